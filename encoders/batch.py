@@ -1,0 +1,162 @@
+"""What goes into an encoder: packed batches, their layout, and views of them.
+
+Nothing is padded: all frames (or tokens) of all sequences lie in one packed tensor, lengths beside it.
+
+Shape letters, used in names everywhere (`x_ND` is a tensor of N packed positions by width D):
+
+    N packed positions    B sequences        F mel frames        T speech positions (after subsampling)
+    S packed subwords     M mel bins         D model width       V vocabulary or codebook entries
+    G codebook groups     K distractors      H heads             E head width
+    I masked positions (an index list into N, T or S)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Mapping
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What objectives must know of a tokenizer: its size, its special ids, how often each id occurs.
+
+    `counts_V` are unigram counts over the training text (0 for specials); `starts_word_V` says which pieces
+    begin a word (for whole-word masking).
+    """
+
+    size: int
+    counts_V: tuple[int, ...]
+    starts_word_V: tuple[bool, ...]
+    pad: int = 0
+    unk: int = 1
+    bos: int = 2
+    eos: int = 3
+    cls: int = 4
+    sep: int = 5
+    mask: int = 6
+    specials: int = 7  # ids below this are specials: never masked, never drawn
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where sequences and segments lie in a packed tensor.
+
+    A *segment* is a run of positions of one modality; a *sequence* is `per_sequence` consecutive segments
+    (two in a pair: they attend to each other), and nothing crosses a sequence border.
+    """
+
+    lengths: tuple[int, ...]  # of segments, in packed order
+    modalities: tuple[str, ...]  # "speech" or "text", one per segment
+    per_sequence: int = 1
+    device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        assert len(self.lengths) == len(self.modalities) and len(self.lengths) % self.per_sequence == 0
+        assert all(n > 0 for n in self.lengths), "an empty segment"
+
+    @cached_property
+    def sequence_lengths(self) -> tuple[int, ...]:
+        p = self.per_sequence
+        return tuple(sum(self.lengths[i : i + p]) for i in range(0, len(self.lengths), p))
+
+    @cached_property
+    def total(self) -> int:
+        return sum(self.lengths)
+
+    @cached_property
+    def cu_seqlens(self) -> Tensor:
+        """Sequence borders [B + 1], int32."""
+        lengths = torch.tensor((0, *self.sequence_lengths), dtype=torch.int32)
+        return lengths.cumsum(0, dtype=torch.int32).to(self.device)
+
+    @cached_property
+    def segment_N(self) -> Tensor:
+        """For each position, the number of its segment."""
+        counts = torch.tensor(self.lengths)
+        return torch.repeat_interleave(torch.arange(len(counts)), counts).to(self.device)
+
+    @cached_property
+    def sequence_N(self) -> Tensor:
+        """For each position, the number of its sequence."""
+        return self.segment_N // self.per_sequence
+
+    @cached_property
+    def position_N(self) -> Tensor:
+        """For each position, its index within its segment."""
+        return torch.cat([torch.arange(n) for n in self.lengths]).to(self.device)
+
+    @cached_property
+    def is_speech_N(self) -> Tensor:
+        speech = torch.tensor([m == "speech" for m in self.modalities], device=self.device)
+        return speech[self.segment_N]
+
+    def positions(self, modality: str) -> Tensor:
+        """Indices into N of all positions of `modality`, in packed order."""
+        return (self.is_speech_N if modality == "speech" else ~self.is_speech_N).nonzero().squeeze(1)
+
+    @cached_property
+    def starts_B(self) -> Tensor:
+        """Index into N of the first position of each sequence (a text sequence begins with CLS)."""
+        return self.cu_seqlens[:-1].long()
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Packed log-mel frames of B utterances; `keys` is one random key per utterance."""
+
+    mel_FM: Tensor
+    lengths: tuple[int, ...]
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Packed token ids of B texts (each `CLS ... SEP`); `keys` is one random key per text."""
+
+    ids_S: Tensor
+    lengths: tuple[int, ...]
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """B utterances and their B texts, in the same order."""
+
+    speech: Speech
+    text: Text
+
+
+Inputs = Speech | Text | Pair
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One shard as it comes from the loader: inputs, and for supervised objectives their references by name."""
+
+    inputs: Inputs
+    references: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the encoder is shown of a batch, and what of it is masked.
+
+    `inputs` are as the encoder reads them: token ids already replaced by the view's rule, pairs already shuffled.
+    Speech masks are applied by the encoder *after* its front end, filling with noise drawn from `noise_key`.
+    Index lists are sorted; None where the view masks nothing of that modality.
+    """
+
+    inputs: Inputs
+    references: Mapping[str, Any] = field(default_factory=dict)
+    speech_masked_I: Tensor | None = None  # into packed speech positions T (after subsampling)
+    speech_lengths: tuple[int, ...] = ()  # speech positions per utterance (after subsampling)
+    text_masked_I: Tensor | None = None  # into packed subwords S
+    text_targets_I: Tensor | None = None  # true ids at text_masked_I
+    matched_B: Tensor | None = None  # 1 where speech and text are a true pair (matching views)
+    noise_key: int = 0
+    text_first: bool = True  # order of a pair's segments
+    apart: bool = False  # pairs as 2B sequences: same items and masks, never together

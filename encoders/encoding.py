@@ -1,0 +1,35 @@
+"""What every encoder returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Mapping
+
+from torch import Tensor
+
+from encoders.batch import Layout
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Named intermediate results, each packed, and where everything lies.
+
+    Stages, where the input has them:
+        stacked       x_TC  the input log-mel stacked to the rate of positions (never masked, no parameters)
+        features      x_TD  the front end's output, before masking
+        speech_tower  x_TD  after the speech-only layers
+        joint         x_ND  after the shared layers: the encoder's output, laid out by `layout`
+    `speech_layout` lays out the T positions of the first three; `layout` the N of the last.
+    """
+
+    stages: Mapping[str, Tensor]
+    layout: Layout
+    speech_layout: Layout | None = None
+
+    def of(self, modality: str) -> Tensor:
+        """Joint positions of one modality, packed: x_TD for speech, x_SD for text."""
+        return self.stages["joint"][self.layout.positions(modality)]
+
+    def detached(self) -> "Encoding":
+        """The same encoding, through which no gradient flows (for objectives of weight 0)."""
+        return replace(self, stages={name: x.detach() for name, x in self.stages.items()})

@@ -1,0 +1,80 @@
+"""The contract of an objective: a view and a score.
+
+A *view* says what the encoder is shown; the *score* turns the encoding into summed losses with counts known before
+anything runs. Objectives with equal views share one encoder pass. Totals are sums; only the mixture divides.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Mapping
+
+from torch import Tensor, nn
+
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What an encoder offers to whoever builds on it."""
+
+    width: int
+    vocabulary: Vocabulary
+    embedding: nn.Embedding | None  # the encoder's token embedding, for tied softmaxes
+    stacked: int = 320  # channels of the encoding stage "stacked"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summed loss (a sum, never a mean) and metrics as name -> (sum, count)."""
+
+    total: Tensor
+    metrics: Mapping[str, tuple[Tensor | float, Tensor | float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ViewContext:
+    """What a view may depend on besides the batch."""
+
+    speech_lengths: tuple[int, ...]  # positions per utterance after subsampling; () without speech
+    vocabulary: Vocabulary
+    key: int  # random key of (seed, step, shard) for draws that concern the whole shard
+
+
+@dataclass(frozen=True)
+class ViewSpec(ABC):
+    """A rule that makes a View of a Batch; frozen and hashable, so that equal views are made and encoded once."""
+
+    @abstractmethod
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        """Make the view; random draws come from the sequences' own keys or from `context.key`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig(ABC):
+    """Base of objective configs. `weight` 0 measures the loss without training the encoder on it."""
+
+    weight: float = 1.0
+
+    @abstractmethod
+    def build(self, ports: Ports) -> "AbstractObjective":
+        """Make the objective's module (heads included)."""
+
+
+class AbstractObjective(nn.Module, ABC):
+    """A loss: the view it wants, and how it scores an encoding of that view."""
+
+    reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it
+    view: ViewSpec
+    needs: tuple[str, ...] = ()  # names of speech targets it uses, e.g. ("learned",); made once per view by the mixture
+    term_weights: Mapping[str, float]  # weight of each term within the objective, e.g. {"contrastive": 1, "diversity": .1}
+
+    @abstractmethod
+    def counts(self, view: View) -> Mapping[str, float]:
+        """Per term, how many things will be summed, known from the view alone; 0 is legal and contributes nothing."""
+
+    @abstractmethod
+    def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
+        """Score the encoding: one Term per key of `counts`."""
