@@ -1,0 +1,134 @@
+"""The `finetune` stage: a supervised objective on a pre-trained leaf, kept at its best dev score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ablate import checkpoint, optim
+from ablate.data.packing import Order
+from ablate.data.tokenizer import Tokenizer
+from ablate.evaluate import dev_score
+from ablate.optim import FlatAdamW, OptimizerConfig
+from ablate.pretrain import load_encoder
+from ablate.run import RunFolder
+from ablate.tasks.task import AbstractTask, Dataset, TaskConfig
+from ablate.train import Loop, Model
+from encoders import seeds
+from encoders.encoder import EncoderConfig
+from objectives.mixture import Mixture
+from objectives.objective import AbstractObjective, Ports
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneStage:
+    """Identity of a fine-tuning stage."""
+
+    encoder: EncoderConfig
+    task: TaskConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Betas, weight decay and clipping; learning rates and warm-up are the task's."""
+    seed: int = 0
+
+
+def dataset(task: AbstractTask, parents: Mapping[str, RunFolder], split: str) -> Dataset:
+    """Open one split of the task's table with the tokens it needs."""
+    targets = parents["targets"].path if "targets" in parents else None
+    return Dataset(task.config.table, split, parents["corpus"].path, parents["tokenizer"].path, targets)
+
+
+def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask, Tokenizer]:
+    """Make the encoder (of the pre-trained leaf, where the stage has one) with the task's objective on top.
+
+    `config` has encoder, task and seed: a fine-tuning stage, or a scoring stage that loads the weights afterwards.
+    """
+    tokenizer = Tokenizer(parents["tokenizer"].path)
+    targets = Tokenizer(parents["targets"].path).vocabulary if "targets" in parents else None
+    task = config.task.build()
+    vocabulary = tokenizer.vocabulary
+    encoder = (
+        load_encoder(config.encoder, vocabulary, parents["pretrain"])
+        if "pretrain" in parents
+        else config.encoder.build(vocabulary)
+    )
+    ports = Ports(width=encoder.width, vocabulary=vocabulary, embedding=encoder.embedding)
+    torch.manual_seed(seeds.key(config.seed, "init/objective/task"))
+    objective: AbstractObjective = task.objective(ports, targets, dataset(task, parents, "train").table)
+    return Model(encoder, Mixture({"task": objective}, {"task": 1.0}, {})), task, tokenizer
+
+
+def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+    """Fine-tune until the step budget ends or dev stops improving; keep the weights of the best dev score."""
+    model, task, tokenizer = build(config, parents)
+    train, dev = dataset(task, parents, "train"), dataset(task, parents, "dev")
+    how = config.task
+    optimizer = FlatAdamW(
+        {
+            "encoder": ([(f"encoder.{n}", p) for n, p in model.encoder.named_parameters()], how.lr),
+            "head": ([(n, p) for n, p in model.named_parameters() if not n.startswith("encoder.")], how.head_lr),
+        },
+        config.optimizer,
+    )
+    order = Order(len(train), config.seed, f"finetune/{how.table}")
+
+    def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
+        first = step * how.items
+        draws = [(slot, order.index(slot)) for slot in range(first, first + how.items)]
+        return [{task.reads: task.inputs(train, draws, config.seed)}], {"items": first + how.items}
+
+    best = Best(better=task.select.better)
+
+    def evaluate(step: int) -> dict[str, float]:
+        value = dev_score(model, task, dev, tokenizer.vocabulary)
+        best.offer(step, value, model)
+        loop.finished = bool(how.patience) and best.since >= how.patience
+        return {f"dev/{task.select.name}": value}
+
+    loop = Loop(
+        model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
+        first=0, last=how.steps, update=update,
+        factor=lambda step: optim.warmup_decay(step, how.steps, how.warmup),
+        fraction=lambda step: step / how.steps, evaluate=evaluate, evaluate_every=how.evaluate_every,
+        extra=best.state,
+    )  # fmt: skip
+    step, tensors, extra = loop.resume()
+    if extra:
+        best.restore(tensors, extra)
+    loop.fit(step)
+    checkpoint.save(run.path / checkpoint.NAME, {f"model/{k}": v for k, v in best.weights.items()}, {"step": best.step})
+    return {
+        "task": task.name,
+        "best_step": best.step,
+        "steps_run": loop.updates,
+        "dev": {"metric": task.select.name, "value": best.value},
+        "busy_seconds": loop.busy_seconds,
+    }
+
+
+class Best:
+    """The best dev score so far, its weights, and how many evaluations ago it was. Ties keep the earlier."""
+
+    def __init__(self, better: str):
+        self.better = better
+        self.value = math.inf if better == "lower" else -math.inf
+        self.step, self.since, self.weights = 0, 0, {}
+
+    def offer(self, step: int, value: float, model: Model) -> None:
+        """Consider the weights at `step`; NaN never wins, the first score always does."""
+        won = value < self.value if self.better == "lower" else value > self.value
+        if won or not self.weights:
+            self.value, self.step, self.since = value, step, 0
+            self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        else:
+            self.since += 1
+
+    def state(self) -> tuple[dict, dict]:
+        tensors = {f"best/{k}": v for k, v in self.weights.items()}
+        return tensors, {"value": self.value, "step": self.step, "since": self.since} if self.weights else {}
+
+    def restore(self, tensors: Mapping, extra: Mapping) -> None:
+        self.weights = checkpoint.part(tensors, "best/")
+        self.value, self.step, self.since = extra["value"], extra["step"], extra["since"]

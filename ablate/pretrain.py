@@ -1,0 +1,173 @@
+"""The `pretrain` stage: a trunk at a stable learning rate, or the decay leaf that ends one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ablate import checkpoint, optim
+from ablate.data.packing import Stream, streams
+from ablate.data.tokenizer import Tokenizer
+from ablate.optim import FlatAdamW, OptimizerConfig
+from ablate.run import RunFolder
+from ablate.train import Loop, Model, context
+from encoders import seeds
+from encoders.encoder import AbstractEncoder, EncoderConfig
+from objectives.mixture import Mixture
+from objectives.objective import ObjectiveConfig, Ports
+from objectives.targets import TargetsConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What one optimizer update holds, per stream; streams that no objective reads are not drawn."""
+
+    speech: float = 24.0
+    """Seconds of unlabelled speech."""
+    text: int = 400
+    """Tokens of unlabelled text."""
+    pairs: int = 8
+    """Speech-text pairs."""
+    shards: int = 1
+    """Pieces that go through forward and backward alone; batch statistics are over a shard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainStage:
+    """Identity of a pretrain stage."""
+
+    encoder: EncoderConfig
+    objectives: dict[str, ObjectiveConfig]
+    """Objectives by name, weights within."""
+    targets: dict[str, TargetsConfig] = field(default_factory=dict)
+    """Speech targets the objectives need, by name."""
+    update: Update = Update()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    start: int = 0
+    """Updates the trunk has behind it when this stage starts."""
+    steps: int = 1000
+    """Updates of this stage."""
+    horizon: int = 1000
+    """Updates over which annealed quantities (the Gumbel temperature) run: the length of the row's first trunk."""
+    phase: str = "trunk"
+    """"trunk" (stable learning rate, keeps optimizer state) or "decay" (learning rate to zero, keeps weights only)."""
+    seed: int = 0
+
+
+def build(config: PretrainStage, tokenizer: Tokenizer) -> Model:
+    """Make encoder and objectives; each part's initial weights depend on the seed and its name alone."""
+    torch.manual_seed(seeds.key(config.seed, "init/encoder"))
+    encoder = config.encoder.build(tokenizer.vocabulary)
+    ports = Ports(width=encoder.width, vocabulary=tokenizer.vocabulary, embedding=encoder.embedding)
+
+    def made(kind: str, name: str, part) -> nn.Module:
+        torch.manual_seed(seeds.key(config.seed, f"init/{kind}/{name}"))
+        return part.build(ports)
+
+    return Model(
+        encoder,
+        Mixture(
+            {name: made("objective", name, c) for name, c in config.objectives.items()},
+            {name: c.weight for name, c in config.objectives.items()},
+            {name: made("targets", name, c) for name, c in config.targets.items()},
+        ),
+    )
+
+
+def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+    """Train a trunk or a leaf; the result has parameter counts, exposure and, for leaves, held-out losses."""
+    tokenizer = Tokenizer(parents["tokenizer"].path)
+    model = build(config, tokenizer)
+    corpus = parents["corpus"].path
+    feeds = streams(corpus, parents["tokenizer"].path, model.mixture.streams, config.seed)
+    budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}
+    optimizer = FlatAdamW({"all": (model.named_parameters(), config.optimizer.lr)}, config.optimizer)
+    first, last = config.start, config.start + config.steps
+
+    def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
+        taken = {
+            name: feed.next_update(cursors.get(name, 0), budgets[name], config.update.shards)
+            for name, feed in feeds.items()
+        }
+        shards = [{name: batches[i] for name, (batches, _) in taken.items()} for i in range(config.update.shards)]
+        return shards, cursors | {name: cursor for name, (_, cursor) in taken.items()}
+
+    def factor(step: int) -> float:
+        if config.phase == "decay":
+            return optim.decay(step - first, config.steps, config.optimizer.final)
+        return optim.stable(step, config.optimizer.warmup)
+
+    loop = Loop(
+        model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
+        first=first, last=last, update=update, factor=factor,
+        fraction=lambda step: min(1.0, step / max(1, config.horizon)),
+    )  # fmt: skip
+    # Order of restoring: this run's own checkpoint, else the parent trunk, else fresh weights.
+    if "pretrain" in parents:
+        inherit(loop, parents["pretrain"])
+    step, _, _ = loop.resume()
+    if config.objectives and config.steps:
+        loop.fit(step)
+    result = {
+        "parameters": model.encoder.parameters_by_modality(),
+        "steps": last,
+        "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in feeds.items()},
+        "left_out": {name: feed.left_out for name, feed in feeds.items() if feed.left_out},
+        "busy_seconds": loop.busy_seconds,
+    }
+    if config.phase == "decay":
+        result["final"] = held_out(model, config, corpus, parents["tokenizer"])
+        weights = {f"model/{k}": v for k, v in model.state_dict().items()}
+        checkpoint.save(run.path / checkpoint.NAME, weights, {"step": last, "finished": True})
+    else:
+        loop.save(last)
+    return result
+
+
+def inherit(loop: Loop, parent: RunFolder) -> None:
+    """Start from a parent trunk: parts that exist on both sides are loaded, new ones fresh, dropped ones forgotten."""
+    tensors, state = checkpoint.load(parent.path / checkpoint.NAME)
+    own = loop.model.state_dict()
+    old = checkpoint.part(tensors, "model/")
+    loop.model.load_state_dict({k: old[k] if k in old and old[k].shape == v.shape else v for k, v in own.items()})
+    loop.updates, loop.cursors = state["updates"], dict(state["cursors"])
+    if state["updates"]:
+        loop.optimizer.load(tensors, state["updates"])
+
+
+@torch.no_grad()
+def held_out(model: Model, config: PretrainStage, corpus, tokenizer: RunFolder) -> dict[str, float]:
+    """Every objective's loss and metrics on the dev split: the same items and masks for every row."""
+    if not config.objectives:
+        return {}
+    vocabulary = Tokenizer(tokenizer.path).vocabulary
+    model.eval()
+    sums: dict[str, list[float]] = {}
+    feeds: dict[str, Stream] = streams(corpus, tokenizer.path, model.mixture.streams, 0, split="dev")
+    budgets = {"speech": 6000, "text": 1500, "pair": 24}
+    cursors = dict.fromkeys(feeds, 0)
+    for number in range(4):
+        shard = {}
+        for name, feed in feeds.items():
+            (shard[name],), cursors[name] = feed.next_update(cursors[name], budgets[name], 1)
+        contexts = {
+            name: context(model.encoder, batch, vocabulary, seeds.key(0, f"held out/{name}", number))
+            for name, batch in shard.items()
+        }
+        prepared = model.mixture.views(shard, contexts)
+        _, found = model.mixture(model.encoder, prepared, prepared.counts, 1.0)
+        for name, (total, count) in found.items():
+            cell = sums.setdefault(name, [0.0, 0.0])
+            cell[0], cell[1] = cell[0] + float(total), cell[1] + float(count)
+    return {name: total / count for name, (total, count) in sorted(sums.items()) if count}
+
+
+def load_encoder(config: EncoderConfig, vocabulary, leaf: RunFolder) -> AbstractEncoder:
+    """Rebuild a finished leaf's encoder."""
+    encoder = config.build(vocabulary)
+    tensors, _ = checkpoint.load(leaf.path / checkpoint.NAME)
+    encoder.load_state_dict(checkpoint.part(tensors, "model/encoder."))
+    return encoder

@@ -1,0 +1,87 @@
+"""Read what runs and sweeps left on disk; the one door from training to analysis. Standard library only.
+
+A run folder is `ROOT/<kind>/<id[:2]>/<id>/`, a sweep folder `ROOT/sweeps/<name>/`. Readers never write, and never see
+half a file: writers write beside and rename, and the append-only `.jsonl` files are read up to their last whole line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage's record: what it is (`identity`), and what came of it (`result`, None until it is complete)."""
+
+    path: Path
+    identity: dict[str, Any]
+    result: Optional[dict[str, Any]]
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage is complete."""
+        return self.result is not None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the logged lines, {"step": ..., name: value, ...}, oldest first; empty when nothing was logged."""
+        return list(read_jsonl(self.path / "metrics.jsonl"))
+
+    def items(self) -> list[dict[str, Any]]:
+        """Return the scored items: split, id, reference, hypothesis and per-item counts; empty when there are none."""
+        return list(read_jsonl(self.path / "items.jsonl"))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's question (`sweep`: rows, tasks, seeds, table, claims) and which stages answer it (`manifest`)."""
+
+    path: Path
+    sweep: dict[str, Any]
+    manifest: list[dict[str, Any]]
+
+
+def run_path(root: Path, kind: str, id: str) -> Path:
+    """Return the folder of a stage; folders fan out by the first two letters of the id."""
+    return Path(root) / kind / id[:2] / id
+
+
+def sweep_path(root: Path, name: str) -> Path:
+    """Return the folder of a sweep."""
+    return Path(root) / "sweeps" / name
+
+
+def read_run(root: Path, kind: str, id: str) -> Run:
+    """Read a stage's record. Raises FileNotFoundError when the stage was never planned under `root`."""
+    path = run_path(root, kind, id)
+    result = path / "result.json"
+    return Run(path, read_json(path / "identity.json"), read_json(result) if result.exists() else None)
+
+
+def read_sweep(root: Path, name: str) -> Sweep:
+    """Read a sweep's plan. Raises FileNotFoundError when no such sweep was planned under `root`."""
+    path = sweep_path(root, name)
+    return Sweep(path, read_json(path / "sweep.json"), list(read_jsonl(path / "manifest.jsonl")))
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the whole lines of a JSON-lines file; a last line that a crash tore is left out, a missing file is empty.
+
+    Raises json.JSONDecodeError for a broken line before the last one: that is damage, not a crash.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return
+    whole, newline, _torn = data.rpartition(b"\n")
+    for line in (whole + newline).splitlines():
+        if line.strip():
+            yield json.loads(line)

@@ -1,0 +1,328 @@
+"""A run folder: claim it, log to it, checkpoint into it, finish it. Standard library only.
+
+`result.json` is written last and its existence is completion. While a process works on a stage it holds
+`claim.json` (who, since when, how far); every other file is written beside and renamed, so a kill at any moment
+leaves either the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate.record import read_json, read_jsonl, run_path
+
+STALE_SECONDS = 120.0  # a claim from another machine without a sign of life for this long is dead
+BEAT_SECONDS = 15.0  # how often a claim shows life while nothing reports progress
+CODE = "ABLATE_CODE"  # environment variable by which a driver tells its workers the code's version, as JSON
+
+
+class Stopped(Exception):
+    """The stage was asked to stop and has saved what it needs to go on."""
+
+
+class Busy(Exception):
+    """Another live process holds the stage's claim."""
+
+
+class RunFolder:
+    """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it."""
+
+    def __init__(self, root: Path, kind: str, id: str):
+        self.path = run_path(Path(root), kind, id)
+        self.kind, self.id = kind, id
+        self._claim: Optional[dict[str, Any]] = None
+        self._stop = threading.Event()  # set by signals, by a lost claim, and by the loss of the driver
+        self._metrics = None
+        self._reported = self._looked = 0.0
+        self._handlers: dict[int, Any] = {}
+
+    # What is there ----------------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage is complete."""
+        return (self.path / "result.json").exists()
+
+    def result(self) -> dict[str, Any]:
+        """Return the stage's result. Raises FileNotFoundError when it is not complete."""
+        return read_json(self.path / "result.json")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the stage is: kind, version, config, parents, id, title."""
+        return read_json(self.path / "identity.json")
+
+    def holder(self) -> Optional[dict[str, Any]]:
+        """Return the claim of the live process working on this stage, or None."""
+        claim = read_claim(self.path)
+        return claim if claim is not None and alive(claim) else None
+
+    # Holding it -------------------------------------------------------------------------------------------------
+
+    def claim(self) -> RunFolder:
+        """Become the only process that works on this stage; use as a context manager, which gives it up at the end.
+
+        A claim whose process is dead is taken over. SIGTERM and SIGINT then ask the stage to stop (see `stopping`).
+        Raises Busy when a live process holds the stage.
+        """
+        (self.path / "logs").mkdir(parents=True, exist_ok=True)
+        claim = {**_me(), "token": uuid.uuid4().hex, "began": time.time(), "step": 0, "steps": 0}
+        target = self.path / "claim.json"
+        while not _create(target, claim):
+            self._bury(target)
+        self._claim = claim
+        for torn in self.path.glob(".*.tmp"):  # left by a writer that was killed
+            torn.unlink(missing_ok=True)
+        code = code_version()
+        _replace(self.path / "code.txt", f"commit {code['commit']}\ndirty {code['dirty']}\n".encode())
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
+        threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
+        return self
+
+    def _bury(self, target: Path) -> None:
+        """Move a dead claim away and note its attempt. Raises Busy when it is alive."""
+        seen = read_claim(self.path)
+        if seen is None:
+            return  # given up meanwhile
+        if alive(seen):
+            raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
+        moved = target.with_name(f".claim.{uuid.uuid4().hex}.tmp")
+        try:
+            os.rename(target, moved)  # of several that try, one gets it
+        except FileNotFoundError:
+            return
+        taken = _read_claim_file(moved)
+        if taken is not None and taken["token"] != seen["token"]:  # somebody else buried it first and claimed: put back
+            _create(target, taken)
+        else:
+            self._attempt(seen, ended=seen["seen"], outcome="lost")
+        moved.unlink(missing_ok=True)
+
+    def release(self, outcome: str) -> None:
+        """Give the claim up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
+        if self._claim is None:
+            return
+        claim, self._claim = self._claim, None
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        if self._holds(claim["token"]):
+            self._attempt(claim, ended=time.time(), outcome=outcome)
+            (self.path / "claim.json").unlink(missing_ok=True)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        stopped = kind is not None and issubclass(kind, (Stopped, KeyboardInterrupt, SystemExit))
+        self.release("stopped" if stopped else "failed" if kind else "done" if self.done else "left")
+
+    def _attempt(self, claim: Mapping[str, Any], ended: float, outcome: str) -> None:
+        line = {k: claim.get(k) for k in ("host", "pid", "job", "began")}
+        line |= {"ended": ended, "outcome": outcome, "code": code_version()}
+        with open(self.path / "attempts.jsonl", "ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+
+    def _holds(self, token: str) -> bool:
+        claim = read_claim(self.path)
+        return claim is not None and claim.get("token") == token
+
+    def _beat(self, token: str) -> None:
+        while not self._stop.wait(BEAT_SECONDS) and self._claim is not None and self._claim["token"] == token:
+            if not self._holds(token):
+                self._stop.set()
+            else:
+                os.utime(self.path / "claim.json")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether to save and stop: after SIGTERM or SIGINT, when the driver is gone, or when the claim was lost."""
+        now = time.monotonic()
+        if now - self._looked > 0.5:
+            self._looked = now
+            driver = multiprocessing.parent_process()
+            if driver is not None and not driver.is_alive():
+                self._stop.set()
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """Raise Stopped if stopping. Call it right after saving a checkpoint."""
+        if self.stopping:
+            raise Stopped(f"{self.kind} {self.id} was asked to stop.")
+
+    # Writing ----------------------------------------------------------------------------------------------------
+
+    def progress(self, step: int, steps: int, **fields: Any) -> None:
+        """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
+        now = time.monotonic()
+        if self._claim is None or now - self._reported < 1.0:
+            return
+        self._reported = now
+        if not self._holds(self._claim["token"]):
+            self._stop.set()  # somebody took this stage for dead and runs it now
+            return
+        self._claim |= {"step": step, "steps": steps, **fields}
+        _replace(self.path / "claim.json", json.dumps(self._claim).encode(), durable=False)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append a line of metrics at `step` to metrics.jsonl."""
+        if self._metrics is None:
+            self._metrics = _open_append(self.path / "metrics.jsonl")
+        self._metrics.write(json.dumps({"step": step, **metrics}).encode() + b"\n")
+        self._metrics.flush()
+
+    def truncate(self, step: int) -> None:
+        """Drop the logged lines of later steps: a resumed run writes them again."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        kept = [line for line in read_jsonl(self.path / "metrics.jsonl") if line["step"] <= step]
+        self.write_bytes("metrics.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file, whole or not at all."""
+        self.write_bytes(name, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all, and make sure it is on disk."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        _replace(self.path / name, data)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when."""
+        now = time.time()
+        earlier = list(read_jsonl(self.path / "attempts.jsonl"))
+        began = self._claim["began"] if self._claim is not None else now
+        seconds = now - began + sum(max(0.0, a["ended"] - a["began"]) for a in earlier)
+        ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+        extra = {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended}
+        self.write_json("result.json", {**result, **extra})
+        self.release("done")
+
+
+def code_version() -> dict[str, Any]:
+    """Return {"commit", "dirty"} of this code: as the driver says, else from git, else unknown (None)."""
+    if CODE not in os.environ:
+        here = Path(__file__).resolve().parent
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            said = ""  # no git here: the version stays unknown
+        commit, _, dirty = said.partition("-")
+        os.environ[CODE] = json.dumps({"commit": commit or None, "dirty": bool(dirty) if commit else None})
+    return json.loads(os.environ[CODE])
+
+
+def read_claim(path: Path) -> Optional[dict[str, Any]]:
+    """Return the claim in a run folder with "seen" (time of its last sign of life), dead or alive; None if free."""
+    return _read_claim_file(path / "claim.json")
+
+
+def alive(claim: Mapping[str, Any]) -> bool:
+    """Whether the process that made this claim may still run."""
+    me = _me()
+    quiet = time.time() - claim["seen"]
+    if claim.get("pid") is None:  # unreadable: being written just now, or torn by a power cut
+        return quiet < 10.0
+    if claim["job"] is not None and claim["job"] == me["job"] and claim["restart"] != me["restart"]:
+        return False  # the scheduler started this very job again, so its earlier start is over
+    if (claim["host"], claim["space"]) == (me["host"], me["space"]):
+        return _started(claim["pid"]) == claim["started"]
+    return quiet < STALE_SECONDS
+
+
+def _me() -> dict[str, Any]:
+    """Describe this process so that another can tell whether it lives; a reused process id starts at another time."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return {
+        "host": socket.gethostname(),
+        "space": _space(),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "job": job,
+        "restart": os.environ.get("SLURM_RESTART_COUNT", "0"),
+    }
+
+
+def _space() -> str:
+    """Name the set of process ids this process sees: one boot of one machine, and one container of it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "unknown"
+
+
+def _started(pid: int) -> Optional[str]:
+    """Return when a process started, in clock ticks since boot, or None when there is none (or only a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _read_claim_file(path: Path) -> Optional[dict[str, Any]]:
+    try:
+        seen, data = path.stat().st_mtime, path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return {**json.loads(data), "seen": seen}
+    except ValueError:
+        return {"token": None, "pid": None, "began": seen, "seen": seen}
+
+
+def _create(path: Path, claim: Mapping[str, Any]) -> bool:
+    """Create a claim file unless there is one; True if created."""
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    os.write(file, json.dumps({k: v for k, v in claim.items() if k != "seen"}).encode())
+    os.close(file)
+    return True
+
+
+def _open_append(path: Path):
+    """Open a JSON-lines file at its end, without the torn line a crash may have left."""
+    file = open(path, "ab")
+    data = path.read_bytes()
+    file.truncate(data.rfind(b"\n") + 1)
+    return file
+
+
+def _replace(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write beside and rename; `durable` also waits for the disk."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)

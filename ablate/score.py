@@ -1,0 +1,61 @@
+"""The `score` stage: a finished model on the test splits, once, with per-item records and shallow baselines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+from ablate import checkpoint
+from ablate.data.tokenizer import Tokenizer
+from ablate.evaluate import predictions
+from ablate.finetune import build, dataset
+from ablate.pretrain import load_encoder
+from ablate.run import RunFolder
+from ablate.tasks.task import TaskConfig
+from encoders.encoder import EncoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreStage:
+    """Identity of a scoring stage."""
+
+    encoder: EncoderConfig
+    task: TaskConfig
+    seed: int = 0
+
+
+def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+    """Score every split of the task; writes items.jsonl, returns scores and baselines."""
+    began = time.monotonic()
+    task = config.task.build()
+    if task.trained:
+        model, task, tokenizer = build(config, parents)
+        tensors, _ = checkpoint.load(parents["finetune"].path / checkpoint.NAME)
+        model.load_state_dict(checkpoint.part(tensors, "model/"))
+        model.eval()
+        vocabulary = tokenizer.vocabulary
+    else:
+        vocabulary = Tokenizer(parents["tokenizer"].path).vocabulary
+        encoder: nn.Module = load_encoder(config.encoder, vocabulary, parents["pretrain"]).eval()
+    train = dataset(task, parents, task.baseline_split).table.rows
+    scores, baselines, lines = [], [], []
+    for number, split in enumerate(config.task.splits):
+        data = dataset(task, parents, split)
+        rows = data.table.rows
+        if task.trained:
+            hypotheses = predictions(model, task, data, vocabulary, final=True)
+        else:
+            with torch.no_grad():
+                hypotheses = task.rank(encoder, data, vocabulary)
+        found, items = task.score(rows, hypotheses)
+        scores += [{"split": split, **asdict(s)} for s in found]
+        baselines += [{"split": split, **asdict(b)} for b in task.baselines(train, rows)]
+        lines += [json.dumps({"split": split, **item}, ensure_ascii=False) for item in items]
+        run.progress(number + 1, len(config.task.splits))
+    run.write_bytes("items.jsonl", ("\n".join(lines) + "\n").encode())
+    return {"task": task.name, "scores": scores, "baselines": baselines, "busy_seconds": time.monotonic() - began}

@@ -1,0 +1,174 @@
+"""The one training loop: accumulate shards, divide once, clip, step, log, checkpoint. Fine-tuning uses it too."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ablate import checkpoint, distributed
+from ablate.optim import FlatAdamW
+from ablate.run import RunFolder
+from encoders import seeds
+from encoders.batch import Batch, Speech, Text
+from encoders.encoder import AbstractEncoder
+from objectives.mixture import Mixture
+from objectives.objective import ViewContext
+
+LOG_EVERY = 10  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
+SAVE_SECONDS = 20.0
+
+Shard = Mapping[str, Batch]  # stream -> batch
+
+
+class NotFinite(RuntimeError):
+    """The loss or gradient of an update was not finite; the weights were not touched."""
+
+
+class Model(nn.Module):
+    """An encoder and the objectives that score it."""
+
+    def __init__(self, encoder: AbstractEncoder, mixture: Mixture):
+        super().__init__()
+        self.encoder = encoder
+        self.mixture = mixture
+
+
+def context(encoder: AbstractEncoder, batch: Batch, vocabulary, key: int) -> ViewContext:
+    """What views of `batch` may depend on: speech lengths after subsampling and a key for the shard."""
+    speech = batch.inputs if isinstance(batch.inputs, Speech) else getattr(batch.inputs, "speech", None)
+    lengths = encoder.subsampled(speech.lengths) if isinstance(speech, Speech) else ()
+    return ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=key)
+
+
+@dataclass
+class Loop:
+    """State and policy of one run of training.
+
+    `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that
+    what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor,
+    `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
+    `evaluate_every` updates and returns metrics to log; it may set `finished` to stop early.
+    `extra()` returns further tensors and JSON-able state for the checkpoint.
+    """
+
+    model: Model
+    optimizer: FlatAdamW
+    run: RunFolder
+    vocabulary: object
+    seed: int
+    first: int
+    last: int
+    update: Callable[[int, dict[str, int]], tuple[list[Shard], dict[str, int]]]
+    factor: Callable[[int], float]
+    fraction: Callable[[int], float]
+    evaluate: Callable[[int], Mapping[str, float]] | None = None
+    evaluate_every: int = 0
+    extra: Callable[[], tuple[dict, dict]] = lambda: ({}, {})
+    cursors: dict[str, int] = field(default_factory=dict)
+    finished: bool = False
+    busy_seconds: float = 0.0
+
+    def resume(self) -> tuple[int, dict, dict]:
+        """Take up this run's own checkpoint if there is one: (next step, tensors, extra state)."""
+        path = self.run.path / checkpoint.NAME
+        if not path.exists():
+            self.run.truncate(self.first)
+            return self.first, {}, {}
+        tensors, state = checkpoint.load(path)
+        self.model.load_state_dict(checkpoint.part(tensors, "model/"))
+        if state["updates"]:
+            self.optimizer.load(tensors, state["updates"])
+        self.updates, self.cursors = state["updates"], dict(state["cursors"])
+        self.busy_seconds, self.finished = state["busy_seconds"], state["finished"]
+        self.run.truncate(state["step"])
+        return state["step"], tensors, state["extra"]
+
+    updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint for `step` updates done."""
+        if distributed.rank() != 0:
+            return
+        tensors, extra = self.extra()
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()} | self.optimizer.state() | tensors
+        state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": extra,
+                 "busy_seconds": self.busy_seconds, "finished": self.finished}  # fmt: skip
+        checkpoint.save(self.run.path / checkpoint.NAME, tensors, state)
+
+    def fit(self, step: int) -> None:
+        """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
+        sums: dict[str, list[float]] = {}
+        saved, window, waited = time.monotonic(), time.monotonic(), 0.0
+        began, begun_busy, first = time.monotonic(), self.busy_seconds, step
+        self.model.train()
+        while step < self.last and not self.finished:
+            norm, wait, metrics = self.one_update(step)
+            waited += wait
+            for name, (total, count) in {**metrics, "gradient_norm": (norm, 1.0)}.items():
+                cell = sums.setdefault(name, [0.0, 0.0])
+                cell[0] += float(total)
+                cell[1] += float(count)
+            step += 1
+            boundary = step % LOG_EVERY == 0 or step == self.last
+            if boundary:
+                seconds = time.monotonic() - window
+                means = {k: t / c for k, (t, c) in sums.items() if c}
+                self.run.log(step, {**means, "lr": self.factor(step - 1)})
+                loss = means.get("loss", math.nan)
+                self.run.progress(step - self.first, self.last - self.first, loss=round(loss, 4),
+                                  rate=round((step - first) / (time.monotonic() - began), 2),
+                                  waiting=round(waited / max(seconds, 1e-9), 3))  # fmt: skip
+                sums, window, waited = {}, time.monotonic(), 0.0
+            if self.evaluate and (step % self.evaluate_every == 0 or step == self.last):
+                self.model.eval()
+                self.run.log(step, self.evaluate(step))
+                self.model.train()
+            self.busy_seconds = begun_busy + time.monotonic() - began
+            if boundary and (self.run.stopping or time.monotonic() - saved > SAVE_SECONDS):
+                self.save(step)
+                saved = time.monotonic()
+                self.run.check()
+        self.model.eval()
+
+    def one_update(self, step: int) -> tuple[float, float, dict]:
+        """One optimizer update; returns (gradient norm, seconds waited for data, metrics as name -> (sum, count))."""
+        began = time.monotonic()
+        shards, self.cursors = self.update(step, self.cursors)
+        mixture, encoder = self.model.mixture, self.model.encoder
+        prepared = []
+        for number, shard in enumerate(shards):
+            contexts = {
+                stream: context(encoder, batch, self.vocabulary, seeds.key(self.seed, f"shard/{stream}", step, number))
+                for stream, batch in shard.items()
+            }
+            prepared.append(mixture.views(shard, contexts))
+        denominators: dict[str, float] = {}
+        for p in prepared:
+            for name, count in p.counts.items():
+                denominators[name] = denominators.get(name, 0.0) + count
+        wait = time.monotonic() - began
+        self.optimizer.zero()
+        metrics: dict[str, list] = {}
+        loss_sum = 0.0
+        for number, p in distributed.mine(prepared):
+            torch.manual_seed(seeds.key(self.seed, "dropout", step, number))
+            loss, found = mixture(encoder, p, denominators, self.fraction(step))
+            if loss.requires_grad:
+                loss.backward()
+            loss_sum += float(loss.detach())
+            for name, (total, count) in found.items():
+                cell = metrics.setdefault(name, [0.0, 0.0])
+                cell[0], cell[1] = cell[0] + float(total), cell[1] + float(count)
+        distributed.sum_(self.optimizer.gradient)
+        loss_sum, metrics = distributed.merged(loss_sum, metrics)
+        if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
+            raise NotFinite(f"the loss of update {step} is not finite (loss {loss_sum}); weights were not touched. "
+                            "Lower the learning rate or clip, or look for empty input.")  # fmt: skip
+        norm = float(self.optimizer.step(self.factor(step)))
+        self.updates += 1
+        return norm, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}
