@@ -61,7 +61,9 @@ def build(config: PretrainStage, tokenizer: Tokenizer) -> Model:
     """Make encoder and objectives; each part's initial weights depend on the seed and its name alone."""
     torch.manual_seed(seeds.key(config.seed, "init/encoder"))
     encoder = config.encoder.build(tokenizer.vocabulary)
-    ports = Ports(width=encoder.width, vocabulary=tokenizer.vocabulary, embedding=encoder.embedding)
+    ports = Ports(
+        width=encoder.width, vocabulary=tokenizer.vocabulary, embedding=encoder.embedding, targets=config.targets
+    )
 
     def made(kind: str, name: str, part) -> nn.Module:
         torch.manual_seed(seeds.key(config.seed, f"init/{kind}/{name}"))

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -20,9 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from ablate.claim import alive, create, me, read_claim, read_claim_file
 from ablate.record import read_json, read_jsonl, run_path
 
-STALE_SECONDS = 120.0  # a claim from another machine without a sign of life for this long is dead
 BEAT_SECONDS = 15.0  # how often a claim shows life while nothing reports progress
 CODE = "ABLATE_CODE"  # environment variable by which a driver tells its workers the code's version, as JSON
 
@@ -76,12 +75,12 @@ class RunFolder:
         Raises Busy when a live process holds the stage.
         """
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
-        claim = {**_me(), "token": uuid.uuid4().hex, "began": time.time(), "step": 0, "steps": 0}
+        claim = {**me(), "token": uuid.uuid4().hex, "began": time.time(), "step": 0, "steps": 0}
         target = self.path / "claim.json"
-        while not _create(target, claim):
+        while not create(target, claim):
             self._bury(target)
         self._claim = claim
-        for torn in self.path.glob(".*.tmp"):  # left by a writer that was killed
+        for torn in self.path.glob(".*.part"):  # left by a writer that was killed
             torn.unlink(missing_ok=True)
         code = code_version()
         _replace(self.path / "code.txt", f"commit {code['commit']}\ndirty {code['dirty']}\n".encode())
@@ -98,14 +97,14 @@ class RunFolder:
             return  # given up meanwhile
         if alive(seen):
             raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
-        moved = target.with_name(f".claim.{uuid.uuid4().hex}.tmp")
+        moved = target.with_name(f".claim.{uuid.uuid4().hex}.dead")
         try:
             os.rename(target, moved)  # of several that try, one gets it
         except FileNotFoundError:
             return
-        taken = _read_claim_file(moved)
+        taken = read_claim_file(moved)
         if taken is not None and taken["token"] != seen["token"]:  # somebody else buried it first and claimed: put back
-            _create(target, taken)
+            create(target, taken)
         else:
             self._attempt(seen, ended=seen["seen"], outcome="lost")
         moved.unlink(missing_ok=True)
@@ -229,78 +228,6 @@ def code_version() -> dict[str, Any]:
     return json.loads(os.environ[CODE])
 
 
-def read_claim(path: Path) -> Optional[dict[str, Any]]:
-    """Return the claim in a run folder with "seen" (time of its last sign of life), dead or alive; None if free."""
-    return _read_claim_file(path / "claim.json")
-
-
-def alive(claim: Mapping[str, Any]) -> bool:
-    """Whether the process that made this claim may still run."""
-    me = _me()
-    quiet = time.time() - claim["seen"]
-    if claim.get("pid") is None:  # unreadable: being written just now, or torn by a power cut
-        return quiet < 10.0
-    if claim["job"] is not None and claim["job"] == me["job"] and claim["restart"] != me["restart"]:
-        return False  # the scheduler started this very job again, so its earlier start is over
-    if (claim["host"], claim["space"]) == (me["host"], me["space"]):
-        return _started(claim["pid"]) == claim["started"]
-    return quiet < STALE_SECONDS
-
-
-def _me() -> dict[str, Any]:
-    """Describe this process so that another can tell whether it lives; a reused process id starts at another time."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return {
-        "host": socket.gethostname(),
-        "space": _space(),
-        "pid": os.getpid(),
-        "started": _started(os.getpid()),
-        "job": job,
-        "restart": os.environ.get("SLURM_RESTART_COUNT", "0"),
-    }
-
-
-def _space() -> str:
-    """Name the set of process ids this process sees: one boot of one machine, and one container of it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return "unknown"
-
-
-def _started(pid: int) -> Optional[str]:
-    """Return when a process started, in clock ticks since boot, or None when there is none (or only a zombie)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _read_claim_file(path: Path) -> Optional[dict[str, Any]]:
-    try:
-        seen, data = path.stat().st_mtime, path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        return {**json.loads(data), "seen": seen}
-    except ValueError:
-        return {"token": None, "pid": None, "began": seen, "seen": seen}
-
-
-def _create(path: Path, claim: Mapping[str, Any]) -> bool:
-    """Create a claim file unless there is one; True if created."""
-    try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return False
-    os.write(file, json.dumps({k: v for k, v in claim.items() if k != "seen"}).encode())
-    os.close(file)
-    return True
-
-
 def _open_append(path: Path):
     """Open a JSON-lines file at its end, without the torn line a crash may have left."""
     file = open(path, "ab")
@@ -311,7 +238,7 @@ def _open_append(path: Path):
 
 def _replace(path: Path, data: bytes, durable: bool = True) -> None:
     """Write beside and rename; `durable` also waits for the disk."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         with open(beside, "wb") as file:
             file.write(data)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,19 @@ class Vocabulary:
     sep: int = 5
     mask: int = 6
     specials: int = 7  # ids below this are specials: never masked, never drawn
+
+    @cached_property
+    def unigram_V(self) -> np.ndarray:
+        """Cumulative share of each id in the training text, for drawing by frequency (uniform where all counts are 0)."""
+        counts = np.asarray(self.counts_V, dtype=np.float64)
+        if not counts.any():
+            counts[self.specials :] = 1
+        return np.cumsum(counts) / counts.sum()
+
+    @cached_property
+    def word_starts_V(self) -> np.ndarray:
+        """`starts_word_V` as an array."""
+        return np.asarray(self.starts_word_V, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -153,6 +167,7 @@ class View:
     inputs: Inputs
     references: Mapping[str, Any] = field(default_factory=dict)
     speech_masked_I: Tensor | None = None  # into packed speech positions T (after subsampling)
+    speech_masked_B: tuple[int, ...] = ()  # how many of them lie in each utterance
     speech_lengths: tuple[int, ...] = ()  # speech positions per utterance (after subsampling)
     text_masked_I: Tensor | None = None  # into packed subwords S
     text_targets_I: Tensor | None = None  # true ids at text_masked_I

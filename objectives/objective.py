@@ -6,7 +6,9 @@ anything runs. Objectives with equal views share one encoder pass. Totals are su
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Mapping
 
@@ -24,6 +26,7 @@ class Ports:
     vocabulary: Vocabulary
     embedding: nn.Embedding | None  # the encoder's token embedding, for tied softmaxes
     stacked: int = 320  # channels of the encoding stage "stacked"
+    targets: Mapping[str, Any] = field(default_factory=dict)  # speech targets that will exist: name -> TargetsConfig
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,26 @@ class AbstractObjective(nn.Module, ABC):
     @abstractmethod
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
         """Score the encoding: one Term per key of `counts`."""
+
+
+def gathered(encoding: Encoding, stage: str, modality: str, index_I: Tensor) -> Tensor:
+    """Rows x_ID of `stage` at packed positions of one modality (into T for speech, into S for text)."""
+    x_ND = encoding.stages[stage]
+    if stage == "joint" and set(encoding.layout.modalities) != {modality}:
+        index_I = encoding.layout.positions(modality).index_select(0, index_I)
+    return x_ND.index_select(0, index_I)
+
+
+def check_choice(what: str, value: str, valid: Iterable[str]) -> None:
+    """Raise ValueError, with the nearest valid name, unless `value` is one of `valid`."""
+    valid = tuple(valid)
+    if value not in valid:
+        close = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid) or 'none'}."
+        raise ValueError(f"{what} is '{value}', which is none of its choices; {hint}")
+
+
+def check_share(what: str, value: float) -> None:
+    """Raise ValueError unless 0 < `value` <= 1."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{what} is {value}; expected more than 0 and at most 1.")

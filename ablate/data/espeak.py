@@ -1,0 +1,190 @@
+"""Synthetic speech by eSpeak NG: voices, noise, and log-mel frames of many utterances in parallel.
+
+eSpeak keeps state from one utterance to the next (its noise, its phases), and has no way to reset it. So utterances
+are spoken in chunks of a fixed size, each by a process of its own that has never spoken before: what is heard depends
+on the chunk, not on how many processes work. eSpeak NG is GPL-3 and optional; only this file knows it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import pickle
+import select
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ablate.data.audio import resample
+from ablate.errors import UserError
+from encoders import frontend, seeds
+
+CHUNK = 50  # utterances; changing it changes what is heard
+RATE = 22_050  # Hz, of eSpeak
+
+# American English with a variant of the speaker each. Whispering, creaking and robots are left out.
+VOICES = (
+    "m3", "f2", "m7", "f4", "m1", "f1", "m2", "f5", "m5", "Alicia", "m6", "linda", "m8", "Andrea", "Michael", "anika",
+    "paul", "aunty", "Mike", "steph", "boris", "Annie", "ian", "shelby", "max", "grandma", "norbert", "Lee", "rob",
+    "antonio", "travis", "victor",
+)  # fmt: skip
+UNSEEN_VOICES = ("m4", "f3", "Andy", "belinda", "john", "steph2", "Gene", "Mario", "quincy", "david")
+
+_SYNCHRONOUS, _SPEED, _PITCH, _UTF8 = 2, 1, 3, 1
+_DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What is said, by whom, how fast (words a minute), how high (0 to 99), and how loud the noise is (dB)."""
+
+    text: str
+    voice: str
+    rate: int
+    pitch: int
+    snr: float
+    key: int  # of the noise
+
+
+def require() -> None:
+    """Raise UserError if eSpeak NG is not installed."""
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise UserError(
+            "The built-in corpus speaks by eSpeak NG, which is not installed: run 'pip install espeakng-loader' or "
+            "'make', or choose 'data: real'."
+        )
+
+
+class Speaker:
+    """eSpeak NG in this process: make one only in a process that will not need to speak the same again."""
+
+    def __init__(self) -> None:
+        require()
+        import espeakng_loader
+
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+        if rate != RATE:
+            raise RuntimeError(f"eSpeak NG starts with {rate}, expected a sampling rate of {RATE} Hz.")
+        self._samples = bytearray()
+
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        def receive(wave, count, events):
+            if count > 0 and wave:
+                self._samples.extend(ctypes.string_at(wave, 2 * count))
+            return 0
+
+        self._receive = receive  # eSpeak calls it as long as it lives
+        self._library.espeak_SetSynthCallback(receive)
+
+    def say(self, text: str, voice: str, rate: int, pitch: int) -> np.ndarray:
+        """Speak; return samples in [-1, 1] at 22,050 Hz. Raises RuntimeError for an unknown voice or no sound."""
+        self._samples.clear()
+        if self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()) != 0:
+            raise RuntimeError(f"eSpeak NG has no voice 'en-us+{voice}'.")
+        self._library.espeak_SetParameter(_SPEED, rate, 0)
+        self._library.espeak_SetParameter(_PITCH, pitch, 0)
+        said = text.encode()
+        self._library.espeak_Synth(said, len(said) + 1, 0, 1, 0, _UTF8, None, None)
+        self._library.espeak_Synchronize()
+        if not self._samples:
+            raise RuntimeError(f"eSpeak NG said nothing for {text!r}.")
+        return np.frombuffer(bytes(self._samples), dtype="<i2").astype(np.float32) / 32768
+
+
+def noisy(wave: np.ndarray, snr: float, key: int) -> np.ndarray:
+    """Add white noise, `snr` dB below the mean power of the wave."""
+    noise = seeds.rng(key).standard_normal(len(wave), dtype=np.float32)
+    power = float(np.square(wave, dtype=np.float64).mean())
+    return wave + noise * np.float32((power * 10 ** (-snr / 10)) ** 0.5)
+
+
+def features(speaker: Speaker, said: Utterance) -> np.ndarray:
+    """Speak an utterance: normalised log-mel, float16 [F, 80]."""
+    wave = resample(speaker.say(said.text, said.voice, said.rate, said.pitch), RATE)
+    mel = frontend.log_mel(torch.from_numpy(noisy(wave, said.snr, said.key)))
+    return frontend.normalise(mel).numpy().astype(np.float16)
+
+
+def speak(utterances: Sequence[Utterance], processes: int, check: Callable[[], None]) -> Iterator[np.ndarray]:
+    """Yield the frames of every utterance, in order, by so many processes; `check` is called between chunks."""
+    chunks = [utterances[i : i + CHUNK] for i in range(0, len(utterances), CHUNK)]
+    for mels in _in_order(_speak_chunk, chunks, processes, check):
+        yield from mels
+
+
+def _speak_chunk(chunk: Sequence[Utterance]) -> list[np.ndarray]:
+    torch.set_num_threads(1)
+    speaker = Speaker()
+    return [features(speaker, said) for said in chunk]
+
+
+def _in_order(
+    function: Callable[[Sequence[Utterance]], list[np.ndarray]],
+    chunks: Sequence[Sequence[Utterance]],
+    processes: int,
+    check: Callable[[], None],
+) -> Iterator[list[np.ndarray]]:
+    """Yield `function(chunk)` in order, each from a process forked for it, at most `processes` at a time."""
+    running: dict[int, tuple[int, int, bytearray]] = {}  # by pipe: chunk, process, what it has sent
+    finished: dict[int, list[np.ndarray]] = {}
+    begun = 0
+    try:
+        for wanted in range(len(chunks)):
+            check()
+            while wanted not in finished:
+                while begun < len(chunks) and len(running) < processes:
+                    pipe, process = _fork(function, chunks[begun], tuple(running))
+                    running[pipe] = begun, process, bytearray()
+                    begun += 1
+                for pipe in select.select(list(running), [], [], 1.0)[0]:
+                    index, process, sent = running[pipe]
+                    part = os.read(pipe, 1 << 20)
+                    sent += part
+                    if not part:
+                        del running[pipe]
+                        os.close(pipe)
+                        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+                        if status:
+                            raise RuntimeError(f"A process that speaks ended with status {status}; see the log above.")
+                        finished[index] = pickle.loads(sent)
+                check()
+            yield finished.pop(wanted)
+    finally:
+        for pipe, (_, process, _) in running.items():
+            os.close(pipe)
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+
+def _fork(function: Callable, chunk: Sequence[Utterance], pipes: Sequence[int]) -> tuple[int, int]:
+    """Start a process that sends `function(chunk)` through a pipe; return the pipe's end to read and the process.
+
+    A process from multiprocessing would be one for many chunks, or import torch again for each.
+    """
+    parent = os.getpid()
+    read, write = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(write)
+        return read, process
+    status = 1
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        for pipe in (read, *pipes):
+            os.close(pipe)
+        if os.getppid() == parent:
+            with open(write, "wb") as pipe:
+                pickle.dump(function(chunk), pipe, protocol=pickle.HIGHEST_PROTOCOL)
+            status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)

@@ -1,0 +1,112 @@
+"""Items of the built-in tables: one sentence, a story, a review, a pair of sentences, a sentence with numerals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ablate.data.events import EVENTS
+from ablate.data.lexicon import BE, Clause
+from ablate.data.reviews import KINDS, opinion, review, work
+from ablate.data.world import Draw, Sentence, english
+
+SHORT, LONG = 5, 9  # spoken words of a sentence that is spoken aloud: some two to three seconds
+_NEGATED = 0.1  # of single sentences, where the clause allows it
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row without its id, and the sentences (spoken form) that other splits must not have."""
+
+    row: dict[str, Any]
+    sentences: tuple[str, ...]
+
+
+def negatable(clause: Clause) -> bool:
+    """Whether "not" can be added in both languages without moving anything."""
+    if clause.negated or not clause.verb.base or any(part.role == "measure" for part in clause.parts):
+        return False
+    return clause.verb is not BE or clause.parts[-1].role != "predicate" or len(clause.parts) == 1
+
+
+def sentence(draw: Draw, reviews: float = 0.1) -> Sentence:
+    """Say one thing about one event, in 5 to 9 spoken words; `reviews` is the share of opinions."""
+    while True:
+        if draw.chance(reviews):
+            clause = draw.of(review(draw, work(draw), draw.chance(0.5), draw.of(KINDS)))
+        else:
+            clause = draw.of(draw.of(EVENTS)(draw).statements)
+            if draw.chance(_NEGATED) and negatable(clause):
+                clause = replace(clause, negated=True)
+        said = english(clause)
+        if SHORT <= said.length <= LONG:
+            return said
+
+
+def transcript(draw: Draw) -> Item:
+    """A sentence to be spoken."""
+    said = sentence(draw)
+    return Item({"text": said.spoken}, (said.spoken,))
+
+
+def fact(draw: Draw) -> Item:
+    """A sentence to be spoken whose words do not give each other away: no review."""
+    said = sentence(draw, reviews=0.0)
+    return Item({"text": said.spoken}, (said.spoken,))
+
+
+def translation(draw: Draw) -> Item:
+    said = sentence(draw)
+    return Item({"text": said.spoken, "translation": said.german}, (said.spoken,))
+
+
+def story(draw: Draw) -> Item:
+    """Restate one event in two or three sentences, all written or all spoken."""
+    event = opinion(draw) if draw.chance(0.2) else draw.of(EVENTS)(draw)
+    clauses, told = list(event.statements), []
+    for _ in range(min(len(clauses), 2 + draw.below(2))):
+        told.append(english(clauses.pop(draw.below(len(clauses)))))
+    written = draw.chance(0.5)
+    text = " ".join(said.written if written else said.spoken for said in told)
+    return Item({"text": text}, tuple(said.spoken for said in told))
+
+
+def sentiment(draw: Draw, good: bool) -> Item:
+    said = english(draw.of(review(draw, work(draw), good, draw.of(KINDS))))
+    return Item({"text": said.spoken, "label": "positive" if good else "negative"}, (said.spoken,))
+
+
+def sentence_pair(draw: Draw, entailed: bool) -> Item:
+    """A premise and a hypothesis that follows or not; both hypotheses have as many words in common with it."""
+    while True:
+        contrasts = draw.of(EVENTS)(draw).contrasts
+        if not contrasts:
+            continue
+        contrast = draw.of(contrasts)
+        premises = [english(clause).spoken for clause in contrast.premises]
+        true, false = english(contrast.entailed).spoken, english(contrast.refuted).spoken
+        if _common(premises, true) != _common(premises, false):
+            continue
+        hypothesis = true if entailed else false
+        label = "entailment" if entailed else "not_entailment"
+        row = {"text": " and ".join(premises), "text_b": hypothesis, "label": label}
+        return Item(row, (*premises, hypothesis))
+
+
+def _common(premises: list[str], hypothesis: str) -> tuple[int, int, int]:
+    """How many words of the hypothesis, and different ones of them, the premises have; and its length."""
+    words, given = hypothesis.split(), set(" ".join(premises).split())
+    return sum(word in given for word in words), len(given.intersection(words)), len(words)
+
+
+def normalization(draw: Draw) -> Item:
+    """A written sentence with numerals, and how it is said."""
+    while True:
+        clause = draw.of(draw.of(EVENTS)(draw).statements)
+        said = english(clause)
+        if any(letter.isdigit() for letter in said.written):
+            return Item({"written": said.written, "spoken": said.spoken}, (said.spoken,))
+
+
+Maker = Callable[[Draw], Item]

@@ -1,0 +1,250 @@
+"""From tables to packed batches: the order of items, how many make a shard, and how they are laid together.
+
+A stream is an endless sequence of *slots* 0, 1, 2, …; a permutation per epoch says which item lies in a slot. A cursor
+(the next slot) is all that a checkpoint needs. Every sequence carries a random key of its slot, so masks and crops
+differ between epochs and never depend on how slots are grouped into shards.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.data.table import Table
+from ablate.data.tokenizer import Tokens
+from ablate.errors import UserError
+from encoders import seeds
+from encoders.batch import Batch, Pair, Speech, Text, Vocabulary
+
+FRAMES_PER_HOUR = 360_000
+
+Draws = Sequence[tuple[int, int]]  # (slot, item index)
+
+
+class AnyOrder(Protocol):
+    """Which item lies in which slot."""
+
+    def index(self, slot: int) -> int: ...
+
+
+class Order:
+    """Put n items in an endless order: in each epoch of n slots every item once, permuted by (seed, stream, epoch)."""
+
+    def __init__(self, n: int, seed: int, stream: str) -> None:
+        assert n > 0, "an order over nothing"
+        self.n, self.seed, self.stream = n, seed, stream
+        self._epoch, self._permutation = -1, np.empty(0, int)
+
+    def index(self, slot: int) -> int:
+        """Return which item lies in `slot`."""
+        epoch, place = divmod(slot, self.n)
+        if epoch != self._epoch:
+            key = seeds.key(self.seed, f"order/{self.stream}", epoch)
+            self._epoch, self._permutation = epoch, seeds.rng(key).permutation(self.n)
+        return int(self._permutation[place])
+
+
+def take(
+    order: AnyOrder, sizes: np.ndarray, cursor: int, budget: float, shards: int = 1, at_most: int | None = None
+) -> tuple[list[list[tuple[int, int]]], int]:
+    """Fill each of `shards` shards with consecutive slots until the next item would exceed `budget / shards`.
+
+    A shard has at least one item, however large; all shards together have `at_most` items.
+    Returns the shards as lists of (slot, item index), and the next cursor.
+    """
+    room, filled = budget / shards, []
+    end = np.inf if at_most is None else cursor + at_most
+    for _ in range(shards):
+        draws, used = [], 0.0
+        while cursor < end:
+            index = order.index(cursor)
+            used += float(sizes[index])
+            if draws and used > room:
+                break
+            draws.append((cursor, index))
+            cursor += 1
+        filled.append(draws)
+    return filled, cursor
+
+
+def speech(table: Table, draws: Draws, seed: int, max_frames: int | None = None, *, stream: str = "speech") -> Speech:
+    """Pack utterances; one longer than `max_frames` is cropped at a start drawn from its key."""
+    keys, mels = _keys(seed, stream, draws), []
+    for key, (_, index) in zip(keys, draws):
+        mel_FM = table.mel(index)
+        if max_frames is not None and len(mel_FM) > max_frames:
+            start = int(seeds.rng(seeds.key(key, "crop")).integers(len(mel_FM) - max_frames + 1))
+            mel_FM = mel_FM[start : start + max_frames]
+        mels.append(mel_FM)
+    packed_FM = torch.from_numpy(np.concatenate(mels)).float()
+    return Speech(packed_FM, tuple(map(len, mels)), keys)
+
+
+def text(tokens: Tokens, draws: Draws, seed: int, max_tokens: int | None = None, *, stream: str = "text") -> Text:
+    """Pack texts as `CLS … SEP`; one longer than `max_tokens` (specials included) is cut at its end."""
+    room = None if max_tokens is None else max_tokens - 2
+    bodies = [tokens[index][:room] for _, index in draws]
+    cls, sep = np.array([Vocabulary.cls]), np.array([Vocabulary.sep])
+    ids_S = _ids(part for body in bodies for part in (cls, body, sep))
+    return Text(ids_S, tuple(len(body) + 2 for body in bodies), _keys(seed, stream, draws))
+
+
+def text_pair(
+    tokens_a: Tokens, tokens_b: Tokens, draws: Draws, seed: int, max_tokens: int | None = None, *, stream: str = "text"
+) -> Text:
+    """Pack sentence pairs as `CLS a SEP b SEP`; over `max_tokens` the longer of the two is cut first, as BERT does."""
+    cls, sep = np.array([Vocabulary.cls]), np.array([Vocabulary.sep])
+    parts, lengths = [], []
+    for _, index in draws:
+        a, b = tokens_a[index], tokens_b[index]
+        if max_tokens is not None and len(a) + len(b) + 3 > max_tokens:
+            room = max_tokens - 3
+            keep_a = room - min(len(b), room // 2) if len(a) >= len(b) else min(len(a), room - room // 2)
+            a, b = a[:keep_a], b[: room - keep_a]
+        parts += [cls, a, sep, b, sep]
+        lengths.append(len(a) + len(b) + 3)
+    return Text(_ids(parts), tuple(lengths), _keys(seed, stream, draws))
+
+
+def pair(table: Table, tokens: Tokens, draws: Draws, seed: int, max_tokens: int | None = None) -> Pair:
+    """Pack utterances and their texts, in the same order; the two halves of a pair have different keys."""
+    return Pair(
+        speech(table, draws, seed, stream="pair"),
+        text(tokens, draws, seed, max_tokens, stream="pair/text"),
+    )
+
+
+def targets(tokens: Tokens, draws: Draws) -> Text:
+    """Pack texts without specials, as references; lengths may be 0. Nothing is drawn, so the keys are 0."""
+    bodies = [tokens[index] for _, index in draws]
+    return Text(_ids(bodies), tuple(map(len, bodies)), (0,) * len(bodies))
+
+
+def _keys(seed: int, stream: str, draws: Draws) -> tuple[int, ...]:
+    return tuple(seeds.key(seed, f"item/{stream}", slot) for slot, _ in draws)
+
+
+def _ids(parts: Iterable[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.concatenate(list(parts), dtype=np.int64))
+
+
+class Stream(ABC):
+    """An endless source of updates from one split of a table: which items, how large, and how they are packed.
+
+    `left_out` counts the items that are never drawn, by reason.
+    """
+
+    name: ClassVar[str]  # "speech", "text" or "pair": the name of the stream in a mixture
+    unit: ClassVar[str]  # what `exposure` counts beside items: "hours" or "tokens"
+
+    def __init__(self, what: str, sizes: np.ndarray, amounts: np.ndarray, reasons: Mapping[str, np.ndarray], seed: int):
+        """Draw from the items for which no reason holds; `sizes` are in units of budget, `amounts` in `unit`."""
+        out = np.any([*reasons.values(), np.zeros(len(sizes), bool)], axis=0)
+        self.left_out = {reason: int(holds.sum()) for reason, holds in reasons.items() if holds.any()}
+        self.items = np.flatnonzero(~out)
+        if len(self.items) == 0:
+            why = f" (left out: {self.left_out})" if self.left_out else ""
+            raise UserError(f"{what} has no item to pre-train on{why}; add data, or raise the length limits.")
+        self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed
+        self.order = Order(len(self.items), seed, self.name)
+
+    @abstractmethod
+    def collate(self, draws: Draws) -> Batch:
+        """Pack drawn rows of the table, as (slot, row), into one shard."""
+
+    def next_update(self, cursor: int, budget: float, shards: int = 1) -> tuple[list[Batch], int]:
+        """Return the shards of the update at `cursor`, and the cursor after it.
+
+        `budget` is of the whole update: frames of speech, tokens of text (specials included), or pairs.
+        """
+        filled, cursor = take(self.order, self.sizes, cursor, budget, shards)
+        return [self.collate([(slot, int(self.items[i])) for slot, i in draws]) for draws in filled], cursor
+
+    def exposure(self, cursor: int) -> dict[str, float]:
+        """Say what lies before `cursor`: items, epochs, and hours or tokens (repeats counted)."""
+        epochs, rest = divmod(cursor, self.order.n)
+        begun = [self.order.index(slot) for slot in range(cursor - rest, cursor)]
+        amount = epochs * self.amounts.sum() + self.amounts[begun].sum()
+        return {"items": cursor, "epochs": round(cursor / self.order.n, 3), self.unit: round(float(amount), 4)}
+
+
+class SpeechStream(Stream):
+    """Unlabelled speech, budgeted in frames; utterances longer than `max_frames` are cropped anew in each epoch."""
+
+    name, unit = "speech", "hours"
+
+    def __init__(self, table: Table, seed: int, max_frames: int) -> None:
+        sizes = np.minimum(table.frames, max_frames)
+        super().__init__(f"{table.table}.{table.split}", sizes, sizes / FRAMES_PER_HOUR, {}, seed)
+        self.table, self.max_frames = table, max_frames
+
+    def collate(self, draws: Draws) -> Batch:
+        return Batch(speech(self.table, draws, self.seed, self.max_frames))
+
+
+class TextStream(Stream):
+    """Unlabelled text, budgeted in tokens; texts longer than `max_tokens` are cut at their end, empty ones left out."""
+
+    name, unit = "text", "tokens"
+
+    def __init__(self, table: Table, tokens: Tokens, seed: int, max_tokens: int) -> None:
+        sizes = np.minimum(tokens.lengths + 2, max_tokens)
+        super().__init__(f"{table.table}.{table.split}", sizes, sizes, {"empty text": tokens.lengths == 0}, seed)
+        self.tokens, self.max_tokens = tokens, max_tokens
+
+    def collate(self, draws: Draws) -> Batch:
+        return Batch(text(self.tokens, draws, self.seed, self.max_tokens))
+
+
+class PairStream(Stream):
+    """Speech with its transcript, budgeted in pairs.
+
+    A pair with an empty text, or longer than `max_frames` or `max_tokens`, is left out: cropping would break the match.
+    """
+
+    name, unit = "pair", "hours"
+
+    def __init__(self, table: Table, tokens: Tokens, seed: int, max_frames: int, max_tokens: int) -> None:
+        reasons = {
+            "empty text": tokens.lengths == 0,
+            f"longer than {max_frames} frames": table.frames > max_frames,
+            f"longer than {max_tokens} tokens": tokens.lengths + 2 > max_tokens,
+        }
+        what, hours = f"{table.table}.{table.split}", table.frames / FRAMES_PER_HOUR
+        super().__init__(what, np.ones(len(table)), hours, reasons, seed)
+        self.table, self.tokens = table, tokens
+
+    def collate(self, draws: Draws) -> Batch:
+        return Batch(pair(self.table, self.tokens, draws, self.seed))
+
+
+def streams(
+    corpus: Path,
+    tokenizer: Path,
+    names: Iterable[str],
+    seed: int,
+    split: str = "train",
+    max_frames: int = 1600,
+    max_tokens: int = 256,
+) -> dict[str, Stream]:
+    """Open the streams called `names` ("speech", "text", "pair") over the folders of a corpus and a tokenizer stage."""
+
+    def text_of(table: Table) -> Tokens:
+        return Tokens(tokenizer, table.table, split, "text")
+
+    opened: dict[str, Stream] = {}
+    for name in sorted(names):
+        table = Table(corpus, {"speech": "speech", "text": "text", "pair": "pairs"}[name], split)
+        if name == "speech":
+            opened[name] = SpeechStream(table, seed, max_frames)
+        elif name == "text":
+            opened[name] = TextStream(table, text_of(table), seed, max_tokens)
+        else:
+            opened[name] = PairStream(table, text_of(table), seed, max_frames, max_tokens)
+    return opened

@@ -1,0 +1,189 @@
+"""From a sweep file to its stages: rows resolved and typed, everything checked, equal stages made once.
+
+Planning imports what it plans (and so torch): drivers call `plan_file` in a worker and get a `Plan` of plain data.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ablate import claims, config, cost, identity
+from ablate.config import Registry
+from ablate.errors import UserError, nearest
+from ablate.finetune import FinetuneStage
+from ablate.patch import mapping
+from ablate.pretrain import PretrainStage
+from ablate.rows import Resolver, Row, owner
+from ablate.score import ScoreStage
+from ablate.stage import Plan, Stage, make
+
+CLUSTERS = ("local", "debug", "slurm")
+
+
+def plan_file(
+    path: str | Path, overrides: Iterable[str] = (), root: str | Path = "runs",
+    timings: Mapping[str, float] | None = None, registry: Registry | None = None,
+) -> Plan:  # fmt: skip
+    """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run.
+
+    `root=DIR` among the overrides wins over `root`. `timings` are core-seconds of finished stages by id, from which
+    the costs of the others are scaled. Raises UserError for whatever is wrong with the sweep.
+    """
+    sweep = config.interpolated(config.override(config.load(path), overrides))
+    return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {})
+
+
+class Planner:
+    """Turns one merged sweep into a plan."""
+
+    def __init__(self, sweep: Mapping[str, Any], registry: Registry):
+        self.sweep, self.name = sweep, str(sweep["name"])
+        self.seeds = _seeds(sweep.get("seeds", [0]))
+        self.axes = _axes(sweep.get("axes"))
+        self.points = [dict(zip(self.axes, values)) for values in itertools.product(*self.axes.values())]
+        self.resolver = Resolver(sweep, registry)
+        self.tasks = self.resolver.tasks
+        self.stages: dict[str, Stage] = {}
+
+    def plan(self, timings: Mapping[str, float]) -> Plan:
+        """Resolve and check every row at every point, then lay out the stages."""
+        cluster, workers = self.sweep.get("cluster", "local"), self.sweep.get("workers")
+        if cluster not in CLUSTERS:
+            raise UserError(f"cluster: found '{cluster}'; {nearest(str(cluster), CLUSTERS)}")
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise UserError(f"workers: expected a number of processes, found {workers!r}.")
+        grid = [self.resolver.rows(point) for point in self.points]
+        described = self._describe(grid)
+        manifest = [
+            self._line(rows[name], rows, point, seed)
+            for name in self.resolver.order for rows, point in zip(grid, self.points) for seed in self.seeds
+        ]  # fmt: skip
+        written = self.resolver.names
+        manifest.sort(key=lambda line: written.index(line["row"]))
+        return Plan(
+            name=self.name, sweep=described, manifest=manifest, stages=cost.scaled(self.stages, timings),
+            resolved={name: grid[0][name].plain() for name in written}, notes=tuple(_twins(manifest)),
+            root=str(self.sweep["root"]), cluster=cluster, workers=workers,
+            resources=mapping(self.sweep.get("resources"), "resources"),
+        )  # fmt: skip
+
+    def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:
+        """Check what is read at the end, and say what the sweep is (sweep.json)."""
+        sweep, rows, configs = self.sweep, {name: grid[0][name] for name in self.resolver.names}, {}
+        for row in rows.values():
+            configs |= {key: task for key, task in row.tasks.items() if key not in configs}
+        tasks = {
+            key: {"reads": owner(configs[key]).reads, "splits": list(configs[key].splits),
+                  "metrics": [metric.name for metric in owner(configs[key]).metrics]}
+            for key in self.tasks if key in configs
+        }  # fmt: skip
+        labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
+        return {
+            "name": self.name, "question": sweep.get("question", ""),
+            "changes_our_mind": sweep.get("changes_our_mind", ""), "seeds": self.seeds,
+            "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
+            "tasks": tasks, "axes": {axis: [shown(v) for v in values] for axis, values in self.axes.items()},
+            "table": claims.table(sweep.get("table"), list(rows), tasks), "labels": labels,
+            "claims": claims.claims(sweep.get("claims"), grid, tasks),
+            "data": identity.canonical(grid[0][self.resolver.names[0]].data),
+        }  # fmt: skip
+
+    def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float) -> str:
+        """Add a stage unless an equal one is there; return its id."""
+        stage = make(kind, of, parents.items(), title, steps=steps, cost=round(seconds, 2))
+        return self.stages.setdefault(stage.id, stage).id
+
+    def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Lay out all stages of a row at one point and seed; return its line of the manifest."""
+        where = [f"{axis}={shown(value)}" for axis, value in point.items()]
+        where += [f"seed {seed}"] if len(self.seeds) > 1 else []
+        suffix = f" ({', '.join(where)})" if where else ""
+        made = {"corpus": self._stage("corpus", row.data, {}, "corpus", 0, cost.CORPUS)}
+        made["tokenizer"] = self._tokenizer(row.tokenizer, made, "tokenizer")
+        trunks: list[str] = []
+        for one in [*_ancestors(row, rows), row]:
+            started = {**made, "pretrain": trunks[-1]} if trunks else made
+            trunks.append(self._pretrain(one, "trunk", started, seed, f"{one.name} / trunk{suffix}"))
+        leaf = self._pretrain(row, "decay", {**made, "pretrain": trunks[-1]}, seed, f"{row.name} / leaf{suffix}")
+        finetune, score, na = {}, {}, []
+        for key in self.tasks:
+            if not row.has(key):
+                na.append(key)
+                continue
+            task, parents = row.tasks[key], dict(made)
+            if task.tokenizer is not None:
+                parents["targets"] = self._tokenizer(task.tokenizer, made, f"tokenizer of {key}")
+            title = f"{row.name} / {key}{suffix}"
+            if owner(task).trained:
+                of = FinetuneStage(encoder=row.encoder, task=task, seed=seed)
+                seconds = cost.finetune(row.encoder, task)
+                finetune[key] = self._stage("finetune", of, {**parents, "pretrain": leaf}, title, task.steps, seconds)
+                parents["finetune"] = finetune[key]
+            else:
+                parents["pretrain"] = leaf
+            of = ScoreStage(encoder=row.encoder, task=task, seed=seed)
+            score[key] = self._stage("score", of, parents, f"{title} score", len(task.splits), cost.SCORE)
+        return {
+            "row": row.name, "point": {axis: shown(value) for axis, value in point.items()}, "seed": seed,
+            "reads": list(row.encoder.reads), "after": row.after, "steps": row.total,
+            "stages": {**made, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks, "finetune": finetune, "score": score},
+            "na": na,
+        }  # fmt: skip
+
+    def _tokenizer(self, of: Any, made: Mapping[str, str], title: str) -> str:
+        return self._stage("tokenizer", of, {"corpus": made["corpus"]}, title, 0, cost.TOKENIZER)
+
+    def _pretrain(self, row: Row, phase: str, parents: Mapping[str, str], seed: int, title: str) -> str:
+        start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)
+        of = PretrainStage(
+            encoder=row.encoder, objectives=row.objectives, targets=row.targets, update=row.update,
+            optimizer=row.optimizer, start=start, steps=steps, phase=phase, seed=seed,
+        )  # fmt: skip
+        streams = sorted({owner(objective).reads for objective in row.objectives.values()})
+        return self._stage("pretrain", of, parents, title, steps, cost.pretrain(row.encoder, streams, row.update, steps))
+
+
+def _ancestors(row: Row, rows: Mapping[str, Row]) -> list[Row]:
+    """The rows that `row` continues, oldest first."""
+    found: list[Row] = []
+    while row.after is not None:
+        row = rows[row.after]
+        found.insert(0, row)
+    return found
+
+
+def shown(value: Any) -> Any:
+    """An axis value as people read it: scalars as they are, patches as compact JSON."""
+    return value if isinstance(value, (str, int, float)) else json.dumps(value, separators=(",", ":"))
+
+
+def _axes(value: Any) -> dict[str, list[Any]]:
+    axes = mapping(value, "axes")
+    for axis, values in axes.items():
+        claims.listed(values, f"axes.{axis}")
+        if not values:
+            raise UserError(f"axes.{axis}: expected at least one value, found none.")
+    return axes
+
+
+def _seeds(value: Any) -> list[int]:
+    seeds = claims.listed(value, "seeds")
+    if not seeds or any(type(seed) is not int for seed in seeds):
+        raise UserError(f"seeds: expected a list of whole numbers, found {value!r}; write seeds: [0, 1, 2].")
+    return seeds
+
+
+def _twins(manifest: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Note rows that are the same model: one of them may not say what its author meant."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    noted = set()
+    for line in manifest:
+        other = seen.setdefault(line["stages"]["leaf"], line)
+        pair = other["row"], line["row"]
+        if pair[0] != pair[1] and pair not in noted:
+            noted.add(pair)
+            yield f"Rows '{pair[0]}' and '{pair[1]}' are the same model: their settings do not differ."

@@ -1,0 +1,258 @@
+"""The command: plan a sweep, run what is missing, report. `python -m ablate.sweep --help` explains it.
+
+This process imports no torch: planning and stages run in workers forked from a warm server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate import pool, submit
+from ablate.display import Display, failures_text, plan_text, status_text
+from ablate.errors import UserError
+from ablate.record import read_json, sweep_path
+from ablate.run import code_version
+from ablate.schedule import DONE, ELSEWHERE, STOPPED, WAITING, Board, cores
+from ablate.stage import Plan, materialise, stage_ids
+
+HELP = """\
+Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
+
+The same command again goes on where it was, whatever ended it: Ctrl-C, kill -9, a crash, a failed stage. What is done
+is not done again, and stages that several rows or several sweeps need are run once.
+"""
+MORE = """\
+examples:
+  python -m ablate.sweep sweeps/objectives.yaml                      run it here, one worker per core
+  python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done, time left
+  python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, paired deltas
+  python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and what sets it apart
+  python -m ablate.sweep sweeps/objectives.yaml --only joint_tlm     this row and what it starts from
+  python -m ablate.sweep sweeps/objectives_real.yaml data.root=DIR   real corpora from a directory
+  python -m ablate.sweep sweeps/objectives.yaml cluster=slurm resources.partition=gpu
+
+overrides (Hydra's grammar; they change the sweep as if written in FILE; quote them for the shell if need be):
+  key=value            seeds=[0,1]   base.pretrain.steps=100   base.tasks.asr.steps=50   base.encoder.width=96
+  ~key                 ~rows.joint_longer
+  root=DIR             where runs live (default: runs)
+  cluster=NAME         local (default): a pool of workers; debug: in this process, one after another; slurm: job arrays
+  workers=N            workers of the local pool (default: the cores this process may use)
+  resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism, setup,
+                       poll_s (seconds between two looks at the queue);
+                       resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, pretrain, finetune, score)
+
+where things lie:
+  ROOT/sweeps/NAME/    table.md .tex .csv, figures/, report.html, manifest.jsonl (which stages make which row)
+  ROOT/KIND/AB/ID/     a stage: config.yaml, metrics.jsonl, checkpoint, logs/out.txt, result.json (last: it is complete)
+
+exit status: 0 all runs are done, 1 a run failed, 2 the sweep or the command is wrong, 130 interrupted.
+"""
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_intermixed_args(arguments)
+    try:
+        return _run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        where = f" '{error.filename}'" if error.filename else ""
+        print(f"error: Cannot write{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
+              "run the same command again.", file=sys.stderr)  # fmt: skip
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted before anything ran.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ablate.sweep", description=HELP, epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("file", metavar="FILE", help="the sweep: a YAML file, see sweeps/")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the sweep, see below")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="show the plan and run nothing")
+    what.add_argument("--status", action="store_true", help="show what is done, running and missing, and run nothing")
+    what.add_argument("--show", metavar="ROW", help="show a row's settings and its difference from its reference")
+    what.add_argument("--where", metavar="ROW", help="print the folders of a row's stages")
+    parser.add_argument("--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat")
+    parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    plan = pool.call(_plan, options.file, options.overrides)
+    root = Path(plan.root)
+    if options.show:
+        print(plan.show(options.show))
+        return 0
+    if options.where:
+        print(_where(plan, root, options.where))
+        return 0
+    if options.only:
+        plan = plan.only(options.only)
+    workers = plan.workers or (plan.resources.get("parallelism", 256) if plan.cluster == "slurm" else cores())
+    board = Board(plan.stages, root)
+    if options.fresh and not (options.dry_run or options.status):
+        _discard(board)
+        board = Board(plan.stages, root)
+    for id, folder in board.folders.items():
+        if board.state[id] == WAITING and folder.holder() is not None:
+            board.set(id, ELSEWHERE)
+    print(plan_text(plan, board, workers), flush=True)
+    _warn_of_other_code(board)
+    if options.status:
+        print(status_text(board))
+    if options.dry_run or options.status:
+        return 0
+    materialise(plan, root)
+    print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
+    interrupted = drive(board, plan.name, plan.cluster, workers, plan.resources)
+    if interrupted:
+        return 130
+    _report(plan.name, root)
+    print(failures_text(board), end="", file=sys.stderr)
+    return 0 if board.count(DONE) == len(board.stages) else 1
+
+
+def drive(
+    board: Board, name: str, cluster: str, workers: int, resources: Optional[dict[str, Any]] = None,
+    execute: str = pool.EXECUTE,
+) -> bool:  # fmt: skip
+    """Run the board's stages on a cluster, showing progress; True if the user interrupted it.
+
+    Raises UserError for an unknown cluster or resource.
+    """
+    code_version()  # once, for all workers
+    interrupts, restore = _count_interrupts(
+        "Leaving; the jobs go on." if cluster == "slurm" else "Stopping: workers save and stop. Once more kills them."
+    )
+    began = time.time()
+    try:
+        with Display(workers) as display:
+            if cluster == "slurm":
+                slurm = submit.Slurm(board, name, resources or {}, execute)
+                submit.run_slurm(board, slurm, display, interrupts, float((resources or {}).get("poll_s", 30)))
+            elif cluster in ("local", "debug"):
+                here = pool.Pool(board.root, workers, execute) if cluster == "local" else pool.Inline(board.root, execute)
+                pool.run_pool(board, here, display, interrupts)
+            else:
+                raise UserError(f"Unknown cluster '{cluster}'; valid: local, debug, slurm.")
+            display(board)
+    finally:
+        restore()
+    wall = time.time() - began
+    if interrupts() and not board.ended or board.count(STOPPED):
+        goes_on = "Its jobs stay in the queue (scancel --me ends all of yours). " if cluster == "slurm" else ""
+        print(f"\nStopped: {board.count(DONE)} of {len(board.stages)} stages are done and kept. {goes_on}"
+              "Run the same command again to go on.", file=sys.stderr)  # fmt: skip
+        return True
+    if cluster == "local":
+        _utilisation(board, workers, began, wall)
+    return False
+
+
+def _plan(file: str, overrides: list[str]) -> Plan:
+    """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
+    from ablate.plan import plan_file
+
+    roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
+    root = Path(roots[-1].strip("'\"") if roots else "runs")
+    timings = {path.parent.name: read_json(path).get("seconds", 0.0) for path in root.glob("*/??/*/result.json")}
+    return plan_file(file, overrides, "runs", timings)
+
+
+def _where(plan: Plan, root: Path, row: str) -> str:
+    lines = [f"{sweep_path(root, plan.name)}  the sweep"]
+    board = Board(plan.stages, root)
+    wanted = {id for line in plan.lines(row) for id in stage_ids(line)}
+    for id, stage in board.stages.items():
+        if id in wanted:
+            lines.append(f"{board.folders[id].path}  {stage.kind} {stage.title}: {board.state[id]}")
+    return "\n".join(lines)
+
+
+def _discard(board: Board) -> None:
+    """Remove the records of all stages on the board. Raises UserError when one of them is running."""
+    for id, folder in board.folders.items():
+        if folder.holder() is not None:
+            raise UserError(
+                f"--fresh would remove {board.stages[id].title}, which process {folder.holder()['pid']} on "
+                f"{folder.holder()['host']} is running; stop that first."
+            )
+    for folder in board.folders.values():
+        if folder.path.exists():
+            shutil.rmtree(folder.path)
+
+
+def _warn_of_other_code(board: Board) -> None:
+    """Say once how many records were made by other code than this."""
+    here = code_version()
+    made = [board.folders[id].result().get("code", {}).get("commit") for id, s in board.state.items() if s == DONE]
+    other = sorted({commit[:10] for commit in made if commit and commit != here["commit"]})
+    if other and here["commit"]:
+        count = sum(bool(commit) and commit != here["commit"] for commit in made)
+        print(f"note: {count} of the finished stages were made by other commits ({', '.join(other)}), this is "
+              f"{here['commit'][:10]}; their ids say that nothing relevant changed. --fresh makes them anew.")  # fmt: skip
+
+
+def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]:
+    """Count requests to stop, saying `text` at the first, instead of dying; return the count's reader and the way back."""
+    count = 0
+
+    def interrupted(number: int, _frame: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            print(f"\n{text}", file=sys.stderr, flush=True)
+
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupted) for number in numbers}
+    return (lambda: count), (lambda: [signal.signal(number, handler) for number, handler in before.items()])
+
+
+def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
+    """Print which share of the cores' time went into training and scoring steps."""
+    busy = 0.0
+    for id, folder in board.folders.items():
+        if folder.done and (folder.path / "result.json").stat().st_mtime >= began:
+            busy += folder.result().get("busy_seconds", 0.0)
+    if busy:
+        print(f"\n{wall / 60:.1f} min on {workers} workers; {100 * busy / (wall * workers):.0f} % of that core time was "
+              "spent inside training and scoring steps.")  # fmt: skip
+
+
+def _report(name: str, root: Path) -> None:
+    """Write table, figures and report, print the table and where all lies."""
+    from analysis import report
+
+    paths = report.write(sweep_path(root, name), root)
+    table = next((path for path in map(Path, _flat(paths)) if path.name == "table.md"), None)
+    if table is not None:
+        print("\n" + table.read_text(encoding="utf-8"))
+    print("\n".join(str(path) for path in _flat(paths)))
+
+
+def _flat(paths: Any) -> list[Any]:
+    """List the paths in a mapping of paths and lists of paths."""
+    values = paths.values() if isinstance(paths, dict) else paths
+    return [p for value in values for p in (value if isinstance(value, (list, tuple)) else [value])]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Speech recognition: words from speech, by CTC or a transducer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.errors import UserError, nearest
+from ablate.tasks import baselines, metrics
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives.ctc import CTC
+from objectives.objective import Ports
+from objectives.transducer import Transducer
+
+WER = Metric("wer", "lower")
+CER = Metric("cer", "lower")
+HEADS = ("ctc", "transducer")
+
+
+class Recognition(AbstractTask):
+    """Word error rate of greedy decoding, without a language model (PAPER §4)."""
+
+    reads = "speech"
+    metrics = (WER, CER)
+    select = WER
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Recognition of a table with audio and `text`."""
+
+        table: str = "asr"
+        splits: tuple[str, ...] = ("test", "test_unseen")
+        steps: int = 800
+        items: int = 12
+        head: str = "ctc"
+        """What writes the words: "ctc" or "transducer"."""
+        ctc: CTC.Config = CTC.Config()
+        """The CTC head, where it is chosen."""
+        transducer: Transducer.Config = Transducer.Config()
+        """The transducer head, where it is chosen."""
+
+        def __post_init__(self) -> None:
+            if self.head not in HEADS:
+                raise UserError(f"head is '{self.head}', expected ctc or transducer: {nearest(self.head, HEADS)}")
+
+        def build(self) -> "Recognition":
+            return Recognition(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> CTC | Transducer:
+        head = self.config.ctc if self.config.head == "ctc" else self.config.transducer
+        return head.build(ports, targets)
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+        references = {
+            "transcript": packing.targets(dataset.target_tokens("text"), draws),
+            "tokenizer": dataset.target_tokenizer,
+        }
+        return Batch(packing.speech(dataset.table, draws, seed), references)
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return dataset.table.frames
+
+    def predict(self, objective: CTC | Transducer, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+        return decoded(view, objective.decode(encoding))
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+        references = [row["text"] for row in rows]
+        words = metrics.word_errors(references, hypotheses)
+        characters = metrics.character_errors(references, hypotheses)
+        items = [
+            {
+                "id": row["id"],
+                "reference": row["text"],
+                "hypothesis": hypothesis,
+                "substitutions": w.substitutions,
+                "deletions": w.deletions,
+                "insertions": w.insertions,
+                "words": w.units,
+                "character_errors": c.total,
+                "characters": c.units,
+            }
+            for row, hypothesis, w, c in zip(rows, hypotheses, words, characters, strict=True)
+        ]
+        scores = [
+            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED),
+            CER.score(metrics.error_rate(characters), len(rows), metrics.NORMALISED),
+        ]
+        return scores, items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        references = [row["text"] for row in test]
+
+        def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
+            return metrics.error_rate(metrics.word_errors(references, hypotheses))
+
+        constant = baselines.best_constant([row["text"] for row in train], wer)
+        return [
+            Baseline("empty output", "wer", wer(references, [""] * len(test))),
+            Baseline("best constant", "wer", wer(references, [constant] * len(test))),
+        ]

@@ -1,0 +1,119 @@
+"""Word errors, BLEU and chrF, with counts per item; the only file that knows jiwer and sacrebleu.
+
+Every corpus score can be computed again from sums of its items' counts, so that analysis can resample items.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import jiwer
+import sacrebleu
+from sacrebleu.metrics import BLEU, CHRF
+
+NORMALISED = f"case:lc|punct:no|space:one|nfkc|jiwer:{importlib.metadata.version('jiwer')}"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Edit counts of one item; `units` is the length of the reference in words or characters."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    units: int
+
+    @property
+    def total(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+
+@dataclass(frozen=True)
+class NGrams:
+    """BLEU's counts of one item: matching and all n-grams for n = 1 .. 4, and lengths in BLEU's tokens."""
+
+    matches: tuple[int, ...]
+    totals: tuple[int, ...]
+    sys_len: int
+    ref_len: int
+
+
+def normalise(text: str) -> str:
+    """Lower case, compatibility forms composed, punctuation but the apostrophe removed, one space between words."""
+    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    return " ".join(re.sub(r"[^\w\s']|_", " ", text).split())
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
+    """Least word edits per item, after `normalise`; empty strings are legal on either side."""
+    return _errors([normalise(r).split() for r in references], [normalise(h).split() for h in hypotheses])
+
+
+def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
+    """Least character edits per item, after `normalise`; the space counts as a character."""
+    return _errors([list(normalise(r)) for r in references], [list(normalise(h)) for h in hypotheses])
+
+
+def _errors(references: list[list[str]], hypotheses: list[list[str]]) -> list[Errors]:
+    """Edits between lists of units, by jiwer's word alignment: every unit is spelt as one word."""
+    assert len(references) == len(hypotheses), "one hypothesis per reference"
+    if not references:
+        return []
+
+    def spelt(side: list[list[str]]) -> list[str]:
+        return [" ".join("<space>" if unit == " " else unit for unit in units) for units in side]
+
+    output = jiwer.process_words(spelt(references), spelt(hypotheses))
+    found = []
+    for reference, chunks in zip(references, output.alignments):
+        counts = {"substitute": 0, "delete": 0, "insert": 0}
+        for chunk in chunks:
+            if chunk.type != "equal":
+                size = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+                counts[chunk.type] += size
+        found.append(Errors(counts["substitute"], counts["delete"], counts["insert"], len(reference)))
+    return found
+
+
+def error_rate(errors: Sequence[Errors]) -> float:
+    """Edits per 100 reference units over all items; with no units at all, per 100 of one."""
+    return 100 * sum(e.total for e in errors) / max(1, sum(e.units for e in errors))
+
+
+def ngrams(references: Sequence[str], hypotheses: Sequence[str]) -> list[NGrams]:
+    """BLEU's counts per item."""
+    bleu = _bleu(effective_order=True)  # concerns the item's own score, which is not used; the counts are the same
+    found = [bleu.sentence_score(h, [r]) for r, h in zip(references, hypotheses, strict=True)]
+    return [NGrams(tuple(s.counts), tuple(s.totals), s.sys_len, s.ref_len) for s in found]
+
+
+def bleu_of(counts: Sequence[NGrams]) -> float:
+    """Corpus BLEU from the sums of items' counts, as sacrebleu smooths it by default."""
+    matches = [sum(c.matches[n] for c in counts) for n in range(4)]
+    totals = [sum(c.totals[n] for c in counts) for n in range(4)]
+    sys_len, ref_len = sum(c.sys_len for c in counts), sum(c.ref_len for c in counts)
+    return BLEU.compute_bleu(matches, totals, sys_len, ref_len, smooth_method="exp").score
+
+
+def bleu(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[float, str]:
+    """Corpus BLEU and its signature."""
+    metric = _bleu()
+    value = metric.corpus_score(list(hypotheses), [list(references)]).score
+    return value, str(metric.get_signature())
+
+
+def chrf(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[float, str]:
+    """Corpus chrF and its signature."""
+    metric = CHRF()
+    value = metric.corpus_score(list(hypotheses), [list(references)]).score
+    return value, str(metric.get_signature())
+
+
+@cache
+def _bleu(effective_order: bool = False) -> BLEU:
+    return BLEU(effective_order=effective_order)

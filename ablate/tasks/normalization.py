@@ -1,0 +1,97 @@
+"""Text normalization: the spoken form of written text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.tasks import metrics
+from ablate.tasks.asr import WER
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives import sequence
+from objectives.objective import Ports
+
+SER = Metric("ser", "lower")
+EXACT = "exact match|space:one"
+
+
+class Normalization(AbstractTask):
+    """Sentence error rate of a decoder over the text encoding (PAPER §4), selected by dev loss."""
+
+    reads = "text"
+    metrics = (SER, WER)
+    select = Metric("loss", "lower", "nats/token")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Normalization of a table with `written` and `spoken`; the output is in the encoder's own tokens."""
+
+        table: str = "normalization"
+        decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="text")
+        """The decoder."""
+        beam: int = 1
+        """Hypotheses kept in the search of the final scoring."""
+        penalty: float = 0.6
+        """Length penalty of the search."""
+        most: int = 96
+        """Longest output in tokens."""
+        max_tokens: int = 256
+        """Longer input is cut, special tokens included."""
+
+        def build(self) -> "Normalization":
+            return Normalization(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
+        return self.config.decoder.build(ports, targets)
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+        references = {
+            "target": packing.targets(dataset.target_tokens("spoken"), draws),
+            "tokenizer": dataset.target_tokenizer,
+        }
+        return Batch(packing.text(dataset.tokens("written"), draws, seed, self.config.max_tokens), references)
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return dataset.tokens("written").lengths + 2
+
+    def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+        beam = self.config.beam if final else 1
+        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most))
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+        words = metrics.word_errors([row["spoken"] for row in rows], hypotheses)
+        items = [
+            {
+                "id": row["id"],
+                "reference": row["spoken"],
+                "hypothesis": hypothesis,
+                "correct": int(row["spoken"].split() == hypothesis.split()),
+                "substitutions": w.substitutions,
+                "deletions": w.deletions,
+                "insertions": w.insertions,
+                "words": w.units,
+            }
+            for row, hypothesis, w in zip(rows, hypotheses, words, strict=True)
+        ]
+        wrong = 100 * (1 - sum(item["correct"] for item in items) / max(1, len(items)))
+        return [
+            SER.score(wrong, len(rows), EXACT),
+            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED),
+        ], items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        # Some corpora write spoken text in lower case, some keep the case: train tells which.
+        kept, lowered = (sum(row["spoken"] == copy(row["written"]) for row in train) for copy in (str, str.lower))
+        copy = str.lower if lowered > kept else str
+        scores, _ = self.score(test, [copy(row["written"]) for row in test])
+        return [Baseline("copy", score.metric, score.value) for score in scores]

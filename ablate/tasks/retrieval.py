@@ -1,0 +1,172 @@
+"""Retrieval of transcripts from speech and back, without fine-tuning: the direct view of alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.errors import UserError
+from ablate.tasks import baselines
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from encoders.batch import Batch, Speech, Text, View, Vocabulary
+from encoders.encoder import AbstractEncoder
+from encoders.encoding import Encoding
+from objectives.classification import pooled
+from objectives.objective import Ports, ViewContext
+from objectives.views import Clean
+
+RECALL_1 = Metric("recall@1", "higher")
+RECALL_10 = Metric("recall@10", "higher")
+SIGNATURE = "mean pool|modality mean removed|cosine|both directions|{} candidates nearest in duration"
+
+
+class Retrieval(AbstractTask):
+    """Recall of the true partner among candidates of like duration, in both directions.
+
+    Speech and text are encoded alone, averaged over their positions, and freed of their modality's mean over the
+    split. Duration gives retrieval away (SCIENCE 14), so the candidates of a pair are the items whose speech is
+    nearest to it in duration, itself among them and equal transcripts excluded; what duration alone still reaches is
+    a baseline, whose line is fitted on dev.
+    """
+
+    reads = "pair"
+    trained = False
+    baseline_split = "dev"
+    metrics = (RECALL_1, RECALL_10)
+    select = RECALL_10
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Retrieval over a table with audio, `text` and `seconds`. Nothing is trained."""
+
+        table: str = "retrieval"
+        steps: int = 0
+        candidates: int = 50
+        """Items to choose from, the true one included."""
+        items: int = 16
+        """Items encoded at once."""
+
+        def __post_init__(self) -> None:
+            if self.candidates < 2:
+                raise UserError(f"candidates is {self.candidates}, expected at least 2 to choose from.")
+
+        def build(self) -> "Retrieval":
+            return Retrieval(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> NoReturn:
+        raise TypeError("retrieval trains nothing: it has no objective; use `rank`.")
+
+    def predict(self, objective: Any, view: View, encoding: Encoding, final: bool = True) -> NoReturn:
+        raise TypeError("retrieval predicts over a whole split at once; use `rank`.")
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+        return Batch(packing.pair(dataset.table, dataset.tokens("text"), draws, seed))
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return dataset.table.frames
+
+    @torch.no_grad()
+    def rank(self, encoder: AbstractEncoder, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
+        """For every item, the rank of its text given its speech, and of its speech given its text (1 is best)."""
+        device = next(encoder.parameters()).device
+        speech, text = [], []
+        for draws in chunks(len(dataset), self.config.items):
+            pair = self.inputs(dataset, draws, 0).inputs
+            speech.append(embedded(encoder, pair.speech, vocabulary).to(device))
+            text.append(embedded(encoder, pair.text, vocabulary).to(device))
+        return ranks(cosines(torch.cat(speech), torch.cat(text)).cpu().numpy(), self.candidates(dataset.table.rows))
+
+    def candidates(self, rows: Sequence[Row]) -> np.ndarray:
+        """Candidates of each item [n, n], True where the column is one."""
+        return nearest_in_duration(
+            [row["seconds"] for row in rows], [row["text"] for row in rows], self.config.candidates
+        )
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[tuple[int, int]]) -> tuple[list[Score], list[Row]]:
+        items = [
+            {"id": row["id"], "reference": row["text"], "direction": direction, "rank": rank}
+            for row, found in zip(rows, hypotheses, strict=True)
+            for direction, rank in zip(("text from speech", "speech from text"), found, strict=True)
+        ]
+        found = np.array([item["rank"] for item in items])
+        signature = SIGNATURE.format(min(self.config.candidates, len(rows)))
+        return [
+            RECALL_1.score(100 * float((found <= 1).mean()), len(rows), signature),
+            RECALL_10.score(100 * float((found <= 10).mean()), len(rows), signature),
+        ], items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        slope, start = baselines.line([len(row["text"]) for row in train], [row["seconds"] for row in train])
+        predicted = slope * np.array([len(row["text"]) for row in test]) + start
+        seconds = np.array([row["seconds"] for row in test])
+        allowed = self.candidates(test)
+        closeness = -np.abs(predicted[None] - seconds[:, None])
+        chance = 1 / allowed.sum(1)
+        return [
+            *(
+                Baseline("duration only", f"recall@{k}", 100 * both_ways(closeness, allowed, k))
+                for k in (1, 10)
+            ),
+            *(Baseline("chance", f"recall@{k}", 100 * float(np.minimum(1, k * chance).mean())) for k in (1, 10)),
+        ]
+
+
+def chunks(n: int, size: int) -> Iterator[list[tuple[int, int]]]:
+    """Items 0 .. n - 1 in order, as draws of at most `size`."""
+    for first in range(0, n, size):
+        yield [(i, i) for i in range(first, min(n, first + size))]
+
+
+def embedded(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> Tensor:
+    """Mean joint vector of each utterance or text, encoded alone: [B, D]."""
+    lengths = encoder.subsampled(inputs.lengths) if isinstance(inputs, Speech) else ()
+    view = Clean().build(Batch(inputs), ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=0))
+    return pooled(encoder(view), "mean").float()
+
+
+def cosines(speech_BD: Tensor, text_BD: Tensor) -> Tensor:
+    """Similarity of every utterance to every text [B, B], each modality's mean removed first."""
+    speech_BD, text_BD = (x - x.mean(0) for x in (speech_BD, text_BD))
+    return torch.nn.functional.normalize(speech_BD, dim=1) @ torch.nn.functional.normalize(text_BD, dim=1).T
+
+
+def nearest_in_duration(seconds: Sequence[float], texts: Sequence[str], candidates: int) -> np.ndarray:
+    """For each item the `candidates` items nearest in duration, itself first, others of the same text never: [n, n]."""
+    length, text = np.asarray(seconds, float), np.asarray(texts)
+    distance = np.abs(length[:, None] - length[None])
+    distance[text[:, None] == text[None]] = np.inf
+    np.fill_diagonal(distance, -1)
+    chosen = distance.argsort(1, kind="stable")[:, :candidates]
+    allowed = np.zeros(distance.shape, bool)
+    np.put_along_axis(allowed, chosen, True, 1)
+    return allowed & np.isfinite(distance)
+
+
+def ranks(similarity: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
+    """Rank of the diagonal within each row and each column of `similarity`, among `allowed`; ties count against it."""
+    true = similarity.diagonal()[:, None]
+    rows = (~(similarity < true) & allowed).sum(1)  # written so that NaN ranks last, too
+    columns = (~(similarity.T < true) & allowed).sum(1)
+    return [(int(r), int(c)) for r, c in zip(rows, columns)]
+
+
+def both_ways(similarity: np.ndarray, allowed: np.ndarray, k: int) -> float:
+    """Expected recall@k over rows and columns, ties broken at random: for rules whose scores often tie."""
+    true = similarity.diagonal()[:, None]
+    shares = []
+    for side in (similarity, similarity.T):
+        better = ((side > true) & allowed).sum(1)
+        tied = ((side == true) & allowed).sum(1)  # the true one included
+        shares.append(np.clip((k - better) / tied, 0, 1).mean())
+    return float(np.mean(shares))

@@ -1,0 +1,177 @@
+"""What a downstream task is: a table to read, an objective to train, a way to predict, and scores with baselines."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Optional
+
+import numpy as np
+
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives.objective import AbstractObjective, Ports
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that a task reports, and which way is good."""
+
+    name: str
+    better: str  # "lower" or "higher"
+    unit: str = "%"
+
+    def score(self, value: float, n: int, signature: str) -> Score:
+        """This metric's value over `n` items; `signature` says how it was computed."""
+        return Score(self.name, float(value), self.better, self.unit, n, signature)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric on one split, as it is recorded."""
+
+    metric: str
+    value: float
+    better: str
+    unit: str
+    n: int
+    signature: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a rule without a model reaches on the same items."""
+
+    name: str
+    metric: str
+    value: float
+
+
+class Dataset:
+    """One split of a task's table with its tokens, opened when first asked for.
+
+    `targets` is the folder of the task's own target tokenizer; without one the encoder's tokenizer serves.
+    """
+
+    def __init__(self, table: str, split: str, corpus: Path, tokenizer: Path, targets: Path | None = None) -> None:
+        self.name, self.split, self.corpus = table, split, corpus
+        self.folder, self.target_folder = tokenizer, targets or tokenizer
+        self._tokens: dict[tuple[Path, str], Tokens] = {}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def table(self) -> Table:
+        return Table(self.corpus, self.name, self.split)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The encoder's tokenizer."""
+        return Tokenizer(self.folder)
+
+    @cached_property
+    def target_tokenizer(self) -> Tokenizer:
+        """The tokenizer of what the task's objective writes."""
+        return self.tokenizer if self.target_folder == self.folder else Tokenizer(self.target_folder)
+
+    def tokens(self, field: str) -> Tokens:
+        """A field in the encoder's tokens."""
+        return self._open(self.folder, field)
+
+    def target_tokens(self, field: str) -> Tokens:
+        """A field in the target tokenizer's tokens."""
+        return self._open(self.target_folder, field)
+
+    def _open(self, folder: Path, field: str) -> Tokens:
+        if (folder, field) not in self._tokens:
+            self._tokens[folder, field] = Tokens(folder, self.name, self.split, field)
+        return self._tokens[folder, field]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig(ABC):
+    """Base of task configs: the data, and how long and how fast to fine-tune."""
+
+    table: str
+    """Table of the corpus to read: its "train" trains, its "dev" selects."""
+    splits: tuple[str, ...] = ("test",)
+    """Splits that are scored, once, with the selected weights."""
+    steps: int = 400
+    """Most updates."""
+    items: int = 16
+    """Items in an update."""
+    lr: float = 2e-3
+    """Peak learning rate of the encoder."""
+    head_lr: float = 4e-3
+    """Peak learning rate of the task's own parameters."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    evaluate_every: int = 100
+    """Updates between evaluations on dev."""
+    patience: int = 0
+    """Evaluations without a better dev score after which training stops; 0 trains all steps."""
+    tokenizer: Optional[TokenizerConfig] = None
+    """A target tokenizer of the task's own; none means the encoder's."""
+
+    @abstractmethod
+    def build(self) -> "AbstractTask":
+        """Make the task."""
+
+
+class AbstractTask(ABC):
+    """A downstream problem.
+
+    Training calls `objective` once and `inputs` for every update. Evaluation packs items by `sizes`, encodes
+    `objective.view` of them in evaluation mode, collects `predict`, and hands all of a split to `score`.
+    `metrics` are what `score` returns, the main one first; `select` is computed on dev during fine-tuning, either by
+    `score` or, where it is named "loss", as the mean of the objective's first term.
+    """
+
+    config: TaskConfig
+    reads: ClassVar[str]  # "speech", "text" or "pair"
+    trained: ClassVar[bool] = True  # False: scored straight from the pre-trained leaf
+    baseline_split: ClassVar[str] = "train"  # what baselines may learn from
+    metrics: ClassVar[tuple[Metric, ...]]
+    select: ClassVar[Metric]
+
+    @property
+    def name(self) -> str:
+        return self.config.table
+
+    @abstractmethod
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> AbstractObjective:
+        """Make the supervised objective; `targets` is the vocabulary of the task's own tokenizer, if it has one."""
+
+    @abstractmethod
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+        """Pack the drawn items with their references."""
+
+    @abstractmethod
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        """Size of every item, frames or tokens, by which evaluation packs."""
+
+    @abstractmethod
+    def predict(self, objective: Any, view: View, encoding: Encoding, final: bool = True) -> list[Any]:
+        """One hypothesis per sequence; only a `final` one may cost a beam search."""
+
+    @abstractmethod
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Row]]:
+        """Score a whole split: one Score per metric, and a record per item with counts that sums can be taken of."""
+
+    @abstractmethod
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        """What shallow rules, learnt on `train` (rows of `baseline_split`), reach on `test`."""
+
+
+def decoded(view: View, ids: Sequence[Sequence[int]]) -> list[str]:
+    """Text of id sequences, by the tokenizer that came with the batch."""
+    return [view.references["tokenizer"].decode(list(line)) for line in ids]

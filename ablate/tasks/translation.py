@@ -1,0 +1,100 @@
+"""Speech translation: text in another language from speech."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Optional
+
+import numpy as np
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.data.tokenizer import TokenizerConfig
+from ablate.tasks import baselines, metrics
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives import sequence
+from objectives.objective import Ports
+
+BLEU = Metric("bleu", "higher", "")
+CHRF = Metric("chrf", "higher", "")
+
+
+class Translation(AbstractTask):
+    """BLEU of a Transformer decoder over the speech encoding (PAPER §4), selected by dev loss."""
+
+    reads = "speech"
+    metrics = (BLEU, CHRF)
+    select = Metric("loss", "lower", "nats/token")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Translation of a table with audio, `text` and `translation`; CTC on `text` helps the decoder to start."""
+
+        table: str = "translation"
+        steps: int = 900
+        items: int = 12
+        tokenizer: Optional[TokenizerConfig] = TokenizerConfig(
+            fields=("translation.translation",), size=600, encode=("translation.translation",)
+        )
+        decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="speech", ctc=0.5)
+        """The decoder; the paper's has 4 layers of width 384."""
+        beam: int = 4
+        """Hypotheses kept in the search of the final scoring."""
+        penalty: float = 0.6
+        """Length penalty of the search; 0 prefers short output."""
+        most: int = 64
+        """Longest output in tokens."""
+
+        def build(self) -> "Translation":
+            return Translation(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
+        return self.config.decoder.build(ports, targets)
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+        references = {
+            "target": packing.targets(dataset.target_tokens("translation"), draws),
+            "tokenizer": dataset.target_tokenizer,
+        }
+        if self.config.decoder.ctc:
+            references["transcript"] = packing.targets(dataset.tokens("text"), draws)
+        return Batch(packing.speech(dataset.table, draws, seed), references)
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return dataset.table.frames
+
+    def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+        beam = self.config.beam if final else 1
+        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most))
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+        references = [row["translation"] for row in rows]
+        items = [
+            {"id": row["id"], "reference": row["translation"], "hypothesis": hypothesis, **asdict(counts)}
+            for row, hypothesis, counts in zip(rows, hypotheses, metrics.ngrams(references, hypotheses), strict=True)
+        ]
+        bleu, bleu_signature = metrics.bleu(references, hypotheses)
+        chrf, chrf_signature = metrics.chrf(references, hypotheses)
+        search = f"|beam:{self.config.beam}|lp:{self.config.penalty}"
+        return [
+            BLEU.score(bleu, len(rows), bleu_signature + search),
+            CHRF.score(chrf, len(rows), chrf_signature + search),
+        ], items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        references = [row["translation"] for row in test]
+        constant = baselines.best_constant(
+            [row["translation"] for row in train],
+            lambda references, hypotheses: -metrics.bleu(references, hypotheses)[0],
+        )
+        return [
+            Baseline("best constant", "bleu", metrics.bleu(references, [constant] * len(test))[0]),
+            Baseline("copy of the transcript", "bleu", metrics.bleu(references, [row["text"] for row in test])[0]),
+        ]

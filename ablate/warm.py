@@ -1,0 +1,26 @@
+"""What a forkserver preloads, so that a worker forked from it starts at once: every module that plans or runs a stage.
+
+A module that cannot be imported is left for the worker that needs it, whose log then shows the error.
+"""
+
+import gc
+import importlib
+import traceback
+
+
+def _load() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # one worker per core, one thread per worker; results do not depend on the machine
+    from ablate.stage import KINDS
+
+    for module in ["ablate.plan", *sorted({kind.function.partition(":")[0] for kind in KINDS.values()})]:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # forked workers share these pages: keep the collector from touching them
+
+
+try:
+    _load()
+except Exception:  # imported again, and shown, in the worker
+    FAILED = traceback.format_exc()

@@ -1,0 +1,104 @@
+"""Capacity: metrics, and the gap between joint and single-modality rows, against parameters (embeddings left out)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.compare import delta, over_seeds
+from analysis.frame import DONE, Measure, Records, measure
+from analysis.interference import harm
+
+COLUMNS = ["task", "kind", "row", "point", "parameters", "active", "mean", "low", "high", "n"]
+
+
+def sizes(records: Records) -> list[str]:
+    """Points of the axes that have encoders of different size, smallest first; empty with fewer than two sizes."""
+    s = records.scores[records.scores.parameters.notna()]
+    by_size = s.groupby("point").parameters.max().sort_values()
+    return list(by_size.index) if by_size.nunique() > 1 else []
+
+
+def measurements(records: Records) -> pd.DataFrame:
+    """Every step-matched joint row and its single-modality row at every size: levels and their gap per task.
+
+    Lines of kind "single" and "joint" hold the metric, lines of kind "gap" what the joint row is better by (paired by
+    seed, positive is good). `active` counts parameters that read the task's modality, `parameters` all.
+    """
+    lines = []
+    pairs = harm(records)
+    pairs = pairs[(pairs.part == "total") & pairs.matched.astype(bool)]
+    for pair in pairs.itertuples():
+        what = measure(records, pair.task)
+        s = records.of(what)
+        for point in sizes(records):
+            here = s[s.point == point]
+            for kind, row in (("single", pair.single), ("joint", pair.row)):
+                own = here[here.row == row]
+                value = over_seeds(own[own.status == DONE].value)
+                lines.append([pair.task, kind, row, point, own.parameters.max(), own.active.max(),
+                              value.mean, value.low, value.high, value.n])  # fmt: skip
+            joint = here[here.row == pair.row]
+            gap = delta(records, what, pair.row, pair.single, point)
+            lines.append([pair.task, "gap", pair.row, point, joint.parameters.max(), joint.active.max(),
+                          gap.mean, gap.low, gap.high, gap.n])  # fmt: skip
+    return pd.DataFrame(lines, columns=COLUMNS).drop_duplicates(["task", "kind", "row", "point"])
+
+
+def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
+    """Draw levels or gaps against active parameters, a line per row with intervals where there are seeds."""
+    for row, own in frame.dropna(subset=["mean", "active"]).groupby("row", sort=False):
+        own, look = own.sort_values("active"), styles[row]
+        axes.plot(own.active, own["mean"], **look, lw=1.4, ms=5, mec="white", mew=0.6)
+        seen = own.dropna(subset=["low"])
+        axes.fill_between(seen.active, seen.low, seen.high, color=look["color"], alpha=0.12, lw=0)
+        axes.vlines(seen.active, seen.low, seen.high, color=look["color"], lw=0.9)
+    axes.set_xscale("log")
+    ticks = np.unique(frame.active.dropna())
+    axes.set_xticks(ticks, [_count(t) for t in ticks])
+    axes.minorticks_off()
+    if len(ticks):
+        axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+
+
+def _count(parameters: float) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if parameters >= size:
+            return f"{parameters / size:.3g}{letter}"
+    return f"{parameters:.0f}"
+
+
+def figure(records: Records) -> Figure | None:
+    """Draw the capacity figure, a column per task; None for a sweep with one encoder size or without joint rows."""
+    frame = measurements(records)
+    if frame.empty or frame.parameters.nunique() < 2:
+        return None
+    tasks = list(dict.fromkeys(frame.task))
+    rows = [row for row in records.rows if row in set(frame.row)]
+    styles = figures.row_styles(rows)
+    whole, panels = figures.plt.subplots(
+        2, len(tasks), figsize=(0.6 + 2.5 * len(tasks), 4.8), squeeze=False, layout="constrained", sharex="col"
+    )
+    for k, task in enumerate(tasks):
+        own, what = frame[frame.task == task], measure(records, task)
+        draw(own[own.kind != "gap"], panels[0][k], styles)
+        panels[0][k].set_title(task.replace("_", " "))
+        panels[0][k].set_ylabel(figures.metric_name(what))
+        _draw_gap(own[own.kind == "gap"], panels[1][k], styles, what)
+    panels[1][0].set_ylabel("joint − single, points\n(positive: joint is better)")
+    whole.supxlabel("parameters that read the task's modality, embeddings left out", size=8.5)
+    keys = [figures.plt.Line2D([], [], **styles[row], lw=1.4, ms=5, label=records.label(row)) for row in rows]
+    note = f"lines: 95 % intervals over {len(records.seeds)} seeds" if len(records.seeds) > 1 else "one seed: no intervals"
+    whole.legend(handles=keys, loc="outside upper center", ncols=min(6, len(keys)), title=note, title_fontsize=7.5)
+    return whole
+
+
+def _draw_gap(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], what: Measure) -> None:
+    draw(frame, axes, styles)
+    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=0.5) * 1.15
+    axes.set_ylim(-reach, reach)
+    axes.axhspan(-reach, 0, color="#d55e00", alpha=0.05, lw=0, zorder=-1)
+    axes.axhline(0, color="0.3", lw=0.8, zorder=0)

@@ -1,0 +1,117 @@
+"""Judge the claims a sweep file declares: supported, refuted, equivalent, undecided, or no assay.
+
+Claims are declared before running, so their p-values are corrected by Holm's procedure over all of them, finished or
+not; marks elsewhere in a table are exploratory. Effects point in the metric's good direction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.compare import ALPHA, Estimate, detectable, effect_with_items, holm
+from analysis.frame import Measure, Records, measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the records say about one declared claim."""
+
+    name: str
+    statement: str
+    measure: Measure
+    estimate: Estimate
+    items: tuple[float, float]
+    """Interval over test items alone (paired bootstrap), for the seeds there are; NaN without items."""
+    p: float
+    """Two-sided, not corrected."""
+    adjusted: float
+    """Corrected by Holm over all claims of the sweep."""
+    verdict: str
+    """"supported", "refuted", "equivalent", "undecided" or "no assay"."""
+    reason: str
+
+
+def verdicts(records: Records) -> list[Verdict]:
+    """Judge every claim of the sweep file, in its order.
+
+    The plan has checked them: `on`, `coefficients` of rows, one of `above`, `below` and `within`, and perhaps `margin`,
+    `split`, `unmatched`, and an `assay` with its `assay_coefficients`.
+    """
+    claims = records.sweep.get("claims") or {}
+    found = {name: _measure(records, name, claim) for name, claim in claims.items()}
+    adjusted = holm({name: verdict.p for name, verdict in found.items()})
+    return [_judge(claims[name], replace(v, adjusted=adjusted[name]), records) for name, v in found.items()]
+
+
+def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
+    """Estimate and p-value of a claim, before any verdict."""
+    what = measure(records, claim["on"], claim.get("split"))
+    estimate, resampled = effect_with_items(records, claim["coefficients"], what)
+    word = next(word for word in ("above", "below", "within") if word in claim)
+    bound = float(claim[word])
+    p = _p_within(estimate, bound) if word == "within" else estimate.p(bound)
+    statement = f"{claim['effect']} on {claim['on']} {'within ±' if word == 'within' else word + ' '}{bound:g}"
+    return Verdict(
+        name=name, statement=statement, measure=what, estimate=estimate, items=resampled, p=p, adjusted=math.nan,
+        verdict="", reason="",
+    )  # fmt: skip
+
+
+def _judge(claim: Mapping[str, Any], found: Verdict, records: Records) -> Verdict:
+    """Apply the rules of the verdicts, in order."""
+    estimate = found.estimate
+    verdict, reason = "undecided", ""
+    if estimate.n == 0:
+        reason = "nothing to compare yet"
+    elif estimate.n == 1:
+        reason = "one seed: a claim about rows needs the spread between seeds; run with more, e.g. seeds=[0,1,2]"
+    elif math.isnan(estimate.half):
+        reason = f"all {estimate.n} seeds give the very same difference: the metric is too coarse for an interval"
+    elif claim.get("assay") and not _assay_clear(records, claim):
+        verdict, reason = "no assay", f"the task does not show {claim['assay']} either, so it cannot show this"
+    else:
+        verdict, reason = decide(claim, estimate, found.adjusted)
+    if claim.get("unmatched"):
+        reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
+    return replace(found, verdict=verdict, reason=reason)
+
+
+def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float) -> tuple[str, str]:
+    """Verdict and reason from an estimate that has an interval, and its corrected p-value."""
+    clear = adjusted < ALPHA
+    if "within" in claim:
+        bound = float(claim["within"])
+        inside = abs(estimate.mean) < bound
+        edges = (-bound, bound)
+        verdict = "equivalent" if inside else "refuted"
+    else:
+        bound = float(claim["above"] if "above" in claim else claim["below"])
+        edges = (bound,)
+        verdict = "supported" if (estimate.mean > bound) == ("above" in claim) else "refuted"
+        margin = claim.get("margin")
+        if not clear and margin is not None and bound - margin < estimate.low and estimate.high < bound + margin:
+            return "equivalent", f"inside the declared margin of {margin:g}"
+    if clear:
+        return verdict, ""
+    if not any(estimate.low <= edge <= estimate.high for edge in edges):
+        return "undecided", "clear by itself, but not after correction for the number of claims"
+    smallest = detectable(estimate)
+    return "undecided", f"{estimate.n} seeds with this spread would show an effect of {smallest:.2g} four times in five"
+
+
+def _p_within(estimate: Estimate, bound: float) -> float:
+    """P-value of the side the mean is on: two one-sided tests for inside ±bound, two-sided for outside."""
+    if math.isnan(estimate.half):
+        return math.nan
+    distance = bound - abs(estimate.mean)
+    return estimate.tail(distance / estimate.error) if distance > 0 else 2 * estimate.tail(-distance / estimate.error)
+
+
+def _assay_clear(records: Records, claim: Mapping[str, Any]) -> bool:
+    """Whether the assay contrast is itself clearly positive on the same metric."""
+    what = measure(records, claim["on"], claim.get("split"))
+    estimate, _ = effect_with_items(records, claim["assay_coefficients"], what)
+    return estimate.low > 0

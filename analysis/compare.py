@@ -1,0 +1,150 @@
+"""Compare rows: means and intervals over seeds and items, paired differences, correction for many tests.
+
+Effects point in the metric's good direction: a positive effect is an improvement, whichever way the metric runs.
+A difference is paired by seed before anything is averaged, and one seed has no interval.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import items
+from analysis.frame import Measure, Records
+
+CONFIDENCE = 0.95
+ALPHA = 1 - CONFIDENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over `n` seeds with its t-interval; without spread to speak from, `low` and `high` are NaN."""
+
+    mean: float
+    error: float = math.nan
+    """Standard error of the mean."""
+    freedom: float = math.nan
+    """Degrees of freedom of the t distribution."""
+    n: int
+    over: str = "seeds"
+    """What was sampled: "seeds", "items" or "seeds and items"."""
+
+    @property
+    def half(self) -> float:
+        """Half the interval's width; NaN for one seed, and for seeds that all gave the very same number."""
+        return float(_t_quantile(self.freedom) * self.error) if self.n > 1 and self.error > 0 else math.nan
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half
+
+    def p(self, threshold: float = 0.0) -> float:
+        """Two-sided p-value of "the true mean is `threshold`"; NaN where there is no interval."""
+        if math.isnan(self.half):
+            return math.nan
+        return 2 * self.tail(abs(self.mean - threshold) / self.error)
+
+    def tail(self, t: float) -> float:
+        """Probability of more than `t` under this estimate's t distribution."""
+        from scipy.special import stdtr
+
+        return float(stdtr(self.freedom, -t))
+
+
+@functools.cache
+def _t_quantile(freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 1 - ALPHA / 2))
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Estimate the mean of per-seed values with Student's t-interval; no interval from one value.
+
+    Three seeds give t(2) = 4.30: the interval is honest and wide.
+    """
+    x = np.asarray(values, dtype=float)
+    if len(x) == 0:
+        return Estimate(mean=math.nan, n=0)
+    if len(x) == 1:
+        return Estimate(mean=float(x[0]), n=1)
+    return Estimate(mean=float(x.mean()), error=float(x.std(ddof=1) / math.sqrt(len(x))), freedom=len(x) - 1, n=len(x))
+
+
+def with_items(estimate: Estimate, variance: float) -> Estimate:
+    """Add the variance that comes from the test items to an estimate over seeds (Satterthwaite's degrees of freedom).
+
+    The seeds share their items, so their spread does not show it. Noise of single (seed, item) pairs is counted on
+    both sides, which errs towards a wider interval.
+    """
+    spread = estimate.error**2
+    if not spread > 0:
+        return estimate
+    total = spread + variance
+    return replace(
+        estimate, error=math.sqrt(total), freedom=total**2 * estimate.freedom / spread**2, over="seeds and items"
+    )
+
+
+def detectable(estimate: Estimate, power: float = 0.8) -> float:
+    """Smallest effect that as many seeds with this spread would show with the given power; NaN without an interval.
+
+    Two-sided at 5 %, from the noncentral t distribution. It speaks of the design, not of the effect found.
+    """
+    if math.isnan(estimate.half):
+        return math.nan
+    from scipy.optimize import brentq
+    from scipy.stats import nct
+
+    cut = _t_quantile(estimate.freedom)
+    shift = brentq(lambda x: nct.sf(cut, estimate.freedom, x) - power, 0.1, 60 * cut)
+    return float(shift) * estimate.error
+
+
+def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
+    """Adjust p-values for their number (Holm 1979); NaN (nothing measured yet) stays NaN but counts in the number."""
+    order = sorted(p_values, key=lambda key: (math.isnan(p_values[key]), p_values[key]))
+    adjusted, floor = {}, 0.0
+    for rank, key in enumerate(order):
+        floor = max(floor, min(1.0, (len(order) - rank) * p_values[key])) if not math.isnan(p_values[key]) else floor
+        adjusted[key] = math.nan if math.isnan(p_values[key]) else floor
+    return {key: adjusted[key] for key in p_values}
+
+
+def contrast(values: pd.DataFrame, effect: Mapping[str, float], sign: float, points: Sequence[str]) -> pd.Series:
+    """Effect per seed, times `sign`, over the seeds that have every row at every point (points are averaged).
+
+    `values` is a frame of (point, seed) x row; rows that have nothing yet give an empty series.
+    """
+    if values.empty or any(row not in values for row in effect):
+        return pd.Series(dtype=float)
+    each = sign * sum(values[row] * factor for row, factor in effect.items())
+    return each.unstack("point").reindex(columns=list(points)).dropna().mean(axis=1)
+
+
+def delta(records: Records, what: Measure, row: str, reference: str, point: str = "") -> Estimate:
+    """Paired effect of `row` against `reference` at one point, positive when good, over the seeds that have both."""
+    return over_seeds(contrast(records.values(what), {row: 1.0, reference: -1.0}, what.sign, [point]))
+
+
+def effect_with_items(
+    records: Records, effect: Mapping[str, float], what: Measure
+) -> tuple[Estimate, tuple[float, float]]:
+    """Estimate an effect over seeds and, where the records hold per-item counts, items; and the items' own interval."""
+    per_seed = contrast(records.values(what), effect, what.sign, records.points)
+    estimate = over_seeds(per_seed)
+    drawn = items.bootstrap(records, effect, what, list(per_seed.index))
+    if drawn is None:
+        return estimate, (math.nan, math.nan)
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
+    return with_items(estimate, float(drawn.var(ddof=1))), (float(low), float(high))

@@ -1,0 +1,95 @@
+"""Training curves: pre-training objectives along each row's chain of trunks, and dev scores while fine-tuning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.frame import Records, finetuning_curves, pretraining_curves
+
+AT_MOST = 12
+"""Panels of the pre-training figure; losses come first."""
+WINDOW = 9
+"""Logged values in the running mean, centred."""
+
+
+def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], smooth: bool = True) -> None:
+    """Draw one metric over steps, a line per row and seed: the running mean, and the raw values faintly behind.
+
+    A stage that several rows share is drawn once, for the first of them: the others branch from it.
+    """
+    drawn = set()
+    for (row, point, seed), own in frame.groupby(["row", "point", "seed"], sort=False):
+        look = styles[row]
+        parts = [part for stage, part in own.groupby("stage", sort=False) if stage not in drawn]
+        drawn |= set(own.stage)
+        if not parts:
+            continue
+        new = pd.concat(parts).sort_values("step")
+        joined = own[own.step < new.step.iloc[0]].tail(1)  # a continuation starts where its parent ended
+        line = pd.concat([joined, new])
+        if smooth:
+            history = own.sort_values("step").set_index("step").value.rolling(WINDOW, center=True, min_periods=1).mean()
+            axes.plot(new.step, new.value, color=look["color"], lw=0.6, alpha=0.18)
+            axes.plot(line.step, history.loc[line.step], color=look["color"], ls=look["linestyle"], lw=1.3, alpha=0.9)
+        else:
+            axes.plot(line.step, line.value, color=look["color"], ls=look["linestyle"], lw=1.2, alpha=0.85)
+    axes.margins(x=0.02)
+    axes.set_xlabel("step")
+
+
+def pretraining(records: Records) -> Figure | None:
+    """Draw every objective's metrics over pre-training steps; None when nothing was logged."""
+    frame = pretraining_curves(records)
+    names = [n for n in frame.metric.unique() if "/" in n and frame[frame.metric == n].value.nunique() > 1]
+    names = sorted(names, key=lambda n: not n.endswith("loss"))[:AT_MOST]
+    if not names:
+        return None
+    figure, panels = figures.grid(len(names), 3, 3.15, 2.1)
+    styles = figures.row_styles(records.rows)
+    shown: dict[str, None] = {}
+    for name, axes in zip(names, panels):
+        part = frame[frame.metric == name]
+        draw(part, axes, styles)
+        objective, _, metric = name.partition("/")
+        axes.set_title(f"{objective.replace('_', ' ')}: {metric.replace('_', ' ').replace('/', ' ')}")
+        _limit(axes, part.value)
+        shown |= dict.fromkeys(part.row)
+    _legend(figure, records, [row for row in records.rows if row in shown], styles)
+    return figure
+
+
+def finetuning(records: Records) -> Figure | None:
+    """Draw the dev metric over fine-tuning steps, a panel per task; None when nothing was logged."""
+    frame = finetuning_curves(records)
+    frame = frame[frame.metric.str.startswith("dev/")] if len(frame) else frame
+    if frame.empty:
+        return None
+    names = list(dict.fromkeys(zip(frame.task, frame.metric)))
+    figure, panels = figures.grid(len(names), 3, 3.15, 2.1)
+    styles = figures.row_styles(records.rows)
+    for (task, metric), axes in zip(names, panels):
+        part = frame[(frame.task == task) & (frame.metric == metric)]
+        draw(part, axes, styles, smooth=False)
+        name = metric.removeprefix("dev/")
+        axes.set_title(f"{task.replace('_', ' ')}: dev {figures.NAMES.get(name, name)}")
+        _limit(axes, part.value)
+    _legend(figure, records, [row for row in records.rows if row in set(frame.row)], styles)
+    return figure
+
+
+def _limit(axes: Axes, values: pd.Series) -> None:
+    """Let a few wild first steps leave the picture instead of flattening all the rest."""
+    low, high = np.nanquantile(values, [0.0, 0.99])
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low) + 1e-9)
+
+
+def _legend(figure: Figure, records: Records, rows: list[str], styles: dict[str, dict]) -> None:
+    lines = [
+        figures.plt.Line2D([], [], color=styles[row]["color"], ls=styles[row]["linestyle"], lw=1.6, label=records.label(row))
+        for row in rows
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(5, len(lines)), handlelength=2.6)

@@ -1,0 +1,297 @@
+"""Read a sweep's records into tidy frames: one line per number, missing and impossible cells included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablate.errors import UserError, nearest
+from ablate.record import Run, read_run, read_sweep, run_path
+
+DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
+READS = {
+    "asr": "speech", "digits": "speech", "translation": "speech", "retrieval": "pair",
+    "sentiment": "text", "sentence_pair": "text", "normalization": "text",
+}
+KEYS = ["row", "point", "seed", "task", "split", "metric"]
+SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit"]
+BASELINES = ["task", "split", "metric", "name", "value"]
+CURVES = ["row", "point", "seed", "task", "stage", "step", "metric", "value"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A metric of a task on a split, and which way it is good."""
+
+    task: str
+    split: str
+    metric: str
+    better: str
+    """"lower" or "higher"; "" while no run of the task is finished."""
+    unit: str
+
+    @property
+    def sign(self) -> float:
+        """Factor that makes larger mean better."""
+        return -1.0 if self.better == "lower" else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """One sweep as it stands on disk now; everything in `analysis` starts from here."""
+
+    root: Path
+    folder: Path
+    sweep: dict[str, Any]
+    manifest: list[dict[str, Any]]
+    scores: pd.DataFrame
+    """One line per (row, point, seed, task, split, metric) with status done, missing or n/a; columns `SCORES`."""
+    baselines: pd.DataFrame
+    """One line per (task, split, metric, name): what needs no learning at all; columns `BASELINES`."""
+
+    @property
+    def name(self) -> str:
+        return self.sweep["name"]
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Rows in the order of the sweep file."""
+        return self.sweep["rows"]
+
+    @property
+    def points(self) -> list[str]:
+        """Points of the axes in manifest order; `[""]` for a sweep without axes."""
+        return list(dict.fromkeys(point_name(line["point"]) for line in self.manifest))
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.sweep["seeds"])
+
+    def of(self, what: Measure) -> pd.DataFrame:
+        """Lines of `scores` about one measure."""
+        s = self.scores
+        return s[(s.task == what.task) & (s.split == what.split) & (s.metric == what.metric)]
+
+    def values(self, what: Measure) -> pd.DataFrame:
+        """Finished values as (point, seed) x row."""
+        s = self.of(what)
+        return s[s.status == DONE].pivot(index=["point", "seed"], columns="row", values="value")
+
+    def label(self, row: str, point: str = "") -> str:
+        """What people read: the row's label, and the point it stands at."""
+        text = str(self.rows[row].get("label") or row)
+        return f"{text} ({point})" if point else text
+
+    def run(self, kind: str, id: str) -> Run | None:
+        """Open one stage's record; None while it has not started."""
+        return open_run(self.root, kind, id)
+
+    def path(self, kind: str, id: str) -> Path:
+        """Folder of a stage."""
+        return run_path(self.root, kind, id)
+
+    def difference(self, row: str, reference: str | None) -> dict[str, str]:
+        """How `row` is defined where it differs from `reference`, as {key: "value (reference's value)"}."""
+        own, other = flatten(self.rows[row]), flatten(self.rows[reference]) if reference else {}
+        keys = [key for key in [*own, *(k for k in other if k not in own)] if key != "label"]
+        return {
+            key: f"{own.get(key, 'absent')}" + (f" (reference: {other.get(key, 'absent')})" if other else "")
+            for key in keys if own.get(key) != other.get(key)
+        }  # fmt: skip
+
+    def reads(self, task: str) -> str:
+        """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""
+        tasks = self.sweep["tasks"]
+        declared = tasks[task] if isinstance(tasks, dict) else {}
+        return (declared or {}).get("reads") or READS.get(task, "pair")
+
+
+def read(sweep: str | Path, root: str | Path = "runs") -> Records:
+    """Read sweep `sweep`, a name below `root`/sweeps or the path of a sweep folder (which then fixes the root).
+
+    Stages that are not finished become lines with status "missing": nothing is filled in, and a running sweep can be
+    read at any time. Raises what `ablate.record.read_sweep` raises when there is no such sweep.
+    """
+    folder = Path(sweep)
+    if (folder / "sweep.json").is_file():
+        folder = folder.resolve()
+        root, name = folder.parent.parent, folder.name
+    else:
+        root, name = Path(root), str(sweep)
+        folder = root / "sweeps" / name
+    found = read_sweep(root, name)
+    results = _Results(root)
+    return Records(
+        root=Path(root), folder=folder, sweep=found.sweep, manifest=found.manifest,
+        scores=_scores(found.sweep, found.manifest, results),
+        baselines=_baselines(found.manifest, results),
+    )
+
+
+def open_run(root: Path, kind: str, id: str) -> Run | None:
+    """Open one stage's record; None while it has not started."""
+    return read_run(root, kind, id) if (run_path(root, kind, id) / "identity.json").is_file() else None
+
+
+def point_name(point: dict[str, Any]) -> str:
+    """Name a point of the axes, e.g. {"encoder": "small"} -> "encoder=small"; "" for none."""
+    return ", ".join(f"{axis}={value}" for axis, value in point.items())
+
+
+def measure(records: Records, name: str, split: str | None = None) -> Measure:
+    """Resolve "task", "task.metric" or "task.split.metric"; split and metric default to the task's first.
+
+    Raises `UserError` for a task, split or metric that does not exist; while nothing of a task is finished its splits
+    and metrics are unknown and taken on trust.
+    """
+    task, *rest = name.split(".")
+    if task not in records.sweep["tasks"]:
+        raise UserError(f"'{name}' names no task of sweep '{records.name}': {nearest(task, records.sweep['tasks'])}")
+    split = rest[0] if len(rest) > 1 else split
+    s = records.scores[(records.scores.task == task) & (records.scores.metric != "")]
+    if s.empty:
+        return Measure(task=task, split=split or "test", metric=rest[-1] if rest else "", better="", unit="")
+    split = split or s.split.iloc[0]
+    if split not in set(s.split):
+        raise UserError(f"'{name}': task '{task}' has no split '{split}': {nearest(split, s.split.unique())}")
+    s = s[s.split == split]
+    metric = rest[-1] if rest else s.metric.iloc[0]
+    if metric not in set(s.metric):
+        raise UserError(f"'{name}': task '{task}' has no metric '{metric}': {nearest(metric, s.metric.unique())}")
+    first = s[s.metric == metric].iloc[0]
+    return Measure(task=task, split=split, metric=metric, better=first.better, unit=first.unit)
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
+    """Write a tree of mappings as dotted keys; lists stay whole, None is left out."""
+    if isinstance(tree, dict):
+        parts = [flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in tree.items()]
+        return {key: value for part in parts for key, value in part.items()}
+    if isinstance(tree, list):
+        tree = " + ".join(str(value) for value in tree)
+    return {} if tree is None else {prefix: str(tree)}
+
+
+class _Results:
+    """`result.json` of finished stages, each read once however many rows share it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._seen: dict[tuple[str, str], dict | None] = {}
+
+    def __call__(self, kind: str, id: str | None) -> dict | None:
+        if id is None:
+            return None
+        if (kind, id) not in self._seen:
+            run = open_run(self._root, kind, id)
+            self._seen[kind, id] = run.result if run else None
+        return self._seen[kind, id]
+
+
+def _scores(sweep: dict, manifest: list[dict], results: _Results) -> pd.DataFrame:
+    """Every cell the sweep asks for; splits and metrics of unfinished cells are those seen in finished ones."""
+    tasks = list(sweep["tasks"])
+    known: dict[str, dict[tuple[str, str], tuple[str, str]]] = {task: {} for task in tasks}
+    for line in manifest:
+        for task in tasks:
+            result = results("score", line["stages"].get("score", {}).get(task))
+            for score in result["scores"] if result else ():
+                known[task].setdefault((score["split"], score["metric"]), (score["better"], score.get("unit", "")))
+    lines = []
+    for line in manifest:
+        size = _parameters(results("pretrain", line["stages"].get("leaf")))
+        for task in tasks:
+            run = line["stages"].get("score", {}).get(task)
+            impossible = run is None or task in line.get("na", ())
+            result = None if impossible else results("score", run)
+            found = {(s["split"], s["metric"]): s for s in result["scores"]} if result else {}
+            commit = (result or {}).get("code", {}).get("commit", "")
+            for (split, metric), (better, unit) in (known[task] or {("test", ""): ("", "")}).items():
+                score = found.get((split, metric))
+                lines.append({
+                    "row": line["row"], "point": point_name(line["point"]), "seed": line["seed"],
+                    "task": task, "split": split, "metric": metric, "value": score["value"] if score else np.nan,
+                    "better": better, "unit": unit, "n": score["n"] if score else 0, "run": "" if impossible else run,
+                    "status": IMPOSSIBLE if impossible else DONE if score else MISSING, "commit": commit,
+                    "parameters": size.get("parameters", np.nan),
+                    "active": size.get(READS.get(task, "pair"), np.nan),
+                })
+    return pd.DataFrame(lines, columns=SCORES)
+
+
+def _parameters(result: dict | None) -> dict[str, float]:
+    """Count parameters without embeddings: in all, and those active when reading speech, text or a pair."""
+    if not result or "parameters" not in result:
+        return {}
+    counts = result["parameters"]
+    total = counts["total"] - counts["embedding"]
+    return {
+        "parameters": total, "pair": total,
+        "speech": counts["speech_only"] + counts["shared"], "text": counts["text_only"] + counts["shared"],
+    }
+
+
+def _baselines(manifest: list[dict], results: _Results) -> pd.DataFrame:
+    """Baselines are properties of the data; where several worlds are in the sweep their mean is taken."""
+    lines = []
+    for line in manifest:
+        for task, run in line["stages"].get("score", {}).items():
+            result = results("score", run)
+            for baseline in (result or {}).get("baselines", ()):
+                lines.append({"task": task, **{key: baseline[key] for key in BASELINES[1:]}})
+    frame = pd.DataFrame(lines, columns=BASELINES)
+    return frame.groupby(BASELINES[:-1], sort=False, as_index=False)["value"].mean()
+
+
+def pretraining_curves(records: Records) -> pd.DataFrame:
+    """Pre-training metrics by step along each row's trunks, oldest first, and its leaf; columns `CURVES`."""
+    chains = [
+        (line, "", "pretrain", list(dict.fromkeys(
+            id for id in [*line["stages"].get("trunks", ()), line["stages"].get("trunk"), line["stages"].get("leaf")]
+            if id
+        )))
+        for line in records.manifest
+    ]
+    return _curves(records, chains)
+
+
+def finetuning_curves(records: Records) -> pd.DataFrame:
+    """Fine-tuning metrics by step for every row and task; columns `CURVES`."""
+    chains = [
+        (line, task, "finetune", [id])
+        for line in records.manifest for task, id in line["stages"].get("finetune", {}).items() if id
+    ]
+    return _curves(records, chains)
+
+
+def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]) -> pd.DataFrame:
+    read_before: dict[str, pd.DataFrame] = {}
+    parts = []
+    for line, task, kind, ids in chains:
+        for id in ids:
+            if id not in read_before:
+                run = records.run(kind, id)
+                read_before[id] = _metrics(run.metrics() if run else ())
+            part = read_before[id]
+            if len(part):
+                parts.append(part.assign(
+                    row=line["row"], point=point_name(line["point"]), seed=line["seed"], task=task, stage=id,
+                ))
+    return pd.concat(parts, ignore_index=True)[CURVES] if parts else pd.DataFrame(columns=CURVES)
+
+
+def _metrics(lines: Iterable[dict]) -> pd.DataFrame:
+    """Lines of metrics.jsonl, made long: step, metric, value. Anything that is not a number is left out."""
+    steps, names, values = [], [], []
+    for line in lines:
+        for name, value in line.items():
+            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool):
+                steps.append(line["step"])
+                names.append(name)
+                values.append(float(value))
+    return pd.DataFrame({"step": steps, "metric": names, "value": values})

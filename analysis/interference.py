@@ -1,0 +1,174 @@
+"""What joint training costs or gives each task, in the metric's own points: positive is harm.
+
+A joint row is compared with the single-modality row that saw the same data of its own modality:
+
+    total = single − joint = dilution (single − placebo) + interference (placebo − joint)        (in the good direction)
+
+The placebo row trains on a stream with nothing to learn, so it pays for the shared update but learns nothing foreign.
+Its placebo stream replaces text: it splits harm to speech tasks, and says nothing about text tasks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import figures
+from analysis.compare import contrast, over_seeds
+from analysis.frame import Measure, Records, measure
+
+DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}
+PARTS = {  # part -> (colour, marker)
+    "dilution": ("#0173b2", "o"), "interference": ("#d55e00", "s"), "total": ("0.25", "D"),
+}  # fmt: skip
+COLUMNS = ["task", "row", "part", "single", "matched", "mean", "low", "high", "n"]
+
+
+def harm(records: Records) -> pd.DataFrame:
+    """Harm per task, joint row and part; one line per triple that has a comparison, NaN where its runs are missing.
+
+    `matched` is False where the joint row has other pre-training steps than its single-modality row. Which rows are
+    single and placebo is `table.interference` of the sweep file, by default `DEFAULT`; a joint row named
+    *contrastive* is compared with {modality}_contrastive where there is such a row.
+    """
+    roles = DEFAULT | ((records.sweep.get("table") or {}).get("interference") or {})
+    taken = {role for roles_of in roles.values() for role in roles_of.values()}
+    lines = []
+    for task in records.sweep["tasks"]:
+        role = roles.get(records.reads(task))
+        if role is None:
+            continue
+        what = measure(records, task)
+        values = records.values(what)
+        for row, about in records.rows.items():
+            if row in taken or not {"speech", "text"} <= set(about["reads"]) or not about["steps"]:
+                continue
+            for part, (start, end, single) in _parts(records, row, role, records.reads(task)).items():
+                effect = over_seeds(contrast(values, {start: 1.0, end: -1.0}, what.sign, records.points))
+                matched = about["steps"] == records.rows[single]["steps"]
+                lines.append([task, row, part, single, matched, effect.mean, effect.low, effect.high, effect.n])
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _parts(records: Records, row: str, role: dict[str, str], modality: str) -> dict[str, tuple[str, str, str]]:
+    """Which rows each part of the harm compares: part -> (from, to, single-modality row)."""
+    rows = records.rows
+    single, placebo = role["single"], role.get("placebo")
+    own = f"{modality}_contrastive"
+    if "contrastive" in row and own in rows:
+        single, placebo = own, None
+    if single not in rows:
+        return {}
+    parts = {}
+    if placebo in rows and rows[placebo]["steps"] == rows[row]["steps"] == rows[single]["steps"]:
+        parts = {"dilution": (single, placebo, single), "interference": (placebo, row, single)}
+    return {**parts, "total": (single, row, single)}
+
+
+def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str]) -> None:
+    """Draw one task: harm of the step-matched joint rows, split where there is a placebo; `frame` is `harm`'s lines."""
+    rows = list(dict.fromkeys(frame.row))
+    position, ticks = 0.0, []
+    for row in rows:
+        own = frame[frame.row == row]
+        ticks.append((position + (len(own) - 1) / 2, labels[row]))
+        for line in own.itertuples():
+            colour, marker = PARTS[line.part]
+            if np.isnan(line.mean):
+                axes.text(0, position, " not finished", va="center", ha="left", color=figures.GREY, style="italic", size=7.5)
+            else:
+                axes.plot([0, line.mean], [position] * 2, color=colour, lw=3, alpha=0.3, solid_capstyle="butt")
+                if not np.isnan(line.low):
+                    axes.plot([line.low, line.high], [position] * 2, color=colour, lw=1.2)
+                axes.plot(line.mean, position, marker, color=colour, ms=5.5, mec="white", mew=0.6)
+                _write_value(axes, line, position, colour)
+            position += 1
+        position += 0.7
+    axes.axvline(0, color="0.3", lw=0.8, zorder=0)
+    axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
+    axes.set_ylim(position - 1.0, -0.8)
+    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=0.5) * 1.3
+    axes.set_xlim(-reach, reach)
+    axes.axvspan(0, reach, color="#d55e00", alpha=0.05, lw=0, zorder=-1)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    unit = figures.NAMES.get(what.metric, what.metric.replace("_", " "))
+    axes.set_xlabel(f"harm in {unit} points (→ worse)")
+    axes.set_title(what.task.replace("_", " "))
+
+
+def _write_value(axes: Axes, line, y: float, colour: str) -> None:
+    axes.annotate(f"{line.mean:+.1f}", (line.mean, y), xytext=(0, 5), textcoords="offset points", ha="center",
+                  va="bottom", size=7, color=colour)  # fmt: skip
+
+
+def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str]) -> None:
+    """Draw total harm, task x joint row; colour is relative to each task's largest, numbers are in its own points."""
+    import seaborn as sns
+
+    total = frame[frame.part == "total"]
+    rows = list(dict.fromkeys(total.row))
+    table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
+    relative = table / table.abs().max().replace(0, 1)
+    text = table.map(lambda v: "—" if np.isnan(v) else f"{v:+.1f}")
+    sns.heatmap(
+        relative.fillna(0), annot=text, fmt="", cmap="RdBu_r", center=0, vmin=-1.25, vmax=1.25, ax=axes, cbar=False,
+        linewidths=1.5, linecolor="white", annot_kws={"size": 8},
+    )  # fmt: skip
+    unmatched = set(total[~total.matched.astype(bool)].row)
+    clear = total[(total.low > 0) | (total.high < 0)]
+    for row, task in zip(clear.row, clear.task):
+        axes.texts[rows.index(row) * len(tasks) + list(tasks).index(task)].set_fontweight("bold")
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [labels[r] + (" *" if r in unmatched else "") for r in rows], rotation=0)
+    axes.set_xticks(np.arange(len(tasks)) + 0.5, list(tasks.values()), rotation=0)
+    axes.tick_params(length=0)
+    axes.set(xlabel="", ylabel="")
+    axes.set_title("total harm against the single-modality row")
+    note = "red: worse than alone, blue: better; shade relative to the task's largest, numbers in its metric's points"
+    note += "; bold: the interval excludes 0" if len(clear) else ""
+    if unmatched:
+        note += "\n* more pre-training steps than the single-modality row: not a matched comparison"
+    axes.text(0, -0.28 / max(1, len(rows)) * 4, note, transform=axes.transAxes, size=7.5, color=figures.GREY, va="top")
+
+
+def figure(records: Records) -> Figure | None:
+    """Draw the interference figure; None for a sweep without joint rows that have a single-modality counterpart."""
+    frame = harm(records)
+    if frame.empty:
+        return None
+    labels = {row: records.label(row) for row in records.rows}
+    measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
+    tasks = {
+        task: f"{task.replace('_', ' ')}\n{figures.NAMES.get(what.metric, what.metric)}" for task, what in measures.items()
+    }
+    matched = frame[frame.matched.astype(bool)]
+    shown = [task for task in measures if task in set(matched.task)]
+    columns = min(3, max(1, len(shown)))
+    lines = -(-len(shown) // columns)
+    rows = len(set(frame.row))
+    top, bottom = 2.1 * lines + 0.7, 0.34 * rows + 1.3
+    whole = figures.plt.figure(figsize=(9.5, top + bottom), layout="constrained")
+    upper, lower = whole.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.03)
+    grid = upper.subplots(lines, columns, squeeze=False)
+    for axes, task in zip(grid.flat, shown):
+        draw_parts(matched[matched.task == task], axes, measures[task], labels)
+    for spare in list(grid.flat)[len(shown):]:
+        spare.set_axis_off()
+    keys = [
+        Line2D([], [], color=PARTS[part][0], marker=PARTS[part][1], lw=3, alpha=0.9, label=text)
+        for part, text in (
+            ("dilution", "dilution: placebo − single"), ("interference", "interference: joint − placebo"),
+            ("total", "total: joint − single"),
+        )
+    ]  # fmt: skip
+    upper.legend(handles=keys, loc="outside upper center", ncols=3)
+    seeds = len(records.seeds)
+    upper.supxlabel(
+        (f"Lines: 95 % intervals over {seeds} seeds." if seeds > 1 else "One seed: no intervals.")
+        + " Text tasks show the total only: the placebo stream replaces text.", size=7.5, color=figures.GREY,
+    )  # fmt: skip
+    draw_heat(frame, lower.subplots(), labels, tasks)
+    return whole

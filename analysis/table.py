@@ -1,0 +1,306 @@
+"""The paper-style table of a sweep: every cell knows its runs, its uncertainty and why it may be empty.
+
+    python -m analysis.table SWEEP [--root runs] [--format terminal|md|tex|csv] [--why ROW COLUMN]
+
+Rows stand in the order of the sweep file, in blocks with a reference row. The best of a column is bold, the second
+underlined; cells that lack seeds are not ranked. `n/a` is impossible, `—` is missing, (2/3) counts finished seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ablate.errors import UserError, nearest
+from analysis import compare
+from analysis.compare import Estimate
+from analysis.frame import DONE, IMPOSSIBLE, MISSING, Measure, Records, measure, read
+
+ABBREVIATIONS = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "accuracy": "acc."}
+ARROWS = {"lower": "↓", "higher": "↑", "": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One measure, with what a shallow baseline reaches on it."""
+
+    measure: Measure
+    decimals: int
+    baseline: tuple[str, float] | None
+    """Name and value of the strongest shallow baseline; None while none is on record."""
+
+    @property
+    def name(self) -> str:
+        """What `--why` and the sweep file call it."""
+        return f"{self.measure.task}.{self.measure.split}.{self.measure.metric}"
+
+    @property
+    def title(self) -> str:
+        """Metric, split where it is not plain "test", unit and direction."""
+        what = self.measure
+        metric = ABBREVIATIONS.get(what.metric, what.metric.replace("_", " "))
+        split = "" if what.split == "test" else what.split.removeprefix("test_").replace("_", " ")
+        unit = f"({what.unit})" if what.unit else ""
+        return " ".join(filter(None, (metric, split, unit, ARROWS[what.better])))
+
+    def text(self, value: float, signed: bool = False) -> str:
+        """Format a value with the column's decimals."""
+        return f"{value:{'+' if signed else ''}.{self.decimals}f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One number of the table and where it comes from."""
+
+    status: str
+    """"done", "missing" or "n/a"; done with n < seeds is partial."""
+    values: dict[int, float]
+    """Value by seed."""
+    runs: dict[int, str]
+    """Score run by seed, finished or not."""
+    seeds: int
+    """Seeds the sweep asks for."""
+    estimate: Estimate
+    delta: Estimate | None
+    """Paired effect against the block's reference, positive when good; None for the reference itself."""
+    mark: str = ""
+    """"best", "second" or "" among the rows."""
+    significant: bool = False
+    """Different from the reference after correction over the whole table; exploratory."""
+
+    @property
+    def n(self) -> int:
+        return self.estimate.n
+
+    @property
+    def partial(self) -> bool:
+        return 0 < self.n < self.seeds
+
+    def display(self, column: Column) -> str:
+        """Mean, interval half-width and, where seeds lack, how many there are."""
+        if self.status != DONE:
+            return {IMPOSSIBLE: "n/a", MISSING: "—"}[self.status]
+        text = column.text(self.estimate.mean)
+        if not math.isnan(self.estimate.half):
+            text += f" ± {column.text(self.estimate.half)}"
+        return text + ("†" if self.significant else "") + (f" ({self.n}/{self.seeds})" if self.partial else "")
+
+    def display_delta(self, column: Column) -> str:
+        """Paired effect with its interval; "ref." in the reference row."""
+        if self.delta is None:
+            return "ref."
+        if self.delta.n == 0:
+            return "n/a" if self.status == IMPOSSIBLE else "—"
+        text = column.text(self.delta.mean, signed=True)
+        if not math.isnan(self.delta.half):
+            text += f" [{column.text(self.delta.low, True)}, {column.text(self.delta.high, True)}]"
+        return text + (f" ({self.delta.n}/{self.seeds})" if self.delta.n < self.seeds else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the sweep at one point of its axes."""
+
+    row: str
+    point: str
+    label: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Rows that are compared with one reference row; the last block may have none."""
+
+    reference: str | None
+    lines: list[Line]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The whole table; `analysis.formats` prints it."""
+
+    name: str
+    columns: list[Column]
+    blocks: list[Block]
+    seeds: int
+    caption: str
+    records: Records = field(repr=False)
+
+    @property
+    def lines(self) -> list[Line]:
+        return [line for block in self.blocks for line in block.lines]
+
+
+def build(records: Records) -> Table:
+    """Make the table of a sweep from its records, with whatever is finished."""
+    columns = _columns(records)
+    blocks = []
+    for reference, rows in _blocks(records):
+        lines = [
+            Line(row=row, point=point, label=records.label(row, point),
+                 cells=[_cell(records, column.measure, row, point, reference) for column in columns])
+            for row in rows for point in records.points
+        ]  # fmt: skip
+        blocks.append(Block(reference=reference, lines=lines))
+    table = Table(name=records.name, columns=columns, blocks=blocks, seeds=len(records.seeds), caption="", records=records)
+    return replace(_marked(_tested(table)), caption=_caption(table))
+
+
+def _columns(records: Records) -> list[Column]:
+    """Columns of `table.columns` (by default every task's first metric), on each split where none is named."""
+    measures = []
+    for name in (records.sweep.get("table") or {}).get("columns") or records.sweep["tasks"]:
+        first = measure(records, name)
+        s = records.scores[(records.scores.task == first.task) & (records.scores.metric == first.metric)]
+        splits = [first.split] if name.count(".") == 2 else list(s.split.unique()) or [first.split]
+        measures += [replace(first, split=split) for split in splits]
+    return [
+        Column(measure=what, decimals=_decimals(records.of(what).value.abs().max()), baseline=_baseline(records, what))
+        for what in measures
+    ]
+
+
+def _decimals(largest: float) -> int:
+    return 1 if not largest < 10 else 2 if largest >= 1 else 3  # a column of NaN gets 1
+
+
+def _baseline(records: Records, what: Measure) -> tuple[str, float] | None:
+    b = records.baselines
+    b = b[(b.task == what.task) & (b.split == what.split) & (b.metric == what.metric)]
+    if b.empty:
+        return None
+    best = b.loc[(what.sign * b.value).idxmax()]
+    return str(best["name"]), float(best["value"])
+
+
+def _blocks(records: Records) -> list[tuple[str | None, list[str]]]:
+    """Blocks of the sweep file, each in its row order; a block without rows takes, and rows not named form, the rest."""
+    rows = list(records.rows)
+    declared = (records.sweep.get("table") or {}).get("blocks") or []
+    for name in (name for block in declared for name in [block.get("reference"), *(block.get("rows") or ())]):
+        if name is not None and name not in rows:
+            raise UserError(f"table.blocks names row '{name}', which is not in the sweep: {nearest(name, rows)}")
+    placed = {name for block in declared for name in block.get("rows") or ()}
+    blocks = []
+    for block in declared:
+        reference, named = block.get("reference"), set(block.get("rows") or set(rows) - placed)
+        if reference not in placed:
+            named.add(reference)
+        placed |= named
+        blocks.append((reference, [row for row in rows if row in named]))
+    rest = [row for row in rows if row not in placed]
+    return blocks + [(None, rest)] if rest else blocks
+
+
+def _cell(records: Records, what: Measure, row: str, point: str, reference: str | None) -> Cell:
+    s = records.of(what)
+    s = s[(s.row == row) & (s.point == point)].sort_values("seed")
+    done = s[s.status == DONE]
+    impossible = len(s) and (s.status == IMPOSSIBLE).all()
+    compared = reference is not None and row != reference
+    return Cell(
+        status=DONE if len(done) else IMPOSSIBLE if impossible else MISSING,
+        values=dict(zip(done.seed, done.value)), runs=dict(zip(s.seed, s.run)), seeds=len(records.seeds),
+        estimate=compare.over_seeds(done.value),
+        delta=compare.delta(records, what, row, reference, point) if compared else None,
+    )  # fmt: skip
+
+
+def _tested(table: Table) -> Table:
+    """Mark cells that differ from their reference, corrected by Holm over all differences of the table."""
+    cells = [c for line in table.lines for c in line.cells if c.delta is not None and not math.isnan(c.delta.half)]
+    adjusted = compare.holm({id(cell): cell.delta.p() for cell in cells})
+    return _with_cells(table, lambda cell: replace(cell, significant=adjusted.get(id(cell), 1.0) < compare.ALPHA))
+
+
+def _marked(table: Table) -> Table:
+    """Mark best and second of each column among complete cells; equal displays share a mark."""
+    marks = {}
+    for k, column in enumerate(table.columns):
+        cells = [line.cells[k] for line in table.lines if line.cells[k].n == table.seeds]
+        shown = {id(cell): round(cell.estimate.mean, column.decimals) for cell in cells}
+        ranked = sorted(set(shown.values()), reverse=column.measure.better == "higher")
+        if len(ranked) > 1:
+            marks |= {key: {ranked[0]: "best", ranked[1]: "second"}.get(value, "") for key, value in shown.items()}
+    return _with_cells(table, lambda cell: replace(cell, mark=marks.get(id(cell), "")))
+
+
+def _with_cells(table: Table, change: Callable[[Cell], Cell]) -> Table:
+    return replace(table, blocks=[
+        replace(block, lines=[replace(line, cells=[change(cell) for cell in line.cells]) for line in block.lines])
+        for block in table.blocks
+    ])  # fmt: skip
+
+
+def _caption(table: Table) -> str:
+    if table.seeds == 1:
+        parts = ["One seed: no interval."]
+    else:
+        parts = [
+            f"Mean ± half-width of the 95 % t-interval over {table.seeds} seeds.",
+            "† differs from its block's reference (paired by seed, Holm over the table; exploratory).",
+        ]
+    done = table.records.scores
+    done = done[done.run != ""].groupby("run").status.first()
+    waiting = int((done != DONE).sum())
+    if waiting:
+        parts.append(f"Incomplete: {waiting} of {len(done)} scoring runs are not finished (—).")
+    commits = sorted(set(table.records.scores.commit) - {""})
+    if len(commits) > 1:
+        parts.append(f"Records of {len(commits)} code versions are mixed: {', '.join(c[:8] for c in commits)}.")
+    return " ".join(parts)
+
+
+def why(table: Table, row: str, column: str) -> str:
+    """Trace one cell: its seeds, values, run folders and code, and how its row differs from the reference."""
+    records = table.records
+    if row not in records.rows:
+        raise UserError(f"no row '{row}' in sweep '{records.name}': {nearest(row, records.rows)}")
+    name = measure(records, column)
+    found = [(k, c) for k, c in enumerate(table.columns) if c.measure == name]
+    if not found:
+        raise UserError(f"no column '{column}' in the table: {nearest(column, [c.name for c in table.columns])}")
+    k, shown = found[0]
+    out = []
+    for block in table.blocks:
+        for line in (line for line in block.lines if line.row == row):
+            cell = line.cells[k]
+            out.append(f"{line.label} / {shown.name}: {cell.display(shown)}")
+            if cell.delta is not None and cell.delta.n:
+                out.append(f"  against {block.reference} (positive is better): {cell.display_delta(shown)}")
+            for seed, run in cell.runs.items():
+                s = records.scores[records.scores.run == run]
+                value = np.format_float_positional(cell.values[seed], trim="-") if seed in cell.values else cell.status
+                commit = f", commit {s.commit.iloc[0]}" if run and s.commit.iloc[0] else ""
+                place = records.path("score", run) if run else "the encoder cannot do this task"
+                out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}")
+            out += [f"  {key}: {text}" for key, text in records.difference(row, block.reference).items()]
+    if shown.baseline:
+        out.append(f"  strongest shallow baseline: {shown.text(shown.baseline[1])} ({shown.baseline[0]})")
+    return "\n".join(out)
+
+
+def main() -> None:
+    """Print a sweep's table, or trace one cell of it."""
+    from analysis import formats
+
+    parser = argparse.ArgumentParser(prog="python -m analysis.table", description=main.__doc__)
+    parser.add_argument("sweep", help="a sweep's name, or its folder")
+    parser.add_argument("--root", default="runs", help="where runs live (default: runs)")
+    parser.add_argument("--format", default="terminal", choices=["terminal", "md", "tex", "csv"])
+    parser.add_argument("--why", nargs=2, metavar=("ROW", "COLUMN"), help="trace a cell, e.g. joint asr.test.wer")
+    arguments = parser.parse_args()
+    try:
+        table = build(read(arguments.sweep, arguments.root))
+        text = why(table, *arguments.why) if arguments.why else getattr(formats, arguments.format)(table)
+    except (UserError, FileNotFoundError) as error:
+        parser.exit(2, f"{error}\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""The joint encoder: a speech tower and a text tower feed one shared stack (PAPER §1).
+
+Speech: front end, masks, positions, speech layers, linear projection. Text: embedding, sinusoidal positions, LayerNorm
+(and text layers, none in the paper). Shared layers take speech, text, or pairs of segments that attend to each other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoders import seeds
+from encoders.batch import Layout, Pair, Speech, Text, View, Vocabulary
+from encoders.blocks import BLOCKS, NORMS, PARTS, LayerNorm, Linear, Packing, Shape, Stack
+from encoders.encoder import AbstractEncoder, EncoderConfig
+from encoders.encoding import Encoding
+from encoders.frontend import FRONT_ENDS, stack, subsampled
+from encoders.positions import POSITIONS, sinusoids
+
+READS = ("speech", "text", "pair")
+KINDS = {Speech: "speech", Text: "text", Pair: "pair"}
+
+
+class SpeechTower(nn.Module):
+    """From log-mel to vectors for the shared layers."""
+
+    def __init__(self, config: "Joint.Config", shape: Shape) -> None:
+        super().__init__()
+        self.front_end = FRONT_ENDS[config.frontend](config.width, config.frontend_channels)
+        self.layers = Stack(BLOCKS[config.block], shape, config.speech_layers, first_index=0)
+        self.projection = Linear(config.width, config.width)
+        self.position_scale = config.speech_position_scale if config.positions == "sinusoidal" else 0.0
+        self.mask_noise = config.mask_noise
+
+    def forward(self, speech: Speech, view: View, packing: Packing) -> dict[str, Tensor]:
+        """Return the stages up to "projected"."""
+        mel_FM = speech.mel_FM.float()
+        stacked_TC = stack(mel_FM, speech.lengths)
+        features_TD = self.front_end(mel_FM, speech.lengths, stacked_TC)
+        x_TD = self._mask(features_TD, view)
+        if self.position_scale:
+            x_TD = x_TD + self.position_scale * sinusoids(packing.layout.position_N, x_TD.shape[1])
+        tower_TD = self.layers(x_TD, packing)
+        projected_TD = self.projection(tower_TD, packing)
+        return {"stacked": stacked_TC, "features": features_TD, "speech_tower": tower_TD, "projected": projected_TD}
+
+    def _mask(self, features_TD: Tensor, view: View) -> Tensor:
+        """Replace masked positions by noise, a function of the view's key alone."""
+        masked_I = view.speech_masked_I
+        if masked_I is None:
+            return features_TD
+        generator = seeds.torch_rng(view.noise_key)
+        noise_ID = self.mask_noise * torch.randn(len(masked_I), features_TD.shape[1], generator=generator)
+        return features_TD.index_copy(0, masked_I.to(features_TD.device), noise_ID.to(features_TD))
+
+
+class TextTower(nn.Module):
+    """From embedded tokens to vectors for the shared layers."""
+
+    def __init__(self, config: "Joint.Config", shape: Shape) -> None:
+        super().__init__()
+        self.norm = LayerNorm(config.width)
+        self.layers = Stack(BLOCKS[config.block], shape, config.text_layers, first_index=config.speech_layers)
+        self.position_scale = config.text_position_scale
+
+    def forward(self, embedded_SD: Tensor, packing: Packing) -> Tensor:
+        # Embeddings have a variance of 1/width (see Joint): bring them to 1 before adding positions.
+        width = embedded_SD.shape[1]
+        positions_SD = sinusoids(packing.layout.position_N, width).mul_(self.position_scale)
+        return self.layers(self.norm(torch.add(positions_SD, embedded_SD, alpha=width**0.5), packing), packing)
+
+
+class Joint(AbstractEncoder):
+    """Encode speech, text, or speech-text pairs with one shared stack; `reads` decides which parts exist.
+
+    `checkpointing` trades time for memory without changing any result. A view whose inputs are not among `reads`
+    is a ValueError.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(EncoderConfig):
+        """The shape of a joint encoder."""
+
+        width: int = 64
+        """Width D of every layer."""
+        heads: int = 4
+        """Attention heads; they divide the width."""
+        ffn: int = 128
+        """Inner width of feed-forwards."""
+        kernel: int = 5
+        """Positions that the Conformer's depthwise convolution sees; odd (paper: 5)."""
+        speech_layers: int = 1
+        """Layers that only speech goes through (paper: 8)."""
+        text_layers: int = 0
+        """Layers that only text goes through (paper: none)."""
+        shared_layers: int = 2
+        """Layers that both go through (paper: 16)."""
+        block: str = "conformer"
+        """conformer or transformer."""
+        conv_norm: str = "group"
+        """Normalisation after the depthwise convolution: group (paper), layer or batch."""
+        groups: int = 4
+        """Groups of the group normalisation (the paper's number is unknown); they divide the width."""
+        positions: str = "sinusoidal"
+        """Of speech: none, sinusoidal; or, in the attention of all layers, rotary, relative. The text tower always
+        adds sinusoids (paper); what the paper does for speech is unknown."""
+        speech_position_scale: float = 0.2
+        """Factor of the sinusoids added to speech features (which have a variance of about 1)."""
+        text_position_scale: float = 0.3
+        """Factor of the sinusoids added to token embeddings (scaled to a variance of 1)."""
+        frontend: str = "stacked"
+        """Subsampling by four: stacked frames, conv2d (paper) or separable."""
+        frontend_channels: int = 128
+        """Channels of the convolutional front ends (the paper's number is unknown)."""
+        dropout: float = 0.0
+        """Dropout of the result of every branch of every block."""
+        per_modality: tuple[str, ...] = ()
+        """Parts of shared layers with one copy per modality: any of attention, ffn, conv, norms."""
+        mask_noise: float = 0.1
+        """Standard deviation of the normal noise that replaces masked features."""
+        segment_embedding: bool = False
+        """Add a learned vector per modality before the shared layers (unknown in the paper)."""
+
+        def __post_init__(self) -> None:
+            _known("read", self.reads, READS)
+            _known("block", [self.block], BLOCKS)
+            _known("conv_norm", [self.conv_norm], NORMS)
+            _known("positions", [self.positions], POSITIONS)
+            _known("frontend", [self.frontend], FRONT_ENDS)
+            _known("per_modality part", self.per_modality, PARTS)
+            _known(f"per_modality part of a {self.block}", self.per_modality, BLOCKS[self.block].parts)
+            if not self.reads:
+                raise ValueError(f"Encoder reads nothing: expected some of {', '.join(READS)}.")
+            for name in ("heads", "groups"):
+                if self.width % getattr(self, name):
+                    raise ValueError(
+                        f"Encoder width {self.width} is not divisible by {name} {getattr(self, name)}. "
+                        f"Choose {name} that divide the width."
+                    )
+            if self.positions == "rotary" and self.width // self.heads % 2:
+                raise ValueError(
+                    f"Rotary positions need an even width per head, found {self.width // self.heads} "
+                    f"({self.width} / {self.heads}). Choose other heads."
+                )
+            if self.kernel % 2 == 0:
+                raise ValueError(f"Encoder kernel {self.kernel} is even: expected an odd number of positions.")
+
+        def build(self, vocabulary: Vocabulary) -> "Joint":
+            return Joint(self, vocabulary)
+
+    def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config = config
+        self.reads, self.width = frozenset(config.reads), config.width
+        modalities = tuple(m for m in ("speech", "text") if self.reads & {m, "pair"})
+        names = ("width", "heads", "ffn", "kernel", "conv_norm", "groups", "positions", "dropout")
+        shape = Shape(**{name: getattr(config, name) for name in names})
+        shared = replace(shape, apart=config.per_modality, copies=modalities)
+        self.speech = SpeechTower(config, shape) if "speech" in modalities else None
+        self.text = TextTower(config, shape) if "text" in modalities else None
+        self.embedding = nn.Embedding(vocabulary.size, config.width) if "text" in modalities else None
+        if self.embedding is not None:
+            # A standard deviation of width**-0.5 gives a tied softmax over normalised vectors logits of variance 1.
+            nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        self.segments = None
+        if config.segment_embedding:
+            self.segments = nn.ParameterDict({m: torch.randn(config.width) * 0.02 for m in modalities})
+        towers = config.speech_layers + config.text_layers
+        self.shared = Stack(BLOCKS[config.block], shared, config.shared_layers, first_index=towers)
+
+    def subsampled(self, frames: tuple[int, ...]) -> tuple[int, ...]:
+        return subsampled(frames)
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether blocks are computed again in the backward pass instead of keeping their activations."""
+        return self.shared.checkpointing
+
+    @checkpointing.setter
+    def checkpointing(self, value: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, Stack):
+                module.checkpointing = value
+
+    def forward(self, view: View) -> Encoding:
+        inputs = view.inputs
+        kind = KINDS[type(inputs)]
+        if kind not in self.reads:
+            raise ValueError(f"This encoder does not read {kind}: it reads {', '.join(sorted(self.reads))}.")
+        stages, parts, layouts = {}, {}, {}
+        if kind != "text":
+            speech = inputs if kind == "speech" else inputs.speech
+            packing = self._pack(subsampled(speech.lengths), "speech", speech.mel_FM.device, view)
+            stages = self.speech(speech, view, packing)
+            parts["speech"], layouts["speech"] = stages.pop("projected"), packing.layout
+        if kind != "speech":
+            text = inputs if kind == "text" else inputs.text
+            packing = self._pack(text.lengths, "text", text.ids_S.device, view)
+            parts["text"] = self.text(F.embedding(text.ids_S, self.embedding.weight), packing)
+            layouts["text"] = packing.layout
+        if self.segments is not None:
+            parts = {modality: x + self.segments[modality] for modality, x in parts.items()}
+        if kind == "pair":
+            x_ND, packing = self._join(parts, layouts, view)
+        else:
+            x_ND = parts[kind]
+        stages["joint"] = self.shared(x_ND, packing)
+        return Encoding(stages, packing.layout, layouts.get("speech"))
+
+    def _pack(self, lengths: tuple[int, ...], modality: str, device: torch.device, view: View) -> Packing:
+        layout = Layout(lengths, (modality,) * len(lengths), 1, device)
+        return Packing(layout, self.width // self.config.heads, view.noise_key)
+
+    def _join(self, parts: dict[str, Tensor], layouts: dict[str, Layout], view: View) -> tuple[Tensor, Packing]:
+        """Lay each pair's two segments side by side: one sequence, or two when they are apart."""
+        order = ("text", "speech") if view.text_first else ("speech", "text")
+        pieces = zip(*(parts[m].split(layouts[m].lengths) for m in order), strict=True)
+        x_ND = torch.cat([segment for pair in pieces for segment in pair])
+        lengths = tuple(n for pair in zip(*(layouts[m].lengths for m in order)) for n in pair)
+        count = len(lengths) // 2
+        layout = Layout(lengths, order * count, 1 if view.apart else 2, x_ND.device)
+        return x_ND, Packing(layout, self.width // self.config.heads, view.noise_key)
+
+    def parameters_by_modality(self) -> dict[str, int]:
+        """Count parameters: total, and apart those only speech or text uses, shared ones, and the token embedding."""
+        counts = dict.fromkeys(("total", "speech_only", "text_only", "shared", "embedding"), 0)
+        for name, parameter in self.named_parameters():
+            owners = name.split(".")
+            kind = next((f"{m}_only" for m in ("speech", "text") if m in owners), "shared")
+            counts["embedding" if owners[0] == "embedding" else kind] += parameter.numel()
+            counts["total"] += parameter.numel()
+        return counts
+
+
+def _known(what: str, names: Iterable[str], valid: Iterable[str]) -> None:
+    for name in names:
+        if name not in valid:
+            close = difflib.get_close_matches(str(name), list(valid), n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid)}."
+            raise ValueError(f"Unknown {what} '{name}': {hint}")

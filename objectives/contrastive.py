@@ -1,0 +1,160 @@
+"""Tell the true code of a masked frame from codes of other masked frames of its utterance (wav2vec 2.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoders import seeds
+from encoders.batch import Pair, View
+from encoders.encoding import Encoding
+from objectives import targets as speech_targets
+from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, check_choice, gathered
+from objectives.quantizer import Codes, TargetsConfig
+from objectives.views import SpeechMask
+
+
+class ContrastiveHead(nn.Module):
+    """InfoNCE between projected encodings and projected codes, and the diversity of the codes."""
+
+    def __init__(self, width: int, codes: TargetsConfig, final: int | None, negatives: int, kappa: float) -> None:
+        super().__init__()
+        self.negatives, self.kappa, self.learned = negatives, kappa, codes.learned
+        self.from_encoding = nn.Linear(width, final or width)
+        self.from_code = nn.Linear(codes.dim, final or width)
+
+    def counts(self, view: View) -> dict[str, float]:
+        """Masked frames that can have a negative; and all masked frames for the diversity of learned codes."""
+        counts = {"contrastive": float(sum(n for n in view.speech_masked_B if n > 1))}
+        return counts | ({"diversity": float(sum(view.speech_masked_B))} if self.learned else {})
+
+    def forward(self, view: View, x_ID: Tensor, codes: Codes) -> dict[str, Term]:
+        """Score encodings x_ID of the view's masked positions against their codes."""
+        c_ID = F.normalize(self.from_encoding(x_ID), dim=1)
+        q_ID = F.normalize(self.from_code(codes.vectors_ID), dim=1)
+        speech = view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs
+        total, metrics = info_nce(c_ID, q_ID, codes.ids_IG, view.speech_masked_B, speech.keys, self.negatives, self.kappa)
+        metrics["code_perplexity"] = (code_perplexity(codes) * len(x_ID), float(len(x_ID)))
+        terms = {"contrastive": Term(total, metrics)}
+        if self.learned:
+            agree = (codes.ids_IG == codes.best_IG).sum()
+            terms["diversity"] = Term(
+                len(x_ID) * diversity(codes.mean_GV), {"draws_agree": (agree, float(codes.ids_IG.numel()))}
+            )
+        return terms
+
+
+def info_nce(
+    c_ID: Tensor, q_ID: Tensor, ids_IG: Tensor, masked_B: tuple[int, ...], keys: tuple[int, ...], negatives: int, kappa: float
+) -> tuple[Tensor, dict[str, tuple[Tensor | float, Tensor | float]]]:
+    """Sum over masked frames of -log softmax of the true code's similarity among those of distractors.
+
+    `c_ID` and `q_ID` have unit norm. Distractors are `negatives` other masked frames of the same utterance, uniformly
+    without replacement (all of them where they are fewer), less those whose code equals the positive's; a frame left
+    with none gives 0. All similarities of an utterance are one GEMM, and only scalars of it are used.
+    """
+    longest, n = max(1, *masked_B), len(masked_B)
+    count_B = torch.tensor(masked_B)
+    utterance_I = torch.repeat_interleave(torch.arange(n), count_B)
+    within_I = torch.arange(len(utterance_I)) - (count_B.cumsum(0) - count_B)[utterance_I]
+    place_I, truth_I = (utterance_I * longest + within_I).to(c_ID.device), within_I.to(c_ID.device)
+
+    def rectangle(x_I: Tensor, fill: float) -> Tensor:
+        out = x_I.new_full((n * longest, *x_I.shape[1:]), fill)
+        return out.index_copy(0, place_I, x_I).unflatten(0, (n, longest))
+
+    logits_BJJ = torch.bmm(rectangle(c_ID / kappa, 0), rectangle(q_ID, 0).transpose(1, 2)).float()
+    code_I = ids_IG[:, 0]
+    for ids_I in ids_IG.T[1:]:  # one number per combination of groups
+        code_I = code_I * (1 + ids_IG.max()) + ids_I
+    code_BJ = rectangle(code_I, -1)
+    barred_BJJ = code_BJ.unsqueeze(1) == code_BJ.unsqueeze(2)
+    barred_BJJ |= (code_BJ < 0).unsqueeze(1)
+    if longest > negatives + 1:  # the next `negatives` frames on a random circle: each frame's are a uniform subset
+        rank_I = np.argsort(np.lexsort((seeds.uniform(keys, "distractors", masked_B), utterance_I.numpy())))
+        rank_BJ = rectangle(torch.from_numpy(rank_I).to(c_ID.device), 0)
+        ahead_BJJ = rank_BJ.unsqueeze(1) - rank_BJ.unsqueeze(2)
+        size_B11 = count_B.to(c_ID.device).view(n, 1, 1)
+        barred_BJJ |= torch.where(ahead_BJJ < 0, ahead_BJJ + size_B11, ahead_BJJ) > negatives
+    barred_BJJ.diagonal(dim1=1, dim2=2).fill_(False)  # the positive
+    logits_RJ = logits_BJJ.masked_fill_(barred_BJJ, -torch.inf).flatten(0, 1)
+    truth_R = truth_I.new_full((n * longest,), -100).index_copy(0, place_I, truth_I)
+    total = F.cross_entropy(logits_RJ, truth_R, ignore_index=-100, reduction="sum")
+    with torch.no_grad():
+        distractors_R = (longest - 1) - barred_BJJ.flatten(0, 1).sum(1)
+        scored_R = (distractors_R > 0) & (truth_R >= 0)
+        right_R = scored_R & (logits_RJ.argmax(1) == truth_R)
+        distractors = distractors_R.index_select(0, place_I).sum()
+    possible = float(sum(m for m in masked_B if m > 1))
+    return total, {"accuracy": (right_R.sum(), scored_R.sum()), "distractors": (distractors, possible)}
+
+
+def diversity(mean_GV: Tensor) -> Tensor:
+    """(GV - perplexity) / GV of mean code probabilities: 0 where codes are used alike, (V - 1) / V at collapse."""
+    perplexity = torch.special.entr(mean_GV.clamp_min(1e-12)).sum(1).exp().sum()
+    return 1 - perplexity / mean_GV.numel()
+
+
+def code_perplexity(codes: Codes) -> Tensor:
+    """Perplexity of the codes in use among masked frames, averaged over groups."""
+    entropies = []
+    for ids_I in codes.ids_IG.T:
+        share_V = torch.bincount(ids_I) / max(1, len(ids_I))
+        entropies.append(torch.special.entr(share_V).sum())
+    return torch.stack(entropies).exp().mean()
+
+
+class Contrastive(AbstractObjective):
+    """Contrastive loss over masked frames, with codebook diversity as a term of its own (PAPER 2, SCIENCE 16-18)."""
+
+    reads: ClassVar[str] = "speech"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ObjectiveConfig):
+        """wav2vec 2.0's loss with w2v-BERT's masks."""
+
+        at: str = "speech_tower"
+        """Encoding stage that must tell: "speech_tower" (w2v-BERT), or "joint" where no other loss trains the top."""
+        diversity: float = 0.1
+        """Weight of the diversity term within this objective; without effect on fixed targets."""
+        targets: str = "learned"
+        """Speech targets that give the codes."""
+        prob: float = 0.065
+        """Probability that a position starts a masked span."""
+        span: int = 10
+        """Positions in a masked span."""
+        negatives: int = 100
+        """Distractors per masked frame, at most."""
+        kappa: float = 0.1
+        """Temperature of the cosine similarities."""
+        final_dim: int | None = None
+        """Width in which encodings and codes are compared; the encoder's by default."""
+
+        def __post_init__(self) -> None:
+            check_choice("Stage of the contrastive loss", self.at, ("speech_tower", "joint"))
+            if self.negatives < 1:
+                raise ValueError(f"The contrastive loss has {self.negatives} distractors; expected at least 1.")
+
+        def build(self, ports: Ports) -> "Contrastive":
+            return Contrastive(self, ports)
+
+    def __init__(self, config: Config, ports: Ports) -> None:
+        super().__init__()
+        self.at, self.needs = config.at, (config.targets,)
+        self.view = SpeechMask(prob=config.prob, span=config.span)
+        codes = speech_targets.of(ports, config.targets)
+        self.head = ContrastiveHead(ports.width, codes, config.final_dim, config.negatives, config.kappa)
+        self.term_weights = {"contrastive": 1.0, "diversity": config.diversity} if codes.learned else {"contrastive": 1.0}
+
+    def counts(self, view: View) -> Mapping[str, float]:
+        return self.head.counts(view)
+
+    def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
+        x_ID = gathered(encoding, self.at, "speech", view.speech_masked_I)
+        return self.head(view, x_ID, targets[self.needs[0]])

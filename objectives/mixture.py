@@ -1,0 +1,122 @@
+"""Objectives trained together: views shared, counts gathered, totals divided and weighted in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from encoders.batch import Batch, View
+from objectives.objective import AbstractObjective, Term, ViewContext
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The views of one shard, each with the names of the objectives that score it, and what they will count."""
+
+    views: tuple[tuple[View, tuple[str, ...]], ...]
+    counts: Mapping[str, float]  # "objective/term" -> how many things will be summed
+
+    def to(self, device: torch.device | str) -> "Prepared":
+        """Move every tensor of the views to `device`."""
+        return replace(self, views=tuple((_moved(view, torch.device(device)), names) for view, names in self.views))
+
+
+class Mixture(nn.Module):
+    """A weighted sum of objectives on one encoder.
+
+    Objectives that read the same stream through equal views share one encoder pass. One of weight 0 is measured: its
+    own head learns (with weight 1) from encodings and codes without gradient, and nothing else notices. Where only such
+    objectives look at a view, the encoder runs without gradient.
+    """
+
+    def __init__(
+        self,
+        objectives: Mapping[str, AbstractObjective],
+        weights: Mapping[str, float],
+        targets: Mapping[str, nn.Module],
+    ) -> None:
+        super().__init__()
+        for name, objective in objectives.items():
+            if weights[name] < 0:
+                raise ValueError(f"Weight of '{name}' is {weights[name]}; expected 0 (measure only) or more.")
+            for need in objective.needs:
+                if need not in targets:
+                    raise ValueError(f"'{name}' needs speech targets '{need}'; found: {', '.join(targets) or 'none'}.")
+        self.objectives = nn.ModuleDict(objectives)
+        self.targets = nn.ModuleDict(targets)
+        self.weights = dict(weights)
+
+    @property
+    def streams(self) -> frozenset[str]:
+        """Streams the objectives read: of "speech", "text" and "pair"."""
+        return frozenset(objective.reads for objective in self.objectives.values())
+
+    def views(self, batches: Mapping[str, Batch], contexts: Mapping[str, ViewContext]) -> Prepared:
+        """Build each distinct view of a shard once, and count. Streams absent from `batches` count nothing."""
+        members: dict[tuple, list[str]] = {}
+        for name, objective in self.objectives.items():
+            if objective.reads in batches:
+                members.setdefault((objective.reads, objective.view), []).append(name)
+        views, counts = [], {}
+        for (reads, spec), names in members.items():
+            view = spec.build(batches[reads], contexts[reads])
+            found = {name: self.objectives[name].counts(view) for name in names}
+            counts |= {f"{name}/{term}": float(count) for name in names for term, count in found[name].items()}
+            live = tuple(name for name in names if any(found[name].values()))  # the rest has nothing to sum
+            if live:
+                views.append((view, live))
+        return Prepared(tuple(views), counts)
+
+    def terms(self, encoder: nn.Module, prepared: Prepared, progress: float) -> Iterator[tuple[str, Mapping[str, Term]]]:
+        """Encode each view once and yield (objective, its terms), view by view."""
+        for view, names in prepared.views:
+            trained = any(self.weights[name] > 0 for name in names)
+            with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+                encoding = encoder(view)
+                needs = sorted({need for name in names for need in self.objectives[name].needs})
+                codes = {need: self.targets[need](view, encoding, progress) for need in needs}
+            for name in names:
+                objective = self.objectives[name]
+                if self.weights[name] > 0:
+                    yield name, objective(view, encoding, codes)
+                else:
+                    detached = {need: codes[need].detached() for need in objective.needs}
+                    yield name, objective(view, encoding.detached(), detached)
+
+    def forward(
+        self, encoder: nn.Module, prepared: Prepared, denominators: Mapping[str, float], progress: float
+    ) -> tuple[Tensor, dict[str, tuple[Tensor | float, Tensor | float]]]:
+        """Return the shard's share of the update's loss, and metrics as name -> (sum, count).
+
+        `denominators` are the counts summed over the update's shards. Metrics hold every term's unweighted total under
+        "objective/term", and what the terms report under "objective/metric". `progress` in [0, 1] is the fraction of
+        training done.
+        """
+        parts, metrics = [], {}
+        for name, terms in self.terms(encoder, prepared, progress):
+            objective, weight = self.objectives[name], self.weights[name] or 1.0
+            for term, scored in terms.items():
+                count = prepared.counts[f"{name}/{term}"]
+                factor = weight * objective.term_weights[term]
+                if count and factor:
+                    parts.append(scored.total * (factor / denominators[f"{name}/{term}"]))
+                metrics[f"{name}/{term}"] = (scored.total.detach(), count)
+                for metric, pair in scored.metrics.items():
+                    assert f"{name}/{metric}" not in metrics, f"two metrics of {name} are called {metric}"
+                    metrics[f"{name}/{metric}"] = pair
+        return (torch.stack(parts).sum() if parts else torch.zeros(())), metrics
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if is_dataclass(value):
+        held = {f.name: getattr(value, f.name) for f in fields(value)}
+        return replace(value, **{name: _moved(item, device) for name, item in held.items()})
+    return value

@@ -1,0 +1,226 @@
+"""Sequence to sequence: a Transformer decoder that reads the encoding and writes text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from encoders.batch import Text, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives.ctc import CTC
+from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec, check_choice
+from objectives.padded import Rectangle, segments
+from objectives.supervised_views import SpecAugment
+from objectives.views import Clean
+
+
+class Memory(NamedTuple):
+    """What a decoder layer attends to in the encoding: keys and values [B, H, L, E], and which positions are real."""
+
+    k_BHLE: Tensor
+    v_BHLE: Tensor
+    real_B11L: Tensor
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the encoding, feed-forward; each normalised before and added."""
+
+    def __init__(self, width: int, heads: int, ffn: int, memory: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.qkv = nn.Linear(width, 3 * width)
+        self.self_out = nn.Linear(width, width)
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(memory, 2 * width)
+        self.cross_out = nn.Linear(width, width)
+        self.up = nn.Linear(width, ffn)
+        self.down = nn.Linear(ffn, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def memory(self, x_BLD: Tensor, real_BL: Tensor) -> Memory:
+        """Project the padded encoding once for all steps."""
+        k, v = rearrange(self.kv(x_BLD), "B L (two H E) -> two B H L E", two=2, H=self.heads)
+        return Memory(k, v, real_BL[:, None, None])
+
+    def forward(self, x_RUD: Tensor, memory: Memory, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Decode; returns the output and the keys and values so far, [2, R, H, U, E], for the next step.
+
+        Without `past`, all U positions at once under a causal mask; with it, one position that follows it. R may be
+        a multiple of B (hypotheses of one sequence lie next to each other): they share that sequence's memory.
+        """
+        qkv = rearrange(self.qkv(self.norms[0](x_RUD)), "R U (three H E) -> three R H U E", three=3, H=self.heads)
+        q_RHUE, now = qkv[0], qkv[1:]
+        if past is not None:
+            now = torch.cat([past, now], 3)
+        y_RHUE = F.scaled_dot_product_attention(q_RHUE, now[0], now[1], is_causal=past is None)
+        x_RUD = x_RUD + self.dropout(self.self_out(rearrange(y_RHUE, "R H U E -> R U (H E)")))
+        # Hypotheses of a sequence become queries of one attention, so its memory is never copied.
+        B = memory.k_BHLE.shape[0]
+        q_BHQE = rearrange(self.q(self.norms[1](x_RUD)), "(B K) U (H E) -> B H (K U) E", B=B, H=self.heads)
+        y_BHQE = F.scaled_dot_product_attention(q_BHQE, memory.k_BHLE, memory.v_BHLE, attn_mask=memory.real_B11L)
+        y_RUD = rearrange(y_BHQE, "B H (K U) E -> (B K) U (H E)", U=x_RUD.shape[1])
+        x_RUD = x_RUD + self.dropout(self.cross_out(y_RUD))
+        return x_RUD + self.dropout(self.down(F.relu(self.up(self.norms[2](x_RUD))))), now
+
+
+class Sequence(AbstractObjective):
+    """-log p(target | encoding), summed, counted in target tokens and one end per sequence; smoothed in training only.
+
+    Reads `references["target"]`: a `Text` of target ids without specials. With `ctc`, a second term on speech:
+    CTC on `references["transcript"]` in the encoder's vocabulary, which at small size decides whether translation
+    is learnt at all. Source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384
+    (PAPER §4).
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ObjectiveConfig):
+        """A pre-norm decoder with sinusoidal positions and one embedding for input and output."""
+
+        reads: str = "text"
+        """What the decoder attends to: "speech" or "text"."""
+        width: int = 64
+        """Width of the decoder."""
+        heads: int = 4
+        """Attention heads."""
+        ffn: int = 128
+        """Width of the feed-forward layers."""
+        layers: int = 2
+        """Decoder layers."""
+        dropout: float = 0.1
+        """Dropout on every residual branch and on the embedding."""
+        smoothing: float = 0.1
+        """Label smoothing: share of probability spread over the vocabulary."""
+        ctc: float = 0.0
+        """Weight of CTC on the transcript; 0 leaves it out (speech only)."""
+        view: SpecAugment = SpecAugment()
+        """What the encoder is shown of speech in training; text is clean."""
+
+        def __post_init__(self) -> None:
+            check_choice("reads", self.reads, ("speech", "text"))
+            if self.ctc and self.reads != "speech":
+                raise ValueError(f"ctc is {self.ctc} on {self.reads}, but CTC needs speech; set ctc to 0.")
+            if self.width % (2 * self.heads):
+                raise ValueError(f"width is {self.width}, expected a multiple of twice the {self.heads} heads.")
+
+        def build(self, ports: Ports, targets: Vocabulary | None = None) -> "Sequence":
+            """Make the decoder for `targets`, or the encoder's vocabulary."""
+            return Sequence(self, ports, targets or ports.vocabulary)
+
+    def __init__(self, config: Config, ports: Ports, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.reads = config.reads
+        self.augmented: ViewSpec = config.view if config.reads == "speech" else Clean()
+        self.smoothing = config.smoothing
+        self.vocabulary = vocabulary
+        self.term_weights = {"sequence": 1.0, "ctc": config.ctc} if config.ctc else {"sequence": 1.0}
+        self.ctc = CTC.Config(dropout=config.dropout).build(ports) if config.ctc else None
+        self.embedding = nn.Embedding(vocabulary.size, config.width)
+        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        self.bias_V = nn.Parameter(torch.zeros(vocabulary.size))
+        self.layers = nn.ModuleList(
+            DecoderLayer(config.width, config.heads, config.ffn, ports.width, config.dropout)
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def view(self) -> ViewSpec:
+        """Augmented in training, clean in evaluation."""
+        return self.augmented if self.training else Clean()
+
+    def counts(self, view: View) -> Mapping[str, float]:
+        lengths = view.references["target"].lengths
+        counts = {"sequence": float(sum(lengths) + len(lengths))}
+        return counts | self.ctc.counts(view) if self.ctc else counts
+
+    def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
+        logits_NV, wanted_N = self.teacher_forced(view.references["target"], encoding)
+        smoothing = self.smoothing if self.training else 0.0  # an evaluation loss is a plain likelihood
+        total = F.cross_entropy(logits_NV, wanted_N, reduction="sum", label_smoothing=smoothing)
+        correct = (logits_NV.argmax(1) == wanted_N).sum()
+        terms = {"sequence": Term(total, {"accuracy": (correct, float(len(wanted_N)))})}
+        return terms | self.ctc(view, encoding, targets) if self.ctc else terms
+
+    def teacher_forced(self, target: Text, encoding: Encoding) -> tuple[Tensor, Tensor]:
+        """Logits [N, V] of each target token given those before it, and the tokens [N]; each sequence ends in eos."""
+        device = self.bias_V.device
+        ids_BU = Rectangle(target.lengths, device).pad(target.ids_S.to(device).long(), self.vocabulary.eos)
+        edge_B1 = ids_BU.new_full((len(ids_BU), 1), self.vocabulary.bos)
+        wanted = Rectangle(tuple(n + 1 for n in target.lengths), device)
+        x_BUD = self._embed(torch.cat([edge_B1, ids_BU], 1), 0)
+        for layer, memory in zip(self.layers, self._memories(encoding), strict=True):
+            x_BUD, _ = layer(x_BUD, memory)
+        wanted_N = wanted.pack(torch.cat([ids_BU, torch.full_like(edge_B1, self.vocabulary.eos)], 1))
+        return self._logits(wanted.pack(x_BUD)), wanted_N
+
+    @torch.no_grad()
+    def decode(self, encoding: Encoding, beam: int = 1, penalty: float = 0.6, most: int = 64) -> list[list[int]]:
+        """Best hypothesis of each sequence, as ids without specials, at most `most` long; beam 1 is greedy search.
+
+        All sequences advance together with cached keys and values. A sequence is done when `beam` hypotheses have
+        ended; the best has the highest log-probability over ((5 + length) / 6) ** penalty, its end counted in length.
+        """
+        memories = self._memories(encoding)
+        B, V, device = len(encoding.layout.sequence_lengths), self.vocabulary.size, self.bias_V.device
+        allowed_V = torch.zeros(V, device=device)
+        allowed_V[: self.vocabulary.specials] = -math.inf
+        allowed_V[self.vocabulary.eos] = 0
+        ended: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
+        score_BK = torch.full((B, beam), -math.inf, device=device)
+        score_BK[:, 0] = 0  # all hypotheses start alike: only one may be extended
+        ids_BKU = torch.full((B, beam, 1), self.vocabulary.bos, device=device)
+        pasts: list[Tensor | None] = [None] * len(self.layers)
+        first_B1 = torch.arange(B, device=device)[:, None] * beam
+        for length in range(1, most + 1):
+            x_R1D = self._embed(ids_BKU[:, :, -1].reshape(-1, 1), length - 1)
+            for i, (layer, memory) in enumerate(zip(self.layers, memories, strict=True)):
+                x_R1D, pasts[i] = layer(x_R1D, memory, pasts[i])
+            log_p_RV = (self._logits(x_R1D.squeeze(1)) + allowed_V).log_softmax(1)
+            total_BKV = score_BK[:, :, None] + log_p_RV.view(B, beam, V)
+            best_BC, at_BC = total_BKV.flatten(1).topk(2 * beam, 1)  # enough that `beam` of them go on
+            ends_BC = at_BC % V == self.vocabulary.eos
+            for b, c in ends_BC[:, :beam].nonzero().tolist():
+                if len(ended[b]) < beam and best_BC[b, c] > -math.inf:
+                    ids = ids_BKU[b, at_BC[b, c] // V, 1:].tolist()
+                    ended[b].append((float(best_BC[b, c]) / ((5 + length) / 6) ** penalty, ids))
+            if all(len(hypotheses) >= beam for hypotheses in ended):
+                break
+            score_BK, chosen_BK = best_BC.masked_fill(ends_BC, -math.inf).topk(beam, 1)
+            at_BK = at_BC.gather(1, chosen_BK)
+            parent_BK = at_BK // V
+            ids_BKU = torch.cat([ids_BKU.gather(1, parent_BK[..., None].expand_as(ids_BKU)), (at_BK % V)[..., None]], 2)
+            if beam > 1:
+                row_R = (first_B1 + parent_BK).flatten()
+                pasts = [past[:, row_R] for past in pasts]
+        return [max(done)[1] if done else ids[1:] for done, ids in zip(ended, ids_BKU[:, 0].tolist())]
+
+    def _embed(self, ids_RU: Tensor, start: int) -> Tensor:
+        width = self.embedding.embedding_dim
+        x_RUD = self.embedding(ids_RU) * width**0.5
+        return self.dropout(x_RUD + sinusoids(start, ids_RU.shape[1], width).to(x_RUD))
+
+    def _memories(self, encoding: Encoding) -> list[Memory]:
+        x_ND, lengths = segments(encoding, self.reads)
+        rectangle = Rectangle(lengths, x_ND.device)
+        x_BLD = rectangle.pad(x_ND)
+        return [layer.memory(x_BLD, rectangle.mask_BL) for layer in self.layers]
+
+    def _logits(self, x_ND: Tensor) -> Tensor:
+        return F.linear(self.norm(x_ND), self.embedding.weight, self.bias_V).float()
+
+
+def sinusoids(start: int, length: int, width: int) -> Tensor:
+    """Sine and cosine positions [length, width], from position `start` (Vaswani et al. 2017)."""
+    angle = torch.arange(start, start + length)[:, None] * torch.exp(
+        torch.arange(0, width, 2) * (-math.log(10000.0) / width)
+    )
+    return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)

@@ -1,0 +1,71 @@
+"""Speech-text matching: tell true pairs from false ones at CLS (PAPER 2; the form is ALBEF's)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoders.batch import View
+from encoders.encoding import Encoding
+from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term
+from objectives.views import Matching, PairMask
+
+
+class STM(AbstractObjective):
+    """Cross-entropy over {false, true} from the joint encoding of CLS (SCIENCE 14).
+
+    Half of the pairs of a shard trade texts with their neighbours in length, so one pass holds both kinds. A shard of
+    one pair, in which nothing can be false, is not counted.
+    """
+
+    reads: ClassVar[str] = "pair"
+    term_weights: Mapping[str, float] = {"loss": 1.0}
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ObjectiveConfig):
+        """Ratio and masking are not in the paper."""
+
+        negatives: float = 0.5
+        """Share of the pairs that are made false."""
+        masked: bool = False
+        """Mask both sides at TLM's rates; by default everything is shown."""
+        text_first: bool = True
+        """Order of the segments; CLS begins the text in either."""
+
+        def __post_init__(self) -> None:
+            self.matching()
+
+        def matching(self) -> Matching:
+            """The view these fields describe."""
+            masks = PairMask() if self.masked else None
+            return Matching(negatives=self.negatives, masks=masks, text_first=self.text_first)
+
+        def build(self, ports: Ports) -> "STM":
+            return STM(self, ports)
+
+    def __init__(self, config: Config, ports: Ports) -> None:
+        super().__init__()
+        self.view = config.matching()
+        self.output = nn.Linear(ports.width, 2)
+
+    def counts(self, view: View) -> Mapping[str, float]:
+        pairs = len(view.speech_lengths)
+        return {"loss": float(pairs) if pairs > 1 else 0.0}
+
+    def logits(self, encoding: Encoding) -> Tensor:
+        """Scores [B, 2] of each pair being false and true."""
+        layout = encoding.layout
+        cls_B = (~layout.is_speech_N & (layout.position_N == 0)).nonzero().squeeze(1)
+        return self.output(encoding.stages["joint"].index_select(0, cls_B)).float()
+
+    def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
+        logits_B2 = self.logits(encoding)
+        total = F.cross_entropy(logits_B2, view.matched_B, reduction="sum")
+        right = (logits_B2.detach().argmax(1) == view.matched_B).sum()
+        if len(logits_B2) < 2:
+            total = total * 0.0
+        return {"loss": Term(total, {"accuracy": (right, float(len(logits_B2)))})}

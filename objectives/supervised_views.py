@@ -1,0 +1,56 @@
+"""What a supervised objective is shown in training: SpecAugment, at the rate of encoder positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from encoders import seeds
+from encoders.batch import Batch, Speech, View
+from objectives.objective import ViewContext, ViewSpec
+from objectives.views import Clean
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecAugment(ViewSpec):
+    """Hide spans of time and bands of frequency of each utterance (Park et al. 2019).
+
+    Time spans are masked after the front end, as in pre-training; bands are set to 0, the mean of normalised log-mel.
+    Draws come from the utterance's own key, so neighbours change nothing. All zero is the clean view.
+    """
+
+    time: float = 0.1
+    """Share of an utterance's positions to hide (spans may overlap, so at most)."""
+    span: int = 4
+    """Positions in a span."""
+    bands: int = 1
+    """Frequency bands to hide per utterance."""
+    band: int = 12
+    """Mel bins in the widest band; widths are drawn from 0 to this."""
+
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        speech = batch.inputs
+        assert isinstance(speech, Speech), "SpecAugment reads speech"
+        masked: list[int] = []
+        counts: list[int] = []
+        mel_FM = speech.mel_FM.clone() if self.bands else speech.mel_FM
+        frame = position = 0
+        for frames, positions, key in zip(speech.lengths, context.speech_lengths, speech.keys, strict=True):
+            rng = seeds.rng(seeds.key(key, "spec_augment"))
+            hidden: set[int] = set()
+            for _ in range(int(self.time * positions / self.span + rng.random())):
+                start = int(rng.integers(max(1, positions - self.span + 1)))
+                hidden.update(range(start, min(positions, start + self.span)))
+            for _ in range(self.bands):
+                width = int(rng.integers(self.band + 1))
+                low = int(rng.integers(mel_FM.shape[1] - width + 1))
+                mel_FM[frame : frame + frames, low : low + width] = 0
+            masked.extend(position + i for i in sorted(hidden))
+            counts.append(len(hidden))
+            frame, position = frame + frames, position + positions
+        clean = Clean().build(replace(batch, inputs=replace(speech, mel_FM=mel_FM)), context)
+        if not masked:
+            return clean
+        index_I = torch.tensor(masked, device=mel_FM.device)
+        return replace(clean, speech_masked_I=index_I, speech_masked_B=tuple(counts))

@@ -1,0 +1,67 @@
+"""Speech targets by name: learned codes, or the codes of a fixed random projection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from encoders import seeds
+from objectives.objective import Ports, check_choice
+from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
+
+
+class RandomProjection(AbstractTargets):
+    """Nearest entry of a random codebook after a random projection, both fixed (BEST-RQ; SCIENCE 19).
+
+    The input is log-mel, normalised per utterance and bin by the corpus; projection and codebook are l2-normalised.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TargetsConfig):
+        """Codes that training never changes; they depend on `seed` alone (BEST-RQ: 8,192 entries of width 16)."""
+
+        learned: ClassVar[bool] = False
+
+        dim: int = 16
+        """Width of a position's code vector, all groups together."""
+        input: str = "stacked"
+        """Encoding stage to quantise: "stacked" (log-mel) or "features" (which training moves)."""
+        seed: int = 0
+        """Seed of projection and codebook."""
+
+        def build(self, ports: Ports) -> "RandomProjection":
+            return RandomProjection(self, ports)
+
+    def __init__(self, config: Config, ports: Ports) -> None:
+        super().__init__()
+        self.config = config
+        width, rng = config.width(ports), seeds.torch_rng(seeds.key(config.seed, "targets/random_projection"))
+        bound = (6 / (width + config.dim)) ** 0.5  # Xavier's
+        self.register_buffer("projection_CD", (torch.rand(width, config.dim, generator=rng) * 2 - 1) * bound)
+        codebook_GVE = torch.randn(config.groups, config.entries, config.dim // config.groups, generator=rng)
+        self.register_buffer("codebook_GVE", F.normalize(codebook_GVE, dim=2))
+
+    @torch.no_grad()
+    def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:
+        z_IGE = (x_ID.to(self.projection_CD.dtype) @ self.projection_CD).unflatten(1, (self.config.groups, -1))
+        # Of entries of equal norm the nearest has the greatest product, whatever the norm of z.
+        ids_GI = (z_IGE.transpose(0, 1) @ self.codebook_GVE.transpose(1, 2)).argmax(2)
+        vectors_GIE = torch.stack([book_VE[ids_I] for book_VE, ids_I in zip(self.codebook_GVE, ids_GI)])
+        ids_IG = ids_GI.T
+        return Codes(ids_IG, ids_IG, ids_IG, vectors_GIE.transpose(0, 1).flatten(1))
+
+
+TARGETS: dict[str, TargetsConfig] = {
+    "learned": Learned.Config(),
+    "random_projection": RandomProjection.Config(),
+}
+
+
+def of(ports: Ports, name: str) -> TargetsConfig:
+    """Return the config of the speech targets called `name`, for a head that must know their size."""
+    check_choice("Speech targets of an objective", name, ports.targets)
+    return ports.targets[name]

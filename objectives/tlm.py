@@ -1,0 +1,89 @@
+"""Translation language modelling: predict masked text and masked speech of a pair from both (PAPER 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from encoders.batch import View
+from encoders.encoding import Encoding
+from objectives import targets as speech_targets
+from objectives.contrastive import ContrastiveHead
+from objectives.masked_speech import CodeHead
+from objectives.masked_text import TokenHead
+from objectives.masking import TextRule
+from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
+from objectives.views import PairMask
+
+
+class TLM(AbstractObjective):
+    """Masked text and masked speech of pairs in one pass, each term with its own denominator (SCIENCE 4, 22)."""
+
+    reads: ClassVar[str] = "pair"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ObjectiveConfig):
+        """Half of the text and 75 % of the speech hidden, as in the paper."""
+
+        targets: str = "learned"
+        """Speech targets whose codes are predicted."""
+        pairs: str = "together"
+        """"together"; or a control: "apart" (same items and masks, never together), "shuffled" (another's text)."""
+        contrastive: bool = False
+        """Also the contrastive loss (and diversity) on the pairs' speech, at the speech tower; the paper does not say."""
+        share: float = 0.5
+        """Share of the text's pieces (or words) to hide."""
+        text_span: int = 5
+        """Pieces (or words) in a span of text."""
+        whole_words: bool = False
+        """Count and hide whole words rather than pieces."""
+        prob: float = 0.129
+        """Probability that a speech position starts a masked span."""
+        speech_span: int = 10
+        """Positions in a span of speech."""
+        text_first: bool = True
+        """Order of the segments; the paper does not say."""
+
+        def __post_init__(self) -> None:
+            self.masks()
+
+        def masks(self) -> PairMask:
+            """The view these fields describe."""
+            return PairMask(
+                text=TextRule(share=self.share, span=self.text_span, whole_words=self.whole_words),
+                prob=self.prob,
+                span=self.speech_span,
+                pairs=self.pairs,
+                text_first=self.text_first,
+            )
+
+        def build(self, ports: Ports) -> "TLM":
+            return TLM(self, ports)
+
+    def __init__(self, config: Config, ports: Ports) -> None:
+        super().__init__()
+        self.needs, self.view = (config.targets,), config.masks()
+        codes = speech_targets.of(ports, config.targets)
+        self.text, self.speech = TokenHead(ports), CodeHead(ports.width, codes)
+        self.contrastive = ContrastiveHead(ports.width, codes, None, 100, 0.1) if config.contrastive else None
+        self.term_weights = {"text": 1.0, "speech": 1.0}
+        if config.contrastive:
+            self.term_weights |= {"contrastive": 1.0} | ({"diversity": 0.1} if codes.learned else {})
+
+    def counts(self, view: View) -> Mapping[str, float]:
+        counts = {"text": float(len(view.text_masked_I)), "speech": float(sum(view.speech_masked_B))}
+        return counts | (self.contrastive.counts(view) if self.contrastive else {})
+
+    def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
+        codes = targets[self.needs[0]]
+        x_text_ID = gathered(encoding, "joint", "text", view.text_masked_I)
+        x_speech_ID = gathered(encoding, "joint", "speech", view.speech_masked_I)
+        terms = {"text": self.text(x_text_ID, view.text_targets_I), "speech": self.speech(x_speech_ID, codes)}
+        if self.contrastive:
+            tower_ID = gathered(encoding, "speech_tower", "speech", view.speech_masked_I)
+            terms |= self.contrastive(view, tower_ID, codes)
+        return {  # metrics named by term: both text and speech have an accuracy
+            term: replace(scored, metrics={f"{term}_{name}": pair for name, pair in scored.metrics.items()})
+            for term, scored in terms.items()
+        }

@@ -1,0 +1,142 @@
+"""What the encoder is shown: clean input, masked speech or text, masked pairs, pairs to be told true from false.
+
+A spec is frozen and hashable; objectives with equal specs share one view and one encoder pass. Masks come from the
+sequences' own keys, pairings from the shard's. Views are built on the CPU, from batches there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from encoders import seeds
+from encoders.batch import Batch, Pair, Speech, Text, View
+from objectives.masking import TextRule, mismatch, permuted, speech_spans
+from objectives.objective import ViewContext, ViewSpec, check_choice, check_share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean(ViewSpec):
+    """Everything as it is, of any stream."""
+
+    text_first: bool = True
+    """Order of a pair's segments."""
+
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        return View(
+            inputs=batch.inputs,
+            references=batch.references,
+            speech_lengths=context.speech_lengths,
+            noise_key=seeds.key(context.key, "noise"),
+            text_first=self.text_first,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechMask(ViewSpec):
+    """Speech with random spans hidden (w2v-BERT; PAPER 2): .065 and 10 hide 49 % of a long utterance."""
+
+    prob: float = 0.065
+    """Probability that a position (40 ms at 4x subsampling) starts a span."""
+    span: int = 10
+    """Positions in a span."""
+
+    def __post_init__(self) -> None:
+        check_share("Probability of starting a speech span", self.prob)
+        if self.span < 1:
+            raise ValueError(f"A speech span is {self.span} positions; expected at least 1.")
+
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        assert isinstance(batch.inputs, Speech), "SpeechMask reads speech"
+        return _with_speech_mask(Clean().build(batch, context), batch.inputs, self.prob, self.span)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextMask(ViewSpec):
+    """Text with random spans hidden (SpanBERT; PAPER 2)."""
+
+    rule: TextRule = TextRule()
+    """Which pieces, and what stands in their place."""
+
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        assert isinstance(batch.inputs, Text), "TextMask reads text"
+        seen, masked_I, targets_I = self.rule.apply(batch.inputs, context.vocabulary)
+        clean = Clean().build(batch, context)
+        return replace(clean, inputs=seen, text_masked_I=masked_I, text_targets_I=targets_I)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMask(ViewSpec):
+    """Pairs with both sides masked (TLM; PAPER 2): half of the text, and 75 % of the speech.
+
+    `pairs` "apart" presents the same items with the same masks as sequences of their own, "shuffled" each utterance
+    with the text of another of similar length: the controls of what pairing brings.
+    """
+
+    text: TextRule = TextRule(share=0.5)
+    """How the text is hidden."""
+    prob: float = 0.129
+    """Probability that a speech position starts a span."""
+    span: int = 10
+    """Speech positions in a span."""
+    pairs: str = "together"
+    """"together", "apart" or "shuffled"."""
+    text_first: bool = True
+    """Order of the segments."""
+
+    def __post_init__(self) -> None:
+        check_share("Probability of starting a speech span", self.prob)
+        check_choice("How pairs are shown", self.pairs, ("together", "apart", "shuffled"))
+
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        pair = batch.inputs
+        assert isinstance(pair, Pair), "PairMask reads pairs"
+        if self.pairs == "shuffled":
+            order = mismatch(pair.text, pair.speech.lengths, 1.0, context.key)
+            pair = replace(pair, text=permuted(pair.text, order))
+        view = Clean(text_first=self.text_first).build(replace(batch, inputs=pair), context)
+        return replace(_with_pair_masks(view, pair, self, context), apart=self.pairs == "apart")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching(ViewSpec):
+    """Pairs of which some are false: the text is another's of nearest length (STM; PAPER 2, SCIENCE 14).
+
+    Within a shard texts trade places, so each text and each utterance appears once and neither side alone says
+    anything. Never the true partner nor an identical transcript. A shard of one pair has no false one.
+    """
+
+    negatives: float = 0.5
+    """Share of the pairs that are false."""
+    masks: PairMask | None = None
+    """Masks as in TLM, or None to show everything."""
+    text_first: bool = True
+    """Order of the segments."""
+
+    def __post_init__(self) -> None:
+        check_share("Share of false pairs", self.negatives)
+
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        pair = batch.inputs
+        assert isinstance(pair, Pair), "Matching reads pairs"
+        order = mismatch(pair.text, pair.speech.lengths, self.negatives, context.key)
+        pair = replace(pair, text=permuted(pair.text, order))
+        view = Clean(text_first=self.text_first).build(replace(batch, inputs=pair), context)
+        if self.masks:
+            view = _with_pair_masks(view, pair, self.masks, context)
+        return replace(view, matched_B=torch.from_numpy(order == np.arange(len(order))).long())
+
+
+def _with_speech_mask(view: View, speech: Speech, prob: float, span: int) -> View:
+    hidden, per_utterance = speech_spans(speech.keys, view.speech_lengths, prob, span)
+    return replace(view, speech_masked_I=torch.from_numpy(hidden), speech_masked_B=per_utterance)
+
+
+def _with_pair_masks(view: View, pair: Pair, masks: PairMask, context: ViewContext) -> View:
+    text, text_masked_I, text_targets_I = masks.text.apply(pair.text, context.vocabulary)
+    view = _with_speech_mask(view, pair.speech, masks.prob, masks.span)
+    return replace(
+        view, inputs=replace(pair, text=text), text_masked_I=text_masked_I, text_targets_I=text_targets_I
+    )

@@ -1,0 +1,253 @@
+"""A small fake sweep on disk: what `ablate` would have written, with planted effects and no training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TASKS = {  # task -> (splits, metric, better, what it reads, value of the joint row, shallow baselines)
+    "asr": (("test", "test_unseen"), "wer", "lower", "speech", 40.0, {"empty output": 100.0}),
+    "translation": (("test",), "bleu", "higher", "speech", 22.0, {"most frequent": 2.9, "empty output": 0.0}),
+    "sentiment": (("test",), "accuracy", "higher", "text", 70.0, {"majority": 50.2}),
+    "sentence_pair": (("test",), "accuracy", "higher", "text", 64.0, {"majority": 50.0, "word overlap": 73.0}),
+    "normalization": (("test",), "ser", "lower", "text", 30.0, {"copy": 100.0}),
+    "retrieval": (("test",), "recall@1", "higher", "pair", 12.0, {"chance": 2.0, "duration only": 9.0}),
+}
+ROWS = {  # row -> (reads, steps, pretrain patch, gain over joint per modality)
+    "scratch": (["speech", "text"], 0, {"steps": 0}, {"speech": -8, "text": -6, "pair": -10}),
+    "text_only": (["text"], 4000, {}, {"text": 3}),
+    "speech_contrastive": (["speech"], 4000, {}, {"speech": 1}),
+    "speech_only": (["speech"], 4000, {}, {"speech": 4}),
+    "joint_contrastive": (["speech", "text"], 4000, {}, {"speech": -4, "text": -1, "pair": -1}),
+    "joint": (["speech", "text"], 4000, {}, {"speech": 0, "text": 0, "pair": 0}),
+    "joint_placebo": (["speech", "text"], 4000, {}, {"speech": 2.5, "text": -5, "pair": -1}),
+    "joint_longer": (["speech", "text"], 8000, {}, {"speech": 1, "text": 1, "pair": 0}),
+    "joint_tlm": (["speech", "text"], 8000, {}, {"speech": 4, "text": 1, "pair": 6}),
+    "joint_tlm_unpaired": (["speech", "text"], 8000, {}, {"speech": 1.2, "text": 1, "pair": 0}),
+    "joint_tlm_stm": (["speech", "text"], 8000, {}, {"speech": 4.2, "text": 0.5, "pair": 20}),
+    "joint_tlm_stm_speech": (["speech", "text"], 12000, {}, {"speech": 6, "text": -2, "pair": 14}),
+    "joint_tlm_stm_longer": (["speech", "text"], 12000, {}, {"speech": 5, "text": 1, "pair": 22}),
+    "joint_tlm_one_stage": (["speech", "text"], 8000, {}, {"speech": 3, "text": 0, "pair": 5}),
+}
+AFTER = {
+    "joint_longer": "joint", "joint_tlm": "joint", "joint_tlm_unpaired": "joint", "joint_tlm_stm": "joint",
+    "joint_tlm_stm_speech": "joint_tlm_stm", "joint_tlm_stm_longer": "joint_tlm_stm",
+}
+CLAIMS = {
+    "tlm_helps_translation": {
+        "effect": "joint_tlm - joint_tlm_unpaired", "on": "translation.bleu", "above": 0,
+        "coefficients": {"joint_tlm": 1.0, "joint_tlm_unpaired": -1.0},
+    },
+    "text_harms_speech": {
+        "effect": "joint - joint_placebo", "on": "asr.wer", "below": 0,
+        "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
+        "assay": "speech_only - scratch", "assay_coefficients": {"speech_only": 1.0, "scratch": -1.0},
+    },
+}
+TABLE = {
+    "blocks": [
+        {"reference": "joint", "rows": ["scratch", "text_only", "speech_contrastive", "speech_only",
+                                        "joint_contrastive", "joint", "joint_placebo"]},
+        {"reference": "joint_longer", "rows": ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm",
+                                               "joint_tlm_one_stage"]},
+    ],
+}
+
+
+def stage_id(*parts) -> str:
+    """An id for a fake stage, as stable as a real one."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+@dataclass
+class FakeSweep:
+    """Writes a sweep folder and its runs below `root`; values are planted, spread over seeds is `noise`."""
+
+    root: Path
+    name: str = "objectives"
+    rows: tuple[str, ...] = tuple(ROWS)
+    seeds: tuple[int, ...] = (0,)
+    tasks: tuple[str, ...] = tuple(TASKS)
+    points: tuple[dict, ...] = ({},)
+    claims: dict = field(default_factory=lambda: dict(CLAIMS))
+    table: dict = field(default_factory=lambda: dict(TABLE))
+    noise: float = 1.0
+    missing: tuple = ()
+    """(row, seed, task) of score stages that are not finished; None stands for any."""
+    size: int = 60
+    """Test items per split."""
+
+    def write(self) -> Path:
+        folder = self.root / "sweeps" / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        axes: dict[str, list] = {}
+        for point in self.points:
+            for axis, value in point.items():
+                axes.setdefault(axis, []).append(value)
+        rows = {
+            name: {"label": name.replace("_", " "), "reads": ROWS[name][0], "after": AFTER.get(name), "steps": ROWS[name][1],
+                   "encoder": "Joint, width 64, 1 + 0 + 2 layers", "objectives": self._objectives(name)}
+            for name in self.rows
+        }  # fmt: skip
+        sweep = {
+            "name": self.name, "question": "Which pre-training losses earn their place in a joint encoder?",
+            "changes_our_mind": "joint_longer matching joint_tlm on translation over five seeds",
+            "rows": rows, "labels": {},
+            "tasks": {t: {"reads": TASKS[t][3], "splits": list(TASKS[t][0]), "metrics": [TASKS[t][1]]} for t in self.tasks}, "seeds": list(self.seeds),
+            "axes": axes, "table": self.table, "claims": self.claims, "data": {"type": "BuiltinConfig"},
+        }  # fmt: skip
+        (folder / "sweep.json").write_text(json.dumps(sweep))
+        lines = [self._line(row, point, seed) for row in self.rows for point in self.points for seed in self.seeds]
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return folder
+
+    def _objectives(self, row: str) -> dict:
+        found = {"contrastive": 1.0, "masked_speech": 1.0, "masked_text": 1.0}
+        if "contrastive" in row:
+            del found["masked_speech"]
+        if "speech" not in ROWS[row][0]:
+            found = {"masked_text": 1.0}
+        if "text" not in ROWS[row][0]:
+            found.pop("masked_text")
+        if "tlm" in row:
+            found["tlm"] = 1.0
+        if "stm" in row:
+            found["stm"] = 1.0
+        return found
+
+    def _line(self, row: str, point: dict, seed: int) -> dict:
+        reads, steps = ROWS[row][:2]
+        parent = AFTER.get(row)
+        own = stage_id("trunk", row, point, seed)
+        trunks = [own]
+        start = 0
+        while parent:
+            trunks.insert(0, stage_id("trunk", parent, point, seed))
+            start = max(start, ROWS[parent][1])
+            parent = AFTER.get(parent)
+        leaf = stage_id("leaf", row, point, seed)
+        scale = 1 + (list(self.points).index(point))
+        parameters = {"speech_only": 20_000 * scale, "text_only": 1_000, "shared": 60_000 * scale**2,
+                      "embedding": 25_600 * scale}  # fmt: skip
+        parameters["total"] = sum(parameters.values())
+        self._run("pretrain", own, {"parameters": parameters, "steps": steps}, self._curve(row, start, steps, seed))
+        self._run("pretrain", leaf, {"parameters": parameters, "steps": steps + 800}, self._curve(row, steps, steps + 800, seed))
+        possible = [t for t in self.tasks if all(m in reads for m in _modalities(TASKS[t][3]))]
+        stages = {"corpus": stage_id("corpus"), "tokenizer": stage_id("tokenizer"), "trunk": own, "leaf": leaf,
+                  "trunks": trunks, "finetune": {}, "score": {}}  # fmt: skip
+        for task in possible:
+            score = stages["score"][task] = stage_id("score", row, point, seed, task)
+            if TASKS[task][3] != "pair":
+                stages["finetune"][task] = stage_id("finetune", row, point, seed, task)
+                self._finetune(stages["finetune"][task], row, task, seed)
+            if not any(all(m in (None, v) for m, v in zip(miss, (row, seed, task))) for miss in self.missing):
+                self._score(score, row, point, seed, task)
+        return {"row": row, "point": point, "seed": seed, "reads": reads, "after": AFTER.get(row), "steps": steps,
+                "stages": stages, "na": [t for t in self.tasks if t not in possible]}  # fmt: skip
+
+    def value(self, row: str, point: dict, seed: int, task: str) -> float:
+        """The planted level: joint's, plus the row's gain in the good direction, plus noise by (row, seed)."""
+        _, _, better, modality, level, _ = TASKS[task]
+        gain = ROWS[row][3].get(modality, 0) + 3 * list(self.points).index(point)
+        if point and row == "joint":
+            gain -= 4 / (1 + list(self.points).index(point))
+        rng = np.random.default_rng(int(stage_id("noise", row, point, seed, task), 16))
+        shared = np.random.default_rng(int(stage_id("seed", seed, task), 16)).normal(0, 2)
+        return level + (1 if better == "higher" else -1) * gain + shared * bool(self.noise) + rng.normal(0, self.noise)
+
+    def _score(self, id: str, row: str, point: dict, seed: int, task: str) -> None:
+        splits, metric, better, _, _, shallow = TASKS[task]
+        scores, items = [], []
+        for number, split in enumerate(splits):
+            value = self.value(row, point, seed, task) + 15 * number
+            rng = np.random.default_rng(int(id, 16) % 2**32)
+            lines = _items(metric, split, value, self.size, rng)
+            scores.append({"split": split, "metric": metric, "value": _score(metric, lines), "unit": "" if metric == "bleu" else "%",
+                           "better": better, "n": self.size, "signature": "fake"})  # fmt: skip
+            items += lines
+        baselines = [
+            {"split": split, "metric": metric, "name": name, "value": value}
+            for split in splits for name, value in shallow.items()
+        ]
+        result = {"task": task, "scores": scores, "baselines": baselines, "seconds": 3.2,
+                  "code": {"commit": "a1b2c3d4e5f6", "dirty": False}}  # fmt: skip
+        self._run("score", id, result, [], items)
+
+    def _finetune(self, id: str, row: str, task: str, seed: int) -> None:
+        _, metric, better, modality, level, _ = TASKS[task]
+        gain = ROWS[row][3].get(modality, 0)
+        sign = -1 if better == "higher" else 1
+        curve = [{"step": s, "dev/" + metric: level + sign * (60 * float(np.exp(-s / 150)) - gain)} for s in range(50, 801, 50)]
+        curve += [{"step": s, "loss": 3 * float(np.exp(-s / 300)), "lr": 1e-3} for s in range(20, 801, 20)]
+        self._run("finetune", id, {"best_step": 700, "dev": {"metric": metric, "value": level}, "steps_run": 800}, curve)
+
+    def _curve(self, row: str, start: int, last: int, seed: int) -> list[dict]:
+        rng = np.random.default_rng(int(stage_id("curve", row, start, seed), 16))
+        lines = []
+        for step in range(start + 40, last + 1, 40):
+            fall = float(np.exp(-step / 1500))
+            metrics = {"loss": 0.0, "lr": 4e-3}
+            for name in self._objectives(row):
+                loss = 2 + 2 * fall + float(rng.normal(0, 0.08))
+                metrics["loss"] += loss
+                metrics[f"{name}/loss"] = loss
+                metrics[f"{name}/accuracy"] = 0.5 - 0.4 * fall + float(rng.normal(0, 0.01))
+            lines.append({"step": step, **metrics})
+        return lines
+
+    def _run(self, kind: str, id: str, result: dict | None, metrics: list[dict], items: list[dict] = ()) -> None:
+        path = self.root / kind / id[:2] / id
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "identity.json").write_text(json.dumps({"kind": kind, "id": id, "config": {}, "parents": [], "title": ""}))
+        for name, lines in (("metrics.jsonl", metrics), ("items.jsonl", items)):
+            if lines:
+                (path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if result is not None:
+            (path / "result.json").write_text(json.dumps(result))
+
+
+def _modalities(reads: str) -> tuple[str, ...]:
+    return ("speech", "text") if reads == "pair" else (reads,)
+
+
+def _items(metric: str, split: str, value: float, size: int, rng: np.random.Generator) -> list[dict]:
+    """Items whose counts come near `value`."""
+    lines = []
+    rate = float(np.clip(value, 0, 100)) / 100
+    for number in range(size):
+        line = {"split": split, "id": f"{split}-{number}", "reference": "six red boats", "hypothesis": "six red boat"}
+        if metric == "wer":
+            wrong = int(rng.binomial(10, rate))
+            line |= {"substitutions": wrong, "deletions": 0, "insertions": 0, "words": 10}
+        elif metric == "bleu":
+            matches = [int(rng.binomial(n, min(1.0, rate**0.5 * s))) for n, s in zip((10, 9, 8, 7), (1.2, 1.0, 0.9, 0.8))]
+            line |= {"matches": matches, "totals": [10, 9, 8, 7], "sys_len": 10, "ref_len": 10}
+        elif metric.startswith("recall"):
+            line |= {"rank": 1 if rng.random() < rate else 5}
+        else:
+            line |= {"correct": bool(rng.random() < (1 - rate if metric == "ser" else rate))}
+        lines.append(line)
+    return lines
+
+
+def _score(metric: str, lines: list[dict]) -> float:
+    """The metric of the lines, computed apart from the code under test."""
+    if metric == "wer":
+        return 100 * sum(x["substitutions"] for x in lines) / sum(x["words"] for x in lines)
+    if metric == "bleu":
+        sums = [(sum(x["matches"][k] for x in lines), sum(x["totals"][k] for x in lines)) for k in range(4)]
+        return 100 * float(np.exp(np.mean([np.log(m / t) for m, t in sums])))
+    if metric.startswith("recall"):
+        return 100 * sum(x["rank"] == 1 for x in lines) / len(lines)
+    return 100 * sum(x["correct"] != (metric == "ser") for x in lines) / len(lines)
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """Make a fake sweep: `fake(seeds=(0, 1, 2), missing=[...])` writes it and returns its folder."""
+    return lambda **options: FakeSweep(root=tmp_path / "runs", **options).write()

@@ -1,0 +1,87 @@
+"""Recordings of any rate, format and number of channels become the same 16 kHz wave; broken ones are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ablate.data import audio
+from ablate.errors import UserError
+
+
+def tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(rate * seconds)) / rate)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("hz", [200.0, 440.0, 3000.0])
+def test_a_tone_keeps_its_frequency_phase_and_loudness(tmp_path: Path, rate: int, hz: float) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(hz, rate), rate, subtype="FLOAT")
+    wave = audio.read(tmp_path / "a.wav")
+    assert wave.dtype == np.float32 and len(wave) == 16_000
+    middle = slice(1000, -1000)  # the filter sees silence beyond the ends
+    np.testing.assert_allclose(wave[middle], tone(hz, 16_000)[middle], atol=5e-3)
+
+
+def test_what_16_khz_cannot_hold_is_removed_and_not_folded() -> None:
+    wave = audio.resample(tone(12_000.0, 44_100), 44_100)
+    assert np.abs(wave[1000:-1000]).max() < 1e-3
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left, right = tone(300, 16_000), tone(500, 16_000)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(audio.read(tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("a.wav", 1e-4), ("a.flac", 1e-4), ("a.ogg", 0.05), ("a.mp3", 0.05)])
+def test_formats(tmp_path: Path, name: str, tolerance: float) -> None:
+    soundfile.write(tmp_path / name, tone(440, 16_000), 16_000)
+    wave = audio.read(tmp_path / name)
+    spectrum = np.abs(np.fft.rfft(wave))
+    assert abs(len(wave) - 16_000) < 1200 and abs(spectrum.argmax() * 16_000 / len(wave) - 440) < 2
+    if len(wave) == 16_000:
+        assert np.abs(wave - tone(440, 16_000))[2000:-2000].max() < tolerance
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.5])
+def test_a_cut_off_file_is_named(tmp_path: Path, name: str, share: float) -> None:
+    soundfile.write(tmp_path / name, tone(440, 16_000, 4.0), 16_000)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(UserError, match=f"{name}: (cannot be read|holds no audio|is cut off)"):
+        audio.read(tmp_path / name)
+
+
+def test_a_wav_that_was_streamed_has_no_length_in_its_header_and_is_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(440, 16_000), 16_000)
+    raw = bytearray((tmp_path / "a.wav").read_bytes())
+    raw[4:8] = raw[40:44] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.wav").write_bytes(raw)
+    assert len(audio.read(tmp_path / "a.wav")) == 16_000
+
+
+def test_other_faults(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("no audio at all\n" * 50)
+    with pytest.raises(UserError, match="a.wav: cannot be read as audio"):
+        audio.read(tmp_path / "a.wav")
+    with pytest.raises(UserError, match="b.wav: there is no such audio file"):
+        audio.read(tmp_path / "b.wav")
+    soundfile.write(tmp_path / "c.wav", np.empty(0, np.float32), 16_000)
+    with pytest.raises(UserError, match="c.wav: holds no audio"):
+        audio.read(tmp_path / "c.wav")
+    soundfile.write(tmp_path / "d.wav", np.array([0.0, np.nan], np.float32), 16_000, subtype="FLOAT")
+    with pytest.raises(UserError, match="d.wav: holds samples that are not finite"):
+        audio.read(tmp_path / "d.wav")
+
+
+def test_real_8_khz_and_flac(real_data: Path) -> None:
+    digit = real_data / "common_voice_digits/en/clips/0_george_0.wav"
+    own, rate = soundfile.read(digit)
+    assert rate == 8000 and len(audio.read(digit)) == 2 * len(own)
+    utterance = next((real_data / "LibriSpeech/dev-clean").glob("*/*/*.flac"))
+    np.testing.assert_array_equal(audio.read(utterance), soundfile.read(utterance, dtype="float32")[0])

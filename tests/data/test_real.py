@@ -1,0 +1,198 @@
+"""The corpus stage on real layouts: what is written, what is left out, what is refused, and what is its identity."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ablate import identity
+from ablate.data import readers
+from ablate.data.real import RealConfig
+from ablate.data.table import Table
+from ablate.errors import UserError
+from encoders.frontend import log_mel, normalise
+
+
+class Run:
+    """What a stage sees of its run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.reported = path, []
+        path.mkdir(parents=True, exist_ok=True)
+
+    def write_json(self, name: str, value: Any) -> None:
+        (self.path / name).write_text(json.dumps(value), encoding="utf-8")
+
+    def progress(self, step: int, steps: int, **fields: Any) -> None:
+        self.reported.append((step, steps))
+
+    def check(self) -> None:
+        pass
+
+
+def utterances(root: Path, subset: str, speaker: int, *texts: str, seconds: float = 1.0) -> None:
+    chapter = root / "LibriSpeech" / subset / str(speaker) / "1"
+    chapter.mkdir(parents=True, exist_ok=True)
+    names = [f"{speaker}-1-{number:04}" for number in range(len(texts))]
+    for name in names:
+        noise = np.random.default_rng(speaker).normal(size=round(16_000 * seconds)) * 0.1
+        soundfile.write(chapter / f"{name}.flac", noise, 16_000)
+    lines = [f"{name} {text}" for name, text in zip(names, texts)]
+    (chapter / f"{speaker}-1.trans.txt").write_text("\n".join(lines) + "\n")
+
+
+def tsv(path: Path, *rows: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small world in the layouts of the real corpora, without translation and digits."""
+    root = tmp_path / "data"
+    utterances(root, "train-clean", 1, "ONE TWO", "TWO THREE")
+    utterances(root, "train-lj", 2, "A LONG ONE", seconds=3.0)
+    utterances(root, "train-lj", 8, "A CLICK", seconds=0.05)
+    utterances(root, "dev-clean", 3, "DEV TEXT")
+    utterances(root, "test-clean", 4, "TEST TEXT", seconds=3.0)
+    utterances(root, "test-other", 5, "OTHER TEXT")
+    tsv(root / "text" / "librispeech_lm.txt", *[f"LINE  {n}" for n in range(50)], "TEST TEXT", "DEV TEXT")
+    tsv(root / "glue/SST-2/train.tsv", "sentence\tlabel", *[f"film {n}\t{n % 2}" for n in range(40)], "good film\t1")
+    tsv(root / "glue/SST-2/dev.tsv", "sentence\tlabel", "Good film \t1")
+    header = "index\tsentence1\tsentence2\tlabel"
+    pairs = [f"{n}\tA {n}\tB\tentailment" for n in range(20)]
+    tsv(root / "glue/RTE/train.tsv", header, *pairs, "20\tA x\tB\tentailment")
+    tsv(root / "glue/RTE/dev.tsv", header, "0\tA x\tC\tnot_entailment")
+    for split, rows in {"train": ["$1\tOne dollar", "II\ttwo"], "dev": ["III\tthree"], "test": ["II\ttwo"]}.items():
+        tsv(root / "text_normalization" / f"{split}.tsv", "written\tspoken", *rows)
+    return root
+
+
+def small(root: Path, **fields: Any) -> RealConfig:
+    return RealConfig(**{"root": str(root), "translation": "", "digits": "", "max_seconds": 2.0, **fields})
+
+
+def test_tables(root: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    corpus = small(root, labels=15).resolved().prepare(run)
+    assert json.loads((run.path / "corpus.json").read_text()) == corpus
+    rows = {t: {s: content["rows"] for s, content in splits.items()} for t, splits in corpus["tables"].items()}
+    assert rows == {
+        "speech": {"train": 3, "dev": 1},  # the long one stays: pre-training crops it
+        "pairs": {"train": 2, "dev": 1},
+        "asr": {"train": 2, "dev": 1, "test": 1, "test_unseen": 1},  # test is whole, long as it is
+        "retrieval": {"dev": 1, "test": 1},
+        "text": {"train": 45, "dev": 5},
+        "sentiment": {"train": 15, "dev": 4, "test": 1},
+        "sentence_pair": {"train": 15, "dev": 2, "test": 1},
+        "normalization": {"train": 1, "dev": 1, "test": 1},
+    }
+    left_out = corpus["audit"]["left_out"]
+    assert left_out["asr.train: longer than 2 s"] == left_out["asr.train: shorter than 0.1 s"] == 1
+    assert left_out["text.train: the same text is in asr.test"] == 1
+    assert left_out["text.train: the same text is in speech.dev"] == 1
+    assert left_out["normalization.train: the same text is in test"] == 1
+    assert corpus["audit"]["voices_in_train_and_test"] == {"asr": 0, "pairs": 0, "retrieval": 0, "speech": 0}
+    assert run.reported[-1] == (7, 7)
+    (row,) = Table(run.path, "normalization", "train").rows
+    assert row == {"id": "train-2", "written": "$1", "spoken": "one dollar"}
+    (row,) = Table(run.path, "sentence_pair", "test").rows
+    assert row == {"id": "RTE-dev-2", "text": "a x", "text_b": "c", "label": 1}
+    (row,) = Table(run.path, "asr", "dev").rows
+    assert row == {"id": "3-1-0000", "text": "dev text", "voice": "3", "seconds": 0.98, "frames": 98}
+
+
+def test_train_and_dev_hold_no_text_of_test(root: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    left_out = small(root).prepare(run)["audit"]["left_out"]
+    rows = [row for split in ("train", "dev") for row in Table(run.path, "sentiment", split).rows]
+    assert sorted(row["text"] for row in rows) == sorted(f"film {n}" for n in range(40))
+    assert sum(n for reason, n in left_out.items() if reason.startswith("sentiment.")) == 1
+
+
+def test_frames_are_those_of_the_recording(root: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    small(root).prepare(run)
+    table = Table(run.path, "speech", "train")
+    wave, _ = soundfile.read(root / "LibriSpeech/train-lj/2/1/2-1-0000.flac", dtype="float32")
+    expected = normalise(log_mel(torch.from_numpy(wave))).numpy().astype(np.float16)
+    np.testing.assert_array_equal(table.mel([row["id"] for row in table.rows].index("2-1-0000")), expected)
+
+
+def test_preparing_twice_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    first, second = Run(tmp_path / "one"), Run(tmp_path / "two")
+    for run in (first, second):
+        small(root).prepare(run)
+    files = sorted(path.relative_to(first.path) for path in first.path.rglob("*") if path.is_file())
+    assert len(files) > 20
+    assert all((first.path / name).read_bytes() == (second.path / name).read_bytes() for name in files)
+
+
+def test_identity_follows_the_data_and_not_where_it_lies(root: Path, tmp_path: Path) -> None:
+    def form(where: Path) -> dict[str, Any]:
+        return identity.canonical(small(where).resolved())
+
+    before = form(root)
+    assert "root" not in before and before["fingerprint"]
+    shutil.move(root, tmp_path / "elsewhere")
+    root = tmp_path / "elsewhere"
+    assert form(root) == before
+    lines = root / "text" / "librispeech_lm.txt"
+    lines.write_text(lines.read_text().replace("LINE  7", "LIME  7"))  # the same size
+    changed = form(root)
+    assert changed != before
+    utterances(root, "train-clean", 9, "MORE")
+    assert form(root) not in (before, changed)
+
+
+def test_data_that_changes_after_planning_is_refused(root: Path, tmp_path: Path) -> None:
+    config = small(root).resolved()
+    utterances(root, "train-clean", 9, "MORE")
+    with pytest.raises(UserError, match="changed after this sweep was planned"):
+        config.prepare(Run(tmp_path / "run"))
+
+
+def test_faults_before_anything_runs(root: Path) -> None:
+    with pytest.raises(UserError, match="data.root is not set"):
+        RealConfig().resolved()
+    with pytest.raises(UserError, match="which is no folder"):
+        RealConfig(root=str(root / "nowhere")).resolved()
+    missing = r"lacks data.translation \(covost_qu_es/covost_v2.qu_es.train.tsv\).*data.digits \(common_voice_digits"
+    with pytest.raises(UserError, match=missing):
+        RealConfig(root=str(root)).resolved()
+    with pytest.raises(UserError, match="data.sentiment is 'glue/RTE', whose last part names no fitting GLUE task"):
+        small(root, sentiment="glue/RTE").resolved()
+
+
+def test_faults_in_the_data(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"No row of asr.train can be used \(.*longer than 0.5 s"):
+        small(root, max_seconds=0.5).prepare(Run(tmp_path / "run"))
+    (root / "LibriSpeech/test-other/5/1/5-1-0000.flac").write_bytes(b"no audio")
+    with pytest.raises(UserError, match="5-1-0000.flac: cannot be read as audio"):
+        small(root).prepare(Run(tmp_path / "run"))
+
+
+def test_real_corpora(real_data: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    config = RealConfig(
+        root=str(real_data), speech=("LibriSpeech/dev-clean",), pairs=("LibriSpeech/dev-clean",),
+        asr=("LibriSpeech/test-other",), digits="", labels=500, text=("text/wikitext2_valid.txt",),
+    )  # fmt: skip
+    corpus = config.resolved().prepare(run)
+    rows = {t: {s: content["rows"] for s, content in splits.items()} for t, splits in corpus["tables"].items()}
+    assert rows["asr"] == {"train": 49, "dev": 33, "test": 30, "test_unseen": 50}
+    assert rows["translation"]["test"] == 12 and rows["translation"]["dev"] == 6
+    assert rows["sentiment"]["test"] == 872 and rows["sentence_pair"]["test"] == 277
+    assert corpus["audit"]["left_out"]["asr.train: longer than 20 s"] == 1
+    assert corpus["audit"]["voices_in_train_and_test"]["asr"] == 5
+    for row in Table(run.path, "asr", "test").rows:
+        assert row["text"] == row["text"].lower() and abs(row["seconds"] - row["frames"] / 100) < 1e-9
+    known = {row["id"] for row in readers.librispeech(real_data / "LibriSpeech", "test-clean")}
+    assert {row["id"] for row in Table(run.path, "retrieval", "test").rows} == known

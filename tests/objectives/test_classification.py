@@ -1,0 +1,49 @@
+"""Pooling, cross-entropy and regression by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from encoders.batch import Layout
+from encoders.encoding import Encoding
+from objectives.classification import Classification, pooled
+from supervision import ports, view
+
+
+def planted() -> Encoding:
+    x_ND = torch.tensor([[1.0, 0], [3, 2], [5, 5], [0, 1], [0, 3]])
+    return Encoding({"joint": x_ND}, Layout((3, 2), ("text", "text")))
+
+
+def test_pooling():
+    assert torch.equal(pooled(planted(), "mean"), torch.tensor([[3, 7 / 3], [0, 2]]))
+    assert torch.equal(pooled(planted(), "first"), torch.tensor([[1.0, 0], [0, 1]]))
+    with pytest.raises(ValueError, match="pool is 'max'"):
+        Classification.Config(pool="max")
+
+
+def test_cross_entropy_accuracy_and_labels():
+    objective = Classification.Config(pool="first").build(ports(2), ("bad", "good")).eval().requires_grad_(False)
+    with torch.no_grad():
+        objective.output.weight.copy_(torch.eye(2))
+        objective.output.bias.zero_()
+    seen = view({"label": ("bad", "bad")}, ())
+    term = objective(seen, planted(), {})["classification"]
+    right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))
+    assert float(term.total) == pytest.approx(right + wrong)
+    assert term.metrics["accuracy"] == (1, 2.0)
+    assert objective.counts(seen) == {"classification": 2.0}
+    assert objective.decode(planted()) == ["bad", "good"]
+
+
+def test_regression_is_half_the_squared_error():
+    objective = Classification.Config().build(ports(2)).eval().requires_grad_(False)
+    with torch.no_grad():
+        objective.output.weight.copy_(torch.tensor([[1.0, 0]]))
+        objective.output.bias.zero_()
+    term = objective(view({"label": (1.0, 4.0)}, ()), planted(), {})["classification"]
+    assert float(term.total) == pytest.approx((2**2 + 4**2) / 2)
+    assert objective.decode(planted()) == [3.0, 0.0]

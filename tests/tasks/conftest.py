@@ -1,0 +1,109 @@
+"""A corpus of a dozen words, each with a sound of its own, and its tokenizers: what every task can be tried on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ablate.data import tokenizer
+from ablate.data.table import TableWriter, describe
+from ablate.tasks.task import Dataset
+
+WORDS = "one two three cat dog bird runs sleeps eats the a no".split()
+GERMAN = dict(zip(WORDS, "eins zwei drei Katze Hund Vogel rennt schläft isst das ein nein".split()))
+
+
+def spoken(words: list[str], rng: np.random.Generator) -> np.ndarray:
+    """Twelve noisy frames per word."""
+    sounds = np.random.default_rng(5).normal(size=(len(WORDS), 80))
+    frames = np.repeat(sounds[[WORDS.index(w) for w in words]], 12, axis=0)
+    return (frames + rng.normal(scale=0.2, size=frames.shape)).astype(np.float16)
+
+
+def rows(split: str, n: int) -> list[dict]:
+    rng = np.random.default_rng(len(split))
+    made = []
+    for i in range(n):
+        words = list(rng.choice(WORDS, size=rng.integers(1, 5)))
+        other = words if rng.random() < 0.5 else list(rng.choice(WORDS, size=3))
+        made.append(
+            {
+                "id": f"{split}-{i}",
+                "text": " ".join(words),
+                "translation": " ".join(GERMAN[w] for w in words),
+                "text_b": " ".join(other),
+                "same": "yes" if other is words else "no",
+                "mood": int("no" in words),
+                "written": " ".join({"one": "1", "two": "2", "three": "3"}.get(w, w.capitalize()) for w in words),
+                "mel": spoken(words, rng),
+            }
+        )
+    return made
+
+
+TABLES = {
+    "asr": (("text",), ("train", "dev", "test", "test_unseen")),
+    "translation": (("text", "translation"), ("train", "dev", "test")),
+    "retrieval": (("text",), ("dev", "test")),
+    "sentiment": (("text",), ("train", "dev", "test")),
+    "sentence_pair": (("text", "text_b"), ("train", "dev", "test")),
+    "normalization": (("written",), ("train", "dev", "test")),
+}
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    for table, (fields, splits) in TABLES.items():
+        for split in splits:
+            with TableWriter(folder, table, split) as writer:
+                for row in rows(split, 48 if split == "train" else 20):
+                    kept = {"id": row["id"], **{field: row[field] for field in fields}}
+                    if table == "sentiment":
+                        kept["label"] = row["mood"]
+                    if table == "sentence_pair":
+                        kept["label"] = row["same"]
+                    if table == "normalization":
+                        kept["spoken"] = row["text"]
+                    audio = table in ("asr", "translation", "retrieval")
+                    writer.add(kept, row["mel"] if audio else None)
+    facts = {"tables": describe(folder), "fields": {"tokenizer": ["asr.text", "normalization.written"]}}
+    (folder / "corpus.json").write_text(json.dumps(facts))
+    return folder
+
+
+def tokenized(corpus: Path, folder: Path, config: tokenizer.TokenizerConfig) -> Path:
+    """Run the tokenizer stage without its run folder's machinery."""
+    run = SimpleNamespace(
+        path=folder,
+        write_bytes=lambda name, data: (folder / name).write_bytes(data),
+        write_json=lambda name, data: (folder / name).write_text(json.dumps(data)),
+        progress=lambda *_, **__: None,
+    )
+    tokenizer.run(config, {"corpus": SimpleNamespace(path=corpus)}, run)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokens(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tokenized(corpus, tmp_path_factory.mktemp("tokens"), tokenizer.TokenizerConfig(size=60, bytes=False))
+
+
+@pytest.fixture(scope="session")
+def german(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = tokenizer.TokenizerConfig(fields=("translation.translation",), size=60, bytes=False)
+    return tokenized(corpus, tmp_path_factory.mktemp("german"), config)
+
+
+@pytest.fixture
+def dataset(corpus: Path, tokens: Path, german: Path):
+    """Open a split of a table; translation has its own target tokenizer."""
+
+    def opened(table: str, split: str) -> Dataset:
+        return Dataset(table, split, corpus, tokens, german if table == "translation" else None)
+
+    return opened

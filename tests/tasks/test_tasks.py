@@ -1,0 +1,133 @@
+"""Every trained task from its table to its scores, through an encoder; and what its config refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ablate import identity
+from ablate.config import typed
+from ablate.errors import UserError
+from ablate.tasks import TASKS
+from ablate.tasks.classification import TextClassification
+from encoders.joint import Joint
+from objectives.objective import Ports, ViewContext
+
+TRAINED = ["asr", "translation", "sentiment", "sentence_pair", "normalization"]
+
+
+def context(encoder, batch, vocabulary, key: int) -> ViewContext:
+    lengths = encoder.subsampled(batch.inputs.lengths) if hasattr(batch.inputs, "mel_FM") else ()
+    return ViewContext(lengths, vocabulary, key)
+
+
+@torch.no_grad()
+def hypotheses(task, objective, encoder, data, vocabulary, final: bool, size: int) -> list:
+    found = []
+    for first in range(0, len(data), size):
+        batch = task.inputs(data, [(i, i) for i in range(first, min(len(data), first + size))], 0)
+        view = objective.view.build(batch, context(encoder, batch, vocabulary, 0))
+        found += task.predict(objective, view, encoder(view), final=final)
+    return found
+
+
+def made(name: str, dataset):
+    torch.manual_seed(0)
+    task = TASKS[name].build()
+    train = dataset(task.config.table, "train")
+    vocabulary = train.tokenizer.vocabulary
+    encoder = Joint.Config(width=32, ffn=64).build(vocabulary)
+    ports = Ports(encoder.width, vocabulary, encoder.embedding)
+    own = train.target_tokenizer.vocabulary if task.config.tokenizer else None
+    return task, train, vocabulary, encoder, task.objective(ports, own, train.table)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_from_table_to_scores(name, dataset):
+    task, train, vocabulary, encoder, objective = made(name, dataset)
+    batch = task.inputs(train, [(0, 3), (1, 0), (2, 5)], 1)
+    view = objective.view.build(batch, context(encoder, batch, vocabulary, 9))
+    terms, counts = objective(view, encoder(view), {}), objective.counts(view)
+    assert set(terms) == set(counts) == set(objective.term_weights) and all(counts.values())
+    sum(term.total for term in terms.values()).backward()
+    assert all(p.grad is not None for p in objective.parameters())
+
+    encoder.eval(), objective.eval()
+    test = dataset(task.config.table, "test")
+    assert len(task.sizes(test)) == len(test) == 20 and min(task.sizes(test)) > 0
+    one = hypotheses(task, objective, encoder, test, vocabulary, True, 20)
+    assert one == hypotheses(task, objective, encoder, test, vocabulary, True, 3), "a hypothesis depends on its pack"
+    scores, items = task.score(test.table.rows, one)
+    assert tuple(s.metric for s in scores) == tuple(m.name for m in task.metrics)
+    assert [item["id"] for item in items] == [row["id"] for row in test.table.rows]
+    assert task.select.name == "loss" or task.select in task.metrics
+    for baseline in task.baselines(train.table.rows, test.table.rows):
+        assert baseline.metric in {m.name for m in task.metrics} and 0 <= baseline.value
+
+
+@pytest.mark.parametrize("name", ["asr", "normalization", "sentence_pair"])
+def test_a_perfect_hypothesis_scores_perfectly(name, dataset):
+    task = TASKS[name].build()
+    rows = dataset(task.config.table, "test").table.rows
+    field = {"asr": "text", "normalization": "spoken", "sentence_pair": "label"}[name]
+    scores, _ = task.score(rows, [row[field] for row in rows])
+    assert all(s.value == (0 if s.better == "lower" else 100) for s in scores)
+
+
+def test_recognition_learns_words(dataset):
+    task, train, vocabulary, encoder, objective = made("asr", dataset)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *objective.parameters()], 4e-3)
+    for step in range(60):
+        batch = task.inputs(train, [(step * 12 + i, (step * 12 + i) % 48) for i in range(12)], 0)
+        view = objective.view.build(batch, context(encoder, batch, vocabulary, step))
+        optimizer.zero_grad()
+        (objective(view, encoder(view), {})["ctc"].total / objective.counts(view)["ctc"]).backward()
+        optimizer.step()
+    encoder.eval(), objective.eval()
+    test = dataset("asr", "test")
+    found = hypotheses(task, objective, encoder, test, vocabulary, False, 20)
+    wer = task.score(test.table.rows, found)[0][0].value
+    assert wer < 40, f"WER {wer}"
+
+
+def test_inputs_are_a_function_of_draws_and_seed(dataset):
+    task, train, *_ = made("asr", dataset)
+    a, b = (task.inputs(train, [(7, 1), (8, 2)], 3) for _ in range(2))
+    assert a.inputs.keys == b.inputs.keys != task.inputs(train, [(7, 1), (8, 2)], 4).inputs.keys
+    assert torch.equal(a.references["transcript"].ids_S, b.references["transcript"].ids_S)
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_configs_survive_identity_and_patches(name):
+    config = TASKS[name]
+    assert identity.restore(identity.canonical(config), identity.modules(config)) == config
+    changed = typed(config, {"steps": 7, "splits": ["dev"]}, f"tasks.{name}")
+    assert (changed.steps, changed.splits) == (7, ("dev",)) and changed.build().config == changed
+
+
+def test_patches_reach_into_heads():
+    config = typed(TASKS["translation"], {"decoder": {"layers": 4}, "tokenizer": {"size": 100}}, "tasks.translation")
+    assert (config.decoder.layers, config.tokenizer.size) == (4, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "message"),
+    [
+        ("asr", {"head": "cct"}, "did you mean 'ctc'"),
+        ("asr", {"step": 3}, "did you mean 'steps'"),
+        ("normalization", {"decoder": {"ctc": 0.5}}, "CTC needs speech"),
+        ("normalization", {"decoder": {"heads": 3}}, "multiple of twice the 3 heads"),
+        ("sentiment", {"head": {"pool": "men"}}, "did you mean 'mean'"),
+        ("sentiment", {"fields": []}, "expected one text field or two"),
+        ("retrieval", {"candidates": 1}, "at least 2"),
+    ],
+)
+def test_mistakes_are_named(name, patch, message):
+    with pytest.raises(UserError, match=message):
+        typed(TASKS[name], patch, f"tasks.{name}")
+
+
+def test_labels_come_from_train(dataset):
+    task = TextClassification(TASKS["sentence_pair"])
+    *_, objective = made("sentence_pair", dataset)
+    assert objective.labels == ("no", "yes") and task.reads == "text"

@@ -1,0 +1,78 @@
+"""The sweep files that ship: they plan, they say how to run them, and their rows are the ones promised."""
+
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import UserError
+from ablate.plan import plan_file
+
+SWEEPS = Path(__file__).resolve().parents[1] / "sweeps"
+ROWS = [
+    "scratch", "text_only", "speech_contrastive", "speech_only", "joint_contrastive", "joint", "joint_placebo",
+    "joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm", "joint_tlm_stm_speech", "joint_tlm_stm_longer",
+    "joint_tlm_one_stage",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def objectives():
+    return plan_file(SWEEPS / "objectives.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_file_teaches_how_to_run_it(path):
+    head = path.read_text().split("\nname:")[0]
+    assert head.startswith("# ") and f"python -m ablate.sweep sweeps/{path.name}" in head and "minutes" in head
+
+
+def test_objectives_has_the_rows_and_tasks_of_the_question(objectives):
+    assert objectives.rows == ROWS and objectives.notes == ()
+    assert list(objectives.sweep["tasks"]) == [
+        "asr", "translation", "sentiment", "sentence_pair", "normalization", "retrieval",
+    ]  # fmt: skip
+    blocks = objectives.sweep["table"]["blocks"]
+    assert sorted(row for block in blocks for row in block["rows"]) == sorted(ROWS)
+    assert all(block["reference"] in block["rows"] for block in blocks)
+
+
+def test_the_joint_trunk_is_trained_once(objectives):
+    stages = {line["row"]: line["stages"] for line in objectives.manifest}
+    after = [line["row"] for line in objectives.manifest if line["after"]]
+    assert len(after) == 6 and {stages[row]["trunks"][0] for row in after} == {stages["joint"]["trunk"]}
+    trunks = {id for line in objectives.manifest for id in line["stages"]["trunks"]}
+    assert len(trunks) == len(ROWS)
+
+
+def test_continuations_and_controls_are_matched_in_steps(objectives):
+    steps = {name: row["steps"] for name, row in objectives.sweep["rows"].items()}
+    second = ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm", "joint_tlm_one_stage"]
+    assert len({steps[row] for row in second}) == 1
+    assert steps["joint_tlm_stm_speech"] == steps["joint_tlm_stm_longer"] > steps["joint_tlm_stm"]
+    assert steps["scratch"] == 0
+
+
+def test_capacity_is_three_sizes_of_three_rows():
+    plan = plan_file(SWEEPS / "capacity.yaml")
+    assert len(plan.manifest) == 9 and len({line["stages"]["leaf"] for line in plan.manifest}) == 9
+    widths = [plan.stages[line["stages"]["leaf"]].config["encoder"]["width"] for line in plan.lines("joint")]
+    assert widths == sorted(set(widths))
+
+
+def test_sweeps_share_their_stages(objectives):
+    """At equal settings, capacity's middle size is what objectives trained."""
+    pretrain = ["base.pretrain.steps=7", "base.pretrain.decay=3", "base.pretrain.update={speech: 8, text: 100}"]
+    capacity = plan_file(SWEEPS / "capacity.yaml", pretrain).lines("joint")[1]
+    joint = plan_file(SWEEPS / "objectives.yaml", [*pretrain, "claims=null"]).lines("joint")[0]
+    assert capacity["stages"]["leaf"] == joint["stages"]["leaf"]
+
+
+def test_real_needs_a_root():
+    with pytest.raises(UserError, match=r"data\.root: must be given; write data\.root="):
+        plan_file(SWEEPS / "objectives_real.yaml")
+
+
+def test_real_has_the_same_rows_on_other_data(real_data):
+    plan = plan_file(SWEEPS / "objectives_real.yaml", [f"data.root={real_data}"])
+    assert plan.rows == ROWS and plan.name == "objectives_real"
+    assert plan.sweep["data"]["type"] == "RealConfig" and str(real_data) not in str(plan.stages.values()).split("how")[0]

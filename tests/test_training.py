@@ -1,0 +1,155 @@
+"""Stages that train, on a corpus of a few sentences: chains run, resume is exact, continuing loads by name."""
+
+import json
+import math
+
+import pytest
+import torch
+from tiny import World
+
+from ablate import checkpoint, run, train
+from ablate.pretrain import Update
+from ablate.tasks import TASKS
+
+JOINT = ("contrastive", "masked_speech", "masked_text")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("runs"))
+    world.run(world.corpus)
+    world.run(world.tokenizer)
+    return world
+
+
+@pytest.fixture(scope="module")
+def trunk(world):
+    id = world.pretrain(*JOINT, steps=20)
+    world.run(id)
+    return id
+
+
+@pytest.fixture(scope="module")
+def leaf(world, trunk):
+    id = world.pretrain(*JOINT, parent=trunk, start=20, steps=10, phase="decay")
+    world.run(id)
+    return id
+
+
+def tensors(world, id):
+    return checkpoint.load(world.run(id).path / checkpoint.NAME)
+
+
+def test_a_trunk_keeps_moments_a_leaf_keeps_weights_only_and_measures_dev(world, trunk, leaf):
+    found, state = tensors(world, trunk)
+    assert any(k.startswith("exp_avg_sq/") for k in found) and state["step"] == 20 and state["updates"] == 20
+    result = world.run(trunk).result()
+    assert result["exposure"]["speech"]["items"] == state["cursors"]["speech"] > 20
+    found, _ = tensors(world, leaf)
+    assert found and all(k.startswith("model/") for k in found)
+    final = world.run(leaf).result()["final"]
+    assert math.isfinite(final["masked_text/loss"]) and "masked_speech/accuracy" in final
+
+
+@pytest.mark.parametrize("task", ["asr", "translation", "sentiment", "sentence_pair", "normalization"])
+def test_every_task_fine_tunes_and_scores(world, leaf, task):
+    tuned, scored = world.finetune(task, leaf, steps=4, evaluate_every=2)
+    result = world.run(tuned).result()
+    assert result["best_step"] in (2, 4) and result["steps_run"] == 4
+    result = world.run(scored).result()
+    splits = {s["split"] for s in result["scores"]}
+    assert splits == set(TASKS[task].splits) == {b["split"] for b in result["baselines"]}
+    lines = [json.loads(line) for line in (world.run(scored).path / "items.jsonl").read_text().splitlines()]
+    assert len(lines) == 12 * len(splits)
+
+
+def test_retrieval_is_scored_from_the_leaf(world, leaf):
+    scored = world.score(TASKS["retrieval"], ("pretrain", leaf))
+    values = {s["metric"]: s["value"] for s in world.run(scored).result()["scores"]}
+    assert 0 <= values["recall@1"] <= values["recall@10"] <= 100
+
+
+def test_scratch_is_a_stage_of_zero_steps(world):
+    id = world.pretrain(*JOINT, steps=0, phase="decay")
+    assert world.run(id).result()["steps"] == 0
+    assert tensors(world, id)[0]
+
+
+class Interrupt:
+    """Pretend to be told to stop at the n-th look."""
+
+    def __init__(self, monkeypatch, looks: int):
+        self.left = looks
+        monkeypatch.setattr(run.RunFolder, "stopping", property(lambda _: self.look()))
+
+    def look(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_resumed_equals_uninterrupted_bit_for_bit(world, leaf, tmp_path, monkeypatch, kind):
+    other = World(tmp_path)
+    made = [world, other]
+    for w in made:
+        w.run(w.corpus), w.run(w.tokenizer)
+    if kind == "pretrain":
+        ids = [w.pretrain(*JOINT, "tlm", "stm", steps=40, seed=3) for w in made]
+    else:
+        leaves = [w.pretrain(*JOINT, steps=0, phase="decay") for w in made]
+        for w, id in zip(made, leaves):
+            w.run(id)
+        ids = [w.finetune("asr", id, steps=40, evaluate_every=7)[0] for w, id in zip(made, leaves)]
+    assert ids[0] == ids[1]
+    with monkeypatch.context() as patch:
+        Interrupt(patch, looks=2)
+        with pytest.raises(run.Stopped):
+            other.run(ids[1])
+    assert not run.RunFolder(tmp_path, kind, ids[1]).done
+    one, two = (w.run(id) for w, id in zip(made, ids))
+    a, b = (checkpoint.load(r.path / checkpoint.NAME)[0] for r in (one, two))
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert (one.path / "metrics.jsonl").read_text() == (two.path / "metrics.jsonl").read_text()
+    assert len(json.loads((two.path / "attempts.jsonl").read_text().splitlines()[0])) > 0
+
+
+def test_continuing_loads_by_name_starts_new_parts_fresh_and_forgets_dropped(world, trunk):
+    id = world.pretrain("masked_text", "stm", parent=trunk, start=20, steps=0)
+    old, state = tensors(world, trunk)
+    new, after = tensors(world, id)
+    encoder = [k for k in new if k.startswith("model/encoder.")]
+    assert encoder and all(torch.equal(new[k], old[k]) for k in encoder)
+    kept = [k for k in new if k.startswith("exp_avg/") and "stm" not in k]
+    assert kept and all(torch.equal(new[k], old[k]) for k in kept)
+    fresh = [k for k in new if k.startswith("exp_avg") and "stm" in k]
+    assert fresh and all(not new[k].any() for k in fresh)
+    assert not any("contrastive" in k for k in new)
+    assert after["updates"] == state["updates"] == 20 and after["cursors"]["text"] == state["cursors"]["text"]
+
+
+def test_equal_seed_rows_start_from_equal_weights(world):
+    joint, text = (world.pretrain(*names, steps=0, seed=5) for names in (JOINT, ("masked_text",)))
+    a, b = tensors(world, joint)[0], tensors(world, text)[0]
+    shared = [k for k in b if k.startswith("model/")]
+    assert shared and all(torch.equal(a[k], b[k]) for k in shared)
+
+
+def test_shards_change_results_only_where_statistics_are_over_a_shard(world):
+    one, two = (
+        world.pretrain("masked_text", steps=10, update=Update(text=120, shards=n), seed=2) for n in (1, 2)
+    )
+    a, b = tensors(world, one)[1], tensors(world, two)[1]
+    assert a["updates"] == b["updates"] and abs(a["cursors"]["text"] - b["cursors"]["text"]) <= 20
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(world, monkeypatch):
+    id = world.pretrain("masked_text", steps=10, seed=9)
+    real = train.Mixture.forward
+
+    def broken(self, *args):
+        loss, metrics = real(self, *args)
+        return loss * math.nan, metrics
+
+    monkeypatch.setattr(train.Mixture, "forward", broken)
+    with pytest.raises(train.NotFinite, match="update 0 is not finite"):
+        world.run(id)
