@@ -87,7 +87,7 @@ def claims(
         claim = known(value, path, CLAIM)
         for key in ("effect", "on"):
             if key not in claim:
-                raise UserError(f"{path}: '{key}' is missing; write {path.split('.')[-1]}: {{effect: a - b, on: asr.wer, above: 0}}.")
+                raise UserError(f"{path}: '{key}' is missing; write {{effect: a - b, on: asr.wer, above: 0}}.")
         if sum(key in claim for key in BOUNDS) != 1:
             raise UserError(f"{path}: expected exactly one of above, below and within; e.g. above: 0.")
         for key in (*BOUNDS, "margin"):
@@ -100,7 +100,10 @@ def claims(
         assay = _rows(contrast(claim["assay"], f"{path}.assay"), grid[0], f"{path}.assay") if "assay" in claim else {}
         for row in {**effect, **assay}:
             if not grid[0][row].has(task):
-                raise UserError(f"{path}: row '{row}' does not have task '{task}', which was removed or needs inputs its encoder does not read.")
+                raise UserError(
+                    f"{path}: row '{row}' does not have task '{task}': its encoder does not read what the task "
+                    "shows it, or the row removes it; compare other rows, or on another task."
+                )
         if not claim.get("unmatched"):
             for rows in grid:
                 _matched(path, [(row, rows[row]) for row in effect])

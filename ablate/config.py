@@ -134,7 +134,7 @@ def _choice(parsed: Override, text: str) -> dict[str, Any]:
     if key == "seeds":
         return {"seeds": values}
     if not key.startswith(("base.", "data.")) and key != "data":
-        raise UserError(f"Override '{text}': only what lies in 'base' or 'data' can be an axis; write key=[1,2] for a list.")
+        raise UserError(f"Override '{text}': only 'base' and 'data' have axes; write key=[1,2] for a list.")
     return {"axes": {key.removeprefix("base."): values}}
 
 

@@ -32,8 +32,9 @@ def how(config: Any, path: str = "") -> dict[str, Any]:
     if isinstance(config, Mapping):
         parts = [how(value, f"{path}{key}.") for key, value in config.items()]
     elif dataclasses.is_dataclass(config):
-        names, values = getattr(config, "how", ()), {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-        parts = [{f"{path}{name}": values.pop(name) for name in names}, how(values, path)]
+        values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        left_out = {f"{path}{name}": values.pop(name) for name in getattr(config, "how", ())}
+        parts = [left_out, how(values, path)]
     else:
         parts = []
     return {key: value for part in parts for key, value in part.items()}
@@ -108,7 +109,7 @@ def _plain(value: Any, hint: Any) -> Any:
         if not math.isfinite(number):
             raise ValueError(f"{number} has no canonical form; use a finite number.")
         return number
-    raise TypeError(f"a {type(value).__qualname__} ({value!r}) has no canonical form; use plain values and dataclasses.")
+    raise TypeError(f"a {type(value).__qualname__} ({value!r}) has no canonical form; use plain values.")
 
 
 def stage_id(kind: str, version: int, config: Mapping[str, Any], parents: Sequence[tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class Planner:
 
     def __init__(self, sweep: Mapping[str, Any], registry: Registry):
         self.sweep, self.name = sweep, str(sweep["name"])
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
+            raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
         self.seeds = _seeds(sweep.get("seeds", [0]))
         self.axes = _axes(sweep.get("axes"))
         self.points = [dict(zip(self.axes, values)) for values in itertools.product(*self.axes.values())]
@@ -130,7 +133,8 @@ class Planner:
         return {
             "row": row.name, "point": {axis: shown(value) for axis, value in point.items()}, "seed": seed,
             "reads": list(row.encoder.reads), "after": row.after, "steps": row.total,
-            "stages": {**made, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks, "finetune": finetune, "score": score},
+            "stages": {**made, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks,
+                       "finetune": finetune, "score": score},
             "na": na,
         }  # fmt: skip
 
@@ -144,7 +148,8 @@ class Planner:
             optimizer=row.optimizer, start=start, steps=steps, phase=phase, seed=seed,
         )  # fmt: skip
         streams = sorted({owner(objective).reads for objective in row.objectives.values()})
-        return self._stage("pretrain", of, parents, title, steps, cost.pretrain(row.encoder, streams, row.update, steps))
+        seconds = cost.pretrain(row.encoder, streams, row.update, steps)
+        return self._stage("pretrain", of, parents, title, steps, seconds)
 
 
 def _ancestors(row: Row, rows: Mapping[str, Row]) -> list[Row]:

@@ -16,6 +16,9 @@ from ablate.errors import UserError, nearest
 from ablate.patch import PRETRAIN, expand, mapping, patched
 
 
+NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row or task
+
+
 @dataclass(frozen=True)
 class Row:
     """A row at one axis point, typed."""
@@ -48,7 +51,8 @@ class Row:
         """What analysis must know of the row."""
         return {
             "label": label, "reads": list(self.encoder.reads), "after": self.after, "steps": self.total,
-            "objectives": {key: objective.weight for key, objective in self.objectives.items()}, "encoder": _plain(self.encoder),
+            "objectives": {key: objective.weight for key, objective in self.objectives.items()},
+            "encoder": _plain(self.encoder),
         }  # fmt: skip
 
     def plain(self) -> dict[str, Any]:
@@ -96,21 +100,25 @@ class Resolver:
 
     def __init__(self, sweep: Mapping[str, Any], registry: Registry):
         self.registry = registry
-        self.patches = {name: mapping(row, f"rows.{name}") for name, row in sweep.get("rows", {}).items()}
+        self.patches = {name: mapping(row, f"rows.{name}") for name, row in mapping(sweep.get("rows"), "rows").items()}
         if not self.patches:
             raise UserError(f"Sweep '{sweep['name']}' has no rows; write rows: {{name: {{...}}}}.")
         for name in self.patches:
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise UserError(f"rows.{name}: a row's name is letters, digits and _, so that claims can compute with it.")
+            if not re.fullmatch(NAME, name):
+                raise UserError(f"rows.{name}: expected a name of letters, digits and _; claims compute with it.")
         base = mapping(sweep.get("base"), "base")
-        settings = dict(base.get("tasks", {}))
+        settings = _filled(base.get("tasks", {}))
+        pretrain = {key: _filled(part) if key in ("objectives", "targets") else part
+                    for key, part in base.get("pretrain", {}).items()}  # fmt: skip
         self.tasks = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
         for task in self.tasks:
+            if not re.fullmatch(NAME, task):
+                raise UserError(f"tasks: '{task}' is no name; use letters, digits and _, as in asr_100.")
             preset = settings.setdefault(task, {}).get("preset", task)
             if preset not in registry.tasks:
                 raise UserError(f"tasks: no task '{preset}'; {nearest(preset, registry.tasks)}")
-        sections = {"data": sweep.get("data", {"preset": "builtin"}), "encoder": {}, "tokenizer": {}, "pretrain": {}}
-        self.base = {**sections, **base, "tasks": settings}
+        sections = {"data": sweep.get("data", {"preset": "builtin"}), "encoder": {}, "tokenizer": {}}
+        self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
         self.order = self._order()
         self.made: dict[tuple[str, str | None, str], Any] = {}
 
@@ -211,6 +219,11 @@ def _fitting(row: Row, path: str) -> None:
                 )
     if not row.objectives and row.steps + row.decay:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+
+
+def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Things by name, where nothing written (`asr:`) means the preset as it is."""
+    return {name: {} if part is None else part for name, part in parts.items()}
 
 
 def axis_patch(axis: str, value: Any) -> dict[str, Any]:

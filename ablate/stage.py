@@ -195,7 +195,7 @@ def execute(stage_id: str, root: str | Path) -> None:
     root = Path(root)
     kind = next((k for k in KINDS if (run_path(root, k, stage_id) / "identity.json").exists()), None)
     if kind is None:
-        raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command first, with this root.")
+        raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
     run = RunFolder(root, kind, stage_id)
     if run.done:
         return
@@ -211,7 +211,7 @@ def execute(stage_id: str, root: str | Path) -> None:
         parents = {role: RunFolder(root, PARENT_KINDS[role], id) for role, id in what["parents"]}
         for role, parent in parents.items():
             if not parent.done:
-                raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep command.")
+                raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
         module, _, name = KINDS[kind].function.partition(":")
         function = getattr(importlib.import_module(module), name)
         config = identity.restore(what["config"], restore["modules"], restore["how"])

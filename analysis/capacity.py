@@ -85,7 +85,7 @@ def figure(records: Records) -> Figure | None:
     for k, task in enumerate(tasks):
         own, what = frame[frame.task == task], measure(records, task)
         draw(own[own.kind != "gap"], panels[0][k], styles)
-        panels[0][k].set_title(task.replace("_", " "))
+        panels[0][k].set_title(records.task_label(task))
         panels[0][k].set_ylabel(figures.metric_name(what))
         _draw_gap(own[own.kind == "gap"], panels[1][k], styles, what)
     panels[1][0].set_ylabel("joint − single, points\n(positive: joint is better)")

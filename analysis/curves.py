@@ -45,7 +45,7 @@ def pretraining(records: Records) -> Figure | None:
     """Draw every objective's metrics over pre-training steps; None when nothing was logged."""
     frame = pretraining_curves(records)
     names = [n for n in frame.metric.unique() if "/" in n and frame[frame.metric == n].value.nunique() > 1]
-    names = sorted(names, key=lambda n: not n.endswith("loss"))[:AT_MOST]
+    names = sorted(names, key=_rank)[:AT_MOST]
     if not names:
         return None
     figure, panels = figures.grid(len(names), 3, 3.15, 2.1)
@@ -55,11 +55,18 @@ def pretraining(records: Records) -> Figure | None:
         part = frame[frame.metric == name]
         draw(part, axes, styles)
         objective, _, metric = name.partition("/")
-        axes.set_title(f"{objective.replace('_', ' ')}: {metric.replace('_', ' ').replace('/', ' ')}")
+        metric = "loss" if metric == objective else metric
+        axes.set_title(f"{objective}: {metric}".replace("_", " "))
         _limit(axes, part.value)
         shown |= dict.fromkeys(part.row)
     _legend(figure, records, [row for row in records.rows if row in shown], styles)
     return figure
+
+
+def _rank(name: str) -> int:
+    """Losses (named by their term) first, then accuracies, then what else objectives measure."""
+    metric = name.partition("/")[2]
+    return 1 if "accuracy" in metric else 2 if "_" in metric else 0
 
 
 def finetuning(records: Records) -> Figure | None:
@@ -75,7 +82,7 @@ def finetuning(records: Records) -> Figure | None:
         part = frame[(frame.task == task) & (frame.metric == metric)]
         draw(part, axes, styles, smooth=False)
         name = metric.removeprefix("dev/")
-        axes.set_title(f"{task.replace('_', ' ')}: dev {figures.NAMES.get(name, name)}")
+        axes.set_title(f"{records.task_label(task)}: dev {figures.NAMES.get(name, name)}")
         _limit(axes, part.value)
     _legend(figure, records, [row for row in records.rows if row in set(frame.row)], styles)
     return figure

@@ -66,6 +66,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     stem = re.sub(r"[^\w.-]", "_", name)
     paths = [folder / f"{stem}.png", folder / f"{stem}.pdf"]
     figure.savefig(paths[0])
+    figure.set_layout_engine("none")  # keep the layout just made: making it again for the PDF takes as long as drawing
     figure.savefig(paths[1], metadata={"CreationDate": None})
     plt.close(figure)
     return paths

@@ -33,17 +33,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Panel:
-    """A grid below one title; `groups` are blocks of lines, each line a label and one entry per column."""
+    """A grid below one title; `groups` are titled blocks of lines, each line a label and one entry per column."""
 
     title: str
-    groups: list[list[tuple[Entry, ...]]]
+    groups: list[tuple[str, list[tuple[Entry, ...]]]]
 
 
 def panels(table: Table) -> list[Panel]:
     """The values with the baselines below them and, with at least two seeds, the differences per block."""
-    groups = [[_value_line(table, block, line) for line in block.lines] for block in table.blocks]
+    groups = [(block.title, [_value_line(table, block, line) for line in block.lines]) for block in table.blocks]
     if any(column.baseline for column in table.columns):
-        groups.append([_baseline_line(table)])
+        groups.append(("", [_baseline_line(table)]))
     found = [Panel("", groups)]
     if table.seeds > 1:
         for block in (block for block in table.blocks if block.reference):
@@ -52,7 +52,7 @@ def panels(table: Table) -> list[Panel]:
                 (Entry(line.label), *(Entry(c.display_delta(k), _faint(c)) for c, k in zip(line.cells, table.columns)))
                 for line in block.lines if line.row != block.reference
             ]  # fmt: skip
-            found += [Panel(title, [lines])] if lines else []
+            found += [Panel(title, [("", lines)])] if lines else []
     return found
 
 
@@ -90,7 +90,7 @@ def _tasks(table: Table) -> list[tuple[str, int]]:
     """Neighbouring columns of one task, as (task, width)."""
     groups: list[tuple[str, int]] = []
     for column in table.columns:
-        task = column.measure.task.replace("_", " ")
+        task = table.records.task_label(column.measure.task)
         if groups and groups[-1][0] == task:
             groups[-1] = task, groups[-1][1] + 1
         else:
@@ -133,9 +133,11 @@ def _grid(table: Table, panel: Panel, first: int, last: int):
     grid = Grid(title=panel.title or table.name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     grid.add_column("", no_wrap=True)
     for column in table.columns[first:last]:
-        task, title = column.measure.task.replace("_", " "), column.title.replace(" (", "\n(")
+        task, title = table.records.task_label(column.measure.task), column.title.replace(" (", "\n(")
         grid.add_column(f"{task}\n{title}", justify="right", no_wrap=True)
-    for lines in panel.groups:
+    for title, lines in panel.groups:
+        if title:
+            grid.add_row(Text(title, "italic"))
         for label, *cells in lines:
             grid.add_row(*(Text(entry.text, styles[entry.style]) for entry in [label, *cells[first:last]]))
         grid.add_section()
@@ -147,11 +149,11 @@ def md(table: Table) -> str:
     styles = {"best": "**{}**", "second": "<ins>{}</ins>"}
     out = []
     for panel in panels(table):
-        head = ["", *(f"{c.measure.task.replace('_', ' ')}<br>{c.title}" for c in table.columns)]
+        head = ["", *(f"{table.records.task_label(c.measure.task)}<br>{c.title}" for c in table.columns)]
         out += [f"**{panel.title}**", ""] if panel.title else []
         out += ["| " + " | ".join(head) + " |", "|---" + "|---:" * len(table.columns) + "|"]
-        for number, lines in enumerate(panel.groups):
-            out += ["|" + " |" * (len(table.columns) + 1)] if number else []
+        for number, (title, lines) in enumerate(panel.groups):
+            out += [f"| {f'*{title}*' if title else ''} |" + " |" * len(table.columns)] if number or title else []
             for line in lines:
                 texts = [styles.get(e.style, "{}").format(e.text.replace("|", "\\|").replace("*", "\\*")) for e in line]
                 out.append("| " + " | ".join(texts) + " |")
@@ -175,8 +177,8 @@ def tex(table: Table) -> str:
     for panel in panels(table):
         if panel.title:
             out += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\emph{{{latex(panel.title)}}}}} \\"]
-        for lines in panel.groups:
-            out.append(r"\midrule")
+        for title, lines in panel.groups:
+            out += [r"\midrule", *([rf"\multicolumn{{{width}}}{{l}}{{\emph{{{latex(title)}}}}} \\"] if title else [])]
             out += [
                 " & ".join(styles.get(entry.style, "{}").format(latex(entry.text)) for entry in line) + r" \\"
                 for line in lines
@@ -200,8 +202,11 @@ def html(table: Table) -> str:
         groups = "".join(f'<th colspan="{n}" scope="colgroup">{html_module.escape(t)}</th>' for t, n in _tasks(table))
         heads = "".join(f'<th scope="col">{html_module.escape(column.title)}</th>' for column in table.columns)
         out.append(f'<div class="wide"><table><thead><tr><td></td>{groups}</tr><tr><td></td>{heads}</tr></thead>')
-        for lines in panel.groups:
+        for title, lines in panel.groups:
             out.append("<tbody>")
+            if title:
+                wide = len(table.columns) + 1
+                out.append(f'<tr><th colspan="{wide}" scope="rowgroup"><i>{html_module.escape(title)}</i></th></tr>')
             for label, *cells in lines:
                 texts = "".join(f'<td class="{e.style}">{html_module.escape(e.text)}</td>' for e in cells)
                 out.append(f'<tr><th scope="row" class="{label.style}">{html_module.escape(label.text)}</th>{texts}</tr>')

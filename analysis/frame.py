@@ -87,6 +87,10 @@ class Records:
         text = str(self.rows[row].get("label") or row)
         return f"{text} ({point})" if point else text
 
+    def task_label(self, task: str) -> str:
+        """What people read for a task."""
+        return str((self.sweep.get("labels") or {}).get(task) or task.replace("_", " "))
+
     def run(self, kind: str, id: str) -> Run | None:
         """Open one stage's record; None while it has not started."""
         return open_run(self.root, kind, id)

@@ -68,7 +68,7 @@ def _parts(records: Records, row: str, role: dict[str, str], modality: str) -> d
     return {**parts, "total": (single, row, single)}
 
 
-def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str]) -> None:
+def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str], title: str) -> None:
     """Draw one task: harm of the step-matched joint rows, split where there is a placebo; `frame` is `harm`'s lines."""
     rows = list(dict.fromkeys(frame.row))
     position, ticks = 0.0, []
@@ -97,7 +97,7 @@ def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str,
     axes.spines["left"].set_visible(False)
     unit = figures.NAMES.get(what.metric, what.metric.replace("_", " "))
     axes.set_xlabel(f"harm in {unit} points (→ worse)")
-    axes.set_title(what.task.replace("_", " "))
+    axes.set_title(title)
 
 
 def _write_value(axes: Axes, line, y: float, colour: str) -> None:
@@ -125,13 +125,15 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     axes.set_yticks(np.arange(len(rows)) + 0.5, [labels[r] + (" *" if r in unmatched else "") for r in rows], rotation=0)
     axes.set_xticks(np.arange(len(tasks)) + 0.5, list(tasks.values()), rotation=0)
     axes.tick_params(length=0)
-    axes.set(xlabel="", ylabel="")
+    axes.set_ylabel("")
     axes.set_title("total harm against the single-modality row")
+    axes.set_xlabel(_heat_note(len(clear) > 0, bool(unmatched)), size=7.5, color=figures.GREY, labelpad=8)
+
+
+def _heat_note(bold: bool, starred: bool) -> str:
     note = "red: worse than alone, blue: better; shade relative to the task's largest, numbers in its metric's points"
-    note += "; bold: the interval excludes 0" if len(clear) else ""
-    if unmatched:
-        note += "\n* more pre-training steps than the single-modality row: not a matched comparison"
-    axes.text(0, -0.28 / max(1, len(rows)) * 4, note, transform=axes.transAxes, size=7.5, color=figures.GREY, va="top")
+    note += "; bold: the interval excludes 0" if bold else ""
+    return note + ("\n* other pre-training steps than the single-modality row: not a matched comparison" if starred else "")
 
 
 def figure(records: Records) -> Figure | None:
@@ -142,7 +144,7 @@ def figure(records: Records) -> Figure | None:
     labels = {row: records.label(row) for row in records.rows}
     measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
     tasks = {
-        task: f"{task.replace('_', ' ')}\n{figures.NAMES.get(what.metric, what.metric)}" for task, what in measures.items()
+        task: f"{records.task_label(task)}\n{figures.NAMES.get(what.metric, what.metric)}" for task, what in measures.items()
     }
     matched = frame[frame.matched.astype(bool)]
     shown = [task for task in measures if task in set(matched.task)]
@@ -154,7 +156,7 @@ def figure(records: Records) -> Figure | None:
     upper, lower = whole.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.03)
     grid = upper.subplots(lines, columns, squeeze=False)
     for axes, task in zip(grid.flat, shown):
-        draw_parts(matched[matched.task == task], axes, measures[task], labels)
+        draw_parts(matched[matched.task == task], axes, measures[task], labels, records.task_label(task))
     for spare in list(grid.flat)[len(shown):]:
         spare.set_axis_off()
     keys = [

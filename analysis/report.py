@@ -205,7 +205,7 @@ def _samples(made: Table) -> str:
                 tables.append(f'<div class="wide"><table class="text"><caption>{escape(label)}</caption><thead><tr>'
                               f"<th>reference</th><th>prediction</th></tr></thead>{cells}</table></div>")  # fmt: skip
         if tables:
-            out.append(f"<details><summary>{escape(what.task.replace('_', ' '))}</summary>{''.join(tables)}</details>")
+            out.append(f"<details><summary>{escape(made.records.task_label(what.task))}</summary>{''.join(tables)}</details>")
     return "".join(out)
 
 

@@ -115,6 +115,7 @@ class Line:
 class Block:
     """Rows that are compared with one reference row; the last block may have none."""
 
+    title: str
     reference: str | None
     lines: list[Line]
 
@@ -139,13 +140,13 @@ def build(records: Records) -> Table:
     """Make the table of a sweep from its records, with whatever is finished."""
     columns = _columns(records)
     blocks = []
-    for reference, rows in _blocks(records):
+    for title, reference, rows in _blocks(records):
         lines = [
             Line(row=row, point=point, label=records.label(row, point),
                  cells=[_cell(records, column.measure, row, point, reference) for column in columns])
             for row in rows for point in records.points
         ]  # fmt: skip
-        blocks.append(Block(reference=reference, lines=lines))
+        blocks.append(Block(title=title, reference=reference, lines=lines))
     table = Table(name=records.name, columns=columns, blocks=blocks, seeds=len(records.seeds), caption="", records=records)
     return replace(_marked(_tested(table)), caption=_caption(table))
 
@@ -177,8 +178,8 @@ def _baseline(records: Records, what: Measure) -> tuple[str, float] | None:
     return str(best["name"]), float(best["value"])
 
 
-def _blocks(records: Records) -> list[tuple[str | None, list[str]]]:
-    """Blocks of the sweep file, each in its row order; a block without rows takes, and rows not named form, the rest."""
+def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
+    """Title, reference and rows of each block, in row order; a block without rows takes, rows not named form, the rest."""
     rows = list(records.rows)
     declared = (records.sweep.get("table") or {}).get("blocks") or []
     for name in (name for block in declared for name in [block.get("reference"), *(block.get("rows") or ())]):
@@ -188,12 +189,12 @@ def _blocks(records: Records) -> list[tuple[str | None, list[str]]]:
     blocks = []
     for block in declared:
         reference, named = block.get("reference"), set(block.get("rows") or set(rows) - placed)
-        if reference not in placed:
+        if reference is not None and reference not in placed:
             named.add(reference)
         placed |= named
-        blocks.append((reference, [row for row in rows if row in named]))
+        blocks.append((str(block.get("title") or ""), reference, [row for row in rows if row in named]))
     rest = [row for row in rows if row not in placed]
-    return blocks + [(None, rest)] if rest else blocks
+    return blocks + [("", None, rest)] if rest else blocks
 
 
 def _cell(records: Records, what: Measure, row: str, point: str, reference: str | None) -> Cell:

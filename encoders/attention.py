@@ -39,7 +39,9 @@ def _block_diagonal(q_NHE: Tensor, k_NHE: Tensor, v_NHE: Tensor, layout: Layout)
     from xformers.ops import memory_efficient_attention
 
     width = q_NHE.shape[2]
-    q, k, v = (F.pad(x, (0, -width % 8))[None] for x in (q_NHE, k_NHE, v_NHE))  # the kernels want multiples of 8
+    q, k, v = q_NHE[None], k_NHE[None], v_NHE[None]
+    if width % 8:  # the kernels want multiples of 8
+        q, k, v = (F.pad(x, (0, -width % 8)) for x in (q, k, v))
     mask = block_diagonal_mask(layout.sequence_lengths, q_NHE.device)
     return memory_efficient_attention(q, k, v, attn_bias=mask, scale=width**-0.5)[0, ..., :width]
 

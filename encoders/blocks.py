@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -126,9 +127,8 @@ class GroupNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x_ND: Tensor, packing: Packing) -> Tensor:
-        return segment_group_norm(
-            x_ND, self.weight, self.bias, self.groups, packing.layout.segment_N, packing.lengths
-        )
+        segment_N, lengths_B = packing.layout.segment_N, packing.lengths
+        return segment_group_norm(x_ND, self.weight, self.bias, self.groups, segment_N, lengths_B)
 
 
 class BatchNorm(nn.Module):
@@ -203,6 +203,9 @@ class Convolution(nn.Module):
 class Block(nn.Module, ABC):
     """A layer of a stack: pre-norm branches added to their input."""
 
+    final_norm: ClassVar[bool]  # whether a stack of such blocks ends with a norm of its own
+    parts: ClassVar[tuple[str, ...]]  # which of PARTS it has
+
     def __init__(self, shape: Shape, index: int) -> None:
         super().__init__()
         self.index, self.dropout = index, shape.dropout
@@ -222,7 +225,7 @@ class Block(nn.Module, ABC):
 
 
 class Transformer(Block):
-    """Attention and feed-forward; the stack ends with a norm of its own."""
+    """Attention and feed-forward."""
 
     final_norm = True
     parts = ("attention", "ffn", "norms")

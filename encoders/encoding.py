@@ -28,7 +28,10 @@ class Encoding:
 
     def of(self, modality: str) -> Tensor:
         """Joint positions of one modality, packed: x_TD for speech, x_SD for text."""
-        return self.stages["joint"][self.layout.positions(modality)]
+        joint_ND = self.stages["joint"]
+        if set(self.layout.modalities) == {modality}:
+            return joint_ND
+        return joint_ND.index_select(0, self.layout.positions(modality))
 
     def detached(self) -> "Encoding":
         """The same encoding, through which no gradient flows (for objectives of weight 0)."""

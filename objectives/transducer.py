@@ -144,7 +144,7 @@ def log_likelihood(
     """Sum over all alignments, in log space: [B].
 
     `blank` and `emit` are the log-probabilities of moving on and of emitting label u + 1 at point (t, u), u = 0 .. U.
-    One row of the lattice at a time: alpha(t, u) is the sum over u' <= u of alpha(t-1, u') blank(t-1, u') emit(t, u'..u):
+    One row of the lattice at a time: alpha(t, u) sums, over u' <= u, alpha(t-1, u') blank(t-1, u') emit(t, u' .. u):
     a cumulative log-sum-exp once the products of emissions are divided out. In double precision, as sums get long.
     """
     blank_BTU, emit_BTU = blank_BTU.double(), emit_BTU.double()

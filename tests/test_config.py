@@ -10,7 +10,11 @@ from ablate.patch import merge, overlay, patched
 BASE = """
 base:
   encoder: nano
-  pretrain: {objectives: {masked_text: 1.0, tlm: {weight: 2}}, steps: 10, decay: 2, update: {speech: 60 s, text: 1500 tokens}}
+  pretrain:
+    objectives: {masked_text: 1.0, tlm: {weight: 2}}
+    steps: 10
+    decay: 2
+    update: {speech: 60 s, text: 1500 tokens}
 rows: {joint: {}}
 """
 
@@ -126,7 +130,7 @@ def test_overrides(tmp_path, override, path, value):
     ("~base.encodr", "there is no 'encodr' to remove; did you mean 'encoder'"),
     ("a=[1", r"Override 'a=\[1': .*write key=value"),
     ("base.encoder@x=nano", "no packages"),
-    ("rows.joint.pretrain.steps=1,2", "can be an axis"),
+    ("rows.joint.pretrain.steps=1,2", "only .base. and .data. have axes"),
     ("base.encoder.width=interval(0,1)", "one by one"),
 ])  # fmt: skip
 def test_bad_overrides_get_one_sentence(tmp_path, override, message):

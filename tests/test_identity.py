@@ -64,8 +64,8 @@ def test_kind_version_and_parents_change_the_id_and_their_order_does_not():
     form = identity.canonical(Part())
     parents = [("corpus", "a"), ("tokenizer", "b")]
     ids = [
-        identity.stage_id(*what)
-        for what in [("x", 1, form, parents), ("y", 1, form, parents), ("x", 2, form, parents), ("x", 1, form, parents[:1])]
+        identity.stage_id(kind, version, form, start)
+        for kind, version, start in [("x", 1, parents), ("y", 1, parents), ("x", 2, parents), ("x", 1, parents[:1])]
     ]
     assert len(set(ids)) == 4
     assert identity.stage_id("x", 1, form, parents[::-1]) == ids[0]

@@ -162,7 +162,8 @@ def test_axes_are_a_cross_product_over_rows(plan):
     for at in lines:
         parent = next(p for p in made.lines("joint") if (p["point"], p["seed"]) == (at["point"], at["seed"]))
         assert at["stages"]["trunks"][0] == parent["stages"]["trunk"]
-        assert made.stages[at["stages"]["leaf"]].config["encoder"]["width"] == (64 if at["point"]["encoder"] == "nano" else 96)
+        width = made.stages[at["stages"]["leaf"]].config["encoder"]["width"]
+        assert width == {"nano": 64, "nano_wide": 96}[at["point"]["encoder"]]
 
 
 def test_axes_may_be_patches_and_reach_the_data(plan):
@@ -189,7 +190,8 @@ def test_the_sweep_describes_itself(plan):
     made = plan("question=why", "labels={joint: SLAM}")
     assert made.sweep["question"] == "why" and made.sweep["rows"]["joint"]["label"] == "SLAM"
     assert made.sweep["rows"]["third"]["after"] == "joint_tlm" and made.sweep["rows"]["third"]["steps"] == 220
-    assert made.sweep["tasks"]["asr"] == {"reads": "speech", "splits": ["test", "test_unseen"], "metrics": ["wer", "cer"]}
+    asr = {"reads": "speech", "splits": ["test", "test_unseen"], "metrics": ["wer", "cer"]}
+    assert made.sweep["tasks"]["asr"] == asr
     assert made.sweep["table"]["blocks"] == [{"reference": "scratch", "rows": made.rows}]
     assert made.sweep["table"]["columns"] == ["asr.wer", "translation.bleu", "sentiment.accuracy", "retrieval.recall@1"]
     json.dumps([made.sweep, made.manifest])
@@ -219,6 +221,11 @@ def test_rows_that_do_not_differ_are_noted(plan):
     assert plan().notes == ()
     (note,) = plan("rows.again={}").notes
     assert "'joint' and 'again' are the same model" in note
+
+
+def test_nothing_written_means_the_preset(plan):
+    text = SWEEP.replace("masked_speech: 1.0,", "masked_speech: ,").replace("  joint: {}", "  joint:")
+    assert plan(text=text + "axes:\nclaims:\n").stages.keys() == plan().stages.keys()
 
 
 def test_costs_follow_finished_stages(plan):
@@ -269,7 +276,8 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
     ("", ["base.pretrain.optimizer.lrr=1"], r"base\.pretrain\.optimizer\.lrr: unknown key 'lrr'; did you mean 'lr'"),
     ("", ["rows.joint.encoder.widht=1"], r"rows\.joint\.encoder\.widht: unknown key .*did you mean 'width'"),
     ("", ["rows.joint.pretrain.objectives.maskd_text=1"], r"no preset 'maskd_text'; did you mean 'masked_text'"),
-    ("", ["rows.scratch.pretrain.objectives.maskd_text=null"], r"there is no 'maskd_text' here; did you mean 'masked_text'"),
+    ("", ["rows.scratch.pretrain.objectives.maskd_text=null"],
+     r"there is no 'maskd_text' here; did you mean 'masked_text'"),
     ("", ["base.encoder=nanno"], r"base\.encoder: no preset 'nanno'; did you mean 'nano'"),
     ("", ["base.pretrain.targets.learnd={}"], r"base\.pretrain\.targets\.learnd: no preset .*did you mean 'learned'"),
     ("", ["data=bultin"], r"data: no preset 'bultin'; did you mean 'builtin'"),
@@ -288,23 +296,30 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
     ("", ["rows.joint.after=joint"], r"joint after joint is a cycle"),
     ("", ["rows.third.encoder=nano_wide"], r"rows\.third\.encoder: a row keeps the encoder"),
     ("", ["rows.third.tokenizer={size: 3}"], r"rows\.third\.tokenizer: a row keeps the tokenizer"),
-    ("", ["rows.third.pretrain.objectives.stm=null"], r"rows\.third\.pretrain\.objectives\.stm: .*there is no 'stm' here"),
-    ("", ["rows.joint.encoder.reads=[text,pair]"], r"rows\.joint: objective 'contrastive' reads speech, but the encoder reads text, pair; remove it with"),
-    ("", ["rows.joint.pretrain.objectives={contrastive: null, masked_speech: null, masked_text: null}"], "without an objective"),
+    ("", ["rows.third.pretrain.objectives.stm=null"],
+     r"rows\.third\.pretrain\.objectives\.stm: .*there is no 'stm' here"),
+    ("", ["rows.joint.encoder.reads=[text,pair]"],
+     r"rows\.joint: objective 'contrastive' reads speech, but the encoder reads text, pair; remove it with"),
+    ("", ["rows.joint.pretrain.objectives={contrastive: null, masked_speech: null, masked_text: null}"],
+     "without an objective"),
     ("", ["base.pretrain.steps=-1"], r"rows\..*\.pretrain\.steps: expected a number of updates, found -1"),
     ("", ["~base.pretrain.decay"], r"pretrain\.decay: must be given"),
     ("", ["~rows"], "has no rows"),
-    ("", ["rows.a-b={}"], r"rows\.a-b: a row's name is letters"),
+    ("", ["rows.a-b={}"], r"rows\.a-b: expected a name of letters"),
     ("", ["cluster=slrum"], r"cluster: found 'slrum'; did you mean 'slurm'"),
+    ("", ["name=a/b"], r"name: 'a/b' becomes a folder"),
+    ("base: {}\nrows:\n", [], "duplicate key base"),
     ("", ["workers=0"], r"workers: expected a number"),
     ("", ["labels={jiont: x}"], r"labels\.jiont: .*did you mean 'joint'"),
     ("axes: {encoder: nano}\n", [], r"axes\.encoder: expected a list"),
     ("axes: {encoder.widht: [1, 2]}\n", [], r"base\.encoder\.widht: .*did you mean 'width'"),
-    ("table: {blocks: [{reference: joint, rows: [jont]}]}\n", [], r"table\.blocks\[0\]: no row 'jont'; did you mean 'joint'"),
+    ("table: {blocks: [{reference: joint, rows: [jont]}]}\n", [],
+     r"table\.blocks\[0\]: no row 'jont'; did you mean 'joint'"),
     ("table: {blocks: [{reference: jont, rows: [joint]}]}\n", [], r"table\.blocks\[0\]: no row 'jont'"),
     ("table: {blocks: [{refrence: joint}]}\n", [], r"table\.blocks\[0\]\.refrence: .*did you mean 'reference'"),
     ("table: {columns: [asr.wre]}\n", [], r"table\.columns: task 'asr' has no metric 'wre'; did you mean 'wer'"),
-    ("table: {columns: [asr.tset.wer]}\n", [], r"table\.columns: task 'asr' is not scored on 'tset'; did you mean 'test'"),
+    ("table: {columns: [asr.tset.wer]}\n", [],
+     r"table\.columns: task 'asr' is not scored on 'tset'; did you mean 'test'"),
     ("table: {columns: [arsr.wer]}\n", [], r"table\.columns: .*names no task.*did you mean 'asr'"),
     (CLAIM % ("joint - jont", "asr.wer"), [], r"claims\.c\.effect: no row 'jont'; did you mean 'joint'"),
     (CLAIM % ("joint - joint_placebo()", "asr.wer"), [], r"claims\.c\.effect: .*is not a sum of rows"),
@@ -312,13 +327,19 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
     (CLAIM % ("joint + scratch", "asr.wer"), [], r"claims\.c\.effect: .*must sum to zero"),
     (CLAIM % ("joint - speech_only", "asr.bleu"), [], r"claims\.c\.on: task 'asr' has no metric 'bleu'"),
     (CLAIM % ("joint - text_only", "asr.wer"), [], r"claims\.c: row 'text_only' does not have task 'asr'"),
-    (CLAIM % ("joint - scratch", "asr.wer"), [], r"claims\.c: joint has 120 pre-training steps and scratch 0; match them, or say unmatched: true"),
-    (CLAIM % ("joint - text_only", "sentiment.accuracy"), ["rows.text_only.pretrain.update.text=800"], r"an update of joint holds something else"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer}}\n", [], r"claims\.c: expected exactly one of above, below and within"),
+    (CLAIM % ("joint - scratch", "asr.wer"), [],
+     r"claims\.c: joint has 120 pre-training steps and scratch 0; match them, or say unmatched: true"),
+    (CLAIM % ("joint - text_only", "sentiment.accuracy"), ["rows.text_only.pretrain.update.text=800"],
+     r"an update of joint holds something else"),
+    ("claims: {c: {effect: joint - speech_only, on: asr.wer}}\n", [],
+     r"claims\.c: expected exactly one of above, below and within"),
     ("claims: {c: {on: asr.wer, above: 0}}\n", [], r"claims\.c: 'effect' is missing"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer, abvoe: 0}}\n", [], r"claims\.c\.abvoe: .*did you mean 'above'"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer, above: much}}\n", [], r"claims\.c\.above: expected a number"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer, above: 0, assay: joint - jont}}\n", [], r"claims\.c\.assay: no row 'jont'"),
+    ("claims: {c: {effect: joint - speech_only, on: asr.wer, abvoe: 0}}\n", [],
+     r"claims\.c\.abvoe: .*did you mean 'above'"),
+    ("claims: {c: {effect: joint - speech_only, on: asr.wer, above: much}}\n", [],
+     r"claims\.c\.above: expected a number"),
+    ("claims: {c: {effect: joint - speech_only, on: asr.wer, above: 0, assay: joint - jont}}\n", [],
+     r"claims\.c\.assay: no row 'jont'"),
 ])  # fmt: skip
 def test_every_mistake_gets_one_sentence_before_anything_runs(plan, extra, overrides, message):
     with pytest.raises(UserError, match=message) as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ablate import identity
 from ablate.errors import UserError
 from ablate.plan import plan_file
 
@@ -75,4 +76,12 @@ def test_real_needs_a_root():
 def test_real_has_the_same_rows_on_other_data(real_data):
     plan = plan_file(SWEEPS / "objectives_real.yaml", [f"data.root={real_data}"])
     assert plan.rows == ROWS and plan.name == "objectives_real"
-    assert plan.sweep["data"]["type"] == "RealConfig" and str(real_data) not in str(plan.stages.values()).split("how")[0]
+    corpus = plan.stages[plan.manifest[0]["stages"]["corpus"]]
+    assert corpus.config["type"] == "RealConfig" and "root" not in corpus.config
+    assert corpus.restore["how"] == {"root": str(real_data)}
+
+
+def test_every_planned_config_can_be_restored(objectives):
+    for stage in objectives.stages.values():
+        config = identity.restore(stage.config, stage.restore["modules"], stage.restore["how"])
+        assert identity.canonical(config) == stage.config

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ablate.data.audio import resample
+from ablate.data.table import FRAME
 from ablate.errors import UserError
 from encoders import frontend, seeds
 
@@ -111,8 +112,10 @@ def features(speaker: Speaker, said: Utterance) -> np.ndarray:
     return frontend.normalise(mel).numpy().astype(np.float16)
 
 
-def speak(utterances: Sequence[Utterance], processes: int, check: Callable[[], None]) -> Iterator[np.ndarray]:
-    """Yield the frames of every utterance, in order, by so many processes; `check` is called between chunks."""
+def speak(
+    utterances: Sequence[Utterance], processes: int, check: Callable[[], None] = lambda: None
+) -> Iterator[np.ndarray]:
+    """Yield the frames of every utterance, in order, by so many processes; `check` may raise to end them."""
     chunks = [utterances[i : i + CHUNK] for i in range(0, len(utterances), CHUNK)]
     for mels in _in_order(_speak_chunk, chunks, processes, check):
         yield from mels
@@ -122,6 +125,12 @@ def _speak_chunk(chunk: Sequence[Utterance]) -> list[np.ndarray]:
     torch.set_num_threads(1)
     speaker = Speaker()
     return [features(speaker, said) for said in chunk]
+
+
+def measure(utterances: Sequence[Utterance]) -> Iterator[float]:
+    """Yield how many seconds each utterance lasts."""
+    for mel in speak(utterances, len(os.sched_getaffinity(0))):
+        yield len(mel) * FRAME
 
 
 def _in_order(

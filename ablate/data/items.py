@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ablate.data.events import EVENTS
-from ablate.data.lexicon import BE, Clause
+from ablate.data.lexicon import Clause
 from ablate.data.reviews import KINDS, opinion, review, work
 from ablate.data.world import Draw, Sentence, english
 
@@ -24,10 +23,8 @@ class Item:
 
 
 def negatable(clause: Clause) -> bool:
-    """Whether "not" can be added in both languages without moving anything."""
-    if clause.negated or not clause.verb.base or any(part.role == "measure" for part in clause.parts):
-        return False
-    return clause.verb is not BE or clause.parts[-1].role != "predicate" or len(clause.parts) == 1
+    """Whether "not" can be added in both languages without moving anything else."""
+    return not clause.negated and bool(clause.verb.base) and all(part.role != "measure" for part in clause.parts)
 
 
 def sentence(draw: Draw, reviews: float = 0.1) -> Sentence:
@@ -94,10 +91,10 @@ def sentence_pair(draw: Draw, entailed: bool) -> Item:
         return Item(row, (*premises, hypothesis))
 
 
-def _common(premises: list[str], hypothesis: str) -> tuple[int, int, int]:
-    """How many words of the hypothesis, and different ones of them, the premises have; and its length."""
+def _common(premises: list[str], hypothesis: str) -> tuple[int, ...]:
+    """Words of the hypothesis, different words, and how many of both kinds the premises have."""
     words, given = hypothesis.split(), set(" ".join(premises).split())
-    return sum(word in given for word in words), len(given.intersection(words)), len(words)
+    return len(words), len(set(words)), sum(word in given for word in words), len(given.intersection(words))
 
 
 def normalization(draw: Draw) -> Item:
@@ -107,6 +104,3 @@ def normalization(draw: Draw) -> Item:
         said = english(clause)
         if any(letter.isdigit() for letter in said.written):
             return Item({"written": said.written, "spoken": said.spoken}, (said.spoken,))
-
-
-Maker = Callable[[Draw], Item]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gzip
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +63,24 @@ class GlueTask:
     text: str | int
     label: str | int
     text_b: str | int | None = None
-    classes: tuple[str, ...] = ("0", "1")  # in order of their number; () for a score
+    classes: Mapping[str, str] = field(default_factory=dict)  # the file's labels → their names; empty: a score
     width: int | None = None  # columns of a file without header
     broken: bool = False  # the distributed file is known to have broken rows: skip them, with a warning
 
 
+def _named(*classes: str) -> dict[str, str]:
+    return {name: name for name in classes}
+
+
 GLUE = {
-    "SST-2": GlueTask("sentence", "label"),
-    "CoLA": GlueTask(3, 1, width=4),
-    "MRPC": GlueTask("#1 String", "Quality", "#2 String"),
-    "RTE": GlueTask("sentence1", "label", "sentence2", classes=("entailment", "not_entailment")),
-    "QNLI": GlueTask("question", "label", "sentence", classes=("entailment", "not_entailment")),
-    "MNLI": GlueTask("sentence1", "gold_label", "sentence2", classes=("contradiction", "entailment", "neutral")),
-    "QQP": GlueTask("question1", "is_duplicate", "question2", broken=True),
-    "STS-B": GlueTask("sentence1", "score", "sentence2", classes=()),
+    "SST-2": GlueTask("sentence", "label", classes={"0": "negative", "1": "positive"}),
+    "CoLA": GlueTask(3, 1, classes={"0": "unacceptable", "1": "acceptable"}, width=4),
+    "MRPC": GlueTask("#1 String", "Quality", "#2 String", {"0": "different", "1": "paraphrase"}),
+    "RTE": GlueTask("sentence1", "label", "sentence2", _named("entailment", "not_entailment")),
+    "QNLI": GlueTask("question", "label", "sentence", _named("entailment", "not_entailment")),
+    "MNLI": GlueTask("sentence1", "gold_label", "sentence2", _named("contradiction", "entailment", "neutral")),
+    "QQP": GlueTask("question1", "is_duplicate", "question2", {"0": "different", "1": "duplicate"}, broken=True),
+    "STS-B": GlueTask("sentence1", "score", "sentence2"),
 }
 
 
@@ -84,7 +88,7 @@ def glue(root: Path, task: str, split: str) -> Iterator[Row]:
     """Read `root/TASK/{split}.tsv` as GLUE distributes it: {id, text, [text_b], label}.
 
     Splits are "train" and "dev" (MNLI: "dev_matched", "dev_mismatched"); GLUE's test has no labels and is not read.
-    Labels are numbers of `GLUE[task].classes`, or floats for STS-B. Quotes are text: these files quote nothing.
+    Labels are names of classes (`GLUE[task].classes`), or floats for STS-B. Quotes are text: these files quote nothing.
     """
     if task not in GLUE:
         raise UserError(f"There is no GLUE task '{task}': {nearest(task, GLUE)}")
@@ -92,10 +96,10 @@ def glue(root: Path, task: str, split: str) -> Iterator[Row]:
     columns = [c for c in (spec.text, spec.text_b, spec.label) if isinstance(c, str)]
     rows = _tsv(table, columns, spec.broken) if spec.width is None else _headless(table, spec.width)
     for number, row in rows:
-        label: int | float
+        label: str | float
         try:
-            label = spec.classes.index(row[spec.label]) if spec.classes else float(row[spec.label])
-        except ValueError:
+            label = spec.classes[row[spec.label]] if spec.classes else float(row[spec.label])
+        except (KeyError, ValueError):
             valid = f"one of {', '.join(spec.classes)}" if spec.classes else "a number"
             raise UserError(f"{table}, line {number}: the label is '{row[spec.label]}', expected {valid}.") from None
         texts = {"text": row[spec.text]} | ({} if spec.text_b is None else {"text_b": row[spec.text_b]})

@@ -27,7 +27,7 @@ from encoders.batch import Vocabulary
 MODELS = ("bpe", "unigram", "char")
 SPACE = "\u2581"  # SentencePiece's sign for a space: a piece that starts with it begins a word
 BYTES = 256
-LABELS = ("id", "voice")  # string fields of a row that are no text
+LABELS = ("id", "voice", "label")  # string fields of a row that are no text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ TABLE = {
     "blocks": [
         {"reference": "joint", "rows": ["scratch", "text_only", "speech_contrastive", "speech_only",
                                         "joint_contrastive", "joint", "joint_placebo"]},
-        {"reference": "joint_longer", "rows": ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm",
+        {"title": "Two stages", "reference": "joint_longer", "rows": ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm",
                                                "joint_tlm_one_stage"]},
     ],
 }

@@ -104,7 +104,7 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     (row,) = Table(run.path, "normalization", "train").rows
     assert row == {"id": "train-2", "written": "$1", "spoken": "one dollar"}
     (row,) = Table(run.path, "sentence_pair", "test").rows
-    assert row == {"id": "RTE-dev-2", "text": "a x", "text_b": "c", "label": 1}
+    assert row == {"id": "RTE-dev-2", "text": "a x", "text_b": "c", "label": "not_entailment"}
     (row,) = Table(run.path, "asr", "dev").rows
     assert row == {"id": "3-1-0000", "text": "dev text", "voice": "3", "seconds": 0.98, "frames": 98}
 

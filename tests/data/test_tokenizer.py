@@ -53,7 +53,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with TableWriter(run.path, "normalization", "train") as writer:
         for number in range(1, 200):
             texts = {"written": f"${number} in {1800 + number}", "spoken": "a lot long ago"}
-            writer.add({"id": str(number), **texts, "label": 1})
+            writer.add({"id": str(number), **texts, "label": "some"})
     write_corpus(run, {}, ("text.text", "normalization.written"))
     return run
 
