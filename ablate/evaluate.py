@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import torch
 
+from ablate import distributed
 from ablate.data.packing import take
 from ablate.tasks.task import AbstractTask, Dataset
 from ablate.train import Model, context
 from encoders.batch import View, Vocabulary
 from encoders.encoding import Encoding
+from objectives.mixture import moved
 
 PACK = {"speech": 6000, "text": 1500, "pair": 6000}  # frames or tokens per evaluation pack
 
@@ -34,6 +36,7 @@ def encoded(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabul
         (draws,), cursor = take(InOrder(len(sizes)), sizes, cursor, PACK[task.reads], 1, at_most=len(sizes) - cursor)
         batch = task.inputs(data, draws, 0)
         view = objective.view.build(batch, context(model.encoder, batch, vocabulary, 0))
+        view = moved(view, distributed.device())
         yield view, model.encoder(view)
 
 

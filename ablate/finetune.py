@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ablate import checkpoint, optim
+from ablate import checkpoint, distributed, optim
 from ablate.data.packing import Order
 from ablate.data.tokenizer import Tokenizer
 from ablate.evaluate import dev_score
@@ -57,7 +57,8 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
     ports = Ports(width=encoder.width, vocabulary=vocabulary, embedding=encoder.embedding)
     torch.manual_seed(seeds.key(config.seed, "init/objective/task"))
     objective: AbstractObjective = task.objective(ports, targets, dataset(task, parents, "train").table)
-    return Model(encoder, Mixture({"task": objective}, {"task": 1.0}, {})), task, tokenizer
+    model = Model(encoder, Mixture({"task": objective}, {"task": 1.0}, {}))
+    return model.to(distributed.device()), task, tokenizer
 
 
 def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:

@@ -119,7 +119,7 @@ class FlatAdamW:
         """Take moments by name (absent ones start at zero) after `steps` updates."""
         for group, begin, end in zip(self.adamw.param_groups, self.borders, self.borders[1:]):
             part = group["params"][0]
-            entry = {"step": torch.tensor(float(steps))}
+            entry = {"step": torch.tensor(float(steps), device=part.device)}
             for kind in ("exp_avg", "exp_avg_sq"):
                 buffer = torch.zeros_like(part)
                 for name, where in self.slices.items():

@@ -145,7 +145,7 @@ class Planner:
         start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)
         of = PretrainStage(
             encoder=row.encoder, objectives=row.objectives, targets=row.targets, update=row.update,
-            optimizer=row.optimizer, start=start, steps=steps, phase=phase, seed=seed,
+            optimizer=row.optimizer, start=start, steps=steps, horizon=row.horizon, phase=phase, seed=seed,
         )  # fmt: skip
         streams = sorted({owner(objective).reads for objective in row.objectives.values()})
         seconds = cost.pretrain(row.encoder, streams, row.update, steps)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ablate import checkpoint, optim
+from ablate import checkpoint, distributed, optim
 from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
@@ -76,7 +76,7 @@ def build(config: PretrainStage, tokenizer: Tokenizer) -> Model:
             {name: c.weight for name, c in config.objectives.items()},
             {name: made("targets", name, c) for name, c in config.targets.items()},
         ),
-    )
+    ).to(distributed.device())
 
 
 def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
@@ -134,7 +134,7 @@ def inherit(loop: Loop, parent: RunFolder) -> None:
     tensors, state = checkpoint.load(parent.path / checkpoint.NAME)
     own = loop.model.state_dict()
     old = checkpoint.part(tensors, "model/")
-    loop.model.load_state_dict({k: old[k] if k in old and old[k].shape == v.shape else v for k, v in own.items()})
+    loop.model.load_state_dict({k: old[k] if k in old else v for k, v in own.items()})
     loop.updates, loop.cursors = state["updates"], dict(state["cursors"])
     if state["updates"]:
         loop.optimizer.load(tensors, state["updates"])
@@ -159,7 +159,7 @@ def held_out(model: Model, config: PretrainStage, corpus, tokenizer: RunFolder) 
             name: context(model.encoder, batch, vocabulary, seeds.key(0, f"held out/{name}", number))
             for name, batch in shard.items()
         }
-        prepared = model.mixture.views(shard, contexts)
+        prepared = model.mixture.views(shard, contexts).to(distributed.device())
         _, found = model.mixture(model.encoder, prepared, prepared.counts, 1.0)
         for name, (total, count) in found.items():
             cell = sums.setdefault(name, [0.0, 0.0])
@@ -172,4 +172,4 @@ def load_encoder(config: EncoderConfig, vocabulary, leaf: RunFolder) -> Abstract
     encoder = config.build(vocabulary)
     tensors, _ = checkpoint.load(leaf.path / checkpoint.NAME)
     encoder.load_state_dict(checkpoint.part(tensors, "model/encoder."))
-    return encoder
+    return encoder.to(distributed.device())

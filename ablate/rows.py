@@ -37,6 +37,8 @@ class Row:
     tasks: dict[str, Any]
     start: int
     """Trunk updates of the rows it continues."""
+    horizon: int
+    """Trunk updates of the row that its chain begins with: what is annealed is annealed over them."""
 
     @property
     def total(self) -> int:
@@ -171,6 +173,7 @@ class Resolver:
                 name=name, after=after, data=data, **self._configs(resolved[name], path),
                 steps=_count(pretrain, "steps", path), decay=_count(pretrain, "decay", path),
                 start=parent.start + parent.steps if parent else 0,
+                horizon=parent.horizon if parent else _count(pretrain, "steps", path),
             )  # fmt: skip
             _fitting(rows[name], path)
         return rows
@@ -183,7 +186,7 @@ class Resolver:
             return {key: self._config(kind, part, f"{path}.{where}.{key}", key) for key, part in parts.items()}
 
         objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
-        targets = {name: {} for objective in objectives.values() for name in getattr(objective, "needs", ())}
+        targets = {name: {} for objective in objectives.values() for name in objective.needs}
         written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
         tasks = {key: row["tasks"][key] for key in self.tasks if key in row["tasks"]}
         return {

@@ -146,7 +146,7 @@ class Loop:
                 stream: context(encoder, batch, self.vocabulary, seeds.key(self.seed, f"shard/{stream}", step, number))
                 for stream, batch in shard.items()
             }
-            prepared.append(mixture.views(shard, contexts))
+            prepared.append(mixture.views(shard, contexts).to(distributed.device()))
         denominators: dict[str, float] = {}
         for p in prepared:
             for name, count in p.counts.items():

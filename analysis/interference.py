@@ -148,29 +148,39 @@ def figure(records: Records) -> Figure | None:
     }
     matched = frame[frame.matched.astype(bool)]
     shown = [task for task in measures if task in set(matched.task)]
+    heat = frame.row.nunique() > 1
     columns = min(3, max(1, len(shown)))
     lines = -(-len(shown) // columns)
-    rows = len(set(frame.row))
-    top, bottom = 2.1 * lines + 0.7, 0.34 * rows + 1.3
-    whole = figures.plt.figure(figsize=(9.5, top + bottom), layout="constrained")
-    upper, lower = whole.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.03)
-    grid = upper.subplots(lines, columns, squeeze=False)
-    for axes, task in zip(grid.flat, shown):
-        draw_parts(matched[matched.task == task], axes, measures[task], labels, records.task_label(task))
-    for spare in list(grid.flat)[len(shown):]:
-        spare.set_axis_off()
+    top = (0.9 + 0.42 * max(1, matched.groupby("task").size().max())) * lines + 0.7 if shown else 0
+    bottom = 0.34 * frame.row.nunique() + 1.4 if heat else 0
+    whole = figures.plt.figure(figsize=(3.15 * max(columns, 2), top + bottom), layout="constrained")
+    upper, lower = whole.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.03) if shown and heat else (whole, whole)
+    if shown:
+        axes = upper.subplots(lines, columns, squeeze=False).flatten()
+        for panel, task in zip(axes, shown):
+            draw_parts(matched[matched.task == task], panel, measures[task], labels, records.task_label(task))
+        for spare in axes[len(shown):]:
+            spare.set_axis_off()
+        _explain(upper, records, matched)
+    if heat:
+        draw_heat(frame, lower.subplots(), labels, tasks)
+    return whole
+
+
+def _explain(upper: Figure, records: Records, frame: pd.DataFrame) -> None:
+    """Legend of the parts that are drawn, and what the lines are."""
+    texts = {
+        "dilution": "dilution: placebo − single", "interference": "interference: joint − placebo",
+        "total": "total: joint − single",
+    }  # fmt: skip
     keys = [
-        Line2D([], [], color=PARTS[part][0], marker=PARTS[part][1], lw=3, alpha=0.9, label=text)
-        for part, text in (
-            ("dilution", "dilution: placebo − single"), ("interference", "interference: joint − placebo"),
-            ("total", "total: joint − single"),
-        )
+        Line2D([], [], color=colour, marker=marker, lw=3, alpha=0.9, label=texts[part])
+        for part, (colour, marker) in PARTS.items() if part in set(frame.part)
     ]  # fmt: skip
     upper.legend(handles=keys, loc="outside upper center", ncols=3)
     seeds = len(records.seeds)
-    upper.supxlabel(
-        (f"Lines: 95 % intervals over {seeds} seeds." if seeds > 1 else "One seed: no intervals.")
-        + " Text tasks show the total only: the placebo stream replaces text.", size=7.5, color=figures.GREY,
-    )  # fmt: skip
-    draw_heat(frame, lower.subplots(), labels, tasks)
-    return whole
+    note = f"Lines: 95 % intervals over {seeds} seeds." if seeds > 1 else "One seed: no intervals."
+    split = set(frame[frame.part == "dilution"].task)
+    if split and split != set(frame.task):
+        note += " Tasks without a placebo show the total only: the placebo stream replaces text."
+    upper.supxlabel(note, size=7.5, color=figures.GREY)

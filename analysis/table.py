@@ -275,7 +275,7 @@ def why(table: Table, row: str, column: str) -> str:
                 out.append(f"  against {block.reference} (positive is better): {cell.display_delta(shown)}")
             for seed, run in cell.runs.items():
                 s = records.scores[records.scores.run == run]
-                value = np.format_float_positional(cell.values[seed], trim="-") if seed in cell.values else cell.status
+                value = np.format_float_positional(cell.values[seed], trim="-") if seed in cell.values else MISSING
                 commit = f", commit {s.commit.iloc[0]}" if run and s.commit.iloc[0] else ""
                 place = records.path("score", run) if run else "the encoder cannot do this task"
                 out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}")

@@ -43,7 +43,7 @@ class Vocabulary:
 
     @cached_property
     def unigram_V(self) -> np.ndarray:
-        """Cumulative share of each id in the training text, for drawing by frequency (uniform where all counts are 0)."""
+        """Cumulative share of each id in the training text, to draw by frequency (uniformly where all counts are 0)."""
         counts = np.asarray(self.counts_V, dtype=np.float64)
         if not counts.any():
             counts[self.specials :] = 1

@@ -39,7 +39,9 @@ class ContrastiveHead(nn.Module):
         c_ID = F.normalize(self.from_encoding(x_ID), dim=1)
         q_ID = F.normalize(self.from_code(codes.vectors_ID), dim=1)
         speech = view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs
-        total, metrics = info_nce(c_ID, q_ID, codes.ids_IG, view.speech_masked_B, speech.keys, self.negatives, self.kappa)
+        total, metrics = info_nce(
+            c_ID, q_ID, codes.ids_IG, view.speech_masked_B, speech.keys, negatives=self.negatives, kappa=self.kappa
+        )
         metrics["code_perplexity"] = (code_perplexity(codes) * len(x_ID), float(len(x_ID)))
         terms = {"contrastive": Term(total, metrics)}
         if self.learned:
@@ -51,7 +53,13 @@ class ContrastiveHead(nn.Module):
 
 
 def info_nce(
-    c_ID: Tensor, q_ID: Tensor, ids_IG: Tensor, masked_B: tuple[int, ...], keys: tuple[int, ...], negatives: int, kappa: float
+    c_ID: Tensor,
+    q_ID: Tensor,
+    ids_IG: Tensor,
+    masked_B: tuple[int, ...],
+    keys: tuple[int, ...],
+    negatives: int,
+    kappa: float,
 ) -> tuple[Tensor, dict[str, tuple[Tensor | float, Tensor | float]]]:
     """Sum over masked frames of -log softmax of the true code's similarity among those of distractors.
 
@@ -141,16 +149,22 @@ class Contrastive(AbstractObjective):
             if self.negatives < 1:
                 raise ValueError(f"The contrastive loss has {self.negatives} distractors; expected at least 1.")
 
+        @property
+        def needs(self) -> tuple[str, ...]:
+            return (self.targets,)
+
         def build(self, ports: Ports) -> "Contrastive":
             return Contrastive(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
-        self.at, self.needs = config.at, (config.targets,)
+        self.at, self.needs = config.at, config.needs
         self.view = SpeechMask(prob=config.prob, span=config.span)
         codes = speech_targets.of(ports, config.targets)
         self.head = ContrastiveHead(ports.width, codes, config.final_dim, config.negatives, config.kappa)
-        self.term_weights = {"contrastive": 1.0, "diversity": config.diversity} if codes.learned else {"contrastive": 1.0}
+        self.term_weights = {"contrastive": 1.0}
+        if codes.learned:
+            self.term_weights["diversity"] = config.diversity
 
     def counts(self, view: View) -> Mapping[str, float]:
         return self.head.counts(view)

@@ -59,12 +59,16 @@ class MaskedSpeech(AbstractObjective):
         span: int = 10
         """Positions in a masked span."""
 
+        @property
+        def needs(self) -> tuple[str, ...]:
+            return (self.targets,)
+
         def build(self, ports: Ports) -> "MaskedSpeech":
             return MaskedSpeech(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
-        self.needs = (config.targets,)
+        self.needs = config.needs
         self.view = SpeechMask(prob=config.prob, span=config.span)
         self.head = CodeHead(ports.width, speech_targets.of(ports, config.targets))
 

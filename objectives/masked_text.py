@@ -18,7 +18,7 @@ from objectives.views import TextMask
 
 
 class TokenHead(nn.Module):
-    """BERT's output: dense, GELU, norm, then the encoder's own embedding as softmax weights, at masked positions only."""
+    """BERT's output at masked positions: dense, GELU, norm, then the encoder's own embedding as softmax weights."""
 
     def __init__(self, ports: Ports) -> None:
         super().__init__()

@@ -127,7 +127,12 @@ class TextRule:
 
 
 def placebo(
-    kind: str, ids_S: np.ndarray, where_M: np.ndarray, pieces_B: np.ndarray, keys: tuple[int, ...], vocabulary: Vocabulary
+    kind: str,
+    ids_S: np.ndarray,
+    where_M: np.ndarray,
+    pieces_B: np.ndarray,
+    keys: tuple[int, ...],
+    vocabulary: Vocabulary,
 ) -> np.ndarray:
     """Return the ids to learn from: themselves, drawn from unigram frequencies, or renamed (SCIENCE: dilution)."""
     if kind == "true":

@@ -22,7 +22,7 @@ class Prepared:
 
     def to(self, device: torch.device | str) -> "Prepared":
         """Move every tensor of the views to `device`."""
-        return replace(self, views=tuple((_moved(view, torch.device(device)), names) for view, names in self.views))
+        return replace(self, views=tuple((moved(view, torch.device(device)), names) for view, names in self.views))
 
 
 class Mixture(nn.Module):
@@ -71,7 +71,9 @@ class Mixture(nn.Module):
                 views.append((view, live))
         return Prepared(tuple(views), counts)
 
-    def terms(self, encoder: nn.Module, prepared: Prepared, progress: float) -> Iterator[tuple[str, Mapping[str, Term]]]:
+    def terms(
+        self, encoder: nn.Module, prepared: Prepared, progress: float
+    ) -> Iterator[tuple[str, Mapping[str, Term]]]:
         """Encode each view once and yield (objective, its terms), view by view."""
         for view, names in prepared.views:
             trained = any(self.weights[name] > 0 for name in names)
@@ -111,12 +113,13 @@ class Mixture(nn.Module):
         return (torch.stack(parts).sum() if parts else torch.zeros(())), metrics
 
 
-def _moved(value: Any, device: torch.device) -> Any:
+def moved(value: Any, device: torch.device) -> Any:
+    """Copy a view, or any nest of dataclasses, mappings and tensors, with its tensors on `device`."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):
-        return {key: _moved(item, device) for key, item in value.items()}
+        return {key: moved(item, device) for key, item in value.items()}
     if is_dataclass(value):
         held = {f.name: getattr(value, f.name) for f in fields(value)}
-        return replace(value, **{name: _moved(item, device) for name, item in held.items()})
+        return replace(value, **{name: moved(item, device) for name, item in held.items()})
     return value

@@ -61,6 +61,11 @@ class ObjectiveConfig(ABC):
 
     weight: float = 1.0
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the speech targets that the objective uses."""
+        return ()
+
     @abstractmethod
     def build(self, ports: Ports) -> "AbstractObjective":
         """Make the objective's module (heads included)."""
@@ -72,7 +77,7 @@ class AbstractObjective(nn.Module, ABC):
     reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it
     view: ViewSpec
     needs: tuple[str, ...] = ()  # names of speech targets it uses, e.g. ("learned",); made once per view by the mixture
-    term_weights: Mapping[str, float]  # weight of each term within the objective, e.g. {"contrastive": 1, "diversity": .1}
+    term_weights: Mapping[str, float]  # of each term within the objective, e.g. {"contrastive": 1, "diversity": .1}
 
     @abstractmethod
     def counts(self, view: View) -> Mapping[str, float]:

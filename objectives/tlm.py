@@ -31,7 +31,7 @@ class TLM(AbstractObjective):
         pairs: str = "together"
         """"together"; or a control: "apart" (same items and masks, never together), "shuffled" (another's text)."""
         contrastive: bool = False
-        """Also the contrastive loss (and diversity) on the pairs' speech, at the speech tower; the paper does not say."""
+        """Also the contrastive loss and diversity on the pairs' speech, at the speech tower (paper: unknown)."""
         share: float = 0.5
         """Share of the text's pieces (or words) to hide."""
         text_span: int = 5
@@ -58,12 +58,16 @@ class TLM(AbstractObjective):
                 text_first=self.text_first,
             )
 
+        @property
+        def needs(self) -> tuple[str, ...]:
+            return (self.targets,)
+
         def build(self, ports: Ports) -> "TLM":
             return TLM(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
-        self.needs, self.view = (config.targets,), config.masks()
+        self.needs, self.view = config.needs, config.masks()
         codes = speech_targets.of(ports, config.targets)
         self.text, self.speech = TokenHead(ports), CodeHead(ports.width, codes)
         self.contrastive = ContrastiveHead(ports.width, codes, None, 100, 0.1) if config.contrastive else None

@@ -13,7 +13,7 @@ HOMES = {  # library -> where alone it may be imported
     "jiwer": {"ablate/tasks/metrics.py"},
     "sacrebleu": {"ablate/tasks/metrics.py"},
 }
-DRIVER = ("sweep", "submit", "run", "record", "stage", "errors", "display")  # no torch at import
+DRIVER = ("sweep", "submit", "run", "claim", "record", "stage", "schedule", "pool", "errors", "display")  # no torch at import
 
 
 def files(room: str) -> list[Path]:

@@ -20,6 +20,7 @@ from encoders.batch import Batch, Speech, Text, View, Vocabulary
 from encoders.encoder import AbstractEncoder
 from encoders.encoding import Encoding
 from objectives.classification import pooled
+from objectives.mixture import moved
 from objectives.objective import Ports, ViewContext
 from objectives.views import Clean
 
@@ -79,12 +80,11 @@ class Retrieval(AbstractTask):
     @torch.no_grad()
     def rank(self, encoder: AbstractEncoder, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
         """For every item, the rank of its text given its speech, and of its speech given its text (1 is best)."""
-        device = next(encoder.parameters()).device
         speech, text = [], []
         for draws in chunks(len(dataset), self.config.items):
             pair = self.inputs(dataset, draws, 0).inputs
-            speech.append(embedded(encoder, pair.speech, vocabulary).to(device))
-            text.append(embedded(encoder, pair.text, vocabulary).to(device))
+            speech.append(embedded(encoder, pair.speech, vocabulary))
+            text.append(embedded(encoder, pair.text, vocabulary))
         return ranks(cosines(torch.cat(speech), torch.cat(text)).cpu().numpy(), self.candidates(dataset.table.rows))
 
     def candidates(self, rows: Sequence[Row]) -> np.ndarray:
@@ -132,7 +132,7 @@ def embedded(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabu
     """Mean joint vector of each utterance or text, encoded alone: [B, D]."""
     lengths = encoder.subsampled(inputs.lengths) if isinstance(inputs, Speech) else ()
     view = Clean().build(Batch(inputs), ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=0))
-    return pooled(encoder(view), "mean").float()
+    return pooled(encoder(moved(view, next(encoder.parameters()).device)), "mean").float()
 
 
 def cosines(speech_BD: Tensor, text_BD: Tensor) -> Tensor:

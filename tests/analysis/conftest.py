@@ -145,7 +145,9 @@ class FakeSweep:
             if TASKS[task][3] != "pair":
                 stages["finetune"][task] = stage_id("finetune", row, point, seed, task)
                 self._finetune(stages["finetune"][task], row, task, seed)
-            if not any(all(m in (None, v) for m, v in zip(miss, (row, seed, task))) for miss in self.missing):
+            if any(all(m in (None, v) for m, v in zip(miss, (row, seed, task))) for miss in self.missing):
+                (self.root / "score" / score[:2] / score / "result.json").unlink(missing_ok=True)
+            else:
                 self._score(score, row, point, seed, task)
         return {"row": row, "point": point, "seed": seed, "reads": reads, "after": AFTER.get(row), "steps": steps,
                 "stages": stages, "na": [t for t in self.tasks if t not in possible]}  # fmt: skip
@@ -189,7 +191,7 @@ class FakeSweep:
     def _curve(self, row: str, start: int, last: int, seed: int) -> list[dict]:
         rng = np.random.default_rng(int(stage_id("curve", row, start, seed), 16))
         lines = []
-        for step in range(start + 40, last + 1, 40):
+        for step in range(start + 80, last + 1, 80):
             fall = float(np.exp(-step / 1500))
             metrics = {"loss": 0.0, "lr": 4e-3}
             for name in self._objectives(row):

@@ -122,7 +122,8 @@ def test_tlm_reads_its_own_positions_of_each_segment(pairs, text_first):
     terms = objective(seen, encoding, coded(targets, seen, encoding))
     assert set(terms) == {"text", "speech"} == set(objective.counts(seen))
     assert objective.counts(seen) == {"text": len(seen.text_masked_I), "speech": len(seen.speech_masked_I)}
-    assert {"text_accuracy", "speech_accuracy", "speech_commonest_code"} == {m for t in terms.values() for m in t.metrics}
+    metrics = {name for term in terms.values() for name in term.metrics}
+    assert metrics == {"text_accuracy", "speech_accuracy", "speech_commonest_code"}
 
 
 def test_tlm_apart_never_sees_the_other_side():
@@ -211,7 +212,8 @@ def test_every_config_field_has_its_sentence():
 
     for config in (*OBJECTIVES.values(), *TARGETS.values()):
         tree = ast.parse(Path(inspect.getfile(type(config))).read_text())
-        outer = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == type(config).__qualname__.split(".")[0])
+        owner = type(config).__qualname__.split(".")[0]
+        outer = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == owner)
         body = next(n for n in outer.body if isinstance(n, ast.ClassDef)).body
         for node, after in zip(body, body[1:]):
             if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation):

@@ -185,10 +185,9 @@ def test_renamed_is_one_fixed_permutation():
 def test_drawn_matches_the_corpus_unigram():
     inputs = text(*[500] * 40)
     ids = view(TextMask(rule=TextRule(text="drawn", share=0.01)), inputs).text_targets_I
-    many = torch.cat(
-        [view(TextMask(rule=TextRule(text="drawn", share=1.0)), replace(inputs, keys=tuple(range(s, s + 40)))).text_targets_I
-         for s in (100, 200)]
-    )  # fmt: skip
+    everything = TextMask(rule=TextRule(text="drawn", share=1.0))
+    packs = [replace(inputs, keys=tuple(range(s, s + 40))) for s in (100, 200)]
+    many = torch.cat([view(everything, pack).text_targets_I for pack in packs])
     share = torch.bincount(many, minlength=SIZE) / len(many)
     counts = torch.tensor(VOCABULARY.counts_V, dtype=torch.float)
     assert ids.min() >= 7

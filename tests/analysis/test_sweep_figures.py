@@ -1,0 +1,107 @@
+"""Figures from records: harm by hand, and pictures that are there with cells missing."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from analysis import capacity, curves, figures, interference
+from analysis.frame import measure, read
+
+FEW = ("text_only", "speech_only", "joint_contrastive", "joint", "joint_placebo", "joint_tlm")
+SIZES = ({"encoder": "nano"}, {"encoder": "small"}, {"encoder": "wide"})
+
+
+@pytest.fixture(autouse=True)
+def _theme():
+    figures.theme()
+
+
+def has_ink(path):
+    """Whether a PNG shows something besides its background."""
+    return float(matplotlib.image.imread(path)[..., :3].std()) > 0.01
+
+
+def test_harm_is_positive_when_bad_and_splits_by_the_placebo(fake):
+    records = read(fake(seeds=(0, 1)))
+    frame = interference.harm(records).set_index(["task", "row", "part"])
+    values = records.values(measure(records, "asr")).mean()
+    assert frame.loc[("asr", "joint", "total"), "mean"] == pytest.approx(values.joint - values.speech_only)
+    assert frame.loc[("asr", "joint", "dilution"), "mean"] == pytest.approx(values.joint_placebo - values.speech_only)
+    assert frame.loc[("asr", "joint", "interference"), "mean"] == pytest.approx(values.joint - values.joint_placebo)
+    accuracy = records.values(measure(records, "sentiment")).mean()
+    assert frame.loc[("sentiment", "joint", "total"), "mean"] == pytest.approx(accuracy.text_only - accuracy.joint)
+
+
+def test_which_rows_are_compared(fake):
+    frame = interference.harm(read(fake())).set_index(["task", "row", "part"])
+    assert ("sentiment", "joint", "dilution") not in frame.index  # the placebo replaces text
+    assert ("asr", "joint_tlm", "dilution") not in frame.index  # other steps than the placebo
+    assert frame.loc[("asr", "joint_contrastive", "total"), "single"] == "speech_contrastive"
+    assert not frame.loc[("asr", "joint_longer", "total"), "matched"] and frame.loc[("asr", "joint", "total"), "matched"]
+    rows = set(frame.index.get_level_values("row"))
+    assert not rows & {"scratch", "text_only", "speech_only", "joint_placebo", "speech_contrastive"}
+    assert "retrieval" not in set(frame.index.get_level_values("task"))
+
+
+def test_roles_can_be_named(fake):
+    table = {"interference": {"speech": {"single": "speech_contrastive"}}}
+    frame = interference.harm(read(fake(table=table)))
+    assert set(frame[frame.task == "asr"].single) == {"speech_contrastive"}
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_figures_are_drawn_with_cells_missing(fake, tmp_path, seeds):
+    missing = (("joint", None, "asr"), ("speech_only", None, "translation"), (None, 0, "sentiment"))
+    records = read(fake(rows=FEW, tasks=("asr", "translation", "sentiment"), table={}, claims={}, seeds=seeds, missing=missing))
+    for make in (interference.figure, curves.pretraining, curves.finetuning):
+        png, pdf = figures.save(make(records), tmp_path, make.__module__ + make.__name__)
+        assert has_ink(png) and pdf.read_bytes().startswith(b"%PDF")
+    assert capacity.figure(records) is None  # one size
+
+
+def test_nothing_finished_is_no_crash(fake, tmp_path):
+    records = read(fake(rows=FEW, table={}, claims={}, missing=((None, None, None),)))
+    png, _ = figures.save(interference.figure(records), tmp_path, "empty")
+    assert has_ink(png)
+
+
+def test_a_sweep_without_joint_rows_has_no_interference_figure(fake):
+    assert interference.figure(read(fake(rows=("scratch", "speech_only", "text_only"), table={}, claims={}))) is None
+
+
+def test_capacity_gap_by_hand_and_with_a_size_missing(fake, tmp_path):
+    options = dict(rows=("text_only", "speech_only", "joint"), tasks=("asr", "sentiment"), points=SIZES, table={}, claims={})
+    records = read(fake(**options, seeds=(0, 1)))
+    assert capacity.sizes(records) == ["encoder=nano", "encoder=small", "encoder=wide"]
+    frame = capacity.measurements(records).set_index(["task", "kind", "row", "point"])
+    values = records.values(measure(records, "asr")).loc["encoder=small"].mean()
+    assert frame.loc[("asr", "gap", "joint", "encoder=small"), "mean"] == pytest.approx(values.speech_only - values.joint)
+    assert frame.loc[("asr", "single", "speech_only", "encoder=nano"), "active"] == 80_000
+    assert has_ink(figures.save(capacity.figure(records), tmp_path, "capacity")[0])
+    fewer = read(fake(**options, missing=(("joint", None, "asr"),)))
+    gaps = capacity.measurements(fewer).query("task == 'asr' and kind == 'gap'")
+    assert gaps["mean"].isna().all()
+    assert has_ink(figures.save(capacity.figure(fewer), tmp_path, "fewer")[0])
+
+
+def test_shared_stages_are_drawn_once(fake):
+    records = read(fake(rows=("joint", "joint_longer", "joint_tlm"), tasks=("asr",), table={}, claims={}))
+    frame = curves.pretraining_curves(records)
+    own = frame[frame.metric == "masked_text/loss"]
+    figure, (axes,) = figures.grid(1, 1, 3, 2)
+    curves.draw(own, axes, figures.row_styles(records.rows))
+    raw = [line for line in axes.lines if line.get_alpha() < 0.5]
+    assert sum(len(line.get_xdata()) for line in raw) == len(own.drop_duplicates(["stage", "step"]))
+    figures.plt.close(figure)
+
+
+def test_rows_look_different():
+    styles = figures.row_styles([f"row{k}" for k in range(14)])
+    assert len({str(style) for style in styles.values()}) == 14
+
+
+def test_values_that_are_wild_at_first_do_not_flatten_the_rest(fake):
+    records = read(fake(rows=("joint",), tasks=("asr",), table={}, claims={}))
+    figure = curves.finetuning(records)
+    assert np.isfinite(figure.axes[0].get_ylim()).all()
+    figures.plt.close(figure)

@@ -1,0 +1,156 @@
+"""The command: what it prints, what it leaves, how it exits, and that its process stays light; with fake stages."""
+
+import functools
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import fakes
+import pytest
+
+import analysis
+from ablate import pool, sweep
+from ablate.record import run_path
+from ablate.stage import Plan
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Return (run the command on a fake plan and return its status, the plan's root)."""
+    root = tmp_path / "runs here"
+    s = fakes.stage
+    stages = [s("c0", kind="corpus"), s("p1", "c0", kind="pretrain"), s("s1", "p1"), s("s2", "c0")]
+    lines = [
+        {"row": "one", "seed": 0, "after": None, "steps": 40, "stages": {"corpus": "c0", "leaf": "p1", "score": {"t": "s1"}}},
+        {"row": "two", "seed": 0, "after": "one", "steps": 0, "stages": {"corpus": "c0", "score": {"t": "s2"}}},
+    ]
+    about = {"rows": {"one": {}, "two": {}}, "question": "Why?", "table": {"blocks": []}}
+    plan = Plan("why", about, lines, {x.id: x for x in stages}, {"one": {"a": 1}, "two": {"a": 2}}, root=str(root), workers=2)
+    table = tmp_path / "table.md"
+    table.write_text("| the table |\n")
+    report = types.SimpleNamespace(write=lambda folder, root: {"table": table, "figures": [folder / "figures" / "x.png"]})
+    monkeypatch.setitem(sys.modules, "analysis.report", report)
+    monkeypatch.setattr(analysis, "report", report, raising=False)
+    monkeypatch.setattr(pool, "call", lambda *_: plan)
+    monkeypatch.setattr(sweep, "drive", functools.partial(sweep.drive, execute=fakes.EXECUTE))
+    return (lambda *arguments: sweep.main(["why.yaml", *arguments])), root, plan
+
+
+def attempts(root, kind, id):
+    path = run_path(root, kind, id) / "attempts.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_importing_the_driver_loads_nothing_heavy():
+    code = "import sys, ablate.sweep; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    assert not {"torch", "numpy", "hydra", "omegaconf", "submitit", "pandas", "matplotlib"} & set(loaded)
+
+
+def test_help_teaches():
+    told = subprocess.run([sys.executable, "-m", "ablate.sweep", "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert told.returncode == 0
+    for text in ("--dry-run", "--where", "seeds=[0,1,2]", "cluster=NAME", "root=DIR", "exit status", "logs/out.txt"):
+        assert text in told.stdout, text
+
+
+def test_a_wrong_command_gets_one_sentence_and_status_2(tmp_path):
+    command = [sys.executable, "-m", "ablate.sweep", str(tmp_path / "no such.yaml"), "--dry-run"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert told.returncode == 2 and "no such.yaml" in told.stderr
+    assert told.stderr.startswith("error: ") and "Traceback" not in told.stderr and told.stdout == ""
+
+
+def test_a_plan_is_shown_and_nothing_written(command, capsys):
+    run, root, _ = command
+    assert run("--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "why: Why?" in said and "1 seed. About" in said and "on 2 workers" in said
+    table = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line}
+    assert table["one"] == ["40", "3", "0", "1"] and table["two"] == ["one", "0", "2", "0", "1"]
+    assert table["corpus"] == ["1", "0", "1", "1"] and table["score"] == ["2", "0", "2", "0"]
+    assert not root.exists()
+    assert run("--status") == 0 and "4 waiting" in capsys.readouterr().out
+    assert not root.exists()
+
+
+def test_show_and_where(command, capsys):
+    run, root, _ = command
+    assert run("--show", "two") == 0 and "a: 1 → 2" in capsys.readouterr().out
+    assert run("--where", "two") == 0
+    said = capsys.readouterr().out
+    assert str(run_path(root, "score", "s2")) in said and "s1" not in said
+    assert run("--where", "tow") == 2 and "did you mean 'two'?" in capsys.readouterr().err
+
+
+def test_a_sweep_ends_with_its_table_and_is_not_run_again(command, capsys):
+    run, root, _ = command
+    assert run() == 0
+    said = capsys.readouterr().out
+    assert "start   score stage s1" in said and "[4/4 done" in said
+    assert said.index("| the table |") < said.index("figures/x.png")
+    assert run() == 0
+    assert "All done." in capsys.readouterr().out
+    assert [attempts(root, *x) for x in (("corpus", "c0"), ("pretrain", "p1"), ("score", "s2"))] == [1, 1, 1]
+    assert [json.loads(x)["row"] for x in (root / "sweeps/why/manifest.jsonl").read_text().splitlines()] == ["one", "two"]
+
+
+def test_only_a_row_and_fresh(command, capsys):
+    run, root, _ = command
+    assert run("--only", "two") == 0
+    assert attempts(root, "score", "s2") == 1 and attempts(root, "pretrain", "p1") == 0
+    before = (run_path(root, "score", "s2") / "result.json").stat().st_mtime_ns
+    assert run("--only", "two", "--fresh") == 0
+    assert attempts(root, "score", "s2") == 1
+    assert (run_path(root, "score", "s2") / "result.json").stat().st_mtime_ns > before
+    assert run("--only", "three") == 2 and "No row 'three'" in capsys.readouterr().err
+
+
+def test_a_failed_run_is_status_1_and_the_report_is_still_made(command, capsys):
+    run, _, plan = command
+    plan.stages["p1"].config["do"] = "fail"
+    assert run() == 1
+    said = capsys.readouterr()
+    assert "| the table |" in said.out
+    assert "1 failed" in said.err and "pretrain stage p1: raised an error" in said.err and "out.txt" in said.err
+    assert "1 that need them did not run" in said.err
+
+
+def test_records_of_another_commit_are_named_once(command, capsys):
+    run, root, _ = command
+    assert run() == 0 and "other commits" not in capsys.readouterr().out
+    for kind, id in (("corpus", "c0"), ("score", "s2")):
+        path = run_path(root, kind, id) / "result.json"
+        result = json.loads(path.read_text())
+        result["code"]["commit"] = "f" * 40
+        path.write_text(json.dumps(result))
+    assert run() == 0
+    said = capsys.readouterr().out
+    assert ("2 of the finished stages were made by other commits (ffffffffff)" in said) == bool(_commit())
+    assert said.count("other commits") <= 1
+
+
+def _commit():
+    return sweep.code_version()["commit"]
+
+
+def test_an_unknown_cluster_is_an_error(command, capsys):
+    run, _, plan = command
+    object.__setattr__(plan, "cluster", "slrum")
+    assert run() == 2 and "Unknown cluster 'slrum'" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_clearly(command, capsys, monkeypatch):
+    run, _, _ = command
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "/somewhere")
+
+    monkeypatch.setattr(sweep, "materialise", full)
+    assert run() == 2
+    said = capsys.readouterr().err
+    assert "'/somewhere'" in said and "No space left on device" in said and "run the same command again" in said
