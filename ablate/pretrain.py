@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -113,15 +114,17 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     step, _, _ = loop.resume()
     if config.objectives and config.steps:
         loop.fit(step)
+    scoring = time.monotonic()
+    final = held_out(model, config, corpus, parents["tokenizer"]) if config.phase == "decay" else {}
     result = {
         "parameters": model.encoder.parameters_by_modality(),
         "steps": last,
         "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in feeds.items()},
         "left_out": {name: feed.left_out for name, feed in feeds.items() if feed.left_out},
-        "busy_seconds": loop.busy_seconds,
+        "final": final,
+        "busy_seconds": loop.busy_seconds + time.monotonic() - scoring,
     }
     if config.phase == "decay":
-        result["final"] = held_out(model, config, corpus, parents["tokenizer"])
         weights = {f"model/{k}": v for k, v in model.state_dict().items()}
         checkpoint.save(run.path / checkpoint.NAME, weights, {"step": last, "finished": True})
     else:

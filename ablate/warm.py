@@ -12,6 +12,7 @@ def _load() -> None:
     import torch
 
     torch.set_num_threads(1)  # one worker per core, one thread per worker; results do not depend on the machine
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process imports for a second
     from ablate.stage import KINDS
 
     for module in ["ablate.plan", *sorted({kind.function.partition(":")[0] for kind in KINDS.values()})]:

@@ -33,7 +33,7 @@ def measurements(records: Records) -> pd.DataFrame:
     pairs = pairs[(pairs.part == "total") & pairs.matched.astype(bool)]
     for pair in pairs.itertuples():
         what = measure(records, pair.task)
-        s = records.of(what)
+        s, values = records.of(what), records.values(what)
         for point in sizes(records):
             here = s[s.point == point]
             for kind, row in (("single", pair.single), ("joint", pair.row)):
@@ -42,7 +42,7 @@ def measurements(records: Records) -> pd.DataFrame:
                 lines.append([pair.task, kind, row, point, own.parameters.max(), own.active.max(),
                               value.mean, value.low, value.high, value.n])  # fmt: skip
             joint = here[here.row == pair.row]
-            gap = delta(records, what, pair.row, pair.single, point)
+            gap = delta(values, what.sign, pair.row, pair.single, point)
             lines.append([pair.task, "gap", pair.row, point, joint.parameters.max(), joint.active.max(),
                           gap.mean, gap.low, gap.high, gap.n])  # fmt: skip
     return pd.DataFrame(lines, columns=COLUMNS).drop_duplicates(["task", "kind", "row", "point"])
@@ -91,7 +91,8 @@ def figure(records: Records) -> Figure | None:
     panels[1][0].set_ylabel("joint − single, points\n(positive: joint is better)")
     whole.supxlabel("parameters that read the task's modality, embeddings left out", size=8.5)
     keys = [figures.plt.Line2D([], [], **styles[row], lw=1.4, ms=5, label=records.label(row)) for row in rows]
-    note = f"lines: 95 % intervals over {len(records.seeds)} seeds" if len(records.seeds) > 1 else "one seed: no intervals"
+    seeds = len(records.seeds)
+    note = f"lines: 95 % intervals over {seeds} seeds" if seeds > 1 else "one seed: no intervals"
     whole.legend(handles=keys, loc="outside upper center", ncols=min(6, len(keys)), title=note, title_fontsize=7.5)
     return whole
 

@@ -132,9 +132,9 @@ def contrast(values: pd.DataFrame, effect: Mapping[str, float], sign: float, poi
     return each.unstack("point").reindex(columns=list(points)).dropna().mean(axis=1)
 
 
-def delta(records: Records, what: Measure, row: str, reference: str, point: str = "") -> Estimate:
-    """Paired effect of `row` against `reference` at one point, positive when good, over the seeds that have both."""
-    return over_seeds(contrast(records.values(what), {row: 1.0, reference: -1.0}, what.sign, [point]))
+def delta(values: pd.DataFrame, sign: float, row: str, reference: str, point: str = "") -> Estimate:
+    """Paired effect of `row` against `reference` at one point, times `sign`, over the seeds that have both."""
+    return over_seeds(contrast(values, {row: 1.0, reference: -1.0}, sign, [point]))
 
 
 def effect_with_items(

@@ -95,8 +95,6 @@ def _limit(axes: Axes, values: pd.Series) -> None:
 
 
 def _legend(figure: Figure, records: Records, rows: list[str], styles: dict[str, dict]) -> None:
-    lines = [
-        figures.plt.Line2D([], [], color=styles[row]["color"], ls=styles[row]["linestyle"], lw=1.6, label=records.label(row))
-        for row in rows
-    ]
+    looks = [{"color": styles[row]["color"], "ls": styles[row]["linestyle"], "lw": 1.6} for row in rows]
+    lines = [figures.plt.Line2D([], [], **look, label=records.label(row)) for row, look in zip(rows, looks)]
     figure.legend(handles=lines, loc="outside lower center", ncols=min(5, len(lines)), handlelength=2.6)

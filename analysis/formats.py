@@ -69,10 +69,10 @@ def _faint(cell: Cell) -> str:
 
 def _baseline_line(table: Table) -> tuple[Entry, ...]:
     notes = _baseline_names(table)
-    cells = (
-        Entry(f"{column.text(column.baseline[1])} [{notes.index(column.baseline[0]) + 1}]" if column.baseline else "—", "faint")
-        for column in table.columns
-    )  # fmt: skip
+    cells = []
+    for column in table.columns:
+        name, value = column.baseline or ("", 0.0)
+        cells.append(Entry(f"{column.text(value)} [{notes.index(name) + 1}]" if name else "—", "faint"))
     return (Entry("strongest baseline", "faint"), *cells)
 
 
@@ -165,8 +165,8 @@ def tex(table: Table) -> str:
     """Print as a LaTeX table; needs \\usepackage{booktabs}."""
     styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
     width = len(table.columns) + 1
-    out = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\small", rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
-           r"\toprule"]  # fmt: skip
+    out = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\small"]
+    out += [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule"]
     heads, rules, at = [""], [], 2
     for task, count in _tasks(table):
         heads.append(rf"\multicolumn{{{count}}}{{c}}{{{latex(task)}}}")
@@ -184,8 +184,8 @@ def tex(table: Table) -> str:
                 for line in lines
             ]
     label = re.sub(r"[^A-Za-z0-9:-]", "-", table.name)
-    out += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(notes(table))}}}", rf"\label{{tab:{label}}}", r"\end{table}"]
-    return "\n".join([*out, ""])
+    out += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(notes(table))}}}", rf"\label{{tab:{label}}}"]
+    return "\n".join([*out, r"\end{table}", ""])
 
 
 def latex(text: str) -> str:
@@ -209,7 +209,8 @@ def html(table: Table) -> str:
                 out.append(f'<tr><th colspan="{wide}" scope="rowgroup"><i>{html_module.escape(title)}</i></th></tr>')
             for label, *cells in lines:
                 texts = "".join(f'<td class="{e.style}">{html_module.escape(e.text)}</td>' for e in cells)
-                out.append(f'<tr><th scope="row" class="{label.style}">{html_module.escape(label.text)}</th>{texts}</tr>')
+                name = html_module.escape(label.text)
+                out.append(f'<tr><th scope="row" class="{label.style}">{name}</th>{texts}</tr>')
             out.append("</tbody>")
         out.append("</table></div>")
     return "\n".join([*out, f'<p class="note">{html_module.escape(notes(table))}</p>'])
@@ -227,10 +228,12 @@ def csv(table: Table) -> str:
     for block in table.blocks:
         for line in block.lines:
             for column, cell in zip(table.columns, line.cells):
+                status = "partial" if cell.partial else cell.status
+                numbers = [number(x) for x in (*_interval(cell.estimate), *_interval(cell.delta))]
+                runs = " ".join(run for run in cell.runs.values() if run)
                 writer.writerow([
-                    block.reference or "", line.row, line.point, *_identity(column), "partial" if cell.partial else cell.status,
-                    cell.n, cell.seeds, *(number(x) for x in _interval(cell.estimate)), *(number(x) for x in _interval(cell.delta)),
-                    cell.mark, " ".join(run for run in cell.runs.values() if run),
+                    block.reference or "", line.row, line.point, *_identity(column), status, cell.n, cell.seeds,
+                    *numbers, cell.mark, runs,
                 ])  # fmt: skip
     for column in (column for column in table.columns if column.baseline):
         name, value = column.baseline

@@ -78,7 +78,7 @@ def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str,
         for line in own.itertuples():
             colour, marker = PARTS[line.part]
             if np.isnan(line.mean):
-                axes.text(0, position, " not finished", va="center", ha="left", color=figures.GREY, style="italic", size=7.5)
+                axes.text(0, position, " not finished", va="center", color=figures.GREY, style="italic", size=7.5)
             else:
                 axes.plot([0, line.mean], [position] * 2, color=colour, lw=3, alpha=0.3, solid_capstyle="butt")
                 if not np.isnan(line.low):
@@ -122,7 +122,8 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     clear = total[(total.low > 0) | (total.high < 0)]
     for row, task in zip(clear.row, clear.task):
         axes.texts[rows.index(row) * len(tasks) + list(tasks).index(task)].set_fontweight("bold")
-    axes.set_yticks(np.arange(len(rows)) + 0.5, [labels[r] + (" *" if r in unmatched else "") for r in rows], rotation=0)
+    names = [labels[row] + (" *" if row in unmatched else "") for row in rows]
+    axes.set_yticks(np.arange(len(rows)) + 0.5, names, rotation=0)
     axes.set_xticks(np.arange(len(tasks)) + 0.5, list(tasks.values()), rotation=0)
     axes.tick_params(length=0)
     axes.set_ylabel("")
@@ -133,7 +134,8 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
 def _heat_note(bold: bool, starred: bool) -> str:
     note = "red: worse than alone, blue: better; shade relative to the task's largest, numbers in its metric's points"
     note += "; bold: the interval excludes 0" if bold else ""
-    return note + ("\n* other pre-training steps than the single-modality row: not a matched comparison" if starred else "")
+    star = "\n* other pre-training steps than the single-modality row: not a matched comparison"
+    return note + (star if starred else "")
 
 
 def figure(records: Records) -> Figure | None:
@@ -144,17 +146,20 @@ def figure(records: Records) -> Figure | None:
     labels = {row: records.label(row) for row in records.rows}
     measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
     tasks = {
-        task: f"{records.task_label(task)}\n{figures.NAMES.get(what.metric, what.metric)}" for task, what in measures.items()
+        task: f"{records.task_label(task)}\n{figures.NAMES.get(what.metric, what.metric)}"
+        for task, what in measures.items()
     }
     matched = frame[frame.matched.astype(bool)]
     shown = [task for task in measures if task in set(matched.task)]
     heat = frame.row.nunique() > 1
-    columns = min(3, max(1, len(shown)))
+    columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
     lines = -(-len(shown) // columns)
     top = (0.9 + 0.42 * max(1, matched.groupby("task").size().max())) * lines + 0.7 if shown else 0
     bottom = 0.34 * frame.row.nunique() + 1.4 if heat else 0
     whole = figures.plt.figure(figsize=(3.15 * max(columns, 2), top + bottom), layout="constrained")
-    upper, lower = whole.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.03) if shown and heat else (whole, whole)
+    upper = lower = whole
+    if shown and heat:
+        upper, lower = whole.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.03)
     if shown:
         axes = upper.subplots(lines, columns, squeeze=False).flatten()
         for panel, task in zip(axes, shown):

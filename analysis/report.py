@@ -28,7 +28,7 @@ FIGURES = {  # name -> (title, what it shows)
         "Interference", "What joint training costs each task against the row trained on its own modality alone."
     ),
     "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size."),
-    "pretraining": ("Pre-training", "Training metrics of each objective; a row that continues another branches from it."),
+    "pretraining": ("Pre-training", "Training metrics of each objective; a continuing row branches from its parent."),
     "finetuning": ("Fine-tuning", "Dev score over fine-tuning steps; the best step of each run is the one scored."),
 }
 
@@ -65,7 +65,8 @@ def measured(verdict: Verdict) -> str:
         return verdict.reason
     parts = [f"effect {e.mean:+.2f}{verdict.measure.unit and ' ' + verdict.measure.unit}"]
     if not math.isnan(e.half):
-        parts.append(f"95 % [{e.low:+.2f}, {e.high:+.2f}] over {e.over}, n = {e.n}, corrected p = {verdict.adjusted:.2g}")
+        parts.append(f"95 % [{e.low:+.2f}, {e.high:+.2f}] over {e.over}, n = {e.n}")
+        parts.append(f"corrected p = {verdict.adjusted:.2g}")
     elif not math.isnan(verdict.items[0]):
         parts.append(f"over items alone 95 % [{verdict.items[0]:+.2f}, {verdict.items[1]:+.2f}]")
     return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
@@ -138,7 +139,7 @@ def _claims(verdicts: list[Verdict]) -> str:
         f"<br>{escape(measured(v))}</div></li>"
         for v in verdicts
     ]
-    note = "Effects point in the metric's good direction. Declared before running; p-values corrected (Holm) over all of them."
+    note = "Effects point in the metric's good direction. Declared before running; p-values corrected (Holm) over all."
     return f'<ul class="cards">{"".join(cards)}</ul><p class="note">{note}</p>' if cards else ""
 
 
@@ -154,8 +155,8 @@ def caveats(records: Records) -> list[str]:
         found.append("One seed: no row can be told from another with certainty; differences may be chance. "
                      "Claims about rows need several, e.g. seeds=[0,1,2].")  # fmt: skip
     if "builtin" in str(records.sweep.get("data", "")).lower():
-        found.append("The built-in world is a small grammar spoken by a formant synthesiser: a place where effects can "
-                     "be seen in minutes, not evidence about English, natural voices or models of published size.")  # fmt: skip
+        found.append("The built-in world is a small grammar spoken by a formant synthesiser: effects show there within "
+                     "minutes, but it is no evidence about English, natural voices or large models.")  # fmt: skip
     found.append("A cell below its strongest shallow baseline shows nothing learnt about the task, whatever its rank.")
     found.append("n/a: the encoder cannot do the task. —: not finished. (2/3): two of three seeds are finished; such "
                  "cells are not ranked.")  # fmt: skip
@@ -198,14 +199,14 @@ def _samples(made: Table) -> str:
         for label, cell in lines:
             run = made.records.run("score", cell.runs[min(cell.values)])
             items = [item for item in run.items() if item["split"] == what.split and "hypothesis" in item][:SAMPLES]
-            cells = "".join(
-                f"<tr><td>{escape(str(item['reference']))}</td><td>{escape(str(item['hypothesis']))}</td></tr>" for item in items
-            )
+            pairs = ((escape(str(item["reference"])), escape(str(item["hypothesis"]))) for item in items)
+            cells = "".join(f"<tr><td>{reference}</td><td>{answer}</td></tr>" for reference, answer in pairs)
             if cells:
                 tables.append(f'<div class="wide"><table class="text"><caption>{escape(label)}</caption><thead><tr>'
                               f"<th>reference</th><th>prediction</th></tr></thead>{cells}</table></div>")  # fmt: skip
         if tables:
-            out.append(f"<details><summary>{escape(made.records.task_label(what.task))}</summary>{''.join(tables)}</details>")
+            name = escape(made.records.task_label(what.task))
+            out.append(f"<details><summary>{name}</summary>{''.join(tables)}</details>")
     return "".join(out)
 
 
@@ -214,23 +215,27 @@ def _runs(records: Records) -> str:
     s = records.scores[records.scores.run != ""].drop_duplicates("run")
     lines = "".join(
         f"<tr><td>{escape(records.label(line.row, line.point))}</td><td>{line.seed}</td><td>{escape(line.task)}</td>"
-        f"<td>{line.status}</td><td><code>{escape(line.run)}</code></td><td><code>{escape(line.commit[:8])}</code></td></tr>"
+        f"<td>{line.status}</td><td><code>{escape(line.run)}</code></td>"
+        f"<td><code>{escape(line.commit[:8])}</code></td></tr>"
         for line in s.itertuples()
     )
     head = "".join(f"<th>{name}</th>" for name in ("row", "seed", "task", "status", "run", "code"))
     return (f"<details><summary>{len(s)} scoring runs</summary>"
             "<p class=\"note\">A run lies in score/&lt;first two letters&gt;/&lt;run&gt; below the runs folder.</p>"
-            f'<div class="wide"><table class="text"><thead><tr>{head}</tr></thead>{lines}</table></div></details>')  # fmt: skip
+            f'<div class="wide"><table class="text"><thead><tr>{head}</tr></thead>{lines}</table></div>'
+            "</details>")  # fmt: skip
 
 
 STYLE = """
-:root{--ink:#1b1f24;--soft:#5c6670;--line:#d9dee3;--back:#fff;--card:#f6f8fa;--accent:#0173b2;color-scheme:light dark}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa4ae;--line:#363c43;--back:#15181c;--card:#1e2227;--accent:#5ab4e5}}
+:root{--ink:#1b1f24;--soft:#5c6670;--line:#d9dee3;--back:#fff;--card:#f6f8fa;color-scheme:light dark}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa4ae;--line:#363c43;--back:#15181c;--card:#1e2227}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--back);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+body{margin:0;background:var(--back);color:var(--ink);font:16px/1.55 system-ui,"Segoe UI",sans-serif}
 main{max-width:1080px;margin:0 auto;padding:1.5rem 1rem 4rem}
-h1{margin:.5rem 0 0;font-size:1.9rem}h2{margin:2.4rem 0 .6rem;font-size:1.3rem;border-bottom:1px solid var(--line);padding-bottom:.25rem}
-h3{font-size:1rem;margin:1.4rem 0 .4rem}.question{font-size:1.2rem;margin:.3rem 0}.note{color:var(--soft);font-size:.85rem}
+h1{margin:.5rem 0 0;font-size:1.9rem}
+h2{margin:2.4rem 0 .6rem;font-size:1.3rem;border-bottom:1px solid var(--line);padding-bottom:.25rem}
+h3{font-size:1rem;margin:1.4rem 0 .4rem}
+.question{font-size:1.2rem;margin:.3rem 0}.note{color:var(--soft);font-size:.85rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 td,th{padding:.28rem .6rem;text-align:right;white-space:nowrap}tbody th,td:first-child{text-align:left;font-weight:400}
 thead th{border-bottom:1px solid var(--line);font-weight:600}thead tr:first-child th{text-align:center}
@@ -238,13 +243,17 @@ tbody{border-top:1px solid var(--line)}.best{font-weight:700}.second{text-decora
 table.text td,table.text th{text-align:left;vertical-align:top}table.text td{white-space:normal;min-width:4rem}
 table.text thead tr:first-child th{text-align:left}caption{text-align:left;color:var(--soft);padding:.5rem 0 .2rem}
 img{max-width:100%;height:auto;background:#fff;border-radius:6px}
-.cards{list-style:none;padding:0}.card{display:flex;gap:1rem;align-items:flex-start;background:var(--card);border-radius:8px;
-padding:.8rem 1rem;margin:.6rem 0}.verdict{flex:0 0 6.6rem;text-align:center;border-radius:99px;padding:.1rem .5rem;font-size:.85rem;
-font-weight:600;background:#6b7680;color:#fff}.supported{background:#017a5a}.refuted{background:#b3440a}.equivalent{background:#0173b2}
+.cards{list-style:none;padding:0}.card{display:flex;gap:1rem;align-items:flex-start;background:var(--card);
+border-radius:8px;padding:.8rem 1rem;margin:.6rem 0}
+.verdict{flex:0 0 6.6rem;text-align:center;border-radius:99px;padding:.1rem .5rem;font-size:.85rem;font-weight:600;
+background:#6b7680;color:#fff}
+.supported{background:#017a5a}.refuted{background:#b3440a}.equivalent{background:#0173b2}
 code{font-size:.85em;overflow-wrap:anywhere}details{margin:.35rem 0}summary{cursor:pointer}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;font-size:.85rem;margin:.4rem 1.2rem}dt{color:var(--soft)}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;font-size:.85rem;margin:.4rem 1.2rem}
+dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
-@media(max-width:600px){.card{flex-direction:column;gap:.4rem}.verdict{flex:none}dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}
+@media(max-width:600px){.card{flex-direction:column;gap:.4rem}.verdict{flex:none}
+dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}
 @media print{main{max-width:none}section{break-inside:avoid}}
 """
 

@@ -55,13 +55,16 @@ def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Fit:
         return np.exp(p[0]) + _power(p[1], p[2], n) + _power(p[3], p[4], d)
 
     starts = [
-        [np.log(share * loss.min()), _level(loss, share, n, alpha) - 0.7, alpha, _level(loss, share, d, beta) - 0.7, beta]
+        [np.log(share * loss.min()), _level(loss, share, n, alpha), alpha, _level(loss, share, d, beta), beta]
         for share, alpha, beta in product((0.3, 0.7, 0.9), (0.1, 0.3, 0.6), (0.1, 0.3, 0.6))
     ]
     bounds = [(-30, 30), (-60, 60), (1e-3, 4), (-60, 60), (1e-3, 4)]
     p, residual = _search(law, (n, d), loss, starts, bounds)
     values = {"E": np.exp(p[0]), "A": np.exp(p[1]), "alpha": p[2], "B": np.exp(p[3]), "beta": p[4]}
-    return Fit({k: float(v) for k, v in values.items()}, residual, lambda n, d: law(p, np.asarray(n, float), np.asarray(d, float)))
+    return Fit(
+        {k: float(v) for k, v in values.items()}, residual,
+        lambda n, d: law(p, np.asarray(n, float), np.asarray(d, float)),
+    )  # fmt: skip
 
 
 def fit_competition(
@@ -80,8 +83,9 @@ def fit_competition(
 
     alone = (single_i.predict(n, d_i) + single_j.predict(n, d_j)) / 2
     spread = max(float(np.abs(loss - alone).max()), 1e-3)
+    size, data, height = np.log(n).mean(), np.log(d_i + d_j).mean(), np.log(spread)
     starts = [
-        [c * spread, np.log(spread) + alpha * np.log(n).mean(), alpha, np.log(spread) + beta * np.log(d_i + d_j).mean(), beta]
+        [c * spread, height + alpha * size, alpha, height + beta * data, beta]
         for c, alpha, beta in product((-1.0, 0.5, 2.0), (0.1, 0.3, 0.6), (0.1, 0.3, 0.6))
     ]
     bounds = [(-100, 100), (-60, 60), (1e-3, 4), (-60, 60), (1e-3, 4)]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from ablate.errors import UserError, nearest
 from analysis import compare
@@ -139,15 +140,16 @@ class Table:
 def build(records: Records) -> Table:
     """Make the table of a sweep from its records, with whatever is finished."""
     columns = _columns(records)
-    blocks = []
+    known = [(records.of(column.measure), records.values(column.measure), column.measure.sign) for column in columns]
+    seeds, blocks = len(records.seeds), []
     for title, reference, rows in _blocks(records):
         lines = [
             Line(row=row, point=point, label=records.label(row, point),
-                 cells=[_cell(records, column.measure, row, point, reference) for column in columns])
+                 cells=[_cell(*about, row, point, reference, seeds) for about in known])
             for row in rows for point in records.points
         ]  # fmt: skip
         blocks.append(Block(title=title, reference=reference, lines=lines))
-    table = Table(name=records.name, columns=columns, blocks=blocks, seeds=len(records.seeds), caption="", records=records)
+    table = Table(name=records.name, columns=columns, blocks=blocks, seeds=seeds, caption="", records=records)
     return replace(_marked(_tested(table)), caption=_caption(table))
 
 
@@ -179,7 +181,7 @@ def _baseline(records: Records, what: Measure) -> tuple[str, float] | None:
 
 
 def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
-    """Title, reference and rows of each block, in row order; a block without rows takes, rows not named form, the rest."""
+    """Title, reference and rows of each block, in row order. A block without rows takes all rows named nowhere else."""
     rows = list(records.rows)
     declared = (records.sweep.get("table") or {}).get("blocks") or []
     for name in (name for block in declared for name in [block.get("reference"), *(block.get("rows") or ())]):
@@ -197,17 +199,19 @@ def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
     return blocks + [("", None, rest)] if rest else blocks
 
 
-def _cell(records: Records, what: Measure, row: str, point: str, reference: str | None) -> Cell:
-    s = records.of(what)
-    s = s[(s.row == row) & (s.point == point)].sort_values("seed")
+def _cell(
+    scores: pd.DataFrame, values: pd.DataFrame, sign: float, row: str, point: str, reference: str | None, seeds: int
+) -> Cell:
+    """One cell from its column's lines and values."""
+    s = scores[(scores.row == row) & (scores.point == point)].sort_values("seed")
     done = s[s.status == DONE]
     impossible = len(s) and (s.status == IMPOSSIBLE).all()
     compared = reference is not None and row != reference
     return Cell(
         status=DONE if len(done) else IMPOSSIBLE if impossible else MISSING,
-        values=dict(zip(done.seed, done.value)), runs=dict(zip(s.seed, s.run)), seeds=len(records.seeds),
+        values=dict(zip(done.seed, done.value)), runs=dict(zip(s.seed, s.run)), seeds=seeds,
         estimate=compare.over_seeds(done.value),
-        delta=compare.delta(records, what, row, reference, point) if compared else None,
+        delta=compare.delta(values, sign, row, reference, point) if compared else None,
     )  # fmt: skip
 
 

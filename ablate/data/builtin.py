@@ -149,6 +149,7 @@ class BuiltinConfig(CorpusConfig):
         processes = getattr(run, "workers", None) or len(os.sched_getaffinity(0))
         mels = espeak.speak([entry.said for entry in spoken], processes, run.check)
         done = 0
+        run.progress(done, len(spoken), unit="utterances")
         with ExitStack() as open_tables:
             writers: dict[tuple[str, str], TableWriter] = {}
             for entry in entries:

@@ -72,6 +72,7 @@ class Speaker:
         rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
         if rate != RATE:
             raise RuntimeError(f"eSpeak NG starts with {rate}, expected a sampling rate of {RATE} Hz.")
+        self._variants = set(os.listdir(os.path.join(espeakng_loader.get_data_path(), "voices", "!v")))
         self._samples = bytearray()
 
         @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -86,7 +87,8 @@ class Speaker:
     def say(self, text: str, voice: str, rate: int, pitch: int) -> np.ndarray:
         """Speak; return samples in [-1, 1] at 22,050 Hz. Raises RuntimeError for an unknown voice or no sound."""
         self._samples.clear()
-        if self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()) != 0:
+        known = voice in self._variants  # asked for another, eSpeak takes its default voice and says nothing of it
+        if not known or self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()) != 0:
             raise RuntimeError(f"eSpeak NG has no voice 'en-us+{voice}'.")
         self._library.espeak_SetParameter(_SPEED, rate, 0)
         self._library.espeak_SetParameter(_PITCH, pitch, 0)

@@ -44,6 +44,11 @@ def a(thing: Phrase) -> Phrase:
     return replace(thing, definite=False)
 
 
+def goods(thing: Phrase) -> Part:
+    """Say what an amount is paid for."""
+    return Part("goal", f"for {phrase(thing)}", f"for {phrase(thing)}", f"für {german.phrase(thing, 'accusative')}")
+
+
 def meeting(draw: Draw) -> Event:
     one, day, place = draw.person(), draw.word("day"), draw.word("place")
     other = draw.person(one)
@@ -77,7 +82,6 @@ def purchase(draw: Draw) -> Event:
     cents = cents if draw.chance(0.6) else 0
     paid = price(dollars, cents)
     for_price = price(dollars, cents, "for ", "für ")
-    goods = Part("goal", f"for {phrase(thing)}", f"for {phrase(thing)}", f"für {german.phrase(thing, 'accusative')}")
     bought = Clause(buyer, BUY, object=thing, parts=(for_price,))
     bought_day = Clause(buyer, BUY, object=thing, parts=(day,))
     sold = Clause(seller, SELL, indirect=buyer, object=thing)
@@ -86,7 +90,7 @@ def purchase(draw: Draw) -> Event:
     what = Clause(buyer, BUY, object=Phrase(kind, definite=False), parts=(day,))
     other = Phrase(draw.word("category", but=kind), definite=False)
     said = [bought, bought_day, sold, owns, what, Clause(thing, COST, parts=(paid,)),
-            Clause(buyer, PAY, parts=(paid, goods))]  # fmt: skip
+            Clause(buyer, PAY, parts=(paid, goods(thing)))]  # fmt: skip
     contrasts = [
         Contrast((sold,), replace(bought, parts=()), replace(bought, subject=seller, parts=())),
         Contrast((sold,), owns, replace(owns, subject=seller)),

@@ -53,8 +53,8 @@ TABLE = {
     "blocks": [
         {"reference": "joint", "rows": ["scratch", "text_only", "speech_contrastive", "speech_only",
                                         "joint_contrastive", "joint", "joint_placebo"]},
-        {"title": "Two stages", "reference": "joint_longer", "rows": ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm",
-                                               "joint_tlm_one_stage"]},
+        {"title": "Two stages", "reference": "joint_longer",
+         "rows": ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm", "joint_tlm_one_stage"]},
     ],
 }
 
@@ -90,15 +90,17 @@ class FakeSweep:
             for axis, value in point.items():
                 axes.setdefault(axis, []).append(value)
         rows = {
-            name: {"label": name.replace("_", " "), "reads": ROWS[name][0], "after": AFTER.get(name), "steps": ROWS[name][1],
-                   "encoder": "Joint, width 64, 1 + 0 + 2 layers", "objectives": self._objectives(name)}
+            name: {"label": name.replace("_", " "), "reads": ROWS[name][0], "after": AFTER.get(name),
+                   "steps": ROWS[name][1], "encoder": {"width": 64}, "objectives": self._objectives(name)}
             for name in self.rows
         }  # fmt: skip
         sweep = {
             "name": self.name, "question": "Which pre-training losses earn their place in a joint encoder?",
             "changes_our_mind": "joint_longer matching joint_tlm on translation over five seeds",
             "rows": rows, "labels": {},
-            "tasks": {t: {"reads": TASKS[t][3], "splits": list(TASKS[t][0]), "metrics": [TASKS[t][1]]} for t in self.tasks}, "seeds": list(self.seeds),
+            "tasks": {
+                t: {"reads": TASKS[t][3], "splits": list(TASKS[t][0]), "metrics": [TASKS[t][1]]} for t in self.tasks
+            }, "seeds": list(self.seeds),
             "axes": axes, "table": self.table, "claims": self.claims, "data": {"type": "BuiltinConfig"},
         }  # fmt: skip
         (folder / "sweep.json").write_text(json.dumps(sweep))
@@ -136,7 +138,8 @@ class FakeSweep:
                       "embedding": 25_600 * scale}  # fmt: skip
         parameters["total"] = sum(parameters.values())
         self._run("pretrain", own, {"parameters": parameters, "steps": steps}, self._curve(row, start, steps, seed))
-        self._run("pretrain", leaf, {"parameters": parameters, "steps": steps + 800}, self._curve(row, steps, steps + 800, seed))
+        last = steps + 800
+        self._run("pretrain", leaf, {"parameters": parameters, "steps": last}, self._curve(row, steps, last, seed))
         possible = [t for t in self.tasks if all(m in reads for m in _modalities(TASKS[t][3]))]
         stages = {"corpus": stage_id("corpus"), "tokenizer": stage_id("tokenizer"), "trunk": own, "leaf": leaf,
                   "trunks": trunks, "finetune": {}, "score": {}}  # fmt: skip
@@ -169,7 +172,8 @@ class FakeSweep:
             value = self.value(row, point, seed, task) + 15 * number
             rng = np.random.default_rng(int(id, 16) % 2**32)
             lines = _items(metric, split, value, self.size, rng)
-            scores.append({"split": split, "metric": metric, "value": _score(metric, lines), "unit": "" if metric == "bleu" else "%",
+            unit = "" if metric == "bleu" else "%"
+            scores.append({"split": split, "metric": metric, "value": _score(metric, lines), "unit": unit,
                            "better": better, "n": self.size, "signature": "fake"})  # fmt: skip
             items += lines
         baselines = [
@@ -184,9 +188,11 @@ class FakeSweep:
         _, metric, better, modality, level, _ = TASKS[task]
         gain = ROWS[row][3].get(modality, 0)
         sign = -1 if better == "higher" else 1
-        curve = [{"step": s, "dev/" + metric: level + sign * (60 * float(np.exp(-s / 150)) - gain)} for s in range(50, 801, 50)]
+        values = {s: level + sign * (60 * float(np.exp(-s / 150)) - gain) for s in range(50, 801, 50)}
+        curve = [{"step": step, f"dev/{metric}": value} for step, value in values.items()]
         curve += [{"step": s, "loss": 3 * float(np.exp(-s / 300)), "lr": 1e-3} for s in range(20, 801, 20)]
-        self._run("finetune", id, {"best_step": 700, "dev": {"metric": metric, "value": level}, "steps_run": 800}, curve)
+        dev = {"metric": metric, "value": level}
+        self._run("finetune", id, {"best_step": 700, "dev": dev, "steps_run": 800}, curve)
 
     def _curve(self, row: str, start: int, last: int, seed: int) -> list[dict]:
         rng = np.random.default_rng(int(stage_id("curve", row, start, seed), 16))
@@ -205,7 +211,8 @@ class FakeSweep:
     def _run(self, kind: str, id: str, result: dict | None, metrics: list[dict], items: list[dict] = ()) -> None:
         path = self.root / kind / id[:2] / id
         path.mkdir(parents=True, exist_ok=True)
-        (path / "identity.json").write_text(json.dumps({"kind": kind, "id": id, "config": {}, "parents": [], "title": ""}))
+        identity = {"kind": kind, "id": id, "config": {}, "parents": [], "title": ""}
+        (path / "identity.json").write_text(json.dumps(identity))
         for name, lines in (("metrics.jsonl", metrics), ("items.jsonl", items)):
             if lines:
                 (path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -227,7 +234,8 @@ def _items(metric: str, split: str, value: float, size: int, rng: np.random.Gene
             wrong = int(rng.binomial(10, rate))
             line |= {"substitutions": wrong, "deletions": 0, "insertions": 0, "words": 10}
         elif metric == "bleu":
-            matches = [int(rng.binomial(n, min(1.0, rate**0.5 * s))) for n, s in zip((10, 9, 8, 7), (1.2, 1.0, 0.9, 0.8))]
+            shares = zip((10, 9, 8, 7), (1.2, 1.0, 0.9, 0.8))
+            matches = [int(rng.binomial(n, min(1.0, rate**0.5 * share))) for n, share in shares]
             line |= {"matches": matches, "totals": [10, 9, 8, 7], "sys_len": 10, "ref_len": 10}
         elif metric.startswith("recall"):
             line |= {"rank": 1 if rng.random() < rate else 5}

@@ -65,7 +65,7 @@ def test_paired_delta_from_records(fake):
     records = read(fake(seeds=(0, 1, 2)))
     what = measure(records, "asr")
     values = records.values(what)
-    found = delta(records, what, "speech_only", "joint")
+    found = delta(values, what.sign, "speech_only", "joint")
     by_hand = (values["joint"] - values["speech_only"]).to_numpy()
     assert found.mean == pytest.approx(by_hand.mean()) and found.n == 3
     assert found.error == pytest.approx(by_hand.std(ddof=1) / math.sqrt(3))

@@ -70,7 +70,8 @@ def test_bootstrap_is_paired_and_matches_the_standard_error(fake):
     drawn = items.bootstrap(records, {"speech_only": 1.0, "joint": -1.0}, what, [0])
     values = records.values(what).loc[("", 0)]
     assert drawn.mean() == pytest.approx(values.joint - values.speech_only, abs=0.3)
-    line = {row: records.scores[(records.scores.row == row) & (records.scores.task == "asr")].run.iloc[0] for row in values.index}
+    s = records.of(what)
+    line = {row: s[s.row == row].run.iloc[0] for row in values.index}
     wrong = {
         row: np.array([x["substitutions"] for x in records.run("score", run).items() if x["split"] == "test"])
         for row, run in line.items()

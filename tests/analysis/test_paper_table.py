@@ -47,12 +47,14 @@ def test_best_and_second_respect_the_direction(fake):
 def test_impossible_missing_and_partial_are_told_apart(fake):
     options = dict(seeds=(0, 1, 2), missing=(("joint", None, "asr"), ("speech_only", 2, "asr")))
     table = table_of(fake, **options)
-    shown = {row: c.display(column) for row in ("text_only", "joint", "speech_only") for c, column in [cell(table, row, "asr")]}
+    cells = {row: cell(table, row, "asr") for row in ("text_only", "joint", "speech_only")}
+    shown = {row: found.display(column) for row, (found, column) in cells.items()}
     assert shown["text_only"] == "n/a" and shown["joint"] == "—"
     assert shown["speech_only"].endswith("(2/3)") and "±" in shown["speech_only"]
     assert cell(table, "speech_only", "asr")[0].mark == ""  # partial cells are not ranked
     assert "not finished" in table.caption
-    statuses = {row["row"]: row["status"] for row in csv.DictReader(io.StringIO(formats.csv(table))) if row["task"] == "asr"}
+    lines = csv.DictReader(io.StringIO(formats.csv(table)))
+    statuses = {line["row"]: line["status"] for line in lines if line["task"] == "asr"}
     assert (statuses["text_only"], statuses["joint"], statuses["speech_only"]) == ("n/a", "missing", "partial")
 
 
@@ -151,7 +153,8 @@ def test_command_line(fake):
     place = Path(__file__).resolve().parents[2]
 
     def run(*arguments):
-        return subprocess.run([sys.executable, "-m", "analysis.table", *arguments], cwd=place, capture_output=True, text=True)
+        command = [sys.executable, "-m", "analysis.table", *arguments]
+        return subprocess.run(command, cwd=place, capture_output=True, text=True)
 
     assert run(str(folder), "--format", "csv").stdout.startswith("block,row")
     assert run("objectives", "--root", str(folder.parents[1]), "--format", "md").returncode == 0

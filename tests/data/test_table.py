@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+
+from ablate.data.table import Table, TableWriter, describe, write_corpus
+from ablate.errors import UserError
+
+
+class Run:
+    def __init__(self, path):
+        self.path = path
+
+    def write_json(self, name, content):
+        (self.path / name).write_text(json.dumps(content))
+
+
+def frames(count, value):
+    return np.full((count, 80), value, np.float32)
+
+
+def test_rows_and_frames_come_back(tmp_path):
+    with TableWriter(tmp_path, "asr", "train") as writer:
+        for i, count in enumerate((3, 1, 360)):
+            writer.add({"id": f"a{i}", "text": "schön"}, frames(count, i + 0.5))
+    table = Table(tmp_path, "asr", "train")
+    assert len(table) == 3 and table.has_audio
+    assert table.fields == ("id", "text", "seconds", "frames")
+    assert table.rows[2] == {"id": "a2", "text": "schön", "seconds": 3.6, "frames": 360}
+    assert table.frames.tolist() == [3, 1, 360]
+    for i, count in enumerate((3, 1, 360)):
+        mel = table.mel(i)
+        assert mel.shape == (count, 80) and mel.dtype == np.float16 and (mel == i + 0.5).all()
+    assert (tmp_path / "tables/asr/train/mel.f16").stat().st_size == 364 * 80 * 2
+
+
+def test_text_tables_have_no_frames(tmp_path):
+    with TableWriter(tmp_path, "text", "train") as writer:
+        writer.add({"id": "0", "text": "a b"})
+    table = Table(tmp_path, "text", "train")
+    assert not table.has_audio and table.rows == [{"id": "0", "text": "a b"}]
+
+
+def test_an_empty_table_can_be_read(tmp_path):
+    TableWriter(tmp_path, "text", "dev").close()
+    table = Table(tmp_path, "text", "dev")
+    assert len(table) == 0 and table.fields == ()
+
+
+def test_writing_again_leaves_nothing_of_before(tmp_path):
+    with TableWriter(tmp_path, "asr", "dev") as writer:
+        writer.add({"id": "0"}, frames(5, 1))
+        writer.add({"id": "1"}, frames(5, 1))
+    with TableWriter(tmp_path, "asr", "dev") as writer:
+        writer.add({"id": "2"})
+    table = Table(tmp_path, "asr", "dev")
+    assert table.rows == [{"id": "2"}] and not table.has_audio
+
+
+def test_rows_are_all_spoken_or_none(tmp_path):
+    with TableWriter(tmp_path, "asr", "train") as writer:
+        writer.add({"id": "0"}, frames(5, 1))
+        with pytest.raises(ValueError, match="either all rows are spoken or none"):
+            writer.add({"id": "1"})
+
+
+@pytest.mark.parametrize("shape", [(0, 80), (3, 40), (240,)])
+def test_frames_of_a_wrong_shape_are_refused(tmp_path, shape):
+    with TableWriter(tmp_path, "asr", "train") as writer, pytest.raises(ValueError, match="expected .F > 0, 80"):
+        writer.add({"id": "0"}, np.zeros(shape, np.float32))
+
+
+def test_a_missing_split_names_the_nearest(tmp_path):
+    TableWriter(tmp_path, "asr", "test_unseen").close()
+    with pytest.raises(UserError, match="no 'asr.test_unsen': did you mean 'asr.test_unseen'?"):
+        Table(tmp_path, "asr", "test_unsen")
+
+
+def test_corpus_json_counts_rows_and_hours(tmp_path):
+    with TableWriter(tmp_path, "asr", "train") as writer:
+        writer.add({"id": "0"}, frames(3600, 1))
+        writer.add({"id": "1"}, frames(3600, 1))
+    with TableWriter(tmp_path, "text", "train") as writer:
+        writer.add({"id": "0", "text": "a"})
+    tables = {"asr": {"train": {"rows": 2, "hours": 0.02}}, "text": {"train": {"rows": 1, "hours": 0.0}}}
+    assert describe(tmp_path) == tables
+    returned = write_corpus(Run(tmp_path), {"leaks": 0}, ("text.text",))
+    written = json.loads((tmp_path / "corpus.json").read_text())
+    assert returned == written == {"tables": tables, "audit": {"leaks": 0}, "fields": {"tokenizer": ["text.text"]}}
