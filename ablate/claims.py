@@ -132,7 +132,15 @@ def _matched(path: str, rows: Sequence[tuple[str, Row]]) -> None:
 
 def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first."""
-    found = known(written, "table", ("blocks", "columns"))
+    found = known(written, "table", ("blocks", "columns", "interference"))
+    roles = mapping(found.get("interference"), "table.interference")
+    for modality, part in roles.items():
+        path = f"table.interference.{modality}"
+        if modality not in ("speech", "text"):
+            raise UserError(f"{path}: expected speech or text; {nearest(modality, ('speech', 'text'))}")
+        for role, row in known(part, path, ("single", "placebo")).items():
+            if row not in rows:
+                raise UserError(f"{path}.{role}: no row '{row}'; {nearest(str(row), rows)}")
     blocks = found.get("blocks") or [{"reference": rows[0], "rows": list(rows)}]
     for number, block in enumerate(listed(blocks, "table.blocks")):
         path = f"table.blocks[{number}]"
@@ -143,7 +151,8 @@ def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, An
     columns = found.get("columns") or [f"{task}.{about['metrics'][0]}" for task, about in tasks.items()]
     for column in listed(columns, "table.columns"):
         measure(column, tasks, "table.columns")
-    return {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}
+    described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}
+    return described | ({"interference": roles} if roles else {})
 
 
 def labels(written: Any, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:

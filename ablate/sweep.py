@@ -125,7 +125,7 @@ def _run(options: argparse.Namespace) -> int:
     interrupted = drive(board, plan.name, plan.cluster, workers, plan.resources)
     if interrupted:
         return 130
-    _report(plan.name, root)
+    _report(board, plan.name, root)
     print(failures_text(board), end="", file=sys.stderr)
     return 0 if board.count(DONE) == len(board.stages) else 1
 
@@ -237,15 +237,21 @@ def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
               "spent inside training and scoring steps.")  # fmt: skip
 
 
-def _report(name: str, root: Path) -> None:
-    """Write table, figures and report, print the table and where all lies."""
-    from analysis import report
+def _report(board: Board, name: str, root: Path) -> None:
+    """Write table, figures and report, and print the table and where all lies; only print if nothing has changed."""
+    import analysis
 
-    paths = report.write(sweep_path(root, name), root)
-    table = next((path for path in map(Path, _flat(paths)) if path.name == "table.md"), None)
-    if table is not None:
-        print("\n" + table.read_text(encoding="utf-8"))
-    print("\n".join(str(path) for path in _flat(paths)))
+    folder = sweep_path(root, name)
+    summary, code = folder / "summary.txt", Path(analysis.__file__).parent.glob("*.py")
+    read = [folder / "sweep.json", folder / "manifest.jsonl", *code]
+    read += [run.path / "result.json" for run in board.folders.values()]
+    if not summary.exists() or any(not p.exists() or p.stat().st_mtime > summary.stat().st_mtime for p in read):
+        from analysis import report
+
+        paths = report.write(folder, root)
+        text = report.summary(folder, root) + "\n\n" + "\n".join(str(path) for path in _flat(paths)) + "\n"
+        summary.write_text(text, encoding="utf-8")
+    print("\n" + summary.read_text(encoding="utf-8"), end="")
 
 
 def _flat(paths: Any) -> list[Any]:

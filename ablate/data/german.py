@@ -17,7 +17,7 @@ _CASES = ("nominative", "accusative", "dative")
 _DEFINITE = {"m": ("der", "den", "dem"), "f": ("die", "die", "der"), "n": ("das", "das", "dem")}
 _INDEFINITE = {"m": ("ein", "einen", "einem"), "f": ("eine", "eine", "einer"), "n": ("ein", "ein", "einem")}
 _WEAK = {"m": ("e", "en", "en"), "f": ("e", "e", "en"), "n": ("e", "e", "en")}  # after "der"
-_MIXED = {"m": ("er", "en", "en"), "f": ("e", "e", "en"), "n": ("e", "es", "en")}  # after "ein", "kein"
+_MIXED = {"m": ("er", "en", "en"), "f": ("e", "e", "en"), "n": ("es", "es", "en")}  # after "ein", "kein"
 
 # Where the parts of a clause stand: times before "nicht" (the day before the clock), the rest after it.
 _TIME = ("time", "clock")

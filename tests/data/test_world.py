@@ -318,6 +318,25 @@ def test_participles_infinitives_and_prefixes_close_the_clause(translations):
             assert words[-1] == "statt", row
 
 
+def test_what_is_given_sold_and_thanked_has_a_dative(translations):
+    checked = 0
+    for row in translations:
+        words = row["translation"].split()
+        if words[-1] in ("gegeben", "verkauft", "gedankt"):
+            at = words.index("hat") + 1
+            for start, _, article, _, noun in phrases(words):
+                if start == at:
+                    assert "d" in ENDINGS[article, GENDER[noun]], row
+                    checked += 1
+    assert checked > 20
+
+
+def test_manner_comes_before_place(translations):
+    found = [row["translation"] for row in translations if " mit dem " in row["translation"] and " nach " in row["translation"]]
+    assert len(found) > 20
+    assert all(line.index(" mit dem ") < line.index(" nach ") for line in found)
+
+
 def test_motion_takes_ist(translations):
     for row in translations:
         words = row["translation"].split()
