@@ -9,17 +9,22 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ablate import checkpoint, distributed, optim
+from ablate import checkpoint, conflict, distributed, optim
 from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.run import RunFolder
 from ablate.train import Loop, Model, context
 from encoders import seeds
+from encoders.batch import Vocabulary
 from encoders.encoder import AbstractEncoder, EncoderConfig
 from objectives.mixture import Mixture
 from objectives.objective import ObjectiveConfig, Ports
 from objectives.targets import TargetsConfig
+
+
+HALF = {"speech": 1200, "text": 300, "pair": 6}  # frames, tokens or pairs of dev in each half of the conflict probe
+HELD_OUT = {"speech": 6000, "text": 1500, "pair": 24}  # of dev in each of the batches that measure a leaf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +108,15 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
             return optim.decay(step - first, config.steps, config.optimizer.final)
         return optim.stable(step, config.optimizer.warmup)
 
+    def fraction(step: int) -> float:
+        return min(1.0, step / max(1, config.horizon))
+
+    dev = streams(corpus, parents["tokenizer"].path, model.mixture.streams, 0, split="dev")
+    probe = conflict.Probe(model, dev, HALF, tokenizer.vocabulary)
     loop = Loop(
         model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
         first=first, last=last, update=update, factor=factor,
-        fraction=lambda step: min(1.0, step / max(1, config.horizon)),
+        fraction=fraction, probe=lambda step: probe.measure(fraction(step)), probe_every=conflict.EVERY,
     )  # fmt: skip
     # Order of restoring: this run's own checkpoint, else the parent trunk, else fresh weights.
     if "pretrain" in parents:
@@ -115,7 +125,7 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     if config.objectives and config.steps:
         loop.fit(step)
     scoring = time.monotonic()
-    final = held_out(model, config, corpus, parents["tokenizer"]) if config.phase == "decay" else {}
+    final = held_out(model, dev, tokenizer.vocabulary) if config.phase == "decay" and config.objectives else {}
     result = {
         "parameters": model.encoder.parameters_by_modality(),
         "steps": last,
@@ -144,20 +154,15 @@ def inherit(loop: Loop, parent: RunFolder) -> None:
 
 
 @torch.no_grad()
-def held_out(model: Model, config: PretrainStage, corpus, tokenizer: RunFolder) -> dict[str, float]:
+def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) -> dict[str, float]:
     """Every objective's loss and metrics on the dev split: the same items and masks for every row."""
-    if not config.objectives:
-        return {}
-    vocabulary = Tokenizer(tokenizer.path).vocabulary
     model.eval()
     sums: dict[str, list[float]] = {}
-    feeds: dict[str, Stream] = streams(corpus, tokenizer.path, model.mixture.streams, 0, split="dev")
-    budgets = {"speech": 6000, "text": 1500, "pair": 24}
-    cursors = dict.fromkeys(feeds, 0)
+    cursors = dict.fromkeys(dev, 0)
     for number in range(4):
         shard = {}
-        for name, feed in feeds.items():
-            (shard[name],), cursors[name] = feed.next_update(cursors[name], budgets[name], 1)
+        for name, feed in dev.items():
+            (shard[name],), cursors[name] = feed.next_update(cursors[name], HELD_OUT[name])
         contexts = {
             name: context(model.encoder, batch, vocabulary, seeds.key(0, f"held out/{name}", number))
             for name, batch in shard.items()
@@ -170,7 +175,7 @@ def held_out(model: Model, config: PretrainStage, corpus, tokenizer: RunFolder) 
     return {name: total / count for name, (total, count) in sorted(sums.items()) if count}
 
 
-def load_encoder(config: EncoderConfig, vocabulary, leaf: RunFolder) -> AbstractEncoder:
+def load_encoder(config: EncoderConfig, vocabulary: Vocabulary, leaf: RunFolder) -> AbstractEncoder:
     """Rebuild a finished leaf's encoder."""
     encoder = config.build(vocabulary)
     tensors, _ = checkpoint.load(leaf.path / checkpoint.NAME)

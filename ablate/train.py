@@ -52,7 +52,8 @@ class Loop:
     `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that
     what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor,
     `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
-    `evaluate_every` updates and returns metrics to log; it may set `finished` to stop early.
+    `evaluate_every` updates and returns metrics to log; it may set `finished` to stop early. `probe(step)` is logged
+    too, every `probe_every` updates, and changes nothing.
     `extra()` returns further tensors and JSON-able state for the checkpoint.
     """
 
@@ -68,6 +69,8 @@ class Loop:
     fraction: Callable[[int], float]
     evaluate: Callable[[int], Mapping[str, float]] | None = None
     evaluate_every: int = 0
+    probe: Callable[[int], Mapping[str, float]] | None = None
+    probe_every: int = 0
     extra: Callable[[], tuple[dict, dict]] = lambda: ({}, {})
     cursors: dict[str, int] = field(default_factory=dict)
     finished: bool = False
@@ -124,6 +127,8 @@ class Loop:
                                   rate=round((step - first) / (time.monotonic() - began), 2),
                                   waiting=round(waited / max(seconds, 1e-9), 3))  # fmt: skip
                 sums, window, waited = {}, time.monotonic(), 0.0
+            if self.probe and step % self.probe_every == 0:
+                self.run.log(step, self.probe(step))
             if self.evaluate and (step % self.evaluate_every == 0 or step == self.last):
                 self.model.eval()
                 self.run.log(step, self.evaluate(step))

@@ -10,7 +10,7 @@ Rules that its numbers rest on:
   the first `test_voices`.
 - Labels of asr, sentiment and sentence_pair use the common words only (`coverage` of each word class); everything else
   uses all words. Evaluation draws from all words, so part of it is known from unlabelled data alone.
-- Transcripts are labels (SCIENCE 7): a row that trains on pairs has seen their transcripts, `asr.train` has not. With
+- Transcripts are labels: a row that trains on pairs has seen their transcripts, `asr.train` has not. With
   `asr_pairs` the fine-tuning labels contain the pairs, which is the fair comparison for alignment losses.
 - A smaller label budget is the beginning of a larger one.
 
@@ -78,7 +78,7 @@ class BuiltinConfig(CorpusConfig):
     """Whether asr.train holds the pairs too."""
     translation: int = 900
     """Utterances with German translations."""
-    sentiment: int = 600
+    sentiment: int = 300
     """Labelled reviews."""
     sentence_pair: int = 3000
     """Labelled pairs of sentences."""

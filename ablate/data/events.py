@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ablate.data import german, lexicon
-from ablate.data.lexicon import CATEGORIES, CHEAP, EXPENSIVE, HEAVY, LIGHT, Adjective, Clause, Name, Part, Phrase
+from ablate.data.lexicon import CATEGORIES, CHEAP, EXPENSIVE, HAPPY, HEAVY, LIGHT, SAD, Adjective, Clause, Name, Part, Phrase
 from ablate.data.lexicon import ARRIVE, BE, BEGIN, BELONG, BORN, BUY, CELEBRATE, COME, COST, EXPECT, FIND, GET, GIVE
 from ablate.data.lexicon import HAVE, LOSE, MEASURE, MEET, OWN, PAY, SEE, SEEK, SELL
 from ablate.data.lexicon import TAKE_PLACE, THANK, TRAVEL, VISIT, WEIGH, WILL_VISIT
@@ -17,8 +17,9 @@ _NOW = Part("time", "now", "now", "jetzt")
 
 @dataclass(frozen=True)
 class Contrast:
-    """Premises, a hypothesis that follows from them, and one that does not."""
+    """Premises, a hypothesis that follows from them, and one that does not; `relation` is what must be known."""
 
+    relation: str
     premises: tuple[Clause, ...]
     entailed: Clause
     refuted: Clause
@@ -44,13 +45,15 @@ def a(thing: Phrase) -> Phrase:
     return replace(thing, definite=False)
 
 
-def goods(thing: Phrase) -> Part:
-    """Say what an amount is paid for."""
-    return Part("goal", f"for {phrase(thing)}", f"for {phrase(thing)}", f"für {german.phrase(thing, 'accusative')}")
+def about(preposition: str, german_preposition: str, thing: Phrase, role: str = "goal") -> Part:
+    """Say "for the hat", "about the hat": a German preposition with the accusative."""
+    said = f"{preposition} {phrase(thing)}"
+    return Part(role, said, said, f"{german_preposition} {german.phrase(thing, 'accusative')}")
 
 
 def meeting(draw: Draw) -> Event:
-    one, day, place = draw.person(), draw.word("day"), draw.word("place")
+    one, place = draw.person(), draw.word("place")
+    day, when, not_when = draw.day()
     other = draw.person(one)
     met = Clause(one, MEET, object=other, parts=(day,))
     third = draw.person(one, other)
@@ -63,11 +66,13 @@ def meeting(draw: Draw) -> Event:
             Clause(one, MEET, object=other, parts=(place, day)),
             Clause(other, SEE, object=one, parts=(day,)),
             Clause(one, BE, parts=(place, day)),
+            replace(saw, parts=(when,)),
             Clause(other, MEET, object=one, parts=(place,)),
         ),
         (
-            Contrast(premises, saw, replace(saw, object=fourth)),
-            Contrast(premises, saw, replace(saw, parts=(later,))),
+            Contrast("week", (met,), replace(saw, parts=(when,)), replace(saw, parts=(not_when,))),
+            Contrast("binding", premises, saw, replace(saw, object=fourth)),
+            Contrast("binding", premises, saw, replace(saw, parts=(later,))),
         ),
     )
 
@@ -90,17 +95,17 @@ def purchase(draw: Draw) -> Event:
     what = Clause(buyer, BUY, object=Phrase(kind, definite=False), parts=(day,))
     other = Phrase(draw.word("category", but=kind), definite=False)
     said = [bought, bought_day, sold, owns, what, Clause(thing, COST, parts=(paid,)),
-            Clause(buyer, PAY, parts=(paid, goods(thing)))]  # fmt: skip
+            Clause(buyer, PAY, parts=(paid, about("for", "für", thing)))]  # fmt: skip
     contrasts = [
-        Contrast((sold,), replace(bought, parts=()), replace(bought, subject=seller, parts=())),
-        Contrast((sold,), owns, replace(owns, subject=seller)),
-        Contrast((bought_day,), what, replace(what, object=other)),
+        Contrast("role", (sold,), replace(bought, parts=()), replace(bought, subject=seller, parts=())),
+        Contrast("role", (sold,), owns, replace(owns, subject=seller)),
+        Contrast("category", (bought_day,), what, replace(what, object=other)),
     ]
     if tier != 1:
         true, false = (CHEAP, EXPENSIVE) if tier == 0 else (EXPENSIVE, CHEAP)
         worth = Clause(thing, BE, parts=(adjectival(true),))
         said.append(worth)
-        contrasts.append(Contrast((bought,), worth, replace(worth, parts=(adjectival(false),))))
+        contrasts.append(Contrast("price", (bought,), worth, replace(worth, parts=(adjectival(false),))))
     return Event(tuple(said), tuple(contrasts))
 
 
@@ -116,9 +121,9 @@ def gift(draw: Draw) -> Event:
     return Event(
         (gave, got, belongs, thanked, Clause(receiver, GET, object=a(thing), parts=(beside("from", "von", giver),))),
         (
-            Contrast((on_day,), got, replace(got, subject=giver)),
-            Contrast((on_day,), belongs, replace(belongs, parts=(beside("to", "", giver), _NOW))),
-            Contrast((on_day,), thanked, replace(thanked, subject=giver, indirect=receiver)),
+            Contrast("role", (on_day,), got, replace(got, subject=giver)),
+            Contrast("role", (on_day,), belongs, replace(belongs, parts=(beside("to", "", giver), _NOW))),
+            Contrast("role", (on_day,), thanked, replace(thanked, subject=giver, indirect=receiver)),
         ),
     )
 
@@ -130,15 +135,21 @@ def loss(draw: Draw) -> Event:
     thing = draw.thing(noun)
     lost = Clause(loser, LOSE, object=thing, parts=(place,))
     found = Clause(finder, FIND, object=thing, parts=(day,))
+    sad, happy = (
+        Clause(person, BE, parts=(adjectival(mood), about("about", "über", thing, "predicate")))
+        for person, mood in ((loser, SAD), (finder, HAPPY))
+    )
     sought = Clause(loser, SEEK, object=thing, parts=(place,))
     kind = CATEGORIES[noun.category]
     what = Clause(loser, LOSE, object=Phrase(kind, definite=False), parts=(place,))
     other = Phrase(draw.word("category", but=kind), definite=False)
     return Event(
-        (lost, found, sought, what, Clause(thing, BE, parts=(place,)), replace(found, parts=(place, day))),
+        (lost, found, sad, happy, sought, what, Clause(thing, BE, parts=(place,)), replace(found, parts=(place, day))),
         (
-            Contrast((lost,), what, replace(what, object=other)),
-            Contrast((lost, found), replace(sought, parts=()), replace(sought, subject=finder, parts=())),
+            Contrast("mood", (lost,), sad, replace(sad, parts=(adjectival(HAPPY), *sad.parts[1:]))),
+            Contrast("mood", (found,), happy, replace(happy, parts=(adjectival(SAD), *happy.parts[1:]))),
+            Contrast("category", (lost,), what, replace(what, object=other)),
+            Contrast("binding", (lost, found), replace(sought, parts=()), replace(sought, subject=finder, parts=())),
         ),
     )
 
@@ -158,8 +169,8 @@ def trip(draw: Draw) -> Event:
             Clause(person, VISIT, object=Phrase(Name(city.english, city.german)), parts=(date,)),
         ),
         (
-            Contrast((went,), was, replace(was, parts=(elsewhere, season))),
-            Contrast((went,), was, replace(was, parts=(was.parts[0], draw.word("season", but=season)))),
+            Contrast("country", (went,), was, replace(was, parts=(elsewhere, season))),
+            Contrast("season", (went,), was, replace(was, parts=(was.parts[0], draw.word("season", but=season)))),
         ),
     )
 
@@ -179,7 +190,7 @@ def birth(draw: Draw) -> Event:
             Clause(person, COME, "present", parts=(where("from", "aus", city.country),)),
             Clause(person, CELEBRATE, "present", parts=(predicated(in_month(month)),)),
         ),
-        (Contrast((born,), abroad, replace(abroad, parts=(elsewhere, season))),),
+        (Contrast("country", (born,), abroad, replace(abroad, parts=(elsewhere, season))),),
     )
 
 
@@ -203,7 +214,7 @@ def weighing(draw: Draw) -> Event:
     load = Clause(thing, BE, "present", parts=(adjectival(true),))
     return Event(
         (weighs, load, Clause(person, WEIGH, object=thing, parts=(day,))),
-        (Contrast((weighs,), load, replace(load, parts=(adjectival(false),))),),
+        (Contrast("weight", (weighs,), load, replace(load, parts=(adjectival(false),))),),
     )
 
 
@@ -219,9 +230,7 @@ def appointment(draw: Draw) -> Event:
     return Event(
         (has, expects, will, at_clock, begins, replace(has, parts=(beside("with", "mit", host), day))),
         (
-            Contrast((expects,), will, Clause(host, WILL_VISIT, "present", object=person, parts=(day,))),
-            Contrast((expects,), replace(has, parts=has.parts[:1] + (day,)),
-                     replace(has, parts=has.parts[:1] + (draw.word("day", but=day),))),
+            Contrast("role", (expects,), will, Clause(host, WILL_VISIT, "present", object=person, parts=(day,))),
         ),
     )  # fmt: skip
 
@@ -236,8 +245,8 @@ def program(draw: Draw) -> Event:
     return Event(
         (starts, held, abroad),
         (
-            Contrast((held,), abroad, replace(abroad, parts=(elsewhere, season))),
-            Contrast((held,), abroad, replace(abroad, parts=(abroad.parts[0], draw.word("season", but=season)))),
+            Contrast("country", (held,), abroad, replace(abroad, parts=(elsewhere, season))),
+            Contrast("season", (held,), abroad, replace(abroad, parts=(abroad.parts[0], draw.word("season", but=season)))),
         ),
     )
 
@@ -245,3 +254,13 @@ def program(draw: Draw) -> Event:
 EVENTS: tuple[Callable[[Draw], Event], ...] = (
     meeting, purchase, purchase, gift, loss, trip, trip, birth, measurement, weighing, appointment, program
 )  # fmt: skip
+
+# What a pair of sentences turns on, and an event that has it: drawn evenly. Relations between few words come first.
+RELATIONS: tuple[tuple[str, Callable[[Draw], Event]], ...] = (
+    *3 * (("week", meeting), ("price", purchase), ("weight", weighing), ("mood", loss)),
+    *(("country", kind) for kind in (trip, birth, program)),
+    *(("season", kind) for kind in (trip, program)),
+    *(("category", kind) for kind in (purchase, loss)),
+    *(("role", kind) for kind in (purchase, gift, appointment)),
+    ("binding", meeting),
+)

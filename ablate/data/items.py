@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablate.data.events import EVENTS
+from ablate.data.events import EVENTS, RELATIONS
 from ablate.data.lexicon import Clause
 from ablate.data.reviews import KINDS, opinion, review, work
 from ablate.data.world import Draw, Sentence, english
@@ -77,7 +77,8 @@ def sentiment(draw: Draw, good: bool) -> Item:
 def sentence_pair(draw: Draw, entailed: bool) -> Item:
     """A premise and a hypothesis that follows or not; both hypotheses have as many words in common with it."""
     while True:
-        contrasts = draw.of(EVENTS)(draw).contrasts
+        relation, event = draw.of(RELATIONS)
+        contrasts = [contrast for contrast in event(draw).contrasts if contrast.relation == relation]
         if not contrasts:
             continue
         contrast = draw.of(contrasts)

@@ -183,6 +183,8 @@ DAYS = tuple(
         strict=True,
     )
 )
+WEEKEND = Part("time", "over the weekend", "over the weekend", "am wochenende")
+WEEK = Part("time", "during the week", "during the week", "unter der woche")
 MONTHS = tuple(
     Name(english, german)
     for english, german in zip(
@@ -220,6 +222,7 @@ BAD = _adjectives(
     "disappointing enttäuschend, tiring ermüdend, confusing verwirrend, annoying nervig, embarrassing peinlich"
 )
 CHEAP, EXPENSIVE, LIGHT, HEAVY = _adjectives("cheap billig, expensive teuer, light leicht, heavy schwer")
+HAPPY, SAD = _adjectives("happy glücklich, sad traurig")
 
 BE = Verb("was", "be", "is", ("war", ""), ("ist", ""))
 MEET = Verb("met", "meet", "meets", ("hat", "getroffen"))

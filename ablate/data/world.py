@@ -7,7 +7,7 @@ twenty for the hat") and a German translation. An event has several statements t
 
 It is not evidence about English: its language is regular, its speech is synthetic and clusters too easily, and a
 model that masters it has learnt a few hundred words. It can show collapse, label efficiency, shortcuts, the use of
-paired audio and interference against a placebo (SCIENCE, "The built-in world").
+paired audio and interference against a placebo.
 """
 
 from __future__ import annotations
@@ -220,6 +220,12 @@ class Draw:
         """Draw a date, and the season it lies in."""
         month = self.below(12)
         return date(1 + self.below(28), lexicon.MONTHS[month]), lexicon.SEASONS[(month + 1) % 12 // 3]
+
+    def day(self) -> tuple[Part, Part, Part]:
+        """Draw a day, and the part of the week that it is in and is not in, both alike often."""
+        weekend = self.chance(0.5)
+        day = self.of(lexicon.DAYS[5:] if weekend else lexicon.DAYS[:5])
+        return day, *((lexicon.WEEKEND, lexicon.WEEK) if weekend else (lexicon.WEEK, lexicon.WEEKEND))
 
     def clock(self, role: str = "clock") -> Part:
         return clock(1 + self.below(12), self.of((0, 5, 10, 15, 20, 30, 40, 45, 50)), role)

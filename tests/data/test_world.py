@@ -163,7 +163,7 @@ TRIPLETS = [
         "der onkel hat ein grünes bett von der tante bekommen",
     ),
     (
-        Clause(ANNA, lexicon.PAY, parts=(world.price(99, 90), events.goods(the("coat", "old")))),
+        Clause(ANNA, lexicon.PAY, parts=(world.price(99, 90), events.about("for", "für", the("coat", "old")))),
         "Anna paid $99.90 for the old coat.",
         "anna paid ninety nine dollars ninety for the old coat",
         "anna hat neunundneunzig dollar neunzig für den alten mantel bezahlt",
@@ -235,7 +235,7 @@ def test_times(hour, minute, written, said):
 MASCULINE = """arzt lehrer nachbar nachbarn bäcker student studenten anwalt bauer bauern junge jungen onkel hund vogel lastwagen
     traktor hammer tisch stuhl schrank mantel hut kurs berg turm baum fluss tunnel see film brief termin zug bus"""
 FEMININE = """krankenschwester tänzerin kellnerin tante katze kuh gitarre geige trompete flöte säge schaufel axt jacke prüfung
-    feier sitzung hochzeit mauer brücke straße geschichte sendung rede ausstellung"""
+    feier woche sitzung hochzeit mauer brücke straße geschichte sendung rede ausstellung"""
 NEUTER = """mädchen kind pferd schaf auto fahrrad boot klavier messer bett sofa hemd kleid konzert spiel fest gebäude buch lied
     theaterstück gedicht bild tier fahrzeug instrument werkzeug möbelstück kleidungsstück schiff flugzeug"""
 GENDER = {noun: g for words, g in ((MASCULINE, "m"), (FEMININE, "f"), (NEUTER, "n")) for noun in words.split()}
@@ -282,9 +282,9 @@ def test_articles_adjectives_and_nouns_agree(translations):
             assert cases, f"{article} {noun}: {row}"
             if start == 0:
                 cases = {case: end for case, end in cases.items() if case == "n"}
-            elif words[start - 1] in ("mit", "von", "auf", "in"):
+            elif words[start - 1] in ("mit", "von", "auf", "in", "unter"):
                 cases = {case: end for case, end in cases.items() if case == "d"}
-            elif words[start - 1] == "für":
+            elif words[start - 1] in ("für", "über"):
                 cases = {case: end for case, end in cases.items() if case == "a"}
             elif words[:2] != ["es", "war"]:
                 cases = {case: end for case, end in cases.items() if case in "ad"}
@@ -346,7 +346,7 @@ def test_motion_takes_ist(translations):
 def test_time_comes_before_place_and_clock_after_day(translations):
     days = "|".join(part.german.split()[1] for part in lexicon.DAYS)
     months = "|".join(month.german for month in lexicon.MONTHS)
-    time = re.compile(rf" (am ({days})|am \w+ ({months})|im (winter|frühling|sommer|herbst)|im jahr) ?")
+    time = re.compile(rf" (am ({days})|am \w+ ({months})|im (winter|frühling|sommer|herbst)|im jahr|am wochenende|unter der woche) ?")
     places = [part.german for part in lexicon.PLACES] + [
         f"{preposition} {where}" for c in lexicon.CITIES for preposition, where in
         (("nach", c.german), ("in", c.german), ("in", c.country.german))
