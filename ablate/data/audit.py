@@ -34,11 +34,12 @@ def audit(entries: Sequence[Entry]) -> dict[str, Any]:
         kinds[_KINDS[split.split(".")[1]]] |= said
     spoken = [entry.row["text"].split() for entry in entries if entry.said is not None]
     known = {word for row in rows["asr.train"] for word in row["text"].split()}
+    german = [row["translation"].split() for split in ("train", "test") for row in rows[f"translation.{split}"]]
     tested = [word for row in rows["asr.test"] for word in row["text"].split()]
     return {
         "vocabulary": {
             "english": len({word for said in sentences.values() for line in said for word in line.split()}),
-            "german": len({w for s in ("train", "test") for row in rows[f"translation.{s}"] for w in row["translation"].split()}),
+            "german": len({word for line in german for word in line}),
         },
         "words_per_utterance": round(sum(map(len, spoken)) / len(spoken), 2),
         "asr_test_words_not_in_asr_train": round(sum(word not in known for word in tested) / len(tested), 4),
@@ -101,10 +102,12 @@ def text(found: dict[str, Any], counted: dict[str, tuple[int, float | None]]) ->
     """Lay an audit out for people."""
     lines = ["rows and hours"]
     for split, (rows, hours) in counted.items():
-        lines.append(f"  {split:24}{rows:8}  {'' if hours == 0 else '(--hours)' if hours is None else f'{hours:.3f} h'}")
+        told = "" if hours == 0 else "(--hours)" if hours is None else f"{hours:.3f} h"
+        lines.append(f"  {split:24}{rows:8}  {told}")
     lines += _block("vocabulary", found["vocabulary"].items())
     lines.append(f"words per utterance: {found['words_per_utterance']}")
-    lines.append(f"words of asr.test that asr.train does not have: {100 * found['asr_test_words_not_in_asr_train']:.1f} %")
+    unknown = 100 * found["asr_test_words_not_in_asr_train"]
+    lines.append(f"words of asr.test that asr.train does not have: {unknown:.1f} %")
     lines += _block("voices", ((split, f"{len(names)}: {' '.join(names)}") for split, names in found["voices"].items()))
     lines += _block("sentences that two splits share (all others share none)", found["shared_sentences"].items())
     lines.append(f"sentences shared between train, dev and test: {found['leaks']}")

@@ -132,9 +132,9 @@ class BuiltinConfig(CorpusConfig):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"data.{name} is {getattr(self, name)}, expected {low} to {high}; change it.")
         for field in dataclasses.fields(self):
-            if isinstance(field.default, int) and field.name != "asr_pairs" and field.name not in ("seed", "pitch_low"):
-                if getattr(self, field.name) < 1:
-                    raise UserError(f"data.{field.name} is {getattr(self, field.name)}, expected at least 1; change it.")
+            value = getattr(self, field.name)
+            if isinstance(field.default, int) and field.name not in ("asr_pairs", "seed", "pitch_low") and value < 1:
+                raise UserError(f"data.{field.name} is {value}, expected at least 1; change it.")
         if not 0 < self.rare <= 1:
             raise UserError(f"data.rare is {self.rare}, expected more than 0 and at most 1; change it.")
         espeak.require()
@@ -202,7 +202,7 @@ class BuiltinConfig(CorpusConfig):
         self, world: World, held: dict[str, str], place: tuple[str, str], count: int,
         make: Callable[[Draw, int], Item], common: bool,
     ) -> Iterator[Entry]:  # fmt: skip
-        """Draw `count` different items whose sentences no other kind of split has. Raises UserError if there are none."""
+        """Draw `count` different items whose sentences no other kind of split has; UserError if there are none."""
         table, kind = place
         draw = world.draw(seeds.rng(seeds.key(self.seed, f"world/{table}.{kind}")), common)
         seen: set[tuple] = set()

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ablate.data import german, lexicon
-from ablate.data.lexicon import CATEGORIES, CHEAP, EXPENSIVE, HAPPY, HEAVY, LIGHT, SAD, Adjective, Clause, Name, Part, Phrase
+from ablate.data.lexicon import CATEGORIES, CHEAP, EXPENSIVE, HAPPY, HEAVY, LIGHT, SAD
+from ablate.data.lexicon import Adjective, Clause, Name, Part, Phrase
 from ablate.data.lexicon import ARRIVE, BE, BEGIN, BELONG, BORN, BUY, CELEBRATE, COME, COST, EXPECT, FIND, GET, GIVE
 from ablate.data.lexicon import HAVE, LOSE, MEASURE, MEET, OWN, PAY, SEE, SEEK, SELL
 from ablate.data.lexicon import TAKE_PLACE, THANK, TRAVEL, VISIT, WEIGH, WILL_VISIT
@@ -241,12 +242,12 @@ def program(draw: Draw) -> Event:
     starts = Clause(what, BEGIN, "present", parts=(predicated(date), predicated(clock)))
     held = Clause(what, TAKE_PLACE, "present", parts=(where("in", "in", city), date))
     abroad = Clause(what, TAKE_PLACE, "present", parts=(where("in", "in", city.country), season))
-    elsewhere = where("in", "in", draw.word("city", but=city).country)
+    elsewhere, not_then = where("in", "in", draw.word("city", but=city).country), draw.word("season", but=season)
     return Event(
         (starts, held, abroad),
         (
             Contrast("country", (held,), abroad, replace(abroad, parts=(elsewhere, season))),
-            Contrast("season", (held,), abroad, replace(abroad, parts=(abroad.parts[0], draw.word("season", but=season)))),
+            Contrast("season", (held,), abroad, replace(abroad, parts=(abroad.parts[0], not_then))),
         ),
     )
 

@@ -121,7 +121,8 @@ def in_year(year: int) -> Part:
 
 
 def clock(hour: int, minute: int, role: str = "clock") -> Part:
-    said = f"{number(hour)} o'clock" if minute == 0 else f"{number(hour)} {'oh ' if minute < 10 else ''}{number(minute)}"
+    minutes = "o'clock" if minute == 0 else f"oh {number(minute)}" if minute < 10 else number(minute)
+    said = f"{number(hour)} {minutes}"
     return Part(role, f"at {hour}:{minute:02}", f"at {said}", f"um {german.clock(hour, minute)}")
 
 

@@ -197,7 +197,8 @@ class Run:
 
 
 def digests(path):
-    return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in path.rglob("*") if p.is_file()}
+    files = [file for file in path.rglob("*") if file.is_file()]
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def test_the_corpus_does_not_depend_on_processes_or_what_was_there(tmp_path):
