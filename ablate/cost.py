@@ -9,16 +9,16 @@ from typing import Any
 
 from ablate.stage import Stage
 
-PASS = 6e-3  # seconds of one forward and backward through one layer, at sizes where single operations rule
-RATE = 2e10  # floating-point operations a second of one core, beyond that
+PASS = 4e-3  # seconds of one forward and backward through one layer, at sizes where single operations rule
+RATE = 2.6e10  # floating-point operations a second of one core, beyond that
 POSITIONS = 25.0  # speech positions a second
 PAIR = (3.0, 12)  # seconds and tokens of a typical pair
-ITEM = 40  # positions of a typical item of a task
-CORPUS, TOKENIZER, START, SCORE = 40.0, 4.0, 0.5, 6.0  # seconds
+ITEM = {"speech": 60, "text": 20, "pair": 80}  # positions of a typical item of a task
+CORPUS, TOKENIZER, START, SCORE = 20.0, 1.0, 0.2, 1.5  # seconds
 
 
 def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> float:
-    """Core-seconds of `steps` updates that draw from `streams`."""
+    """Core-seconds of `steps` updates with one encoder pass for each of `streams`."""
     sizes = {
         "speech": update.speech * POSITIONS, "text": update.text,
         "pair": update.pairs * (PAIR[0] * POSITIONS + PAIR[1]),
@@ -26,9 +26,9 @@ def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> f
     return START + steps * sum(_pass(encoder, sizes[stream]) for stream in streams)
 
 
-def finetune(encoder: Any, task: Any) -> float:
-    """Core-seconds of fine-tuning to the last step."""
-    return START + task.steps * _pass(encoder, task.items * ITEM)
+def finetune(encoder: Any, task: Any, reads: str) -> float:
+    """Core-seconds of fine-tuning on items of the kind it `reads`, to the last step."""
+    return START + task.steps * _pass(encoder, task.items * ITEM[reads])
 
 
 def _pass(encoder: Any, positions: float) -> float:

@@ -123,7 +123,7 @@ class Planner:
             title = f"{row.name} / {key}{suffix}"
             if owner(task).trained:
                 of = FinetuneStage(encoder=row.encoder, task=task, seed=seed)
-                seconds = cost.finetune(row.encoder, task)
+                seconds = cost.finetune(row.encoder, task, owner(task).reads)
                 finetune[key] = self._stage("finetune", of, {**parents, "pretrain": leaf}, title, task.steps, seconds)
                 parents["finetune"] = finetune[key]
             else:
@@ -147,7 +147,8 @@ class Planner:
             encoder=row.encoder, objectives=row.objectives, targets=row.targets, update=row.update,
             optimizer=row.optimizer, start=start, steps=steps, horizon=row.horizon, phase=phase, seed=seed,
         )  # fmt: skip
-        streams = sorted({owner(objective).reads for objective in row.objectives.values()})
+        reads = sorted(owner(objective).reads for objective in row.objectives.values())
+        streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
         seconds = cost.pretrain(row.encoder, streams, row.update, steps)
         return self._stage("pretrain", of, parents, title, steps, seconds)
 

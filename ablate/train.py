@@ -73,6 +73,7 @@ class Loop:
     probe_every: int = 0
     extra: Callable[[], tuple[dict, dict]] = lambda: ({}, {})
     cursors: dict[str, int] = field(default_factory=dict)
+    updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
     finished: bool = False
     busy_seconds: float = 0.0
 
@@ -90,8 +91,6 @@ class Loop:
         self.busy_seconds, self.finished = state["busy_seconds"], state["finished"]
         self.run.truncate(state["step"])
         return state["step"], tensors, state["extra"]
-
-    updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
 
     def save(self, step: int) -> None:
         """Write the checkpoint for `step` updates done."""

@@ -62,6 +62,7 @@ class MaskedText:
     class Config:
         weight: float = 1.0
         text: str = "true"
+        needs: ClassVar[tuple[str, ...]] = ()
 
         def __post_init__(self) -> None:
             if self.text not in ("true", "drawn"):
@@ -75,6 +76,7 @@ class Tlm:
     class Config:
         weight: float = 1.0
         pairs: str = "together"
+        needs: ClassVar[tuple[str, ...]] = ()
 
 
 class Stm:
@@ -83,6 +85,7 @@ class Stm:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         weight: float = 1.0
+        needs: ClassVar[tuple[str, ...]] = ()
 
 
 class Learned:

@@ -32,7 +32,10 @@ def command(tmp_path, monkeypatch):
     plan = Plan("why", about, lines, {x.id: x for x in stages}, {"one": {"a": 1}, "two": {"a": 2}}, root=str(root), workers=2)
     table = tmp_path / "table.md"
     table.write_text("| the table |\n")
-    report = types.SimpleNamespace(write=lambda folder, root: {"table": table, "figures": [folder / "figures" / "x.png"]})
+    report = types.SimpleNamespace(
+        write=lambda folder, root: {"table": table, "figures": [folder / "figures" / "x.png"]},
+        summary=lambda folder, root: table.read_text(),
+    )
     monkeypatch.setitem(sys.modules, "analysis.report", report)
     monkeypatch.setattr(analysis, "report", report, raising=False)
     monkeypatch.setattr(pool, "call", lambda *_: plan)
