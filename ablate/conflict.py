@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate import distributed
-from ablate.train import Model, context
+from ablate.train import Model, prepare
 from encoders import seeds
 
 EVERY = 250  # updates between two probes: some 1 % of training time
@@ -53,11 +52,7 @@ class Probe:
             shard = {}
             for name, feed in feeds.items():
                 (shard[name],), cursors[name] = feed.next_update(cursors[name], budgets[name])
-            contexts = {
-                name: context(model.encoder, batch, vocabulary, seeds.key(0, f"probe/{name}", half))
-                for name, batch in shard.items()
-            }
-            self.halves.append(model.mixture.views(shard, contexts).to(distributed.device()))
+            self.halves.append(prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"probe/{name}", half)))
 
     def measure(self, progress: float) -> dict[str, float]:
         """Return the similarities, named "conflict/..."; nothing if there are no two objectives to compare."""

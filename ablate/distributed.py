@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -40,15 +42,23 @@ def sum_(x: Tensor) -> Tensor:
     return x
 
 
-def merged(loss: float, metrics: dict[str, list[float]]) -> tuple[float, dict[str, list[float]]]:
-    """Sum a loss and (sum, count) metrics over ranks; a rank may lack names that another has."""
+Sums = dict[str, list[float]]  # metrics as name -> [sum, count]
+
+
+def add(sums: Sums, found: Mapping[str, Iterable[Any]]) -> None:
+    """Add metrics, name -> (sum, count) as numbers or tensors, to `sums`."""
+    for name, (total, count) in found.items():
+        cell = sums.setdefault(name, [0.0, 0.0])
+        cell[0], cell[1] = cell[0] + float(total), cell[1] + float(count)
+
+
+def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
+    """Sum a loss and metrics over ranks; a rank may lack names that another has."""
     if not dist.is_initialized():
         return loss, metrics
     everyone: list = [None] * ranks()
     dist.all_gather_object(everyone, (loss, metrics))
-    total: dict[str, list[float]] = {}
+    total: Sums = {}
     for _, found in everyone:
-        for name, (value, count) in found.items():
-            cell = total.setdefault(name, [0.0, 0.0])
-            cell[0], cell[1] = cell[0] + value, cell[1] + count
+        add(total, found)
     return sum(one for one, _ in everyone), total

@@ -14,7 +14,7 @@ from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.run import RunFolder
-from ablate.train import Loop, Model, context
+from ablate.train import Loop, Model, prepare
 from encoders import seeds
 from encoders.batch import Vocabulary
 from encoders.encoder import AbstractEncoder, EncoderConfig
@@ -157,21 +157,14 @@ def inherit(loop: Loop, parent: RunFolder) -> None:
 def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) -> dict[str, float]:
     """Every objective's loss and metrics on the dev split: the same items and masks for every row."""
     model.eval()
-    sums: dict[str, list[float]] = {}
+    sums: distributed.Sums = {}
     cursors = dict.fromkeys(dev, 0)
     for number in range(4):
         shard = {}
         for name, feed in dev.items():
             (shard[name],), cursors[name] = feed.next_update(cursors[name], HELD_OUT[name])
-        contexts = {
-            name: context(model.encoder, batch, vocabulary, seeds.key(0, f"held out/{name}", number))
-            for name, batch in shard.items()
-        }
-        prepared = model.mixture.views(shard, contexts).to(distributed.device())
-        _, found = model.mixture(model.encoder, prepared, prepared.counts, 1.0)
-        for name, (total, count) in found.items():
-            cell = sums.setdefault(name, [0.0, 0.0])
-            cell[0], cell[1] = cell[0] + float(total), cell[1] + float(count)
+        views = prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"held out/{name}", number))
+        distributed.add(sums, model.mixture(model.encoder, views, views.counts, 1.0)[1])
     return {name: total / count for name, (total, count) in sorted(sums.items()) if count}
 
 

@@ -14,9 +14,9 @@ from ablate import checkpoint, distributed
 from ablate.optim import FlatAdamW
 from ablate.run import RunFolder
 from encoders import seeds
-from encoders.batch import Batch, Speech, Text
+from encoders.batch import Batch, Speech, Vocabulary
 from encoders.encoder import AbstractEncoder
-from objectives.mixture import Mixture
+from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
 
 LOG_EVERY = 10  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
@@ -38,11 +38,17 @@ class Model(nn.Module):
         self.mixture = mixture
 
 
-def context(encoder: AbstractEncoder, batch: Batch, vocabulary, key: int) -> ViewContext:
+def context(encoder: AbstractEncoder, batch: Batch, vocabulary: Vocabulary, key: int) -> ViewContext:
     """What views of `batch` may depend on: speech lengths after subsampling and a key for the shard."""
     speech = batch.inputs if isinstance(batch.inputs, Speech) else getattr(batch.inputs, "speech", None)
     lengths = encoder.subsampled(speech.lengths) if isinstance(speech, Speech) else ()
     return ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=key)
+
+
+def prepare(model: Model, shard: Shard, vocabulary: Vocabulary, key: Callable[[str], int]) -> Prepared:
+    """Make the views of a shard, on this rank's device; `key(stream)` is the key of draws that concern the whole shard."""
+    contexts = {name: context(model.encoder, batch, vocabulary, key(name)) for name, batch in shard.items()}
+    return model.mixture.views(shard, contexts).to(distributed.device())
 
 
 @dataclass
@@ -60,7 +66,7 @@ class Loop:
     model: Model
     optimizer: FlatAdamW
     run: RunFolder
-    vocabulary: object
+    vocabulary: Vocabulary
     seed: int
     first: int
     last: int
@@ -104,17 +110,14 @@ class Loop:
 
     def fit(self, step: int) -> None:
         """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
-        sums: dict[str, list[float]] = {}
+        sums: distributed.Sums = {}
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
         began, begun_busy, first = time.monotonic(), self.busy_seconds, step
         self.model.train()
         while step < self.last and not self.finished:
             norm, wait, metrics = self.one_update(step)
             waited += wait
-            for name, (total, count) in {**metrics, "gradient_norm": (norm, 1.0)}.items():
-                cell = sums.setdefault(name, [0.0, 0.0])
-                cell[0] += float(total)
-                cell[1] += float(count)
+            distributed.add(sums, {**metrics, "gradient_norm": (norm, 1.0)})
             step += 1
             boundary = step % LOG_EVERY == 0 or step == self.last
             if boundary:
@@ -143,31 +146,25 @@ class Loop:
         """One optimizer update; returns (gradient norm, seconds waited for data, metrics as name -> (sum, count))."""
         began = time.monotonic()
         shards, self.cursors = self.update(step, self.cursors)
-        mixture, encoder = self.model.mixture, self.model.encoder
-        prepared = []
-        for number, shard in enumerate(shards):
-            contexts = {
-                stream: context(encoder, batch, self.vocabulary, seeds.key(self.seed, f"shard/{stream}", step, number))
-                for stream, batch in shard.items()
-            }
-            prepared.append(mixture.views(shard, contexts).to(distributed.device()))
+        prepared = [
+            prepare(self.model, shard, self.vocabulary, lambda name: seeds.key(self.seed, f"shard/{name}", step, number))
+            for number, shard in enumerate(shards)
+        ]
         denominators: dict[str, float] = {}
         for p in prepared:
             for name, count in p.counts.items():
                 denominators[name] = denominators.get(name, 0.0) + count
         wait = time.monotonic() - began
         self.optimizer.zero()
-        metrics: dict[str, list] = {}
+        metrics: distributed.Sums = {}
         loss_sum = 0.0
         for number, p in distributed.mine(prepared):
             torch.manual_seed(seeds.key(self.seed, "dropout", step, number))
-            loss, found = mixture(encoder, p, denominators, self.fraction(step))
+            loss, found = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step))
             if loss.requires_grad:
                 loss.backward()
             loss_sum += float(loss.detach())
-            for name, (total, count) in found.items():
-                cell = metrics.setdefault(name, [0.0, 0.0])
-                cell[0], cell[1] = cell[0] + float(total), cell[1] + float(count)
+            distributed.add(metrics, found)
         distributed.sum_(self.optimizer.gradient)
         loss_sum, metrics = distributed.merged(loss_sum, metrics)
         if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):

@@ -12,6 +12,8 @@ from analysis.frame import Records, finetuning_curves, pretraining_curves
 
 AT_MOST = 12
 """Panels of the pre-training figure; losses come first."""
+CONFLICT = "conflict/"
+"""Prefix of what the gradient probe logs: a diagnosis, no training curve."""
 WINDOW = 9
 """Logged values in the running mean, centred."""
 
@@ -44,21 +46,39 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], smooth: bool 
 def pretraining(records: Records) -> Figure | None:
     """Draw every objective's metrics over pre-training steps; None when nothing was logged."""
     frame = pretraining_curves(records)
-    names = [n for n in frame.metric.unique() if "/" in n and frame[frame.metric == n].value.nunique() > 1]
-    names = sorted(names, key=_rank)[:AT_MOST]
-    if not names:
-        return None
-    figure, panels = figures.grid(len(names), 3, 3.15, 2.1)
-    styles = figures.row_styles(records.rows)
-    shown: dict[str, None] = {}
-    for name, axes in zip(names, panels):
-        part = frame[frame.metric == name]
-        draw(part, axes, styles)
+    names = [n for n in frame.metric.unique() if "/" in n and not n.startswith(CONFLICT)]
+    names = [n for n in names if frame[frame.metric == n].value.nunique() > 1]
+    parts = {}
+    for name in sorted(names, key=_rank)[:AT_MOST]:
         objective, _, metric = name.partition("/")
-        metric = "loss" if metric == objective else metric
-        axes.set_title(f"{objective}: {metric}".replace("_", " "))
+        title = f"{objective}: {'loss' if metric == objective else metric}".replace("_", " ")
+        parts[title] = frame[frame.metric == name]
+    return _panels(records, parts, smooth=True)
+
+
+def finetuning(records: Records) -> Figure | None:
+    """Draw the dev metric over fine-tuning steps, a panel per task; None when nothing was logged."""
+    frame = finetuning_curves(records)
+    frame = frame[frame.metric.str.startswith("dev/")] if len(frame) else frame
+    parts = {}
+    for task, metric in dict.fromkeys(zip(frame.task, frame.metric)):
+        name = metric.removeprefix("dev/")
+        title = f"{records.task_label(task)}: dev {figures.NAMES.get(name, name)}"
+        parts[title] = frame[(frame.task == task) & (frame.metric == metric)]
+    return _panels(records, parts, smooth=False)
+
+
+def _panels(records: Records, parts: dict[str, pd.DataFrame], smooth: bool) -> Figure | None:
+    """Draw a panel per title, three in a row, with one legend of the rows shown; None without any."""
+    if not parts:
+        return None
+    figure, panels = figures.grid(len(parts), 3, 3.15, 2.1)
+    styles = figures.row_styles(records.rows)
+    for (title, part), axes in zip(parts.items(), panels):
+        draw(part, axes, styles, smooth)
+        axes.set_title(title)
         _limit(axes, part.value)
-        shown |= dict.fromkeys(part.row)
+    shown = {row for part in parts.values() for row in part.row}
     _legend(figure, records, [row for row in records.rows if row in shown], styles)
     return figure
 
@@ -66,26 +86,7 @@ def pretraining(records: Records) -> Figure | None:
 def _rank(name: str) -> int:
     """Losses (named by their term) first, then accuracies, then what else objectives measure."""
     metric = name.partition("/")[2]
-    return 1 if "accuracy" in metric else 2 if "_" in metric else 0
-
-
-def finetuning(records: Records) -> Figure | None:
-    """Draw the dev metric over fine-tuning steps, a panel per task; None when nothing was logged."""
-    frame = finetuning_curves(records)
-    frame = frame[frame.metric.str.startswith("dev/")] if len(frame) else frame
-    if frame.empty:
-        return None
-    names = list(dict.fromkeys(zip(frame.task, frame.metric)))
-    figure, panels = figures.grid(len(names), 3, 3.15, 2.1)
-    styles = figures.row_styles(records.rows)
-    for (task, metric), axes in zip(names, panels):
-        part = frame[(frame.task == task) & (frame.metric == metric)]
-        draw(part, axes, styles, smooth=False)
-        name = metric.removeprefix("dev/")
-        axes.set_title(f"{records.task_label(task)}: dev {figures.NAMES.get(name, name)}")
-        _limit(axes, part.value)
-    _legend(figure, records, [row for row in records.rows if row in set(frame.row)], styles)
-    return figure
+    return 1 if "accuracy" in metric else 2 if "_" in metric or metric == "distractors" else 0
 
 
 def _limit(axes: Axes, values: pd.Series) -> None:
