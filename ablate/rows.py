@@ -53,8 +53,7 @@ class Row:
         """What analysis must know of the row."""
         return {
             "label": label, "reads": list(self.encoder.reads), "after": self.after, "steps": self.total,
-            "objectives": {key: objective.weight for key, objective in self.objectives.items()},
-            "encoder": _plain(self.encoder),
+            **{name: _plain(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
         }  # fmt: skip
 
     def plain(self) -> dict[str, Any]:

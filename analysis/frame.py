@@ -19,7 +19,7 @@ READS = {
     "sentiment": "text", "sentence_pair": "text", "normalization": "text",
 }
 KEYS = ["row", "point", "seed", "task", "split", "metric"]
-SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit"]
+SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit", "signature"]
 BASELINES = ["task", "split", "metric", "name", "value"]
 CURVES = ["row", "point", "seed", "task", "stage", "step", "metric", "value"]
 
@@ -100,8 +100,13 @@ class Records:
         return run_path(self.root, kind, id)
 
     def difference(self, row: str, reference: str | None) -> dict[str, str]:
-        """How `row` is defined where it differs from `reference`, as {key: "value (reference's value)"}."""
+        """How `row` is defined where it differs from `reference`, as {key: "value (reference's value)"}.
+
+        A part that only one of them has, such as an objective, is one entry by its name.
+        """
         own, other = flatten(self.rows[row]), flatten(self.rows[reference]) if reference else {}
+        if reference:
+            own, other = _named(own, other), _named(other, own)
         keys = [key for key in [*own, *(k for k in other if k not in own)] if key != "label"]
         return {
             key: f"{own.get(key, 'absent')}" + (f" (reference: {other.get(key, 'absent')})" if other else "")
@@ -171,6 +176,19 @@ def measure(records: Records, name: str, split: str | None = None) -> Measure:
     return Measure(task=task, split=split, metric=metric, better=first.better, unit=first.unit)
 
 
+def _named(own: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """Flat settings in which a part that `other` lacks altogether (`objectives.tlm.…`) is one line of its fields."""
+    parts: dict[str, list[tuple[str, str]]] = {}
+    for key, value in own.items():
+        part, field = key.rsplit(".", 1) if key.count(".") >= 2 else (key, "")
+        alone = field and not any(k.startswith(part + ".") for k in other)
+        parts.setdefault(part if alone else key, []).append((field, value))
+    return {
+        part: fields[0][1] if part in own else ", ".join(f"{name} {value}" for name, value in fields)
+        for part, fields in parts.items()
+    }
+
+
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     """Write a tree of mappings as dotted keys; lists stay whole, None is left out."""
     if isinstance(tree, dict):
@@ -224,6 +242,7 @@ def _scores(sweep: dict, manifest: list[dict], results: _Results) -> pd.DataFram
                     "status": IMPOSSIBLE if impossible else DONE if score else MISSING, "commit": commit,
                     "parameters": size.get("parameters", np.nan),
                     "active": size.get(READS.get(task, "pair"), np.nan),
+                    "signature": score.get("signature", "") if score else "",
                 })
     return pd.DataFrame(lines, columns=SCORES)
 

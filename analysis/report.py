@@ -109,6 +109,7 @@ def _page(made: Table, verdicts: list[Verdict], drawn: dict[str, list[Path]]) ->
         title, text = FIGURES[name]
         parts.append(_section(title, f"<p>{escape(text)}</p>{_image(paths[0], title + '. ' + text)}"))
     parts.append(_section("How to read this", _list(caveats(records))))
+    parts.append(_section("Metrics", _list(metrics(records))))
     parts.append(_section("Rows", _rows(made)))
     parts.append(_section("Sample predictions", _samples(made)))
     parts.append(_section("Runs", _runs(records)))
@@ -163,6 +164,15 @@ def caveats(records: Records) -> list[str]:
     if len(records.seeds) > 1:
         found.append("Marks † in the table are exploratory; only the declared claims were decided before running.")
     return found
+
+
+def metrics(records: Records) -> list[str]:
+    """How each metric was computed: over how many items, and its signature."""
+    done = records.scores[records.scores.signature != ""]
+    return [
+        f"{records.task_label(task)}, {split} {metric}: {n} items; {signature}"
+        for task, split, metric, n, signature in done[["task", "split", "metric", "n", "signature"]].drop_duplicates().values
+    ]
 
 
 def _list(texts: Iterable[str]) -> str:

@@ -120,7 +120,8 @@ class FakeSweep:
             found["tlm"] = 1.0
         if "stm" in row:
             found["stm"] = 1.0
-        return found
+        text = {"text": "drawn" if "placebo" in row else "true"}
+        return {name: {"weight": weight, **(text if name == "masked_text" else {})} for name, weight in found.items()}
 
     def _line(self, row: str, point: dict, seed: int) -> dict:
         reads, steps = ROWS[row][:2]

@@ -47,7 +47,7 @@ def test_report_is_complete_and_self_contained(fake):
     assert all(path.stat().st_size for path in [*paths["table"], *paths["figures"], paths["report"]])
     page = Page(paths["report"].read_text())
     text = " ".join(page.words)
-    for expected in ("Which pre-training losses", "What would change our mind", "joint tlm", "built-in world"):
+    for expected in ("Which pre-training losses", "What would change our mind", "joint tlm", "built-in world", "items; fake"):
         assert expected in text
     assert page.sources and all(source.startswith("data:") for source in page.sources) and all(page.alts)
     assert not [path for path in folder.rglob("*.new")]

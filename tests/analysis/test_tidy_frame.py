@@ -98,7 +98,8 @@ def test_measures_have_defaults_and_name_the_nearest(fake):
 
 def test_difference_names_what_differs(fake):
     records = read(fake())
-    assert records.difference("joint_tlm", "joint_longer") == {"objectives.tlm": "1.0 (reference: absent)"}
+    assert records.difference("joint_tlm", "joint_longer") == {"objectives.tlm": "weight 1.0 (reference: absent)"}
+    assert records.difference("joint_placebo", "joint") == {"objectives.masked_text.text": "drawn (reference: true)"}
     assert records.difference("joint", "joint") == {}
 
 
