@@ -136,7 +136,7 @@ def test_why_traces_a_cell(fake):
     text = why(table, "joint_tlm", "asr")
     shown, _ = cell(table, "joint_tlm", "asr")
     assert all(run in text for run in shown.runs.values())
-    assert "objectives.tlm: 1.0" in text and "commit a1b2c3d4e5f6" in text and "seed 1: done" not in text
+    assert "objectives.tlm: weight 1.0" in text and "commit a1b2c3d4e5f6" in text and "seed 1: done" not in text
     with pytest.raises(UserError, match="did you mean 'joint_tlm'"):
         why(table, "joint_tml", "asr")
 
