@@ -1,4 +1,4 @@
-"""Synthetic speech by eSpeak NG: voices, noise, and log-mel frames of many utterances in parallel.
+"""Synthetic speech by eSpeak NG: voices, noise, and log-mel frames and phones of many utterances in parallel.
 
 eSpeak keeps state from one utterance to the next (its noise, its phases), and has no way to reset it. So utterances
 are spoken in chunks of a fixed size, each by a process of its own that has never spoken before: what is heard depends
@@ -36,7 +36,9 @@ VOICES = (
 )  # fmt: skip
 UNSEEN_VOICES = ("m4", "belinda", "john", "Annie", "Gene", "Andy", "quincy", "Mario", "david", "iven")
 
-_SYNCHRONOUS, _SPEED, _PITCH, _UTF8 = 2, 1, 3, 1
+_SYNCHRONOUS, _PHONEME_EVENTS, _SPEED, _PITCH, _UTF8 = 2, 1, 1, 3, 1
+_PHONEME = 7  # type of an event
+_STRESS = "',%="  # eSpeak's marks before a phone
 _DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 
@@ -50,6 +52,22 @@ class Utterance:
     pitch: int
     snr: float
     key: int  # of the noise
+
+
+Phones = list[tuple[int, str]]  # what is heard from which 10 ms frame on; pauses are "_"
+
+
+class _Id(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    """espeak_EVENT; `audio` is in milliseconds."""
+
+    _fields_ = [
+        ("type", ctypes.c_int), ("unique", ctypes.c_uint), ("text", ctypes.c_int), ("length", ctypes.c_int),
+        ("audio", ctypes.c_int), ("sample", ctypes.c_int), ("user", ctypes.c_void_p), ("id", _Id),
+    ]  # fmt: skip
 
 
 def require() -> None:
@@ -69,24 +87,37 @@ class Speaker:
         import espeakng_loader
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+        rate = self._library.espeak_Initialize(
+            _SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS
+        )
         if rate != RATE:
             raise RuntimeError(f"eSpeak NG starts with {rate}, expected a sampling rate of {RATE} Hz.")
         self._variants = set(os.listdir(os.path.join(espeakng_loader.get_data_path(), "voices", "!v")))
         self._samples = bytearray()
+        self._phones: Phones = []
 
-        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
         def receive(wave, count, events):
             if count > 0 and wave:
                 self._samples.extend(ctypes.string_at(wave, 2 * count))
+            i = 0
+            while events[i].type:
+                if events[i].type == _PHONEME:
+                    name = events[i].id.string.decode().lstrip(_STRESS)
+                    self._phones.append((events[i].audio // 10, "_" if name.startswith("_") else name))
+                i += 1
             return 0
 
         self._receive = receive  # eSpeak calls it as long as it lives
         self._library.espeak_SetSynthCallback(receive)
 
-    def say(self, text: str, voice: str, rate: int, pitch: int) -> np.ndarray:
-        """Speak; return samples in [-1, 1] at 22,050 Hz. Raises RuntimeError for an unknown voice or no sound."""
+    def say(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, Phones]:
+        """Speak; return samples in [-1, 1] at 22,050 Hz, and what phone begins at which 10 ms frame.
+
+        Raises RuntimeError for an unknown voice or no sound.
+        """
         self._samples.clear()
+        self._phones.clear()
         known = voice in self._variants  # asked for another, eSpeak takes its default voice and says nothing of it
         if not known or self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()) != 0:
             raise RuntimeError(f"eSpeak NG has no voice 'en-us+{voice}'.")
@@ -97,7 +128,7 @@ class Speaker:
         self._library.espeak_Synchronize()
         if not self._samples:
             raise RuntimeError(f"eSpeak NG said nothing for {text!r}.")
-        return np.frombuffer(bytes(self._samples), dtype="<i2").astype(np.float32) / 32768
+        return np.frombuffer(bytes(self._samples), dtype="<i2").astype(np.float32) / 32768, list(self._phones)
 
 
 def noisy(wave: np.ndarray, snr: float, key: int) -> np.ndarray:
@@ -107,26 +138,26 @@ def noisy(wave: np.ndarray, snr: float, key: int) -> np.ndarray:
     return wave + noise * np.float32((power * 10 ** (-snr / 10)) ** 0.5)
 
 
-def features(speaker: Speaker, said: Utterance) -> np.ndarray:
-    """Speak an utterance: normalised log-mel, float16 [F, 80]."""
-    wave = resample(speaker.say(said.text, said.voice, said.rate, said.pitch), RATE)
-    mel = frontend.log_mel(torch.from_numpy(noisy(wave, said.snr, said.key)))
-    return frontend.normalise(mel).numpy().astype(np.float16)
+def features(speaker: Speaker, said: Utterance) -> tuple[np.ndarray, Phones]:
+    """Speak an utterance: normalised log-mel, float16 [F, 80], and its phones."""
+    wave, phones = speaker.say(said.text, said.voice, said.rate, said.pitch)
+    mel = frontend.log_mel(torch.from_numpy(noisy(resample(wave, RATE), said.snr, said.key)))
+    return frontend.normalise(mel).numpy().astype(np.float16), phones
 
 
 def speak(
     utterances: Sequence[Utterance], processes: int, check: Callable[[], None] = lambda: None
-) -> Iterator[np.ndarray]:
-    """Yield the frames of every utterance, in order, by so many processes; `check` may raise to end them."""
+) -> Iterator[tuple[np.ndarray, Phones]]:
+    """Yield frames and phones of every utterance, in order, by so many processes; `check` may raise to end them."""
     resample(np.zeros(RATE, np.float32), RATE)  # imports SciPy here, once, and not in each of the processes
     import scipy.signal  # noqa: F401  here, so that not every process of a chunk spends half a second on it
 
     chunks = [utterances[i : i + CHUNK] for i in range(0, len(utterances), CHUNK)]
-    for mels in _in_order(_speak_chunk, chunks, processes, check):
-        yield from mels
+    for spoken in _in_order(_speak_chunk, chunks, processes, check):
+        yield from spoken
 
 
-def _speak_chunk(chunk: Sequence[Utterance]) -> list[np.ndarray]:
+def _speak_chunk(chunk: Sequence[Utterance]) -> list[tuple[np.ndarray, Phones]]:
     torch.set_num_threads(1)
     speaker = Speaker()
     return [features(speaker, said) for said in chunk]
@@ -134,19 +165,19 @@ def _speak_chunk(chunk: Sequence[Utterance]) -> list[np.ndarray]:
 
 def measure(utterances: Sequence[Utterance]) -> Iterator[float]:
     """Yield how many seconds each utterance lasts."""
-    for mel in speak(utterances, len(os.sched_getaffinity(0))):
+    for mel, _ in speak(utterances, len(os.sched_getaffinity(0))):
         yield len(mel) * FRAME
 
 
 def _in_order(
-    function: Callable[[Sequence[Utterance]], list[np.ndarray]],
+    function: Callable[[Sequence[Utterance]], list],
     chunks: Sequence[Sequence[Utterance]],
     processes: int,
     check: Callable[[], None],
-) -> Iterator[list[np.ndarray]]:
+) -> Iterator[list]:
     """Yield `function(chunk)` in order, each from a process forked for it, at most `processes` at a time."""
     running: dict[int, tuple[int, int, bytearray]] = {}  # by pipe: chunk, process, what it has sent
-    finished: dict[int, list[np.ndarray]] = {}
+    finished: dict[int, list] = {}
     begun = 0
     try:
         for wanted in range(len(chunks)):

@@ -21,22 +21,36 @@ def test_frames_are_the_same_for_any_number_of_processes():
     said = utterances(2 * espeak.CHUNK + 7)
     one, three = (list(espeak.speak(said, processes)) for processes in (1, 3))
     assert len(one) == len(three) == len(said)
-    for a, b in zip(one, three):
-        assert a.dtype == np.float16 and a.shape[1] == 80 and np.array_equal(a, b)
+    for (a, phones), (b, again) in zip(one, three):
+        assert a.dtype == np.float16 and a.shape[1] == 80 and np.array_equal(a, b) and phones == again
     # Noise, voice and text differ, so no two are the same.
-    assert len({mel.tobytes() for mel in one}) == len(said)
+    assert len({mel.tobytes() for mel, _ in one}) == len(said)
+
+
+def test_phones_come_in_order_and_are_where_they_sound():
+    said = espeak.Utterance("anna bought the red hat on monday", "m3", 220, 50, 40.0, 1)
+    ((mel, phones),) = espeak.speak([said], 1)
+    starts, names = zip(*phones)
+    assert list(starts) == sorted(starts) and starts[0] == 0 and starts[-1] < len(mel) + 3
+    assert list(names[:3]) == ["a", "n", "@"] and names[-1] == "_"  # a-n-na ... and a pause
+    low, high = (mel[:, bins].astype(np.float32).mean(1) for bins in (slice(2, 15), slice(50, 80)))
+    for name, first, end in zip(names, starts, starts[1:-1]):  # the test's own knowledge of how phones look
+        if name in ("t", "h"):
+            assert low[first:end].mean() < 0 < high[first:end].mean(), name
+        if name in ("E", "V", "O2", "n", "m"):
+            assert low[first:end].mean() > 0, name
 
 
 @pytest.mark.slow
 def test_every_voice_says_the_same_again():
     said = utterances(2 * len(espeak.VOICES + espeak.UNSEEN_VOICES), espeak.VOICES + espeak.UNSEEN_VOICES)
-    first, *others = ([mel.tobytes() for mel in espeak.speak(said, 2)] for _ in range(4))
+    first, *others = ([mel.tobytes() for mel, _ in espeak.speak(said, 2)] for _ in range(4))
     for other in others:
         assert [said[i].voice for i in range(len(said)) if first[i] != other[i]] == []
 
 
 def test_frames_are_normalised_and_last_as_long_as_the_speech():
-    (mel,) = espeak.speak([espeak.Utterance("anna bought the red hat on monday", "m3", 220, 50, 30.0, 1)], 1)
+    ((mel, _),) = espeak.speak([espeak.Utterance("anna bought the red hat on monday", "m3", 220, 50, 30.0, 1)], 1)
     assert 120 < len(mel) < 300
     assert np.abs(mel.astype(np.float32).mean(0)).max() < 0.01
     assert np.abs(mel.astype(np.float32).std(0) - 1).max() < 0.01
