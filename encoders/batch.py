@@ -160,7 +160,7 @@ class View:
     """What the encoder is shown of a batch, and what of it is masked.
 
     `inputs` are as the encoder reads them: token ids already replaced by the view's rule, pairs already shuffled.
-    Speech masks are applied by the encoder *after* its front end, filling with noise drawn from `noise_key`.
+    Speech masks are applied by the encoder *after* its front end, filling with noise drawn from the utterances' keys.
     Index lists are sorted; None where the view masks nothing of that modality.
     """
 
@@ -172,6 +172,6 @@ class View:
     text_masked_I: Tensor | None = None  # into packed subwords S
     text_targets_I: Tensor | None = None  # true ids at text_masked_I
     matched_B: Tensor | None = None  # 1 where speech and text are a true pair (matching views)
-    noise_key: int = 0
+    noise_key: int = 0  # of dropout and of sampled codes
     text_first: bool = True  # order of a pair's segments
     apart: bool = False  # pairs as 2B sequences: same items and masks, never together

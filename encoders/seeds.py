@@ -41,6 +41,12 @@ def uniform(keys: Sequence[int], stream: str, counts: Sequence[int] | np.ndarray
     return (bits >> np.uint64(11)) * 2.0**-53
 
 
+def normal(keys: Sequence[int], stream: str, counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return `counts[i]` standard normal numbers for each key, packed: as `uniform`, by Box and Muller's transform."""
+    radius, angle = (uniform(keys, f"{stream}/{part}", counts) for part in ("radius", "angle"))
+    return np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
+
+
 @lru_cache(maxsize=None)
 def _stream_hash(stream: str) -> np.uint64:
     return np.uint64(key(0, stream))

@@ -1,5 +1,7 @@
 """The joint encoder: neighbours, pairs, masks, `reads`, gradients, config errors."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -78,9 +80,11 @@ def test_order_of_segments(joint, inputs):
 def test_masks_are_applied_after_the_front_end(joint, inputs):
     encoder = joint(speech_layers=0, positions="none")
     masked_I = torch.tensor([1, 4, 11])
-    clean = encoder(View(inputs=inputs["speech"]))
+    speech = inputs["speech"]
+    clean = encoder(View(inputs=speech))
     masked, again, other = (
-        encoder(View(inputs=inputs["speech"], speech_masked_I=masked_I, noise_key=key)) for key in (7, 7, 8)
+        encoder(View(inputs=replace(speech, keys=keys), speech_masked_I=masked_I, speech_masked_B=(1, 0, 1, 1)))
+        for keys in (speech.keys, speech.keys, (4, 5, 6, 7))
     )
     assert torch.equal(clean.stages["features"], masked.stages["features"])
     assert torch.equal(clean.stages["stacked"], masked.stages["stacked"])
@@ -92,9 +96,29 @@ def test_masks_are_applied_after_the_front_end(joint, inputs):
 
 def test_mask_noise_has_the_stated_deviation(joint, speech):
     encoder = joint(speech_layers=0, positions="none", mask_noise=0.1)
-    view = View(inputs=speech(4000), speech_masked_I=torch.arange(1000))
+    view = View(inputs=speech(4000), speech_masked_I=torch.arange(1000), speech_masked_B=(1000,))
     noise = encoder(view).stages["speech_tower"]
     assert noise.std().item() == pytest.approx(0.1, rel=0.03) and abs(noise.mean().item()) < 0.003
+
+
+def test_neighbours_do_not_matter_where_speech_is_masked(joint, inputs):
+    encoder, speech = joint(), inputs["speech"]  # positions: 3, 1, 8, 5
+    packed = encoder(View(inputs=speech, speech_masked_I=torch.tensor([0, 2, 5, 6, 13]), speech_masked_B=(2, 0, 2, 1)))
+    for i, masked in enumerate(([0, 2], None, [1, 2], [1])):
+        view = View(inputs=_one(speech, i))
+        if masked:
+            view = replace(view, speech_masked_I=torch.tensor(masked), speech_masked_B=(len(masked),))
+        x = packed.stages["joint"].split(packed.layout.lengths)[i]
+        torch.testing.assert_close(x, encoder(view).stages["joint"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("frontend", ["stacked", "conv2d", "separable"])
+def test_features_keep_a_variance_of_one_whatever_the_front_end_learns(joint, inputs, frontend):
+    encoder = joint(frontend=frontend)
+    with torch.no_grad():
+        encoder.speech.front_end.linear.weight.mul_(50)
+    features_TD = encoder(View(inputs=inputs["speech"])).stages["features"]
+    torch.testing.assert_close(features_TD.var(1, correction=0), torch.ones(17), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("reads", [("speech",), ("text",), ("speech", "text"), ("pair",), ("speech", "text", "pair")])
@@ -142,8 +166,9 @@ def test_half_precision_mel_is_read_as_it_is_stored(joint, inputs):
 def test_autocast_to_bfloat16_stays_near(joint, inputs):
     encoder = joint(frontend="conv2d", positions="rotary", per_modality=("ffn",))
     full = encoder(View(inputs=inputs["pair"])).stages["joint"]
+    masked = View(inputs=inputs["pair"], speech_masked_I=torch.tensor([0]), speech_masked_B=(1, 0, 0, 0))
     with torch.autocast("cpu", torch.bfloat16):
-        low = encoder(View(inputs=inputs["pair"], speech_masked_I=torch.tensor([0]))).stages["joint"]
+        low = encoder(masked).stages["joint"]
         near = encoder(View(inputs=inputs["pair"])).stages["joint"]
     torch.testing.assert_close(near.float(), full, rtol=0.1, atol=0.1)
     low.float().square().sum().backward()

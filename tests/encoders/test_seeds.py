@@ -27,3 +27,12 @@ def test_golden_values_never_change():
 
 
 GOLDEN = [0.02988823831898224, 0.5418650441384089]
+
+
+def test_normal_is_standard_normal_and_a_function_of_key_and_index():
+    keys = [seeds.key(0, "item", i) for i in range(40)]
+    draws = seeds.normal(keys, "a", [5000] * 40)
+    np.testing.assert_array_equal(draws[5000:10_000], seeds.normal([keys[1]], "a", [5000]))
+    share = [np.mean(np.abs(draws) < z) for z in (0.5, 1, 2, 3)]
+    np.testing.assert_allclose(share, [0.3829, 0.6827, 0.9545, 0.9973], atol=0.004)  # erf(z / sqrt 2)
+    assert np.isfinite(draws).all() and abs(draws.mean()) < 0.01
