@@ -130,12 +130,8 @@ class SpeechCodes(AbstractMeasure):
                 rng, n = seeds.rng(seeds.key(0, "codes/shift")), len(phones_N)
                 shifts = rng.integers(n // 10, n - n // 10, self.config.shuffles)
                 yield PHONE_NMI, phones_N, [np.roll(phones_N, shift) for shift in shifts], "phones shifted"
-        levels = {
-            "voice": lambda: numbered([row["voice"] for row in rows]),
-            "snr": lambda: terciles([row["snr"] for row in rows]),
-        }
-        for (field, labels), metric in zip(levels.items(), (VOICE_NMI, NOISE_NMI)):
-            if known(rows, field) and varied(labels_B := labels()):
+        for metric, field, labelled in ((VOICE_NMI, "voice", numbered), (NOISE_NMI, "snr", terciles)):
+            if known(rows, field) and varied(labels_B := labelled([row[field] for row in rows])):
                 rng = seeds.rng(seeds.key(0, f"codes/{field}"))
                 orders = [rng.permutation(len(rows)) for _ in range(self.config.shuffles)]
                 shuffled = [np.repeat(labels_B[order], lengths) for order in orders]

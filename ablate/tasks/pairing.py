@@ -91,7 +91,8 @@ class Pairing(AbstractMeasure):
     ) -> tuple[list[int], list[float]]:
         """Hidden pieces of each text, and their summed loss beside `speech`."""
         objective = predictor(model.mixture.objectives)
-        head, text_first = (objective.text, objective.view.text_first) if isinstance(objective, TLM) else (objective.head, True)
+        tlm = isinstance(objective, TLM)
+        head, text_first = (objective.text, objective.view.text_first) if tlm else (objective.head, True)
         seen, masked_I, ids_I = TextRule(share=self.config.share).apply(text, vocabulary)
         batch = Batch(Pair(speech, seen))
         view = Clean(text_first=text_first).build(batch, context(model.encoder, batch, vocabulary, 0))

@@ -133,7 +133,8 @@ def test_codes_of_a_table_do_not_depend_on_packing_and_fixed_ones_agree(name, da
     targets = config.build(Ports(width=320, vocabulary=data.tokenizer.vocabulary, embedding=None)).eval()
     objectives = {"contrastive": SimpleNamespace(needs=(name,))}
     model = SimpleNamespace(encoder=Stacked(), mixture=SimpleNamespace(objectives=objectives, targets={name: targets}))
-    few, many = (SpeechCodes(SpeechCodes.Config(items=n)).measure(model, data, data.tokenizer.vocabulary) for n in (3, 50))
+    vocabulary = data.tokenizer.vocabulary
+    few, many = (SpeechCodes(SpeechCodes.Config(items=n)).measure(model, data, vocabulary) for n in (3, 50))
     assert [c.best_TG.shape for c in few] == [(row["frames"] // 4, 2) for row in data.table.rows]
     assert all((a.best_TG == b.best_TG).all() for a, b in zip(few, many))
     agreement = TASK.score(data.table.rows, few)[0][1]
