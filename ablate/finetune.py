@@ -15,7 +15,7 @@ from ablate.evaluate import dev_score
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.pretrain import load_encoder
 from ablate.run import RunFolder
-from ablate.tasks.task import AbstractTask, Dataset, TaskConfig
+from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, TaskConfig
 from ablate.train import Loop, Model
 from encoders import seeds
 from encoders.encoder import EncoderConfig
@@ -34,7 +34,7 @@ class FinetuneStage:
     seed: int = 0
 
 
-def dataset(task: AbstractTask, parents: Mapping[str, RunFolder], split: str) -> Dataset:
+def dataset(task: AbstractScored, parents: Mapping[str, RunFolder], split: str) -> Dataset:
     """Open one split of the task's table with the tokens it needs."""
     targets = parents["targets"].path if "targets" in parents else None
     return Dataset(task.config.table, split, parents["corpus"].path, parents["tokenizer"].path, targets)

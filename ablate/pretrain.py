@@ -14,6 +14,7 @@ from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.run import RunFolder
+from ablate.stage import restored
 from ablate.train import Loop, Model, prepare
 from encoders import seeds
 from encoders.batch import Vocabulary
@@ -166,6 +167,14 @@ def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) ->
         views = prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"held out/{name}", number))
         distributed.add(sums, model.mixture(model.encoder, views, views.counts, 1.0)[1])
     return {name: total / count for name, (total, count) in sorted(sums.items()) if count}
+
+
+def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:
+    """Rebuild all of a finished leaf, in evaluation mode: encoder, objectives with their heads, speech targets."""
+    model = build(restored(leaf), tokenizer)
+    tensors, _ = checkpoint.load(leaf.path / checkpoint.NAME)
+    model.load_state_dict(checkpoint.part(tensors, "model/"))
+    return model.eval()
 
 
 def load_encoder(config: EncoderConfig, vocabulary: Vocabulary, leaf: RunFolder) -> AbstractEncoder:

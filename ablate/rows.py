@@ -46,8 +46,14 @@ class Row:
         return self.start + self.steps + self.decay
 
     def has(self, task: str) -> bool:
-        """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it."""
-        return task in self.tasks and set(reads(self.tasks[task])) <= set(self.encoder.reads)
+        """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it.
+
+        A task that measures the leaf itself also says whether the row's objectives leave there what it measures.
+        """
+        if task not in self.tasks or not set(reads(self.tasks[task])) <= set(self.encoder.reads):
+            return False
+        made = owner(self.tasks[task])
+        return made.trained or made.fits(self.objectives)
 
     def summary(self, label: str) -> dict[str, Any]:
         """What analysis must know of the row."""
@@ -89,10 +95,10 @@ def owner(part: Any) -> Any:
 
 
 def reads(part: Any) -> tuple[str, ...]:
-    """What an objective or task needs of the encoder; a task scored without training sees both sides, each alone."""
+    """What an objective or task needs of the encoder; a measure of the leaf says what it shows it."""
     made = owner(part)
     if not getattr(made, "trained", True):
-        return ("speech", "text")
+        return made.sees
     return (getattr(part, "reads", None) or made.reads,)
 
 

@@ -7,14 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import torch
-from torch import nn
-
 from ablate import checkpoint
 from ablate.data.tokenizer import Tokenizer
 from ablate.evaluate import predictions
 from ablate.finetune import build, dataset
-from ablate.pretrain import load_encoder
+from ablate.pretrain import load_leaf
 from ablate.run import RunFolder
 from ablate.tasks.task import TaskConfig
 from encoders.encoder import EncoderConfig
@@ -38,10 +35,10 @@ def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) ->
         tensors, _ = checkpoint.load(parents["finetune"].path / checkpoint.NAME)
         model.load_state_dict(checkpoint.part(tensors, "model/"))
         model.eval()
-        vocabulary = tokenizer.vocabulary
     else:
-        vocabulary = Tokenizer(parents["tokenizer"].path).vocabulary
-        encoder: nn.Module = load_encoder(config.encoder, vocabulary, parents["pretrain"]).eval()
+        tokenizer = Tokenizer(parents["tokenizer"].path)
+        model = load_leaf(tokenizer, parents["pretrain"])
+    vocabulary = tokenizer.vocabulary
     train = dataset(task, parents, task.baseline_split).table.rows
     scores, baselines, lines = [], [], []
     for number, split in enumerate(config.task.splits):
@@ -50,8 +47,7 @@ def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) ->
         if task.trained:
             hypotheses = predictions(model, task, data, vocabulary, final=True)
         else:
-            with torch.no_grad():
-                hypotheses = task.rank(encoder, data, vocabulary)
+            hypotheses = task.measure(model, data, vocabulary)
         found, items = task.score(rows, hypotheses)
         scores += [{"split": split, **asdict(s)} for s in found]
         baselines += [{"split": split, **asdict(b)} for b in task.baselines(train, rows)]

@@ -186,6 +186,12 @@ def _write(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
+def restored(run: RunFolder) -> Any:
+    """Make the typed config of a planned stage again, from what `materialise` wrote into its run folder."""
+    restore = read_json(run.path / "how.json")
+    return identity.restore(run.identity()["config"], restore["modules"], restore["how"])
+
+
 def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
@@ -199,7 +205,7 @@ def execute(stage_id: str, root: str | Path) -> None:
     run = RunFolder(root, kind, stage_id)
     if run.done:
         return
-    what, restore = read_json(run.path / "identity.json"), read_json(run.path / "how.json")
+    what = run.identity()
     if what["version"] != KINDS[kind].version:
         raise UserError(
             f"Stage {stage_id} was planned as version {what['version']} of '{kind}', this code is version "
@@ -214,5 +220,4 @@ def execute(stage_id: str, root: str | Path) -> None:
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
         module, _, name = KINDS[kind].function.partition(":")
         function = getattr(importlib.import_module(module), name)
-        config = identity.restore(what["config"], restore["modules"], restore["how"])
-        run.finish(function(config, parents, run))
+        run.finish(function(restored(run), parents, run))

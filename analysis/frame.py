@@ -15,7 +15,7 @@ from ablate.record import Run, read_run, read_sweep, run_path
 
 DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
 READS = {
-    "asr": "speech", "digits": "speech", "translation": "speech", "retrieval": "pair",
+    "asr": "speech", "digits": "speech", "translation": "speech", "codes": "speech", "retrieval": "pair",
     "sentiment": "text", "sentence_pair": "text", "normalization": "text",
 }
 KEYS = ["row", "point", "seed", "task", "split", "metric"]

@@ -63,6 +63,11 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
         counts = [[x["correct"] if metric == "accuracy" else 1 - x["correct"], 1] for x in lines]
     elif metric.startswith("recall@") and "rank" in fields:
         counts = [[x["rank"] <= int(metric.removeprefix("recall@")), 1] for x in lines]
+    elif metric == "agreement" and "agreed" in fields:
+        counts = [[x["agreed"], x["codes"]] for x in lines]
+    elif metric in ("loss", "loss_drop") and "loss_other" in fields:
+        counts = [[x["loss"] if metric == "loss" else x["loss_other"] - x["loss"], x["tokens"]] for x in lines]
+        score = _mean
     elif metric == "bleu" and "matches" in fields:
         counts, score = [[x["sys_len"], x["ref_len"], *x["matches"], *x["totals"]] for x in lines], bleu
     else:
@@ -76,7 +81,12 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
 
 def _rate(sums: np.ndarray) -> np.ndarray:
     """Events per hundred, from (draws × [events, of how many])."""
-    return 100 * sums[:, 0] / np.maximum(sums[:, 1], 1)
+    return 100 * _mean(sums)
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    """Total per unit, from (draws × [total, units])."""
+    return sums[:, 0] / np.maximum(sums[:, 1], 1)
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:

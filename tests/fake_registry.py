@@ -176,6 +176,11 @@ class Sentiment(Task):
 
 class Retrieval(Task):
     reads, trained, metrics = "pair", False, (Metric("recall@1", "higher"), Metric("recall@10", "higher"))
+    sees = ("speech", "text")
+
+    @classmethod
+    def fits(cls, objectives):
+        return True
 
     @dataclass(frozen=True, kw_only=True)
     class Config(FakeTask):

@@ -88,6 +88,39 @@ def test_tasks_that_an_encoder_cannot_have_are_named(plan):
     assert line(no_pairs, "joint")["na"] == []
 
 
+MEASURES = """
+name: measures
+base:
+  pretrain: {objectives: {contrastive: 1.0, masked_speech: 1.0, masked_text: 1.0}, steps: 10, decay: 2}
+rows:
+  joint: {}
+  apart: {encoder: {reads: [speech, text]}}
+  text_only: {encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}
+  speech_only: {encoder: {reads: [speech]}, pretrain: {objectives: {masked_text: null}}}
+  no_codes: {pretrain: {objectives: {contrastive: null, masked_speech: null}}}
+  tlm: {pretrain: {objectives: {contrastive: null, masked_speech: null, masked_text: null, tlm: {targets: random_projection}}}}
+  stm: {pretrain: {objectives: {contrastive: null, masked_speech: null, masked_text: null, stm: 1.0}}}
+tasks: [codes, pairing]
+claims: {uses_speech: {effect: tlm - joint, on: pairing.loss_drop, above: 0}}
+"""
+
+
+def test_measures_of_the_leaf_need_the_parts_they_measure(tmp_path):
+    path = tmp_path / "measures.yaml"
+    path.write_text(MEASURES)
+    made = plan_file(path)
+    assert {at["row"]: at["na"] for at in made.manifest} == {
+        "joint": [], "apart": ["pairing"], "text_only": ["codes", "pairing"], "speech_only": ["pairing"],
+        "no_codes": ["codes"], "tlm": [], "stm": ["codes", "pairing"],
+    }  # fmt: skip
+    stages = line(made, "joint")["stages"]
+    assert stages["finetune"] == {}
+    assert dict(made.stages[stages["score"]["codes"]].parents)["pretrain"] == stages["leaf"]
+    assert made.sweep["tasks"]["codes"]["splits"] == ["dev"]
+    with pytest.raises(UserError, match="stm"):
+        plan_file(path, ["claims.uses_speech.effect=stm - joint"])
+
+
 def test_continuing_rows_branch_from_the_parents_trunk(plan):
     made = plan()
     joint, tlm, third = (line(made, row) for row in ("joint", "joint_tlm", "third"))

@@ -33,7 +33,7 @@ rows:
   joint: {}
   joint_longer: {after: joint}
   joint_tlm_stm: {after: joint, pretrain: {objectives: {tlm: 1.0, stm: 1.0}}}
-tasks: [asr, translation, sentiment, normalization, retrieval]
+tasks: [asr, translation, sentiment, normalization, retrieval, pairing, codes]
 """
 
 

@@ -69,6 +69,33 @@ def test_retrieval_is_scored_from_the_leaf(world, leaf):
     assert 0 <= values["recall@1"] <= values["recall@10"] <= 100
 
 
+def items(world, scored):
+    return [json.loads(line) for line in (world.run(scored).path / "items.jsonl").read_text().splitlines()]
+
+
+def test_codes_of_a_leaf_are_scored_by_all_that_the_rows_tell(world, leaf):
+    scored = world.score(TASKS["codes"], ("pretrain", leaf))
+    scores = {s["metric"]: s for s in world.run(scored).result()["scores"]}
+    assert list(scores) == [metric.name for metric in TASKS["codes"].build().metrics]
+    assert 1 <= scores["perplexity"]["value"] <= 64 and 0 < scores["agreement"]["value"] <= 100
+    assert scores["phone_nmi"]["value"] > scores["voice_nmi"]["value"]  # letters sound differently, voices do not
+    assert {s["split"] for s in scores.values()} == {"dev"}
+    agreed, codes = (sum(item[field] for item in items(world, scored)) for field in ("agreed", "codes"))
+    assert scores["agreement"]["value"] == pytest.approx(100 * agreed / codes)
+
+
+@pytest.mark.parametrize("objectives", [JOINT, (*JOINT, "tlm")])
+def test_pairing_is_scored_from_the_heads_of_the_leaf(world, objectives):
+    leaf = world.pretrain(*objectives, steps=2, phase="decay")
+    world.run(leaf)
+    scored = world.score(TASKS["pairing"], ("pretrain", leaf))
+    values = {s["metric"]: s["value"] for s in world.run(scored).result()["scores"]}
+    lines = items(world, scored)
+    tokens, true, other = (sum(line[field] for line in lines) for field in ("tokens", "loss", "loss_other"))
+    assert values == pytest.approx({"loss_drop": (other - true) / tokens, "loss": true / tokens})
+    assert len(lines) == 12 and values["loss"] > 0 and any(line["loss"] != line["loss_other"] for line in lines)
+
+
 def test_scratch_is_a_stage_of_zero_steps(world):
     id = world.pretrain(*JOINT, steps=0, phase="decay")
     assert world.run(id).result()["steps"] == 0

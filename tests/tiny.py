@@ -41,7 +41,8 @@ class TinyConfig(CorpusConfig):
                         rng = seeds.rng(seeds.key(0, f"{table}/{split}", i))
                         text = " ".join(rng.choice(WORDS, 4))
                         row = {"id": f"{table}-{split}-{i}", "text": text, "text_b": text[::-1], "translation": text.upper(),
-                               "label": i % 2, "written": text.replace("red", "1"), "spoken": text}  # fmt: skip
+                               "label": i % 2, "written": text.replace("red", "1"), "spoken": text,
+                               "voice": f"v{i % 3}", "snr": 10.0 + i, "phones": [[8 * n, c] for n, c in enumerate(text)]}  # fmt: skip
                         writer.add(row, speak(text, rng) if table in ("speech", "pairs", "asr", "translation", "retrieval") else None)
         return write_corpus(run, {})
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ablate.tasks.asr import Recognition
 from ablate.tasks.classification import TextClassification
+from ablate.tasks.codes import SpeechCodes
 from ablate.tasks.normalization import Normalization
+from ablate.tasks.pairing import Pairing
 from ablate.tasks.retrieval import Retrieval
 from ablate.tasks.task import TaskConfig
 from ablate.tasks.translation import Translation
@@ -17,4 +19,6 @@ TASKS: dict[str, TaskConfig] = {
     "sentence_pair": TextClassification.Config(table="sentence_pair", fields=("text", "text_b"), steps=400),
     "normalization": Normalization.Config(),
     "retrieval": Retrieval.Config(),
+    "pairing": Pairing.Config(),
+    "codes": SpeechCodes.Config(),
 }

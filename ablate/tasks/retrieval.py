@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ablate.data import packing
-from ablate.data.packing import Draws
-from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.tasks import baselines
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig
-from encoders.batch import Batch, Speech, Text, View, Vocabulary
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.train import Model
+from encoders.batch import Batch, Speech, Text, Vocabulary
 from encoders.encoder import AbstractEncoder
-from encoders.encoding import Encoding
 from objectives.classification import pooled
 from objectives.mixture import moved
-from objectives.objective import Ports, ViewContext
+from objectives.objective import ViewContext
 from objectives.views import Clean
 
 RECALL_1 = Metric("recall@1", "higher")
@@ -29,7 +26,7 @@ RECALL_10 = Metric("recall@10", "higher")
 SIGNATURE = "mean pool|modality mean removed|cosine|both directions|{} candidates nearest in duration"
 
 
-class Retrieval(AbstractTask):
+class Retrieval(AbstractMeasure):
     """Recall of the true partner among candidates of like duration, in both directions.
 
     Speech and text are encoded alone, averaged over their positions, and freed of their modality's mean over the
@@ -39,10 +36,9 @@ class Retrieval(AbstractTask):
     """
 
     reads = "pair"
-    trained = False
+    sees = ("speech", "text")
     baseline_split = "dev"
     metrics = (RECALL_1, RECALL_10)
-    select = RECALL_10
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
@@ -65,24 +61,15 @@ class Retrieval(AbstractTask):
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> NoReturn:
-        raise TypeError("retrieval trains nothing: it has no objective; use `rank`.")
-
-    def predict(self, objective: Any, view: View, encoding: Encoding, final: bool = True) -> NoReturn:
-        raise TypeError("retrieval predicts over a whole split at once; use `rank`.")
-
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
-        return Batch(packing.pair(dataset.table, dataset.tokens("text"), draws, seed))
-
-    def sizes(self, dataset: Dataset) -> np.ndarray:
-        return dataset.table.frames
+    def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
+        return self.rank(model.encoder, dataset, vocabulary)
 
     @torch.no_grad()
     def rank(self, encoder: AbstractEncoder, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
         """For every item, the rank of its text given its speech, and of its speech given its text (1 is best)."""
         speech, text = [], []
         for draws in chunks(len(dataset), self.config.items):
-            pair = self.inputs(dataset, draws, 0).inputs
+            pair = packing.pair(dataset.table, dataset.tokens("text"), draws, 0)
             speech.append(embedded(encoder, pair.speech, vocabulary))
             text.append(embedded(encoder, pair.text, vocabulary))
         return ranks(cosines(torch.cat(speech), torch.cat(text)).cpu().numpy(), self.candidates(dataset.table.rows))

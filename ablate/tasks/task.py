@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
+from ablate.train import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.objective import AbstractObjective, Ports
@@ -123,29 +124,59 @@ class TaskConfig(ABC):
     """A target tokenizer of the task's own; none means the encoder's."""
 
     @abstractmethod
-    def build(self) -> "AbstractTask":
+    def build(self) -> "AbstractScored":
         """Make the task."""
 
 
-class AbstractTask(ABC):
-    """A downstream problem.
-
-    Training calls `objective` once and `inputs` for every update. Evaluation packs items by `sizes`, encodes
-    `objective.view` of them in evaluation mode, collects `predict`, and hands all of a split to `score`.
-    `metrics` are what `score` returns, the main one first; `select` is computed on dev during fine-tuning, either by
-    `score` or, where it is named "loss", as the mean of the objective's first term.
-    """
+class AbstractScored(ABC):
+    """What the score stage needs of a task, fine-tuned for it or not; `metrics` has the main one first."""
 
     config: TaskConfig
     reads: ClassVar[str]  # "speech", "text" or "pair"
-    trained: ClassVar[bool] = True  # False: scored straight from the pre-trained leaf
+    trained: ClassVar[bool]
     baseline_split: ClassVar[str] = "train"  # what baselines may learn from
     metrics: ClassVar[tuple[Metric, ...]]
-    select: ClassVar[Metric]
 
     @property
     def name(self) -> str:
         return self.config.table
+
+    @abstractmethod
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Row]]:
+        """Score a whole split: one Score per metric, and a record per item with counts that sums can be taken of."""
+
+    @abstractmethod
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        """What shallow rules, learnt on `train` (rows of `baseline_split`), reach on `test`."""
+
+
+class AbstractMeasure(AbstractScored):
+    """A property of a pre-trained leaf, measured without training anything."""
+
+    trained = False
+    sees: ClassVar[tuple[str, ...]]  # what the encoder is shown: of "speech", "text" and "pair"
+
+    @classmethod
+    def fits(cls, objectives: Mapping[str, Any]) -> bool:
+        """Whether the leaf of a row with these objectives (configs, by name) has the parts that are measured."""
+        return True
+
+    @abstractmethod
+    def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Any]:
+        """One hypothesis per item of a split, as `score` takes them, from a whole leaf in evaluation mode."""
+
+
+class AbstractTask(AbstractScored):
+    """A downstream problem that the encoder is fine-tuned for.
+
+    Training calls `objective` once and `inputs` for every update. Evaluation packs items by `sizes`, encodes
+    `objective.view` of them in evaluation mode, collects `predict`, and hands all of a split to `score`.
+    `select` is computed on dev during fine-tuning, either by `score` or, where it is named "loss", as the mean of the
+    objective's first term.
+    """
+
+    trained = True
+    select: ClassVar[Metric]
 
     @abstractmethod
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> AbstractObjective:
@@ -162,14 +193,6 @@ class AbstractTask(ABC):
     @abstractmethod
     def predict(self, objective: Any, view: View, encoding: Encoding, final: bool = True) -> list[Any]:
         """One hypothesis per sequence; only a `final` one may cost a beam search."""
-
-    @abstractmethod
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Row]]:
-        """Score a whole split: one Score per metric, and a record per item with counts that sums can be taken of."""
-
-    @abstractmethod
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
-        """What shallow rules, learnt on `train` (rows of `baseline_split`), reach on `test`."""
 
 
 def decoded(view: View, ids: Sequence[Sequence[int]]) -> list[str]:

@@ -32,6 +32,14 @@ def test_rates_from_counts_by_hand():
     assert whole([{"id": "a", "character_errors": 1, "characters": 8}], "cer") == pytest.approx(12.5)
 
 
+def test_losses_from_counts_by_hand():
+    lines = [{"id": "a", "tokens": 1, "loss": 2.0, "loss_other": 5.0}, {"id": "b", "tokens": 3, "loss": 6.0, "loss_other": 7.0}]
+    assert whole(lines, "loss") == 2.0 and whole(lines, "loss_drop") == 1.0
+    twice_b = items.read_counts(lines, "loss_drop").value(np.array([[0.0, 2.0]]))
+    assert twice_b[0] == pytest.approx(1 / 3)
+    assert whole([{"id": "a", "codes": 4, "agreed": 3}, {"id": "b", "codes": 6, "agreed": 4}], "agreement") == 70.0
+
+
 def test_two_directions_of_one_sentence_are_one_item():
     lines = [{"id": "a", "rank": 1}, {"id": "a", "rank": 3}, {"id": "b", "rank": 11}, {"id": "b", "rank": 1}]
     assert items.read_counts(lines, "recall@1").ids == ["a", "b"]

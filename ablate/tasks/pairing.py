@@ -1,0 +1,148 @@
+"""What true speech tells a leaf about masked text: TLM's own effect, measured directly (SCIENCE 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ablate.data import packing
+from ablate.errors import UserError
+from ablate.tasks.retrieval import chunks, nearest_in_duration
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.train import Model, context
+from encoders.batch import Batch, Pair, Speech, Text, Vocabulary
+from objectives.masked_text import MaskedText
+from objectives.masking import TextRule
+from objectives.mixture import moved
+from objectives.objective import gathered
+from objectives.tlm import TLM
+from objectives.views import Clean
+
+LOSS_DROP = Metric("loss_drop", "higher", "nats")
+LOSS = Metric("loss", "lower", "nats")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """One pair: how many pieces were hidden, and their summed loss beside the true and beside the other speech."""
+
+    tokens: int
+    true: float
+    other: float
+
+
+class Pairing(AbstractMeasure):
+    """Drop in masked-text loss, per hidden piece, when the true speech stands beside the text.
+
+    Compared with the speech of another sentence, of nearest duration. Both times the same pieces are hidden, as TLM
+    hides them, the speech is whole, and the loss is by the head of TLM, in rows without it by that of masked text.
+    """
+
+    reads = "pair"
+    sees = ("pair",)
+    baseline_split = "dev"
+    metrics = (LOSS_DROP, LOSS)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Held-out pairs: a table with audio, `text` and `seconds`. Nothing is trained."""
+
+        table: str = "retrieval"
+        steps: int = 0
+        items: int = 16
+        """Pairs encoded at once."""
+        share: float = 0.5
+        """Share of the text's pieces to hide."""
+
+        def __post_init__(self) -> None:
+            TextRule(share=self.share)
+
+        def build(self) -> "Pairing":
+            return Pairing(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def fits(cls, objectives: Mapping[str, Any]) -> bool:
+        return predictor(objectives) is not None
+
+    @torch.no_grad()
+    def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Losses]:
+        others = length_matched(dataset.table.rows)
+        found: list[Losses] = []
+        for draws in chunks(len(dataset), self.config.items):
+            text = packing.text(dataset.tokens("text"), draws, 0, stream="pair/text")
+            spoken = (draws, [(slot, others[index]) for slot, index in draws])
+            (tokens, true), (_, other) = (
+                self._losses(model, packing.speech(dataset.table, whose, 0, stream="pair"), text, vocabulary)
+                for whose in spoken
+            )
+            found += map(Losses, tokens, true, other)
+        return found
+
+    def _losses(
+        self, model: Model, speech: Speech, text: Text, vocabulary: Vocabulary
+    ) -> tuple[list[int], list[float]]:
+        """Hidden pieces of each text, and their summed loss beside `speech`."""
+        objective = predictor(model.mixture.objectives)
+        tlm = isinstance(objective, TLM)
+        head, text_first = (objective.text, objective.view.text_first) if tlm else (objective.head, True)
+        seen, masked_I, ids_I = TextRule(share=self.config.share).apply(text, vocabulary)
+        batch = Batch(Pair(speech, seen))
+        view = Clean(text_first=text_first).build(batch, context(model.encoder, batch, vocabulary, 0))
+        view = replace(view, text_masked_I=masked_I, text_targets_I=ids_I)
+        view = moved(view, next(model.encoder.parameters()).device)
+        x_ID = gathered(model.encoder(view), "joint", "text", view.text_masked_I)
+        text_S = np.repeat(np.arange(len(text.lengths)), text.lengths)
+        tokens = np.bincount(text_S[masked_I.numpy()], minlength=len(text.lengths)).tolist()
+        return tokens, sums(head, x_ID, view.text_targets_I, tokens)
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[Losses]) -> tuple[list[Score], list[Row]]:
+        tokens = sum(losses.tokens for losses in hypotheses)
+        true, other = (sum(getattr(losses, side) for losses in hypotheses) / tokens for side in ("true", "other"))
+        signature = f"{100 * self.config.share:g}% of the pieces hidden, {tokens} in all|speech whole"
+        return [
+            LOSS_DROP.score(other - true, len(rows), f"{signature}|other sentence of nearest duration - true"),
+            LOSS.score(true, len(rows), signature),
+        ], [
+            {"id": row["id"], "reference": row["text"], "tokens": losses.tokens, "loss": losses.true,
+             "loss_other": losses.other}
+            for row, losses in zip(rows, hypotheses, strict=True)
+        ]  # fmt: skip
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        return [Baseline("speech ignored", LOSS_DROP.name, 0.0)]
+
+
+def predictor(objectives: Mapping[str, Any]) -> Any:
+    """The objective (or config of one) whose head predicts text: TLM before masked text; None without either."""
+    return next(
+        (
+            objective
+            for kind in (TLM, MaskedText)
+            for objective in objectives.values()
+            if isinstance(objective, (kind, kind.Config))
+        ),
+        None,
+    )
+
+
+def length_matched(rows: Sequence[Row]) -> list[int]:
+    """For each item, the one of another text whose speech is nearest in duration."""
+    allowed = nearest_in_duration([row["seconds"] for row in rows], [row["text"] for row in rows], 2)
+    np.fill_diagonal(allowed, False)
+    if not allowed.any(1).all():
+        raise UserError("All pairs have the same text; pairing needs another sentence to compare with.")
+    return allowed.argmax(1).tolist()
+
+
+def sums(head: nn.Module, x_ID: Tensor, ids_I: Tensor, counts: Sequence[int]) -> list[float]:
+    """Summed loss of each text's hidden pieces, of which it has `counts`."""
+    parts = zip(x_ID.split(list(counts)), ids_I.split(list(counts)), strict=True)
+    return [float(head(x_JD, ids_J).total) for x_JD, ids_J in parts]
