@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ablate.errors import UserError, nearest
 from analysis import compare
 from analysis.compare import Estimate
-from analysis.frame import IMPOSSIBLE, Measure, Records
+from analysis.frame import IMPOSSIBLE, Records
 from analysis.sheet import Sheet
 from analysis.table import Column, Line, Table
 
@@ -20,8 +20,9 @@ ONE_SEED = "One seed: no interval."
 NOTE = (
     "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of "
     "the paired 95 % t-interval over seeds / over seeds and test items (nothing where the metric has no counts per "
-    "item; it has more degrees of freedom and can be the narrower). * the interval over seeds excludes 0, ** so does the other. Not corrected for the number of cells: where "
-    "nothing differs, one in twenty still gets a mark. No interval: one seed, or all differences the same."
+    "item; it has more degrees of freedom, so it can be the narrower). * the interval over seeds excludes 0, ** so "
+    "does the other. Not corrected for the number of cells: where nothing differs, one in twenty still gets a mark. "
+    "No interval: one seed, or all differences the same."
 )
 FIELDS = (
     "row", "point", "task", "split", "metric", "unit", "better", "seeds_done", "seeds", "difference", "low", "high",
@@ -59,7 +60,7 @@ def reference(records: Records) -> str | None:
     """Row that the sweep file names in `table.compare_with`; None where it names none."""
     row = (records.sweep.get("table") or {}).get("compare_with")
     if row is not None and row not in records.rows:
-        raise UserError(f"table.compare_with names row '{row}', which is not in the sweep: {nearest(row, records.rows)}")
+        raise UserError(f"table.compare_with: no row '{row}' in the sweep: {nearest(row, records.rows)}")
     return row
 
 
@@ -67,19 +68,18 @@ def differences(table: Table, row: str) -> list[tuple[Line, list[Difference]]]:
     """Compare every other line of the table with `row` at the line's own point of the axes; each line once."""
     lines = {(line.row, line.point): line for line in table.lines}
     return [
-        (line, [_difference(table.records, line, column, row, lines[row, line.point].cells[k].status == IMPOSSIBLE
-                            or line.cells[k].status == IMPOSSIBLE) for k, column in enumerate(table.columns)])
+        (line, [_difference(table, k, line, lines[row, line.point]) for k in range(len(table.columns))])
         for line in lines.values() if line.row != row
     ]  # fmt: skip
 
 
-def _difference(records: Records, line: Line, column: Column, row: str, impossible: bool) -> Difference:
-    what: Measure = column.measure
-    effect = {line.row: 1.0, row: -1.0}
-    both, _ = compare.effect_with_items(records, effect, what, [line.point])
+def _difference(table: Table, k: int, line: Line, other: Line) -> Difference:
+    records, what = table.records, table.columns[k].measure
+    both, _ = compare.effect_with_items(records, {line.row: 1.0, other.row: -1.0}, what, [line.point])
     return Difference(
-        column=column, seeds=compare.delta(records.values(what), what.sign, line.row, row, line.point),
-        with_items=both if both.over == "seeds and items" else None, impossible=impossible,
+        column=table.columns[k], with_items=both if both.over == "seeds and items" else None,
+        seeds=compare.delta(records.values(what), what.sign, line.row, other.row, line.point),
+        impossible=IMPOSSIBLE in (line.cells[k].status, other.cells[k].status),
     )  # fmt: skip
 
 

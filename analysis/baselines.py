@@ -1,7 +1,7 @@
 """Ask of every column whether its best row clears the strongest shallow baseline, with an interval over test items.
 
 The best row is chosen by its mean on the same test items that give its interval, so it is flattered (the best of many
-equal rows lies above their common level). The strict question is put to every row: `clearing` counts those that pass.
+equal rows lies above their common level). The strict question is put to every row: `short` names those that fall short.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from analysis.table import Cell, Column, Line, Table
 
 TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (
-    "A row clears when its whole 95 % interval lies on the good side of the baseline, which is taken as a fixed number. "
-    "Over items: bootstrap of the counts per test item, the mean over the row's seeds, the same draws for all of them; "
-    "over seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these items, "
-    "which flatters it; the last column asks every finished row."
+    "A row clears when its whole 95 % interval lies on the good side of the baseline, taken as a fixed number. Over "
+    "items: bootstrap of the counts per test item, the mean over the row's seeds, the same draws for all of them; over "
+    "seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these very items, "
+    "which flatters it; the last column asks every finished row, and names those that do not clear where they are few."
 )
 HEADS = ("", "best row", "value", "95 % interval", "over", "strongest baseline", "verdict", "rows that clear")
+FEW = 3
+"""Rows that fall short are named up to this many."""
 FIELDS = (
     "task", "split", "metric", "unit", "better", "row", "point", "seeds", "value", "low", "high", "over",
-    "baseline_name", "baseline", "verdict", "rows_that_clear", "rows",
+    "baseline_name", "baseline", "verdict", "rows_that_clear", "rows", "rows_that_do_not",
 )  # fmt: skip
 
 
@@ -52,10 +54,14 @@ class Clearance:
     """None while no row has all its seeds, and for a metric without a good direction."""
     verdict: str
     """"clears", "does not clear", "no interval", "no baseline" or "not finished"."""
-    clearing: int
-    """How many of the finished rows clear it."""
+    short: list[Line]
+    """Finished rows that do not clear it."""
     rows: int
-    """Rows that have all their seeds."""
+    """How many rows have all their seeds."""
+
+    @property
+    def clearing(self) -> int:
+        return self.rows - len(self.short)
 
 
 def clearances(table: Table) -> list[Clearance]:
@@ -64,11 +70,10 @@ def clearances(table: Table) -> list[Clearance]:
     for k, column in enumerate(table.columns):
         lines = {(line.row, line.point): line for line in table.lines if line.cells[k].n == table.seeds}
         levels = [_level(table.records, column, line, line.cells[k]) for line in lines.values()]
-        verdicts = [_verdict(column, level) for level in levels]
         best = max(levels, key=lambda level: column.measure.sign * level.cell.estimate.mean, default=None)
         found.append(Clearance(
             column=column, best=best if column.measure.better else None, verdict=_verdict(column, best),
-            clearing=verdicts.count("clears"), rows=len(levels),
+            short=[level.line for level in levels if _verdict(column, level) != "clears"], rows=len(levels),
         ))  # fmt: skip
     return found
 
@@ -109,6 +114,7 @@ def sheet(table: Table) -> Sheet | None:
 def _line(table: Table, found: Clearance) -> list[str]:
     column, best = found.column, found.best
     name, value = column.baseline or ("", math.nan)
+    few = f" (not: {', '.join(line.label for line in found.short)})" if 0 < len(found.short) <= FEW else ""
     return [
         f"{table.records.task_label(column.measure.task)} {column.title}",
         best.line.label if best else "—",
@@ -117,7 +123,7 @@ def _line(table: Table, found: Clearance) -> list[str]:
         best.over or "one seed" if best else "—",
         f"{column.text(value)} ({name})" if name else "—",
         found.verdict,
-        f"{found.clearing} of {found.rows}" if name else "—",
+        f"{found.clearing} of {found.rows}{few}" if name else "—",
     ]
 
 
@@ -130,5 +136,5 @@ def _values(found: Clearance) -> list:
     )  # fmt: skip
     return [
         what.task, what.split, what.metric, what.unit, what.better, *level, name, value, found.verdict,
-        found.clearing, found.rows,
+        found.clearing, found.rows, "; ".join(f"{line.row} {line.point}".strip() for line in found.short),
     ]  # fmt: skip

@@ -19,8 +19,9 @@ def bootstrap(
 ) -> np.ndarray | None:
     """Draw test items anew `RESAMPLES` times, the same for every row and seed; return each draw's mean effect.
 
-    Points of the axes (by default all) are averaged. Positive is good. None where that cannot be honest: no seed has all rows, a record has no counts for this metric,
-    the counts do not reproduce the score on record, or the rows were tested on different items.
+    Points of the axes (by default all) are averaged. Positive is good. None where that cannot be honest: no seed has
+    all rows, a record has no counts for this metric, the counts do not reproduce the score on record, or the rows were
+    tested on different items.
     """
     s = records.of(what)
     s = s[(s.status == DONE) & s.row.isin(list(effect)) & s.seed.isin(seeds) & s.point.isin(points or records.points)]

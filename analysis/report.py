@@ -37,7 +37,8 @@ FIGURES = {  # name -> (title, what it shows)
 def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list[Path]]:
     """Write table.md, table.tex, table.csv, figures/ and report.html into the sweep's folder; return their paths.
 
-    Beside them baselines.csv and, where the sweep file names a row to compare with, against_ROW.md and .csv. `sweep` is a name or a sweep folder. Cells that are not finished are shown as missing. Raises `UserError` when the
+    Beside them baselines.csv and, where the sweep file names a row to compare with, against_ROW.md and .csv.
+    `sweep` is a name or a sweep folder. Cells that are not finished are shown as missing. Raises `UserError` when the
     sweep file names what does not exist, FileNotFoundError when there is no such sweep.
     """
     records = read(sweep, root)
