@@ -21,7 +21,7 @@ TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (
     "A row clears when its whole 95 % interval lies on the good side of the baseline, taken as a fixed number. Over "
     "items: bootstrap of the counts per test item, the mean over the row's seeds, the same draws for all of them; over "
-    "seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these very items, "
+    "seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these items, "
     "which flatters it; the last column asks every finished row, and names those that do not clear where they are few."
 )
 HEADS = ("", "best row", "value", "95 % interval", "over", "strongest baseline", "verdict", "rows that clear")
