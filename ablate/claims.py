@@ -131,8 +131,11 @@ def _matched(path: str, rows: Sequence[tuple[str, Row]]) -> None:
 
 
 def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first."""
-    found = known(written, "table", ("blocks", "columns", "interference"))
+    """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first.
+
+    `compare_with` is a row that all others are set against in a sheet of its own.
+    """
+    found = known(written, "table", ("blocks", "columns", "interference", "compare_with"))
     roles = mapping(found.get("interference"), "table.interference")
     for modality, part in roles.items():
         path = f"table.interference.{modality}"
@@ -141,6 +144,9 @@ def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, An
         for role, row in known(part, path, ("single", "placebo")).items():
             if row not in rows:
                 raise UserError(f"{path}.{role}: no row '{row}'; {nearest(str(row), rows)}")
+    compared = found.get("compare_with")
+    if compared is not None and compared not in rows:
+        raise UserError(f"table.compare_with: no row '{compared}'; {nearest(str(compared), rows)}")
     blocks = found.get("blocks") or [{"reference": rows[0], "rows": list(rows)}]
     for number, block in enumerate(listed(blocks, "table.blocks")):
         path = f"table.blocks[{number}]"
@@ -152,7 +158,7 @@ def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, An
     for column in listed(columns, "table.columns"):
         measure(column, tasks, "table.columns")
     described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}
-    return described | ({"interference": roles} if roles else {})
+    return described | {k: v for k, v in (("interference", roles), ("compare_with", compared)) if v}
 
 
 def labels(written: Any, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:

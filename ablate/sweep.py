@@ -51,7 +51,7 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
                        resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, pretrain, finetune, score)
 
 where things lie:
-  ROOT/sweeps/NAME/    table.md .tex .csv, figures/, report.html, manifest.jsonl (which stages make which row)
+  ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which row)
   ROOT/KIND/AB/ID/     a stage: config.yaml, metrics.jsonl, checkpoint, logs/out.txt, result.json (last: it is complete)
 
 exit status: 0 all runs are done, 1 a run failed, 2 the sweep or the command is wrong, 130 interrupted.

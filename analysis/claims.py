@@ -29,6 +29,8 @@ class Verdict:
     """Two-sided, not corrected."""
     adjusted: float
     """Corrected by Holm over all claims of the sweep."""
+    decimals: int
+    """Decimals that suit the effect."""
     verdict: str
     """"supported", "refuted", "equivalent", "undecided" or "no assay"."""
     reason: str
@@ -56,7 +58,7 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
     statement = f"{claim['effect']} on {claim['on']} {'within ±' if word == 'within' else word + ' '}{bound:g}"
     return Verdict(
         name=name, statement=statement, measure=what, estimate=estimate, items=resampled, p=p, adjusted=math.nan,
-        verdict="", reason="",
+        decimals=max(2, records.decimals(what)), verdict="", reason="",
     )  # fmt: skip
 
 

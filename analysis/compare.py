@@ -48,6 +48,11 @@ class Estimate:
     def high(self) -> float:
         return self.mean + self.half
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval, and it lies wholly on one side of 0."""
+        return self.low > 0 or self.high < 0
+
     def p(self, threshold: float = 0.0) -> float:
         """Two-sided p-value of "the true mean is `threshold`"; NaN where there is no interval."""
         if math.isnan(self.half):
@@ -138,12 +143,16 @@ def delta(values: pd.DataFrame, sign: float, row: str, reference: str, point: st
 
 
 def effect_with_items(
-    records: Records, effect: Mapping[str, float], what: Measure
+    records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str] | None = None
 ) -> tuple[Estimate, tuple[float, float]]:
-    """Estimate an effect over seeds and, where the records hold per-item counts, items; and the items' own interval."""
-    per_seed = contrast(records.values(what), effect, what.sign, records.points)
+    """Estimate an effect over seeds and, where the records hold per-item counts, items; and the items' own interval.
+
+    Points of the axes (by default all) are averaged.
+    """
+    points = points or records.points
+    per_seed = contrast(records.values(what), effect, what.sign, points)
     estimate = over_seeds(per_seed)
-    drawn = items.bootstrap(records, effect, what, list(per_seed.index))
+    drawn = items.bootstrap(records, effect, what, list(per_seed.index), points)
     if drawn is None:
         return estimate, (math.nan, math.nan)
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.frame import Records, finetuning_curves, pretraining_curves
+from analysis.frame import Records, point_name
 
 AT_MOST = 12
 """Panels of the pre-training figure; losses come first."""
@@ -16,6 +18,56 @@ CONFLICT = "conflict/"
 """Prefix of what the gradient probe logs: a diagnosis, no training curve."""
 WINDOW = 9
 """Logged values in the running mean, centred."""
+CURVES = ["row", "point", "seed", "task", "stage", "step", "metric", "value"]
+
+
+def pretraining_curves(records: Records) -> pd.DataFrame:
+    """Pre-training metrics by step along each row's trunks, oldest first, and its leaf; columns `CURVES`."""
+    chains = [
+        (line, "", "pretrain", list(dict.fromkeys(
+            id for id in [*line["stages"].get("trunks", ()), line["stages"].get("trunk"), line["stages"].get("leaf")]
+            if id
+        )))
+        for line in records.manifest
+    ]
+    return _curves(records, chains)
+
+
+def finetuning_curves(records: Records) -> pd.DataFrame:
+    """Fine-tuning metrics by step for every row and task; columns `CURVES`."""
+    chains = [
+        (line, task, "finetune", [id])
+        for line in records.manifest for task, id in line["stages"].get("finetune", {}).items() if id
+    ]
+    return _curves(records, chains)
+
+
+def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]) -> pd.DataFrame:
+    read_before: dict[str, pd.DataFrame] = {}
+    parts = []
+    for line, task, kind, ids in chains:
+        for id in ids:
+            if id not in read_before:
+                run = records.run(kind, id)
+                read_before[id] = _metrics(run.metrics() if run else ())
+            part = read_before[id]
+            if len(part):
+                parts.append(part.assign(
+                    row=line["row"], point=point_name(line["point"]), seed=line["seed"], task=task, stage=id,
+                ))
+    return pd.concat(parts, ignore_index=True)[CURVES] if parts else pd.DataFrame(columns=CURVES)
+
+
+def _metrics(lines: Iterable[dict]) -> pd.DataFrame:
+    """Lines of metrics.jsonl, made long: step, metric, value. Anything that is not a number is left out."""
+    steps, names, values = [], [], []
+    for line in lines:
+        for name, value in line.items():
+            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool):
+                steps.append(line["step"])
+                names.append(name)
+                values.append(float(value))
+    return pd.DataFrame({"step": steps, "metric": names, "value": values})
 
 
 def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], smooth: bool = True) -> None:

@@ -9,14 +9,9 @@ import math
 import re
 from dataclasses import dataclass
 
+from analysis.sheet import Sheet, latex
 from analysis.table import Block, Cell, Column, Line, Table
 
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
-    "†": r"$^{\dagger}$", "Δ": r"$\Delta$", "—": "---", "→": r"$\to$", "·": r"$\cdot$", "×": r"$\times$",
-    "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
 CSV = [
     "block", "row", "point", "task", "split", "metric", "unit", "better", "status", "seeds_done", "seeds", "mean",
     "low", "high", "delta", "delta_low", "delta_high", "mark", "runs",
@@ -47,7 +42,8 @@ def panels(table: Table) -> list[Panel]:
     found = [Panel("", groups)]
     if table.seeds > 1:
         for block in (block for block in table.blocks if block.reference):
-            title = f"Δ against {table.records.label(block.reference)} (positive is better; paired, 95 % interval)"
+            label = table.records.label(block.reference)
+            title = f"Δ against {label} (positive is better; paired, 95 % interval, * excludes 0)"
             lines = [
                 (Entry(line.label), *(Entry(c.display_delta(k), _faint(c)) for c, k in zip(line.cells, table.columns)))
                 for line in block.lines if line.row != block.reference
@@ -84,6 +80,13 @@ def notes(table: Table) -> str:
     """Caption and footnotes in one paragraph."""
     names = "; ".join(f"[{k}] {name}" for k, name in enumerate(_baseline_names(table), 1))
     return " ".join(filter(None, (table.caption, f"Strongest shallow baselines: {names}." if names else "")))
+
+
+def joined(table: Table, form: str, below: Sheet | None, **options) -> str:
+    """Print the table in `form` with a sheet below it; a sheet has a CSV file of its own."""
+    forms = {"terminal": terminal, "md": md, "tex": tex, "html": html, "csv": csv}
+    text = forms[form](table, **options)
+    return text + "\n" + getattr(below, form)(**options) if below and form != "csv" else text
 
 
 def _tasks(table: Table) -> list[tuple[str, int]]:
@@ -150,7 +153,7 @@ def md(table: Table) -> str:
     out = []
     for panel in panels(table):
         head = ["", *(f"{table.records.task_label(c.measure.task)}<br>{c.title}" for c in table.columns)]
-        out += [f"**{panel.title}**", ""] if panel.title else []
+        out += ["**" + panel.title.replace("*", "\\*") + "**", ""] if panel.title else []
         out += ["| " + " | ".join(head) + " |", "|---" + "|---:" * len(table.columns) + "|"]
         for number, (title, lines) in enumerate(panel.groups):
             out += [f"| {f'*{title}*' if title else ''} |" + " |" * len(table.columns)] if number or title else []
@@ -186,12 +189,6 @@ def tex(table: Table) -> str:
     label = re.sub(r"[^A-Za-z0-9:-]", "-", table.name)
     out += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(notes(table))}}}", rf"\label{{tab:{label}}}"]
     return "\n".join([*out, r"\end{table}", ""])
-
-
-def latex(text: str) -> str:
-    """Escape a text for LaTeX; a line never begins with a bracket that `\\\\` would take for its argument."""
-    escaped = "".join(LATEX.get(letter, letter) for letter in text)
-    return "{" + escaped + "}" if escaped.startswith("[") else escaped
 
 
 def html(table: Table) -> str:

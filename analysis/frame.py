@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ READS = {
 KEYS = ["row", "point", "seed", "task", "split", "metric"]
 SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit", "signature"]
 BASELINES = ["task", "split", "metric", "name", "value"]
-CURVES = ["row", "point", "seed", "task", "stage", "step", "metric", "value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +81,10 @@ class Records:
         s = self.of(what)
         return s[s.status == DONE].pivot(index=["point", "seed"], columns="row", values="value")
 
+    def decimals(self, what: Measure) -> int:
+        """Decimals that suit a measure's values."""
+        return decimals(self.of(what).value.abs().max())
+
     def label(self, row: str, point: str = "") -> str:
         """What people read: the row's label, and the point it stands at."""
         text = str(self.rows[row].get("label") or row)
@@ -115,9 +118,7 @@ class Records:
 
     def reads(self, task: str) -> str:
         """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""
-        tasks = self.sweep["tasks"]
-        declared = tasks[task] if isinstance(tasks, dict) else {}
-        return (declared or {}).get("reads") or READS.get(task, "pair")
+        return _reads(self.sweep, task)
 
 
 def read(sweep: str | Path, root: str | Path = "runs") -> Records:
@@ -140,6 +141,11 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         scores=_scores(found.sweep, found.manifest, results),
         baselines=_baselines(found.manifest, results),
     )
+
+
+def decimals(largest: float, digits: int = 3) -> int:
+    """Decimals that show numbers up to `largest` with so many significant digits, at least one and at most five."""
+    return min(5, max(1, digits - 1 - math.floor(math.log10(largest)))) if largest > 0 else 1  # NaN: nothing finished
 
 
 def open_run(root: Path, kind: str, id: str) -> Run | None:
@@ -215,6 +221,12 @@ class _Results:
         return self._seen[kind, id]
 
 
+def _reads(sweep: dict, task: str) -> str:
+    tasks = sweep["tasks"]
+    declared = tasks[task] if isinstance(tasks, dict) else {}
+    return (declared or {}).get("reads") or READS.get(task, "pair")
+
+
 def _scores(sweep: dict, manifest: list[dict], results: _Results) -> pd.DataFrame:
     """Every cell the sweep asks for; splits and metrics of unfinished cells are those seen in finished ones."""
     tasks = list(sweep["tasks"])
@@ -241,7 +253,7 @@ def _scores(sweep: dict, manifest: list[dict], results: _Results) -> pd.DataFram
                     "better": better, "unit": unit, "n": score["n"] if score else 0, "run": "" if impossible else run,
                     "status": IMPOSSIBLE if impossible else DONE if score else MISSING, "commit": commit,
                     "parameters": size.get("parameters", np.nan),
-                    "active": size.get(READS.get(task, "pair"), np.nan),
+                    "active": size.get(_reads(sweep, task), np.nan),
                     "signature": score.get("signature", "") if score else "",
                 })
     return pd.DataFrame(lines, columns=SCORES)
@@ -269,52 +281,3 @@ def _baselines(manifest: list[dict], results: _Results) -> pd.DataFrame:
                 lines.append({"task": task, **{key: baseline[key] for key in BASELINES[1:]}})
     frame = pd.DataFrame(lines, columns=BASELINES)
     return frame.groupby(BASELINES[:-1], sort=False, as_index=False)["value"].mean()
-
-
-def pretraining_curves(records: Records) -> pd.DataFrame:
-    """Pre-training metrics by step along each row's trunks, oldest first, and its leaf; columns `CURVES`."""
-    chains = [
-        (line, "", "pretrain", list(dict.fromkeys(
-            id for id in [*line["stages"].get("trunks", ()), line["stages"].get("trunk"), line["stages"].get("leaf")]
-            if id
-        )))
-        for line in records.manifest
-    ]
-    return _curves(records, chains)
-
-
-def finetuning_curves(records: Records) -> pd.DataFrame:
-    """Fine-tuning metrics by step for every row and task; columns `CURVES`."""
-    chains = [
-        (line, task, "finetune", [id])
-        for line in records.manifest for task, id in line["stages"].get("finetune", {}).items() if id
-    ]
-    return _curves(records, chains)
-
-
-def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]) -> pd.DataFrame:
-    read_before: dict[str, pd.DataFrame] = {}
-    parts = []
-    for line, task, kind, ids in chains:
-        for id in ids:
-            if id not in read_before:
-                run = records.run(kind, id)
-                read_before[id] = _metrics(run.metrics() if run else ())
-            part = read_before[id]
-            if len(part):
-                parts.append(part.assign(
-                    row=line["row"], point=point_name(line["point"]), seed=line["seed"], task=task, stage=id,
-                ))
-    return pd.concat(parts, ignore_index=True)[CURVES] if parts else pd.DataFrame(columns=CURVES)
-
-
-def _metrics(lines: Iterable[dict]) -> pd.DataFrame:
-    """Lines of metrics.jsonl, made long: step, metric, value. Anything that is not a number is left out."""
-    steps, names, values = [], [], []
-    for line in lines:
-        for name, value in line.items():
-            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool):
-                steps.append(line["step"])
-                names.append(name)
-                values.append(float(value))
-    return pd.DataFrame({"step": steps, "metric": names, "value": values})

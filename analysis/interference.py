@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from analysis import figures
 from analysis.compare import contrast, over_seeds
-from analysis.frame import Measure, Records, measure
+from analysis.frame import Measure, Records, decimals, measure
 
 DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}
 PARTS = {  # part -> (colour, marker)
@@ -71,7 +71,7 @@ def _parts(records: Records, row: str, role: dict[str, str], modality: str) -> d
 def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str], title: str) -> None:
     """Draw one task: harm of the step-matched joint rows, split where there is a placebo; `frame` is `harm`'s lines."""
     rows = list(dict.fromkeys(frame.row))
-    position, ticks = 0.0, []
+    position, ticks, digits = 0.0, [], decimals(frame["mean"].abs().max(), digits=2)
     for row in rows:
         own = frame[frame.row == row]
         ticks.append((position + (len(own) - 1) / 2, labels[row]))
@@ -84,13 +84,13 @@ def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str,
                 if not np.isnan(line.low):
                     axes.plot([line.low, line.high], [position] * 2, color=colour, lw=1.2)
                 axes.plot(line.mean, position, marker, color=colour, ms=5.5, mec="white", mew=0.6)
-                _write_value(axes, line, position, colour)
+                _write_value(axes, line.mean, digits, position, colour)
             position += 1
         position += 0.7
     axes.axvline(0, color="0.3", lw=0.8, zorder=0)
     axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
     axes.set_ylim(position - 1.0, -0.8)
-    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=0.5) * 1.3
+    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=1e-3) * 1.3
     axes.set_xlim(-reach, reach)
     axes.axvspan(0, reach, color="#d55e00", alpha=0.05, lw=0, zorder=-1)
     axes.tick_params(axis="y", length=0)
@@ -100,8 +100,8 @@ def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str,
     axes.set_title(title)
 
 
-def _write_value(axes: Axes, line, y: float, colour: str) -> None:
-    axes.annotate(f"{line.mean:+.1f}", (line.mean, y), xytext=(0, 5), textcoords="offset points", ha="center",
+def _write_value(axes: Axes, value: float, digits: int, y: float, colour: str) -> None:
+    axes.annotate(f"{value:+.{digits}f}", (value, y), xytext=(0, 5), textcoords="offset points", ha="center",
                   va="bottom", size=7, color=colour)  # fmt: skip
 
 
@@ -113,7 +113,8 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     rows = list(dict.fromkeys(total.row))
     table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
     relative = table / table.abs().max().replace(0, 1)
-    text = table.map(lambda v: "—" if np.isnan(v) else f"{v:+.1f}")
+    digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
+    text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else f"{v:+.{digits[c.name]}f}"))
     sns.heatmap(
         relative.fillna(0), annot=text, fmt="", cmap="RdBu_r", center=0, vmin=-1.25, vmax=1.25, ax=axes, cbar=False,
         linewidths=1.5, linecolor="white", annot_kws={"size": 8},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,17 @@ from analysis.frame import DONE, Measure, Records
 RESAMPLES = 1000
 
 
-def bootstrap(records: Records, effect: Mapping[str, float], what: Measure, seeds: list[int]) -> np.ndarray | None:
+def bootstrap(
+    records: Records, effect: Mapping[str, float], what: Measure, seeds: list[int], points: Sequence[str] | None = None
+) -> np.ndarray | None:
     """Draw test items anew `RESAMPLES` times, the same for every row and seed; return each draw's mean effect.
 
-    Positive is good. None where that cannot be honest: no seed has all rows, a record has no counts for this metric,
-    the counts do not reproduce the score on record, or the rows were tested on different items.
+    Points of the axes (by default all) are averaged. Positive is good. None where that cannot be honest: no seed has
+    all rows, a record has no counts for this metric, the counts do not reproduce the score on record, or the rows were
+    tested on different items.
     """
     s = records.of(what)
-    s = s[(s.status == DONE) & s.row.isin(list(effect)) & s.seed.isin(seeds)]
+    s = s[(s.status == DONE) & s.row.isin(list(effect)) & s.seed.isin(seeds) & s.point.isin(points or records.points)]
     if s.empty:
         return None
     found = [_counts(records.root, run, what.split, what.metric) for run in s.run]
@@ -29,11 +32,16 @@ def bootstrap(records: Records, effect: Mapping[str, float], what: Measure, seed
         return None
     if any(abs(f.value(np.ones((1, len(f.ids))))[0] - v) > 0.01 * max(1.0, abs(v)) for f, v in zip(found, s.value)):
         return None
-    size = len(found[0].ids)
-    draws = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
+    draws = _draws(len(found[0].ids))
     cells = s.groupby(["point", "seed"]).ngroups
     factors = what.sign * s.row.map(effect).to_numpy() / cells
     return sum(factor * f.value(draws) for f, factor in zip(found, factors))
+
+
+@functools.lru_cache(maxsize=8)
+def _draws(size: int) -> np.ndarray:
+    """How often each of `size` items was drawn: (draws × items)."""
+    return np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
 
 
 class Counts:
@@ -51,6 +59,7 @@ class Counts:
 def read_counts(lines: list[dict], metric: str) -> Counts | None:
     """Find the counts behind `metric` in lines of items.jsonl; None when they are not there.
 
+    A field named as the metric, holding [sum, count], serves any metric that is a ratio of sums over the items.
     Lines with one id (the two directions of retrieval) are one item: they are drawn together.
     """
     fields = set(lines[0]) if lines else set()
@@ -63,13 +72,10 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
         counts = [[x["correct"] if metric == "accuracy" else 1 - x["correct"], 1] for x in lines]
     elif metric.startswith("recall@") and "rank" in fields:
         counts = [[x["rank"] <= int(metric.removeprefix("recall@")), 1] for x in lines]
-    elif metric == "agreement" and "agreed" in fields:
-        counts = [[x["agreed"], x["codes"]] for x in lines]
-    elif metric in ("loss", "loss_drop") and "loss_other" in fields:
-        counts = [[x["loss"] if metric == "loss" else x["loss_other"] - x["loss"], x["tokens"]] for x in lines]
-        score = _mean
     elif metric == "bleu" and "matches" in fields:
         counts, score = [[x["sys_len"], x["ref_len"], *x["matches"], *x["totals"]] for x in lines], bleu
+    elif lines and isinstance(lines[0].get(metric), list):
+        counts, score = [x[metric] for x in lines], _ratio
     else:
         return None
     ids = list(dict.fromkeys(x["id"] for x in lines))
@@ -79,14 +85,14 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
     return Counts(ids, sums, score)
 
 
+def _ratio(sums: np.ndarray) -> np.ndarray:
+    """Mean, from (draws × [sum, of how many])."""
+    return sums[:, 0] / np.maximum(sums[:, 1], 1)
+
+
 def _rate(sums: np.ndarray) -> np.ndarray:
     """Events per hundred, from (draws × [events, of how many])."""
-    return 100 * _mean(sums)
-
-
-def _mean(sums: np.ndarray) -> np.ndarray:
-    """Total per unit, from (draws × [total, units])."""
-    return sums[:, 0] / np.maximum(sums[:, 1], 1)
+    return 100 * _ratio(sums)
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:

@@ -16,9 +16,10 @@ from html import escape
 from pathlib import Path
 
 from ablate.errors import UserError
-from analysis import claims, formats, table
+from analysis import against, baselines, claims, formats, table
 from analysis.claims import Verdict
 from analysis.frame import DONE, Records, read
+from analysis.sheet import Sheet
 from analysis.table import Table
 
 SAMPLES = 4
@@ -36,17 +37,22 @@ FIGURES = {  # name -> (title, what it shows)
 def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list[Path]]:
     """Write table.md, table.tex, table.csv, figures/ and report.html into the sweep's folder; return their paths.
 
+    Beside them baselines.csv and, where the sweep file names a row to compare with, against_ROW.md and .csv.
     `sweep` is a name or a sweep folder. Cells that are not finished are shown as missing. Raises `UserError` when the
     sweep file names what does not exist, FileNotFoundError when there is no such sweep.
     """
     records = read(sweep, root)
     made = table.build(records)
     verdicts = claims.verdicts(records)
-    tables = [
-        _replace(records.folder / f"table.{form}", getattr(formats, form)(made)) for form in ("md", "tex", "csv")
-    ]
+    below, compared = baselines.sheet(made), against.sheet(made)
+    texts = {f"table.{form}": formats.joined(made, form, below) for form in ("md", "tex", "csv")}
+    if below:
+        texts[f"{below.name}.csv"] = below.csv()
+    if compared:
+        texts |= {f"{compared.name}.md": compared.md(), f"{compared.name}.csv": compared.csv()}
+    tables = [_replace(records.folder / name, text) for name, text in texts.items()]
     drawn = _figures(records)
-    page = _page(made, verdicts, drawn)
+    page = _page(made, below, compared, verdicts, drawn)
     report = _replace(records.folder / "report.html", page)
     return {"table": tables, "figures": [path for paths in drawn.values() for path in paths], "report": report}
 
@@ -55,7 +61,8 @@ def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = No
     """What to print at the end of a sweep: the table for a terminal, and a line per claim."""
     records = read(sweep, root)
     lines = [f"{v.verdict.upper():12} {v.name}: {v.statement}; {measured(v)}" for v in claims.verdicts(records)]
-    return "\n".join([formats.terminal(table.build(records), width), *lines])
+    made = table.build(records)
+    return "\n".join([formats.joined(made, "terminal", baselines.sheet(made), width=width), *lines])
 
 
 def measured(verdict: Verdict) -> str:
@@ -63,12 +70,13 @@ def measured(verdict: Verdict) -> str:
     e = verdict.estimate
     if e.n == 0:
         return verdict.reason
-    parts = [f"effect {e.mean:+.2f}{verdict.measure.unit and ' ' + verdict.measure.unit}"]
+    d = verdict.decimals
+    parts = [f"effect {e.mean:+.{d}f}{verdict.measure.unit and ' ' + verdict.measure.unit}"]
     if not math.isnan(e.half):
-        parts.append(f"95 % [{e.low:+.2f}, {e.high:+.2f}] over {e.over}, n = {e.n}")
+        parts.append(f"95 % [{e.low:+.{d}f}, {e.high:+.{d}f}] over {e.over}, n = {e.n}")
         parts.append(f"corrected p = {verdict.adjusted:.2g}")
     elif not math.isnan(verdict.items[0]):
-        parts.append(f"over items alone 95 % [{verdict.items[0]:+.2f}, {verdict.items[1]:+.2f}]")
+        parts.append(f"over items alone 95 % [{verdict.items[0]:+.{d}f}, {verdict.items[1]:+.{d}f}]")
     return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
 
 
@@ -94,7 +102,9 @@ def _figures(records: Records) -> dict[str, list[Path]]:
     return {name: figures.save(figure, folder, name) for name, figure in drawn.items() if figure is not None}
 
 
-def _page(made: Table, verdicts: list[Verdict], drawn: dict[str, list[Path]]) -> str:
+def _page(
+    made: Table, below: Sheet | None, compared: Sheet | None, verdicts: list[Verdict], drawn: dict[str, list[Path]]
+) -> str:
     records = made.records
     sweep = records.sweep
     parts = [f"<h1>{escape(records.name)}</h1>"]
@@ -104,7 +114,8 @@ def _page(made: Table, verdicts: list[Verdict], drawn: dict[str, list[Path]]) ->
     if sweep.get("changes_our_mind"):
         parts.append(f"<p><b>What would change our mind:</b> {escape(sweep['changes_our_mind'])}</p>")
     parts.append(_section("Claims", _claims(verdicts)))
-    parts.append(_section("Table", formats.html(made)))
+    parts.append(_section("Table", formats.joined(made, "html", below)))
+    parts.append(_section("All rows against one", compared.html() if compared else ""))
     for name, paths in drawn.items():
         title, text = FIGURES[name]
         parts.append(_section(title, f"<p>{escape(text)}</p>{_image(paths[0], title + '. ' + text)}"))

@@ -21,7 +21,9 @@ from analysis import compare
 from analysis.compare import Estimate
 from analysis.frame import DONE, IMPOSSIBLE, MISSING, Measure, Records, measure, read
 
-ABBREVIATIONS = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "accuracy": "acc."}
+ABBREVIATIONS = {
+    "wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "accuracy": "acc.", "nmi": "NMI",
+}  # fmt: skip
 ARROWS = {"lower": "↓", "higher": "↑", "": ""}
 
 
@@ -43,7 +45,7 @@ class Column:
     def title(self) -> str:
         """Metric, split where it is not plain "test", unit and direction."""
         what = self.measure
-        metric = ABBREVIATIONS.get(what.metric, what.metric.replace("_", " "))
+        metric = " ".join(ABBREVIATIONS.get(word, word) for word in what.metric.split("_"))
         split = "" if what.split == "test" else what.split.removeprefix("test_").replace("_", " ")
         unit = f"({what.unit})" if what.unit else ""
         return " ".join(filter(None, (metric, split, unit, ARROWS[what.better])))
@@ -99,6 +101,7 @@ class Cell:
         text = column.text(self.delta.mean, signed=True)
         if not math.isnan(self.delta.half):
             text += f" [{column.text(self.delta.low, True)}, {column.text(self.delta.high, True)}]"
+            text += "*" if self.delta.excludes_zero else ""
         return text + (f" ({self.delta.n}/{self.seeds})" if self.delta.n < self.seeds else "")
 
 
@@ -162,19 +165,15 @@ def _columns(records: Records) -> list[Column]:
         splits = [first.split] if name.count(".") == 2 else list(s.split.unique()) or [first.split]
         measures += [replace(first, split=split) for split in splits]
     return [
-        Column(measure=what, decimals=_decimals(records.of(what).value.abs().max()), baseline=_baseline(records, what))
+        Column(measure=what, decimals=records.decimals(what), baseline=_baseline(records, what))
         for what in measures
     ]
-
-
-def _decimals(largest: float) -> int:
-    return 1 if not largest < 10 else 2 if largest >= 1 else 3  # a column of NaN gets 1
 
 
 def _baseline(records: Records, what: Measure) -> tuple[str, float] | None:
     b = records.baselines
     b = b[(b.task == what.task) & (b.split == what.split) & (b.metric == what.metric)]
-    if b.empty:
+    if b.empty or not what.better:  # without a good direction no baseline is the strongest
         return None
     best = b.loc[(what.sign * b.value).idxmax()]
     return str(best["name"]), float(best["value"])
@@ -229,7 +228,7 @@ def _marked(table: Table) -> Table:
         cells = [line.cells[k] for line in table.lines if line.cells[k].n == table.seeds]
         shown = {id(cell): round(cell.estimate.mean, column.decimals) for cell in cells}
         ranked = sorted(set(shown.values()), reverse=column.measure.better == "higher")
-        if len(ranked) > 1:
+        if len(ranked) > 1 and column.measure.better:
             marks |= {key: {ranked[0]: "best", ranked[1]: "second"}.get(value, "") for key, value in shown.items()}
     return _with_cells(table, lambda cell: replace(cell, mark=marks.get(id(cell), "")))
 
@@ -291,7 +290,7 @@ def why(table: Table, row: str, column: str) -> str:
 
 def main() -> None:
     """Print a sweep's table, or trace one cell of it."""
-    from analysis import formats
+    from analysis import baselines, formats
 
     parser = argparse.ArgumentParser(prog="python -m analysis.table", description=main.__doc__)
     parser.add_argument("sweep", help="a sweep's name, or its folder")
@@ -301,7 +300,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         table = build(read(arguments.sweep, arguments.root))
-        text = why(table, *arguments.why) if arguments.why else getattr(formats, arguments.format)(table)
+        below = baselines.sheet(table)
+        text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
     except (UserError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
     print(text)

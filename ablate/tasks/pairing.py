@@ -111,8 +111,8 @@ class Pairing(AbstractMeasure):
             LOSS_DROP.score(other - true, len(rows), f"{signature}|other sentence of nearest duration - true"),
             LOSS.score(true, len(rows), signature),
         ], [
-            {"id": row["id"], "reference": row["text"], "tokens": losses.tokens, "loss": losses.true,
-             "loss_other": losses.other}
+            {"id": row["id"], "reference": row["text"], LOSS.name: [losses.true, losses.tokens],
+             LOSS_DROP.name: [losses.other - losses.true, losses.tokens]}
             for row, losses in zip(rows, hypotheses, strict=True)
         ]  # fmt: skip
 

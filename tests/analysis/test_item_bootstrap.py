@@ -32,14 +32,6 @@ def test_rates_from_counts_by_hand():
     assert whole([{"id": "a", "character_errors": 1, "characters": 8}], "cer") == pytest.approx(12.5)
 
 
-def test_losses_from_counts_by_hand():
-    lines = [{"id": "a", "tokens": 1, "loss": 2.0, "loss_other": 5.0}, {"id": "b", "tokens": 3, "loss": 6.0, "loss_other": 7.0}]
-    assert whole(lines, "loss") == 2.0 and whole(lines, "loss_drop") == 1.0
-    twice_b = items.read_counts(lines, "loss_drop").value(np.array([[0.0, 2.0]]))
-    assert twice_b[0] == pytest.approx(1 / 3)
-    assert whole([{"id": "a", "codes": 4, "agreed": 3}, {"id": "b", "codes": 6, "agreed": 4}], "agreement") == 70.0
-
-
 def test_two_directions_of_one_sentence_are_one_item():
     lines = [{"id": "a", "rank": 1}, {"id": "a", "rank": 3}, {"id": "b", "rank": 11}, {"id": "b", "rank": 1}]
     assert items.read_counts(lines, "recall@1").ids == ["a", "b"]
@@ -103,3 +95,19 @@ def test_counts_that_do_not_give_the_score_are_not_used(fake):
     (run / "items.jsonl").write_text(text.replace('"words": 10', '"words": 20'))
     effect = {"joint": 1.0, "speech_only": -1.0}
     assert items.bootstrap(read(folder), effect, measure(records, "asr"), [0]) is None
+
+
+def test_ratio_of_sums_under_the_metrics_own_name():
+    lines = [{"id": id, "loss_drop": sums} for id, sums in {"a": [1.5, 3], "b": [0.5, 1], "c": [-1.0, 4]}.items()]
+    assert whole(lines, "loss_drop") == pytest.approx(1 / 8)
+    assert items.read_counts(lines, "loss_drop").value(np.array([[2.0, 1.0, 0.0]]))[0] == pytest.approx(3.5 / 7)
+    assert items.read_counts([{"id": "a", "loss_drop": 0.5}], "loss_drop") is None
+
+
+def test_a_point_of_the_axes_is_resampled_alone(fake):
+    records = read(fake(rows=("joint",), tasks=("asr",), points=({"encoder": "nano"}, {"encoder": "small"}), size=400))
+    what = measure(records, "asr")
+    values = records.values(what).joint
+    means = [-items.bootstrap(records, {"joint": 1.0}, what, [0], [point]).mean() for point in records.points]
+    assert means == pytest.approx([values[point, 0] for point in records.points], abs=0.2)
+    assert -items.bootstrap(records, {"joint": 1.0}, what, [0]).mean() == pytest.approx(np.mean(means))

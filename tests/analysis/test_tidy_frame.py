@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ablate.errors import UserError
-from analysis.frame import DONE, IMPOSSIBLE, MISSING, finetuning_curves, measure, pretraining_curves, read
+from analysis.curves import finetuning_curves, pretraining_curves
+from analysis.frame import DONE, IMPOSSIBLE, MISSING, measure, read
 
 
 def status(records, row, task, seed=0):
