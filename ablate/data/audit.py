@@ -140,7 +140,7 @@ def text(found: dict[str, Any], counted: dict[str, tuple[int, float | None]]) ->
     lines += _block(
         "words of test that train has (train, test: different words)",
         (
-            (name, f"{v['train']:4} {v['test']:4}  {v['different']:5.1f} % of different, {v['running']:5.1f} % of running")
+            (name, f"{v['train']:4} {v['test']:4} {v['different']:6.1f} % of different, {v['running']:5.1f} % of running")
             for name, v in found["coverage"].items()
         ),
     )
@@ -151,10 +151,8 @@ def text(found: dict[str, Any], counted: dict[str, tuple[int, float | None]]) ->
         f"rows that a split has twice: {sum(found['duplicates'].values())}",
         ((split, n) for split, n in found["duplicates"].items() if n),
     )
-    lines += _block(
-        "content words that the rest of their text gives away, in %",
-        ((place, ", ".join(f"{name} {v}" for name, v in shares.items())) for place, shares in found["redundancy"].items()),
-    )
+    told = ((place, ", ".join(f"{name} {v}" for name, v in x.items())) for place, x in found["redundancy"].items())
+    lines += _block("content words that the rest of their text gives away, in %", told)
     lines.append("shallow baselines on test, the strongest first")
     for task, metrics in found["baselines"].items():
         for metric, values in metrics.items():

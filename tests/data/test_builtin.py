@@ -315,7 +315,8 @@ def test_the_audit_is_a_command(capsys):
 
 def test_the_audit_measures_hours_and_what_needs_them(capsys):
     pytest.importorskip("espeakng_loader")
-    assert builtin.main(["--audit", *(f"{field.name}={getattr(SMALL, field.name)}" for field in fields(BuiltinConfig))]) == 0
+    arguments = [f"{field.name}={getattr(SMALL, field.name)}" for field in fields(BuiltinConfig)]
+    assert builtin.main(["--audit", *arguments]) == 0
     told = capsys.readouterr().out
     assert re.search(r"asr.train +20 +0\.\d{3} h", told) and "(not measured)" not in told
     assert re.search(r"retrieval.recall@1 +.*duration only", told)
