@@ -140,7 +140,7 @@ def text(found: dict[str, Any], counted: dict[str, tuple[int, float | None]]) ->
     lines += _block(
         "words of test that train has (train, test: different words)",
         (
-            (name, f"{v['train']:4} {v['test']:4} {v['different']:6.1f} % of different, {v['running']:5.1f} % of running")
+            (name, f"{v['train']:4} {v['test']:4} {v['different']:6.1f} % of these, {v['running']:5.1f} % of running")
             for name, v in found["coverage"].items()
         ),
     )
