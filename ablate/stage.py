@@ -32,7 +32,7 @@ KINDS = {
     "tokenizer": Kind(1, "ablate.prepare:tokenizer"),
     "pretrain": Kind(1, "ablate.pretrain:run"),
     "finetune": Kind(1, "ablate.finetune:run"),
-    "score": Kind(1, "ablate.score:run"),
+    "score": Kind(2, "ablate.score:run"),
 }
 PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role
 

@@ -1,8 +1,9 @@
 """German for the built-in world: cases, articles, adjective endings and the order of a main clause.
 
 The finite verb is second; participles, infinitives and separable prefixes close the clause ("hat ... gekauft"). Between
-them stand, in this order: the dative object, a definite accusative object, time, an indefinite accusative object,
-"nicht", and then manner before place, with what is predicated last. A negated indefinite object is "kein".
+them stand, in this order: the dative object, a definite accusative object, time, "nicht", and then manner before
+place, with what is predicated last. An indefinite accusative object follows time and place ("hat am montag im park
+einen hut verloren"); negated, it is "kein".
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ def phrase(phrase: Phrase, case: str, negated: bool = False) -> str:
     return " ".join(words)
 
 
+def dative(preposition: str, phrase_: Phrase) -> str:
+    """Put a preposition before a dative ("von" and "dem" are "vom"), or say the dative alone."""
+    return f"{preposition} {phrase(phrase_, 'dative')}".strip().replace("von dem ", "vom ")
+
+
 def clause(clause: Clause) -> str:
     """Put a clause into a German main clause."""
     finite, end = clause.verb.german_past if clause.tense == "past" else clause.verb.german_present
@@ -52,11 +58,13 @@ def clause(clause: Clause) -> str:
         words.append(phrase(clause.object, "accusative"))
     times = [part for part in clause.parts if part.role in _TIME]
     words += [part.german for part in sorted(times, key=lambda part: _TIME.index(part.role))]
+    rest = [part for part in clause.parts if part.role not in _TIME]
     if clause.object is not None and not early:
+        words += [part.german for part in rest if part.role == "place"]
+        rest = [part for part in rest if part.role != "place"]
         words.append(phrase(clause.object, "accusative", negated=clause.negated))
         negator = []
     words += negator
-    rest = [part for part in clause.parts if part.role not in _TIME]
     words += [part.german for part in sorted(rest, key=lambda part: _ORDER.index(part.role))]
     return " ".join(word for word in (*words, end) if word)
 

@@ -153,7 +153,7 @@ def where(preposition: str, german_preposition: str, place: City | Name) -> Part
 def beside(preposition: str, german_preposition: str, person: Phrase) -> Part:
     """Say "with the doctor", "from Anna": a German preposition with the dative, or the dative alone ("to Anna")."""
     said = f"{preposition} {phrase(person)}"
-    return Part("person", said, said.lower(), f"{german_preposition} {german.phrase(person, 'dative')}".strip())
+    return Part("person", said, said.lower(), german.dative(german_preposition, person))
 
 
 class World:

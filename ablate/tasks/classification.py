@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,16 @@ from objectives.classification import Classification
 from objectives.objective import Ports
 
 ACCURACY = Metric("accuracy", "higher")
+
+# What naive Bayes is shown as a baseline, by the number of texts: nothing that tells more of their order than bigrams.
+FEATURES: dict[int, dict[str, Callable[..., set[str]]]] = {
+    1: {"words": baselines.words, "bigrams": baselines.bigrams},
+    2: {
+        "words of the second": lambda a, b: baselines.words(b),
+        "changed words": baselines.changed,
+        "exchanged words": baselines.exchanged,
+    },
+}
 
 
 class TextClassification(AbstractTask):
@@ -77,8 +87,12 @@ class TextClassification(AbstractTask):
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
         labels = [row["label"] for row in train], [row["label"] for row in test]
         found = [Baseline("majority", "accuracy", baselines.majority(*labels))]
+        texts = [[tuple(row[field] for field in self.config.fields) for row in rows] for rows in (train, test)]
         if len(self.config.fields) == 2:
-            pairs = [[tuple(row[field] for field in self.config.fields) for row in rows] for rows in (train, test)]
-            value = baselines.overlap_rule(pairs[0], labels[0], pairs[1], labels[1])
+            value = baselines.overlap_rule(texts[0], labels[0], texts[1], labels[1])
             found.append(Baseline("word overlap", "accuracy", value))
+        for name, features in FEATURES[len(self.config.fields)].items():
+            train_features, test_features = ([features(*text) for text in part] for part in texts)
+            value = baselines.naive_bayes(train_features, labels[0], test_features, labels[1])
+            found.append(Baseline(f"{name} (naive Bayes)", "accuracy", value))
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Table
-from ablate.tasks import metrics
+from ablate.tasks import baselines, metrics
 from ablate.tasks.asr import WER
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
@@ -90,8 +90,24 @@ class Normalization(AbstractTask):
         ], items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
-        # Some corpora write spoken text in lower case, some keep the case: train tells which.
-        kept, lowered = (sum(row["spoken"] == copy(row["written"]) for row in train) for copy in (str, str.lower))
-        copy = str.lower if lowered > kept else str
-        scores, _ = self.score(test, [copy(row["written"]) for row in test])
-        return [Baseline("copy", score.metric, score.value) for score in scores]
+        # Some corpora write spoken text in lower case and without punctuation, some do not: train tells which.
+        def kept(copy: Callable[[str], str]) -> int:
+            return sum(len(set(row["spoken"].split()).intersection(copy(row["written"]).split())) for row in train)
+
+        copy = max(_COPIES, key=kept)
+        table = baselines.dictionary([copy(row["written"]) for row in train], [row["spoken"] for row in train])
+        copied = [copy(row["written"]) for row in test]
+        found = {"copy": copied, "dictionary": [baselines.looked_up(text, table) for text in copied]}
+        return [
+            Baseline(name, score.metric, score.value)
+            for name, hypotheses in found.items()
+            for score in self.score(test, hypotheses)[0]
+        ]
+
+
+def _bare(text: str) -> str:
+    """Drop punctuation at the ends of words."""
+    return " ".join(filter(None, (word.strip(".,;:!?\"()") for word in text.split())))
+
+
+_COPIES = (lambda text: _bare(text.lower()), _bare, str.lower, str)  # of equals, the first
