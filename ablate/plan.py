@@ -16,6 +16,7 @@ from ablate import claims, config, cost, identity
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
 from ablate.finetune import FinetuneStage
+from ablate.kmeans import KMeansStage
 from ablate.patch import mapping
 from ablate.pretrain import PretrainStage
 from ablate.rows import Resolver, Row, owner
@@ -109,9 +110,11 @@ class Planner:
         made["tokenizer"] = self._tokenizer(row.tokenizer, made, "tokenizer")
         trunks: list[str] = []
         for one in [*_ancestors(row, rows), row]:
-            started = {**made, "pretrain": trunks[-1]} if trunks else made
+            fits = self._fits(one, made)
+            started = {**made, **fits, "pretrain": trunks[-1]} if trunks else {**made, **fits}
             trunks.append(self._pretrain(one, "trunk", started, seed, f"{one.name} / trunk{suffix}"))
-        leaf = self._pretrain(row, "decay", {**made, "pretrain": trunks[-1]}, seed, f"{row.name} / leaf{suffix}")
+        started = {**made, **fits, "pretrain": trunks[-1]}
+        leaf = self._pretrain(row, "decay", started, seed, f"{row.name} / leaf{suffix}")
         finetune, score, na = {}, {}, []
         for key in self.tasks:
             if not row.has(key):
@@ -133,13 +136,21 @@ class Planner:
         return {
             "row": row.name, "point": {axis: shown(value) for axis, value in point.items()}, "seed": seed,
             "reads": list(row.encoder.reads), "after": row.after, "steps": row.total,
-            "stages": {**made, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks,
+            "stages": {**made, **fits, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks,
                        "finetune": finetune, "score": score},
             "na": na,
         }  # fmt: skip
 
     def _tokenizer(self, of: Any, made: Mapping[str, str], title: str) -> str:
         return self._stage("tokenizer", of, {"corpus": made["corpus"]}, title, 0, cost.TOKENIZER)
+
+    def _fits(self, row: Row, made: Mapping[str, str]) -> dict[str, str]:
+        """The stages that the row's fitted speech targets come from, by role."""
+        return {
+            f"kmeans/{name}": self._stage("kmeans", KMeansStage.of(targets), {"corpus": made["corpus"]},
+                                          "k-means of log-mel", targets.iterations, cost.KMEANS)
+            for name, targets in row.targets.items() if targets.fitted
+        }  # fmt: skip
 
     def _pretrain(self, row: Row, phase: str, parents: Mapping[str, str], seed: int, title: str) -> str:
         start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)

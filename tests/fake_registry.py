@@ -91,6 +91,7 @@ class Stm:
 class Learned:
     @dataclass(frozen=True, kw_only=True)
     class Config:
+        fitted: ClassVar[bool] = False
         codes: int = 64
 
 
