@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ablate import checkpoint
+from ablate import checkpoint, distributed, identity
 from ablate.data.packing import Order, speech
 from ablate.data.table import Table
+from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
+from ablate.record import read_json
 from ablate.run import RunFolder
 from encoders import seeds
-from encoders.batch import Speech
+from encoders.batch import Speech, View, Vocabulary
+from encoders.encoder import EncoderConfig
 from encoders.frontend import stack
-from objectives.kmeans import KMeans, nearest
+from objectives.kmeans import KMeans, Layer, nearest
 
 ITEMS = 16  # utterances that are turned into vectors at a time
 MAX_FRAMES = 1600  # longer utterances are cropped, as in pre-training
-
-Layer = Callable[[Speech], Tensor]  # from packed utterances to the vectors x_TC of their positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +38,28 @@ class KMeansStage:
     iterations: int
     """Rounds of Lloyd's algorithm, at most."""
     input: str
-    """What is clustered: "stacked"."""
+    """What is clustered: "stacked", or an encoding stage of `encoder`."""
     seed: int
+    encoder: EncoderConfig | None = None
+    """Encoder of the parent leaf that gives the input; None for log-mel."""
 
     @classmethod
-    def of(cls, targets: KMeans.Config) -> KMeansStage:
-        """The fit that speech targets need."""
-        return cls(**{name: getattr(targets, name) for name in ("entries", "positions", "iterations", "input", "seed")})
+    def of(cls, targets: KMeans.Config, encoder: EncoderConfig | None = None) -> KMeansStage:
+        """The fit that speech targets need; `encoder` is that of the row they are of."""
+        fields = {name: getattr(targets, name) for name in ("entries", "positions", "iterations", "input", "seed")}
+        return cls(**fields, encoder=encoder)
 
 
 def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict[str, Any]:
-    """Fit centroids to the corpus's unlabelled training speech and write them."""
+    """Fit centroids to the corpus's unlabelled training speech; write them, and the encoder whose layer they are of."""
     began = time.monotonic()
-    x_NC = vectors(Table(parents["corpus"].path, "speech", "train"), config, stacked)
+    weights: dict[str, Tensor] = {}
+    layer: Layer = stacked
+    if config.encoder is not None:
+        leaf, _ = checkpoint.load(parents["pretrain"].path / checkpoint.NAME)
+        weights = checkpoint.part(leaf, "model/encoder.")
+        layer, weights = frozen(config, Tokenizer(parents["tokenizer"].path).vocabulary, weights)
+    x_NC = vectors(Table(parents["corpus"].path, "speech", "train"), config, layer)
 
     def report(done: int, distance: float) -> None:
         run.check()
@@ -57,7 +67,8 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
         run.progress(done, config.iterations, loss=distance)
 
     centroids_VC = fit(x_NC, config.entries, config.iterations, seeds.key(config.seed, "kmeans/start"), report)
-    checkpoint.save(run.path / checkpoint.NAME, {"centroids_VC": centroids_VC}, {})
+    kept = {"centroids_VC": centroids_VC} | {f"encoder/{name}": x for name, x in weights.items()}
+    checkpoint.save(run.path / checkpoint.NAME, kept, {})
     ids_N, distance_N = nearest(x_NC, centroids_VC)
     share_V = torch.bincount(ids_N, minlength=config.entries) / len(ids_N)
     variance = float(x_NC.var(0, correction=0).sum())
@@ -70,9 +81,33 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
     }
 
 
-def load(run: RunFolder) -> Tensor:
-    """The centroids of a finished fit."""
-    return checkpoint.load(run.path / checkpoint.NAME)[0]["centroids_VC"]
+def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
+    """The centroids of a finished fit, and the layer they are of (None for log-mel)."""
+    config = identity.restore(run.identity()["config"], read_json(run.path / "how.json")["modules"])
+    tensors, _ = checkpoint.load(run.path / checkpoint.NAME)
+    if config.encoder is None:
+        return tensors["centroids_VC"], None
+    return tensors["centroids_VC"], frozen(config, vocabulary, checkpoint.part(tensors, "encoder/"))[0]
+
+
+def frozen(
+    config: KMeansStage, vocabulary: Vocabulary, weights: Mapping[str, Tensor]
+) -> tuple[Layer, dict[str, Tensor]]:
+    """The encoder's layer that is clustered, of unmasked speech; and those of the `weights` that it takes.
+
+    Only the parts that speech goes through are made, so the vocabulary is without effect.
+    """
+    encoder = replace(config.encoder, reads=("speech",)).build(vocabulary)
+    taken = {name: weights[name] for name in encoder.state_dict()}
+    encoder.load_state_dict(taken)
+    encoder.eval().requires_grad_(False).to(distributed.device())
+
+    def layer(utterances: Speech) -> Tensor:
+        with torch.no_grad():
+            view = View(inputs=utterances, speech_lengths=encoder.subsampled(utterances.lengths))
+            return encoder(view).stages[config.input]
+
+    return layer, taken
 
 
 def stacked(utterances: Speech) -> Tensor:

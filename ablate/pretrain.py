@@ -81,7 +81,7 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
     targets = {name: made("targets", name, c) for name, c in config.targets.items()}
     for name, c in config.targets.items():
         if c.fitted:
-            targets[name].use(kmeans.load(parents[f"kmeans/{name}"]))
+            targets[name].use(*kmeans.load(parents[f"kmeans/{name}"], tokenizer.vocabulary))
     return Model(
         encoder,
         Mixture(

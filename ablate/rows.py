@@ -175,6 +175,7 @@ class Resolver:
                 horizon=parent.horizon if parent else _count(pretrain, "steps", path),
             )  # fmt: skip
             _fitting(rows[name], path)
+        _teachers(rows)
         return rows
 
     def _configs(self, row: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -221,6 +222,30 @@ def _fitting(row: Row, path: str) -> None:
                 )
     if not row.objectives and row.steps + row.decay:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+
+
+def _teachers(rows: Mapping[str, Row]) -> None:
+    """Check the rows that speech targets are fitted to a layer of: they are there, hear speech, and start elsewhere."""
+
+    def visit(name: str, below: tuple[str, ...]) -> None:
+        if name in below:
+            chain = " needs ".join([*below[below.index(name):], name])
+            raise UserError(f"rows.{name}: {chain} is a cycle; fit its speech targets to another row, or to log-mel.")
+        row = rows[name]
+        for key, targets in row.targets.items():
+            if not (targets.fitted and targets.of):
+                continue
+            path = f"rows.{name}.pretrain.targets.{key}.of"
+            if targets.of not in rows:
+                raise UserError(f"{path}: no row '{targets.of}'; {nearest(targets.of, rows)}")
+            if "speech" not in rows[targets.of].encoder.reads:
+                raise UserError(f"{path}: the encoder of row '{targets.of}' does not read speech; name one that does.")
+            visit(targets.of, (*below, name))
+        if row.after is not None:
+            visit(row.after, (*below, name))
+
+    for name in rows:
+        visit(name, ())
 
 
 def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:

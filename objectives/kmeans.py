@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoders import seeds
+from encoders.batch import Pair, Speech, View
+from encoders.encoding import Encoding
 from objectives.objective import Ports, check_choice
 from objectives.quantizer import AbstractTargets, Codes, TargetsConfig
+
+
+Layer = Callable[[Speech], Tensor]  # from packed utterances to vectors x_TC of their positions
+
+LAYERS = ("features", "speech_tower", "joint")  # encoding stages of a finished row that can be clustered
 
 
 def nearest(x_NC: Tensor, centroids_VC: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,9 +44,12 @@ class KMeans(AbstractTargets):
 
         learned: ClassVar[bool] = False
         fitted: ClassVar[bool] = True
+        how: ClassVar[tuple[str, ...]] = ("of",)  # what the row is, the fit's parents say; its name is for people
 
         input: str = "stacked"
-        """What is clustered: "stacked" (log-mel)."""
+        """What is clustered: "stacked" (log-mel); or with `of` "features", "speech_tower" or "joint" of that row."""
+        of: str = ""
+        """Row whose finished encoder, frozen, gives the input (HuBERT's later iterations); none for log-mel."""
         positions: int = 50_000
         """Positions of unlabelled training speech that the centroids are fitted to, at most (40 ms each)."""
         iterations: int = 50
@@ -47,8 +58,13 @@ class KMeans(AbstractTargets):
         """Seed of the fit (which utterances, where centroids start) and of the code vectors."""
 
         def __post_init__(self) -> None:
-            super().__post_init__()
-            check_choice("Input of k-means targets", self.input, ("stacked",))
+            check_choice("Input of k-means targets", self.input, ("stacked", *LAYERS))
+            if self.of and self.input == "stacked":
+                raise ValueError(f"Log-mel is no layer of row '{self.of}'; set input to one of {', '.join(LAYERS)}.")
+            if not self.of and self.input != "stacked":
+                raise ValueError(f"'{self.input}' moves in training; cluster that of a finished row: of: ROW.")
+            if self.dim < 1:
+                raise ValueError(f"Code vectors have width {self.dim}; expected at least 1.")
             if self.groups != 1:
                 raise ValueError(f"K-means targets have one codebook, found groups {self.groups}; choose more entries.")
             if not 1 < self.entries <= self.positions:
@@ -68,11 +84,20 @@ class KMeans(AbstractTargets):
         self.register_buffer("codebook_VE", F.normalize(torch.randn(config.entries, config.dim, generator=rng), dim=1),
                              persistent=False)  # fmt: skip
         self.register_buffer("centroids_VC", None, persistent=False)
+        self.layer: Layer | None = None
 
-    def use(self, centroids_VC: Tensor) -> None:
-        """Take the fitted centroids; without them nothing can be coded."""
+    def use(self, centroids_VC: Tensor, layer: Layer | None = None) -> None:
+        """Take the fitted centroids and, unless they are of log-mel, the frozen layer they are of."""
         assert len(centroids_VC) == self.config.entries, "centroids of another fit"
-        self.centroids_VC = centroids_VC.to(self.codebook_VE)
+        assert (layer is None) == (self.config.input == "stacked"), "centroids of another input"
+        self.centroids_VC, self.layer = centroids_VC.to(self.codebook_VE), layer
+
+    def forward(self, view: View, encoding: Encoding, progress: float) -> Codes:
+        if self.layer is None:
+            return super().forward(view, encoding, progress)
+        assert view.speech_masked_I is not None, "speech targets need a view with masked speech"
+        speech = view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs
+        return self.codes(self.layer(speech).index_select(0, view.speech_masked_I), 0, progress)
 
     @torch.no_grad()
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:

@@ -5,18 +5,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import World
+from tiny import ENCODER, World
 
 from ablate import checkpoint
 from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.kmeans import KMeansStage, fit, load, stacked, vectors
-from ablate.pretrain import build
+from ablate.pretrain import PretrainStage, build, load_encoder
+from ablate.data.packing import streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.stage import make
+from encoders.batch import View, Vocabulary
 from objectives import OBJECTIVES
 from objectives.kmeans import KMeans, nearest
+from objectives.objective import ViewContext
+from objectives.views import PairMask
 
+VOCABULARY = Vocabulary(8, (1,) * 8, (False,) * 8)
 TARGETS = KMeans.Config(entries=8, positions=200, iterations=30)
 SPEECH = {name: replace(OBJECTIVES[name], targets="kmeans") for name in ("contrastive", "masked_speech")}
 
@@ -81,8 +86,8 @@ def fitted(world):
 
 def test_the_stage_fits_stacked_log_mel_of_unlabelled_speech(world, fitted):
     run = world.run(fitted)
-    result, centroids = run.result(), load(run)
-    assert centroids.shape == (8, 320) and result["positions"] == 200
+    result, (centroids, layer) = run.result(), load(run, VOCABULARY)
+    assert layer is None and centroids.shape == (8, 320) and result["positions"] == 200
     assert 0 < result["explained"] < 1 < result["perplexity"] <= 8
     x = vectors(Table(world.run(world.corpus).path, "speech", "train"), KMeansStage.of(TARGETS), stacked)
     assert float(torch.cdist(x, centroids).min(1).values.square().mean()) == pytest.approx(result["distance"], rel=1e-3)
@@ -112,11 +117,40 @@ def test_rows_pretrain_on_its_codes_and_continue(world, fitted):
 def test_a_stage_uses_its_own_parents_centroids(world, fitted):
     config = replace(TARGETS, seed=1)
     other = world.add(make("kmeans", KMeansStage.of(config), [("corpus", world.corpus)], "k-means"))
-    from ablate.pretrain import PretrainStage
-    from tiny import ENCODER
-
     stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config})
     tokenizer = Tokenizer(world.run(world.tokenizer).path)
     model = build(stage, tokenizer, {"kmeans/kmeans": world.run(other)})
-    assert torch.equal(model.mixture.targets["kmeans"].centroids_VC, load(world.run(other)))
-    assert not torch.equal(load(world.run(other)), load(world.run(fitted)))
+    found = model.mixture.targets["kmeans"].centroids_VC
+    assert torch.equal(found, load(world.run(other), VOCABULARY)[0])
+    assert not torch.equal(found, load(world.run(fitted), VOCABULARY)[0])
+
+
+@pytest.mark.parametrize("layer", ["features", "speech_tower", "joint"])
+def test_a_layer_of_a_finished_row_is_clustered_and_predicted(world, layer):
+    """The fit's codes in training are those of the frozen leaf on unmasked speech, whatever the view masks."""
+    leaf = world.pretrain("masked_speech", "contrastive", "masked_text", steps=5, phase="decay")
+    world.run(leaf)
+    config = KMeans.Config(entries=6, positions=200, iterations=20, of="a row", input=layer)
+    parents = [*world.base, ("pretrain", leaf)]
+    fitted = world.add(make("kmeans", KMeansStage.of(config, ENCODER), parents, "k-means"))
+    run = world.run(fitted)
+    assert run.result()["explained"] > 0.05
+    tokenizer = Tokenizer(world.run(world.tokenizer).path)
+    stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config}, seed=7)
+    model = build(stage, tokenizer, {"kmeans/kmeans": run})
+    (batch,), _ = streams(world.run(world.corpus).path, world.run(world.tokenizer).path, ["pair"], 0)["pair"].next_update(0, 3)
+    lengths = model.encoder.subsampled(batch.inputs.speech.lengths)
+    view = PairMask().build(batch, ViewContext(lengths, tokenizer.vocabulary, 0))
+    codes = model.mixture.targets["kmeans"](view, model.encoder(view), 0.5)
+
+    teacher = load_encoder(ENCODER, tokenizer.vocabulary, world.run(leaf)).eval()
+    x = teacher(View(inputs=batch.inputs.speech)).stages[layer][view.speech_masked_I]
+    ids = torch.cdist(x, load(run, tokenizer.vocabulary)[0]).argmin(1)
+    assert torch.equal(codes.ids_IG[:, 0], ids) and len(ids.unique()) > 1
+    assert not codes.vectors_ID.requires_grad
+
+    trained = world.pretrain(objectives=SPEECH, targets={"kmeans": config}, parents=[("kmeans/kmeans", fitted)],
+                             steps=10, phase="decay")  # fmt: skip
+    assert world.run(trained).result()["final"]["masked_speech/loss"] > 0
+    names = checkpoint.load(world.run(trained).path / checkpoint.NAME)[0]
+    assert not any(name.startswith("model/mixture.targets") for name in names)  # the teacher stays in its own stage

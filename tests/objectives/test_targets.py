@@ -175,7 +175,7 @@ def test_unknown_targets_are_named():
         (lambda: Learned.Config(predict="best"), "sampled"),
         (lambda: KMeans.Config(groups=2), "one codebook"),
         (lambda: KMeans.Config(entries=100, positions=99), "no more than positions"),
-        (lambda: KMeans.Config(input="features"), "none of its choices"),
+        (lambda: KMeans.Config(input="features"), "of: ROW"),
     ],
 )
 def test_impossible_configs_are_refused(make, message):
