@@ -91,6 +91,8 @@ def owner(part: Any) -> Any:
 def reads(part: Any) -> tuple[str, ...]:
     """What an objective or task needs of the encoder; a task scored without training sees both sides, each alone."""
     made = owner(part)
+    if hasattr(made, "shows"):
+        return made.shows
     if not getattr(made, "trained", True):
         return ("speech", "text")
     return (getattr(part, "reads", None) or made.reads,)

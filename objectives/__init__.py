@@ -6,6 +6,7 @@ from objectives.contrastive import Contrastive
 from objectives.masked_speech import MaskedSpeech
 from objectives.masked_text import MaskedText
 from objectives.objective import ObjectiveConfig
+from objectives.pair_ctc import PairCTC
 from objectives.stm import STM
 from objectives.tlm import TLM
 
@@ -15,4 +16,5 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "masked_text": MaskedText.Config(),
     "tlm": TLM.Config(),
     "stm": STM.Config(),
+    "pair_ctc": PairCTC.Config(),
 }
