@@ -9,7 +9,7 @@ from typing import Any
 from ablate.errors import UserError, nearest
 
 SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")  # of a row and of `base`
-PRETRAIN = ("objectives", "targets", "steps", "decay", "update", "optimizer")
+PRETRAIN = ("objectives", "weights", "targets", "steps", "decay", "update", "optimizer")
 SWEEP = (
     "name", "question", "changes_our_mind", "data", "seeds", "base", "rows", "tasks", "claims", "table", "resources",
     "labels", "axes",

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ablate import config, identity
@@ -188,13 +188,16 @@ class Resolver:
             return {key: self._config(kind, part, f"{path}.{where}.{key}", key) for key, part in parts.items()}
 
         objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
+        weights = pretrain.get("weights") or "unit"
+        if weights not in self.registry.weights:
+            raise UserError(f"{path}.pretrain.weights: no preset '{weights}'; {nearest(weights, self.registry.weights)}")
         targets = {name: {} for objective in objectives.values() for name in objective.needs}
         written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
         tasks = {key: row["tasks"][key] for key in self.tasks if key in row["tasks"]}
         return {
             "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),
             "tokenizer": self._config("tokenizer", row["tokenizer"], f"{path}.tokenizer"),
-            "objectives": objectives,
+            "objectives": {key: _times(part, self.registry.weights[weights]) for key, part in objectives.items()},
             "targets": {name: written[name] for name in targets},
             "update": self._config("update", pretrain.get("update", {}), f"{path}.pretrain.update"),
             "optimizer": self._config("optimizer", pretrain.get("optimizer", {}), f"{path}.pretrain.optimizer"),
@@ -248,6 +251,11 @@ def _teachers(rows: Mapping[str, Row]) -> None:
 
     for name in rows:
         visit(name, ())
+
+
+def _times(objective: Any, factors: Mapping[str, float]) -> Any:
+    """An objective with its own weight times the factor for the stream it reads."""
+    return replace(objective, weight=objective.weight * factors[owner(objective).reads])
 
 
 def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:
