@@ -53,6 +53,7 @@ class KMeansStage:
 def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict[str, Any]:
     """Fit centroids to the corpus's unlabelled training speech; write them, and the encoder whose layer they are of."""
     began = time.monotonic()
+    run.truncate(-1)  # a fit that was stopped starts anew
     weights: dict[str, Tensor] = {}
     layer: Layer = stacked
     if config.encoder is not None:
