@@ -33,6 +33,7 @@ class Registry:
 
     encoder: Mapping[str, Any]
     objectives: Mapping[str, Any]
+    weights: Mapping[str, Mapping[str, float]]
     targets: Mapping[str, Any]
     tasks: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -49,11 +50,11 @@ class Registry:
         from ablate.pretrain import Update
         from ablate.tasks import TASKS
         from encoders.presets import PRESETS
-        from objectives import OBJECTIVES
+        from objectives import OBJECTIVES, WEIGHTS
         from objectives.targets import TARGETS
 
         defaults = TokenizerConfig(), Update(), OptimizerConfig()
-        return cls(PRESETS, OBJECTIVES, TARGETS, TASKS, DATA, *defaults)
+        return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults)
 
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]

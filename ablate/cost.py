@@ -14,7 +14,7 @@ RATE = 2.6e10  # floating-point operations a second of one core, beyond that
 POSITIONS = 25.0  # speech positions a second
 PAIR = (3.0, 12)  # seconds and tokens of a typical pair
 ITEM = {"speech": 60, "text": 20, "pair": 80}  # positions of a typical item of a task
-CORPUS, TOKENIZER, START, SCORE = 20.0, 1.0, 0.2, 1.5  # seconds
+CORPUS, TOKENIZER, KMEANS, START, SCORE = 20.0, 1.0, 5.0, 0.2, 1.5  # seconds
 
 
 def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> float:

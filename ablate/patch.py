@@ -9,7 +9,7 @@ from typing import Any
 from ablate.errors import UserError, nearest
 
 SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")  # of a row and of `base`
-PRETRAIN = ("objectives", "targets", "steps", "decay", "update", "optimizer")
+PRETRAIN = ("objectives", "weights", "targets", "steps", "decay", "update", "optimizer")
 SWEEP = (
     "name", "question", "changes_our_mind", "data", "seeds", "base", "rows", "tasks", "claims", "table", "resources",
     "labels", "axes",
@@ -87,11 +87,14 @@ def known(value: Any, path: str, valid: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _preset(value: Any, path: str) -> dict[str, Any]:
-    return {"preset": value} if isinstance(value, str) else mapping(value, path)
+def _preset(value: Any, path: str) -> Any:
+    """Expand the name of a preset; an interpolation stays, for what it points at."""
+    if isinstance(value, str):
+        return value if value.startswith("${") else {"preset": value}
+    return mapping(value, path)
 
 
-def _weighted(value: Any, path: str) -> dict[str, Any] | None:
+def _weighted(value: Any, path: str) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return {"weight": value}
     return value if value is None else _preset(value, path)
@@ -163,7 +166,7 @@ def patched(row: Mapping[str, Any], patch: Mapping[str, Any], path: str) -> dict
 def overlay(sweep: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one expanded sweep over another: a merge, except that rows are patches themselves.
 
-    `rows: {name: null}` removes a row; null within a row stays and is applied with the row.
+    `rows: {name: null}` removes a row and its label; null within a row stays and is applied with the row.
     """
     rows, added = dict(sweep.get("rows") or {}), patch.get("rows") or {}
     for name, row in added.items():
@@ -171,5 +174,8 @@ def overlay(sweep: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
             raise UserError(f"rows.{name}: null removes a row, but there is none; {nearest(name, rows)}")
         if row is not None:
             rows[name] = compose(rows.get(name, {}), row)
+    gone = {name for name, row in added.items() if row is None}
+    if gone and sweep.get("labels"):
+        sweep = {**sweep, "labels": {name: label for name, label in sweep["labels"].items() if name not in gone}}
     result = merge({k: v for k, v in sweep.items() if k != "rows"}, {k: v for k, v in patch.items() if k != "rows"})
     return {**result, "rows": rows}

@@ -16,6 +16,7 @@ from ablate import claims, config, cost, identity
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
 from ablate.finetune import FinetuneStage
+from ablate.kmeans import KMeansStage
 from ablate.patch import mapping
 from ablate.pretrain import PretrainStage
 from ablate.rows import Resolver, Row, owner
@@ -105,13 +106,7 @@ class Planner:
         where = [f"{axis}={shown(value)}" for axis, value in point.items()]
         where += [f"seed {seed}"] if len(self.seeds) > 1 else []
         suffix = f" ({', '.join(where)})" if where else ""
-        made = {"corpus": self._stage("corpus", row.data, {}, "corpus", 0, cost.CORPUS)}
-        made["tokenizer"] = self._tokenizer(row.tokenizer, made, "tokenizer")
-        trunks: list[str] = []
-        for one in [*_ancestors(row, rows), row]:
-            started = {**made, "pretrain": trunks[-1]} if trunks else made
-            trunks.append(self._pretrain(one, "trunk", started, seed, f"{one.name} / trunk{suffix}"))
-        leaf = self._pretrain(row, "decay", {**made, "pretrain": trunks[-1]}, seed, f"{row.name} / leaf{suffix}")
+        made, fits, trunks, leaf = self._pretrained(row, rows, seed, suffix)
         finetune, score, na = {}, {}, []
         for key in self.tasks:
             if not row.has(key):
@@ -133,13 +128,43 @@ class Planner:
         return {
             "row": row.name, "point": {axis: shown(value) for axis, value in point.items()}, "seed": seed,
             "reads": list(row.encoder.reads), "after": row.after, "steps": row.total,
-            "stages": {**made, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks,
+            "stages": {**made, **fits, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks,
                        "finetune": finetune, "score": score},
             "na": na,
         }  # fmt: skip
 
     def _tokenizer(self, of: Any, made: Mapping[str, str], title: str) -> str:
         return self._stage("tokenizer", of, {"corpus": made["corpus"]}, title, 0, cost.TOKENIZER)
+
+    def _pretrained(
+        self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str
+    ) -> tuple[dict[str, str], dict[str, str], list[str], str]:
+        """Lay out all before fine-tuning: corpus and tokenizer, fits of speech targets, trunks (oldest first), leaf."""
+        made = {"corpus": self._stage("corpus", row.data, {}, "corpus", 0, cost.CORPUS)}
+        made["tokenizer"] = self._tokenizer(row.tokenizer, made, "tokenizer")
+        fits: dict[str, str] = {}
+        trunks: list[str] = []
+        for one in [*_ancestors(row, rows), row]:
+            fits = self._fits(one, rows, made["corpus"], seed, suffix)
+            started = {**made, **fits, "pretrain": trunks[-1]} if trunks else {**made, **fits}
+            trunks.append(self._pretrain(one, "trunk", started, seed, f"{one.name} / trunk{suffix}"))
+        started = {**made, **fits, "pretrain": trunks[-1]}
+        return made, fits, trunks, self._pretrain(row, "decay", started, seed, f"{row.name} / leaf{suffix}")
+
+    def _fits(self, row: Row, rows: Mapping[str, Row], corpus: str, seed: int, suffix: str) -> dict[str, str]:
+        """The stages that the row's fitted speech targets come from, by role."""
+        found = {}
+        for name, targets in row.targets.items():
+            if not targets.fitted:
+                continue
+            parents, encoder, title = {"corpus": corpus}, None, "k-means of log-mel"
+            if targets.of:
+                made, _, _, leaf = self._pretrained(rows[targets.of], rows, seed, suffix)
+                parents, encoder = {**made, "pretrain": leaf}, rows[targets.of].encoder
+                title = f"k-means of {targets.of} / {targets.input}{suffix}"
+            of = KMeansStage.of(targets, encoder)
+            found[f"kmeans/{name}"] = self._stage("kmeans", of, parents, title, targets.iterations, cost.KMEANS)
+        return found
 
     def _pretrain(self, row: Row, phase: str, parents: Mapping[str, str], seed: int, title: str) -> str:
         start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ablate import checkpoint, conflict, distributed, optim
+from ablate import checkpoint, conflict, distributed, kmeans, optim
 from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
@@ -64,8 +64,11 @@ class PretrainStage:
     seed: int = 0
 
 
-def build(config: PretrainStage, tokenizer: Tokenizer) -> Model:
-    """Make encoder and objectives; each part's initial weights depend on the seed and its name alone."""
+def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, RunFolder]) -> Model:
+    """Make encoder and objectives; each part's initial weights depend on the seed and its name alone.
+
+    Targets that were fitted beforehand take what their stage among `parents` found.
+    """
     torch.manual_seed(seeds.key(config.seed, "init/encoder"))
     encoder = config.encoder.build(tokenizer.vocabulary)
     ports = Ports(
@@ -76,12 +79,16 @@ def build(config: PretrainStage, tokenizer: Tokenizer) -> Model:
         torch.manual_seed(seeds.key(config.seed, f"init/{kind}/{name}"))
         return part.build(ports)
 
+    targets = {name: made("targets", name, c) for name, c in config.targets.items()}
+    for name, c in config.targets.items():
+        if c.fitted:
+            targets[name].use(*kmeans.load(parents[f"kmeans/{name}"], tokenizer.vocabulary))
     return Model(
         encoder,
         Mixture(
             {name: made("objective", name, c) for name, c in config.objectives.items()},
             {name: c.weight for name, c in config.objectives.items()},
-            {name: made("targets", name, c) for name, c in config.targets.items()},
+            targets,
         ),
     ).to(distributed.device())
 
@@ -89,7 +96,7 @@ def build(config: PretrainStage, tokenizer: Tokenizer) -> Model:
 def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Train a trunk or a leaf; the result has parameter counts, exposure and, for leaves, held-out losses."""
     tokenizer = Tokenizer(parents["tokenizer"].path)
-    model = build(config, tokenizer)
+    model = build(config, tokenizer, parents)
     corpus = parents["corpus"].path
     feeds = streams(corpus, parents["tokenizer"].path, model.mixture.streams, config.seed)
     budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ablate import config, identity
@@ -97,6 +97,8 @@ def owner(part: Any) -> Any:
 def reads(part: Any) -> tuple[str, ...]:
     """What an objective or task needs of the encoder; a measure of the leaf says what it shows it."""
     made = owner(part)
+    if hasattr(made, "shows"):
+        return made.shows
     if not getattr(made, "trained", True):
         return made.sees
     return (getattr(part, "reads", None) or made.reads,)
@@ -181,6 +183,7 @@ class Resolver:
                 horizon=parent.horizon if parent else _count(pretrain, "steps", path),
             )  # fmt: skip
             _fitting(rows[name], path)
+        _teachers(rows)
         return rows
 
     def _configs(self, row: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -191,13 +194,16 @@ class Resolver:
             return {key: self._config(kind, part, f"{path}.{where}.{key}", key) for key, part in parts.items()}
 
         objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
+        weights = pretrain.get("weights") or "unit"
+        if weights not in self.registry.weights:
+            raise UserError(f"{path}.pretrain.weights: no preset '{weights}'; {nearest(weights, self.registry.weights)}")
         targets = {name: {} for objective in objectives.values() for name in objective.needs}
         written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
         tasks = {key: row["tasks"][key] for key in self.tasks if key in row["tasks"]}
         return {
             "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),
             "tokenizer": self._config("tokenizer", row["tokenizer"], f"{path}.tokenizer"),
-            "objectives": objectives,
+            "objectives": {key: _times(part, self.registry.weights[weights]) for key, part in objectives.items()},
             "targets": {name: written[name] for name in targets},
             "update": self._config("update", pretrain.get("update", {}), f"{path}.pretrain.update"),
             "optimizer": self._config("optimizer", pretrain.get("optimizer", {}), f"{path}.pretrain.optimizer"),
@@ -227,6 +233,35 @@ def _fitting(row: Row, path: str) -> None:
                 )
     if not row.objectives and row.steps + row.decay:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+
+
+def _teachers(rows: Mapping[str, Row]) -> None:
+    """Check the rows that speech targets are fitted to a layer of: they are there, hear speech, and start elsewhere."""
+
+    def visit(name: str, below: tuple[str, ...]) -> None:
+        if name in below:
+            chain = " needs ".join([*below[below.index(name):], name])
+            raise UserError(f"rows.{name}: {chain} is a cycle; fit its speech targets to another row, or to log-mel.")
+        row = rows[name]
+        for key, targets in row.targets.items():
+            if not (targets.fitted and targets.of):
+                continue
+            path = f"rows.{name}.pretrain.targets.{key}.of"
+            if targets.of not in rows:
+                raise UserError(f"{path}: no row '{targets.of}'; {nearest(targets.of, rows)}")
+            if "speech" not in rows[targets.of].encoder.reads:
+                raise UserError(f"{path}: the encoder of row '{targets.of}' does not read speech; name one that does.")
+            visit(targets.of, (*below, name))
+        if row.after is not None:
+            visit(row.after, (*below, name))
+
+    for name in rows:
+        visit(name, ())
+
+
+def _times(objective: Any, factors: Mapping[str, float]) -> Any:
+    """An objective with its own weight times the factor for the stream it reads."""
+    return replace(objective, weight=objective.weight * factors[owner(objective).reads])
 
 
 def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:

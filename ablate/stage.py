@@ -30,11 +30,12 @@ class Kind:
 KINDS = {
     "corpus": Kind(1, "ablate.prepare:corpus"),
     "tokenizer": Kind(1, "ablate.prepare:tokenizer"),
+    "kmeans": Kind(1, "ablate.kmeans:run"),
     "pretrain": Kind(1, "ablate.pretrain:run"),
     "finetune": Kind(1, "ablate.finetune:run"),
     "score": Kind(2, "ablate.score:run"),
 }
-PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role
+PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role, up to a slash
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Stage:
     config: dict[str, Any]
     """Canonical form of the typed config (see `ablate.identity`)."""
     parents: tuple[tuple[str, str], ...]
-    """(role, stage id); roles: corpus, tokenizer, pretrain, finetune, targets (a task's own tokenizer)."""
+    """(role, stage id); roles: corpus, tokenizer, pretrain, finetune, targets (a task's own tokenizer), and kmeans/NAME
+    (the fit of the speech targets called NAME)."""
     id: str
     title: str = ""
     steps: int = 0
@@ -214,7 +216,7 @@ def execute(stage_id: str, root: str | Path) -> None:
     with run.claim():
         if run.done:  # another process finished it while this one came here
             return
-        parents = {role: RunFolder(root, PARENT_KINDS[role], id) for role, id in what["parents"]}
+        parents = {role: RunFolder(root, PARENT_KINDS[role.partition("/")[0]], id) for role, id in what["parents"]}
         for role, parent in parents.items():
             if not parent.done:
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")

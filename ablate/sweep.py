@@ -48,7 +48,7 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   workers=N            workers of the local pool (default: the cores this process may use)
   resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism, setup,
                        poll_s (seconds between two looks at the queue);
-                       resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, pretrain, finetune, score)
+                       resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, kmeans, pretrain, finetune, score)
 
 where things lie:
   ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which row)

@@ -1,4 +1,4 @@
-"""Pre-training objectives by name. A new loss is one file and one line here."""
+"""Pre-training objectives by name, and presets of their weights. A new loss is one file and one line here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from objectives.contrastive import Contrastive
 from objectives.masked_speech import MaskedSpeech
 from objectives.masked_text import MaskedText
 from objectives.objective import ObjectiveConfig
+from objectives.pair_ctc import PairCTC
 from objectives.stm import STM
 from objectives.tlm import TLM
 
@@ -15,4 +16,11 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "masked_text": MaskedText.Config(),
     "tlm": TLM.Config(),
     "stm": STM.Config(),
+    "pair_ctc": PairCTC.Config(),
+}
+
+# Factors of the objectives' own weights, by the stream they read. The paper does not publish its weights (SCIENCE 24).
+WEIGHTS: dict[str, dict[str, float]] = {
+    "unit": {"speech": 1.0, "text": 1.0, "pair": 1.0},
+    "mslam": {"speech": 1.0, "text": 0.3, "pair": 0.03},
 }

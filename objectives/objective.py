@@ -75,6 +75,7 @@ class AbstractObjective(nn.Module, ABC):
     """A loss: the view it wants, and how it scores an encoding of that view."""
 
     reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it
+    shows: ClassVar[tuple[str, ...]]  # what of the stream its view shows the encoder; only where that is not all of it
     view: ViewSpec
     needs: tuple[str, ...] = ()  # names of speech targets it uses, e.g. ("learned",); made once per view by the mixture
     term_weights: Mapping[str, float]  # of each term within the objective, e.g. {"contrastive": 1, "diversity": .1}

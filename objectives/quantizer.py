@@ -37,6 +37,7 @@ class TargetsConfig(ABC):
     """Base of configs of speech targets: what the unmasked speech is turned into, to be predicted."""
 
     learned: ClassVar[bool]  # whether training changes the codes
+    fitted: ClassVar[bool] = False  # whether a stage of their own makes them before training
 
     groups: int = 1
     """Codebooks used side by side (the paper: 1)."""

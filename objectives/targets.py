@@ -1,4 +1,4 @@
-"""Speech targets by name: learned codes, or the codes of a fixed random projection."""
+"""Speech targets by name: learned codes, those of a fixed random projection, or of k-means clusters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoders import seeds
+from objectives.kmeans import KMeans
 from objectives.objective import Ports, check_choice
 from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
 
@@ -58,6 +59,7 @@ class RandomProjection(AbstractTargets):
 TARGETS: dict[str, TargetsConfig] = {
     "learned": Learned.Config(),
     "random_projection": RandomProjection.Config(),
+    "kmeans": KMeans.Config(),
 }
 
 

@@ -91,6 +91,7 @@ class Stm:
 class Learned:
     @dataclass(frozen=True, kw_only=True)
     class Config:
+        fitted: ClassVar[bool] = False
         codes: int = 64
 
 
@@ -195,6 +196,7 @@ def registry() -> Registry:
             "contrastive": Contrastive.Config(), "masked_speech": MaskedSpeech.Config(),
             "masked_text": MaskedText.Config(), "tlm": Tlm.Config(), "stm": Stm.Config(),
         },
+        weights={"unit": dict.fromkeys(("speech", "text", "pair"), 1.0), "mslam": {"speech": 1.0, "text": 0.3, "pair": 0.03}},
         targets={"learned": Learned.Config(), "random_projection": Learned.Config(codes=32)},
         tasks={
             "asr": Asr.Config(), "translation": Translation.Config(), "sentiment": Sentiment.Config(),

@@ -5,7 +5,7 @@ from fake_registry import Block, Encoder, registry
 
 from ablate import config
 from ablate.errors import UserError
-from ablate.patch import merge, overlay, patched
+from ablate.patch import expand, merge, overlay, patched
 
 BASE = """
 base:
@@ -99,6 +99,19 @@ def test_rows_remove_by_name_and_null_is_a_value_elsewhere():
     }  # fmt: skip
     with pytest.raises(UserError, match=r"rows\.x\.pretrain\.objectives\.tml: .*did you mean 'tlm'"):
         patched(row, {"pretrain": {"objectives": {"tml": None}}}, "rows.x")
+
+
+def test_a_row_removed_by_an_extension_takes_its_label_along():
+    base = {"rows": {"a": {}, "b": {}}, "labels": {"a": "A", "b": "B"}}
+    assert overlay(base, {"rows": {"a": None}}) == {"rows": {"b": {}}, "labels": {"b": "B"}}
+    assert overlay(base, {"rows": {"a": None}, "labels": {"b": "C"}})["labels"] == {"b": "C"}
+
+
+def test_a_part_may_point_at_another():
+    parts = {"tlm": "${rows.a.pretrain.objectives.tlm}"}
+    sweep = expand({"rows": {"a": {"pretrain": {"objectives": {"tlm": 0.5}}}, "b": {"pretrain": {"objectives": parts}}}}, "x")
+    rows = config.interpolated(sweep)["rows"]
+    assert rows["b"] == rows["a"] == {"pretrain": {"objectives": {"tlm": {"weight": 0.5}}}}
 
 
 @pytest.mark.parametrize("override, path, value", [

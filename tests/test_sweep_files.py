@@ -68,6 +68,48 @@ def test_sweeps_share_their_stages(objectives):
     assert capacity["stages"]["leaf"] == joint["stages"]["leaf"]
 
 
+@pytest.mark.parametrize("name", ["targets", "alignment"])
+def test_what_departs_from_slam_says_so_and_the_rest_is_shared(objectives, name):
+    """Rows that objectives.yaml has are its very stages; the others are named departures, or the paper's in another mix."""
+    plan = plan_file(SWEEPS / f"{name}.yaml")
+    assert plan.name == name and plan.notes == () and len(plan.sweep["claims"]) == 2
+    for row in plan.rows:
+        if row in ROWS:
+            theirs, ours = (p.lines(row)[0]["stages"] for p in (objectives, plan))
+            assert ours["trunks"] == theirs["trunks"] and ours["leaf"] == theirs["leaf"]
+            assert ours["finetune"].items() <= theirs["finetune"].items() and ours["score"].items() <= theirs["score"].items()
+        else:
+            assert "not SLAM" in plan.sweep["rows"][row]["label"]
+    assert sorted(row for block in plan.sweep["table"]["blocks"] for row in block["rows"]) == sorted(plan.rows)
+
+
+def test_targets_differ_in_their_codes():
+    plan = plan_file(SWEEPS / "targets.yaml")
+    used = {row: about["objectives"].get("masked_speech", {}).get("targets") for row, about in plan.sweep["rows"].items()}
+    assert used == {
+        "scratch": "learned", "speech_contrastive": None, "speech_only": "learned", "joint": "learned",
+        "speech_kmeans": "kmeans", "speech_kmeans_again": "kmeans", "speech_random_projection": "random_projection",
+        "joint_kmeans": "kmeans", "joint_random_projection": "random_projection",
+    }  # fmt: skip
+    line = {row: plan.lines(row)[0]["stages"] for row in plan.rows}
+    assert line["speech_kmeans"]["kmeans/kmeans"] == line["joint_kmeans"]["kmeans/kmeans"]
+    again = plan.stages[line["speech_kmeans_again"]["kmeans/kmeans"]]
+    assert dict(again.parents)["pretrain"] == line["speech_kmeans"]["leaf"]
+
+
+def test_alignment_continues_the_joint_trunk_with_equal_steps_and_one_tlm(objectives):
+    """TLM is what objectives.yaml says it is, also after an override."""
+    for overrides in ((), ("rows.joint_tlm.pretrain.objectives.tlm.prob=0.2",)):
+        rows = plan_file(SWEEPS / "alignment.yaml", overrides).sweep["rows"]
+        assert {about["after"] for row, about in rows.items() if row != "joint"} == {"joint"}
+        assert len({about["steps"] for row, about in rows.items() if row != "joint"}) == 1
+        tlm, ctc, mslam = (rows[row]["objectives"] for row in ("joint_tlm", "joint_tlm_ctc", "joint_tlm_ctc_mslam"))
+        assert ctc["tlm"] == tlm["tlm"] and "pair_ctc" not in tlm
+        assert {name: part["weight"] for name, part in mslam.items()} == {
+            "contrastive": 1.0, "masked_speech": 1.0, "masked_text": 0.3, "tlm": 0.03, "pair_ctc": 0.03,
+        }  # fmt: skip
+
+
 def test_real_needs_a_root():
     with pytest.raises(UserError, match=r"data\.root: must be given; write data\.root="):
         plan_file(SWEEPS / "objectives_real.yaml")

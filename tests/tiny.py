@@ -80,14 +80,16 @@ class World:
 
     def pretrain(self, *names: str, parent: str | None = None, **fields) -> str:
         """Plan a pretrain stage with the named objectives."""
+        parents = self.base + ([("pretrain", parent)] if parent else []) + fields.pop("parents", [])
         config = PretrainStage(
             encoder=fields.pop("encoder", ENCODER),
-            objectives={name: OBJECTIVES[name] for name in names},
-            targets={"learned": TARGETS["learned"]} if set(names) & {"contrastive", "masked_speech", "tlm"} else {},
+            objectives=fields.pop("objectives", {name: OBJECTIVES[name] for name in names}),
+            targets=fields.pop(
+                "targets", {"learned": TARGETS["learned"]} if set(names) & {"contrastive", "masked_speech", "tlm"} else {}
+            ),
             update=fields.pop("update", Update(speech=3.0, text=60, pairs=3)),
             **fields,
         )
-        parents = self.base + ([("pretrain", parent)] if parent else [])
         return self.add(make("pretrain", config, parents, "pretrain"))
 
     def finetune(self, task: str, leaf: str, **fields) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from encoders import seeds
 from encoders.batch import Batch, Layout, Pair, Speech, Text, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.objective import Ports, ViewContext
+from objectives.quantizer import AbstractTargets
 from objectives.targets import TARGETS
 
 SIZE = 50
@@ -91,3 +92,11 @@ def ports(encoder: FakeEncoder, **targets) -> Ports:
 def pair(*sizes: tuple[int, int], seed: int = 0) -> Pair:
     """Pairs of (frames, pieces)."""
     return Pair(speech(*(f for f, _ in sizes), seed=seed), text(*(p for _, p in sizes), seed=seed + 1))
+
+
+def coder(config, ports: Ports) -> AbstractTargets:
+    """Speech targets, ready to code: what is fitted beforehand gets random centroids."""
+    targets = config.build(ports)
+    if config.fitted:
+        targets.use(torch.randn(config.entries, 320, generator=torch.Generator().manual_seed(0)))
+    return targets

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from pretraining import FakeEncoder, ports, speech, view
+from pretraining import FakeEncoder, coder, ports, speech, view
 
 from objectives.contrastive import Contrastive, code_perplexity, diversity, info_nce
 from objectives.quantizer import Codes
@@ -139,12 +139,12 @@ def test_code_perplexity_counts_codes_in_use():
 
 
 @pytest.mark.parametrize("at", ["speech_tower", "joint"])
-@pytest.mark.parametrize("targets", ["learned", "random_projection"])
+@pytest.mark.parametrize("targets", ["learned", "random_projection", "kmeans"])
 def test_objective_scores_the_named_stage(at, targets):
     encoder = FakeEncoder()
     build = ports(encoder)
     objective = Contrastive.Config(at=at, targets=targets).build(build)
-    codebook = TARGETS[targets].build(build)
+    codebook = coder(TARGETS[targets], build)
     seen = view(objective.view, speech(400, 300, 120))
     encoding = encoder(seen)
     terms = objective(seen, encoding, {targets: codebook(seen, encoding, 0.5)})

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from pretraining import SIZE, VOCABULARY, WIDTH, FakeEncoder, pair, ports, speech, text, view
+from pretraining import SIZE, VOCABULARY, WIDTH, FakeEncoder, coder, pair, ports, speech, text, view
 
 from encoders.batch import Batch, Text
 from objectives import OBJECTIVES
@@ -23,7 +23,7 @@ SIZES = ((400, 9), (300, 12), (500, 9), (200, 30), (240, 7))
 def made(config, encoder, **targets):
     torch.manual_seed(1)
     built = ports(encoder, **targets)
-    return config.build(built), {name: c.build(built) for name, c in built.targets.items()}
+    return config.build(built), {name: coder(c, built) for name, c in built.targets.items()}
 
 
 def coded(targets, seen, encoding):

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from pretraining import FakeEncoder, ports, speech, view
+from pretraining import FakeEncoder, coder, ports, speech, view
 
+from objectives.kmeans import KMeans, nearest
 from objectives.objective import Ports
 from objectives.quantizer import Learned
 from objectives.targets import TARGETS, RandomProjection, of
@@ -92,7 +93,7 @@ def test_evaluation_is_noise_free_and_predictions_may_be():
 @pytest.mark.parametrize("name", TARGETS)
 def test_only_masked_positions_are_coded_from_unmasked_input(name):
     encoder = FakeEncoder()
-    targets = TARGETS[name].build(ports(encoder)).eval()
+    targets = coder(TARGETS[name], ports(encoder)).eval()
     seen = view(SpeechMask(), speech(400, 80))
     encoding = encoder(seen)
     codes = targets(seen, encoding, 0.5)
@@ -136,6 +137,28 @@ def test_random_projection_finds_the_nearest_normalised_entry():
     torch.testing.assert_close(targets.codes(x * 7, 0, 0).ids_IG, codes.ids_IG)
 
 
+def test_kmeans_codes_are_nearest_centroids_and_fixed():
+    targets = KMeans.Config(entries=9, dim=6).build(ports(FakeEncoder()))
+    with pytest.raises(AssertionError, match="without centroids"):
+        targets.codes(torch.zeros(1, 320), 0, 0)
+    centroids, x = torch.randn(9, 320) * 2, torch.randn(200, 320)
+    targets.use(centroids)
+    codes = targets.codes(x, 0, 0)
+    assert torch.equal(codes.ids_IG[:, 0], torch.cdist(x, centroids).argmin(1)) and len(codes.ids_IG.unique()) > 2
+    assert codes.mean_GV is None and torch.equal(codes.targets_IG, codes.ids_IG)
+    torch.testing.assert_close(codes.vectors_ID.norm(dim=1), torch.ones(200))
+    assert torch.equal(codes.vectors_ID, targets.codebook_VE[codes.ids_IG[:, 0]])
+    assert not list(targets.parameters()) and not targets.state_dict()  # each stage is given its own fit again
+    again = KMeans.Config(entries=9, dim=6).build(ports(FakeEncoder()))
+    assert torch.equal(again.codebook_VE, targets.codebook_VE)
+
+
+def test_distances_are_those_to_the_nearest():
+    x, centroids = torch.randn(200, 320), torch.randn(9, 320)
+    ids, distance = nearest(x, centroids)
+    torch.testing.assert_close(distance, torch.cdist(x, centroids).min(1).values ** 2, rtol=1e-4, atol=1e-3)
+
+
 def test_unknown_targets_are_named():
     with pytest.raises(ValueError, match="did you mean 'learned'"):
         of(ports(FakeEncoder()), "learnt")
@@ -150,6 +173,9 @@ def test_unknown_targets_are_named():
         (lambda: Learned.Config(input="feature"), "did you mean 'features'"),
         (lambda: Learned.Config(cold=3.0), "cold <= hot"),
         (lambda: Learned.Config(predict="best"), "sampled"),
+        (lambda: KMeans.Config(groups=2), "one codebook"),
+        (lambda: KMeans.Config(entries=100, positions=99), "no more than positions"),
+        (lambda: KMeans.Config(input="features"), "of: ROW"),
     ],
 )
 def test_impossible_configs_are_refused(make, message):
