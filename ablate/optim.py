@@ -17,7 +17,7 @@ from torch import Tensor, nn
 class OptimizerConfig:
     """AdamW with a warm-up-stable-decay schedule (the stable part is the trunk, the decay a leaf of its own)."""
 
-    lr: float = 4e-3
+    lr: float = 2e-3
     """Peak learning rate."""
     warmup: int = 100
     """Updates of linear warm-up, counted from the very first update of the first trunk."""

@@ -14,7 +14,7 @@ from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.run import RunFolder
-from ablate.stage import restored
+from ablate.stage import parents_of, restored
 from ablate.train import Loop, Model, prepare
 from encoders import seeds
 from encoders.batch import Vocabulary
@@ -178,7 +178,7 @@ def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) ->
 
 def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:
     """Rebuild all of a finished leaf, in evaluation mode: encoder, objectives with their heads, speech targets."""
-    model = build(restored(leaf), tokenizer)
+    model = build(restored(leaf), tokenizer, parents_of(leaf))
     tensors, _ = checkpoint.load(leaf.path / checkpoint.NAME)
     model.load_state_dict(checkpoint.part(tensors, "model/"))
     return model.eval()

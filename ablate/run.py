@@ -38,7 +38,8 @@ class RunFolder:
     """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it."""
 
     def __init__(self, root: Path, kind: str, id: str):
-        self.path = run_path(Path(root), kind, id)
+        self.root = Path(root)
+        self.path = run_path(self.root, kind, id)
         self.kind, self.id = kind, id
         self._claim: Optional[dict[str, Any]] = None
         self._stop = threading.Event()  # set by signals, by a lost claim, and by the loss of the driver

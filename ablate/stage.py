@@ -31,8 +31,8 @@ KINDS = {
     "corpus": Kind(1, "ablate.prepare:corpus"),
     "tokenizer": Kind(1, "ablate.prepare:tokenizer"),
     "kmeans": Kind(1, "ablate.kmeans:run"),
-    "pretrain": Kind(1, "ablate.pretrain:run"),
-    "finetune": Kind(1, "ablate.finetune:run"),
+    "pretrain": Kind(2, "ablate.pretrain:run"),
+    "finetune": Kind(2, "ablate.finetune:run"),
     "score": Kind(2, "ablate.score:run"),
 }
 PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role, up to a slash
@@ -194,6 +194,12 @@ def restored(run: RunFolder) -> Any:
     return identity.restore(run.identity()["config"], restore["modules"], restore["how"])
 
 
+def parents_of(run: RunFolder) -> dict[str, RunFolder]:
+    """Folders of the stages that a planned stage starts from, by role."""
+    kinds = {role: PARENT_KINDS[role.partition("/")[0]] for role, _ in run.identity()["parents"]}
+    return {role: RunFolder(run.root, kinds[role], id) for role, id in run.identity()["parents"]}
+
+
 def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
@@ -216,7 +222,7 @@ def execute(stage_id: str, root: str | Path) -> None:
     with run.claim():
         if run.done:  # another process finished it while this one came here
             return
-        parents = {role: RunFolder(root, PARENT_KINDS[role.partition("/")[0]], id) for role, id in what["parents"]}
+        parents = parents_of(run)
         for role, parent in parents.items():
             if not parent.done:
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")

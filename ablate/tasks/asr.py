@@ -37,8 +37,9 @@ class Recognition(AbstractTask):
 
         table: str = "asr"
         splits: tuple[str, ...] = ("test", "test_unseen")
-        steps: int = 800
+        steps: int = 1000
         items: int = 12
+        lr: float = 7e-4
         head: str = "ctc"
         """What writes the words: "ctc" or "transducer"."""
         ctc: CTC.Config = CTC.Config()

@@ -118,7 +118,7 @@ class TaskConfig(ABC):
     """Share of the steps in which the learning rate rises."""
     evaluate_every: int = 100
     """Updates between evaluations on dev."""
-    patience: int = 0
+    patience: int = 5
     """Evaluations without a better dev score after which training stops; 0 trains all steps."""
     tokenizer: Optional[TokenizerConfig] = None
     """A target tokenizer of the task's own; none means the encoder's."""
