@@ -91,7 +91,7 @@ class Layout:
     def segment_N(self) -> Tensor:
         """For each position, the number of its segment."""
         counts = torch.tensor(self.lengths)
-        return torch.repeat_interleave(torch.arange(len(counts)), counts).to(self.device)
+        return torch.repeat_interleave(torch.arange(len(counts)), counts, output_size=self.total).to(self.device)
 
     @cached_property
     def sequence_N(self) -> Tensor:
