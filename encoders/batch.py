@@ -149,10 +149,14 @@ Inputs = Speech | Text | Pair
 
 @dataclass(frozen=True)
 class Batch:
-    """One shard as it comes from the loader: inputs, and for supervised objectives their references by name."""
+    """One shard as it comes from the loader: inputs, and for supervised objectives their references by name.
+
+    `ids` are what the sequences are called in their table, for messages.
+    """
 
     inputs: Inputs
     references: Mapping[str, Any] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
