@@ -5,13 +5,14 @@
 PYTHON ?= python3
 SHELL := /bin/bash
 READY := .venv/.ready
+PEERS := .venv/.peers
 
 .PHONY: sweep test
 
 sweep: $(READY)
 	@.venv/bin/python -m ablate.sweep sweeps/objectives.yaml $(ARGS)
 
-test: $(READY)
+test: $(PEERS)
 	@.venv/bin/python -m pytest $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
@@ -29,3 +30,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing what constraints.txt pins into .venv; the first time takes some minutes."
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[builtin,test]'
 	@touch $(READY)
+
+$(PEERS): $(READY)
+	@echo "Installing what the tests compare with."
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[builtin,test,peers]'
+	@touch $(PEERS)

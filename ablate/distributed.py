@@ -62,3 +62,12 @@ def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
     for _, found in everyone:
         add(total, found)
     return sum(one for one, _ in everyone), total
+
+
+def gathered(mine: list) -> list:
+    """The lists of all ranks, one after the other."""
+    if not dist.is_initialized():
+        return mine
+    everyone: list = [None] * ranks()
+    dist.all_gather_object(everyone, mine)
+    return [item for one in everyone for item in one]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ablate import checkpoint, distributed, optim
-from ablate.data.packing import Order
+from ablate.data.packing import Order, ids
 from ablate.data.tokenizer import Tokenizer
 from ablate.evaluate import dev_score
 from ablate.optim import FlatAdamW, OptimizerConfig
@@ -78,7 +78,8 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
     def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
         first = step * how.items
         draws = [(slot, order.index(slot)) for slot in range(first, first + how.items)]
-        return [{task.reads: task.inputs(train, draws, config.seed)}], {"items": first + how.items}
+        batch = replace(task.inputs(train, draws, config.seed), ids=ids(train.table, draws))
+        return [{task.reads: batch}], {"items": first + how.items}
 
     best = Best(better=task.select.better)
 

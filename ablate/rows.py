@@ -183,6 +183,7 @@ class Resolver:
                 horizon=parent.horizon if parent else _count(pretrain, "steps", path),
             )  # fmt: skip
             _fitting(rows[name], path)
+            _trained(rows[name], rows, path)
         _teachers(rows)
         return rows
 
@@ -262,6 +263,25 @@ def _teachers(rows: Mapping[str, Row]) -> None:
 def _times(objective: Any, factors: Mapping[str, float]) -> Any:
     """An objective with its own weight times the factor for the stream it reads."""
     return replace(objective, weight=objective.weight * factors[owner(objective).reads])
+
+
+def _trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
+    """Check that learned speech codes are learned: by a loss of this row, or of one that it continues.
+
+    A loss of weight 0 passes, though it trains nothing: whoever writes it wants to see that.
+    """
+    chain = [row]
+    while chain[-1].after:
+        chain.append(rows[chain[-1].after])
+    trained = {target for one in chain for objective in one.objectives.values() for target in objective.trains}
+    for name, objective in row.objectives.items() if row.steps + row.decay else ():
+        for target in objective.needs:
+            if row.targets[target].learned and target not in trained:
+                raise UserError(
+                    f"{path}: objective '{name}' predicts the learned codes '{target}', which no loss of this row trains; "
+                    "add pretrain: {objectives: {contrastive: 1.0}} (at weight 0 it only measures, to study collapse), "
+                    f"or predict fixed codes: {{{name}: {{targets: random_projection}}}}."
+                )
 
 
 def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:

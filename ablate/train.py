@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ablate import checkpoint, distributed
+from ablate import checkpoint, distributed, faults
+from ablate.faults import NotFinite
 from ablate.optim import FlatAdamW
 from ablate.run import RunFolder
 from encoders import seeds
@@ -23,10 +24,6 @@ LOG_EVERY = 10  # updates; checkpoints fall on the same steps, so that a resumed
 SAVE_SECONDS = 20.0
 
 Shard = Mapping[str, Batch]  # stream -> batch
-
-
-class NotFinite(RuntimeError):
-    """The loss or gradient of an update was not finite; the weights were not touched."""
 
 
 class Model(nn.Module):
@@ -168,8 +165,12 @@ class Loop:
         distributed.sum_(self.optimizer.gradient)
         loss_sum, metrics = distributed.merged(loss_sum, metrics)
         if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
-            raise NotFinite(f"the loss of update {step} is not finite (loss {loss_sum}); weights were not touched. "
-                            "Lower the learning rate or clip, or look for empty input.")  # fmt: skip
+            dropout = lambda number: seeds.key(self.seed, "dropout", step, number)  # noqa: E731
+            mine = faults.found(self.model, shards, prepared, denominators, self.fraction(step), dropout)
+            found = distributed.gathered(list(mine))
+            if distributed.rank() == 0:
+                self.run.write_json(faults.NAME, {"step": step, "faults": found})
+            raise NotFinite(step, found)
         norm = float(self.optimizer.step(self.factor(step)))
         self.updates += 1
         return norm, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}

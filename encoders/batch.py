@@ -91,7 +91,7 @@ class Layout:
     def segment_N(self) -> Tensor:
         """For each position, the number of its segment."""
         counts = torch.tensor(self.lengths)
-        return torch.repeat_interleave(torch.arange(len(counts)), counts).to(self.device)
+        return torch.repeat_interleave(torch.arange(len(counts)), counts, output_size=self.total).to(self.device)
 
     @cached_property
     def sequence_N(self) -> Tensor:
@@ -149,10 +149,14 @@ Inputs = Speech | Text | Pair
 
 @dataclass(frozen=True)
 class Batch:
-    """One shard as it comes from the loader: inputs, and for supervised objectives their references by name."""
+    """One shard as it comes from the loader: inputs, and for supervised objectives their references by name.
+
+    `ids` are what the sequences are called in their table, for messages.
+    """
 
     inputs: Inputs
     references: Mapping[str, Any] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from encoders.blocks import PARTS
 from encoders.encoder import EncoderConfig
 from encoders.joint import Joint
 
@@ -33,6 +34,24 @@ slam = replace(
     positions="none",
 )
 
+# What is shared, against the fully shared stack of the same size: how deep a modality's way is, and how many parameters
+# it meets there, are the same in each (pairs still attend to each other in all layers of "shared"), the total grows.
+# "late": sharing begins half-way up ("speech_tower" is higher then). "experts": feed-forwards per modality.
+# "separate": a tower per modality, nothing shared but attention within a pair.
+nano_late = replace(nano, speech_layers=2, text_layers=1, shared_layers=1)
+nano_experts = replace(nano, per_modality=("ffn",))
+nano_separate = replace(nano, per_modality=PARTS)
+slam_late = replace(slam, speech_layers=16, text_layers=8, shared_layers=8)
+slam_experts = replace(slam, per_modality=("ffn",))
+slam_separate = replace(slam, per_modality=PARTS)
+
+# The same with narrower feed-forwards, so that the total (without the token embedding) is that of the shared stack:
+# as deep, but each modality meets fewer parameters.
+nano_experts_matched = replace(nano_experts, ffn=76)
+nano_separate_matched = replace(nano_separate, ffn=28)
+slam_experts_matched = replace(slam_experts, ffn=2432)
+slam_separate_matched = replace(slam_separate, ffn=1728)
+
 PRESETS: dict[str, EncoderConfig] = {
     "nano_narrow": nano_narrow,
     "nano": nano,
@@ -40,4 +59,14 @@ PRESETS: dict[str, EncoderConfig] = {
     "tiny": tiny,
     "base": base,
     "slam": slam,
+    "nano_late": nano_late,
+    "nano_experts": nano_experts,
+    "nano_experts_matched": nano_experts_matched,
+    "nano_separate": nano_separate,
+    "nano_separate_matched": nano_separate_matched,
+    "slam_late": slam_late,
+    "slam_experts": slam_experts,
+    "slam_experts_matched": slam_experts_matched,
+    "slam_separate": slam_separate,
+    "slam_separate_matched": slam_separate_matched,
 }

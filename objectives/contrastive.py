@@ -153,6 +153,10 @@ class Contrastive(AbstractObjective):
         def needs(self) -> tuple[str, ...]:
             return (self.targets,)
 
+        @property
+        def trains(self) -> tuple[str, ...]:
+            return (self.targets,)
+
         def build(self, ports: Ports) -> "Contrastive":
             return Contrastive(self, ports)
 

@@ -66,6 +66,11 @@ class ObjectiveConfig(ABC):
         """Names of the speech targets that the objective uses."""
         return ()
 
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """Names of the speech targets whose codes this loss trains, where they are learned."""
+        return ()
+
     @abstractmethod
     def build(self, ports: Ports) -> "AbstractObjective":
         """Make the objective's module (heads included)."""

@@ -62,6 +62,10 @@ class TLM(AbstractObjective):
         def needs(self) -> tuple[str, ...]:
             return (self.targets,)
 
+        @property
+        def trains(self) -> tuple[str, ...]:
+            return (self.targets,) if self.contrastive else ()
+
         def build(self, ports: Ports) -> "TLM":
             return TLM(self, ports)
 

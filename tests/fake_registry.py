@@ -41,6 +41,10 @@ class Contrastive:
         def needs(self) -> tuple[str, ...]:
             return (self.targets,)
 
+        @property
+        def trains(self) -> tuple[str, ...]:
+            return (self.targets,)
+
 
 class MaskedSpeech:
     reads = "speech"
@@ -49,6 +53,7 @@ class MaskedSpeech:
     class Config:
         weight: float = 1.0
         targets: str = "learned"
+        trains: ClassVar[tuple[str, ...]] = ()
 
         @property
         def needs(self) -> tuple[str, ...]:
@@ -63,6 +68,7 @@ class MaskedText:
         weight: float = 1.0
         text: str = "true"
         needs: ClassVar[tuple[str, ...]] = ()
+        trains: ClassVar[tuple[str, ...]] = ()
 
         def __post_init__(self) -> None:
             if self.text not in ("true", "drawn"):
@@ -77,6 +83,7 @@ class Tlm:
         weight: float = 1.0
         pairs: str = "together"
         needs: ClassVar[tuple[str, ...]] = ()
+        trains: ClassVar[tuple[str, ...]] = ()
 
 
 class Stm:
@@ -86,13 +93,23 @@ class Stm:
     class Config:
         weight: float = 1.0
         needs: ClassVar[tuple[str, ...]] = ()
+        trains: ClassVar[tuple[str, ...]] = ()
 
 
 class Learned:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         fitted: ClassVar[bool] = False
+        learned: ClassVar[bool] = True
         codes: int = 64
+
+
+class Fixed:
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        learned: ClassVar[bool] = False
+        fitted: ClassVar[bool] = False
+        codes: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +214,7 @@ def registry() -> Registry:
             "masked_text": MaskedText.Config(), "tlm": Tlm.Config(), "stm": Stm.Config(),
         },
         weights={"unit": dict.fromkeys(("speech", "text", "pair"), 1.0), "mslam": {"speech": 1.0, "text": 0.3, "pair": 0.03}},
-        targets={"learned": Learned.Config(), "random_projection": Learned.Config(codes=32)},
+        targets={"learned": Learned.Config(), "random_projection": Fixed.Config()},
         tasks={
             "asr": Asr.Config(), "translation": Translation.Config(), "sentiment": Sentiment.Config(),
             "retrieval": Retrieval.Config(),

@@ -335,6 +335,9 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
      r"rows\.joint: objective 'contrastive' reads speech, but the encoder reads text, pair; remove it with"),
     ("", ["rows.joint.pretrain.objectives={contrastive: null, masked_speech: null, masked_text: null}"],
      "without an objective"),
+    ("", ["rows.joint.pretrain.objectives.contrastive=null"],
+     r"rows\.joint: objective 'masked_speech' predicts the learned codes 'learned', which no loss of this row trains; "
+     r"add pretrain: .*contrastive: 1\.0.* or predict fixed codes: {masked_speech: {targets: random_projection}}"),
     ("", ["base.pretrain.steps=-1"], r"rows\..*\.pretrain\.steps: expected a number of updates, found -1"),
     ("", ["~base.pretrain.decay"], r"pretrain\.decay: must be given"),
     ("", ["~rows"], "has no rows"),
@@ -379,3 +382,13 @@ def test_every_mistake_gets_one_sentence_before_anything_runs(plan, extra, overr
     with pytest.raises(UserError, match=message) as error:
         plan(*overrides, extra=extra)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("row", "patch"), [
+    ("joint", "objectives={contrastive: null, masked_speech: {targets: random_projection}}"),  # fixed codes
+    ("joint", "objectives={contrastive: {weight: 0}}"),  # collapse, on purpose
+    ("third", "objectives={contrastive: null}"),  # trained by the rows before
+    ("scratch", "objectives={contrastive: null}"),  # nothing is trained at all
+])  # fmt: skip
+def test_codes_that_are_fixed_or_trained_before_or_meant_to_collapse_are_allowed(plan, row, patch):
+    assert line(plan(f"rows.{row}.pretrain.{patch}"), row)

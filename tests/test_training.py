@@ -1,5 +1,6 @@
 """Stages that train, on a corpus of a few sentences: chains run, resume is exact, continuing loads by name."""
 
+import dataclasses
 import json
 import math
 
@@ -9,8 +10,11 @@ import torch
 from tiny import World
 
 from ablate import checkpoint, run, train
+from ablate.data.table import Table
+from ablate.optim import FlatAdamW
 from ablate.pretrain import Update
 from ablate.tasks import TASKS
+from objectives.masked_text import MaskedText
 
 JOINT = ("contrastive", "masked_speech", "masked_text")
 
@@ -170,14 +174,75 @@ def test_shards_change_results_only_where_statistics_are_over_a_shard(world):
     assert a["updates"] == b["updates"] and abs(a["cursors"]["text"] - b["cursors"]["text"]) <= 20
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights_change(world, monkeypatch):
-    id = world.pretrain("masked_text", steps=10, seed=9)
-    real = train.Mixture.forward
+def steps_made(monkeypatch) -> list[float]:
+    """The optimizer's steps, as they are made."""
+    made, real = [], FlatAdamW.step
+    monkeypatch.setattr(FlatAdamW, "step", lambda self, factor: made.append(factor) or real(self, factor))
+    return made
 
-    def broken(self, *args):
-        loss, metrics = real(self, *args)
-        return loss * math.nan, metrics
 
-    monkeypatch.setattr(train.Mixture, "forward", broken)
-    with pytest.raises(train.NotFinite, match="update 0 is not finite"):
+def fault(world, id, monkeypatch) -> tuple[str, dict]:
+    """Run a stage that must not finish; returns the message and what was written."""
+    made = steps_made(monkeypatch)
+    with pytest.raises(train.NotFinite) as error:
         world.run(id)
+    folder = run.RunFolder(world.root, world.stages[id].kind, id)
+    written = json.loads((folder.path / "not_finite.json").read_text())
+    assert len(made) == written["step"] and not folder.done, "no step was made with what is not finite"
+    assert f"update {written['step']} is not finite" in str(error.value)
+    return str(error.value), written
+
+
+def spoil(monkeypatch, table: str, row: int) -> None:
+    """One frame of a row becomes NaN."""
+    real = Table.mel
+
+    def mel(self, index):
+        frames = real(self, index)
+        if (self.table, self.split, index) == (table, "train", row):
+            frames = frames.copy()
+            frames[3, 7] = np.nan
+        return frames
+
+    monkeypatch.setattr(Table, "mel", mel)
+
+
+def test_broken_input_is_named_with_objective_step_and_items(world, monkeypatch):
+    id = world.pretrain(*JOINT, steps=20, seed=9)
+    spoil(monkeypatch, "speech", 5)
+    message, written = fault(world, id, monkeypatch)
+    assert {f["objective"] for f in written["faults"]} == {"contrastive", "masked_speech"}
+    for found in written["faults"]:
+        assert found["broken_input"] == ["speech-train-5"] and "speech-train-5" in found["ids"] and len(found["ids"]) > 1
+    assert "loss of contrastive (contrastive)" in message and "broken in speech-train-5" in message
+    assert all(i in message for i in written["faults"][0]["ids"]) and "masked_text" not in message
+
+
+def test_broken_input_of_fine_tuning_is_named(world, monkeypatch, leaf):
+    tuned, _ = world.finetune("asr", leaf, steps=6, evaluate_every=6)
+    spoil(monkeypatch, "asr", 2)
+    message, written = fault(world, tuned, monkeypatch)
+    assert "loss of task (ctc) on speech items" in message and written["faults"][0]["broken_input"] == ["asr-train-2"]
+
+
+def test_a_gradient_that_is_not_finite_is_named_though_the_loss_is(world, monkeypatch):
+    id = world.pretrain("masked_text", "contrastive", steps=10, seed=9)
+    real = MaskedText.forward
+
+    def steep(self, view, encoding, targets):
+        terms = dict(real(self, view, encoding, targets))
+        x_ND = encoding.stages["joint"]
+        zero = (x_ND - x_ND.detach()).abs().sum().sqrt()  # of infinite slope
+        return {name: dataclasses.replace(term, total=term.total + zero) for name, term in terms.items()}
+
+    monkeypatch.setattr(MaskedText, "forward", steep)
+    message, written = fault(world, id, monkeypatch)
+    assert "gradient of masked_text (loss) on text items text-train-" in message and "contrastive" not in message
+    assert written["step"] == 0 and not written["faults"][0]["broken_input"]
+
+
+def test_long_lists_of_items_are_cut_in_the_message_only():
+    ids = [f"u{i}" for i in range(20)]
+    one = {"objective": "stm", "term": "loss", "what": "loss", "shard": 0, "stream": "pair", "ids": ids, "broken_input": []}
+    message = str(train.NotFinite(7, [one]))
+    assert "loss of stm (loss) on pair items u0, u1, u2, u3, u4, u5, u6, u7 and 12 more. Look" in message

@@ -126,6 +126,11 @@ def targets(tokens: Tokens, draws: Draws) -> Text:
     return Text(_ids(bodies), tuple(map(len, bodies)), (0,) * len(bodies))
 
 
+def ids(table: Table, draws: Draws) -> tuple[str, ...]:
+    """What the drawn rows are called in their table."""
+    return tuple(str(table.rows[index]["id"]) for _, index in draws)
+
+
 def _keys(seed: int, stream: str, draws: Draws) -> tuple[int, ...]:
     return tuple(seeds.key(seed, f"item/{stream}", slot) for slot, _ in draws)
 
@@ -143,14 +148,17 @@ class Stream(ABC):
     name: ClassVar[str]  # "speech", "text" or "pair": the name of the stream in a mixture
     unit: ClassVar[str]  # what `exposure` counts beside items: "hours" or "tokens"
 
-    def __init__(self, what: str, sizes: np.ndarray, amounts: np.ndarray, reasons: Mapping[str, np.ndarray], seed: int):
+    def __init__(
+        self, table: Table, sizes: np.ndarray, amounts: np.ndarray, reasons: Mapping[str, np.ndarray], seed: int
+    ) -> None:
         """Draw from the items for which no reason holds; `sizes` are in units of budget, `amounts` in `unit`."""
         out = np.any([*reasons.values(), np.zeros(len(sizes), bool)], axis=0)
         self.left_out = {reason: int(holds.sum()) for reason, holds in reasons.items() if holds.any()}
         self.items = np.flatnonzero(~out)
         if len(self.items) == 0:
             why = f" (left out: {self.left_out})" if self.left_out else ""
-            raise UserError(f"{what} has no item to pre-train on{why}; add data, or raise the length limits.")
+            raise UserError(f"{table.table}.{table.split} has no item to pre-train on{why}; add data, or raise the length limits.")
+        self.table = table
         self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed
         self.order = Order(len(self.items), seed, self.name)
 
@@ -181,11 +189,11 @@ class SpeechStream(Stream):
 
     def __init__(self, table: Table, seed: int, max_frames: int) -> None:
         sizes = np.minimum(table.frames, max_frames)
-        super().__init__(f"{table.table}.{table.split}", sizes, sizes / FRAMES_PER_HOUR, {}, seed)
-        self.table, self.max_frames = table, max_frames
+        super().__init__(table, sizes, sizes / FRAMES_PER_HOUR, {}, seed)
+        self.max_frames = max_frames
 
     def collate(self, draws: Draws) -> Batch:
-        return Batch(speech(self.table, draws, self.seed, self.max_frames))
+        return Batch(speech(self.table, draws, self.seed, self.max_frames), ids=ids(self.table, draws))
 
 
 class TextStream(Stream):
@@ -195,11 +203,11 @@ class TextStream(Stream):
 
     def __init__(self, table: Table, tokens: Tokens, seed: int, max_tokens: int) -> None:
         sizes = np.minimum(tokens.lengths + 2, max_tokens)
-        super().__init__(f"{table.table}.{table.split}", sizes, sizes, {"empty text": tokens.lengths == 0}, seed)
+        super().__init__(table, sizes, sizes, {"empty text": tokens.lengths == 0}, seed)
         self.tokens, self.max_tokens = tokens, max_tokens
 
     def collate(self, draws: Draws) -> Batch:
-        return Batch(text(self.tokens, draws, self.seed, self.max_tokens))
+        return Batch(text(self.tokens, draws, self.seed, self.max_tokens), ids=ids(self.table, draws))
 
 
 class PairStream(Stream):
@@ -216,12 +224,11 @@ class PairStream(Stream):
             f"longer than {max_frames} frames": table.frames > max_frames,
             f"longer than {max_tokens} tokens": tokens.lengths + 2 > max_tokens,
         }
-        what, hours = f"{table.table}.{table.split}", table.frames / FRAMES_PER_HOUR
-        super().__init__(what, np.ones(len(table)), hours, reasons, seed)
-        self.table, self.tokens = table, tokens
+        super().__init__(table, np.ones(len(table)), table.frames / FRAMES_PER_HOUR, reasons, seed)
+        self.tokens = tokens
 
     def collate(self, draws: Draws) -> Batch:
-        return Batch(pair(self.table, self.tokens, draws, self.seed))
+        return Batch(pair(self.table, self.tokens, draws, self.seed), ids=ids(self.table, draws))
 
 
 def streams(

@@ -25,6 +25,7 @@ class FakeTable:
 
     def __init__(self, *frames: int) -> None:
         self.frames = np.array(frames)
+        self.rows = [{"id": f"row-{i}"} for i in range(len(frames))]
         starts = np.concatenate(([0], np.cumsum(self.frames)))
         values = RNG.normal(size=(starts[-1], 80)).astype(np.float16)
         self._mels = [values[a:b] for a, b in zip(starts, starts[1:])]

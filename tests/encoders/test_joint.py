@@ -24,17 +24,6 @@ def inputs(speech, text):
     return {"speech": pair.speech, "text": pair.text, "pair": pair}
 
 
-@pytest.mark.parametrize("positions", ["none", "sinusoidal", "rotary", "relative"])
-@pytest.mark.parametrize("block", ["conformer", "transformer"])
-@pytest.mark.parametrize("kind", ["speech", "text", "pair"])
-def test_neighbours_do_not_matter(joint, inputs, kind, block, positions):
-    encoder = joint(block=block, positions=positions, text_layers=1)
-    packed = encoder(View(inputs=inputs[kind]))
-    for i, x in enumerate(packed.stages["joint"].split(packed.layout.sequence_lengths)):
-        alone = encoder(View(inputs=_one(inputs[kind], i)))
-        torch.testing.assert_close(x, alone.stages["joint"], rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("frontend", ["stacked", "conv2d", "separable"])
 @pytest.mark.parametrize("conv_norm", ["group", "layer"])
 def test_neighbours_do_not_matter_to_front_ends_and_norms(joint, inputs, frontend, conv_norm):

@@ -40,6 +40,18 @@ def test_likelihood_is_the_sum_over_all_alignments():
         assert float(found[b]) == pytest.approx(enumerated(blank[b, :t, : u + 1], emit[b, :t, : u + 1]), rel=1e-10)
 
 
+def test_published_value():
+    """warp-transducer's small test: activations 1 x 2 x 3 x 5, labels 1, 2, blank 0, cost 4.4957."""
+    acts_TUV = torch.tensor([
+        [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.1, 0.2, 0.8, 0.1]],
+        [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.1, 0.1], [0.7, 0.1, 0.2, 0.1, 0.1]],
+    ])  # fmt: skip
+    log_p_TUV = acts_TUV.log_softmax(2)
+    emit_TU = torch.stack([log_p_TUV[:, 0, 1], log_p_TUV[:, 1, 2], log_p_TUV[:, 2, 0]], 1)  # the last is never taken
+    found = log_likelihood(log_p_TUV[None, :, :, 0], emit_TU[None], (2,), (2,))
+    assert -found.item() == pytest.approx(4.495666, abs=1e-5)
+
+
 def test_gradient():
     blank, emit = (x.requires_grad_() for x in lattice(2, 4, 2))
     assert torch.autograd.gradcheck(lambda a, b: log_likelihood(a, b, (4, 2), (2, 1)), (blank, emit))

@@ -1,0 +1,241 @@
+"""Show an encoder before anything is run: its parts, parameters, operations and memory.
+
+`python -m ablate.describe --help` explains it. Nothing is allocated: weights and activations are fake tensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+
+from ablate import config
+from ablate.errors import UserError
+from ablate.pretrain import Update
+from encoders.batch import Pair, Speech, Text, View, Vocabulary
+from encoders.count import OWNERS, Count, Work, parts
+from encoders.encoder import EncoderConfig
+from encoders.joint import Joint
+from encoders.presets import PRESETS
+
+HELP = """\
+Show what an encoder is made of, without making it: parameters that speech alone, text alone or both use, floating-point
+operations per second of audio and per token, and the memory that one optimizer update takes.
+"""
+MORE = f"""\
+presets: {", ".join(PRESETS)}
+
+examples:
+  python -m ablate.describe slam                                        the paper's shape, with its vocabulary of 32,000
+  python -m ablate.describe nano per_modality=[ffn]                     any field of the encoder's config, Hydra's grammar
+  python -m ablate.describe slam shared_layers=8 --speech 960 --text 8192 --utterance 15
+
+how to read it:
+  Operations are of a forward pass (a multiplication and an addition are two), within sequences of the lengths given by
+  --utterance and --document, as attention grows with them; forward and backward take three times as many. Memory is
+  float32: weights, gradients and the two moments of AdamW, and what the backward pass needs of the forward passes of one
+  update. The heads of objectives come on top, as do temporaries.
+"""
+BYTES_PER_PARAMETER = 16  # weight, gradient, and AdamW's two moments in float32
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What one update holds, and how long its sequences are."""
+
+    speech: float
+    """Seconds of speech."""
+    text: int
+    """Tokens of text."""
+    pairs: int
+    """Speech-text pairs."""
+    utterance: float
+    """Seconds of an utterance."""
+    document: int
+    """Tokens of a text, CLS and SEP included."""
+
+    def inputs(self, reads: Iterable[str]) -> dict[str, Speech | Text | Pair]:
+        """Make one update's inputs for each stream that is read and not empty, of equal sequences; contents mean nothing."""
+        made: dict[str, Speech | Text | Pair] = {}
+        if "speech" in reads and self.speech:
+            made["speech"] = self._speech(max(1, round(self.speech / self.utterance)))
+        if "text" in reads and self.text:
+            made["text"] = self._text(max(1, round(self.text / self.document)))
+        if "pair" in reads and self.pairs:
+            made["pair"] = Pair(self._speech(self.pairs), self._text(self.pairs))
+        return made
+
+    @property
+    def frames(self) -> int:
+        """Mel frames of an utterance."""
+        return max(1, round(100 * self.utterance))
+
+    def _speech(self, n: int) -> Speech:
+        return Speech(torch.zeros(n * self.frames, 80), (self.frames,) * n, tuple(range(n)))
+
+    def _text(self, n: int) -> Text:
+        return Text(torch.zeros(n * self.document, dtype=torch.long), (self.document,) * n, tuple(range(n)))
+
+
+def activations(encoder: nn.Module, inputs: Speech | Text | Pair) -> int:
+    """Bytes that a forward pass keeps for its backward pass, weights left out. Works on fake tensors too."""
+    weights = {p.untyped_storage()._cdata for p in encoder.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        storage = x.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
+        return x
+
+    with saved_tensors_hooks(keep, lambda x: x):
+        encoding = encoder(View(inputs=inputs))
+    del encoding
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def vocabulary(size: int) -> Vocabulary:
+    """A vocabulary of a size, of which nothing else is known."""
+    return Vocabulary(size, (0,) * size, (True,) * size)
+
+
+def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
+    """Return the whole report on an encoder with a vocabulary of `size`."""
+    with FakeTensorMode():
+        encoder = of.build(vocabulary(size))
+        assert isinstance(encoder, Joint), "operations are counted for joint encoders"
+        inputs = sizes.inputs(encoder.reads)
+        kept = {stream: activations(encoder, x) for stream, x in inputs.items()}
+    passes = {}  # modality -> its parts, and the operations of a unit
+    if encoder.reads & {"speech", "pair"}:
+        work = Work(speech=encoder.subsampled((sizes.frames,)))
+        passes["speech"] = parts(encoder, work), sizes.frames / 100 * 1e9
+    if encoder.reads & {"text", "pair"}:
+        passes["text"] = parts(encoder, Work(text=(sizes.document,))), sizes.document * 1e6
+    total = sum(p.numel() for p in encoder.parameters())
+    owned = encoder.parameters_by_modality()
+    active = {
+        "speech": owned["speech_only"] + owned["shared"],
+        "text": owned["text_only"] + owned["embedding"] + owned["shared"],
+    }
+    return "\n".join([
+        f"{name}: {short(total)} parameters with a vocabulary of {size:,}; reads {', '.join(of.reads)}",
+        "used on " + ", on ".join(f"{modality}: {short(active[modality])}" for modality in passes), "",
+        *columns(tree(encoder, passes)), "",
+        *columns(memory(total, kept, sizes)),
+    ])  # fmt: skip
+
+
+ORDER = ("speech", "embedding", "text", "segments", "shared")
+TITLES = {"speech": "speech tower", "embedding": "token embedding", "text": "text tower", "segments": "segment embeddings"}
+UNITS = {"speech": "GFLOP per s of audio", "text": "MFLOP per token"}
+
+
+def tree(
+    encoder: Joint, passes: Mapping[str, tuple[Mapping[tuple[str, ...], Count], float]]
+) -> list[tuple[str, ...]]:  # fmt: skip
+    """A row per part and per group of parts, indented by depth: parameters by owner, operations per unit."""
+    stacks = {("speech", "layers"): encoder.config.speech_layers, ("text", "layers"): encoder.config.text_layers,
+              ("shared",): encoder.config.shared_layers}  # fmt: skip
+    counted = next(iter(passes.values()))[0]  # parameters are the same in any pass
+    places = [place[:n] for place in sorted(counted, key=lambda at: ORDER.index(at[0])) for n in range(len(place) + 1)]
+    rows = [("", "speech only", "text only", "shared", *(UNITS[modality] for modality in passes))]
+    for place in dict.fromkeys(places):
+        label = TITLES.get(place[0], place[0]) if len(place) == 1 else place[-1].replace("_", " ") if place else "all"
+        label += f", {stacks[place]} × {encoder.config.block}" if place in stacks else ""
+        held = [sum(c.parameters[owner] for c in _within(counted, place)) for owner in OWNERS]
+        flops = [sum(c.flops for c in _within(parts, place)) / unit for parts, unit in passes.values()]
+        rows.append((
+            "  " * len(place) + label, *(short(n) if n else "" for n in held), *(f"{f:.3g}" if f else "" for f in flops)
+        ))  # fmt: skip
+    return rows
+
+
+def _within(counted: Mapping[tuple[str, ...], Count], place: tuple[str, ...]) -> list[Count]:
+    return [count for at, count in counted.items() if at[: len(place)] == place]
+
+
+def memory(parameters: int, kept: Mapping[str, int], sizes: Sizes) -> list[tuple[str, ...]]:
+    """Rows of what one update takes, in float32."""
+    state = BYTES_PER_PARAMETER * parameters
+    held = {
+        "speech": f"{sizes.speech:g} s in utterances of {sizes.utterance:g} s",
+        "text": f"{sizes.text} tokens in texts of {sizes.document}", "pair": f"{sizes.pairs} pairs of such",
+    }  # fmt: skip
+    rows = [("weights, gradients and two moments", f"{state / 1e9:.3f} GB")]
+    rows += [(f"activations of {held[stream]}", f"{size / 1e9:.3f} GB") for stream, size in kept.items()]
+    return [*rows, ("memory of one update in one shard", f"{(state + sum(kept.values())) / 1e9:.3f} GB")]
+
+
+def short(n: int) -> str:
+    """A count as 612 M, 4.2 M, 18.5 k or 960."""
+    for unit, letter in ((1e6, " M"), (1e3, " k")):
+        if n >= unit:
+            return f"{n / unit:.{0 if n >= 1000 * unit else 1}f}{letter}"
+    return str(n)
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lay rows out in columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    first, *others = widths
+    return ["  ".join([row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others))]).rstrip() for row in rows]
+
+
+def resolve(name: str, overrides: Iterable[str]) -> EncoderConfig:
+    """The preset called `name` with overrides of its fields. Raises UserError with the nearest valid name."""
+    found: Mapping[str, Any] = {}
+    for text in overrides:
+        found = config.override(found, [text if text.startswith("base.encoder.") else f"base.encoder.{text}"])
+    if "axes" in found:
+        raise UserError(f"One encoder at a time: give {', '.join(found['axes'])} one value, or a list as key=[a,b].")
+    patch = found.get("base", {}).get("encoder", {})
+    return config.resolve(PRESETS, {**patch, "preset": name}, "encoder")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_intermixed_args(arguments)
+    try:
+        of = resolve(options.preset, options.overrides)
+        least = {"speech": 0, "text": 0, "pairs": 0, "utterance": 0.01, "document": 1, "vocabulary": Vocabulary.specials + 1}
+        for option, smallest in least.items():
+            if getattr(options, option) < smallest:
+                raise UserError(f"--{option}: found {getattr(options, option)}, expected at least {smallest}.")
+        sizes = Sizes(**{field.name: getattr(options, field.name) for field in fields(Sizes)})
+        print(describe(options.preset, of, options.vocabulary, sizes))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ablate.describe", description=HELP, epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    update = Update()
+    parser.add_argument("preset", metavar="PRESET", help="an encoder of encoders/presets.py, see below")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to its fields, as base.encoder of a sweep")
+    for name, kind, default, meaning in (
+        ("vocabulary", int, 32_000, "pieces of the tokenizer (the paper: 32000)"),
+        ("speech", float, update.speech, "seconds of speech in an update"),
+        ("text", int, update.text, "tokens of text in an update"),
+        ("pairs", int, update.pairs, "speech-text pairs in an update"),
+        ("utterance", float, 12.0, "seconds of an utterance"),
+        ("document", int, 128, "tokens of a text"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{meaning} (default: {default})")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What an encoder holds and computes, from shapes alone: parameters and floating-point operations of its parts.
+
+A multiplication and an addition are two operations. Counted are matrix products, attention and convolutions, forward;
+a backward pass computes twice as much. Norms, activations and additions are left out, as torch's flop counter does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from encoders.blocks import Attention, Convolution, Linear
+from encoders.frontend import BINS, STRIDE
+from encoders.joint import Joint
+from encoders.positions import RelativePositions
+
+OWNERS = ("speech", "text", "shared")
+NAMES = {"first": "feed-forward", "second": "feed-forward", "ffn": "feed-forward", "conv": "convolution"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """The segments of one encoder pass, in speech positions and tokens; `together` the i-th of both are a pair."""
+
+    speech: tuple[int, ...] = ()
+    text: tuple[int, ...] = ()
+    together: bool = False
+
+    def segments(self, owner: str) -> tuple[int, ...]:
+        """Lengths of the segments that a part goes over, of one modality or of both."""
+        return {"speech": self.speech, "text": self.text, "shared": self.speech + self.text}[owner]
+
+    def sequences(self, owner: str) -> tuple[int, ...]:
+        """Lengths of the sequences within which a part attends."""
+        if owner == "shared" and self.together:
+            return tuple(s + t for s, t in zip(self.speech, self.text, strict=True))
+        return self.segments(owner)
+
+
+@dataclass
+class Count:
+    """Parameters by owner, and operations of one forward pass."""
+
+    parameters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OWNERS, 0))
+    flops: int = 0
+
+
+def parts(encoder: Joint, work: Work) -> dict[tuple[str, ...], Count]:
+    """Count the parts of an encoder by place, such as ("speech", "layers", "attention"), all layers of a stack together."""
+    counted: dict[tuple[str, ...], Count] = {}
+    for name, module in encoder.named_modules():
+        for own, parameter in module.named_parameters(prefix=name, recurse=False):
+            names = tuple(own.split("."))
+            counted.setdefault(_place(names), Count()).parameters[_owner(names)] += parameter.numel()
+        names = tuple(name.split("."))
+        flops = _flops(names, module, work, encoder.width)
+        if flops:
+            counted.setdefault(_place(names), Count()).flops += flops
+    return counted
+
+
+def _owner(names: tuple[str, ...]) -> str:
+    """The modality whose name stands in a path (in a tower, or in the copies of a part); the embedding is text's."""
+    return next((m for m in ("speech", "text") if m in names), "text" if names[0] == "embedding" else "shared")
+
+
+def _place(names: tuple[str, ...]) -> tuple[str, ...]:
+    top, *below = names
+    if top in ("embedding", "segments"):
+        return (top,)
+    if "blocks" in below:
+        start = below.index("blocks")
+        part = below[start + 2]  # after the number of the block
+        return (top, *below[:start], "norms" if part.endswith("norm") else NAMES.get(part, part))
+    if top == "shared" or below[0] == "layers":
+        return (top, "norms") if top == "shared" else (top, "layers", "norms")
+    return (top, below[0])
+
+
+def _flops(names: tuple[str, ...], module: nn.Module, work: Work, width: int) -> int:
+    """Operations of a module itself, its children's left out. Raises NotImplementedError for one of an unknown kind."""
+    owner = _owner(names)
+    segments = work.segments(owner)
+    positions, distances = sum(segments), max(0, 2 * max(segments, default=0) - 1)
+    if isinstance(module, Linear):
+        return 2 * positions * module.weight.numel()
+    if isinstance(module, Attention):
+        return 4 * width * sum(n * n for n in work.sequences(owner))
+    if isinstance(module, RelativePositions):
+        return 2 * distances * width * (positions + width)
+    if isinstance(module, Convolution):
+        return 2 * positions * module.weight_KD.numel()
+    if isinstance(module, nn.Conv2d):
+        slots = positions + len(segments)  # a gap of one position after each utterance
+        outputs = 2 * slots * BINS // 2 if names[-1] == "first" else slots * BINS // STRIDE
+        return 2 * outputs * module.weight.numel()
+    if isinstance(module, nn.Linear):  # of a front end; that of relative positions is counted there
+        return 0 if "relative" in names else 2 * positions * module.weight.numel()
+    if any(p.dim() > 1 for p in module.parameters(recurse=False)) and not isinstance(module, nn.Embedding):
+        raise NotImplementedError(f"Operations of {type(module).__name__} ({'.'.join(names)}) are not known here.")
+    return 0
