@@ -29,6 +29,7 @@ for _ in range(3):
     loss, metrics = distributed.merged(loss, metrics)
     flat.step(1.0)
 assert sorted(metrics) == ["shard0", "shard1", "shard2"], metrics
+assert distributed.gathered([distributed.rank()]) == list(range(distributed.ranks()))
 if distributed.rank() == 0:
     torch.save({"weights": flat.flat, "loss": loss}, sys.argv[1])
 """
