@@ -34,6 +34,8 @@ class Normalization(AbstractTask):
         """Normalization of a table with `written` and `spoken`; the output is in the encoder's own tokens."""
 
         table: str = "normalization"
+        lr: float = 1e-3
+        head_lr: float = 8e-3
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="text")
         """The decoder."""
         beam: int = 1

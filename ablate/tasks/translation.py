@@ -37,6 +37,8 @@ class Translation(AbstractTask):
         table: str = "translation"
         steps: int = 900
         items: int = 12
+        lr: float = 7e-4
+        head_lr: float = 1e-2
         tokenizer: Optional[TokenizerConfig] = TokenizerConfig(
             fields=("translation.translation",), size=600, encode=("translation.translation",)
         )
