@@ -92,12 +92,10 @@ class KMeans(AbstractTargets):
         assert (layer is None) == (self.config.input == "stacked"), "centroids of another input"
         self.centroids_VC, self.layer = centroids_VC.to(self.codebook_VE), layer
 
-    def forward(self, view: View, encoding: Encoding, progress: float) -> Codes:
+    def read(self, view: View, encoding: Encoding) -> Tensor:
         if self.layer is None:
-            return super().forward(view, encoding, progress)
-        assert view.speech_masked_I is not None, "speech targets need a view with masked speech"
-        speech = view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs
-        return self.codes(self.layer(speech).index_select(0, view.speech_masked_I), 0, progress)
+            return super().read(view, encoding)
+        return self.layer(view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs)
 
     @torch.no_grad()
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:

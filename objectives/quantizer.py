@@ -70,8 +70,12 @@ class AbstractTargets(nn.Module, ABC):
     def forward(self, view: View, encoding: Encoding, progress: float) -> Codes:
         """Code the view's masked positions; `progress` in [0, 1] is the fraction of training done."""
         assert view.speech_masked_I is not None, "speech targets need a view with masked speech"
-        x_ID = encoding.stages[self.config.input].index_select(0, view.speech_masked_I)
+        x_ID = self.read(view, encoding).index_select(0, view.speech_masked_I)
         return self.codes(x_ID, seeds.key(view.noise_key, "targets"), progress)
+
+    def read(self, view: View, encoding: Encoding) -> Tensor:
+        """What is quantised, at all positions of the view's speech: x_TD, never masked."""
+        return encoding.stages[self.config.input]
 
     @abstractmethod
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:

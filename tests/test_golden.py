@@ -16,7 +16,7 @@ from ablate.plan import plan_file
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden.json"
-SWEEPS = ("objectives", "capacity", "targets", "alignment")
+SWEEPS = ("objectives", "capacity", "targets", "alignment", "stages")
 AGAIN = "if this is meant: python tests/test_golden.py"
 
 

@@ -11,7 +11,7 @@ from ablate.plan import plan_file
 SWEEPS = Path(__file__).resolve().parents[1] / "sweeps"
 ROWS = [
     "scratch", "text_only", "speech_contrastive", "speech_only", "joint_contrastive", "joint", "joint_placebo",
-    "joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm", "joint_tlm_stm_speech", "joint_tlm_stm_longer",
+    "joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm",
 ]  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_objectives_has_the_rows_and_tasks_of_the_question(objectives):
 def test_the_joint_trunk_is_trained_once(objectives):
     stages = {line["row"]: line["stages"] for line in objectives.manifest}
     after = [line["row"] for line in objectives.manifest if line["after"]]
-    assert len(after) == 6 and {stages[row]["trunks"][0] for row in after} == {stages["joint"]["trunk"]}
+    assert len(after) == 4 and {stages[row]["trunks"][0] for row in after} == {stages["joint"]["trunk"]}
     trunks = {id for line in objectives.manifest for id in line["stages"]["trunks"]}
     assert len(trunks) == len(ROWS)
 
@@ -49,8 +49,21 @@ def test_continuations_and_controls_are_matched_in_steps(objectives):
     steps = {name: row["steps"] for name, row in objectives.sweep["rows"].items()}
     second = ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm"]
     assert len({steps[row] for row in second}) == 1
-    assert steps["joint_tlm_stm_speech"] == steps["joint_tlm_stm_longer"] > steps["joint_tlm_stm"]
     assert steps["scratch"] == 0
+
+
+def test_stages_are_matched_in_steps_and_the_one_stage_row_in_data_too():
+    plan = plan_file(SWEEPS / "stages.yaml")
+    rows = plan.sweep["rows"]
+    assert rows["joint_tlm_stm_speech"]["steps"] == rows["joint_tlm_stm_longer"]["steps"] > rows["joint_tlm_stm"]["steps"]
+    assert rows["joint_tlm_one_stage"]["steps"] == rows["joint_tlm"]["steps"]
+
+    def seen(row, stream):  # over the trunks of its chain
+        trunks = [plan.stages[id].config for id in plan.lines(row)[0]["stages"]["trunks"]]
+        return sum(t["steps"] * t["update"][stream] for t in trunks if stream != "pairs" or "tlm" in t["objectives"])
+
+    for stream in ("speech", "text", "pairs"):
+        assert seen("joint_tlm_one_stage", stream) == pytest.approx(seen("joint_tlm", stream), rel=0.03)
 
 
 def test_capacity_is_three_sizes_of_three_rows():
@@ -68,7 +81,7 @@ def test_sweeps_share_their_stages(objectives):
     assert capacity["stages"]["leaf"] == joint["stages"]["leaf"]
 
 
-@pytest.mark.parametrize("name", ["targets", "alignment"])
+@pytest.mark.parametrize("name", ["targets", "alignment", "stages"])
 def test_what_departs_from_slam_says_so_and_the_rest_is_shared(objectives, name):
     """Rows that objectives.yaml has are its very stages; the others are named departures, or the paper's in another mix."""
     plan = plan_file(SWEEPS / f"{name}.yaml")
@@ -78,7 +91,7 @@ def test_what_departs_from_slam_says_so_and_the_rest_is_shared(objectives, name)
             theirs, ours = (p.lines(row)[0]["stages"] for p in (objectives, plan))
             assert ours["trunks"] == theirs["trunks"] and ours["leaf"] == theirs["leaf"]
             assert ours["finetune"].items() <= theirs["finetune"].items() and ours["score"].items() <= theirs["score"].items()
-        elif row != "joint_tlm_one_stage":  # the paper has it, too
+        elif name != "stages":  # whose rows the paper has, too
             assert "not SLAM" in plan.sweep["rows"][row]["label"]
     assert sorted(row for block in plan.sweep["table"]["blocks"] for row in block["rows"]) == sorted(plan.rows)
 
@@ -101,7 +114,7 @@ def test_alignment_continues_the_joint_trunk_with_equal_steps_and_one_tlm(object
     """TLM is what objectives.yaml says it is, also after an override."""
     for overrides in ((), ("rows.joint_tlm.pretrain.objectives.tlm.prob=0.2",)):
         rows = plan_file(SWEEPS / "alignment.yaml", overrides).sweep["rows"]
-        assert {about["after"] for row, about in rows.items() if row not in ("joint", "joint_tlm_one_stage")} == {"joint"}
+        assert {about["after"] for row, about in rows.items() if row != "joint"} == {"joint"}
         assert len({about["steps"] for row, about in rows.items() if row != "joint"}) == 1
         tlm, ctc, mslam = (rows[row]["objectives"] for row in ("joint_tlm", "joint_tlm_ctc", "joint_tlm_ctc_mslam"))
         assert ctc["tlm"] == tlm["tlm"] and "pair_ctc" not in tlm

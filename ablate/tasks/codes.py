@@ -90,8 +90,8 @@ class SpeechCodes(AbstractMeasure):
         for number, draws in enumerate(chunks(len(dataset), self.config.items)):
             batch = Batch(packing.speech(dataset.table, draws, 0))
             view = Clean().build(batch, context(model.encoder, batch, vocabulary, 0))
-            encoding = model.encoder(moved(view, next(model.encoder.parameters()).device))
-            x_TD = encoding.stages[targets.config.input]
+            view = moved(view, next(model.encoder.parameters()).device)
+            x_TD = targets.read(view, model.encoder(view))
             best_TG = targets.codes(x_TD, 0, 1.0).best_IG
             one_TG, two_TG = (drawn(targets, x_TD, seeds.key(0, "codes/draw", number, draw)) for draw in (0, 1))
             parts = (x.cpu().split(view.speech_lengths) for x in (best_TG, one_TG == two_TG))
