@@ -70,6 +70,7 @@ if __name__ == "__main__":
 
     import torch
 
+    sys.path.insert(0, str(HERE.parent))  # before this folder, which has an `objectives` of its own
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         golden = {"ids": {sweep: ids(sweep) for sweep in SWEEPS}, "losses": losses(Path(folder))}
