@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ablate.plan import plan_file
-
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script's: it has an `objectives` of its own
+
+from ablate.plan import plan_file  # noqa: E402
+
 GOLDEN = HERE / "golden.json"
 SWEEPS = ("objectives", "capacity", "targets", "alignment", "stages")
 AGAIN = "if this is meant: python tests/test_golden.py"
@@ -70,7 +72,6 @@ if __name__ == "__main__":
 
     import torch
 
-    sys.path.insert(0, str(HERE.parent))  # before this folder, which has an `objectives` of its own
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         golden = {"ids": {sweep: ids(sweep) for sweep in SWEEPS}, "losses": losses(Path(folder))}
