@@ -268,7 +268,7 @@ def test_every_loss_falls_on_the_joint_encoder():
     )
     optimizer = torch.optim.Adam([*encoder.parameters(), *mix.parameters()], lr=1e-2)
     prepared, history = prepare(mix, {**INPUTS, "speech": speech(120, 200)}), []
-    for _ in range(16):
+    for _ in range(30):
         loss, metrics = mix(encoder, prepared, prepared.counts, 0.5)
         optimizer.zero_grad()
         loss.backward()
