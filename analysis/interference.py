@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from analysis import figures
 from analysis.compare import contrast, over_seeds
-from analysis.frame import Measure, Records, decimals, measure
+from analysis.frame import IMPOSSIBLE, Measure, Records, decimals, measure
 
 DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}
 PARTS = {  # part -> (colour, marker)
@@ -32,19 +32,21 @@ def harm(records: Records) -> pd.DataFrame:
 
     `matched` is False where the joint row has other pre-training steps than its single-modality row. Which rows are
     single and placebo is `table.interference` of the sweep file, by default `DEFAULT`; a joint row named
-    *contrastive* is compared with {modality}_contrastive where there is such a row.
+    *contrastive* is compared with {modality}_contrastive where there is such a row. Measures of a leaf, for which nothing
+    is fine-tuned, are no tasks that could be harmed.
     """
     roles = DEFAULT | ((records.sweep.get("table") or {}).get("interference") or {})
     taken = {role for roles_of in roles.values() for role in roles_of.values()}
     lines = []
     for task in records.sweep["tasks"]:
         role = roles.get(records.reads(task))
-        if role is None:
+        if role is None or not any(task in line["stages"].get("finetune", {}) for line in records.manifest):
             continue
         what = measure(records, task)
-        values = records.values(what)
+        values, cells = records.values(what), records.of(what)
+        without = set(cells[cells.status == IMPOSSIBLE].row)
         for row, about in records.rows.items():
-            if row in taken or not {"speech", "text"} <= set(about["reads"]) or not about["steps"]:
+            if row in taken | without or not {"speech", "text"} <= set(about["reads"]) or not about["steps"]:
                 continue
             for part, (start, end, single) in _parts(records, row, role, records.reads(task)).items():
                 effect = over_seeds(contrast(values, {start: 1.0, end: -1.0}, what.sign, records.points))

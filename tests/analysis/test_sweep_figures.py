@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analysis import capacity, curves, figures, interference
-from analysis.frame import measure, read
+from analysis.frame import IMPOSSIBLE, measure, read
 
 FEW = ("text_only", "speech_only", "joint_contrastive", "joint", "joint_placebo", "joint_tlm")
 SIZES = ({"encoder": "nano"}, {"encoder": "small"}, {"encoder": "wide"})
@@ -42,6 +42,17 @@ def test_which_rows_are_compared(fake):
     rows = set(frame.index.get_level_values("row"))
     assert not rows & {"scratch", "text_only", "speech_only", "joint_placebo", "speech_contrastive"}
     assert "retrieval" not in set(frame.index.get_level_values("task"))
+
+
+def test_rows_without_a_task_and_measures_of_a_leaf_have_no_harm(fake):
+    records = read(fake())
+    cut = (records.scores.row == "joint_tlm") & (records.scores.task == "asr")
+    records.scores.loc[cut, "status"] = IMPOSSIBLE
+    for line in records.manifest:
+        line["stages"]["finetune"].pop("translation", None)
+    frame = interference.harm(records)
+    assert "joint_tlm" not in set(frame[frame.task == "asr"].row) and "joint" in set(frame[frame.task == "asr"].row)
+    assert "translation" not in set(frame.task) and "joint_tlm" in set(frame[frame.task == "sentiment"].row)
 
 
 def test_roles_can_be_named(fake):
