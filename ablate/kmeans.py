@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate import checkpoint, distributed, identity
+from ablate import checkpoint, distributed
 from ablate.data.packing import Order, speech
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
-from ablate.record import read_json
 from ablate.run import RunFolder
+from ablate.stage import restored
 from encoders import seeds
 from encoders.batch import Speech, View, Vocabulary
 from encoders.encoder import EncoderConfig
@@ -84,7 +84,7 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
 
 def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
     """The centroids of a finished fit, and the layer they are of (None for log-mel)."""
-    config = identity.restore(run.identity()["config"], read_json(run.path / "how.json")["modules"])
+    config = restored(run)
     tensors, _ = checkpoint.load(run.path / checkpoint.NAME)
     if config.encoder is None:
         return tensors["centroids_VC"], None
