@@ -155,8 +155,12 @@ class Loop:
         self.optimizer.zero()
         metrics: distributed.Sums = {}
         loss_sum = 0.0
+
+        def dropout(number: int) -> int:
+            return seeds.key(self.seed, "dropout", step, number)
+
         for number, p in distributed.mine(prepared):
-            torch.manual_seed(seeds.key(self.seed, "dropout", step, number))
+            torch.manual_seed(dropout(number))
             loss, found = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step))
             if loss.requires_grad:
                 loss.backward()
@@ -165,7 +169,6 @@ class Loop:
         distributed.sum_(self.optimizer.gradient)
         loss_sum, metrics = distributed.merged(loss_sum, metrics)
         if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
-            dropout = lambda number: seeds.key(self.seed, "dropout", step, number)  # noqa: E731
             mine = faults.found(self.model, shards, prepared, denominators, self.fraction(step), dropout)
             found = distributed.gathered(list(mine))
             if distributed.rank() == 0:
