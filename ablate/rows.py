@@ -232,6 +232,10 @@ def _fitting(row: Row, path: str) -> None:
                     f"{path}: objective '{name}' reads {needed}, but the encoder reads {', '.join(row.encoder.reads)}; "
                     f"remove it with pretrain: {{objectives: {{{name}: null}}}}, or let the encoder read {needed}."
                 )
+        try:
+            objective.check(row.targets)
+        except ValueError as error:
+            raise UserError(f"{path}: objective '{name}': {error}") from error
     if not row.objectives and row.steps + row.decay:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
 

@@ -164,7 +164,8 @@ class View:
     """What the encoder is shown of a batch, and what of it is masked.
 
     `inputs` are as the encoder reads them: token ids already replaced by the view's rule, pairs already shuffled.
-    Speech masks are applied by the encoder *after* its front end, filling with noise drawn from the utterances' keys.
+    Speech masks are applied by the encoder *after* its front end, filling with noise drawn from the utterances' keys;
+    or before it, to the frames under the masked positions.
     Index lists are sorted; None where the view masks nothing of that modality.
     """
 
@@ -172,6 +173,7 @@ class View:
     references: Mapping[str, Any] = field(default_factory=dict)
     speech_masked_I: Tensor | None = None  # into packed speech positions T (after subsampling)
     speech_masked_B: tuple[int, ...] = ()  # how many of them lie in each utterance
+    hides: str = "features"  # what of masked speech positions the noise replaces: "features", or "frames" of log-mel
     speech_lengths: tuple[int, ...] = ()  # speech positions per utterance (after subsampling)
     text_masked_I: Tensor | None = None  # into packed subwords S
     text_targets_I: Tensor | None = None  # true ids at text_masked_I

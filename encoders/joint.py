@@ -19,10 +19,11 @@ from encoders.batch import Layout, Pair, Speech, Text, View, Vocabulary
 from encoders.blocks import BLOCKS, NORMS, PARTS, LayerNorm, Linear, Packing, Shape, Stack
 from encoders.encoder import AbstractEncoder, EncoderConfig
 from encoders.encoding import Encoding
-from encoders.frontend import FRONT_ENDS, stack, subsampled
+from encoders.frontend import FRONT_ENDS, STRIDE, stack, subsampled
 from encoders.positions import POSITIONS, sinusoids
 
 READS = ("speech", "text", "pair")
+PRECISIONS = ("fp32", "bf16")
 KINDS = {Speech: "speech", Text: "text", Pair: "pair"}
 
 
@@ -41,15 +42,19 @@ class SpeechTower(nn.Module):
         """Return the stages up to "projected"."""
         mel_FM = speech.mel_FM.float()
         stacked_TC = stack(mel_FM, speech.lengths)
-        features_TD = self.front_end(mel_FM, speech.lengths, stacked_TC)
+        if view.speech_masked_I is not None and view.hides == "frames":
+            hidden_FM = self._hide_frames(mel_FM, speech, view)
+            features_TD = self.front_end(hidden_FM, speech.lengths, stack(hidden_FM, speech.lengths))
+        else:
+            features_TD = self.front_end(mel_FM, speech.lengths, stacked_TC)
         # Without it the features' scale grows in training (5 times in 1,000 updates) until masks, positions and the
         # layers' branches, all of fixed scale, hardly count.
-        features_TD = F.layer_norm(features_TD, features_TD.shape[1:])
-        x_TD = self._mask(features_TD, speech.keys, view)
+        features_TD = F.layer_norm(features_TD.float(), features_TD.shape[1:])
+        x_TD = self._mask(features_TD, speech.keys, view) if view.hides == "features" else features_TD
         if self.position_scale:
             x_TD = x_TD + self.position_scale * sinusoids(packing.layout.position_N, x_TD.shape[1])
         tower_TD = self.layers(x_TD, packing)
-        projected_TD = self.projection(tower_TD, packing)
+        projected_TD = self.projection(tower_TD, packing).float()  # what branches are added to is never rounded
         return {"stacked": stacked_TC, "features": features_TD, "speech_tower": tower_TD, "projected": projected_TD}
 
     def _mask(self, features_TD: Tensor, keys: tuple[int, ...], view: View) -> Tensor:
@@ -57,10 +62,23 @@ class SpeechTower(nn.Module):
         masked_I = view.speech_masked_I
         if masked_I is None:
             return features_TD
-        width = features_TD.shape[1]
-        noise_ID = seeds.normal(keys, "mask_noise", [n * width for n in view.speech_masked_B]).reshape(-1, width)
-        noise_ID = torch.from_numpy(self.mask_noise * noise_ID).to(features_TD)
+        noise_ID = self._noise(keys, view.speech_masked_B, features_TD)
         return features_TD.index_copy(0, masked_I.to(features_TD.device), noise_ID)
+
+    def _hide_frames(self, mel_FM: Tensor, speech: Speech, view: View) -> Tensor:
+        """Replace the frames under masked positions by noise (BEST-RQ)."""
+        masked_T = torch.zeros(sum(subsampled(speech.lengths)), dtype=torch.bool)
+        masked_T[view.speech_masked_I.cpu()] = True
+        positions = masked_T.split(subsampled(speech.lengths))
+        hidden = [at.repeat_interleave(STRIDE)[:n] for at, n in zip(positions, speech.lengths)]
+        noise_IM = self._noise(speech.keys, tuple(int(at.sum()) for at in hidden), mel_FM)
+        return mel_FM.index_copy(0, torch.cat(hidden).nonzero().squeeze(1).to(mel_FM.device), noise_IM)
+
+    def _noise(self, keys: tuple[int, ...], rows_B: tuple[int, ...], like_ND: Tensor) -> Tensor:
+        """So many rows of noise per utterance, of the width, type and device of `like_ND`."""
+        width = like_ND.shape[1]
+        noise = seeds.normal(keys, "mask_noise", [n * width for n in rows_B]).reshape(-1, width)
+        return torch.from_numpy(self.mask_noise * noise).to(like_ND)
 
 
 class TextTower(nn.Module):
@@ -126,9 +144,11 @@ class Joint(AbstractEncoder):
         per_modality: tuple[str, ...] = ()
         """Parts of shared layers with one copy per modality: any of attention, ffn, conv, norms."""
         mask_noise: float = 0.1
-        """Standard deviation of the normal noise that replaces masked features."""
+        """Standard deviation of the normal noise that replaces masked features (or frames)."""
         segment_embedding: bool = False
         """Add a learned vector per modality before the shared layers (unknown in the paper)."""
+        precision: str = "fp32"
+        """Arithmetic of matrix products and attention: fp32, or bf16 (weights, sums, norms and losses stay fp32)."""
 
         def __post_init__(self) -> None:
             _known("read", self.reads, READS)
@@ -136,6 +156,7 @@ class Joint(AbstractEncoder):
             _known("conv_norm", [self.conv_norm], NORMS)
             _known("positions", [self.positions], POSITIONS)
             _known("frontend", [self.frontend], FRONT_ENDS)
+            _known("precision", [self.precision], PRECISIONS)
             _known("per_modality part", self.per_modality, PARTS)
             _known(f"per_modality part of a {self.block}", self.per_modality, BLOCKS[self.block].parts)
             if not self.reads:
@@ -196,7 +217,12 @@ class Joint(AbstractEncoder):
         kind = KINDS[type(inputs)]
         if kind not in self.reads:
             raise ValueError(f"This encoder does not read {kind}: it reads {', '.join(sorted(self.reads))}.")
-        stages, parts, layouts = {}, {}, {}
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            return self._encode(kind, view)
+
+    def _encode(self, kind: str, view: View) -> Encoding:
+        inputs, stages, parts, layouts = view.inputs, {}, {}, {}
         if kind != "text":
             speech = inputs if kind == "speech" else inputs.speech
             packing = self._pack(subsampled(speech.lengths), "speech", speech.mel_FM.device, view)

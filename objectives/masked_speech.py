@@ -58,6 +58,20 @@ class MaskedSpeech(AbstractObjective):
         """Probability that a position starts a masked span."""
         span: int = 10
         """Positions in a masked span."""
+        hides: str = "features"
+        """What noise replaces at masked positions: their "features", or the "frames" of log-mel under them, before the
+        front end (BEST-RQ, with prob .04: spans of 400 ms that start at 1 % of the frames)."""
+
+        def __post_init__(self) -> None:
+            SpeechMask(prob=self.prob, span=self.span, hides=self.hides)
+
+        def check(self, targets: Mapping[str, TargetsConfig]) -> None:
+            codes = targets[self.targets]
+            if self.hides == "frames" and codes.input == "features" and not codes.fitted:
+                raise ValueError(
+                    f"the codes '{self.targets}' are made of features, and with 'hides: frames' those of masked positions "
+                    "are hidden from them too; predict codes of log-mel (targets: random_projection), or hide features."
+                )
 
         @property
         def needs(self) -> tuple[str, ...]:
@@ -69,7 +83,7 @@ class MaskedSpeech(AbstractObjective):
     def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
         self.needs = config.needs
-        self.view = SpeechMask(prob=config.prob, span=config.span)
+        self.view = SpeechMask(prob=config.prob, span=config.span, hides=config.hides)
         self.head = CodeHead(ports.width, speech_targets.of(ports, config.targets))
 
     def counts(self, view: View) -> Mapping[str, float]:

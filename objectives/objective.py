@@ -71,6 +71,9 @@ class ObjectiveConfig(ABC):
         """Names of the speech targets whose codes this loss trains, where they are learned."""
         return ()
 
+    def check(self, targets: Mapping[str, Any]) -> None:
+        """Raise ValueError where the objective cannot go with these speech targets (configs by name)."""
+
     @abstractmethod
     def build(self, ports: Ports) -> "AbstractObjective":
         """Make the objective's module (heads included)."""

@@ -42,15 +42,19 @@ class SpeechMask(ViewSpec):
     """Probability that a position (40 ms at 4x subsampling) starts a span."""
     span: int = 10
     """Positions in a span."""
+    hides: str = "features"
+    """What noise replaces at masked positions: their "features", or the "frames" of log-mel under them."""
 
     def __post_init__(self) -> None:
         check_share("Probability of starting a speech span", self.prob)
+        check_choice("What a speech mask hides", self.hides, ("features", "frames"))
         if self.span < 1:
             raise ValueError(f"A speech span is {self.span} positions; expected at least 1.")
 
     def build(self, batch: Batch, context: ViewContext) -> View:
         assert isinstance(batch.inputs, Speech), "SpeechMask reads speech"
-        return _with_speech_mask(Clean().build(batch, context), batch.inputs, self.prob, self.span)
+        view = _with_speech_mask(Clean().build(batch, context), batch.inputs, self.prob, self.span)
+        return replace(view, hides=self.hides)
 
 
 @dataclass(frozen=True, kw_only=True)

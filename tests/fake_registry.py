@@ -27,11 +27,16 @@ class Encoder:
         extra: Optional[Block] = None
 
 
+class Loss:
+    def check(self, targets) -> None:
+        """Fits all targets."""
+
+
 class Contrastive:
     reads = "speech"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(Loss):
         weight: float = 1.0
         at: str = "speech_tower"
         diversity: float = 0.1
@@ -50,21 +55,26 @@ class MaskedSpeech:
     reads = "speech"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(Loss):
         weight: float = 1.0
         targets: str = "learned"
+        hides: str = "features"
         trains: ClassVar[tuple[str, ...]] = ()
 
         @property
         def needs(self) -> tuple[str, ...]:
             return (self.targets,)
 
+        def check(self, targets) -> None:
+            if self.hides == "frames" and targets[self.targets].learned:
+                raise ValueError("codes of features cannot be predicted where frames are hidden.")
+
 
 class MaskedText:
     reads = "text"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(Loss):
         weight: float = 1.0
         text: str = "true"
         needs: ClassVar[tuple[str, ...]] = ()
@@ -79,7 +89,7 @@ class Tlm:
     reads = "pair"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(Loss):
         weight: float = 1.0
         pairs: str = "together"
         needs: ClassVar[tuple[str, ...]] = ()
@@ -90,7 +100,7 @@ class Stm:
     reads = "pair"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(Loss):
         weight: float = 1.0
         needs: ClassVar[tuple[str, ...]] = ()
         trains: ClassVar[tuple[str, ...]] = ()

@@ -338,6 +338,8 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
     ("", ["rows.joint.pretrain.objectives.contrastive=null"],
      r"rows\.joint: objective 'masked_speech' predicts the learned codes 'learned', which no loss of this row trains; "
      r"add pretrain: .*contrastive: 1\.0.* or predict fixed codes: {masked_speech: {targets: random_projection}}"),
+    ("", ["rows.joint.pretrain.objectives.masked_speech.hides=frames"],
+     r"rows\.joint: objective 'masked_speech': codes of features cannot be predicted where frames are hidden"),
     ("", ["base.pretrain.steps=-1"], r"rows\..*\.pretrain\.steps: expected a number of updates, found -1"),
     ("", ["~base.pretrain.decay"], r"pretrain\.decay: must be given"),
     ("", ["~rows"], "has no rows"),

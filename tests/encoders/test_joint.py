@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from encoders import seeds
 from encoders.batch import Pair, Speech, Text, View
 
 FRAMES, LENGTHS = (9, 1, 30, 17), (3, 6, 2, 5)
@@ -81,6 +83,22 @@ def test_masks_are_applied_after_the_front_end(joint, inputs):
     assert changed.tolist() == masked_I.tolist()
     assert torch.equal(masked.stages["joint"], again.stages["joint"])
     assert not torch.equal(masked.stages["joint"], other.stages["joint"])
+
+
+def test_frames_are_hidden_before_the_front_end(joint, inputs):
+    """As BEST-RQ masks: noise in the log-mel under masked positions, of which stacked frames know nothing."""
+    encoder, speech = joint(speech_layers=0, positions="none"), inputs["speech"]  # frames 9, 1, 30, 17
+    masks = {"speech_masked_I": torch.tensor([1, 2, 4, 15]), "speech_masked_B": (2, 0, 1, 1), "hides": "frames"}
+    clean, masked = encoder(View(inputs=speech)), encoder(View(inputs=speech, **masks))
+    assert torch.equal(clean.stages["stacked"], masked.stages["stacked"])
+    changed = (clean.stages["features"] != masked.stages["features"]).any(1).nonzero().flatten()
+    assert changed.tolist() == [1, 2, 4, 15]
+    hidden = speech.mel_FM.clone()
+    frames = [4, 5, 6, 7, 8, 10, 11, 12, 13, 52, 53, 54, 55]  # utterances begin at 0, 9, 10, 40; the first ends in position 2
+    noise = [seeds.normal([key], "mask_noise", [80 * n]).reshape(n, 80) for key, n in ((0, 5), (2, 4), (3, 4))]
+    hidden[frames] = 0.1 * torch.from_numpy(np.concatenate(noise)).float()
+    again = encoder(View(inputs=replace(speech, mel_FM=hidden)))
+    torch.testing.assert_close(again.stages["joint"], masked.stages["joint"])
 
 
 def test_mask_noise_has_the_stated_deviation(joint, speech):
@@ -161,6 +179,26 @@ def test_autocast_to_bfloat16_stays_near(joint, inputs):
         near = encoder(View(inputs=inputs["pair"])).stages["joint"]
     torch.testing.assert_close(near.float(), full, rtol=0.1, atol=0.1)
     low.float().square().sum().backward()
+
+
+@pytest.mark.parametrize("kind", ["speech", "text", "pair"])
+def test_bf16_rounds_products_and_keeps_what_is_added_up(joint, inputs, kind):
+    """Two layers differ from single precision by less than 2 %, and the output and every gradient stay fp32."""
+    encoders = []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(1)
+        encoders.append(joint(precision=precision, shared_layers=2))
+    full, low = (encoder(View(inputs=inputs[kind])).stages for encoder in encoders)
+    for stage in set(full) - {"stacked"}:
+        assert low[stage].dtype == torch.float32 and not torch.equal(low[stage], full[stage])
+        assert (low[stage] - full[stage]).norm() < 0.02 * full[stage].norm(), stage
+    weight = torch.randn_like(full["joint"])
+    for stages in (full, low):
+        (stages["joint"] * weight).sum().backward()
+    for (name, exact), rounded in zip(encoders[0].named_parameters(), encoders[1].parameters()):
+        if exact.grad is not None:
+            assert rounded.grad.dtype == torch.float32
+            assert (rounded.grad - exact.grad).norm() < 0.1 * exact.grad.norm() + 1e-3, name
 
 
 def test_weights_are_a_function_of_the_seed(joint):

@@ -95,6 +95,19 @@ def test_masked_speech_alone_does_not_train_the_codes():
     assert all(p.grad is None for p in targets["learned"].parameters())
 
 
+def test_codes_of_features_cannot_be_predicted_where_frames_are_hidden():
+    config = MaskedSpeech.Config(hides="frames", prob=0.04)
+    config.check({"learned": TARGETS["random_projection"]})
+    with pytest.raises(ValueError, match="hidden from them too; predict codes of log-mel"):
+        config.check(TARGETS)
+    replace(config, hides="features").check(TARGETS)
+    layer = replace(TARGETS["kmeans"], of="joint", input="features")  # of a finished encoder, which sees everything
+    replace(config, targets="kmeans").check({"kmeans": layer})
+    assert made(config, FakeEncoder(), learned=TARGETS["random_projection"])[0].view.hides == "frames"
+    with pytest.raises(ValueError, match="did you mean 'frames'"):
+        MaskedSpeech.Config(hides="frame")
+
+
 def pick(encoding, modality, b, i):
     """Joint vector of position i of the b-th segment of a modality, found the slow way."""
     start, met = 0, -1
