@@ -1,0 +1,53 @@
+"""`python -m ablate.bench`: full training steps of our presets beside those of every peer that is installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ablate.bench import measure
+from ablate.bench.catalogue import SYSTEMS
+
+HELP = """\
+Measure full training steps (forward, losses, backward, clipping, AdamW) of our presets and of every peer that is
+installed, on the same utterances and documents, one thread each, in turns on this machine; print Markdown tables.
+
+Speech: contrastive and diversity loss, from waveforms (peers called "our objective" get log-mel). Text: masked
+language modelling over 32,000 pieces. Ours are packed; peers pad, on batches as they come (unsorted) and on batches of
+similar length (bucketed). The GEMM peak is that of a 1024-cube matrix product, in the same process and precision.
+Rely on ratios: absolute figures are those of the machine.
+"""
+MORE = """\
+examples:
+  python -m ablate.bench                                everything; about half an hour on two cores
+  python -m ablate.bench text --shapes tiny             one table
+  python -m ablate.bench speech --only bert --rounds 5  ours against the peers whose name holds "bert"
+
+peers: pip install '.[bench]' brings transformers. ESPnet's encoder is measured where it is installed; it needs no more
+than: pip install --no-deps espnet typeguard torch_complex humanfriendly
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m ablate.bench", description=HELP, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="speech, text (default: both)")
+    parser.add_argument("--shapes", nargs="+", choices=("nano", "tiny", "base"), default=["tiny", "base"])
+    parser.add_argument("--rounds", type=int, default=3, help="passes over all items; medians are printed (default: 3)")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="ours, and systems whose names hold these")
+    options = parser.parse_args(arguments)
+    for workload in options.workloads:
+        if workload not in SYSTEMS:
+            parser.error(f"unknown workload '{workload}'; there are: {', '.join(SYSTEMS)}")
+    for workload in options.workloads or SYSTEMS:
+        for system in measure.missing(workload):
+            print(f"{system.name}: not installed ({system.needs}).", file=sys.stderr)
+        for shape in options.shapes:
+            found = measure.compare(workload, shape, options.rounds, options.only)
+            print(measure.table(workload, shape, found), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
