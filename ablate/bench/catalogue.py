@@ -1,62 +1,45 @@
-"""The systems by workload and name; imports of what each needs happen in its own process."""
+"""The systems by workload; what each needs is imported in its own process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablate.pool import function_named
 
 
 @dataclass(frozen=True)
 class System:
-    """A system under measurement: `make(shape)` gives its training step; peers are also measured on bucketed batches."""
+    """A system under measurement; peers are measured on unsorted and on bucketed batches."""
 
     name: str
-    make: Callable[[str], Callable[[list[int]], object]]
+    function: str  # "module:function" of this package, which makes the training step for a shape
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     needs: str = ""  # the package it comes from; "": ours
-    dtype: str = "float32"
+    dtype: str = "float32"  # of its matrix products
+
+    def make(self, shape: str) -> Callable[[list[int]], object]:
+        """Make the function that trains on a batch of items, given by number."""
+        return function_named(f"ablate.bench.{self.function}")(shape=shape, **self.arguments)
 
 
-def _ours(workload: str, **changed) -> Callable[[str], Callable]:
-    def make(shape: str):
-        from ablate.bench import systems
-
-        return systems.ours(workload, shape, **changed)
-
-    return make
-
-
-def _encoder(name: str) -> Callable[[str], Callable]:
-    def make(shape: str):
-        from ablate.bench import peers
-
-        return peers.with_our_objective(getattr(peers, name)(shape))
-
-    return make
-
-
-def _model(name: str) -> Callable[[str], Callable]:
-    def make(shape: str):
-        from ablate.bench import peers
-
-        return getattr(peers, name)(shape)
-
-    return make
-
-
+HF, ESPNET = "transformers", "espnet2"
+SPEECH, TEXT = {"workload": "speech"}, {"workload": "text", "block": "transformer"}
 SYSTEMS: dict[str, tuple[System, ...]] = {  # ratios are to the first of each list
     "speech": (
-        System("ablate Conformer", _ours("speech")),
-        System("ablate Conformer, bf16", _ours("speech", precision="bf16"), dtype="bfloat16"),
-        System("ablate Conformer, conv2d front end", _ours("speech", frontend="conv2d")),
-        System("HF Wav2Vec2BertModel at 25 Hz, our objective", _encoder("Wav2Vec2Bert"), "transformers"),
-        System("HF Wav2Vec2ConformerForPreTraining", _model("wav2vec2_conformer"), "transformers"),
-        System("ESPnet ConformerEncoder, our objective", _encoder("ESPnet"), "espnet2"),
+        System("ablate Conformer", "systems:ours", SPEECH),
+        System("ablate Conformer, bf16", "systems:ours", SPEECH | {"precision": "bf16"}, dtype="bfloat16"),
+        System("ablate Conformer, conv2d front end", "systems:ours", SPEECH | {"frontend": "conv2d"}),
+        System("HF Wav2Vec2BertModel at 25 Hz, our objective", "peers:encoder", {"name": "Wav2Vec2Bert"}, HF),
+        System("HF Wav2Vec2ConformerForPreTraining", "peers:wav2vec2_conformer", {}, HF),
+        System("ESPnet ConformerEncoder, our objective", "peers:encoder", {"name": "ESPnet"}, ESPNET),
     ),
     "text": (
-        System("ablate Transformer", _ours("text", block="transformer")),
-        System("ablate Transformer, bf16", _ours("text", block="transformer", precision="bf16"), dtype="bfloat16"),
-        System("ablate Conformer", _ours("text")),
-        System("HF BertForMaskedLM", _model("bert"), "transformers"),
-        System("HF ModernBertForMaskedLM", _model("modernbert"), "transformers"),
+        System("ablate Transformer", "systems:ours", TEXT),
+        System("ablate Transformer, bf16", "systems:ours", TEXT | {"precision": "bf16"}, dtype="bfloat16"),
+        System("ablate Conformer", "systems:ours", {"workload": "text"}),
+        System("HF BertForMaskedLM", "peers:bert", {}, HF),
+        System("HF ModernBertForMaskedLM", "peers:modernbert", {}, HF),
     ),
 }

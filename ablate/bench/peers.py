@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -60,14 +59,6 @@ class Padded(nn.Module, ABC):
         joint_TD = self.encode(masked_BTD, beside, inside_BT)[inside_BT]
         layout = Layout(lengths, ("speech",) * len(lengths))
         return Encoding({"features": features_TD, "joint": joint_TD}, layout, layout)
-
-
-def with_our_objective(encoder: Padded) -> Step:
-    """Train a peer's encoder as ours is trained."""
-    ports = Ports(width=encoder.width, vocabulary=VOCABULARY, embedding=None, targets=CODES)
-    objectives = {name: config.build(ports) for name, config in OBJECTIVES["speech"].items()}
-    mixture = Mixture(objectives, dict.fromkeys(objectives, 1.0), {n: c.build(ports) for n, c in CODES.items()})
-    return trained("speech", Model(encoder, mixture))
 
 
 class Wav2Vec2Bert(Padded):
@@ -122,6 +113,15 @@ class ESPnet(Padded):
     def encode(self, x_BTD: Tensor, beside: Tensor, inside_BT: Tensor) -> Tensor:
         (x_BTD, _), _ = self.model.encoders((x_BTD, beside), inside_BT[:, None])
         return self.model.after_norm(x_BTD)
+
+
+def encoder(name: str, shape: str) -> Step:
+    """Train a peer's encoder, by the name of its class here, as ours is trained."""
+    made: Padded = {"Wav2Vec2Bert": Wav2Vec2Bert, "ESPnet": ESPnet}[name](shape)
+    ports = Ports(width=made.width, vocabulary=VOCABULARY, embedding=None, targets=CODES)
+    objectives = {key: config.build(ports) for key, config in OBJECTIVES["speech"].items()}
+    mixture = Mixture(objectives, dict.fromkeys(objectives, 1.0), {key: c.build(ports) for key, c in CODES.items()})
+    return trained("speech", Model(made, mixture))
 
 
 def _optimised(model: nn.Module, loss) -> Step:

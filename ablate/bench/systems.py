@@ -14,7 +14,6 @@ from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.pretrain import PretrainStage, build
 from ablate.train import Loop, Model
 from encoders.batch import Batch, Speech, Text, Vocabulary
-from encoders.encoder import EncoderConfig
 from encoders.frontend import log_mel, normalise
 from encoders.presets import PRESETS
 from objectives.contrastive import Contrastive
@@ -35,12 +34,10 @@ def ours(workload: str, shape: str, **changed) -> Step:
     preset = PRESETS[shape]
     layers = preset.speech_layers + preset.shared_layers
     own = {"reads": ("speech",)} if workload == "speech" else {"reads": ("text",), "shared_layers": layers}
-    return of_config(workload, replace(preset, **own, **changed))
-
-
-def of_config(workload: str, encoder: EncoderConfig) -> Step:
-    """An encoder of ours with the workload's objective."""
-    config = PretrainStage(encoder=encoder, objectives=OBJECTIVES[workload], targets=CODES if workload == "speech" else {})
+    config = PretrainStage(
+        encoder=replace(preset, **own, **changed), objectives=OBJECTIVES[workload],
+        targets=CODES if workload == "speech" else {},
+    )  # fmt: skip
     return trained(workload, build(config, SimpleNamespace(vocabulary=VOCABULARY), {}))
 
 
