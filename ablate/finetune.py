@@ -78,7 +78,7 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
     def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
         first = step * how.items
         draws = [(slot, order.index(slot)) for slot in range(first, first + how.items)]
-        batch = replace(task.inputs(train, draws, config.seed), ids=ids(train.table, draws))
+        batch = replace(task.inputs(train, draws, config.seed, training=True), ids=ids(train.table, draws))
         return [{task.reads: batch}], {"items": first + how.items}
 
     best = Best(better=task.select.better)

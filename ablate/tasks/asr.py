@@ -12,6 +12,7 @@ from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.errors import UserError, nearest
 from ablate.tasks import baselines, metrics
+from ablate.tasks.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
@@ -46,6 +47,8 @@ class Recognition(AbstractTask):
         """The CTC head, where it is chosen."""
         transducer: Transducer.Config = Transducer.Config()
         """The transducer head, where it is chosen."""
+        perturbation: Perturbation = Perturbation()
+        """What becomes of speech in training, before SpecAugment (which belongs to the head)."""
 
         def __post_init__(self) -> None:
             if self.head not in HEADS:
@@ -61,12 +64,13 @@ class Recognition(AbstractTask):
         head = self.config.ctc if self.config.head == "ctc" else self.config.transducer
         return head.build(ports, targets)
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         references = {
             "transcript": packing.targets(dataset.target_tokens("text"), draws),
             "tokenizer": dataset.target_tokenizer,
         }
-        return Batch(packing.speech(dataset.table, draws, seed), references)
+        speech = packing.speech(dataset.table, draws, seed)
+        return Batch(self.config.perturbation.apply(speech) if training else speech, references)
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
         return dataset.table.frames

@@ -60,11 +60,12 @@ class TextClassification(AbstractTask):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.given = config.fields
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> Classification:
         return self.config.head.build(ports, tuple(sorted({row["label"] for row in train.rows}, key=str)))
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         tokens = [dataset.tokens(field) for field in self.config.fields]
         pack = packing.text if len(tokens) == 1 else packing.text_pair
         labels = tuple(dataset.table.rows[index]["label"] for _, index in draws)

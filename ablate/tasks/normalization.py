@@ -28,6 +28,7 @@ class Normalization(AbstractTask):
     reads = "text"
     metrics = (SER, WER)
     select = Metric("loss", "lower", "nats/token")
+    given = ("written",)
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
@@ -56,7 +57,7 @@ class Normalization(AbstractTask):
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
         return self.config.decoder.build(ports, targets)
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         references = {
             "target": packing.targets(dataset.target_tokens("spoken"), draws),
             "tokenizer": dataset.target_tokenizer,

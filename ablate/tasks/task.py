@@ -177,14 +177,15 @@ class AbstractTask(AbstractScored):
 
     trained = True
     select: ClassVar[Metric]
+    given: tuple[str, ...] = ()  # the text fields of the input; none where speech is all of it
 
     @abstractmethod
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> AbstractObjective:
         """Make the supervised objective; `targets` is the vocabulary of the task's own tokenizer, if it has one."""
 
     @abstractmethod
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
-        """Pack the drawn items with their references."""
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
+        """Pack the drawn items with their references; in `training` the input may be perturbed."""
 
     @abstractmethod
     def sizes(self, dataset: Dataset) -> np.ndarray:

@@ -13,6 +13,7 @@ from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks import baselines, metrics
+from ablate.tasks.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
@@ -44,6 +45,8 @@ class Translation(AbstractTask):
         )
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="speech", ctc=0.5)
         """The decoder; the paper's has 4 layers of width 384."""
+        perturbation: Perturbation = Perturbation()
+        """What becomes of speech in training, before SpecAugment (which belongs to the decoder)."""
         beam: int = 4
         """Hypotheses kept in the search of the final scoring."""
         penalty: float = 0.6
@@ -60,14 +63,15 @@ class Translation(AbstractTask):
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
         return self.config.decoder.build(ports, targets)
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         references = {
             "target": packing.targets(dataset.target_tokens("translation"), draws),
             "tokenizer": dataset.target_tokenizer,
         }
         if self.config.decoder.ctc:
             references["transcript"] = packing.targets(dataset.tokens("text"), draws)
-        return Batch(packing.speech(dataset.table, draws, seed), references)
+        speech = packing.speech(dataset.table, draws, seed)
+        return Batch(self.config.perturbation.apply(speech) if training else speech, references)
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
         return dataset.table.frames
