@@ -23,6 +23,7 @@ from ablate.record import read_json
 from ablate.run import RunFolder
 from ablate.stage import parents_of, restored
 from ablate.tasks.task import Row
+from ablate.tune import settled
 from encoders import frontend
 
 SEEN = 2000  # training rows that say how a task's text is written
@@ -68,7 +69,7 @@ class Finished:
     def __init__(self, folder: str | Path) -> None:
         tuned = _finetuning(Path(folder))
         parents = parents_of(tuned)
-        config = restored(tuned)
+        config = settled(restored(tuned), parents)
         self.model, self.task, tokenizer = build(config, parents)
         tensors, _ = checkpoint.load(tuned.path / checkpoint.NAME)
         self.model.load_state_dict(checkpoint.part(tensors, "model/"))

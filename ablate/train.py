@@ -53,8 +53,8 @@ class Loop:
     """State and policy of one run of training.
 
     `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that
-    what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor,
-    `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
+    what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
+    that of groups of parameters with another one, `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
     `evaluate_every` updates and returns metrics to log; it may set `finished` to stop early. `probe(step)` is logged
     too, every `probe_every` updates, and changes nothing.
     `extra()` returns further tensors and JSON-able state for the checkpoint.
@@ -75,6 +75,7 @@ class Loop:
     probe: Callable[[int], Mapping[str, float]] | None = None
     probe_every: int = 0
     extra: Callable[[], tuple[dict, dict]] = lambda: ({}, {})
+    factors: Callable[[int], Mapping[str, float]] = lambda step: {}
     cursors: dict[str, int] = field(default_factory=dict)
     updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
     finished: bool = False
@@ -120,7 +121,8 @@ class Loop:
             if boundary:
                 seconds = time.monotonic() - window
                 means = {k: t / c for k, (t, c) in sums.items() if c}
-                self.run.log(step, {**means, "lr": self.factor(step - 1)})
+                own = {f"lr/{group}": factor for group, factor in self.factors(step - 1).items()}
+                self.run.log(step, {**means, "lr": self.factor(step - 1), **own})
                 loss = means.get("loss", math.nan)
                 self.run.progress(step - self.first, self.last - self.first, loss=round(loss, 4),
                                   rate=round((step - first) / (time.monotonic() - began), 2),
@@ -174,6 +176,6 @@ class Loop:
             if distributed.rank() == 0:
                 self.run.write_json(faults.NAME, {"step": step, "faults": found})
             raise NotFinite(step, found)
-        norm = float(self.optimizer.step(self.factor(step)))
+        norm = float(self.optimizer.step(self.factor(step), self.factors(step)))
         self.updates += 1
         return norm, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}

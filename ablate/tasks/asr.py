@@ -51,6 +51,7 @@ class Recognition(AbstractTask):
         """What becomes of speech in training, before SpecAugment (which belongs to the head)."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected ctc or transducer: {nearest(self.head, HEADS)}")
 

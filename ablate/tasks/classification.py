@@ -52,6 +52,7 @@ class TextClassification(AbstractTask):
         """Longer input is cut, special tokens included."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if len(self.fields) not in (1, 2):
                 raise UserError(f"fields are {list(self.fields)}, expected one text field or two, such as [text].")
 

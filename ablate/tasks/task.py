@@ -14,6 +14,7 @@ import numpy as np
 from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
+from ablate.errors import UserError
 from ablate.train import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
@@ -115,13 +116,22 @@ class TaskConfig(ABC):
     head_lr: float = 4e-3
     """Peak learning rate of the task's own parameters."""
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps in which the encoder's learning rate rises."""
+    head_warmup: float = 0.1
+    """Share of the steps in which that of the task's own parameters rises."""
+    frozen: float = 0.0
+    """Share of the steps, at first, in which the encoder stays as it is; its warm-up begins then."""
     evaluate_every: int = 100
     """Updates between evaluations on dev."""
     patience: int = 5
     """Evaluations without a better dev score after which training stops; 0 trains all steps."""
     tokenizer: Optional[TokenizerConfig] = None
     """A target tokenizer of the task's own; none means the encoder's."""
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "head_warmup", "frozen"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, expected a share of the steps, from 0 to below 1.")
 
     @abstractmethod
     def build(self) -> "AbstractScored":
