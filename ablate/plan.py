@@ -82,7 +82,7 @@ class Planner:
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
         tasks = {
             key: {"reads": owner(configs[key]).reads, "splits": list(configs[key].splits),
-                  "metrics": [metric.name for metric in owner(configs[key]).metrics]}
+                  "metrics": [metric.name for metric in configs[key].build().metrics]}
             for key in self.tasks if key in configs
         }  # fmt: skip
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))

@@ -124,7 +124,8 @@ class Resolver:
         settings = _filled(base.get("tasks", {}))
         pretrain = {key: _filled(part) if key in ("objectives", "targets") else part
                     for key, part in base.get("pretrain", {}).items()}  # fmt: skip
-        self.tasks = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
+        written = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
+        self.tasks = list(dict.fromkeys(one for task in written for one in registry.groups.get(task, (task,))))
         for task in self.tasks:
             if not re.fullmatch(NAME, task):
                 raise UserError(f"tasks: '{task}' is no name; use letters, digits and _, as in asr_100.")

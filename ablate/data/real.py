@@ -34,7 +34,7 @@ from encoders import frontend, seeds
 
 SHORTEST = 0.1  # seconds; a recording shorter than this is a fault of cutting, and leaves no positions to predict
 TOKENIZER_FIELDS = ("text.text", "pairs.text", "normalization.written", "sentiment.text", "sentence_pair.text")
-EVALUATED = ("dev", "test", "test_unseen")
+EVALUATED = ("dev", "test", "test_unseen", "test_mismatched")
 
 _TEXTS = ("text", "text_b", "translation", "written", "spoken")
 _MANIFESTS = (".tsv", ".txt", ".csv")
@@ -81,12 +81,14 @@ class RealConfig(CorpusConfig):
     """Folder of a GLUE task of single sentences."""
     sentence_pair: str = "glue/RTE"
     """Folder of a GLUE task of sentence pairs."""
+    glue: tuple[str, ...] = ()
+    """Folders of further GLUE tasks: a table each, called as the folder in small letters, "glue/SST-2" is sst2."""
     normalization: str = "text_normalization"
     """Folder with train.tsv, dev.tsv and test.tsv of written and spoken text."""
     digits: str = "common_voice_digits/en"
     """Folder in the layout of Common Voice."""
     labels: int = 5000
-    """Most training rows of sentiment and sentence_pair."""
+    """Most training rows of sentiment, sentence_pair and the tasks of `glue`."""
     held_out: int = 500
     """Most rows held out of train as "dev" where a corpus has none; a tenth of its rows if that is fewer."""
     max_seconds: float = 20.0
@@ -110,8 +112,12 @@ class RealConfig(CorpusConfig):
                 f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
                 "or leave a corpus out by setting its path to ''."
             )
+        for folder in self.glue:
+            if Path(folder).name not in readers.GLUE:
+                raise UserError(f"data.glue has '{folder}', whose last part names no GLUE task: "
+                                f"{nearest(Path(folder).name, readers.GLUE)}")  # fmt: skip
         for field, pairs in (("sentiment", False), ("sentence_pair", True)):
-            folder: str = getattr(self, field)
+            folder = getattr(self, field)
             valid = [n for n, task in readers.GLUE.items() if task.classes and (task.text_b is not None) == pairs]
             if folder and Path(folder).name not in valid:
                 raise UserError(f"data.{field} is '{folder}', whose last part names no fitting GLUE task: "
@@ -149,7 +155,8 @@ class RealConfig(CorpusConfig):
                 why = ", ".join(f"{n} × {w}" for w, n in left_out.items() if w.startswith(f"{name}:"))
                 raise UserError(f"No row of {name} can be used ({why or 'its files are empty'}); see data.max_seconds.")
         tables = {table for table, _ in writers}
-        fields = [field for field in TOKENIZER_FIELDS if field.partition(".")[0] in tables]
+        further = [f"{table}.text" for table in self._glue() if f"{table}.text" not in TOKENIZER_FIELDS]
+        fields = [field for field in (*TOKENIZER_FIELDS, *further) if field.partition(".")[0] in tables]
         audit = {"left_out": dict(sorted(left_out.items())), "voices_in_train_and_test": self._shared_voices(items)}
         return write_corpus(run, audit, fields)
 
@@ -163,9 +170,8 @@ class RealConfig(CorpusConfig):
         if self.translation:
             names = [f"covost_v2.{self.source}_{self.target}.{split}.tsv" for split in ("train", "dev")]
             sources += [("translation", f"{self.translation}/{name}") for name in (*names, f"{self.source}/clips")]
-        for field, folder in (("sentiment", self.sentiment), ("sentence_pair", self.sentence_pair)):
-            if folder:
-                sources += [(field, f"{folder}/{split}.tsv") for split in ("train", _glue_dev(folder))]
+        for table, folder in self._glue().items():
+            sources += [(table, f"{folder}/{split}.tsv") for split in ("train", *_glue_tests(folder).values())]
         if self.normalization:
             sources += [("normalization", f"{self.normalization}/{split}.tsv") for split in ("train", "dev", "test")]
         if self.digits:
@@ -197,15 +203,21 @@ class RealConfig(CorpusConfig):
                 for row in readers.text_lines(root / path)
             ]
             yield from self._held_out("text", lines)
-        for table, folder in (("sentiment", self.sentiment), ("sentence_pair", self.sentence_pair)):
-            if folder:
-                where = (root / folder).parent, Path(folder).name
-                yield from self._held_out(table, readers.glue(*where, "train"), self.labels)
-                yield from _rows(table, "test", readers.glue(*where, _glue_dev(folder)))
+        for table, folder in self._glue().items():
+            where = (root / folder).parent, Path(folder).name
+            yield from self._held_out(table, readers.glue(*where, "train"), self.labels)
+            for split, file in _glue_tests(folder).items():
+                yield from _rows(table, split, readers.glue(*where, file))
         if self.normalization:
             for split in ("train", "dev", "test"):
                 rows = readers.normalization_tsv(root / self.normalization / f"{split}.tsv")
                 yield from _rows("normalization", split, ({**r, "id": f"{split}-{r['id']}"} for r in rows))
+
+    def _glue(self) -> dict[str, str]:
+        """Folders of GLUE tasks by the table they make."""
+        named = {"sentiment": self.sentiment, "sentence_pair": self.sentence_pair}
+        further = {Path(folder).name.lower().replace("-", ""): folder for folder in self.glue}
+        return {table: folder for table, folder in (named | further).items() if folder}
 
     def _translation(self, folder: Path) -> Iterator[Item]:
         def read(split: str) -> Iterator[readers.Row]:
@@ -290,8 +302,10 @@ def _librispeech(root: Path, subset: str) -> Iterator[readers.Row]:
     return readers.librispeech(folder.parent, folder.name)
 
 
-def _glue_dev(folder: str) -> str:
-    return "dev_matched" if Path(folder).name == "MNLI" else "dev"
+def _glue_tests(folder: str) -> dict[str, str]:
+    """The files of a GLUE task that are our tests, by split."""
+    mnli = {"test": "dev_matched", "test_mismatched": "dev_mismatched"}
+    return mnli if Path(folder).name == "MNLI" else {"test": "dev"}
 
 
 def _rows(table: str, split: str, rows: Iterable[readers.Row]) -> Iterator[Item]:

@@ -145,7 +145,7 @@ class AbstractScored(ABC):
     reads: ClassVar[str]  # "speech", "text" or "pair"
     trained: ClassVar[bool]
     baseline_split: ClassVar[str] = "train"  # what baselines may learn from
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
 
     @property
     def name(self) -> str:
@@ -186,7 +186,7 @@ class AbstractTask(AbstractScored):
     """
 
     trained = True
-    select: ClassVar[Metric]
+    select: Metric
     given: tuple[str, ...] = ()  # the text fields of the input; none where speech is all of it
 
     @abstractmethod
