@@ -26,7 +26,7 @@ HEADS = ("ctc", "transducer")
 
 
 class Recognition(AbstractTask):
-    """Word error rate of greedy decoding, without a language model (PAPER §4)."""
+    """Word error rate without a language model (PAPER §4); a target tokenizer of its own may spell in characters."""
 
     reads = "speech"
     metrics = (WER, CER)
@@ -47,6 +47,8 @@ class Recognition(AbstractTask):
         """The CTC head, where it is chosen."""
         transducer: Transducer.Config = Transducer.Config()
         """The transducer head, where it is chosen."""
+        beam: int = 1
+        """Hypotheses kept in the search of the final scoring; 1 is greedy."""
         perturbation: Perturbation = Perturbation()
         """What becomes of speech in training, before SpecAugment (which belongs to the head)."""
 
@@ -77,7 +79,7 @@ class Recognition(AbstractTask):
         return dataset.table.frames
 
     def predict(self, objective: CTC | Transducer, view: View, encoding: Encoding, final: bool = True) -> list[str]:
-        return decoded(view, objective.decode(encoding))
+        return decoded(view, objective.decode(encoding, self.config.beam if final else 1))
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
         references = [row["text"] for row in rows]
@@ -97,9 +99,10 @@ class Recognition(AbstractTask):
             }
             for row, hypothesis, w, c in zip(rows, hypotheses, words, characters, strict=True)
         ]
+        search = f"{self.config.head}|beam:{self.config.beam}"
         scores = [
-            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED),
-            CER.score(metrics.error_rate(characters), len(rows), metrics.NORMALISED),
+            WER.score(metrics.error_rate(words), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(words)),
+            CER.score(metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)),
         ]
         return scores, items
 

@@ -89,7 +89,7 @@ class Normalization(AbstractTask):
         wrong = 100 * (1 - sum(item["correct"] for item in items) / max(1, len(items)))
         return [
             SER.score(wrong, len(rows), EXACT),
-            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED),
+            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED, metrics.sums(words)),
         ], items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Optional
 
 import numpy as np
@@ -31,9 +32,9 @@ class Metric:
     better: str  # "lower" or "higher"
     unit: str = "%"
 
-    def score(self, value: float, n: int, signature: str) -> Score:
-        """This metric's value over `n` items; `signature` says how it was computed."""
-        return Score(self.name, float(value), self.better, self.unit, n, signature)
+    def score(self, value: float, n: int, signature: str, counts: Mapping[str, int] = MappingProxyType({})) -> Score:
+        """This metric's value over `n` items; `signature` says how it was computed, `counts` what it is made of."""
+        return Score(self.name, float(value), self.better, self.unit, n, signature, dict(counts))
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Score:
     unit: str
     n: int
     signature: str
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
