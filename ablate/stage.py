@@ -28,8 +28,8 @@ class Kind:
 
 
 KINDS = {
-    "corpus": Kind(1, "ablate.prepare:corpus"),
-    "tokenizer": Kind(1, "ablate.prepare:tokenizer"),
+    "corpus": Kind(2, "ablate.prepare:corpus"),
+    "tokenizer": Kind(2, "ablate.prepare:tokenizer"),
     "kmeans": Kind(1, "ablate.kmeans:run"),
     "pretrain": Kind(2, "ablate.pretrain:run"),
     "tune": Kind(1, "ablate.tune:run"),

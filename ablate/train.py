@@ -80,6 +80,12 @@ class Loop:
     updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
     finished: bool = False
     busy_seconds: float = 0.0
+    waited_seconds: float = 0.0  # of those, until data was there
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time spent training so far in which there was no data yet."""
+        return round(self.waited_seconds / max(self.busy_seconds, 1e-9), 4)
 
     def resume(self) -> tuple[int, dict, dict]:
         """Take up this run's own checkpoint if there is one: (next step, tensors, extra state)."""
@@ -93,6 +99,7 @@ class Loop:
             self.optimizer.load(tensors, state["updates"])
         self.updates, self.cursors = state["updates"], dict(state["cursors"])
         self.busy_seconds, self.finished = state["busy_seconds"], state["finished"]
+        self.waited_seconds = state["waited_seconds"]
         self.run.truncate(state["step"])
         return state["step"], tensors, state["extra"]
 
@@ -103,7 +110,8 @@ class Loop:
         tensors, extra = self.extra()
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()} | self.optimizer.state() | tensors
         state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": extra,
-                 "busy_seconds": self.busy_seconds, "finished": self.finished}  # fmt: skip
+                 "busy_seconds": self.busy_seconds, "waited_seconds": self.waited_seconds,
+                 "finished": self.finished}  # fmt: skip
         checkpoint.save(self.run.path / checkpoint.NAME, tensors, state)
 
     def fit(self, step: int) -> None:
@@ -115,6 +123,7 @@ class Loop:
         while step < self.last and not self.finished:
             norm, wait, metrics = self.one_update(step)
             waited += wait
+            self.waited_seconds += wait
             distributed.add(sums, {**metrics, "gradient_norm": (norm, 1.0)})
             step += 1
             boundary = step % LOG_EVERY == 0 or step == self.last
