@@ -16,7 +16,7 @@ import torch
 from ablate import checkpoint
 from ablate.data import audio
 from ablate.data.tokenizer import Tokenizer
-from ablate.errors import UserError
+from ablate.errors import UserError, nearest
 from ablate.evaluate import predictions
 from ablate.finetune import build, dataset
 from ablate.record import read_json
@@ -80,11 +80,17 @@ class Finished:
         # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
         self.lower = all(row[field] == row[field].lower() for row in train for field in self.task.given)
 
-    def transcribe(self, paths: Sequence[str | Path]) -> list[str]:
-        """What the model makes of each recording. Raises UserError for a task of text, and for what is no audio."""
+    def transcribe(self, paths: Sequence[str | Path], into: str = "") -> list[str]:
+        """What the model makes of each recording, `into` which language where it knows several.
+
+        Raises UserError for a task of text, for what is no audio, and for a language that it does not know.
+        """
         self._must_read("speech", "ablate.predict RUN < lines")
+        known = getattr(self.model.mixture.objectives["task"], "languages", ())
+        if into not in (known or ("",)):
+            raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
         mels = [frontend.normalise(frontend.log_mel(torch.from_numpy(audio.read(Path(p))))).numpy() for p in paths]
-        return self._predict([{"id": str(path), "label": None} for path in paths], mels)
+        return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
 
     def predict(self, lines: Sequence[str]) -> list[Any]:
         """What the model makes of each line, which has the task's fields separated by tabs."""

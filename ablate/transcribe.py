@@ -31,10 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="folder of the finished run")
     parser.add_argument("files", metavar="FILE", nargs="+", help="recordings")
+    parser.add_argument("--into", metavar="LANGUAGE", default="", help="of a run that translates into several, which one")
     options = parser.parse_args(arguments)
 
     def act() -> None:
-        for file, words in zip(options.files, Finished(options.run).transcribe(options.files), strict=True):
+        said = Finished(options.run).transcribe(options.files, options.into)
+        for file, words in zip(options.files, said, strict=True):
             print(f"{file}\t{words}")
 
     return command(act)

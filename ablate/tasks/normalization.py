@@ -69,7 +69,7 @@ class Normalization(AbstractTask):
 
     def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
         beam = self.config.beam if final else 1
-        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view.inputs))
+        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
         words = metrics.word_errors([row["spoken"] for row in rows], hypotheses)

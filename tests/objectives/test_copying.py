@@ -7,8 +7,8 @@ import torch
 
 from encoders.batch import Text, View
 from objectives.copying import Source, runs
-from objectives.sequence import Sequence
-from supervision import encoding, text, vocabulary
+from objectives.sequence import Sequence, _Copier
+from supervision import encoding, ports, text, vocabulary
 
 CLS, SEP, BOS, EOS = 4, 5, 2, 3
 
@@ -22,8 +22,6 @@ def seen(inputs: Text, *targets: list[int]) -> View:
 
 
 def decoder(**fields) -> Sequence:
-    from supervision import ports
-
     torch.manual_seed(1)
     return Sequence.Config(width=16, heads=2, ffn=32, copying=0.95, **fields).build(ports()).eval()
 
@@ -43,7 +41,7 @@ def test_an_untrained_decoder_repeats_its_input():
     lines = [[7, 8, 9, 8, 7, 8, 10, 11], [9], [7, 7, 8]]
     inputs = shown(*lines)
     for beam in (1, 3):
-        assert decoder().decode(encoding(inputs.lengths, "text"), beam, most=12, text=inputs) == lines
+        assert decoder().decode(encoding(inputs.lengths, "text"), beam, most=12, view=seen(inputs)) == lines
 
 
 @torch.no_grad()
@@ -53,9 +51,7 @@ def test_search_gives_what_training_scores():
     one = encoding(inputs.lengths, "text")
     loss = objective(seen(inputs, target), one, {})["sequence"].total
     total, x, memories = 0.0, [BOS, *target], objective._memories(one)
-    from objectives.sequence import _Copier
-
-    copier, pasts = _Copier(objective, one, inputs, 1), [None] * len(objective.layers)
+    copier, pasts = _Copier(objective, one, seen(inputs), 1), [None] * len(objective.layers)
     for u, wanted in enumerate([*target, EOS]):
         y = objective._embed(torch.tensor([[x[u]]]), u)
         for i, layer in enumerate(objective.layers):
@@ -76,5 +72,5 @@ def test_gradients_are_finite_where_nothing_can_be_copied():
 def test_copying_is_of_text():
     with pytest.raises(ValueError, match="only text can be copied"):
         Sequence.Config(reads="speech", copying=0.9)
-    with pytest.raises(ValueError, match="needs the input"):
+    with pytest.raises(ValueError, match="needs the view"):
         decoder().decode(encoding((3,), "text"))

@@ -38,7 +38,7 @@ def half_learnt(words: int = 5) -> Sequence:
 
 def forced(objective: Sequence, target, shown) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [N, V] and the tokens [N] they are for."""
-    x_BUD, ids_BU, wanted = objective.teacher_forced(target, shown)
+    x_BUD, ids_BU, wanted = objective.teacher_forced({"target": target}, shown)
     return objective._logits(wanted.pack(x_BUD)), wanted.pack(objective._ends(ids_BU))
 
 
@@ -129,6 +129,22 @@ def test_length_penalty_prefers_longer_output():
     short = objective.decode(whole, beam=40, penalty=0.0, most=5)
     long = objective.decode(whole, beam=40, penalty=3.0, most=5)
     assert all(len(a) <= len(b) for a, b in zip(short, long)) and short != long
+
+
+def test_of_one_input_each_language_gets_its_own_output():
+    torch.manual_seed(0)
+    objective = Sequence.Config(width=16, heads=2, ffn=32).build(ports(), languages=("ca", "de")).eval()
+    shown = encoding((5, 5), "text")
+    shown.stages["joint"][5:] = shown.stages["joint"][:5]
+    learnt = view({"target": text([7, 8], [9]), "language": ("ca", "de")}, ())
+    optimizer = torch.optim.Adam(objective.parameters(), 0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        objective(learnt, shown, {})["sequence"].total.backward()
+        optimizer.step()
+    for beam in (1, 2):
+        for languages, expected in ((("ca", "de"), [[7, 8], [9]]), (("de", "de"), [[9], [9]])):
+            assert objective.decode(shown, beam, most=6, view=view({"language": languages}, ())) == expected
 
 
 def test_ctc_beside_the_decoder():
