@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Registry:
     tokenizer: Any
     update: Any
     optimizer: Any
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names that stand for several tasks."""
 
     @classmethod
     def default(cls) -> Registry:
@@ -48,13 +50,13 @@ class Registry:
         from ablate.data.tokenizer import TokenizerConfig
         from ablate.optim import OptimizerConfig
         from ablate.pretrain import Update
-        from ablate.tasks import TASKS
+        from ablate.tasks import GROUPS, TASKS
         from encoders.presets import PRESETS
         from objectives import OBJECTIVES, WEIGHTS
         from objectives.targets import TARGETS
 
         defaults = TokenizerConfig(), Update(), OptimizerConfig()
-        return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults)
+        return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults, GROUPS)
 
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]

@@ -15,8 +15,10 @@ from ablate.evaluate import dev_score
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.pretrain import load_encoder
 from ablate.run import RunFolder
+from ablate.stage import restored
 from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, TaskConfig
 from ablate.train import Loop, Model
+from ablate.tune import settled, winner
 from encoders import seeds
 from encoders.encoder import EncoderConfig
 from objectives.mixture import Mixture
@@ -63,6 +65,9 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
 
 def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Fine-tune until the step budget ends or dev stops improving; keep the weights of the best dev score."""
+    if "tune" in parents and restored(winner(parents["tune"])).seed == config.seed:
+        return _adopted(winner(parents["tune"]), run)
+    config = settled(config, parents)
     model, task, tokenizer = build(config, parents)
     train, dev = dataset(task, parents, "train"), dataset(task, parents, "dev")
     how = config.task
@@ -75,10 +80,13 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
     )
     order = Order(len(train), config.seed, f"finetune/{how.table}")
 
+    thaw = round(how.frozen * how.steps)
+
     def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
+        model.encoder.requires_grad_(step >= thaw)
         first = step * how.items
         draws = [(slot, order.index(slot)) for slot in range(first, first + how.items)]
-        batch = replace(task.inputs(train, draws, config.seed), ids=ids(train.table, draws))
+        batch = replace(task.inputs(train, draws, config.seed, training=True), ids=ids(train.table, draws))
         return [{task.reads: batch}], {"items": first + how.items}
 
     best = Best(better=task.select.better)
@@ -92,7 +100,8 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
     loop = Loop(
         model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
         first=0, last=how.steps, update=update,
-        factor=lambda step: optim.warmup_decay(step, how.steps, how.warmup),
+        factor=lambda step: optim.warmup_decay(step, how.steps, how.head_warmup),
+        factors=lambda step: {"encoder": encoder_factor(step, how)},
         fraction=lambda step: step / how.steps, evaluate=evaluate, evaluate_every=how.evaluate_every,
         extra=best.state,
     )  # fmt: skip
@@ -108,6 +117,20 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
         "dev": {"metric": task.select.name, "value": best.value},
         "busy_seconds": loop.busy_seconds,
     }
+
+
+def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
+    """Take over the run that tuning chose: it is the same training, of the same seed."""
+    for name in (checkpoint.NAME, "metrics.jsonl"):
+        run.write_bytes(name, (tuned.path / name).read_bytes())
+    kept = ("task", "best_step", "steps_run", "dev")
+    return {**{name: tuned.result()[name] for name in kept}, "adopted": tuned.id, "busy_seconds": 0.0}
+
+
+def encoder_factor(step: int, how: TaskConfig) -> float:
+    """Learning-rate factor of the encoder: 0 while it is frozen, then its own warm-up and decay over what is left."""
+    thaw = round(how.frozen * how.steps)
+    return 0.0 if step < thaw else optim.warmup_decay(step - thaw, how.steps - thaw, how.warmup)
 
 
 class Best:

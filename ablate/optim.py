@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -60,21 +61,21 @@ class FlatAdamW:
 
     def __init__(self, groups: Mapping[str, tuple[Iterable[tuple[str, nn.Parameter]], float]], config: OptimizerConfig):
         self.config = config
-        sections: list[tuple[float, float, list[tuple[str, nn.Parameter]]]] = []
-        for parameters, lr in groups.values():
+        sections: list[tuple[str, float, float, list[tuple[str, nn.Parameter]]]] = []
+        for group, (parameters, lr) in groups.items():
             named = list(parameters)
-            sections.append((lr, config.weight_decay, [(n, p) for n, p in named if p.dim() >= 2]))
-            sections.append((lr, 0.0, [(n, p) for n, p in named if p.dim() < 2]))
-        sections = [s for s in sections if s[2]]
-        everything = [p for _, _, named in sections for _, p in named]
+            sections.append((group, lr, config.weight_decay, [(n, p) for n, p in named if p.dim() >= 2]))
+            sections.append((group, lr, 0.0, [(n, p) for n, p in named if p.dim() < 2]))
+        sections = [s for s in sections if s[3]]
+        everything = [p for *_, named in sections for _, p in named]
         size, device = sum(p.numel() for p in everything), everything[0].device
         self.flat = torch.empty(size, device=device)
         self.gradient = torch.zeros(size, device=device)
         self.slices: dict[str, slice] = {}
         self.shapes: dict[str, torch.Size] = {}
-        self.peaks: list[float] = []
+        self.peaks: list[tuple[str, float]] = []  # of each section: its group's name and peak learning rate
         optimizer_groups, start = [], 0
-        for lr, weight_decay, named in sections:
+        for group, lr, weight_decay, named in sections:
             begin = start
             for name, p in named:
                 where = slice(start, start + p.numel())
@@ -85,7 +86,7 @@ class FlatAdamW:
             part = nn.Parameter(self.flat[begin:start])
             part.grad = self.gradient[begin:start]
             optimizer_groups.append({"params": [part], "lr": lr, "weight_decay": weight_decay})
-            self.peaks.append(lr)
+            self.peaks.append((group, lr))
         self.borders = [0]
         for group in optimizer_groups:
             self.borders.append(self.borders[-1] + group["params"][0].numel())
@@ -97,12 +98,14 @@ class FlatAdamW:
         """Set all gradients to zero."""
         self.gradient.zero_()
 
-    def step(self, factor: float) -> Tensor:
-        """Clip, step with every group's peak learning rate times `factor`; return the norm before clipping."""
+    def step(self, factor: float, factors: Mapping[str, float] = MappingProxyType({})) -> Tensor:
+        """Clip, step with every group's peak learning rate times `factor`, or times its own among `factors`; return the
+        norm before clipping.
+        """
         norm = torch.linalg.vector_norm(self.gradient)
         self.gradient.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
-        for group, peak in zip(self.adamw.param_groups, self.peaks):
-            group["lr"] = peak * factor
+        for group, (name, peak) in zip(self.adamw.param_groups, self.peaks):
+            group["lr"] = peak * factors.get(name, factor)
         self.adamw.step()
         return norm
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate import claims, config, cost, identity
+from ablate import claims, config, cost, identity, tune
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
 from ablate.finetune import FinetuneStage
@@ -82,7 +82,7 @@ class Planner:
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
         tasks = {
             key: {"reads": owner(configs[key]).reads, "splits": list(configs[key].splits),
-                  "metrics": [metric.name for metric in owner(configs[key]).metrics]}
+                  "metrics": [metric.name for metric in configs[key].build().metrics]}
             for key in self.tasks if key in configs
         }  # fmt: skip
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
@@ -116,6 +116,8 @@ class Planner:
             if task.tokenizer is not None:
                 parents["targets"] = self._tokenizer(task.tokenizer, made, f"tokenizer of {key}")
             title = f"{row.name} / {key}{suffix}"
+            if key in row.grids:
+                parents["tune"] = self._tune(row, rows, key, suffix)
             if owner(task).trained:
                 of = FinetuneStage(encoder=row.encoder, task=task, seed=seed)
                 seconds = cost.finetune(row.encoder, task, owner(task).reads)
@@ -132,6 +134,21 @@ class Planner:
                        "finetune": finetune, "score": score},
             "na": na,
         }  # fmt: skip
+
+    def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
+        """Lay out the fine-tunings of a task's grid, of the first seed, and the choice among them."""
+        made, _, _, leaf = self._pretrained(row, rows, self.seeds[0], suffix)
+        choices, title = {}, f"{row.name} / {key}{suffix}"
+        for number, (settings, task) in enumerate(row.grids[key]):
+            parents = {**made, "pretrain": leaf}
+            if task.tokenizer is not None:
+                parents["targets"] = self._tokenizer(task.tokenizer, made, f"tokenizer of {key}")
+            of = FinetuneStage(encoder=row.encoder, task=task, seed=self.seeds[0])
+            seconds = cost.finetune(row.encoder, task, owner(task).reads)
+            tried = ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
+            choices[f"{tune.ROLE}{number}"] = self._stage("finetune", of, parents, f"{title} ({tried})", task.steps, seconds)
+        of = tune.TuneStage(task=row.tasks[key], settings=tuple(settings for settings, _ in row.grids[key]))
+        return self._stage("tune", of, choices, f"{title} tuned", 0, cost.START)
 
     def _tokenizer(self, of: Any, made: Mapping[str, str], title: str) -> str:
         return self._stage("tokenizer", of, {"corpus": made["corpus"]}, title, 0, cost.TOKENIZER)

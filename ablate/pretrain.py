@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
 
 from ablate import checkpoint, conflict, distributed, kmeans, optim
+from ablate.data.loader import Loader
 from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
@@ -40,6 +42,8 @@ class Update:
     """Speech-text pairs."""
     shards: int = 1
     """Pieces that go through forward and backward alone; batch statistics are over a shard."""
+    bucket: int = 0
+    """Items among which those of about one length are brought together; 0 packs them as they are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +102,12 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     tokenizer = Tokenizer(parents["tokenizer"].path)
     model = build(config, tokenizer, parents)
     corpus = parents["corpus"].path
-    feeds = streams(corpus, parents["tokenizer"].path, model.mixture.streams, config.seed)
     budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}
+    names = model.mixture.streams
+    opened = partial(streams, corpus, parents["tokenizer"].path, names, config.seed, bucket=config.update.bucket)
+    loader = Loader(opened, budgets, config.update.shards)
     optimizer = FlatAdamW({"all": (model.named_parameters(), config.optimizer.lr)}, config.optimizer)
     first, last = config.start, config.start + config.steps
-
-    def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
-        taken = {
-            name: feed.next_update(cursors.get(name, 0), budgets[name], config.update.shards)
-            for name, feed in feeds.items()
-        }
-        shards = [{name: batches[i] for name, (batches, _) in taken.items()} for i in range(config.update.shards)]
-        return shards, cursors | {name: cursor for name, (_, cursor) in taken.items()}
 
     def factor(step: int) -> float:
         if config.phase == "decay":
@@ -123,7 +121,7 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     probe = conflict.Probe(model, dev, HALF, tokenizer.vocabulary)
     loop = Loop(
         model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
-        first=first, last=last, update=update, factor=factor,
+        first=first, last=last, update=loader.update, factor=factor,
         fraction=fraction, probe=lambda step: probe.measure(fraction(step)), probe_every=conflict.EVERY,
     )  # fmt: skip
     # Order of restoring: this run's own checkpoint, else the parent trunk, else fresh weights.
@@ -131,15 +129,17 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
         inherit(loop, parents["pretrain"])
     step, _, _ = loop.resume()
     if config.objectives and config.steps:
-        loop.fit(step)
+        with loader:
+            loop.fit(step)
     scoring = time.monotonic()
     final = held_out(model, dev, tokenizer.vocabulary) if config.phase == "decay" and config.objectives else {}
     result = {
         "parameters": model.encoder.parameters_by_modality(),
         "steps": last,
-        "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in feeds.items()},
-        "left_out": {name: feed.left_out for name, feed in feeds.items() if feed.left_out},
+        "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in loader.feeds.items()},
+        "left_out": {name: feed.left_out for name, feed in loader.feeds.items() if feed.left_out},
         "final": final,
+        "waiting": loop.waiting,
         "busy_seconds": loop.busy_seconds + time.monotonic() - scoring,
     }
     if config.phase == "decay":

@@ -14,6 +14,7 @@ from ablate.claims import listed
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
 from ablate.patch import PRETRAIN, expand, mapping, patched
+from ablate.tune import choices
 
 
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row or task
@@ -35,6 +36,8 @@ class Row:
     steps: int
     decay: int
     tasks: dict[str, Any]
+    grids: dict[str, list[tuple[dict[str, Any], Any]]]
+    """Per tuned task, what is tried: settings by dotted name, and the task with them."""
     start: int
     """Trunk updates of the rows it continues."""
     horizon: int
@@ -68,6 +71,8 @@ class Row:
         after = {"after": self.after} if self.after else {}
         trunk = {"start": self.start, "steps": self.steps, "decay": self.decay}
         pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
+        for key, tried in self.grids.items():
+            settings["tasks"][key]["tune"] = [point for point, _ in tried]
         return {**after, **settings, "pretrain": pretrain}
 
 
@@ -119,7 +124,8 @@ class Resolver:
         settings = _filled(base.get("tasks", {}))
         pretrain = {key: _filled(part) if key in ("objectives", "targets") else part
                     for key, part in base.get("pretrain", {}).items()}  # fmt: skip
-        self.tasks = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
+        written = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
+        self.tasks = list(dict.fromkeys(one for task in written for one in registry.groups.get(task, (task,))))
         for task in self.tasks:
             if not re.fullmatch(NAME, task):
                 raise UserError(f"tasks: '{task}' is no name; use letters, digits and _, as in asr_100.")
@@ -200,7 +206,10 @@ class Resolver:
             raise UserError(f"{path}.pretrain.weights: no preset '{weights}'; {nearest(weights, self.registry.weights)}")
         targets = {name: {} for objective in objectives.values() for name in objective.needs}
         written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
-        tasks = {key: row["tasks"][key] for key in self.tasks if key in row["tasks"]}
+        tasks = {key: dict(row["tasks"][key]) for key in self.tasks if key in row["tasks"]}
+        tuned = {key: part.pop("tune") for key, part in tasks.items() if part.get("tune")}
+        grids = {key: choices(tasks[key], grid, f"{path}.tasks.{key}", lambda part, where: self._config("tasks", part, where, key))
+                 for key, grid in tuned.items()}  # fmt: skip
         return {
             "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),
             "tokenizer": self._config("tokenizer", row["tokenizer"], f"{path}.tokenizer"),
@@ -209,6 +218,7 @@ class Resolver:
             "update": self._config("update", pretrain.get("update", {}), f"{path}.pretrain.update"),
             "optimizer": self._config("optimizer", pretrain.get("optimizer", {}), f"{path}.pretrain.optimizer"),
             "tasks": named("tasks", tasks, "tasks"),
+            "grids": grids,
         }
 
     def _config(self, kind: str, patch: Mapping[str, Any], path: str, default: str | None = None) -> Any:

@@ -14,6 +14,7 @@ from ablate.finetune import build, dataset
 from ablate.pretrain import load_leaf
 from ablate.run import RunFolder
 from ablate.tasks.task import TaskConfig
+from ablate.tune import settled
 from encoders.encoder import EncoderConfig
 
 
@@ -29,6 +30,7 @@ class ScoreStage:
 def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Score every split of the task; writes items.jsonl, returns scores and baselines."""
     began = time.monotonic()
+    config = settled(config, parents)
     task = config.task.build()
     if task.trained:
         model, task, tokenizer = build(config, parents)

@@ -28,11 +28,12 @@ class Kind:
 
 
 KINDS = {
-    "corpus": Kind(1, "ablate.prepare:corpus"),
-    "tokenizer": Kind(1, "ablate.prepare:tokenizer"),
+    "corpus": Kind(2, "ablate.prepare:corpus"),
+    "tokenizer": Kind(2, "ablate.prepare:tokenizer"),
     "kmeans": Kind(1, "ablate.kmeans:run"),
     "pretrain": Kind(2, "ablate.pretrain:run"),
-    "finetune": Kind(2, "ablate.finetune:run"),
+    "tune": Kind(1, "ablate.tune:run"),
+    "finetune": Kind(3, "ablate.finetune:run"),
     "score": Kind(2, "ablate.score:run"),
 }
 PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role, up to a slash
@@ -46,8 +47,8 @@ class Stage:
     config: dict[str, Any]
     """Canonical form of the typed config (see `ablate.identity`)."""
     parents: tuple[tuple[str, str], ...]
-    """(role, stage id); roles: corpus, tokenizer, pretrain, finetune, targets (a task's own tokenizer), and kmeans/NAME
-    (the fit of the speech targets called NAME)."""
+    """(role, stage id); roles: corpus, tokenizer, pretrain, finetune, targets (a task's own tokenizer), tune, finetune/N (what
+    tuning chooses from), and kmeans/NAME (the fit of the speech targets called NAME)."""
     id: str
     title: str = ""
     steps: int = 0

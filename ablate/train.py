@@ -53,8 +53,8 @@ class Loop:
     """State and policy of one run of training.
 
     `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that
-    what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor,
-    `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
+    what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
+    that of groups of parameters with another one, `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
     `evaluate_every` updates and returns metrics to log; it may set `finished` to stop early. `probe(step)` is logged
     too, every `probe_every` updates, and changes nothing.
     `extra()` returns further tensors and JSON-able state for the checkpoint.
@@ -75,10 +75,17 @@ class Loop:
     probe: Callable[[int], Mapping[str, float]] | None = None
     probe_every: int = 0
     extra: Callable[[], tuple[dict, dict]] = lambda: ({}, {})
+    factors: Callable[[int], Mapping[str, float]] = lambda step: {}
     cursors: dict[str, int] = field(default_factory=dict)
     updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
     finished: bool = False
     busy_seconds: float = 0.0
+    waited_seconds: float = 0.0  # of those, until data was there
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time spent training so far in which there was no data yet."""
+        return round(self.waited_seconds / max(self.busy_seconds, 1e-9), 4)
 
     def resume(self) -> tuple[int, dict, dict]:
         """Take up this run's own checkpoint if there is one: (next step, tensors, extra state)."""
@@ -92,6 +99,7 @@ class Loop:
             self.optimizer.load(tensors, state["updates"])
         self.updates, self.cursors = state["updates"], dict(state["cursors"])
         self.busy_seconds, self.finished = state["busy_seconds"], state["finished"]
+        self.waited_seconds = state["waited_seconds"]
         self.run.truncate(state["step"])
         return state["step"], tensors, state["extra"]
 
@@ -102,7 +110,8 @@ class Loop:
         tensors, extra = self.extra()
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()} | self.optimizer.state() | tensors
         state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": extra,
-                 "busy_seconds": self.busy_seconds, "finished": self.finished}  # fmt: skip
+                 "busy_seconds": self.busy_seconds, "waited_seconds": self.waited_seconds,
+                 "finished": self.finished}  # fmt: skip
         checkpoint.save(self.run.path / checkpoint.NAME, tensors, state)
 
     def fit(self, step: int) -> None:
@@ -114,13 +123,15 @@ class Loop:
         while step < self.last and not self.finished:
             norm, wait, metrics = self.one_update(step)
             waited += wait
+            self.waited_seconds += wait
             distributed.add(sums, {**metrics, "gradient_norm": (norm, 1.0)})
             step += 1
             boundary = step % LOG_EVERY == 0 or step == self.last
             if boundary:
                 seconds = time.monotonic() - window
                 means = {k: t / c for k, (t, c) in sums.items() if c}
-                self.run.log(step, {**means, "lr": self.factor(step - 1)})
+                own = {f"lr/{group}": factor for group, factor in self.factors(step - 1).items()}
+                self.run.log(step, {**means, "lr": self.factor(step - 1), **own})
                 loss = means.get("loss", math.nan)
                 self.run.progress(step - self.first, self.last - self.first, loss=round(loss, 4),
                                   rate=round((step - first) / (time.monotonic() - began), 2),
@@ -174,6 +185,6 @@ class Loop:
             if distributed.rank() == 0:
                 self.run.write_json(faults.NAME, {"step": step, "faults": found})
             raise NotFinite(step, found)
-        norm = float(self.optimizer.step(self.factor(step)))
+        norm = float(self.optimizer.step(self.factor(step), self.factors(step)))
         self.updates += 1
         return norm, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}

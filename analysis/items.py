@@ -74,6 +74,10 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
         counts = [[x["rank"] <= int(metric.removeprefix("recall@")), 1] for x in lines]
     elif metric == "bleu" and "matches" in fields:
         counts, score = [[x["sys_len"], x["ref_len"], *x["matches"], *x["totals"]] for x in lines], bleu
+    elif metric in ("f1", "matthews") and "hits" in fields:
+        counts, score = [x["hits"] for x in lines], f1 if metric == "f1" else matthews
+    elif metric == "pearson" and "moments" in fields:
+        counts, score = [[*x["moments"], 1] for x in lines], pearson
     elif lines and isinstance(lines[0].get(metric), list):
         counts, score = [x[metric] for x in lines], _ratio
     else:
@@ -93,6 +97,26 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 def _rate(sums: np.ndarray) -> np.ndarray:
     """Events per hundred, from (draws × [events, of how many])."""
     return 100 * _ratio(sums)
+
+
+def f1(sums: np.ndarray) -> np.ndarray:
+    """F1, of 100, from summed (draws × [true positives, false positives, false negatives, true negatives])."""
+    tp, fp, fn, _ = sums.T
+    return 100 * 2 * tp / np.maximum(2 * tp + fp + fn, 1)
+
+
+def matthews(sums: np.ndarray) -> np.ndarray:
+    """Matthews correlation, of 100, from the counts that `f1` takes; 0 where one side is constant."""
+    tp, fp, fn, tn = sums.T
+    scale = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    return 100 * (tp * tn - fp * fn) / np.where(scale > 0, scale, 1)
+
+
+def pearson(sums: np.ndarray) -> np.ndarray:
+    """Linear correlation, of 100, from summed (draws × [x, y, x², y², xy, items]); 0 where one side is constant."""
+    x, y, xx, yy, xy, n = sums.T
+    scale = np.sqrt(np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0))
+    return 100 * (n * xy - x * y) / np.where(scale > 0, scale, 1)
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from analysis.compare import Estimate
 from analysis.frame import DONE, IMPOSSIBLE, MISSING, Measure, Records, measure, read
 
 ABBREVIATIONS = {
-    "wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "accuracy": "acc.", "nmi": "NMI",
+    "wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "accuracy": "acc.", "f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman", "nmi": "NMI",
 }  # fmt: skip
 ARROWS = {"lower": "↓", "higher": "↑", "": ""}
 

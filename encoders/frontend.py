@@ -49,6 +49,12 @@ def log_mel(wave: Tensor, rate: int = RATE) -> Tensor:
     return (power @ mel_filters(rate).to(power)).clamp(min=FLOOR).log()
 
 
+def frames(samples: int, rate: int = RATE) -> int:
+    """Number of frames that `log_mel` makes of so many samples."""
+    window, hop = rate * 25 // 1000, rate // 100
+    return 1 + max(0, samples - window) // hop
+
+
 def normalise(mel_FM: Tensor) -> Tensor:
     """Give each mel bin mean 0 and variance 1 over the utterance's frames (0 where a bin is constant)."""
     variance, mean = torch.var_mean(mel_FM, dim=-2, correction=0, keepdim=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from encoders.batch import View
 from encoders.encoding import Encoding
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec, check_choice
+from objectives.supervised_views import TokenDropout
 from objectives.views import Clean
 
 Label = str | int | float
@@ -36,9 +37,13 @@ class Classification(AbstractObjective):
         """One vector per sequence: "mean" of its positions, or its "first" (CLS)."""
         dropout: float = 0.1
         """Dropout on the pooled vector."""
+        hidden: float = 0.0
+        """Probability that a token of the text is shown as [MASK] in training."""
 
         def __post_init__(self) -> None:
             check_choice("pool", self.pool, ("mean", "first"))
+            if self.hidden and self.reads != "text":
+                raise ValueError(f"hidden is {self.hidden} on {self.reads}, but only tokens of text can be hidden; set it to 0.")
 
         def build(self, ports: Ports, labels: tuple[Label, ...] = ()) -> "Classification":
             """Make the head for these `labels`; none means regression."""
@@ -47,11 +52,16 @@ class Classification(AbstractObjective):
     def __init__(self, config: Config, ports: Ports, labels: tuple[Label, ...]) -> None:
         super().__init__()
         self.reads = config.reads
-        self.view: ViewSpec = Clean()
+        self.augmented: ViewSpec = TokenDropout(prob=config.hidden) if config.hidden else Clean()
         self.pool = config.pool
         self.labels = labels
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(ports.width, max(1, len(labels)))
+
+    @property
+    def view(self) -> ViewSpec:
+        """Augmented in training, clean in evaluation."""
+        return self.augmented if self.training else Clean()
 
     def counts(self, view: View) -> Mapping[str, float]:
         return {"classification": float(len(view.references["label"]))}

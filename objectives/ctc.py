@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from encoders.batch import Text, View, Vocabulary
 from encoders.encoding import Encoding
+from objectives import search
 from objectives.log_softmax import log_softmax_at
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
 from objectives.padded import Rectangle, segments
@@ -81,9 +82,13 @@ class CTC(AbstractObjective):
         return {"ctc": Term(total, {"infeasible": (float(infeasible), float(len(lengths)))})}
 
     @torch.no_grad()
-    def decode(self, encoding: Encoding) -> list[list[int]]:
-        """Best path per utterance: argmax, repeats merged, blanks (and specials) dropped."""
+    def decode(self, encoding: Encoding, beam: int = 1) -> list[list[int]]:
+        """Best path per utterance: argmax, repeats merged, blanks (and specials) dropped; with a beam, best labels."""
         x_TD, lengths = segments(encoding, "speech")
+        if beam > 1:
+            log_p_TV = self.output(x_TD).float().log_softmax(1).cpu()
+            specials = self.vocabulary.specials
+            return [search.ctc_prefixes(part.numpy(), self.blank, beam, specials) for part in log_p_TV.split(lengths)]
         best_T = self.output(x_TD).argmax(1)
         keep_T = best_T >= self.vocabulary.specials
         keep_T &= best_T != self.blank

@@ -5,76 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from encoders.batch import Text, View, Vocabulary
 from encoders.encoding import Encoding
+from objectives.copying import Pointer, Source, runs
 from objectives.ctc import CTC
+from objectives.decoder import DecoderLayer, Memory, sinusoids
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec, check_choice
 from objectives.padded import Rectangle, segments
 from objectives.supervised_views import SpecAugment
 from objectives.views import Clean
 
 
-class Memory(NamedTuple):
-    """What a decoder layer attends to in the encoding: keys and values [B, H, L, E], and which positions are real."""
-
-    k_BHLE: Tensor
-    v_BHLE: Tensor
-    real_B11L: Tensor
-
-
-class DecoderLayer(nn.Module):
-    """Self-attention, attention to the encoding, feed-forward; each normalised before and added."""
-
-    def __init__(self, width: int, heads: int, ffn: int, memory: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.qkv = nn.Linear(width, 3 * width)
-        self.self_out = nn.Linear(width, width)
-        self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(memory, 2 * width)
-        self.cross_out = nn.Linear(width, width)
-        self.up = nn.Linear(width, ffn)
-        self.down = nn.Linear(ffn, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def memory(self, x_BLD: Tensor, real_BL: Tensor) -> Memory:
-        """Project the padded encoding once for all steps."""
-        k, v = rearrange(self.kv(x_BLD), "B L (two H E) -> two B H L E", two=2, H=self.heads)
-        return Memory(k, v, real_BL[:, None, None])
-
-    def forward(self, x_RUD: Tensor, memory: Memory, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Decode; returns the output and the keys and values so far, [2, R, H, U, E], for the next step.
-
-        Without `past`, all U positions at once under a causal mask; with it, one position that follows it. R may be
-        a multiple of B (hypotheses of one sequence lie next to each other): they share that sequence's memory.
-        """
-        qkv = rearrange(self.qkv(self.norms[0](x_RUD)), "R U (three H E) -> three R H U E", three=3, H=self.heads)
-        q_RHUE, now = qkv[0], qkv[1:]
-        if past is not None:
-            now = torch.cat([past, now], 3)
-        y_RHUE = F.scaled_dot_product_attention(q_RHUE, now[0], now[1], is_causal=past is None)
-        x_RUD = x_RUD + self.dropout(self.self_out(rearrange(y_RHUE, "R H U E -> R U (H E)")))
-        # Hypotheses of a sequence become queries of one attention, so its memory is never copied.
-        B = memory.k_BHLE.shape[0]
-        q_BHQE = rearrange(self.q(self.norms[1](x_RUD)), "(B K) U (H E) -> B H (K U) E", B=B, H=self.heads)
-        y_BHQE = F.scaled_dot_product_attention(q_BHQE, memory.k_BHLE, memory.v_BHLE, attn_mask=memory.real_B11L)
-        y_RUD = rearrange(y_BHQE, "B H (K U) E -> (B K) U (H E)", U=x_RUD.shape[1])
-        x_RUD = x_RUD + self.dropout(self.cross_out(y_RUD))
-        return x_RUD + self.dropout(self.down(F.relu(self.up(self.norms[2](x_RUD))))), now
-
-
 class Sequence(AbstractObjective):
     """-log p(target | encoding), summed, counted in target tokens and one end per sequence; smoothed in training only.
 
-    Reads `references["target"]`: a `Text` of target ids without specials. With `ctc`, a second term on speech:
+    Reads `references["target"]`: a `Text` of target ids without specials; of several languages, also `references["language"]`,
+    a name for each sequence. With `ctc`, a second term on speech:
     CTC on `references["transcript"]` in the encoder's vocabulary, which at small size decides whether translation
     is learnt at all. Source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384
     (PAPER §4).
@@ -98,6 +50,9 @@ class Sequence(AbstractObjective):
         """Dropout on every residual branch and on the embedding."""
         smoothing: float = 0.1
         """Label smoothing: share of probability spread over the vocabulary."""
+        copying: float = 0.0
+        """Probability of copying a token of the input rather than making one, at first: the decoder begins as a copy of the
+        input, whose tokens must be the target's (text only). 0: no part that copies."""
         ctc: float = 0.0
         """Weight of CTC on the transcript; 0 leaves it out (speech only)."""
         view: SpecAugment = SpecAugment()
@@ -107,15 +62,22 @@ class Sequence(AbstractObjective):
             check_choice("reads", self.reads, ("speech", "text"))
             if self.ctc and self.reads != "speech":
                 raise ValueError(f"ctc is {self.ctc} on {self.reads}, but CTC needs speech; set ctc to 0.")
+            if self.copying and self.reads != "text":
+                raise ValueError(f"copying is {self.copying} on {self.reads}, but only text can be copied; set copying to 0.")
+            if not 0 <= self.copying < 1:
+                raise ValueError(f"copying is {self.copying}, expected a probability below 1.")
             if self.width % (2 * self.heads):
                 raise ValueError(f"width is {self.width}, expected a multiple of twice the {self.heads} heads.")
 
-        def build(self, ports: Ports, targets: Vocabulary | None = None) -> "Sequence":
-            """Make the decoder for `targets`, or the encoder's vocabulary."""
-            return Sequence(self, ports, targets or ports.vocabulary)
+        def build(self, ports: Ports, targets: Vocabulary | None = None, languages: tuple[str, ...] = ()) -> "Sequence":
+            """Make the decoder for `targets`, or the encoder's vocabulary; of several target languages, each has a token
+            that the output starts with.
+            """
+            return Sequence(self, ports, targets or ports.vocabulary, languages)
 
-    def __init__(self, config: Config, ports: Ports, vocabulary: Vocabulary) -> None:
+    def __init__(self, config: Config, ports: Ports, vocabulary: Vocabulary, languages: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.languages = languages
         self.reads = config.reads
         self.augmented: ViewSpec = config.view if config.reads == "speech" else Clean()
         self.smoothing = config.smoothing
@@ -124,12 +86,14 @@ class Sequence(AbstractObjective):
         self.ctc = CTC.Config(dropout=config.dropout).build(ports) if config.ctc else None
         self.embedding = nn.Embedding(vocabulary.size, config.width)
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        self.starts = nn.Embedding(len(languages), config.width) if languages else None
         self.bias_V = nn.Parameter(torch.zeros(vocabulary.size))
         self.layers = nn.ModuleList(
             DecoderLayer(config.width, config.heads, config.ffn, ports.width, config.dropout)
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
+        self.pointer = Pointer(config.width, ports.width, config.copying) if config.copying else None
         self.dropout = nn.Dropout(config.dropout)
 
     @property
@@ -143,31 +107,59 @@ class Sequence(AbstractObjective):
         return counts | self.ctc.counts(view) if self.ctc else counts
 
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
-        logits_NV, wanted_N = self.teacher_forced(view.references["target"], encoding)
+        x_BUD, ids_BU, wanted = self.teacher_forced(view.references, encoding)
+        logits_NV, wanted_N = self._logits(wanted.pack(x_BUD)), wanted.pack(self._ends(ids_BU))
         smoothing = self.smoothing if self.training else 0.0  # an evaluation loss is a plain likelihood
-        total = F.cross_entropy(logits_NV, wanted_N, reduction="sum", label_smoothing=smoothing)
-        correct = (logits_NV.argmax(1) == wanted_N).sum()
-        terms = {"sequence": Term(total, {"accuracy": (correct, float(len(wanted_N)))})}
+        if self.pointer:
+            total, metrics = self._copying(view, encoding, x_BUD, ids_BU, wanted, logits_NV, smoothing)
+        else:
+            total = F.cross_entropy(logits_NV, wanted_N, reduction="sum", label_smoothing=smoothing)
+            metrics = {"accuracy": ((logits_NV.argmax(1) == wanted_N).sum(), float(len(wanted_N)))}
+        terms = {"sequence": Term(total, metrics)}
         return terms | self.ctc(view, encoding, targets) if self.ctc else terms
 
-    def teacher_forced(self, target: Text, encoding: Encoding) -> tuple[Tensor, Tensor]:
-        """Logits [N, V] of each target token given those before it, and the tokens [N]; each sequence ends in eos."""
-        device = self.bias_V.device
+    def _copying(
+        self, view: View, encoding: Encoding, x_BUD: Tensor, ids_BU: Tensor, wanted: Rectangle, logits_NV: Tensor,
+        smoothing: float,
+    ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
+        """The loss where tokens may be copied; smoothing concerns the softmax alone."""
+        source, log_p_NV = Source(view.inputs, self.vocabulary, x_BUD.device), logits_NV.log_softmax(1)
+        ends_BU = self._ends(ids_BU)
+        made_BU = wanted.pad(log_p_NV.gather(1, wanted.pack(ends_BU)[:, None]).squeeze(1))
+        y_BUD = self.norm(x_BUD)
+        attention_BUL = self.pointer.attention(y_BUD, self._keys(encoding), runs(source, ids_BU), source.real_BL)
+        log_p_N = wanted.pack(self.pointer.wanted(y_BUD, attention_BUL, made_BU, source, ends_BU))
+        copied_N = wanted.pack(self.pointer.gates(y_BUD)[0].squeeze(2)).exp()
+        total = -(1 - smoothing) * log_p_N.sum() - smoothing * log_p_NV.mean(1).sum()
+        return total, {"copied": (copied_N.sum().detach(), float(len(copied_N)))}
+
+    def teacher_forced(self, references: Mapping[str, Any], encoding: Encoding) -> tuple[Tensor, Tensor, Rectangle]:
+        """Decoded vectors [B, U, D] of each target token given those before it, what was read there [B, U] (the start, then
+        the tokens), and which of these positions are real; each sequence has one for its end.
+        """
+        target, device = references["target"], self.bias_V.device
         ids_BU = Rectangle(target.lengths, device).pad(target.ids_S.to(device).long(), self.vocabulary.eos)
-        edge_B1 = ids_BU.new_full((len(ids_BU), 1), self.vocabulary.bos)
-        wanted = Rectangle(tuple(n + 1 for n in target.lengths), device)
-        x_BUD = self._embed(torch.cat([edge_B1, ids_BU], 1), 0)
+        ids_BU = F.pad(ids_BU, (1, 0), value=self.vocabulary.bos)
+        x_BUD = self._embed(ids_BU, 0, self._starts(references))
         for layer, memory in zip(self.layers, self._memories(encoding), strict=True):
             x_BUD, _ = layer(x_BUD, memory)
-        wanted_N = wanted.pack(torch.cat([ids_BU, torch.full_like(edge_B1, self.vocabulary.eos)], 1))
-        return self._logits(wanted.pack(x_BUD)), wanted_N
+        return x_BUD, ids_BU, Rectangle(tuple(n + 1 for n in target.lengths), device)
+
+    def _ends(self, ids_BU: Tensor) -> Tensor:
+        """What is to be written where `ids_BU` was read: the next token, or the end."""
+        return F.pad(ids_BU[:, 1:], (0, 1), value=self.vocabulary.eos)
 
     @torch.no_grad()
-    def decode(self, encoding: Encoding, beam: int = 1, penalty: float = 0.6, most: int = 64) -> list[list[int]]:
+    def decode(
+        self, encoding: Encoding, beam: int = 1, penalty: float = 0.6, most: int = 64, view: View | None = None
+    ) -> list[list[int]]:
         """Best hypothesis of each sequence, as ids without specials, at most `most` long; beam 1 is greedy search.
 
-        All sequences advance together with cached keys and values. A sequence is done when `beam` hypotheses have
-        ended; the best has the highest log-probability over ((5 + length) / 6) ** penalty, its end counted in length.
+        A decoder that copies, or that writes several languages, must be given the `view` of what was encoded.
+
+        All sequences advance together with cached keys and values. A sequence is done when `beam` hypotheses have ended and
+        none that goes on is better; the best has the highest log-probability over ((5 + length) / 6) ** penalty, its end
+        counted in length.
         """
         memories = self._memories(encoding)
         B, V, device = len(encoding.layout.sequence_lengths), self.vocabulary.size, self.bias_V.device
@@ -175,24 +167,34 @@ class Sequence(AbstractObjective):
         allowed_V[: self.vocabulary.specials] = -math.inf
         allowed_V[self.vocabulary.eos] = 0
         ended: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
+        searched = set(range(B))
         score_BK = torch.full((B, beam), -math.inf, device=device)
         score_BK[:, 0] = 0  # all hypotheses start alike: only one may be extended
         ids_BKU = torch.full((B, beam, 1), self.vocabulary.bos, device=device)
         pasts: list[Tensor | None] = [None] * len(self.layers)
         first_B1 = torch.arange(B, device=device)[:, None] * beam
+        copier = _Copier(self, encoding, view, beam) if self.pointer else None
+        start_BD = self._starts(view.references if view else {})
+        start_RD = None if start_BD is None else start_BD.repeat_interleave(beam, 0)
         for length in range(1, most + 1):
-            x_R1D = self._embed(ids_BKU[:, :, -1].reshape(-1, 1), length - 1)
+            x_R1D = self._embed(ids_BKU[:, :, -1].reshape(-1, 1), length - 1, start_RD if length == 1 else None)
             for i, (layer, memory) in enumerate(zip(self.layers, memories, strict=True)):
                 x_R1D, pasts[i] = layer(x_R1D, memory, pasts[i])
-            log_p_RV = (self._logits(x_R1D.squeeze(1)) + allowed_V).log_softmax(1)
+            logits_RV = self._logits(x_R1D.squeeze(1))
+            if copier:
+                logits_RV = copier.next(x_R1D, logits_RV, ids_BKU[:, :, -1].flatten())
+            log_p_RV = (logits_RV + allowed_V).log_softmax(1)
             total_BKV = score_BK[:, :, None] + log_p_RV.view(B, beam, V)
             best_BC, at_BC = total_BKV.flatten(1).topk(2 * beam, 1)  # enough that `beam` of them go on
             ends_BC = at_BC % V == self.vocabulary.eos
+            scale = ((5 + length) / 6) ** penalty
             for b, c in ends_BC[:, :beam].nonzero().tolist():
-                if len(ended[b]) < beam and best_BC[b, c] > -math.inf:
+                if b in searched and best_BC[b, c] > -math.inf:
                     ids = ids_BKU[b, at_BC[b, c] // V, 1:].tolist()
-                    ended[b].append((float(best_BC[b, c]) / ((5 + length) / 6) ** penalty, ids))
-            if all(len(hypotheses) >= beam for hypotheses in ended):
+                    ended[b].append((float(best_BC[b, c]) / scale, ids))
+            goes_on_B = (best_BC.masked_fill(ends_BC, -math.inf).amax(1) / scale).tolist()
+            searched -= {b for b in searched if len(ended[b]) >= beam and max(ended[b])[0] >= goes_on_B[b]}
+            if not searched:
                 break
             score_BK, chosen_BK = best_BC.masked_fill(ends_BC, -math.inf).topk(beam, 1)
             at_BK = at_BC.gather(1, chosen_BK)
@@ -201,11 +203,22 @@ class Sequence(AbstractObjective):
             if beam > 1:
                 row_R = (first_B1 + parent_BK).flatten()
                 pasts = [past[:, row_R] for past in pasts]
+                if copier:
+                    copier.run_RL = copier.run_RL[row_R]
         return [max(done)[1] if done else ids[1:] for done, ids in zip(ended, ids_BKU[:, 0].tolist())]
 
-    def _embed(self, ids_RU: Tensor, start: int) -> Tensor:
+    def _starts(self, references: Mapping[str, Any]) -> Tensor | None:
+        """What makes each sequence's start the token of its language: [B, D]."""
+        if self.starts is None:
+            return None
+        numbers = [self.languages.index(name) for name in references["language"]]
+        return self.starts(torch.tensor(numbers, device=self.bias_V.device))
+
+    def _embed(self, ids_RU: Tensor, start: int, start_RD: Tensor | None = None) -> Tensor:
         width = self.embedding.embedding_dim
         x_RUD = self.embedding(ids_RU) * width**0.5
+        if start_RD is not None:
+            x_RUD = torch.cat([x_RUD[:, :1] + start_RD[:, None], x_RUD[:, 1:]], 1)
         return self.dropout(x_RUD + sinusoids(start, ids_RU.shape[1], width).to(x_RUD))
 
     def _memories(self, encoding: Encoding) -> list[Memory]:
@@ -214,13 +227,27 @@ class Sequence(AbstractObjective):
         x_BLD = rectangle.pad(x_ND)
         return [layer.memory(x_BLD, rectangle.mask_BL) for layer in self.layers]
 
+    def _keys(self, encoding: Encoding) -> Tensor:
+        x_ND, lengths = segments(encoding, self.reads)
+        return Rectangle(lengths, x_ND.device).pad(self.pointer.key(x_ND))
+
     def _logits(self, x_ND: Tensor) -> Tensor:
         return F.linear(self.norm(x_ND), self.embedding.weight, self.bias_V).float()
 
 
-def sinusoids(start: int, length: int, width: int) -> Tensor:
-    """Sine and cosine positions [length, width], from position `start` (Vaswani et al. 2017)."""
-    angle = torch.arange(start, start + length)[:, None] * torch.exp(
-        torch.arange(0, width, 2) * (-math.log(10000.0) / width)
-    )
-    return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)
+class _Copier:
+    """What a search remembers of an input that it may copy."""
+
+    def __init__(self, decoder: Sequence, encoding: Encoding, view: View | None, beam: int) -> None:
+        if view is None:
+            raise ValueError("A decoder that copies needs the view of its input; give it to decode.")
+        self.decoder, self.key_BLD = decoder, decoder._keys(encoding)
+        self.source = Source(view.inputs, decoder.vocabulary, self.key_BLD.device)
+        self.run_RL = torch.zeros_like(self.source.ids_BL).repeat_interleave(beam, 0)
+
+    def next(self, x_R1D: Tensor, logits_RV: Tensor, last_R: Tensor) -> Tensor:
+        """Log-probability of every next token after `last`, by the softmax or as a copy: [R, V]."""
+        pointer, y_R1D = self.decoder.pointer, self.decoder.norm(x_R1D)
+        self.run_RL = self.source.follows(self.run_RL, last_R)
+        attention_R1L = pointer.attention(y_R1D, self.key_BLD, self.run_RL[:, None], self.source.real_BL)
+        return pointer.everything(y_R1D, attention_R1L, logits_RV.log_softmax(1), self.source)

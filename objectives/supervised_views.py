@@ -1,13 +1,14 @@
-"""What a supervised objective is shown in training: SpecAugment, at the rate of encoder positions."""
+"""What a supervised objective is shown in training: SpecAugment, at the rate of encoder positions; or text with holes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from encoders import seeds
-from encoders.batch import Batch, Speech, View
+from encoders.batch import Batch, Speech, Text, View
 from objectives.objective import ViewContext, ViewSpec
 from objectives.views import Clean
 
@@ -54,3 +55,26 @@ class SpecAugment(ViewSpec):
             return clean
         index_I = torch.tensor(masked, device=mel_FM.device)
         return replace(clean, speech_masked_I=index_I, speech_masked_B=tuple(counts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenDropout(ViewSpec):
+    """Show each token, specials apart, as [MASK] with some probability: what the text says must not hang on one word.
+
+    Draws come from the text's own key.
+    """
+
+    prob: float = 0.1
+    """Probability that a token is hidden; 0 is the clean view."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prob < 1:
+            raise ValueError(f"The probability of hiding a token is {self.prob}; expected from 0 to below 1.")
+
+    def build(self, batch: Batch, context: ViewContext) -> View:
+        text = batch.inputs
+        assert isinstance(text, Text), "TokenDropout reads text"
+        hidden_S = torch.from_numpy(seeds.uniform(text.keys, "token_dropout", np.array(text.lengths)) < self.prob)
+        hidden_S &= text.ids_S >= context.vocabulary.specials
+        ids_S = torch.where(hidden_S, context.vocabulary.mask, text.ids_S)
+        return Clean().build(replace(batch, inputs=replace(text, ids_S=ids_S)), context)

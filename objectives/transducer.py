@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from encoders.batch import Text, View, Vocabulary
 from encoders.encoding import Encoding
+from objectives import search
 from objectives.log_softmax import log_softmax_at
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
 from objectives.padded import Rectangle, segments
@@ -105,8 +107,13 @@ class Transducer(AbstractObjective):
         return empty.index_copy(0, point_L, blank_L).view(B, T, U), empty.index_copy(0, point_L, emit_L).view(B, T, U)
 
     @torch.no_grad()
-    def decode(self, encoding: Encoding) -> list[list[int]]:
-        """Greedy search, all utterances at once: each emits its best label or moves to its next position."""
+    def decode(self, encoding: Encoding, beam: int = 1) -> list[list[int]]:
+        """Greedy search, all utterances at once (each emits its best label or moves to its next position); or a beam's,
+        one by one.
+        """
+        if beam > 1:
+            x_TD, lengths = segments(encoding, "speech")
+            return [self._search(x_TH, beam) for x_TH in self.from_speech(x_TD).split(lengths)]
         x_TD, lengths = segments(encoding, "speech")
         starts_B = torch.tensor((0, *lengths[:-1]), device=x_TD.device).cumsum(0)
         ends_B = starts_B + torch.tensor(lengths, device=x_TD.device)
@@ -132,6 +139,26 @@ class Transducer(AbstractObjective):
             y_BH = torch.where(emits_B[:, None], new_BH, y_BH)
             state = tuple(torch.where(emits_B[None, :, None], new, old) for new, old in zip(new_state, state))
         return [[i for i in line if i >= self.vocabulary.specials] for line in ids]
+
+    def _search(self, x_TH: Tensor, beam: int) -> list[int]:
+        """Beam search over one utterance; a state is what the predictor gave, and the LSTM's own state."""
+
+        def log_p(t: int, states: Sequence[Any]) -> np.ndarray:
+            hidden_KH = torch.tanh(x_TH[t] + torch.stack([y_H for y_H, _ in states]))
+            log_p_KV = self.output(hidden_KH).float().log_softmax(1)
+            log_p_KV[:, : self.vocabulary.specials] = -torch.inf
+            return log_p_KV.cpu().numpy()
+
+        def predict(steps: Sequence[tuple[Any, int]]) -> list[Any]:
+            before = tuple(torch.stack(parts, 1) for parts in zip(*(state for (_, state), _ in steps)))
+            return states(torch.tensor([label for _, label in steps], device=x_TH.device), before)
+
+        def states(last_K: Tensor, before: Any) -> list[Any]:
+            y_KH, after = self._predict(last_K, before)
+            return [(y_H, tuple(part[:, k] for part in after)) for k, y_H in enumerate(y_KH)]
+
+        (start,) = states(torch.tensor([self.blank], device=x_TH.device), None)
+        return search.transducer(len(x_TH), log_p, predict, start, self.blank, beam, MOST_PER_POSITION)
 
     def _predict(self, last_B: Tensor, state: Any) -> tuple[Tensor, Any]:
         y_B1H, state = self.predictor(self.embedding(last_B)[:, None], state)

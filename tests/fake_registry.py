@@ -7,6 +7,7 @@ from typing import ClassVar, Optional
 
 from ablate.config import Registry
 from ablate.errors import UserError
+from ablate.rows import owner
 from ablate.tasks.task import Metric
 
 
@@ -170,6 +171,9 @@ class FakeTask:
     lr: float = 2e-3
     tokenizer: Optional[Pieces] = None
     labels: dict[str, int] = field(default_factory=dict)
+
+    def build(self):
+        return owner(self)()
 
 
 class Task:

@@ -1,51 +1,151 @@
-"""Read a recording of any common format as 16 kHz mono, or say in one sentence why it cannot be read."""
+"""Read a recording, or a part of one, as 16 kHz mono, or say in one sentence why it cannot be read."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 
 from ablate.errors import UserError
+from encoders import frontend
 
-RATE = 16000  # samples per second of everything that is made into features
+RATE = frontend.RATE  # samples per second of everything that is made into features
+FORMATS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".sph", ".aiff", ".au")
+SILENCE = 2.0**-15  # of a sample's range: one step of 16 bits
 
 _TOLD_AND_FOUND = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED = 2**31 - 2  # writers that cannot seek back leave a length this large or larger in a WAV header
+_SLACK = 0.1  # seconds that a segment may reach beyond the end of its recording: segment times are rounded
 
 
-def read(path: Path, rate: int = RATE) -> np.ndarray:
-    """Return a wav, flac, ogg or mp3 file as float32 samples at `rate`, channels averaged.
+@dataclass(frozen=True)
+class Recording:
+    """An audio file, or the part of it from `start` to `stop` seconds, of one channel (from 0) or the mean of all."""
 
-    Raises UserError naming the file if it is absent, no audio, empty, cut off, or holds samples that are no numbers.
+    path: Path
+    start: float = 0.0
+    stop: float | None = None
+    channel: int | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], root: Path) -> Recording:
+        """The recording of a spoken row, its path relative to `root` or absolute."""
+        return cls(root / row["path"], row.get("start", 0.0), row.get("stop"), row.get("channel"))
+
+    def fields(self, root: Path) -> dict[str, Any]:
+        """What a row says of it: the inverse of `of`, defaults left out."""
+        path = self.path.relative_to(root) if self.path.is_relative_to(root) else self.path
+        defaults = {"start": 0.0, "stop": None, "channel": None}
+        values = {name: value for name, value in asdict(self).items() if value != defaults.get(name, self.path)}
+        return {"path": path.as_posix(), **values}
+
+    def __str__(self) -> str:
+        part = "" if not self.start and self.stop is None else f" from {self.start:g} to {self.stop or 'its end'} s"
+        return f"{self.path}{part}"
+
+
+def read(recording: Path | Recording, rate: int = RATE) -> np.ndarray:
+    """Return a recording as float32 samples at `rate`, channels averaged or one of them chosen.
+
+    Raises UserError naming the file if it is absent, no audio, empty, silent, cut off, or holds samples that are no
+    numbers; or if it ends before the part that is asked for, or has no such channel.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: there is no such audio file.")
-    try:
-        with soundfile.SoundFile(path) as file:
-            told, own_rate = file.frames, file.samplerate
-            wave = file.read(dtype="float32", always_2d=True)
-            told_and_found = _TOLD_AND_FOUND.search(file.extra_info)
-            lossy = file.format == "MP3"
-    except soundfile.LibsndfileError as error:
-        why = error.error_string.rstrip(".")
-        raise UserError(f"{path}: cannot be read as audio ({why}); replace the file.") from error
-    if len(wave) == 0:
-        raise UserError(f"{path}: holds no audio; replace the file.")
-    # Without an index the length of an MP3 is an estimate.
-    short = len(wave) < told * (0.9 if lossy else 1.0)
-    if told_and_found is not None:  # libsndfile trusts the size of a WAV file over its header, and says so only here
-        length, found = map(int, told_and_found.groups())
-        short |= found < length < _STREAMED
-    if short:
-        raise UserError(f"{path}: is cut off (its header tells of more audio than there is); copy the file again.")
+    recording = recording if isinstance(recording, Recording) else Recording(Path(recording))
+    with _Open(recording) as file:
+        wave = file.part()
     if not np.isfinite(wave).all():
-        raise UserError(f"{path}: holds samples that are not finite numbers; replace the file.")
-    return resample(wave.mean(axis=1), own_rate, rate)
+        raise UserError(f"{recording}: holds samples that are not finite numbers; replace the file.")
+    if np.ptp(wave) < SILENCE:
+        raise UserError(f"{recording}: holds only silence; replace the file, or leave it out.")
+    return resample(wave, file.rate, rate)
+
+
+def frames(recording: Recording) -> int:
+    """Read a recording, and return how many frames its `features` are."""
+    return frontend.frames(len(read(recording)))
+
+
+def features(recording: Recording) -> np.ndarray:
+    """Return the normalised log-mel frames of a recording, float16 [F, 80]. Raises UserError as `read` does."""
+    wave = torch.from_numpy(read(recording))
+    return frontend.normalise(frontend.log_mel(wave)).numpy().astype(np.float16)
+
+
+class _Open:
+    """An audio file that is open at the beginning of a recording; faults become UserErrors."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        if not recording.path.is_file():
+            raise UserError(f"{recording.path}: there is no such audio file.")
+        try:
+            self._file = soundfile.SoundFile(recording.path)
+        except soundfile.LibsndfileError as error:
+            raise self._unreadable(error) from error
+        self.rate = self._file.samplerate
+        self._first = round(recording.start * self.rate)
+        self._whole = not self._first and recording.stop is None
+        self._lossy = self._file.format == "MP3"  # without an index the length of an MP3 is an estimate
+
+    def __enter__(self) -> _Open:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._file.close()
+        if isinstance(error, soundfile.LibsndfileError):
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: soundfile.LibsndfileError) -> UserError:
+        why = error.error_string.rstrip(".")
+        return UserError(f"{self.recording.path}: cannot be read as audio ({why}); replace the file.")
+
+    def _wanted(self) -> int:
+        """Samples of the part, by its times and the header; raises UserError if the file is too short for it."""
+        told, stop = self._file.frames, self.recording.stop
+        last = told if stop is None else round(stop * self.rate)
+        if last > told and not self._lossy:
+            if last - told > _SLACK * self.rate:
+                raise UserError(
+                    f"{self.recording}: the file ends at {told / self.rate:.2f} s, before the segment does; correct its times."
+                )
+            last = told
+        if last <= self._first:
+            empty = "holds no audio" if self._whole else "is an empty segment"
+            raise UserError(f"{self.recording}: {empty}; replace the file, or leave it out.")
+        return last - self._first
+
+    def _cut_off(self, found: int, wanted: int) -> bool:
+        """Whether there are fewer samples than the header says."""
+        if self._lossy:
+            return found < 0.9 * wanted if self._whole else found == 0
+        told_and_found = _TOLD_AND_FOUND.search(self._file.extra_info)
+        if told_and_found is not None:  # libsndfile trusts the size of a WAV file over its header, and says so only here
+            length, there = map(int, told_and_found.groups())
+            if self._whole and there < length < _STREAMED:
+                return True
+        return found < wanted
+
+    def part(self) -> np.ndarray:
+        """Read the samples of the recording, float32 [samples]."""
+        wanted, channel = self._wanted(), self.recording.channel
+        if channel is not None and channel >= self._file.channels:
+            raise UserError(f"{self.recording.path}: has {self._file.channels} channels, and no channel {channel}.")
+        if self._first:
+            self._file.seek(self._first)
+        wave = self._file.read(-1 if self._whole else wanted, dtype="float32", always_2d=True)
+        if self._cut_off(len(wave), wanted):
+            raise UserError(
+                f"{self.recording.path}: is cut off (its header tells of more audio than there is); copy the file again."
+            )
+        return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
 
 
 def resample(wave: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:

@@ -34,19 +34,31 @@ class AnyOrder(Protocol):
 
 
 class Order:
-    """Put n items in an endless order: in each epoch of n slots every item once, permuted by (seed, stream, epoch)."""
+    """Put n items in an endless order: in each epoch of n slots every item once, permuted by (seed, stream, epoch).
 
-    def __init__(self, n: int, seed: int, stream: str) -> None:
+    With `sizes` and a `bucket`, each run of so many slots is then sorted by size, cut into `RUNS` runs, and these are
+    permuted: items that are packed together are of about one size, and no size comes always first.
+    """
+
+    RUNS: ClassVar[int] = 8
+
+    def __init__(self, n: int, seed: int, stream: str, sizes: np.ndarray | None = None, bucket: int = 0) -> None:
         assert n > 0, "an order over nothing"
         self.n, self.seed, self.stream = n, seed, stream
+        self.sizes, self.bucket = sizes, bucket
         self._epoch, self._permutation = -1, np.empty(0, int)
 
     def index(self, slot: int) -> int:
         """Return which item lies in `slot`."""
         epoch, place = divmod(slot, self.n)
         if epoch != self._epoch:
-            key = seeds.key(self.seed, f"order/{self.stream}", epoch)
-            self._epoch, self._permutation = epoch, seeds.rng(key).permutation(self.n)
+            rng = seeds.rng(seeds.key(self.seed, f"order/{self.stream}", epoch))
+            self._epoch, self._permutation = epoch, rng.permutation(self.n)
+            if self.bucket and self.sizes is not None:
+                for start in range(0, self.n, self.bucket):
+                    part = self._permutation[start : start + self.bucket]
+                    runs = np.array_split(part[np.argsort(self.sizes[part], kind="stable")], self.RUNS)
+                    part[:] = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
         return int(self._permutation[place])
 
 
@@ -149,9 +161,13 @@ class Stream(ABC):
     unit: ClassVar[str]  # what `exposure` counts beside items: "hours" or "tokens"
 
     def __init__(
-        self, table: Table, sizes: np.ndarray, amounts: np.ndarray, reasons: Mapping[str, np.ndarray], seed: int
+        self, table: Table, sizes: np.ndarray, amounts: np.ndarray, reasons: Mapping[str, np.ndarray], seed: int,
+        bucket: int = 0,
     ) -> None:
-        """Draw from the items for which no reason holds; `sizes` are in units of budget, `amounts` in `unit`."""
+        """Draw from the items for which no reason holds; `sizes` are in units of budget, `amounts` in `unit`.
+
+        Items are brought together by amount in every `bucket` of them.
+        """
         out = np.any([*reasons.values(), np.zeros(len(sizes), bool)], axis=0)
         self.left_out = {reason: int(holds.sum()) for reason, holds in reasons.items() if holds.any()}
         self.items = np.flatnonzero(~out)
@@ -160,19 +176,24 @@ class Stream(ABC):
             raise UserError(f"{table.table}.{table.split} has no item to pre-train on{why}; add data, or raise the length limits.")
         self.table = table
         self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed
-        self.order = Order(len(self.items), seed, self.name)
+        self.order = Order(len(self.items), seed, self.name, self.amounts, bucket)
 
     @abstractmethod
     def collate(self, draws: Draws) -> Batch:
         """Pack drawn rows of the table, as (slot, row), into one shard."""
 
-    def next_update(self, cursor: int, budget: float, shards: int = 1) -> tuple[list[Batch], int]:
-        """Return the shards of the update at `cursor`, and the cursor after it.
+    def drawn(self, cursor: int, budget: float, shards: int = 1) -> tuple[list[Draws], int]:
+        """Say what `collate` makes into each shard of the update at `cursor`, and the cursor after it.
 
         `budget` is of the whole update: frames of speech, tokens of text (specials included), or pairs.
         """
         filled, cursor = take(self.order, self.sizes, cursor, budget, shards)
-        return [self.collate([(slot, int(self.items[i])) for slot, i in draws]) for draws in filled], cursor
+        return [[(slot, int(self.items[i])) for slot, i in draws] for draws in filled], cursor
+
+    def next_update(self, cursor: int, budget: float, shards: int = 1) -> tuple[list[Batch], int]:
+        """Return the shards of the update at `cursor`, and the cursor after it."""
+        drawn, cursor = self.drawn(cursor, budget, shards)
+        return [self.collate(draws) for draws in drawn], cursor
 
     def exposure(self, cursor: int) -> dict[str, float]:
         """Say what lies before `cursor`: items, epochs, and hours or tokens (repeats counted)."""
@@ -187,9 +208,9 @@ class SpeechStream(Stream):
 
     name, unit = "speech", "hours"
 
-    def __init__(self, table: Table, seed: int, max_frames: int) -> None:
+    def __init__(self, table: Table, seed: int, max_frames: int, bucket: int = 0) -> None:
         sizes = np.minimum(table.frames, max_frames)
-        super().__init__(table, sizes, sizes / FRAMES_PER_HOUR, {}, seed)
+        super().__init__(table, sizes, sizes / FRAMES_PER_HOUR, {}, seed, bucket)
         self.max_frames = max_frames
 
     def collate(self, draws: Draws) -> Batch:
@@ -201,9 +222,9 @@ class TextStream(Stream):
 
     name, unit = "text", "tokens"
 
-    def __init__(self, table: Table, tokens: Tokens, seed: int, max_tokens: int) -> None:
+    def __init__(self, table: Table, tokens: Tokens, seed: int, max_tokens: int, bucket: int = 0) -> None:
         sizes = np.minimum(tokens.lengths + 2, max_tokens)
-        super().__init__(table, sizes, sizes, {"empty text": tokens.lengths == 0}, seed)
+        super().__init__(table, sizes, sizes, {"empty text": tokens.lengths == 0}, seed, bucket)
         self.tokens, self.max_tokens = tokens, max_tokens
 
     def collate(self, draws: Draws) -> Batch:
@@ -218,13 +239,15 @@ class PairStream(Stream):
 
     name, unit = "pair", "hours"
 
-    def __init__(self, table: Table, tokens: Tokens, seed: int, max_frames: int, max_tokens: int) -> None:
+    def __init__(
+        self, table: Table, tokens: Tokens, seed: int, max_frames: int, max_tokens: int, bucket: int = 0
+    ) -> None:
         reasons = {
             "empty text": tokens.lengths == 0,
             f"longer than {max_frames} frames": table.frames > max_frames,
             f"longer than {max_tokens} tokens": tokens.lengths + 2 > max_tokens,
         }
-        super().__init__(table, np.ones(len(table)), table.frames / FRAMES_PER_HOUR, reasons, seed)
+        super().__init__(table, np.ones(len(table)), table.frames / FRAMES_PER_HOUR, reasons, seed, bucket)
         self.tokens = tokens
 
     def collate(self, draws: Draws) -> Batch:
@@ -239,6 +262,7 @@ def streams(
     split: str = "train",
     max_frames: int = 1600,
     max_tokens: int = 256,
+    bucket: int = 0,
 ) -> dict[str, Stream]:
     """Open the streams called `names` ("speech", "text", "pair") over the folders of a corpus and a tokenizer stage."""
 
@@ -249,9 +273,9 @@ def streams(
     for name in sorted(names):
         table = Table(corpus, {"speech": "speech", "text": "text", "pair": "pairs"}[name], split)
         if name == "speech":
-            opened[name] = SpeechStream(table, seed, max_frames)
+            opened[name] = SpeechStream(table, seed, max_frames, bucket)
         elif name == "text":
-            opened[name] = TextStream(table, text_of(table), seed, max_tokens)
+            opened[name] = TextStream(table, text_of(table), seed, max_tokens, bucket)
         else:
-            opened[name] = PairStream(table, text_of(table), seed, max_frames, max_tokens)
+            opened[name] = PairStream(table, text_of(table), seed, max_frames, max_tokens, bucket)
     return opened

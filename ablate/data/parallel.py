@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 import torch
@@ -15,25 +17,43 @@ import torch
 T = TypeVar("T")
 R = TypeVar("R")
 
+CHUNK = 8  # items that a process is given at once
+AHEAD = 4  # chunks a process that are begun before their results are asked for
 
-def ordered(function: Callable[[T], R], items: Sequence[T], each: int = 100) -> Iterator[R]:
+
+def ordered(function: Callable[[T], R], items: Iterable[T], each: int = 100) -> Iterator[R]:
     """Yield `function(item)` for every item, in order, by one single-threaded process per core.
 
-    `function` must be importable. Fewer than `each` items per process are not worth its start of some seconds: then
-    there are fewer processes, or none. An exception of the function is raised here, and what was not begun is dropped.
+    `function` must be importable. Items are taken as they are needed, some hundred ahead. Fewer than `each` items per
+    process are not worth its start of some seconds: then there are fewer processes, or none. An exception of the
+    function is raised here, and what was not begun is dropped.
     """
-    processes = min(len(os.sched_getaffinity(0)), len(items) // each)
+    items, cores = iter(items), len(os.sched_getaffinity(0))
+    first = list(islice(items, cores * each))
+    processes = min(cores, len(first) // each)
+    items = chain(first, items)
     if processes < 2:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver"), initializer=_begin)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver"), initializer=begin)
     try:
-        yield from pool.map(function, items, chunksize=8)
+        ahead: deque[Future[list[R]]] = deque()
+        while chunk := list(islice(items, CHUNK)):
+            ahead.append(pool.submit(_each, function, chunk))
+            if len(ahead) > AHEAD * processes:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
+def _each(function: Callable[[T], R], items: list[T]) -> list[R]:
+    return [function(item) for item in items]
+
+
+def begin() -> None:
+    """What every worker process does first."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_follow_parent, daemon=True).start()

@@ -1,59 +1,20 @@
-"""Read corpora as they are distributed: one generator per layout, each yielding rows as dictionaries.
+"""Read text corpora as they are distributed: one generator per layout, each yielding rows as dictionaries.
 
-Rows carry "id" and their texts as written in the corpus; spoken rows also "path" (of the recording) and "voice".
-A fault raises UserError with the file and line: a missing file or column, text that is not UTF-8, a transcript
-without its recording or a recording without its transcript.
+Rows carry "id" and their texts as written in the corpus. A missing file or column raises UserError; a row that cannot
+be used (a wrong number of columns, no such label, bytes that are not UTF-8) is a fault with its file and line.
 """
 
 from __future__ import annotations
 
-import gzip
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablate.data.lines import STOP, Faults, headless, jsonl, lines, tsv
 from ablate.errors import UserError, nearest
 
-AUDIO = (".flac", ".wav", ".mp3", ".ogg")
-
 Row = dict[str, Any]
-
-
-def librispeech(root: Path, subset: str) -> Iterator[Row]:
-    """Read `root/SUBSET/SPEAKER/CHAPTER/` with its `.trans.txt`, in order of utterance ids: {id, text, path, voice}."""
-    folder = _folder(Path(root) / subset)
-    chapters = sorted(p for p in folder.glob("*/*") if p.is_dir())
-    if not chapters:
-        raise UserError(f"{folder}: expected the LibriSpeech layout SUBSET/SPEAKER/CHAPTER/, found no such folders.")
-    for chapter in chapters:
-        recordings = {p.stem: p for p in sorted(chapter.iterdir()) if p.suffix.lower() in AUDIO}
-        transcripts = chapter / f"{chapter.parent.name}-{chapter.name}.trans.txt"
-        for number, line in _lines(transcripts):
-            name, _, text = line.partition(" ")
-            if name not in recordings:
-                raise UserError(f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it.")
-            yield {"id": name, "text": text.strip(), "path": recordings.pop(name), "voice": chapter.parent.name}
-        if recordings:
-            raise UserError(f"{transcripts}: has no transcript of '{min(recordings)}'; add it or remove the recording.")
-
-
-def common_voice(root: Path, split: str) -> Iterator[Row]:
-    """Read Common Voice, `root/{split}.tsv` and `root/clips/`: {id, text, path, voice}."""
-    table = Path(root) / f"{split}.tsv"
-    for number, row in _tsv(table, ("client_id", "path", "sentence")):
-        clip = _clip(Path(root) / "clips", row["path"], table, number)
-        yield {"id": clip.stem, "text": row["sentence"], "path": clip, "voice": row["client_id"]}
-
-
-def covost(root: Path, source: str, target: str, split: str) -> Iterator[Row]:
-    """Read CoVoST 2, `root/covost_v2.SRC_TGT.{split}.tsv` and `root/SRC/clips/`: Common Voice's rows + translation."""
-    table = Path(root) / f"covost_v2.{source}_{target}.{split}.tsv"
-    for number, row in _tsv(table, ("path", "sentence", "translation", "client_id")):
-        clip = _clip(Path(root) / source / "clips", row["path"], table, number)
-        texts = {"text": row["sentence"], "translation": row["translation"]}
-        yield {"id": clip.stem, **texts, "path": clip, "voice": row["client_id"]}
 
 
 @dataclass(frozen=True)
@@ -65,7 +26,8 @@ class GlueTask:
     text_b: str | int | None = None
     classes: Mapping[str, str] = field(default_factory=dict)  # the file's labels → their names; empty: a score
     width: int | None = None  # columns of a file without header
-    broken: bool = False  # the distributed file is known to have broken rows: skip them, with a warning
+    broken: bool = False  # the distributed file is known to have rows that lack columns
+    dev: Mapping[str, str] = field(default_factory=lambda: {"test": "dev"})  # our test splits → files with labels
 
 
 def _named(*classes: str) -> dict[str, str]:
@@ -78,13 +40,14 @@ GLUE = {
     "MRPC": GlueTask("#1 String", "Quality", "#2 String", {"0": "different", "1": "paraphrase"}),
     "RTE": GlueTask("sentence1", "label", "sentence2", _named("entailment", "not_entailment")),
     "QNLI": GlueTask("question", "label", "sentence", _named("entailment", "not_entailment")),
-    "MNLI": GlueTask("sentence1", "gold_label", "sentence2", _named("contradiction", "entailment", "neutral")),
+    "MNLI": GlueTask("sentence1", "gold_label", "sentence2", _named("contradiction", "entailment", "neutral"),
+                     dev={"test": "dev_matched", "test_mismatched": "dev_mismatched"}),
     "QQP": GlueTask("question1", "is_duplicate", "question2", {"0": "different", "1": "duplicate"}, broken=True),
     "STS-B": GlueTask("sentence1", "score", "sentence2"),
-}
+}  # fmt: skip
 
 
-def glue(root: Path, task: str, split: str) -> Iterator[Row]:
+def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[Row]:
     """Read `root/TASK/{split}.tsv` as GLUE distributes it: {id, text, [text_b], label}.
 
     Splits are "train" and "dev" (MNLI: "dev_matched", "dev_mismatched"); GLUE's test has no labels and is not read.
@@ -94,86 +57,89 @@ def glue(root: Path, task: str, split: str) -> Iterator[Row]:
         raise UserError(f"There is no GLUE task '{task}': {nearest(task, GLUE)}")
     spec, table = GLUE[task], Path(root) / task / f"{split}.tsv"
     columns = [c for c in (spec.text, spec.text_b, spec.label) if isinstance(c, str)]
-    rows = _tsv(table, columns, spec.broken) if spec.width is None else _headless(table, spec.width)
+    rows = tsv(table, columns, faults, spec.broken) if spec.width is None else headless(table, spec.width, faults)
     for number, row in rows:
         label: str | float
         try:
             label = spec.classes[row[spec.label]] if spec.classes else float(row[spec.label])
         except (KeyError, ValueError):
             valid = f"one of {', '.join(spec.classes)}" if spec.classes else "a number"
-            raise UserError(f"{table}, line {number}: the label is '{row[spec.label]}', expected {valid}.") from None
+            faults.found(f"{table}, line {number}: the label is '{row[spec.label]}', expected {valid}.")
+            continue
         texts = {"text": row[spec.text]} | ({} if spec.text_b is None else {"text_b": row[spec.text_b]})
         yield {"id": f"{task}-{split}-{number}", **texts, "label": label}
 
 
-def text_lines(path: Path) -> Iterator[Row]:
-    """Read plain text (or .gz), one text a line, blank lines skipped: {id, text}; the id is the line's number."""
-    for number, line in _lines(Path(path)):
-        yield {"id": f"{number}", "text": line.strip()}
+def texts(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+    """Read plain text, one text a line, or JSONL with "text", either packed by gzip or not: {id, text}.
+
+    The id is the line's number; blank lines are skipped, further fields of a record are ignored.
+    """
+    path = Path(path)
+    if path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json")):
+        for number, record in jsonl(path, faults):
+            if isinstance(record.get("text"), str):
+                yield {"id": f"{number}", "text": record["text"].strip()}
+            else:
+                faults.found(f"{path}, line {number}: has no text in \"text\"; its fields are {', '.join(record)}.")
+    else:
+        for number, line in lines(path, faults):
+            yield {"id": f"{number}", "text": line.strip()}
 
 
-def normalization_tsv(path: Path) -> Iterator[Row]:
-    """Read `written<TAB>spoken` with that header: {id, written, spoken}; the id is the line's number."""
-    for number, row in _tsv(Path(path), ("written", "spoken")):
-        yield {"id": f"{number}", "written": row["written"], "spoken": row["spoken"]}
+def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Row]:
+    """Read written and spoken text: {id, written, spoken, [classes]}.
 
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of a UTF-8 file, without line ends and without blank lines."""
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file.")
-    # Split bytes, not text: str.splitlines also breaks at characters that corpora hold within a line.
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}, line {number}: is not UTF-8 (byte {error.start + 1} of the line); convert the file."
-                ) from error
-            if line.strip():
-                yield number, line
-
-
-def _tsv(path: Path, columns: Iterable[str], broken: bool = False) -> Iterator[tuple[int, dict[Any, str]]]:
-    """Yield (line number, row by column name) of a TSV with header and without quoting; see `GlueTask.broken`."""
-    lines, skipped = _lines(path), []
-    _, first = next(lines, (0, ""))
-    header = first.split("\t")
-    for column in columns:
-        if column not in header:
-            raise UserError(f"{path}, line 1: has no column '{column}'; its columns are {', '.join(header)}.")
-    needed = max(header.index(column) for column in columns) + 1
-    for number, line in lines:
-        cells = line.split("\t")
-        if len(cells) >= needed:
-            yield number, dict(zip(header, cells))
-        elif broken:
-            skipped.append(number)
+    `folder` has {train,dev,test}.tsv with columns "written" and "spoken", or with tokens in the format of Google's text
+    normalization corpus; or it has that corpus's `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 %
+    dev and 5 % test, as its authors split it (Sproat & Jaitly 2017).
+    """
+    shards = sorted(Path(folder).glob("output-*-of-*"))
+    if not shards:
+        path = Path(folder) / f"{split}.tsv"
+        _, first = next(lines(path, faults), (0, ""))
+        if len(first.split("\t")) == 3 and "written" not in first.split("\t") or first.startswith("<eos>\t"):
+            shards = [path]
         else:
-            raise UserError(f"{path}, line {number}: has {len(cells)} columns, expected {len(header)}.")
-    if skipped:
-        first = f"first at line {skipped[0]}"
-        warnings.warn(f"{path}: skipped {len(skipped)} rows with too few columns, {first}.", stacklevel=2)
+            for number, row in tsv(path, ("written", "spoken"), faults):
+                yield {"id": f"{split}-{number}", "written": row["written"], "spoken": row["spoken"]}
+            return
+    else:
+        first, last = {"train": (0, 0.9), "dev": (0.9, 0.95), "test": (0.95, 1)}[split]
+        shards = shards[round(first * len(shards)) : round(last * len(shards))]
+        if not shards:
+            raise UserError(f"{folder}: has too few files output-*-of-* to take '{split}' of; add the other files.")
+    for shard in shards:
+        for row in google_tokens(shard, faults):
+            yield row | {"id": f"{split}-{shard.stem}-{row['id']}" if len(shards) > 1 else f"{split}-{row['id']}"}
 
 
-def _headless(path: Path, width: int) -> Iterator[tuple[int, dict[Any, str]]]:
-    """Yield (line number, row by place) of a TSV without header."""
-    for number, line in _lines(path):
+def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+    """Read `CLASS<TAB>token<TAB>spoken` a line, sentences ended by `<eos>`: {id, written, spoken, classes}.
+
+    "<self>" is spoken as it is written, and "sil" not at all. `classes` names what in the sentence is said otherwise
+    than it is written, each class once; the id is the number of the sentence's first line.
+    """
+    tokens: list[tuple[str, str, str]] = []
+    start, whole = 0, True
+    for number, line in lines(path, faults):
         cells = line.split("\t")
-        if len(cells) != width:
-            raise UserError(f"{path}, line {number}: has {len(cells)} columns, expected {width}.")
-        yield number, dict(enumerate(cells))
+        start = start or number
+        if cells[0] == "<eos>":
+            if tokens and whole:
+                yield _sentence(start, tokens)
+            tokens, start, whole = [], 0, True
+        elif len(cells) == 3:
+            tokens.append((cells[0], cells[1], cells[2]))
+        else:
+            faults.found(f"{path}, line {number}: has {len(cells)} columns, expected 3 (class, token, spoken).")
+            whole = False  # a sentence that lacks a token is no sentence
+    if tokens and whole:
+        yield _sentence(start, tokens)
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        siblings = sorted(p.name for p in path.parent.iterdir() if p.is_dir()) if path.parent.is_dir() else []
-        raise UserError(f"{path}: there is no such folder; {nearest(path.name, siblings)}")
-    return path
-
-
-def _clip(clips: Path, name: str, table: Path, number: int) -> Path:
-    if not (clips / name).is_file():
-        raise UserError(f"{table}, line {number}: the recording {clips / name} does not exist.")
-    return clips / name
+def _sentence(start: int, tokens: list[tuple[str, str, str]]) -> Row:
+    spoken = [written if said == "<self>" else said for _, written, said in tokens if said != "sil"]
+    changed = sorted({kind for kind, _, said in tokens if said not in ("<self>", "sil")})
+    written = " ".join(written for _, written, _ in tokens)
+    return {"id": f"{start}", "written": written, "spoken": " ".join(spoken), "classes": changed}

@@ -1,15 +1,18 @@
-"""How a corpus lies on disk: tables of rows, with log-mel frames beside them where a row is spoken.
+"""How a corpus lies on disk: tables of rows, with log-mel frames (or the place of a recording) where a row is spoken.
 
-A corpus folder holds `tables/<table>/<split>/rows.jsonl`, one JSON object per row, and for spoken tables
-`mel.f16`: the frames of all rows one after the other, raw little-endian float16 [total frames, 80]. Beside the
-tables, `corpus.json` says what there is. Every kind of corpus writes this form, and later stages read nothing else.
+A corpus folder holds `tables/<table>/<split>/rows.jsonl`, one JSON object per row, and beside it `rows.i64`: where each
+row begins, and where the last ends. Spoken tables also have `frames.i64`, where the frames of each row begin in the
+frames of all rows, and the frames themselves in `mel.f16`, raw little-endian float16 [total frames, 80]. Without
+`mel.f16` the rows say where their recordings are ("path", and "start", "stop" and "channel" of a part of one), and
+features are made when asked for; they are the same, bit for bit. Beside the tables, `corpus.json` says what there is.
+Every kind of corpus writes this form, and later stages read nothing else; nothing of a table is held in memory.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ablate.data.columns import ColumnWriter, column
 from ablate.errors import UserError, nearest
 
 BINS = 80  # mel bins of a frame
@@ -47,33 +51,48 @@ class TableWriter:
     def __init__(self, folder: Path, table: str, split: str) -> None:
         self.path = Path(folder) / "tables" / table / split
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "mel.f16").unlink(missing_ok=True)
-        self._rows = open(self.path / "rows.jsonl", "w", encoding="utf-8")
-        self._mel = None
-        self._count = 0
+        for name in ("mel.f16", "frames.i64"):
+            (self.path / name).unlink(missing_ok=True)
+        self._rows = open(self.path / "rows.jsonl", "wb")
+        self._starts = ColumnWriter(self.path / "rows.i64", "<i8")
+        self._starts.append(0)
+        self._end = self._frames_end = 0
+        self._mel: ColumnWriter | None = None
+        self._frames: ColumnWriter | None = None
 
-    def add(self, row: Mapping[str, Any], mel: np.ndarray | None = None) -> None:
+    def add(self, row: Mapping[str, Any], mel: np.ndarray | None = None, frames: int = 0) -> None:
         """Append `row`, and its frames `mel` [F, 80] if it is spoken; adds "frames" and "seconds" to the row.
 
-        Raises ValueError if only some rows of the table are spoken, or if `mel` has no frames or another width.
+        A row that says where its recording is has the number of its `frames` instead. Raises ValueError if rows of one
+        table differ in which of the three they are, or if `mel` has no frames or another width.
         """
-        if self._count and (mel is None) != (self._mel is None):
+        number = self._starts.count - 1
+        kind = (mel is not None or frames > 0, mel is not None)
+        if number and kind != (self._frames is not None, self._mel is not None):
             raise ValueError(f"{self.path}: either all rows are spoken or none; row {row.get('id')} differs.")
         row = dict(row)
         if mel is not None:
             if mel.ndim != 2 or mel.shape[1] != BINS or len(mel) == 0:
                 raise ValueError(f"{self.path}: row {row.get('id')} has frames {mel.shape}, expected [F > 0, {BINS}].")
-            if self._mel is None:
-                self._mel = open(self.path / "mel.f16", "wb")
-            self._mel.write(np.ascontiguousarray(mel, dtype="<f2").tobytes())
-            row |= {"seconds": round(len(mel) * FRAME, 2), "frames": len(mel)}
-        self._rows.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._count += 1
+            self._mel = self._mel or ColumnWriter(self.path / "mel.f16", "<f2")
+            self._mel.extend(mel)
+            frames = len(mel)
+        if frames:
+            if self._frames is None:
+                self._frames = ColumnWriter(self.path / "frames.i64", "<i8")
+                self._frames.append(0)
+            self._frames_end += frames
+            self._frames.append(self._frames_end)
+            row |= {"seconds": round(frames * FRAME, 2), "frames": frames}
+        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        self._rows.write(line)
+        self._end += len(line)
+        self._starts.append(self._end)
 
     def close(self) -> None:
-        self._rows.close()
-        if self._mel is not None:
-            self._mel.close()
+        for file in (self._rows, self._starts, self._mel, self._frames):
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> TableWriter:
         return self
@@ -82,8 +101,30 @@ class TableWriter:
         self.close()
 
 
+class Rows(Sequence[dict[str, Any]]):
+    """The rows of a table, each read from its file when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._starts = column(path / "rows.i64", "<i8")
+        self._bytes = column(path / "rows.jsonl", "u1")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        return json.loads(self._bytes[self._starts[index] : self._starts[index + 1]].tobytes())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+
 class Table:
-    """Read one split of one table; frames stay on disk until asked for.
+    """Read one split of one table; rows and frames stay on disk until asked for.
 
     Raises UserError if the corpus in `folder` has no such table or split, with the nearest name that it has.
     """
@@ -97,10 +138,9 @@ class Table:
             raise UserError(f"The corpus has no '{name}': {nearest(name, have)}")
 
     @cached_property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Sequence[dict[str, Any]]:
         """All rows, in order."""
-        with open(self.path / "rows.jsonl", encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+        return Rows(self.path)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,28 +148,51 @@ class Table:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of a row's fields; empty if the table has no rows."""
-        return tuple(self.rows[0]) if self.rows else ()
+        return tuple(self.rows[0]) if len(self.rows) else ()
 
     @property
     def has_audio(self) -> bool:
+        return (self.path / "frames.i64").exists()
+
+    @property
+    def stored(self) -> bool:
+        """Whether the frames are in the table, and not to be made of recordings."""
         return (self.path / "mel.f16").exists()
 
     @cached_property
     def frames(self) -> np.ndarray:
         """Number of frames of each row, int64."""
-        return np.array([row["frames"] for row in self.rows], dtype=np.int64)
+        return np.diff(self._starts)
 
     @cached_property
     def _starts(self) -> np.ndarray:
-        return np.concatenate(([0], np.cumsum(self.frames)))
+        return column(self.path / "frames.i64", "<i8")
 
     @cached_property
     def _mel(self) -> np.ndarray:
-        return np.memmap(self.path / "mel.f16", dtype="<f2", mode="r").reshape(-1, BINS)
+        return column(self.path / "mel.f16", "<f2").reshape(-1, BINS)
+
+    @cached_property
+    def _root(self) -> Path:
+        return Path(json.loads((self.folder / "corpus.json").read_text(encoding="utf-8"))["root"])
 
     def mel(self, index: int) -> np.ndarray:
-        """Frames of row `index`: float16 [F, 80], a view of the file."""
-        return self._mel[self._starts[index] : self._starts[index + 1]]
+        """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording.
+
+        Raises UserError naming a recording that is gone or is not what it was.
+        """
+        if self.stored:
+            return self._mel[self._starts[index] : self._starts[index + 1]]
+        from ablate.data.audio import Recording, features  # torch, which not everybody who reads tables has imported
+
+        row = self.rows[index]
+        recording = Recording.of(row, self._root)
+        mel_FM = features(recording)
+        if len(mel_FM) != row["frames"]:
+            raise UserError(
+                f"{recording}: has {len(mel_FM)} frames, expected {row['frames']}; it changed after the corpus was made."
+            )
+        return mel_FM
 
 
 def describe(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
@@ -137,16 +200,18 @@ def describe(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     tables: dict[str, dict[str, dict[str, float]]] = {}
     for path in sorted((Path(folder) / "tables").glob("*/*")):
         table = Table(folder, path.parent.name, path.name)
-        hours = float(table.frames.sum()) * FRAME / 3600 if table.has_audio else 0.0
+        hours = float(table._starts[-1]) * FRAME / 3600 if table.has_audio else 0.0
         tables.setdefault(table.table, {})[table.split] = {"rows": len(table), "hours": round(hours, 4)}
     return tables
 
 
-def write_corpus(run: Any, audit: Mapping[str, Any], tokenizer: Sequence[str] = TOKENIZER_FIELDS) -> dict[str, Any]:
+def write_corpus(
+    run: Any, audit: Mapping[str, Any], tokenizer: Sequence[str] = TOKENIZER_FIELDS, **more: Any
+) -> dict[str, Any]:
     """Write corpus.json for the tables in `run.path`, and return what it says.
 
     `tokenizer` names the fields ("table.field") that a general tokenizer learns from, on their train splits.
     """
-    corpus = {"tables": describe(run.path), "audit": dict(audit), "fields": {"tokenizer": list(tokenizer)}}
+    corpus = {"tables": describe(run.path), "audit": dict(audit), "fields": {"tokenizer": list(tokenizer)}, **more}
     run.write_json("corpus.json", corpus)
     return corpus

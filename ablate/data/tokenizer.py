@@ -1,9 +1,10 @@
 """The tokenizer stage: train SentencePiece on a corpus, and write every text of the corpus as ids, once.
 
 A tokenizer folder holds `model.spm`, `vocabulary.json` (pieces, unigram counts, which pieces begin a word) and
-`tokens/<table>.<split>.<field>.npz` (ids one text after the other, and offsets). Ids 0-6 are pad, unk, bos, eos, cls,
-sep and mask; then 256 byte pieces (if asked for), then what was learnt. Text is not normalised and never lost:
-`decode(encode(s)) == s` for any string, save that U+2581, SentencePiece's own sign for a space, comes back as a space.
+`tokens/<table>.<split>.<field>.i32` (ids, one text after the other) with `.i64` (where each text begins, and where the
+last ends), both memory-mapped when read. Ids 0-6 are pad, unk, bos, eos, cls, sep and mask; then 256 byte pieces (if
+asked for), then what was learnt. Text is not normalised and never lost: `decode(encode(s)) == s` for any string, save
+that U+2581, SentencePiece's own sign for a space, comes back as a space.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import sentencepiece
 
+from ablate.data.columns import ColumnWriter, column
 from ablate.data.table import Table
 from ablate.errors import UserError, nearest
 from encoders.batch import Vocabulary
@@ -27,7 +30,8 @@ from encoders.batch import Vocabulary
 MODELS = ("bpe", "unigram", "char")
 SPACE = "\u2581"  # SentencePiece's sign for a space: a piece that starts with it begins a word
 BYTES = 256
-LABELS = ("id", "voice", "label")  # string fields of a row that are no text
+LABELS = ("id", "voice", "label", "direction", "path")  # string fields of a row that are no text
+CHUNK = 10_000  # texts that are encoded at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class TokenizerConfig:
     """Kind of SentencePiece model: "bpe", "unigram" or "char"."""
     bytes: bool = True
     """Spell what has no piece as bytes (256 more pieces); without, it becomes unk, and no character is dropped."""
+    texts: int = 2_000_000
+    """Most texts to learn from, spread evenly over all there are: learning holds them in memory."""
     encode: tuple[str, ...] = ()
     """Fields to write as ids, in every split, as "table.field"; none: every text field of the corpus."""
 
@@ -79,7 +85,7 @@ class Tokenizer:
 class Tokens:
     """All texts of one field of one table's split, as ids: `tokens[i]` is int32, without specials."""
 
-    SUFFIX: ClassVar[str] = ".npz"
+    SUFFIX: ClassVar[str] = ".i32"
 
     def __init__(self, folder: Path, table: str, split: str, field: str) -> None:
         name = f"{table}.{split}.{field}"
@@ -87,8 +93,7 @@ class Tokens:
         if not path.exists():
             have = sorted(p.name.removesuffix(self.SUFFIX) for p in path.parent.glob(f"*{self.SUFFIX}"))
             raise UserError(f"The tokenizer has encoded no '{name}': {nearest(name, have)}")
-        with np.load(path) as arrays:
-            self.ids, self.offsets = arrays["ids"], arrays["offsets"]
+        self.ids, self.offsets = column(path, "<i4"), column(path.with_name(f"{name}.i64"), "<i8")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -110,12 +115,12 @@ def run(config: TokenizerConfig, parents: Mapping[str, Any], run: Any) -> dict[s
     corpus = parents["corpus"].path
     facts = json.loads((corpus / "corpus.json").read_text(encoding="utf-8"))
     fields = config.fields or tuple(facts["fields"]["tokenizer"])
-    texts = list(_texts(corpus, fields))
-    if not texts:
+    count = sum(1 for _ in _texts(corpus, fields))
+    if not count:
         raise UserError(f"The tokenizer has nothing to learn from: {', '.join(fields)} hold no text in 'train'.")
-    model = train(texts, config)
+    model = train(spread(_texts(corpus, fields), count, config.texts), config)
     run.write_bytes("model.spm", model)
-    run.write_json("vocabulary.json", _vocabulary(model, texts))
+    run.write_json("vocabulary.json", _vocabulary(model, _texts(corpus, fields)))
 
     (run.path / "tokens").mkdir(exist_ok=True)
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -132,7 +137,14 @@ def run(config: TokenizerConfig, parents: Mapping[str, Any], run: Any) -> dict[s
     return {"size": processor.get_piece_size(), "asked": config.size, "encoded": encoded}
 
 
-def train(texts: list[str], config: TokenizerConfig) -> bytes:
+def spread(texts: Iterable[str], count: int, most: int) -> Iterator[str]:
+    """Yield all of `count` texts, or `most` of them, evenly spread."""
+    if count <= most:
+        return iter(texts)
+    return (text for i, text in enumerate(texts) if (i + 1) * most // count > i * most // count)
+
+
+def train(texts: Iterable[str], config: TokenizerConfig) -> bytes:
     """Train a SentencePiece model on `texts` and return it; UserError if `size` cannot hold their characters."""
     model = io.BytesIO()
     try:
@@ -193,12 +205,14 @@ def _check_encode(config: TokenizerConfig, corpus: Path, facts: Mapping[str, Any
             raise UserError(f"tokenizer.encode has '{name}', which is no text field: {nearest(name, sorted(valid))}")
 
 
-def _vocabulary(model: bytes, texts: list[str]) -> dict[str, Any]:
+def _vocabulary(model: bytes, texts: Iterator[str]) -> dict[str, Any]:
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     size = processor.get_piece_size()
     pieces = [processor.id_to_piece(i) for i in range(size)]
-    ids = np.concatenate([np.array(i, np.int64) for i in processor.encode(texts, num_threads=1)])
-    counts = np.bincount(ids, minlength=size)
+    counts = np.zeros(size, np.int64)
+    while chunk := list(islice(texts, CHUNK)):
+        ids = [np.array(one, np.int64) for one in processor.encode(chunk, num_threads=1)]
+        counts += np.bincount(np.concatenate(ids), minlength=size)
     counts[: Vocabulary.specials] = 0
     starts_word = [p.startswith(SPACE) for p in pieces]
     return {"size": size, "pieces": pieces, "counts": counts.tolist(), "starts_word": starts_word}
@@ -206,8 +220,13 @@ def _vocabulary(model: bytes, texts: list[str]) -> dict[str, Any]:
 
 def _encode(processor: Any, table: Table, field: str, path: Path) -> dict[str, int]:
     """Write one field of one split as ids, and count texts, ids and unknowns."""
-    lists = processor.encode([row[field] for row in table.rows], num_threads=1)
-    offsets = np.concatenate(([0], np.cumsum([len(ids) for ids in lists]))).astype(np.int64)
-    ids = np.concatenate([np.empty(0, np.int32), *(np.array(ids, np.int32) for ids in lists)], dtype=np.int32)
-    np.savez(path, ids=ids, offsets=offsets)
-    return {"texts": len(lists), "ids": len(ids), "unknown": int((ids == Vocabulary.unk).sum())}
+    ids, starts, unknown = ColumnWriter(path, "<i4"), ColumnWriter(path.with_suffix(".i64"), "<i8"), 0
+    starts.append(0)
+    texts = (row[field] for row in table.rows)
+    while chunk := list(islice(texts, CHUNK)):
+        for encoded in processor.encode(chunk, num_threads=1):
+            ids.extend(np.array(encoded, np.int32))
+            starts.append(ids.count)
+            unknown += encoded.count(Vocabulary.unk)
+    ids.close(), starts.close()
+    return {"texts": starts.count - 1, "ids": ids.count, "unknown": unknown}

@@ -11,12 +11,26 @@ from ablate.tasks.retrieval import Retrieval
 from ablate.tasks.task import TaskConfig
 from ablate.tasks.translation import Translation
 
+PAIR = ("text", "text_b")
+PARAPHRASE = ("f1", "accuracy")  # GLUE reports both
+GLUE: dict[str, TaskConfig] = {
+    "mnli": TextClassification.Config(table="mnli", fields=PAIR, splits=("test", "test_mismatched"), steps=4000),
+    "qnli": TextClassification.Config(table="qnli", fields=PAIR, steps=4000),
+    "qqp": TextClassification.Config(table="qqp", fields=PAIR, steps=4000, metrics=PARAPHRASE, positive="duplicate"),
+    "sst2": TextClassification.Config(table="sst2", steps=2000),
+    "cola": TextClassification.Config(table="cola", steps=1000, metrics=("matthews",), positive="acceptable"),
+    "mrpc": TextClassification.Config(table="mrpc", fields=PAIR, steps=600, metrics=PARAPHRASE, positive="paraphrase"),
+    "rte": TextClassification.Config(table="rte", fields=PAIR, steps=600),
+    "stsb": TextClassification.Config(table="stsb", fields=PAIR, steps=600, metrics=("pearson", "spearman")),
+}
+GROUPS: dict[str, tuple[str, ...]] = {"glue": ("mnli", "qnli", "qqp", "sst2")}  # the paper's four (PAPER §4)
 TASKS: dict[str, TaskConfig] = {
     "asr": Recognition.Config(),
     "digits": Recognition.Config(table="digits", splits=("test",)),
     "translation": Translation.Config(),
     "sentiment": TextClassification.Config(table="sentiment", steps=200),
     "sentence_pair": TextClassification.Config(table="sentence_pair", fields=("text", "text_b"), steps=400),
+    **GLUE,
     "normalization": Normalization.Config(),
     "retrieval": Retrieval.Config(),
     "pairing": Pairing.Config(),

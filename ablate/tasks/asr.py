@@ -12,6 +12,7 @@ from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.errors import UserError, nearest
 from ablate.tasks import baselines, metrics
+from ablate.tasks.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
@@ -25,7 +26,7 @@ HEADS = ("ctc", "transducer")
 
 
 class Recognition(AbstractTask):
-    """Word error rate of greedy decoding, without a language model (PAPER §4)."""
+    """Word error rate without a language model (PAPER §4); a target tokenizer of its own may spell in characters."""
 
     reads = "speech"
     metrics = (WER, CER)
@@ -46,8 +47,13 @@ class Recognition(AbstractTask):
         """The CTC head, where it is chosen."""
         transducer: Transducer.Config = Transducer.Config()
         """The transducer head, where it is chosen."""
+        beam: int = 1
+        """Hypotheses kept in the search of the final scoring; 1 is greedy."""
+        perturbation: Perturbation = Perturbation()
+        """What becomes of speech in training, before SpecAugment (which belongs to the head)."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected ctc or transducer: {nearest(self.head, HEADS)}")
 
@@ -61,18 +67,19 @@ class Recognition(AbstractTask):
         head = self.config.ctc if self.config.head == "ctc" else self.config.transducer
         return head.build(ports, targets)
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         references = {
             "transcript": packing.targets(dataset.target_tokens("text"), draws),
             "tokenizer": dataset.target_tokenizer,
         }
-        return Batch(packing.speech(dataset.table, draws, seed), references)
+        speech = packing.speech(dataset.table, draws, seed)
+        return Batch(self.config.perturbation.apply(speech) if training else speech, references)
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
         return dataset.table.frames
 
     def predict(self, objective: CTC | Transducer, view: View, encoding: Encoding, final: bool = True) -> list[str]:
-        return decoded(view, objective.decode(encoding))
+        return decoded(view, objective.decode(encoding, self.config.beam if final else 1))
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
         references = [row["text"] for row in rows]
@@ -92,9 +99,10 @@ class Recognition(AbstractTask):
             }
             for row, hypothesis, w, c in zip(rows, hypotheses, words, characters, strict=True)
         ]
+        search = f"{self.config.head}|beam:{self.config.beam}"
         scores = [
-            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED),
-            CER.score(metrics.error_rate(characters), len(rows), metrics.NORMALISED),
+            WER.score(metrics.error_rate(words), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(words)),
+            CER.score(metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)),
         ]
         return scores, items
 

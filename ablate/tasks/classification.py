@@ -1,4 +1,4 @@
-"""Text classification: one sentence, or a pair of them."""
+"""Text classification: one sentence, or a pair of them; GLUE's tasks among them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import numpy as np
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Table
-from ablate.errors import UserError
+from ablate.errors import UserError, nearest
 from ablate.tasks import baselines
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.tasks.agreement import AGREEMENT, hits
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Row, Score, TaskConfig
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.classification import Classification
 from objectives.objective import Ports
 
-ACCURACY = Metric("accuracy", "higher")
+CLASSES, NUMBERS = ("accuracy", "f1", "matthews"), ("pearson", "spearman")
 
 # What naive Bayes is shown as a baseline, by the number of texts: nothing that tells more of their order than bigrams.
 FEATURES: dict[int, dict[str, Callable[..., set[str]]]] = {
@@ -33,38 +34,57 @@ FEATURES: dict[int, dict[str, Callable[..., set[str]]]] = {
 
 
 class TextClassification(AbstractTask):
-    """Accuracy of a linear head on the pooled text encoding; two texts are one sequence, `CLS a SEP b SEP`."""
+    """A linear head on the pooled text encoding: a class, or a number; two texts are one sequence, `CLS a SEP b SEP`."""
 
     reads = "text"
-    metrics = (ACCURACY,)
-    select = ACCURACY
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
-        """Classification of a table with `label` and one or two text fields; labels are those of its train split."""
+        """A table with `label` and one or two text fields; classes are those of its train split."""
 
         table: str = "sentiment"
         fields: tuple[str, ...] = ("text",)
         """The text fields, one or two."""
+        metrics: tuple[str, ...] = ("accuracy",)
+        """What is scored, the first on dev, too: accuracy, f1 and matthews of classes, pearson and spearman of numbers."""
+        positive: str = ""
+        """The class whose F1 and Matthews correlation are taken."""
         head: Classification.Config = Classification.Config()
         """Pooling and output layer."""
         max_tokens: int = 256
         """Longer input is cut, special tokens included."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if len(self.fields) not in (1, 2):
                 raise UserError(f"fields are {list(self.fields)}, expected one text field or two, such as [text].")
+            for name in self.metrics:
+                if name not in AGREEMENT:
+                    raise UserError(f"metrics has '{name}': {nearest(name, AGREEMENT)}")
+            if not self.metrics or {name in NUMBERS for name in self.metrics} == {True, False}:
+                raise UserError(f"metrics are {list(self.metrics)}, expected some of {', '.join(CLASSES)}, or of "
+                                f"{', '.join(NUMBERS)}: labels are classes or numbers.")  # fmt: skip
+            if {"f1", "matthews"} & set(self.metrics) and not self.positive:
+                raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
 
         def build(self) -> "TextClassification":
             return TextClassification(self)
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.given = config.fields
+        self.metrics = tuple(AGREEMENT[name][0] for name in config.metrics)
+        self.select = self.metrics[0]
+        self.numbers = config.metrics[0] in NUMBERS
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> Classification:
-        return self.config.head.build(ports, tuple(sorted({row["label"] for row in train.rows}, key=str)))
+        labels = {row["label"] for row in train.rows}
+        if self.config.positive and self.config.positive not in labels:
+            raise UserError(f"positive is '{self.config.positive}', which {train.table} does not have: "
+                            f"{nearest(self.config.positive, sorted(map(str, labels)))}")  # fmt: skip
+        return self.config.head.build(ports, () if self.numbers else tuple(sorted(labels, key=str)))
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         tokens = [dataset.tokens(field) for field in self.config.fields]
         pack = packing.text if len(tokens) == 1 else packing.text_pair
         labels = tuple(dataset.table.rows[index]["label"] for _, index in draws)
@@ -78,21 +98,45 @@ class TextClassification(AbstractTask):
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Row]]:
         items = [
-            {"id": row["id"], "reference": row["label"], "hypothesis": h, "correct": int(h == row["label"])}
+            {"id": row["id"], "reference": row["label"], "hypothesis": h, **self._counts(h, row["label"])}
             for row, h in zip(rows, hypotheses, strict=True)
         ]
-        value = baselines.accuracy(hypotheses, [row["label"] for row in rows])
-        return [ACCURACY.score(value, len(rows), "accuracy")], items
+        labels = [row["label"] for row in rows]
+        return [
+            metric.score(self._value(metric.name, hypotheses, labels), len(rows), self._signature(metric.name))
+            for metric in self.metrics
+        ], items
+
+    def _counts(self, hypothesis: Any, label: Any) -> Row:
+        if self.numbers:
+            return {"moments": [hypothesis, label, hypothesis**2, label**2, hypothesis * label]}
+        counts = {"correct": int(hypothesis == label)}
+        return counts | ({"hits": hits(hypothesis, label, self.config.positive)} if self.config.positive else {})
+
+    def _value(self, name: str, predicted: Sequence[Any], wanted: Sequence[Any]) -> float:
+        return AGREEMENT[name][1](predicted, wanted, self.config.positive)
+
+    def _signature(self, name: str) -> str:
+        return f"{name}|positive:{self.config.positive}" if name in ("f1", "matthews") else name
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
-        labels = [row["label"] for row in train], [row["label"] for row in test]
-        found = [Baseline("majority", "accuracy", baselines.majority(*labels))]
+        learnt, wanted = [row["label"] for row in train], [row["label"] for row in test]
         texts = [[tuple(row[field] for field in self.config.fields) for row in rows] for rows in (train, test)]
-        if len(self.config.fields) == 2:
-            value = baselines.overlap_rule(texts[0], labels[0], texts[1], labels[1])
-            found.append(Baseline("word overlap", "accuracy", value))
-        for name, features in FEATURES[len(self.config.fields)].items():
-            train_features, test_features = ([features(*text) for text in part] for part in texts)
-            value = baselines.naive_bayes(train_features, labels[0], test_features, labels[1])
-            found.append(Baseline(f"{name} (naive Bayes)", "accuracy", value))
-        return found
+        made: dict[str, Sequence[Any]] = {}
+        if self.numbers:
+            mean = sum(learnt) / max(1, len(learnt))
+            made["mean"] = [mean] * len(wanted)
+            if len(self.config.fields) == 2:
+                made["word overlap"] = [baselines.overlap(*pair) for pair in texts[1]]
+        else:
+            made["majority"] = [baselines.majority(learnt)] * len(wanted)
+            if len(self.config.fields) == 2:
+                made["word overlap"] = baselines.overlap_rule(texts[0], learnt, texts[1])
+            for name, features in FEATURES[len(self.config.fields)].items():
+                parts = ([features(*text) for text in part] for part in texts)
+                made[f"{name} (naive Bayes)"] = baselines.naive_bayes(next(parts), learnt, next(parts))
+        return [
+            Baseline(name, metric.name, self._value(metric.name, predicted, wanted))
+            for name, predicted in made.items()
+            for metric in self.metrics
+        ]

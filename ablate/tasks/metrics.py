@@ -85,6 +85,11 @@ def error_rate(errors: Sequence[Errors]) -> float:
     return 100 * sum(e.total for e in errors) / max(1, sum(e.units for e in errors))
 
 
+def sums(errors: Sequence[Errors]) -> dict[str, int]:
+    """Substitutions, deletions, insertions and reference units over all items."""
+    return {name: sum(getattr(e, name) for e in errors) for name in ("substitutions", "deletions", "insertions", "units")}
+
+
 def ngrams(references: Sequence[str], hypotheses: Sequence[str]) -> list[NGrams]:
     """BLEU's counts per item."""
     bleu = _bleu(effective_order=True)  # concerns the item's own score, which is not used; the counts are the same

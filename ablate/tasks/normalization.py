@@ -28,6 +28,7 @@ class Normalization(AbstractTask):
     reads = "text"
     metrics = (SER, WER)
     select = Metric("loss", "lower", "nats/token")
+    given = ("written",)
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
@@ -56,7 +57,7 @@ class Normalization(AbstractTask):
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
         return self.config.decoder.build(ports, targets)
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         references = {
             "target": packing.targets(dataset.target_tokens("spoken"), draws),
             "tokenizer": dataset.target_tokenizer,
@@ -68,7 +69,7 @@ class Normalization(AbstractTask):
 
     def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
         beam = self.config.beam if final else 1
-        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most))
+        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
         words = metrics.word_errors([row["spoken"] for row in rows], hypotheses)
@@ -88,7 +89,7 @@ class Normalization(AbstractTask):
         wrong = 100 * (1 - sum(item["correct"] for item in items) / max(1, len(items)))
         return [
             SER.score(wrong, len(rows), EXACT),
-            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED),
+            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED, metrics.sums(words)),
         ], items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:

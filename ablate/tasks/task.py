@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Optional
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
+from ablate.errors import UserError
 from ablate.train import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
@@ -30,9 +32,9 @@ class Metric:
     better: str  # "lower" or "higher"
     unit: str = "%"
 
-    def score(self, value: float, n: int, signature: str) -> Score:
-        """This metric's value over `n` items; `signature` says how it was computed."""
-        return Score(self.name, float(value), self.better, self.unit, n, signature)
+    def score(self, value: float, n: int, signature: str, counts: Mapping[str, int] = MappingProxyType({})) -> Score:
+        """This metric's value over `n` items; `signature` says how it was computed, `counts` what it is made of."""
+        return Score(self.name, float(value), self.better, self.unit, n, signature, dict(counts))
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Score:
     unit: str
     n: int
     signature: str
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,22 @@ class TaskConfig(ABC):
     head_lr: float = 4e-3
     """Peak learning rate of the task's own parameters."""
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps in which the encoder's learning rate rises."""
+    head_warmup: float = 0.1
+    """Share of the steps in which that of the task's own parameters rises."""
+    frozen: float = 0.0
+    """Share of the steps, at first, in which the encoder stays as it is; its warm-up begins then."""
     evaluate_every: int = 100
     """Updates between evaluations on dev."""
     patience: int = 5
     """Evaluations without a better dev score after which training stops; 0 trains all steps."""
     tokenizer: Optional[TokenizerConfig] = None
     """A target tokenizer of the task's own; none means the encoder's."""
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "head_warmup", "frozen"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, expected a share of the steps, from 0 to below 1.")
 
     @abstractmethod
     def build(self) -> "AbstractScored":
@@ -135,7 +147,7 @@ class AbstractScored(ABC):
     reads: ClassVar[str]  # "speech", "text" or "pair"
     trained: ClassVar[bool]
     baseline_split: ClassVar[str] = "train"  # what baselines may learn from
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
 
     @property
     def name(self) -> str:
@@ -176,15 +188,16 @@ class AbstractTask(AbstractScored):
     """
 
     trained = True
-    select: ClassVar[Metric]
+    select: Metric
+    given: tuple[str, ...] = ()  # the text fields of the input; none where speech is all of it
 
     @abstractmethod
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> AbstractObjective:
         """Make the supervised objective; `targets` is the vocabulary of the task's own tokenizer, if it has one."""
 
     @abstractmethod
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
-        """Pack the drawn items with their references."""
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
+        """Pack the drawn items with their references; in `training` the input may be perturbed."""
 
     @abstractmethod
     def sizes(self, dataset: Dataset) -> np.ndarray:

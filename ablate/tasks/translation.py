@@ -13,6 +13,7 @@ from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks import baselines, metrics
+from ablate.tasks.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
@@ -24,7 +25,11 @@ CHRF = Metric("chrf", "higher", "")
 
 
 class Translation(AbstractTask):
-    """BLEU of a Transformer decoder over the speech encoding (PAPER §4), selected by dev loss."""
+    """BLEU of a Transformer decoder over the speech encoding (PAPER §4), selected by dev loss.
+
+    Rows of several target languages (`direction`, as "en_de") share one decoder, whose output starts with a token of the
+    language; list their splits, as "test_en_de", to score each.
+    """
 
     reads = "speech"
     metrics = (BLEU, CHRF)
@@ -44,6 +49,8 @@ class Translation(AbstractTask):
         )
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="speech", ctc=0.5)
         """The decoder; the paper's has 4 layers of width 384."""
+        perturbation: Perturbation = Perturbation()
+        """What becomes of speech in training, before SpecAugment (which belongs to the decoder)."""
         beam: int = 4
         """Hypotheses kept in the search of the final scoring."""
         penalty: float = 0.6
@@ -58,23 +65,26 @@ class Translation(AbstractTask):
         self.config = config
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
-        return self.config.decoder.build(ports, targets)
+        languages = tuple(sorted({into(row) for row in train.rows}))
+        return self.config.decoder.build(ports, targets, languages if len(languages) > 1 else ())
 
-    def inputs(self, dataset: Dataset, draws: Draws, seed: int) -> Batch:
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
         references = {
             "target": packing.targets(dataset.target_tokens("translation"), draws),
             "tokenizer": dataset.target_tokenizer,
+            "language": tuple(into(dataset.table.rows[index]) for _, index in draws),
         }
         if self.config.decoder.ctc:
             references["transcript"] = packing.targets(dataset.tokens("text"), draws)
-        return Batch(packing.speech(dataset.table, draws, seed), references)
+        speech = packing.speech(dataset.table, draws, seed)
+        return Batch(self.config.perturbation.apply(speech) if training else speech, references)
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
         return dataset.table.frames
 
     def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
         beam = self.config.beam if final else 1
-        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most))
+        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
         references = [row["translation"] for row in rows]
@@ -100,3 +110,8 @@ class Translation(AbstractTask):
             Baseline("best constant", "bleu", metrics.bleu(references, [constant] * len(test))[0]),
             Baseline("copy of the transcript", "bleu", metrics.bleu(references, [row["text"] for row in test])[0]),
         ]
+
+
+def into(row: Row) -> str:
+    """The language that a row is to be translated into; "" where rows do not say."""
+    return row.get("direction", "").partition("_")[2]

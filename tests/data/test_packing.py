@@ -67,6 +67,21 @@ def test_order_is_a_function_of_seed_stream_and_slot() -> None:
     assert len(set(first)) > 8
 
 
+def test_buckets_bring_equal_lengths_together_and_lose_nothing() -> None:
+    sizes = RNG.integers(1, 1000, size=800)
+    plain, bucketed = Order(800, 0, "speech"), Order(800, 0, "speech", sizes, bucket=400)
+    found = [[order.index(slot) for slot in range(1600)] for order in (plain, bucketed)]
+    for order in found:
+        assert sorted(order[:800]) == sorted(order[800:]) == list(range(800))
+    # The same items lie in each bucket: nothing waits longer than for that.
+    assert sorted(found[0][:400]) == sorted(found[1][:400])
+    spreads = [np.mean([np.ptp(sizes[order[i : i + 10]]) for i in range(0, 1600, 10)]) for order in found]
+    assert spreads[1] < 0.2 * spreads[0]
+    # No size comes always first: runs are permuted, in every bucket anew.
+    means = [sizes[found[1][i : i + 50]].mean() for i in range(0, 1600, 50)]
+    assert means[:8] != sorted(means[:8]) and np.argsort(means[:8]).tolist() != np.argsort(means[8:16]).tolist()
+
+
 def test_take_by_hand() -> None:
     order = SimpleNamespace(index=lambda slot: slot % 4)
     sizes = np.array([3, 5, 2, 9])
@@ -195,7 +210,8 @@ def test_streams_open_the_tables_they_are_named_for(tmp_path: Path) -> None:
                 mel = None if name == "text" else np.full((20 + i, 80), i, np.float16)
                 writer.add({"id": str(i), "text": "a b c"}, mel)
         (tmp_path / "tokens").mkdir(exist_ok=True)
-        np.savez(tmp_path / "tokens" / f"{name}.train.text.npz", ids=np.arange(9, dtype=np.int32), offsets=[0, 2, 5, 9])
+        np.arange(9, dtype="<i4").tofile(tmp_path / "tokens" / f"{name}.train.text.i32")
+        np.array([0, 2, 5, 9], "<i8").tofile(tmp_path / "tokens" / f"{name}.train.text.i64")
     opened = packing.streams(tmp_path, tmp_path, {"pair", "text", "speech"}, seed=0)
     assert list(opened) == ["pair", "speech", "text"]
     (batch,), _ = opened["pair"].next_update(0, budget=3)

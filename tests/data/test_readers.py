@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate.data import readers
+from ablate.data import readers, spoken
+from ablate.data.lines import Faults
 from ablate.errors import UserError
 
 
@@ -15,70 +16,6 @@ def write(path: Path, *lines: str, end: str = "\n") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("".join(line + end for line in lines).encode())
     return path
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def test_librispeech(tmp_path: Path) -> None:
-    chapter = tmp_path / "dev-clean" / "84" / "121123"
-    touch(chapter / "84-121123-0000.flac", chapter / "84-121123-0001.flac")
-    write(chapter / "84-121123.trans.txt", "84-121123-0000 GO DO YOU HEAR", "84-121123-0001 BUT IN LESS")
-    touch(tmp_path / "dev-clean" / "101" / "7" / "101-7-0000.wav")
-    write(tmp_path / "dev-clean" / "101" / "7" / "101-7.trans.txt", "101-7-0000 YES")
-    rows = list(readers.librispeech(tmp_path, "dev-clean"))
-    assert [(r["id"], r["text"], r["voice"]) for r in rows] == [
-        ("101-7-0000", "YES", "101"),
-        ("84-121123-0000", "GO DO YOU HEAR", "84"),
-        ("84-121123-0001", "BUT IN LESS", "84"),
-    ]
-    assert rows[1]["path"] == chapter / "84-121123-0000.flac"
-
-
-def test_librispeech_faults(tmp_path: Path) -> None:
-    chapter = tmp_path / "dev-clean" / "1" / "2"
-    touch(chapter / "1-2-0000.flac")
-    with pytest.raises(UserError, match="1-2.trans.txt: there is no such file"):
-        list(readers.librispeech(tmp_path, "dev-clean"))
-    write(chapter / "1-2.trans.txt", "1-2-0000 A", "1-2-0001 B")
-    with pytest.raises(UserError, match=r"1-2.trans.txt, line 2: '1-2-0001' has a transcript but no recording"):
-        list(readers.librispeech(tmp_path, "dev-clean"))
-    touch(chapter / "1-2-0001.flac", chapter / "1-2-0002.flac")
-    with pytest.raises(UserError, match="1-2.trans.txt: has no transcript of '1-2-0002'"):
-        list(readers.librispeech(tmp_path, "dev-clean"))
-    with pytest.raises(UserError, match="no such folder; did you mean 'dev-clean'"):
-        list(readers.librispeech(tmp_path, "dev-claen"))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="expected the LibriSpeech layout"):
-        list(readers.librispeech(tmp_path, "empty"))
-
-
-def test_common_voice(tmp_path: Path) -> None:
-    touch(tmp_path / "clips" / "a.mp3")
-    write(tmp_path / "dev.tsv", "client_id\tpath\tsentence\tage", 'ann\ta.mp3\tShe said "go.\t')
-    row = {"id": "a", "text": 'She said "go.', "path": tmp_path / "clips" / "a.mp3", "voice": "ann"}
-    assert list(readers.common_voice(tmp_path, "dev")) == [row]
-    write(tmp_path / "dev.tsv", "client_id\tpath\tsentence", "ann\tb.mp3\tNo.")
-    with pytest.raises(UserError, match=r"dev.tsv, line 2: the recording .*b.mp3 does not exist"):
-        list(readers.common_voice(tmp_path, "dev"))
-    write(tmp_path / "dev.tsv", "client_id\tpath\ttext", "ann\ta.mp3\tNo.")
-    with pytest.raises(UserError, match="dev.tsv, line 1: has no column 'sentence'; its columns are client_id, path"):
-        list(readers.common_voice(tmp_path, "dev"))
-    write(tmp_path / "dev.tsv", "client_id\tpath\tsentence", "", "ann\ta.mp3")
-    with pytest.raises(UserError, match="dev.tsv, line 3: has 2 columns, expected 3"):
-        list(readers.common_voice(tmp_path, "dev"))
-
-
-def test_covost(tmp_path: Path) -> None:
-    touch(tmp_path / "fr" / "clips" / "a.mp3")
-    write(tmp_path / "covost_v2.fr_en.dev.tsv", "path\tsentence\ttranslation\tclient_id", "a.mp3\tOui.\tYes.\tann")
-    (row,) = readers.covost(tmp_path, "fr", "en", "dev")
-    assert (row["id"], row["text"], row["translation"], row["voice"]) == ("a", "Oui.", "Yes.", "ann")
-    with pytest.raises(UserError, match="covost_v2.fr_de.dev.tsv: there is no such file"):
-        list(readers.covost(tmp_path, "fr", "de", "dev"))
 
 
 MNLI_HEADER = "index\tpromptID\tpairID\tgenre\ts1b\ts2b\ts1p\ts2p\tsentence1\tsentence2\tlabel1\tgold_label"
@@ -133,37 +70,96 @@ def test_glue_faults(tmp_path: Path) -> None:
         list(readers.glue(tmp_path, "CoLA", "dev"))
 
 
-def test_broken_rows_of_qqp_are_skipped_with_a_warning(tmp_path: Path) -> None:
+def test_rows_that_qqp_is_known_to_lack_columns_in_are_counted(tmp_path: Path) -> None:
     header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"
     write(tmp_path / "QQP" / "train.tsv", header, "1\t2\t3\tcut", "1\t2\t3\tA?\tB?\t1")
-    with pytest.warns(UserWarning, match="skipped 1 rows with too few columns, first at line 2"):
-        assert [row["text"] for row in readers.glue(tmp_path, "QQP", "train")] == ["A?"]
+    faults = Faults(root=tmp_path)
+    assert [row["text"] for row in readers.glue(tmp_path, "QQP", "train", faults)] == ["A?"]
+    assert faults.known == {"QQP/train.tsv: too few columns": 1} and not faults.skipped
 
 
-def test_text_lines(tmp_path: Path) -> None:
+def test_faults_are_skipped_and_listed_up_to_a_limit(tmp_path: Path) -> None:
+    table = tmp_path / "RTE" / "dev.tsv"
+    write(table, "index\tsentence1\tsentence2\tlabel", "0\tA\tB\tmaybe", "1\tA\tB\tentailment", "2\tA")
+    with open(table, "ab") as file:
+        file.write(b"3\tna\xefve\tB\tentailment\n4\tC\tD\tentailment\n")
+    faults = Faults(skip=True, most=3, root=tmp_path)
+    assert [row["text"] for row in readers.glue(tmp_path, "RTE", "dev", faults)] == ["A", "C"]
+    assert faults.skipped == [
+        "RTE/dev.tsv, line 2: the label is 'maybe', expected one of entailment, not_entailment.",
+        "RTE/dev.tsv, line 4: has 2 columns, expected 4.",
+        "RTE/dev.tsv, line 5: is not UTF-8 (byte 5 of the line); convert the file.",
+    ]
+    with pytest.raises(UserError, match="More than data.most_skipped=1 rows or recordings(?s:.*)line 2: the label"):
+        list(readers.glue(tmp_path, "RTE", "dev", Faults(skip=True, most=1, root=tmp_path)))
+    with pytest.raises(UserError, match="has no column 'label'"):  # nothing of the file could be read
+        write(table, "index\tsentence1\tsentence2\tlable")
+        list(readers.glue(tmp_path, "RTE", "dev", faults))
+
+
+def test_texts(tmp_path: Path) -> None:
     expected = [{"id": "1", "text": "first"}, {"id": "3", "text": "with\x85and\u2028inside"}]
     plain = write(tmp_path / "a.txt", "first", "  ", "with\x85and\u2028inside ")
-    assert list(readers.text_lines(plain)) == expected
-    packed = tmp_path / "a.txt.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes()))
-    assert list(readers.text_lines(packed)) == expected
+    records = write(tmp_path / "a.jsonl", '{"text": "first"}', "", '{"text": "with\\u0085and\u2028inside", "n": 1}')
+    for path in (plain, records):
+        assert list(readers.texts(path)) == expected
+        packed = path.with_name(f"{path.name}.gz")
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        assert list(readers.texts(packed)) == expected
+    packed.write_bytes(packed.read_bytes()[:-12])
+    with pytest.raises(UserError, match="a.jsonl.gz: cannot be unpacked"):
+        list(readers.texts(packed))
     plain.write_bytes(b"fine\nna\xefve\n")
     with pytest.raises(UserError, match=r"a.txt, line 2: is not UTF-8 \(byte 3 of the line\)"):
-        list(readers.text_lines(plain))
+        list(readers.texts(plain))
+    write(records, '{"text": "fine"}', '{"texts": "no"}', "[1]", "{")
+    faults = Faults(skip=True, most=9, root=tmp_path)
+    assert len(list(readers.texts(records, faults))) == 1
+    assert [message.partition(" (")[0] for message in faults.skipped] == [
+        'a.jsonl, line 2: has no text in "text"; its fields are texts.',
+        "a.jsonl, line 3: is a JSON list, expected an object.",
+        "a.jsonl, line 4: is not JSON",
+    ]
 
 
 def test_normalization(tmp_path: Path) -> None:
     table = write(tmp_path / "dev.tsv", "written\tspoken", '"$5"\tfive "dollars')
-    assert list(readers.normalization_tsv(table)) == [{"id": "2", "written": '"$5"', "spoken": 'five "dollars'}]
+    assert list(readers.normalization(tmp_path, "dev")) == [{"id": "dev-2", "written": '"$5"', "spoken": 'five "dollars'}]
+    write(table, "writen\tspoken", "a\tb")
     with pytest.raises(UserError, match="line 1: has no column 'written'"):
-        list(readers.normalization_tsv(write(tmp_path / "empty.tsv")))
+        list(readers.normalization(tmp_path, "dev"))
+
+
+GOOGLE = ("PLAIN\tOn\t<self>", "DATE\tMay 5, 2010\tmay fifth twenty ten", "PUNCT\t,\tsil", "MONEY\t$5\tfive dollars",
+          "MONEY\t$6\tsix dollars", "PUNCT\t.\tsil", "<eos>\t<eos>", "PLAIN\tYes\t<self>")  # fmt: skip
+
+
+def test_google_tokens_become_sentences(tmp_path: Path) -> None:
+    first = {"id": "1", "written": "On May 5, 2010 , $5 $6 .", "spoken": "On may fifth twenty ten five dollars six dollars",
+             "classes": ["DATE", "MONEY"]}  # fmt: skip
+    last = {"id": "8", "written": "Yes", "spoken": "Yes", "classes": []}
+    assert list(readers.google_tokens(write(tmp_path / "a", *GOOGLE))) == [first, last]
+    write(tmp_path / "train.tsv", *GOOGLE)
+    assert list(readers.normalization(tmp_path, "train")) == [first | {"id": "train-1"}, last | {"id": "train-8"}]
+    faults = Faults(skip=True, most=1)
+    write(tmp_path / "a", *GOOGLE[:3], "MONEY\t$5", *GOOGLE[4:])
+    assert list(readers.google_tokens(tmp_path / "a", faults)) == [last]  # half a sentence is none
+    assert "a, line 4: has 2 columns, expected 3 (class, token, spoken)." in faults.skipped[0]
+
+
+def test_google_files_are_split_as_their_authors_do(tmp_path: Path) -> None:
+    for number in range(100):
+        write(tmp_path / f"output-{number:05}-of-00100", f"PLAIN\tw{number}\t<self>", "<eos>\t<eos>")
+    rows = {split: list(readers.normalization(tmp_path, split)) for split in ("train", "dev", "test")}
+    assert {split: len(found) for split, found in rows.items()} == {"train": 90, "dev": 5, "test": 5}
+    assert rows["dev"][0] == {"id": "dev-output-00090-of-00100-1", "written": "w90", "spoken": "w90", "classes": []}
 
 
 def test_real_corpora_are_as_documented(real_data: Path) -> None:
     subsets = {"train-clean": (168, 168), "train-lj": (320, 1), "dev-clean": (33, 33)}
     subsets |= {"test-clean": (30, 30), "test-other": (50, 5)}
     for subset, (utterances, voices) in subsets.items():
-        rows = list(readers.librispeech(real_data / "LibriSpeech", subset))
+        rows = list(spoken.rows(real_data / "LibriSpeech" / subset))
         assert (len(rows), len({row["voice"] for row in rows})) == (utterances, voices)
         assert all(row["text"] for row in rows)
     glue = {"SST-2": (67_349, 872), "RTE": (2_490, 277), "CoLA": (8_551, 527), "MRPC": (3_668, 408)}
@@ -171,12 +167,12 @@ def test_real_corpora_are_as_documented(real_data: Path) -> None:
         found = [list(readers.glue(real_data / "glue", task, split)) for split in ("train", "dev")]
         assert tuple(map(len, found)) == counts
         assert all({row["label"] for row in rows} == set(readers.GLUE[task].classes.values()) for rows in found)
-    digits = [list(readers.common_voice(real_data / "common_voice_digits/en", s)) for s in ("train", "dev", "test")]
+    digits = [list(spoken.common_voice(real_data / "common_voice_digits/en", s)) for s in ("train", "dev", "test")]
     assert list(map(len, digits)) == [1500, 500, 500]
     assert len({row["text"] for row in digits[0]}) == 10
-    covost = [list(readers.covost(real_data / "covost_qu_es", "qu", "es", split)) for split in ("train", "dev")]
+    covost = [list(spoken.covost(real_data / "covost_qu_es", "qu", "es", split)) for split in ("train", "dev")]
     assert list(map(len, covost)) == [60, 12]
-    assert len(list(readers.text_lines(real_data / "text/librispeech_lm.txt"))) == 19_175
+    assert len(list(readers.texts(real_data / "text/librispeech_lm.txt"))) == 19_175
     folder = real_data / "text_normalization"
-    pairs = [list(readers.normalization_tsv(folder / f"{split}.tsv")) for split in ("train", "dev", "test")]
+    pairs = [list(readers.normalization(folder, split)) for split in ("train", "dev", "test")]
     assert list(map(len, pairs)) == [6_677, 400, 600]

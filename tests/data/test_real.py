@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from ablate import identity
-from ablate.data import readers
+from ablate.data import audio, spoken
 from ablate.data.real import RealConfig
 from ablate.data.table import Table
 from ablate.errors import UserError
@@ -100,7 +100,8 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     assert left_out["text.train: the same text is in speech.dev"] == 1
     assert left_out["normalization.train: the same text is in test"] == 1
     assert corpus["audit"]["voices_in_train_and_test"] == {"asr": 0, "pairs": 0, "retrieval": 0, "speech": 0}
-    assert run.reported[-1] == (7, 7)
+    steps, total = run.reported[-1]
+    assert steps <= total == 7 + 52 + 42 + 22 + 4  # recordings, and lines of text; rows left out are not reported
     (row,) = Table(run.path, "normalization", "train").rows
     assert row == {"id": "train-2", "written": "$1", "spoken": "one dollar"}
     (row,) = Table(run.path, "sentence_pair", "test").rows
@@ -167,7 +168,7 @@ def test_faults_before_anything_runs(root: Path) -> None:
     missing = r"lacks data.translation \(covost_qu_es/covost_v2.qu_es.train.tsv\).*data.digits \(common_voice_digits"
     with pytest.raises(UserError, match=missing):
         RealConfig(root=str(root)).resolved()
-    with pytest.raises(UserError, match="data.sentiment is 'glue/RTE', whose last part names no fitting GLUE task"):
+    with pytest.raises(UserError, match="data.sentiment has 'glue/RTE', whose last part names no fitting GLUE task"):
         small(root, sentiment="glue/RTE").resolved()
 
 
@@ -177,6 +178,124 @@ def test_faults_in_the_data(root: Path, tmp_path: Path) -> None:
     (root / "LibriSpeech/test-other/5/1/5-1-0000.flac").write_bytes(b"no audio")
     with pytest.raises(UserError, match="5-1-0000.flac: cannot be read as audio"):
         small(root).prepare(Run(tmp_path / "run"))
+
+
+GLUE = {  # header and one row each; {n} differs
+    "CoLA": (None, "gj04\t{b}\t*\tsentence {n}"),
+    "MRPC": ("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "{b}\t1\t2\tfirst {n}\tsecond"),
+    "QNLI": ("index\tquestion\tsentence\tlabel", "{n}\twhat {n}\tthis\tentailment"),
+    "QQP": ("id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "{n}\t1\t2\twhy {n}\tso\t{b}"),
+    "STS-B": ("index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore",
+              "{n}\tg\tf\ty\to\ts\ts\tone {n}\ttwo\t{b}.5"),
+    "MNLI": ("index\tpromptID\tpairID\tgenre\ts1b\ts2b\ts1p\ts2p\tsentence1\tsentence2\tlabel1\tgold_label",
+             "{n}\tp\tp\tg\tb\tb\tp\tp\tone {n}\ttwo\tneutral\tneutral"),
+}  # fmt: skip
+
+
+def test_all_of_glue(root: Path, tmp_path: Path) -> None:
+    for task, (header, row) in GLUE.items():
+        for number, split in enumerate(("train", *(("dev_matched", "dev_mismatched") if task == "MNLI" else ("dev",)))):
+            rows = [row.format(n=100 * number + n, b=n % 2) for n in range(20)]
+            tsv(root / "glue" / task / f"{split}.tsv", *filter(None, [header]), *rows)
+    corpus = small(root, glue=tuple(f"glue/{task}" for task in (*GLUE, "SST-2", "RTE"))).prepare(Run(tmp_path / "run"))
+    found = {table: {split: facts["rows"] for split, facts in splits.items()} for table, splits in corpus["tables"].items()}
+    for table in ("cola", "mrpc", "qnli", "qqp", "stsb"):
+        assert found[table] == {"train": 18, "dev": 2, "test": 20}
+    assert found["mnli"] == {"train": 18, "dev": 2, "test": 20, "test_mismatched": 20}
+    assert found["sst2"]["test"] == found["rte"]["test"] == 1
+    assert Table(tmp_path / "run", "stsb", "test").rows[1] == {"id": "STS-B-dev-3", "text": "one 101", "text_b": "two", "label": 1.5}
+    assert "mnli.text" in corpus["fields"]["tokenizer"]
+
+
+def test_recordings_that_are_read_when_needed_are_the_same_corpus(root: Path, tmp_path: Path) -> None:
+    stored, read = (small(root, features=features) for features in ("stored", "read"))
+    assert identity.canonical(stored.resolved()) == identity.canonical(read.resolved())
+    stored.prepare(Run(tmp_path / "stored")), read.prepare(Run(tmp_path / "read"))
+    assert not list((tmp_path / "read").rglob("mel.f16"))
+    for table in ("speech", "asr", "retrieval"):
+        one, other = (Table(tmp_path / name, table, "dev") for name in ("stored", "read"))
+        assert other.rows[0] == one.rows[0] | {"path": "LibriSpeech/dev-clean/3/1/3-1-0000.flac"}
+        assert (one.mel(0) == other.mel(0)).all()
+
+
+def test_several_corpora_with_a_test_set_each(root: Path, tmp_path: Path) -> None:
+    names = sorted((root / "LibriSpeech/train-clean").rglob("*.flac"))
+    tsv(root / "other.tsv", str(root), *(f"{path.relative_to(root)}\t16000" for path in names))
+    tsv(root / "other.wrd", "Three Four", "Five")
+    run = Run(tmp_path / "run")
+    corpus = small(root, speechstew=("LibriSpeech/train-clean", "other.tsv"),
+                   speechstew_tests={"clean": "LibriSpeech/test-clean", "other": "LibriSpeech/test-other"}).resolved().prepare(run)  # fmt: skip
+    found = {split: facts["rows"] for split, facts in corpus["tables"]["speechstew"].items()}
+    assert found == {"train": 4, "dev": 1, "test_clean": 1, "test_other": 1}
+    texts = [row["text"] for row in Table(run.path, "speechstew", "train").rows]
+    assert texts == ["one two", "two three", "three four", "five"]
+
+
+def test_several_directions_of_translation(root: Path, tmp_path: Path) -> None:
+    for source, target in (("fr", "en"), ("de", "en")):
+        clips = root / "covost" / source / "clips"
+        clips.mkdir(parents=True)
+        for n in range(20):
+            soundfile.write(clips / f"{source}{n}.wav", np.random.default_rng(n).normal(size=8000) * 0.1, 8000)
+        for split, count in (("train", 20), ("dev", 4), *((("test", 3),) if source == "fr" else ())):
+            rows = [f"{source}{n}.wav\tsaid {split} {n}\tTold {n}\tann" for n in range(count)]
+            tsv(root / "covost" / f"covost_v2.{source}_{target}.{split}.tsv", "path\tsentence\ttranslation\tclient_id", *rows)
+    run = Run(tmp_path / "run")
+    corpus = small(root, translation="covost", directions=("fr_en", "de_en")).resolved().prepare(run)
+    found = {split: facts["rows"] for split, facts in corpus["tables"]["translation"].items()}
+    # German has no test file: its dev is tested, and dev is held out of its train.
+    assert found == {"train": 20 + 18, "dev": 4 + 2, "test": 3 + 4, "test_fr_en": 3, "test_de_en": 4}
+    assert [row["direction"] for row in Table(run.path, "translation", "test").rows] == ["fr_en"] * 3 + ["de_en"] * 4
+
+
+def damaged(root: Path) -> None:
+    """A silent and a cut-off recording, a transcript without recording, and a row of a wrong width."""
+    folder = root / "LibriSpeech/train-clean"
+    utterances(root, "train-clean", 6, "SILENT", "CUT OFF", "GOOD")
+    soundfile.write(folder / "6/1/6-1-0000.flac", np.zeros(16_000), 16_000)
+    whole = (folder / "6/1/6-1-0001.flac").read_bytes()
+    (folder / "6/1/6-1-0001.flac").write_bytes(whole[: len(whole) // 2])
+    with open(folder / "6/1/6-1.trans.txt", "a") as file:
+        file.write("6-1-0009 NO AUDIO\n")
+    with open(root / "glue/SST-2/train.tsv", "a") as file:
+        file.write("no label\n")
+
+
+def test_faults_are_skipped_counted_and_part_of_identity(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
+    good = identity.canonical(small(root).resolved())
+    assert identity.canonical(small(root, on_error="skip").resolved()) == good  # nothing to skip: the same data
+    damaged(root)
+    with pytest.raises(UserError, match="6-1-0009' has a transcript but no recording"):
+        small(root).prepare(Run(tmp_path / "stopped"))
+    with pytest.raises(UserError, match="More than data.most_skipped=3 rows"):
+        small(root, on_error="skip", most_skipped=3).resolved()
+    config = small(root, on_error="skip").resolved()
+    base, _, skipped = config.fingerprint.partition("-")
+    assert skipped and base == small(root).resolved().fingerprint
+    assert "data: 4 rows or recordings are skipped" in capsys.readouterr().err
+    run = Run(tmp_path / "run")
+    corpus = config.prepare(run)
+    expected = [
+        "LibriSpeech/train-clean/6/1/6-1-0000.flac: holds only silence", "LibriSpeech/train-clean/6/1/6-1-0001.flac: ",
+        "LibriSpeech/train-clean/6/1/6-1.trans.txt, line 4: '6-1-0009'", "glue/SST-2/train.tsv, line 43: has 1 columns",
+    ]  # fmt: skip
+    assert all(line.startswith(start) for line, start in zip(corpus["audit"]["skipped"], expected, strict=True))
+    assert [row["id"] for row in Table(run.path, "asr", "train").rows] == ["1-1-0000", "1-1-0001", "6-1-0002"]
+
+
+def test_a_scan_is_kept_by_the_content_of_the_data(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
+    damaged(root)
+    first = small(root, on_error="skip").resolved()
+    monkeypatch.setattr(audio, "frames", None)  # reading a recording again would fail
+    shutil.move(root, tmp_path / "elsewhere")
+    assert small(tmp_path / "elsewhere", on_error="skip").resolved().fingerprint == first.fingerprint
+    utterances(tmp_path / "elsewhere", "train-clean", 9, "MORE")
+    with pytest.raises(TypeError):
+        small(tmp_path / "elsewhere", on_error="skip").resolved()
 
 
 def test_real_corpora(real_data: Path, tmp_path: Path) -> None:
@@ -194,5 +313,5 @@ def test_real_corpora(real_data: Path, tmp_path: Path) -> None:
     assert corpus["audit"]["voices_in_train_and_test"]["asr"] == 5
     for row in Table(run.path, "asr", "test").rows:
         assert row["text"] == row["text"].lower() and abs(row["seconds"] - row["frames"] / 100) < 1e-9
-    known = {row["id"] for row in readers.librispeech(real_data / "LibriSpeech", "test-clean")}
+    known = {row["id"] for row in spoken.rows(real_data / "LibriSpeech/test-clean")}
     assert {row["id"] for row in Table(run.path, "retrieval", "test").rows} == known

@@ -2,7 +2,10 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
+from ablate.data.audio import Recording, features
+from ablate.data.audio import frames as frames_of
 from ablate.data.table import Table, TableWriter, describe, write_corpus
 from ablate.errors import UserError
 
@@ -38,7 +41,7 @@ def test_text_tables_have_no_frames(tmp_path):
     with TableWriter(tmp_path, "text", "train") as writer:
         writer.add({"id": "0", "text": "a b"})
     table = Table(tmp_path, "text", "train")
-    assert not table.has_audio and table.rows == [{"id": "0", "text": "a b"}]
+    assert not table.has_audio and list(table.rows) == [{"id": "0", "text": "a b"}]
 
 
 def test_an_empty_table_can_be_read(tmp_path):
@@ -54,7 +57,7 @@ def test_writing_again_leaves_nothing_of_before(tmp_path):
     with TableWriter(tmp_path, "asr", "dev") as writer:
         writer.add({"id": "2"})
     table = Table(tmp_path, "asr", "dev")
-    assert table.rows == [{"id": "2"}] and not table.has_audio
+    assert list(table.rows) == [{"id": "2"}] and not table.has_audio
 
 
 def test_rows_are_all_spoken_or_none(tmp_path):
@@ -87,3 +90,35 @@ def test_corpus_json_counts_rows_and_hours(tmp_path):
     returned = write_corpus(Run(tmp_path), {"leaks": 0}, ("text.text",))
     written = json.loads((tmp_path / "corpus.json").read_text())
     assert returned == written == {"tables": tables, "audit": {"leaks": 0}, "fields": {"tokenizer": ["text.text"]}}
+
+
+def test_rows_are_a_sequence_that_stays_on_disk(tmp_path):
+    with TableWriter(tmp_path, "text", "train") as writer:
+        for i in range(5):
+            writer.add({"id": str(i), "text": "ü" * i})
+    rows = Table(tmp_path, "text", "train").rows
+    assert [row["id"] for row in rows] == ["0", "1", "2", "3", "4"] and rows[-1]["text"] == "üüüü"
+    assert rows[1:4:2] == [rows[1], rows[3]] and rows[2] is not rows[2]
+    with pytest.raises(IndexError):
+        rows[5]
+
+
+def test_frames_made_of_recordings_are_those_that_are_stored(tmp_path):
+    recordings = [Recording(tmp_path / "a.wav", start, stop) for start, stop in ((0.0, None), (0.25, 0.75))]
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=8000) * 0.1, 8000)
+    for split in ("train", "dev"):
+        with TableWriter(tmp_path, "speech", split) as writer:
+            for i, recording in enumerate(recordings):
+                if split == "train":
+                    writer.add({"id": str(i)}, features(recording))
+                else:
+                    writer.add({"id": str(i), **recording.fields(tmp_path)}, frames=frames_of(recording))
+    write_corpus(Run(tmp_path), {}, root=str(tmp_path))
+    stored, read = Table(tmp_path, "speech", "train"), Table(tmp_path, "speech", "dev")
+    assert stored.stored and not read.stored and read.has_audio
+    assert stored.frames.tolist() == read.frames.tolist() == [98, 48]
+    assert all((stored.mel(i) == read.mel(i)).all() for i in (0, 1))
+    assert describe(tmp_path)["speech"]["dev"] == describe(tmp_path)["speech"]["train"]
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=9000) * 0.1, 8000)
+    with pytest.raises(UserError, match="a.wav: has 111 frames, expected 98; it changed"):
+        read.mel(0)

@@ -116,7 +116,7 @@ def test_counts_are_those_of_the_training_text(trained: Run, corpus: Run) -> Non
 def test_every_text_field_is_encoded(trained: Run) -> None:
     names = {path.name for path in (trained.path / "tokens").iterdir()}
     fields = ("text.train.text", "text.dev.text", "normalization.train.written", "normalization.train.spoken")
-    assert names == {f"{name}.npz" for name in fields}
+    assert names == {f"{name}.{suffix}" for name in fields for suffix in ("i32", "i64")}
     tokens, texts = Tokenizer(trained.path), Tokens(trained.path, "text", "train", "text")
     assert len(texts) == len(SENTENCES) and texts[0].dtype == np.int32
     assert all(texts[i].tolist() == tokens.encode(SENTENCES[i]) for i in range(len(texts)))
@@ -153,6 +153,18 @@ def test_training_is_deterministic(model: str) -> None:
     config = TokenizerConfig(size=70, model=model)
     first, second = (hashlib.sha256(tokenizer.train(SENTENCES, config)).hexdigest() for _ in range(2))
     assert first == second
+
+
+def test_texts_to_learn_from_are_spread_evenly() -> None:
+    texts = [str(i) for i in range(10)]
+    assert list(tokenizer.spread(texts, 10, 20)) == texts
+    assert list(tokenizer.spread(texts, 10, 5)) == ["1", "3", "5", "7", "9"]
+    assert len(list(tokenizer.spread(texts, 10, 3))) == 3
+
+
+def test_tokens_stay_on_disk(trained: Run) -> None:
+    texts = Tokens(trained.path, "text", "train", "text")
+    assert isinstance(texts.ids, np.memmap) and isinstance(texts.offsets, np.memmap)
 
 
 def test_faults(corpus: Run, tmp_path: Path) -> None:

@@ -36,11 +36,17 @@ def half_learnt(words: int = 5) -> Sequence:
     return made.requires_grad_(False)
 
 
+def forced(objective: Sequence, target, shown) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [N, V] and the tokens [N] they are for."""
+    x_BUD, ids_BU, wanted = objective.teacher_forced({"target": target}, shown)
+    return objective._logits(wanted.pack(x_BUD)), wanted.pack(objective._ends(ids_BU))
+
+
 def chain(objective: Sequence, one, most: int) -> list[int]:
     """Greedy search by teacher forcing everything again for every token."""
     ids: list[int] = []
     for _ in range(most):
-        logits_V = objective.teacher_forced(text(ids), one)[0][-1].clone()
+        logits_V = forced(objective, text(ids), one)[0][-1].clone()
         logits_V[[i for i in range(7) if i != objective.vocabulary.eos]] = -torch.inf
         best = int(logits_V.argmax())
         if best == objective.vocabulary.eos:
@@ -52,8 +58,8 @@ def chain(objective: Sequence, one, most: int) -> list[int]:
 def test_a_token_sees_only_those_before_it():
     objective, one = decoder(), encoding((5,), "text")
     with torch.no_grad():
-        a, _ = objective.teacher_forced(text([7, 8, 9, 10]), one)
-        b, _ = objective.teacher_forced(text([7, 8, 11, 10]), one)
+        a, _ = forced(objective, text([7, 8, 9, 10]), one)
+        b, _ = forced(objective, text([7, 8, 11, 10]), one)
     assert torch.allclose(a[:3], b[:3], atol=1e-6)
     assert not torch.allclose(a[3], b[3], atol=1e-3)
 
@@ -61,8 +67,8 @@ def test_a_token_sees_only_those_before_it():
 def test_packed_equals_one_by_one():
     objective, whole = decoder(), encoding(LENGTHS, "text")
     with torch.no_grad():
-        logits_NV, wanted_N = objective.teacher_forced(text(*LINES), whole)
-        apart = [objective.teacher_forced(text(ids), part(whole, b)) for b, ids in enumerate(LINES)]
+        logits_NV, wanted_N = forced(objective, text(*LINES), whole)
+        apart = [forced(objective, text(ids), part(whole, b)) for b, ids in enumerate(LINES)]
     assert torch.allclose(logits_NV, torch.cat([logits for logits, _ in apart]), atol=1e-5)
     assert wanted_N.tolist() == [7, 8, 9, 10, 3, 11, 3, 9, 9, 3]
 
@@ -77,7 +83,7 @@ def test_counts_and_term():
 def test_label_smoothing_by_hand_and_only_in_training():
     objective, one = decoder(dropout=0.0, smoothing=0.2), encoding((4,), "text")
     seen = view({"target": text([7, 8])}, ())
-    log_p_NV = objective.teacher_forced(text([7, 8]), one)[0].log_softmax(1)
+    log_p_NV = forced(objective, text([7, 8]), one)[0].log_softmax(1)
     nll = -(log_p_NV[0, 7] + log_p_NV[1, 8] + log_p_NV[2, 3])
     spread = -log_p_NV.mean(1).sum()
     assert float(objective(seen, one, {})["sequence"].total) == pytest.approx(float(nll), rel=1e-5)
@@ -94,7 +100,7 @@ def test_cached_greedy_search_equals_the_teacher_forced_chain():
 
 def log_p(objective: Sequence, ids: list[int], one) -> float:
     """Log-probability of a finished hypothesis among those that search allows."""
-    logits_NV, wanted_N = objective.teacher_forced(text(ids), one)
+    logits_NV, wanted_N = forced(objective, text(ids), one)
     logits_NV[:, [i for i in range(7) if i != objective.vocabulary.eos]] = -torch.inf
     return float(logits_NV.log_softmax(1).gather(1, wanted_N[:, None]).sum())
 
@@ -123,6 +129,22 @@ def test_length_penalty_prefers_longer_output():
     short = objective.decode(whole, beam=40, penalty=0.0, most=5)
     long = objective.decode(whole, beam=40, penalty=3.0, most=5)
     assert all(len(a) <= len(b) for a, b in zip(short, long)) and short != long
+
+
+def test_of_one_input_each_language_gets_its_own_output():
+    torch.manual_seed(0)
+    objective = Sequence.Config(width=16, heads=2, ffn=32).build(ports(), languages=("ca", "de")).eval()
+    shown = encoding((5, 5), "text")
+    shown.stages["joint"][5:] = shown.stages["joint"][:5]
+    learnt = view({"target": text([7, 8], [9]), "language": ("ca", "de")}, ())
+    optimizer = torch.optim.Adam(objective.parameters(), 0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        objective(learnt, shown, {})["sequence"].total.backward()
+        optimizer.step()
+    for beam in (1, 2):
+        for languages, expected in ((("ca", "de"), [[7, 8], [9]]), (("de", "de"), [[9], [9]])):
+            assert objective.decode(shown, beam, most=6, view=view({"language": languages}, ())) == expected
 
 
 def test_ctc_beside_the_decoder():

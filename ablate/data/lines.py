@@ -1,0 +1,121 @@
+"""Lines, tables and JSON records of text files, and what to do about those that cannot be used."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+
+
+class Faults:
+    """Stop at the first row or recording that cannot be used, or skip and list it.
+
+    `skipped` has the messages, with paths below `root` relative to it, so that they do not depend on where data lies;
+    more than `most` of them raise UserError. `known` counts what a distributed corpus is known to have wrong, which
+    never stops.
+    """
+
+    def __init__(self, skip: bool = False, most: int = 0, root: Path | None = None) -> None:
+        self.skip, self.most, self.root = skip, most, root
+        self.skipped: list[str] = []
+        self.known: Counter[str] = Counter()
+
+    def found(self, message: str) -> None:
+        """Raise UserError with `message`, or note it."""
+        if not self.skip:
+            raise UserError(message)
+        self.skipped.append(self._relative(message))
+        if len(self.skipped) > self.most:
+            first = "\n  ".join(self.skipped[:5])
+            raise UserError(
+                f"More than data.most_skipped={self.most} rows or recordings cannot be used; repair the data, or raise the "
+                f"limit. The first are:\n  {first}"
+            )
+
+    def expected(self, message: str) -> None:
+        """Count a row that is known to be broken."""
+        self.known[self._relative(message)] += 1
+
+    def _relative(self, message: str) -> str:
+        return message if self.root is None else message.replace(f"{self.root}/", "")
+
+
+STOP = Faults()
+
+
+def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) of a UTF-8 file, packed by gzip or not, without line ends and without blank lines."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file.")
+    # Split bytes, not text: str.splitlines also breaks at characters that corpora hold within a line.
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        for number, raw in enumerate(_whole(file, path), 1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                where = f"byte {error.start + 1} of the line"
+                faults.found(f"{path}, line {number}: is not UTF-8 ({where}); convert the file.")
+                continue
+            if line.strip():
+                yield number, line
+
+
+def _whole(file: Any, path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file that may turn out to be no gzip file, or half of one."""
+    try:
+        yield from file
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: cannot be unpacked ({error}); copy the file again.") from error
+
+
+def tsv(
+    path: Path, columns: Iterable[str], faults: Faults = STOP, broken: bool = False
+) -> Iterator[tuple[int, dict[Any, str]]]:
+    """Yield (line number, row by column name) of a TSV with header and without quoting.
+
+    `broken` says that the distributed file is known to have rows that lack columns.
+    """
+    rows = lines(path, faults)
+    _, first = next(rows, (0, ""))
+    header = first.split("\t")
+    for column in columns:
+        if column not in header:
+            raise UserError(f"{path}, line 1: has no column '{column}'; its columns are {', '.join(header)}.")
+    needed = max(header.index(column) for column in columns) + 1
+    for number, line in rows:
+        cells = line.split("\t")
+        if len(cells) >= needed:
+            yield number, dict(zip(header, cells))
+        elif broken:
+            faults.expected(f"{path}: too few columns")
+        else:
+            faults.found(f"{path}, line {number}: has {len(cells)} columns, expected {len(header)}.")
+
+
+def headless(path: Path, width: int, faults: Faults = STOP) -> Iterator[tuple[int, dict[Any, str]]]:
+    """Yield (line number, row by place) of a TSV without header."""
+    for number, line in lines(path, faults):
+        cells = line.split("\t")
+        if len(cells) == width:
+            yield number, dict(enumerate(cells))
+        else:
+            faults.found(f"{path}, line {number}: has {len(cells)} columns, expected {width}.")
+
+
+def jsonl(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) of a file with one JSON object a line."""
+    for number, line in lines(path, faults):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            faults.found(f"{path}, line {number}: is not JSON ({error.msg}).")
+            continue
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            faults.found(f"{path}, line {number}: is a JSON {type(record).__name__}, expected an object.")

@@ -1,0 +1,80 @@
+"""Training speech made different: other speeds, other vocal tracts, noise; on log-mel, as features are what is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.errors import UserError
+from encoders import seeds
+from encoders.batch import Speech
+
+_LOW, _HIGH = (2595 * np.log10(1 + hz / 700) for hz in (20, 8000))  # the range of the mel filters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbation:
+    """What becomes of each training utterance, drawn from its own key; the defaults leave it as it is."""
+
+    speeds: tuple[float, ...] = ()
+    """Speed factors, one drawn for each utterance: 1.1 is a tenth shorter and every pitch a tenth higher (Ko et al. 2015:
+    .9, 1, 1.1; there of the waveform, here of its log-mel by interpolation). None: the speed stays."""
+    vocal_tract: float = 0.0
+    """Frequencies alone are scaled by a factor drawn from 1 - this to 1 + this (Jaitly and Hinton 2013)."""
+    noise: float = 0.0
+    """Normal noise is added to the normalised log-mel, its standard deviation drawn from 0 to this."""
+
+    def __post_init__(self) -> None:
+        if any(not 0.2 <= speed <= 5 for speed in self.speeds):
+            raise UserError(f"speeds are {list(self.speeds)}, expected factors from 0.2 to 5, such as [0.9, 1.0, 1.1].")
+        if not 0 <= self.vocal_tract <= 0.5:
+            raise UserError(f"vocal_tract is {self.vocal_tract}, expected from 0 to 0.5.")
+
+    def apply(self, speech: Speech) -> Speech:
+        """Perturb every utterance; what one becomes depends on its key alone."""
+        if not (self.speeds or self.vocal_tract or self.noise):
+            return speech
+        mels = [
+            self._one(mel_FM, seeds.rng(seeds.key(key, "perturbation")))
+            for mel_FM, key in zip(speech.mel_FM.split(list(speech.lengths)), speech.keys, strict=True)
+        ]
+        return replace(speech, mel_FM=torch.cat(mels), lengths=tuple(map(len, mels)))
+
+    def _one(self, mel_FM: Tensor, rng: np.random.Generator) -> Tensor:
+        speed = float(rng.choice(self.speeds)) if self.speeds else 1.0
+        warp = speed * (1 + self.vocal_tract * rng.uniform(-1, 1))
+        if warp != 1:
+            mel_FM = mel_FM @ warped(warp, mel_FM.shape[1])
+        if speed != 1:
+            mel_FM = faster(mel_FM, speed)
+        if self.noise:
+            spread = self.noise * rng.random()
+            mel_FM = mel_FM + torch.from_numpy(spread * rng.standard_normal(tuple(mel_FM.shape), dtype=np.float32))
+        return mel_FM
+
+
+def faster(mel_FM: Tensor, speed: float) -> Tensor:
+    """Frames read `speed` times as fast, interpolated linearly: round(F / speed) of them, at least one."""
+    last = len(mel_FM) - 1
+    place_F = (torch.arange(max(1, round(len(mel_FM) / speed)), dtype=torch.float64) * speed).clamp(max=last)
+    below_F = place_F.long()
+    share_F1 = (place_F - below_F).to(mel_FM.dtype)[:, None]
+    return torch.lerp(mel_FM[below_F], mel_FM[(below_F + 1).clamp(max=last)], share_F1)
+
+
+def warped(factor: float, bins: int) -> Tensor:
+    """Matrix [bins, bins] by which log-mel (from the left) becomes that of a sound whose frequencies are `factor` times
+    as high: each bin is read where its frequency lay before, between the two nearest bins; the ends repeat.
+    """
+    centre_M = np.linspace(_LOW, _HIGH, bins + 2)[1:-1]
+    hz_M = 700 * (10 ** (centre_M / 2595) - 1) / factor
+    place_M = (2595 * np.log10(1 + hz_M / 700) - centre_M[0]) / (centre_M[1] - centre_M[0])
+    place_M = place_M.clip(0, bins - 1)
+    below_M = np.minimum(place_M.astype(int), bins - 2)
+    matrix_MM, column = np.zeros((bins, bins), np.float32), np.arange(bins)
+    matrix_MM[below_M, column] = 1 - (place_M - below_M)
+    matrix_MM[below_M + 1, column] += place_M - below_M
+    return torch.from_numpy(matrix_MM)

@@ -1,0 +1,46 @@
+"""The command: recordings through a finished run. `python -m ablate.transcribe --help` explains it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ablate.finished import Finished, command
+
+HELP = """\
+Give recordings to a finished run of a task that hears speech (asr, digits, translation), and print what it says: one
+line for each recording, its name, a tab, and the words.
+"""
+MORE = """\
+RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's folders.
+Recordings are wav, flac, ogg or mp3, of any rate and number of channels. Longer ones than the run was trained on are taken
+whole. The best hypothesis of the task's own search is printed, as in its score.
+
+example:
+  python -m ablate.transcribe runs/finetune/3f/3f0c4bb2a1d95e07 hello.wav another.flac
+
+exit status: 0 all were transcribed, 2 the run or a recording is wrong.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ablate.transcribe", description=HELP, epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("run", metavar="RUN", help="folder of the finished run")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings")
+    parser.add_argument("--into", metavar="LANGUAGE", default="", help="of a run that translates into several, which one")
+    options = parser.parse_args(arguments)
+
+    def act() -> None:
+        said = Finished(options.run).transcribe(options.files, options.into)
+        for file, words in zip(options.files, said, strict=True):
+            print(f"{file}\t{words}")
+
+    return command(act)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Updates made ahead by any number of worker processes, from recordings or stored features, are the same updates."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ablate.data.audio import Recording, features, frames
+from ablate.data.columns import ColumnWriter
+from ablate.data.loader import Loader
+from ablate.data.packing import streams
+from ablate.data.table import TableWriter
+from ablate.errors import UserError
+
+BUDGETS = {"speech": 400, "pair": 3}
+
+
+def corpus(folder: Path, audio: Path, stored: bool) -> Path:
+    """Speech and pairs of twenty recordings, and tokens of their texts."""
+    for table in ("speech", "pairs"):
+        with TableWriter(folder, table, "train") as writer:
+            for path in sorted(audio.iterdir()):
+                recording, row = Recording(path), {"id": path.stem, "text": "a b"}
+                if stored:
+                    writer.add(row, features(recording))
+                else:
+                    writer.add(row | recording.fields(audio), frames=frames(recording))
+    (folder / "corpus.json").write_text(json.dumps({"root": str(audio)}))
+    (folder / "tokens").mkdir()
+    for suffix, dtype, values in (("i32", "<i4", np.arange(40)), ("i64", "<i8", np.arange(0, 42, 2))):
+        writer = ColumnWriter(folder / "tokens" / f"pairs.train.text.{suffix}", dtype)
+        writer.extend(values)
+        writer.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    root = tmp_path_factory.mktemp("loader")
+    rng = np.random.default_rng(0)
+    (root / "audio").mkdir()
+    for number in range(20):
+        wave = rng.uniform(-0.3, 0.3, int(rng.integers(8_000, 20_000)))
+        soundfile.write(root / "audio" / f"{number:02}.wav", wave, 16_000)
+    return {stored: corpus(root / str(stored), root / "audio", stored) for stored in (True, False)}
+
+
+def taken(folder: Path, workers: int | None, cursors: dict[str, int], updates: int = 6) -> tuple[list[str], list[dict]]:
+    opened = partial(streams, folder, folder, ("speech", "pair"), 3, bucket=8)
+    found, after = [], []
+    with Loader(opened, BUDGETS, shards=2, workers=workers) as loader:
+        for step in range(updates):
+            shards, cursors = loader.update(step, cursors)
+            found.append(repr(shards))
+            after.append(cursors)
+    return found, after
+
+
+def test_nothing_depends_on_workers_or_on_where_features_come_from(corpora: dict[bool, Path]) -> None:
+    expected, cursors = taken(corpora[True], 0, {})
+    assert len(set(expected)) == 6
+    assert taken(corpora[False], 0, {}) == (expected, cursors)
+    for workers in (1, 2):
+        assert taken(corpora[False], workers, {}) == (expected, cursors)
+    # A resumed run goes on exactly where the checkpoint's cursors are.
+    assert taken(corpora[False], 2, cursors[2], updates=3) == (expected[3:], cursors[3:])
+
+
+def test_only_recordings_are_worth_worker_processes(corpora: dict[bool, Path]) -> None:
+    loaders = {stored: Loader(partial(streams, folder, folder, ("speech",), 0), BUDGETS) for stored, folder in corpora.items()}
+    assert loaders[True].workers == 0 and 1 <= loaders[False].workers <= 4
+
+
+def test_going_elsewhere_throws_away_what_was_made(corpora: dict[bool, Path]) -> None:
+    expected, cursors = taken(corpora[True], 0, {})
+    opened = partial(streams, corpora[False], corpora[False], ("speech", "pair"), 3, bucket=8)
+    with Loader(opened, BUDGETS, shards=2, workers=1) as loader:
+        loader.update(0, {})
+        assert repr(loader.update(4, cursors[3])[0]) == expected[4]
+
+
+def test_a_recording_that_is_gone_is_named_in_the_training_process(corpora: dict[bool, Path], tmp_path: Path) -> None:
+    folder = corpora[False]
+    opened = partial(streams, folder, folder, ("speech",), 0)
+    facts = (folder / "corpus.json").read_text()
+    (folder / "corpus.json").write_text(json.dumps({"root": str(tmp_path)}))
+    try:
+        with Loader(opened, BUDGETS, workers=1) as loader, pytest.raises(UserError, match=r"\d\d.wav: there is no such"):
+            loader.update(0, {})
+    finally:
+        (folder / "corpus.json").write_text(facts)
