@@ -81,7 +81,6 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         return
-    whole, newline, _torn = data.rpartition(b"\n")
-    for line in (whole + newline).splitlines():
-        if line.strip():
-            yield json.loads(line)
+    whole = data.rpartition(b"\n")[0]  # what follows is a torn line, or nothing
+    lines = b",".join(line for line in whole.split(b"\n") if line.strip())
+    yield from json.loads(b"[" + lines + b"]")  # all at once: several times faster than one after the other

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.compare import ALPHA, Estimate, detectable, effect_with_items, holm
+from analysis.compare import ALPHA, MANY, Estimate, detectable, effect_with_items, holm, needed
 from analysis.frame import Measure, Records, measure
 
 
@@ -45,7 +45,23 @@ def verdicts(records: Records) -> list[Verdict]:
     claims = records.sweep.get("claims") or {}
     found = {name: _measure(records, name, claim) for name, claim in claims.items()}
     adjusted = holm({name: verdict.p for name, verdict in found.items()})
-    return [_judge(claims[name], replace(v, adjusted=adjusted[name]), records) for name, v in found.items()]
+    judged = {name: replace(verdict, adjusted=adjusted[name]) for name, verdict in found.items()}
+    return [_judge(claims[name], verdict, records, len(claims)) for name, verdict in judged.items()]
+
+
+def measured(verdict: Verdict) -> str:
+    """Say an effect in words: its size, interval or intervals, and why the verdict is what it is."""
+    e = verdict.estimate
+    if e.n == 0:
+        return verdict.reason
+    d = verdict.decimals
+    parts = [f"effect {e.mean:+.{d}f}{verdict.measure.unit and ' ' + verdict.measure.unit}"]
+    if not math.isnan(e.half):
+        parts.append(f"95 % [{e.low:+.{d}f}, {e.high:+.{d}f}] over {e.over}, n = {e.n}")
+        parts.append(f"corrected p = {verdict.adjusted:.2g}")
+    elif not math.isnan(verdict.items[0]):
+        parts.append(f"over items alone 95 % [{verdict.items[0]:+.{d}f}, {verdict.items[1]:+.{d}f}]")
+    return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
 
 
 def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
@@ -62,8 +78,8 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
     )  # fmt: skip
 
 
-def _judge(claim: Mapping[str, Any], found: Verdict, records: Records) -> Verdict:
-    """Apply the rules of the verdicts, in order."""
+def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: int) -> Verdict:
+    """Apply the rules of the verdicts, in order, to one of so many claims."""
     estimate = found.estimate
     verdict, reason = "undecided", ""
     if estimate.n == 0:
@@ -75,14 +91,14 @@ def _judge(claim: Mapping[str, Any], found: Verdict, records: Records) -> Verdic
     elif claim.get("assay") and not _assay_clear(records, claim):
         verdict, reason = "no assay", f"the task does not show {claim['assay']} either, so it cannot show this"
     else:
-        verdict, reason = decide(claim, estimate, found.adjusted)
+        verdict, reason = decide(claim, estimate, found.adjusted, claims)
     if claim.get("unmatched"):
         reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
     return replace(found, verdict=verdict, reason=reason)
 
 
-def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float) -> tuple[str, str]:
-    """Verdict and reason from an estimate that has an interval, and its corrected p-value."""
+def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims: int = 1) -> tuple[str, str]:
+    """Verdict and reason from an estimate that has an interval, and its p-value corrected for so many claims."""
     clear = adjusted < ALPHA
     if "within" in claim:
         bound = float(claim["within"])
@@ -101,7 +117,19 @@ def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float) -> tup
     if not any(estimate.low <= edge <= estimate.high for edge in edges):
         return "undecided", "clear by itself, but not after correction for the number of claims"
     smallest = detectable(estimate)
-    return "undecided", f"{estimate.n} seeds with this spread would show an effect of {smallest:.2g} four times in five"
+    reason = f"{estimate.n} seeds with this spread would show an effect of {smallest:.2g} four times in five"
+    if "within" not in claim:
+        reason += "; " + _more_seeds(estimate, abs(estimate.mean - edges[0]), claims)
+    return "undecided", reason
+
+
+def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
+    """Say how many seeds a true effect of the size found would take; at the level of Holm's first step, the strictest."""
+    seeds = needed(estimate, effect, ALPHA / claims)
+    corrected = f", corrected for {claims} claims" if claims > 1 else ""
+    if seeds is None:
+        return f"were the true effect as found, {MANY:,} seeds would not show it as often{corrected}"
+    return f"were the true effect as found, {seeds} would{corrected}"
 
 
 def _p_within(estimate: Estimate, bound: float) -> float:

@@ -20,6 +20,8 @@ from analysis.frame import Measure, Records
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
+MANY = 1000
+"""Seeds beyond which none are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Estimate:
     n: int
     over: str = "seeds"
     """What was sampled: "seeds", "items" or "seeds and items"."""
+    shared: float = 0.0
+    """Part of the squared error that more seeds do not lessen: the test items are the same for all of them."""
 
     @property
     def half(self) -> float:
@@ -89,16 +93,16 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 def with_items(estimate: Estimate, variance: float) -> Estimate:
     """Add the variance that comes from the test items to an estimate over seeds (Satterthwaite's degrees of freedom).
 
-    The seeds share their items, so their spread does not show it. Noise of single (seed, item) pairs is counted on
-    both sides, which errs towards a wider interval.
+    The seeds share their items, so their spread does not show it.
     """
     spread = estimate.error**2
     if not spread > 0:
         return estimate
     total = spread + variance
     return replace(
-        estimate, error=math.sqrt(total), freedom=total**2 * estimate.freedom / spread**2, over="seeds and items"
-    )
+        estimate, error=math.sqrt(total), freedom=total**2 * estimate.freedom / spread**2, over="seeds and items",
+        shared=variance,
+    )  # fmt: skip
 
 
 def detectable(estimate: Estimate, power: float = 0.8) -> float:
@@ -114,6 +118,35 @@ def detectable(estimate: Estimate, power: float = 0.8) -> float:
     cut = _t_quantile(estimate.freedom)
     shift = brentq(lambda x: nct.sf(cut, estimate.freedom, x) - power, 0.1, 60 * cut)
     return float(shift) * estimate.error
+
+
+def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -> float:
+    """Probability that `seeds` seeds with this estimate's spread show a true `effect`, two-sided at `level`.
+
+    From the noncentral t distribution. What the test items add stays as it is: only the seeds' part shrinks.
+    """
+    from scipy.special import stdtrit
+    from scipy.stats import nct
+
+    spread = (estimate.error**2 - estimate.shared) * estimate.n / seeds
+    total = spread + estimate.shared
+    freedom = total**2 * (seeds - 1) / spread**2
+    cut, shift = stdtrit(freedom, 1 - level / 2), effect / math.sqrt(total)
+    return float(nct.sf(cut, freedom, shift) + nct.cdf(-cut, freedom, shift))
+
+
+def needed(estimate: Estimate, effect: float, level: float = ALPHA, wanted: float = 0.8) -> int | None:
+    """Fewest seeds that show a true `effect` with the wanted power at `level`; None where a thousand do not.
+
+    A statement about a design, not a reason to look again at the same claim after every new seed.
+    """
+    low, high = 2, MANY
+    if math.isnan(estimate.half) or not effect or power(estimate, effect, high, level) < wanted:
+        return None
+    while low < high:  # power grows with seeds
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(estimate, effect, middle, level) >= wanted else (middle + 1, high)
+    return low
 
 
 def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
@@ -133,8 +166,13 @@ def contrast(values: pd.DataFrame, effect: Mapping[str, float], sign: float, poi
     """
     if values.empty or any(row not in values for row in effect):
         return pd.Series(dtype=float)
-    each = sign * sum(values[row] * factor for row, factor in effect.items())
-    return each.unstack("point").reindex(columns=list(points)).dropna().mean(axis=1)
+    each = sign * (values[list(effect)].to_numpy() @ np.array(list(effect.values())))
+    at, seeds = (values.index.get_level_values(level) for level in ("point", "seed"))
+    if len(points) == 1:  # as below, without reshaping
+        here = (at == points[0]) & ~np.isnan(each)
+        return pd.Series(each[here], index=seeds[here])
+    each = pd.Series(each, index=values.index).unstack("point")
+    return each.reindex(columns=list(points)).dropna().mean(axis=1)
 
 
 def delta(values: pd.DataFrame, sign: float, row: str, reference: str, point: str = "") -> Estimate:
@@ -152,8 +190,8 @@ def effect_with_items(
     points = points or records.points
     per_seed = contrast(records.values(what), effect, what.sign, points)
     estimate = over_seeds(per_seed)
-    drawn = items.bootstrap(records, effect, what, list(per_seed.index), points)
-    if drawn is None:
+    drawn_SD = items.by_seed(records, effect, what, list(per_seed.index), points)
+    if drawn_SD is None:
         return estimate, (math.nan, math.nan)
-    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
-    return with_items(estimate, float(drawn.var(ddof=1))), (float(low), float(high))
+    low, high = np.quantile(drawn_SD.mean(axis=0), [ALPHA / 2, 1 - ALPHA / 2])
+    return with_items(estimate, items.shared_variance(drawn_SD)), (float(low), float(high))

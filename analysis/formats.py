@@ -7,6 +7,7 @@ import html as html_module
 import io
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis.sheet import Sheet, latex
@@ -82,11 +83,11 @@ def notes(table: Table) -> str:
     return " ".join(filter(None, (table.caption, f"Strongest shallow baselines: {names}." if names else "")))
 
 
-def joined(table: Table, form: str, below: Sheet | None, **options) -> str:
-    """Print the table in `form` with a sheet below it; a sheet has a CSV file of its own."""
+def joined(table: Table, form: str, below: Iterable[Sheet], **options) -> str:
+    """Print the table in `form` with sheets below it; a sheet has a CSV file of its own."""
     forms = {"terminal": terminal, "md": md, "tex": tex, "html": html, "csv": csv}
-    text = forms[form](table, **options)
-    return text + "\n" + getattr(below, form)(**options) if below and form != "csv" else text
+    sheets = [] if form == "csv" else [getattr(sheet, form)(**options) for sheet in below]
+    return "\n".join([forms[form](table, **options), *sheets])
 
 
 def _tasks(table: Table) -> list[tuple[str, int]]:
@@ -198,7 +199,9 @@ def html(table: Table) -> str:
         out.append(f"<h3>{html_module.escape(panel.title)}</h3>" if panel.title else "")
         groups = "".join(f'<th colspan="{n}" scope="colgroup">{html_module.escape(t)}</th>' for t, n in _tasks(table))
         heads = "".join(f'<th scope="col">{html_module.escape(column.title)}</th>' for column in table.columns)
-        out.append(f'<div class="wide"><table><thead><tr><td></td>{groups}</tr><tr><td></td>{heads}</tr></thead>')
+        label = html_module.escape(panel.title or f"Table of {table.name}")
+        out.append(f'<div class="wide" role="region" tabindex="0" aria-label="{label}"><table><thead>')
+        out.append(f"<tr><td></td>{groups}</tr><tr><td></td>{heads}</tr></thead>")
         for title, lines in panel.groups:
             out.append("<tbody>")
             if title:

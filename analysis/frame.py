@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ import pandas as pd
 
 from ablate.errors import UserError, nearest
 from ablate.record import Run, read_run, read_sweep, run_path
+from analysis.index import Index
 
 DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
 READS = {
@@ -52,6 +56,10 @@ class Records:
     """One line per (row, point, seed, task, split, metric) with status done, missing or n/a; columns `SCORES`."""
     baselines: pd.DataFrame
     """One line per (task, split, metric, name): what needs no learning at all; columns `BASELINES`."""
+    results: Results
+    """Results of finished stages, as they were when first asked for."""
+    index: Index
+    """Test items under every bootstrap draw, kept beside the sweep."""
 
     @property
     def name(self) -> str:
@@ -73,13 +81,34 @@ class Records:
 
     def of(self, what: Measure) -> pd.DataFrame:
         """Lines of `scores` about one measure."""
-        s = self.scores
-        return s[(s.task == what.task) & (s.split == what.split) & (s.metric == what.metric)]
+        return self._parts.get((what.task, what.split, what.metric), self.scores.iloc[:0])
+
+    @functools.cached_property
+    def _parts(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        return dict(iter(self.scores.groupby(["task", "split", "metric"], sort=False)))
 
     def values(self, what: Measure) -> pd.DataFrame:
         """Finished values as (point, seed) x row."""
-        s = self.of(what)
-        return s[s.status == DONE].pivot(index=["point", "seed"], columns="row", values="value")
+        if what not in self._values:
+            s = self.of(what)
+            self._values[what] = s[s.status == DONE].pivot(index=["point", "seed"], columns="row", values="value")
+        return self._values[what]
+
+    @functools.cached_property
+    def _values(self) -> dict[Measure, pd.DataFrame]:
+        return {}
+
+    def finished(self, what: Measure) -> dict[tuple[str, str, int], tuple[str, float]]:
+        """Score run and value of every finished (row, point, seed)."""
+        if what not in self._finished:
+            s = self.of(what)
+            s = s[s.status == DONE]
+            self._finished[what] = dict(zip(zip(s.row, s.point, s.seed), zip(s.run, s.value)))
+        return self._finished[what]
+
+    @functools.cached_property
+    def _finished(self) -> dict[Measure, dict]:
+        return {}
 
     def decimals(self, what: Measure) -> int:
         """Decimals that suit a measure's values."""
@@ -97,6 +126,10 @@ class Records:
     def run(self, kind: str, id: str) -> Run | None:
         """Open one stage's record; None while it has not started."""
         return open_run(self.root, kind, id)
+
+    def result(self, kind: str, id: str) -> dict[str, Any] | None:
+        """What came of a stage; None while it is not finished."""
+        return self.results(kind, id)
 
     def path(self, kind: str, id: str) -> Path:
         """Folder of a stage."""
@@ -135,12 +168,19 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         root, name = Path(root), str(sweep)
         folder = root / "sweeps" / name
     found = read_sweep(root, name)
-    results = _Results(root)
+    results = Results(root)
     return Records(
         root=Path(root), folder=folder, sweep=found.sweep, manifest=found.manifest,
         scores=_scores(found.sweep, found.manifest, results),
-        baselines=_baselines(found.manifest, results),
+        baselines=_baselines(found.manifest, results), results=results,
+        index=Index.read(folder / "index.npz", _code("items.py", "index.py")),
     )
+
+
+def _code(*names: str) -> str:
+    """Name the content of files of this package."""
+    here = Path(__file__).parent
+    return hashlib.blake2b(b"".join((here / name).read_bytes() for name in names), digest_size=12).hexdigest()
 
 
 def decimals(largest: float, digits: int = 3) -> int:
@@ -205,19 +245,31 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     return {} if tree is None else {prefix: str(tree)}
 
 
-class _Results:
-    """`result.json` of finished stages, each read once however many rows share it."""
+class Results:
+    """`result.json` of finished stages, each read once however many rows share it, and its digest."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self._root = root
-        self._seen: dict[tuple[str, str], dict | None] = {}
+        self._seen: dict[tuple[str, str], tuple[dict | None, str]] = {}
 
     def __call__(self, kind: str, id: str | None) -> dict | None:
-        if id is None:
-            return None
+        """The result of a stage; None for no stage, and for one that is not finished."""
+        return None if id is None else self._read(kind, id)[0]
+
+    def digest(self, kind: str, id: str) -> str:
+        """Name the content of a result; "" for a stage that is not finished."""
+        return self._read(kind, id)[1]
+
+    def digests(self) -> set[str]:
+        """Digests of all results read so far."""
+        return {digest for _, digest in self._seen.values()} - {""}
+
+    def _read(self, kind: str, id: str) -> tuple[dict | None, str]:
         if (kind, id) not in self._seen:
-            run = open_run(self._root, kind, id)
-            self._seen[kind, id] = run.result if run else None
+            path = run_path(self._root, kind, id) / "result.json"
+            data = path.read_bytes() if path.exists() else b""
+            found = (json.loads(data), hashlib.blake2b(data, digest_size=12).hexdigest()) if data else (None, "")
+            self._seen[kind, id] = found
         return self._seen[kind, id]
 
 
@@ -227,7 +279,7 @@ def _reads(sweep: dict, task: str) -> str:
     return (declared or {}).get("reads") or READS.get(task, "pair")
 
 
-def _scores(sweep: dict, manifest: list[dict], results: _Results) -> pd.DataFrame:
+def _scores(sweep: dict, manifest: list[dict], results: Results) -> pd.DataFrame:
     """Every cell the sweep asks for; splits and metrics of unfinished cells are those seen in finished ones."""
     tasks = list(sweep["tasks"])
     known: dict[str, dict[tuple[str, str], tuple[str, str]]] = {task: {} for task in tasks}
@@ -271,7 +323,7 @@ def _parameters(result: dict | None) -> dict[str, float]:
     }
 
 
-def _baselines(manifest: list[dict], results: _Results) -> pd.DataFrame:
+def _baselines(manifest: list[dict], results: Results) -> pd.DataFrame:
     """Baselines are properties of the data; where several worlds are in the sweep their mean is taken."""
     lines = []
     for line in manifest:

@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ablate.record import read_run
-from analysis.frame import DONE, Measure, Records
+from analysis.frame import Measure, Records
+from analysis.index import Drawn, Key
 
 RESAMPLES = 1000
 
 
 def bootstrap(
-    records: Records, effect: Mapping[str, float], what: Measure, seeds: list[int], points: Sequence[str] | None = None
+    records: Records, effect: Mapping[str, float], what: Measure, seeds: Sequence[int], points: Sequence[str] | None = None
 ) -> np.ndarray | None:
-    """Draw test items anew `RESAMPLES` times, the same for every row and seed; return each draw's mean effect.
+    """Draw test items anew `RESAMPLES` times; return each draw's effect, meaned over seeds. None as in `by_seed`."""
+    drawn_SD = by_seed(records, effect, what, seeds, points)
+    return None if drawn_SD is None else drawn_SD.mean(axis=0)
+
+
+def by_seed(
+    records: Records, effect: Mapping[str, float], what: Measure, seeds: Sequence[int], points: Sequence[str] | None = None
+) -> np.ndarray | None:
+    """Draw test items anew `RESAMPLES` times, the same for every row and seed; return each seed's effect under each draw.
 
     Points of the axes (by default all) are averaged. Positive is good. None where that cannot be honest: no seed has
     all rows, a record has no counts for this metric, the counts do not reproduce the score on record, or the rows were
     tested on different items.
     """
-    s = records.of(what)
-    s = s[(s.status == DONE) & s.row.isin(list(effect)) & s.seed.isin(seeds) & s.point.isin(points or records.points)]
-    if s.empty:
+    points = points or records.points
+    finished = records.finished(what)
+    wanted = [[(row, point, seed) for point in points for row in effect] for seed in seeds]
+    wanted = [keys for keys in wanted if all(key in finished for key in keys)]
+    if not wanted:
         return None
-    found = [_counts(records.root, run, what.split, what.metric) for run in s.run]
-    if any(f is None or f.ids != found[0].ids for f in found):
-        return None
-    if any(abs(f.value(np.ones((1, len(f.ids))))[0] - v) > 0.01 * max(1.0, abs(v)) for f, v in zip(found, s.value)):
-        return None
-    draws = _draws(len(found[0].ids))
-    cells = s.groupby(["point", "seed"]).ngroups
-    factors = what.sign * s.row.map(effect).to_numpy() / cells
-    return sum(factor * f.value(draws) for f, factor in zip(found, factors))
+    found = [[_drawn(records, finished[key][0], what) for key in keys] for keys in wanted]
+    first = found[0][0]
+    for keys, entries in zip(wanted, found):
+        for key, entry in zip(keys, entries):
+            value = finished[key][1]
+            if entry is None or entry.ids != first.ids or abs(entry.level - value) > 0.01 * max(1.0, abs(value)):
+                return None
+    factors = what.sign * np.array(list(effect.values()) * len(points)) / len(points)
+    return np.stack([factors @ np.stack([e.draws for e in entries]).astype(np.float64) for entries in found])
+
+
+def shared_variance(drawn_SD: np.ndarray) -> float:
+    """Variance of the mean over seeds [seeds, draws] that comes from the items being the same for all seeds; at least 0.
+
+    A draw also moves the noise of single (seed, item) pairs. That part is in the spread between seeds already: it is
+    what single seeds vary by beyond their mean, times 1 / (seeds - 1), and is taken off. One seed cannot tell.
+    """
+    seeds, of_mean = len(drawn_SD), float(drawn_SD.mean(axis=0).var(ddof=1))
+    if seeds == 1:
+        return of_mean
+    own = float(drawn_SD.var(axis=1, ddof=1).mean())
+    return max(0.0, (seeds * of_mean - own) / (seeds - 1))
+
+
+def _drawn(records: Records, run: str, what: Measure) -> Drawn | None:
+    """One score's metric under every draw, from the index or from its items; None without counts for it."""
+    digest = records.results.digest("score", run)
+
+    def make() -> dict[Key, Drawn | None]:  # all splits at once: the items are read once
+        own = records.run("score", run)
+        lines: dict[str, list[dict]] = {}
+        for line in own.items():
+            lines.setdefault(line["split"], []).append(line)
+        names = {(s["split"], s["metric"]) for s in own.result["scores"] if s["metric"] == what.metric}
+        counts = {name: read_counts(lines.get(name[0], []), name[1]) for name in sorted(names)}
+        return {(digest, *name): found.drawn() if found else None for name, found in counts.items()}
+
+    return records.index.entry((digest, what.split, what.metric), make)
 
 
 @functools.lru_cache(maxsize=8)
@@ -54,6 +93,12 @@ class Counts:
     def value(self, weights: np.ndarray) -> np.ndarray:
         """Metric under item weights: (draws × items) -> (draws)."""
         return self._score(weights @ self._counts)
+
+    def drawn(self) -> Drawn:
+        """The metric over the items as they are, and under every draw."""
+        ids = hashlib.blake2b("\n".join(map(str, self.ids)).encode(), digest_size=8).hexdigest()
+        level = float(self.value(np.ones((1, len(self.ids))))[0])
+        return Drawn(ids, level, self.value(_draws(len(self.ids))).astype(np.float32))
 
 
 def read_counts(lines: list[dict], metric: str) -> Counts | None:
@@ -134,9 +179,3 @@ def bleu(sums: np.ndarray) -> np.ndarray:
         brevity = np.minimum(0.0, 1 - reference / length)
     value = 100 * np.exp(log_precision + brevity)
     return np.where((matches.sum(axis=1) == 0) | (totals.min(axis=1) == 0), 0.0, value)
-
-
-@functools.lru_cache(maxsize=4096)
-def _counts(root: Path, run: str, split: str, metric: str) -> Counts | None:
-    lines = read_run(root, "score", run).items()
-    return read_counts([line for line in lines if line["split"] == split], metric)

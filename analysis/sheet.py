@@ -76,7 +76,8 @@ class Sheet:
             for first, *rest in self.lines
         )
         return (
-            f'<h3>{escape(self.title)}</h3><div class="wide"><table><thead><tr>{heads}</tr></thead>'
+            f'<h3>{escape(self.title)}</h3><div class="wide" role="region" tabindex="0" aria-label="{escape(self.title)}">'
+            f'<table><thead><tr>{heads}</tr></thead>'
             f'<tbody>{rows}</tbody></table></div><p class="note">{escape(self.note)}</p>'
         )
 

@@ -143,7 +143,10 @@ class Table:
 def build(records: Records) -> Table:
     """Make the table of a sweep from its records, with whatever is finished."""
     columns = _columns(records)
-    known = [(records.of(column.measure), records.values(column.measure), column.measure.sign) for column in columns]
+    known = [
+        (dict(iter(records.of(column.measure).groupby(["row", "point"]))), records.values(column.measure),
+         column.measure.sign) for column in columns
+    ]  # fmt: skip
     seeds, blocks = len(records.seeds), []
     for title, reference, rows in _blocks(records):
         lines = [
@@ -199,17 +202,19 @@ def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
 
 
 def _cell(
-    scores: pd.DataFrame, values: pd.DataFrame, sign: float, row: str, point: str, reference: str | None, seeds: int
-) -> Cell:
-    """One cell from its column's lines and values."""
-    s = scores[(scores.row == row) & (scores.point == point)].sort_values("seed")
-    done = s[s.status == DONE]
-    impossible = len(s) and (s.status == IMPOSSIBLE).all()
+    scores: dict[tuple[str, str], pd.DataFrame], values: pd.DataFrame, sign: float, row: str, point: str,
+    reference: str | None, seeds: int,
+) -> Cell:  # fmt: skip
+    """One cell from its column's lines, by (row, point), and values."""
+    s = scores.get((row, point))
+    lines = [] if s is None else sorted(zip(s.seed, s.run, s.status, s.value))
+    done = {seed: value for seed, _, status, value in lines if status == DONE}
+    impossible = lines and all(status == IMPOSSIBLE for _, _, status, _ in lines)
     compared = reference is not None and row != reference
     return Cell(
         status=DONE if len(done) else IMPOSSIBLE if impossible else MISSING,
-        values=dict(zip(done.seed, done.value)), runs=dict(zip(s.seed, s.run)), seeds=seeds,
-        estimate=compare.over_seeds(done.value),
+        values=done, runs={seed: run for seed, run, _, _ in lines}, seeds=seeds,
+        estimate=compare.over_seeds(list(done.values())),
         delta=compare.delta(values, sign, row, reference, point) if compared else None,
     )  # fmt: skip
 
@@ -290,7 +295,7 @@ def why(table: Table, row: str, column: str) -> str:
 
 def main() -> None:
     """Print a sweep's table, or trace one cell of it."""
-    from analysis import baselines, formats
+    from analysis import baselines, formats, paper
 
     parser = argparse.ArgumentParser(prog="python -m analysis.table", description=main.__doc__)
     parser.add_argument("sweep", help="a sweep's name, or its folder")
@@ -300,8 +305,9 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         table = build(read(arguments.sweep, arguments.root))
-        below = baselines.sheet(table)
+        below = [sheet for sheet in (baselines.sheet(table), paper.sheet(table)) if sheet]
         text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
+        table.records.index.write(table.records.results.digests())
     except (UserError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
     print(text)

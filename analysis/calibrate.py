@@ -1,0 +1,162 @@
+"""Measure how often the statistics cry wolf: many seeds of one row, drawn as comparisons of the row with itself.
+
+    python -m analysis.calibrate SWEEP [--root runs] [--row ROW]
+
+Two groups of seeds are drawn without replacement, paired at random and compared as two rows would be. Whatever is found is
+false; of a nominal 5 % test at most one draw in twenty should find something. Then a constant is added to one group, the
+effect that so many seeds should show four times in five, and the share of draws that show it is set beside that.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import numpy as np
+
+from ablate.errors import UserError, nearest
+from analysis import compare, items
+from analysis.compare import ALPHA, Estimate
+from analysis.frame import DONE, Measure, Records, measure, read
+from analysis.sheet import Sheet
+
+DRAWS = 4000
+SIZES = (3, 5, 8)
+"""Seeds in a group."""
+FAMILY = 10
+"""Rows that are set against one reference in the draws with Holm's correction, where the pool has seeds for so many."""
+POWER = 0.8
+HEADS = ("", "seeds a side", "over seeds", "over seeds and items", "over items alone", "any of a table",
+         "planted effect", "power found", "power predicted")  # fmt: skip
+NOTE = (
+    "Share of draws called different at 5 %, though both sides are the same row: by the interval over seeds (marks of the "
+    "table and of differences), over seeds and test items (verdicts on claims), and over test items alone (which takes the "
+    "seeds that ran for all there are, so it speaks of these checkpoints and not of the row). Any of a table: at least one "
+    "of so many rows marked † against one reference, corrected by Holm over them. Power: draws that show the planted "
+    "effect by the interval over seeds, and what the noncentral t distribution says. Draws share the pool's seeds."
+)
+FIELDS = ("row", "task", "split", "metric", "seeds_in_pool", "seeds_a_side", "draws", "different_over_seeds",
+          "different_over_seeds_and_items", "different_over_items", "rows_of_table", "different_any_of_table",
+          "planted", "power_found", "power_predicted")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """All seeds of one row on one measure."""
+
+    what: Measure
+    values: np.ndarray
+    """Value of every seed."""
+    resampled: np.ndarray | None
+    """The metric under each bootstrap draw of the items: seeds × draws; None without counts per item."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How often groups of `seeds` seeds were called different; shares between 0 and 1, NaN where there is no such test."""
+
+    pool: Pool
+    seeds: int
+    over_seeds: float
+    over_both: float
+    over_items: float
+    rows: int
+    """Rows of the drawn tables."""
+    any_of_table: float
+    planted: float
+    found: float
+    predicted: float
+
+
+def pool(records: Records, row: str, what: Measure) -> Pool:
+    """Collect a row's finished seeds, points of the axes apart."""
+    s = records.of(what)
+    s = s[(s.row == row) & (s.status == DONE)]
+    drawn = [items.bootstrap(records, {row: 1.0}, what, [seed], [point]) for seed, point in zip(s.seed, s.point)]
+    whole = len(drawn) > 0 and all(each is not None for each in drawn)
+    return Pool(what=what, values=s.value.to_numpy(), resampled=np.stack(drawn) if whole else None)
+
+
+def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
+    """Draw groups of `seeds` seeds and compare them. Raises ValueError where the pool has fewer than two groups."""
+    if len(own.values) < 2 * seeds:
+        raise ValueError(f"{len(own.values)} seeds hold no two groups of {seeds}")
+    rng = np.random.default_rng(seeds)
+    rows = min(FAMILY, len(own.values) // seeds - 1)
+    sd = own.values.std(ddof=1) * np.sqrt(2)
+    plan = Estimate(mean=0.0, error=sd / np.sqrt(seeds), freedom=seeds - 1, n=seeds)
+    planted = compare.detectable(plan, POWER)
+    called = np.full((draws, 5), np.nan)
+    for draw in called:
+        groups = rng.permutation(len(own.values))[: (rows + 1) * seeds].reshape(rows + 1, seeds)
+        differences = own.values[groups[1:]] - own.values[groups[0]]
+        estimates = [compare.over_seeds(each) for each in differences]
+        draw[0] = estimates[0].excludes_zero
+        draw[3] = min(compare.holm({k: e.p() for k, e in enumerate(estimates)}).values()) < ALPHA
+        draw[4] = compare.over_seeds(differences[0] + planted).low > 0
+        if own.resampled is not None:
+            drawn_SD = own.resampled[groups[1]] - own.resampled[groups[0]]
+            draw[1] = compare.with_items(estimates[0], items.shared_variance(drawn_SD)).excludes_zero
+            low, high = np.quantile(drawn_SD.mean(axis=0), [ALPHA / 2, 1 - ALPHA / 2])
+            draw[2] = low > 0 or high < 0
+    shares = called.mean(axis=0)
+    return Calibration(
+        pool=own, seeds=seeds, over_seeds=shares[0], over_both=shares[1], over_items=shares[2], rows=rows,
+        any_of_table=shares[3], planted=planted, found=shares[4], predicted=POWER,
+    )  # fmt: skip
+
+
+def sheet(records: Records, row: str, sizes: tuple[int, ...] = SIZES, draws: int = DRAWS) -> Sheet:
+    """Print one line per column of the sweep's table and group size. Raises `UserError` where too few seeds are finished."""
+    if row not in records.rows:
+        raise UserError(f"no row '{row}' in sweep '{records.name}': {nearest(row, records.rows)}")
+    names = (records.sweep.get("table") or {}).get("columns") or list(records.sweep["tasks"])
+    pools = [pool(records, row, measure(records, name)) for name in names]
+    found = [calibrate(own, n, draws) for own in pools for n in sizes if len(own.values) >= 2 * n]
+    if not found:
+        raise UserError(f"row '{row}' has too few finished seeds: comparing it with itself takes at least {2 * min(sizes)}.")
+    return Sheet(
+        name=f"calibration_{row}", heads=HEADS, lines=[_line(records, c) for c in found], note=NOTE, fields=FIELDS,
+        title=f"{records.label(row)}, against itself: draws called different, of a pool of {len(pools[0].values)} seeds",
+        values=[_values(row, c, draws) for c in found],
+    )  # fmt: skip
+
+
+def _line(records: Records, found: Calibration) -> list[str]:
+    def percent(share: float) -> str:
+        return "—" if np.isnan(share) else f"{100 * share:.1f} %"
+
+    what = found.pool.what
+    return [
+        f"{records.task_label(what.task)} {what.metric}", str(found.seeds), percent(found.over_seeds),
+        percent(found.over_both), percent(found.over_items), f"{percent(found.any_of_table)} ({found.rows} rows)",
+        f"{found.planted:.2f}", percent(found.found), percent(found.predicted),
+    ]  # fmt: skip
+
+
+def _values(row: str, found: Calibration, draws: int) -> list:
+    what = found.pool.what
+    return [
+        row, what.task, what.split, what.metric, len(found.pool.values), found.seeds, draws, found.over_seeds,
+        found.over_both, found.over_items, found.rows, found.any_of_table, found.planted, found.found, found.predicted,
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Compare a row of many seeds with itself, and print how often it is called different."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.calibrate", description=main.__doc__)
+    parser.add_argument("sweep", help="a sweep's name, or its folder")
+    parser.add_argument("--root", default="runs", help="where runs live (default: runs)")
+    parser.add_argument("--row", help="row to compare with itself (default: the sweep's first)")
+    parser.add_argument("--format", default="terminal", choices=["terminal", "md", "tex", "csv"])
+    arguments = parser.parse_args()
+    try:
+        records = read(arguments.sweep, arguments.root)
+        text = getattr(sheet(records, arguments.row or next(iter(records.rows))), arguments.format)()
+    except (UserError, FileNotFoundError) as error:
+        parser.exit(2, f"{error}\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

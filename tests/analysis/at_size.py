@@ -1,0 +1,92 @@
+"""Time tables and figures over ten thousand run folders: cold, warm, and after one run was finished anew.
+
+    PYTHONPATH=. python tests/analysis/at_size.py [--variants 8] [--seeds 8] [--folder DIR]
+
+Makes a fake sweep in DIR (by default a temporary folder; kept when named, and used again), then runs
+`python -m analysis.report` on it as a user would, each time in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import conftest
+
+ITEMS = 600
+"""Test items per split."""
+
+
+def make(folder: Path, variants: int, seeds: int) -> Path:
+    """Write the sweep: `variants` copies of the rows of the fake sweep."""
+    names = list(conftest.ROWS)
+    for k in range(1, variants):
+        conftest.ROWS |= {f"{row}_{k}": conftest.ROWS[row] for row in names}
+        conftest.AFTER |= {f"{row}_{k}": f"{parent}_{k}" for row, parent in list(conftest.AFTER.items()) if row in names}
+    rows = tuple(conftest.ROWS)
+    table = {"blocks": [{"reference": "joint", "rows": list(rows)}], "compare_with": "scratch"}
+    return conftest.FakeSweep(root=folder, rows=rows, seeds=tuple(range(seeds)), table=table, size=ITEMS).write()
+
+
+def drop_caches() -> str:
+    """Empty the page cache where the system lets us; say whether it was emptied."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    except OSError:
+        return "page cache kept"
+    return "page cache emptied"
+
+
+def timed(folder: Path) -> tuple[float, float]:
+    """Seconds and peak memory in GB of one report; of its largest process."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "analysis.report", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+
+
+def change_one(folder: Path) -> None:
+    """Finish one score anew, with another value."""
+    line = json.loads((folder / "manifest.jsonl").read_text().splitlines()[0])
+    run = line["stages"]["score"]["asr"]
+    path = folder.parents[1] / "score" / run[:2] / run / "result.json"
+    result = json.loads(path.read_text())
+    result["ended"] = time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    path.write_text(json.dumps(result))
+
+
+def main() -> None:
+    """Print the timings."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--variants", type=int, default=8, help="copies of the 14 rows (default: 8)")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--folder", type=Path, help="where to make the sweep, or where it is")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = arguments.folder or Path(temporary)
+        folder = root / "sweeps" / "objectives"
+        if not folder.exists():
+            make(root, arguments.variants, arguments.seeds)
+        runs = sum(1 for _ in root.glob("*/*/*/identity.json"))
+        for made in ("index.npz", "report.html"):
+            (folder / made).unlink(missing_ok=True)
+        cached = drop_caches()
+        print(f"{runs} run folders")
+        for name in (f"cold ({cached})", "warm", "one run finished anew"):
+            if name.startswith("one"):
+                change_one(folder)
+            seconds, gigabytes = timed(folder)
+            print(f"{name}: {seconds:.1f} s, peak {gigabytes:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()
