@@ -11,11 +11,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ablate import distributed
+
 NAME = "checkpoint.safetensors"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping) -> None:
-    """Write `tensors` and the JSON-able `state` to `path`, so that a reader sees the old file or the new one."""
+    """Write `tensors` and the JSON-able `state` to `path`, so that a reader sees the old file or the new one.
+
+    Of several ranks the first does so.
+    """
+    if distributed.rank() != 0:
+        return
     beside = path.with_suffix(".writing")
     save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata={"state": json.dumps(state)})
     with open(beside, "rb") as handle:

@@ -35,10 +35,13 @@ class Busy(Exception):
 
 
 class RunFolder:
-    """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it."""
+    """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it.
 
-    def __init__(self, root: Path, kind: str, id: str):
-        self.root = Path(root)
+    Of several processes that work on a stage together, those with a `rank` above 0 write nothing.
+    """
+
+    def __init__(self, root: Path, kind: str, id: str, rank: int = 0):
+        self.root, self.rank = Path(root), rank
         self.path = run_path(self.root, kind, id)
         self.kind, self.id = kind, id
         self._claim: Optional[dict[str, Any]] = None
@@ -67,6 +70,15 @@ class RunFolder:
         claim = read_claim(self.path)
         return claim if claim is not None and alive(claim) else None
 
+    @property
+    def spares_memory(self) -> bool:
+        """Whether to trade time for memory, because an attempt ran out of it. Results do not depend on it."""
+        return (self.path / "spare_memory.json").exists()
+
+    def spare_memory(self, why: str) -> None:
+        """Have further attempts trade time for memory."""
+        self.write_json("spare_memory.json", {"why": why})
+
     # Holding it -------------------------------------------------------------------------------------------------
 
     def claim(self) -> RunFolder:
@@ -75,6 +87,9 @@ class RunFolder:
         A claim whose process is dead is taken over. SIGTERM and SIGINT then ask the stage to stop (see `stopping`).
         Raises Busy when a live process holds the stage.
         """
+        if self.rank:
+            self._handle()
+            return self
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
         claim = {**me(), "token": uuid.uuid4().hex, "began": time.time(), "step": 0, "steps": 0}
         target = self.path / "claim.json"
@@ -85,11 +100,14 @@ class RunFolder:
             torn.unlink(missing_ok=True)
         code = code_version()
         _replace(self.path / "code.txt", f"commit {code['commit']}\ndirty {code['dirty']}\n".encode())
+        self._handle()
+        threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
+        return self
+
+    def _handle(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
-        threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
-        return self
 
     def _bury(self, target: Path) -> None:
         """Move a dead claim away and note its attempt. Raises Busy when it is alive."""
@@ -181,6 +199,8 @@ class RunFolder:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append a line of metrics at `step` to metrics.jsonl."""
+        if self.rank:
+            return
         if self._metrics is None:
             self._metrics = _open_append(self.path / "metrics.jsonl")
         self._metrics.write(json.dumps({"step": step, **metrics}).encode() + b"\n")
@@ -188,6 +208,8 @@ class RunFolder:
 
     def truncate(self, step: int) -> None:
         """Drop the logged lines of later steps: a resumed run writes them again."""
+        if self.rank:
+            return
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
@@ -200,11 +222,15 @@ class RunFolder:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all, and make sure it is on disk."""
+        if self.rank:
+            return
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         _replace(self.path / name, data)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when."""
+        if self.rank:
+            return
         now = time.time()
         earlier = list(read_jsonl(self.path / "attempts.jsonl"))
         began = self._claim["began"] if self._claim is not None else now

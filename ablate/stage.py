@@ -201,6 +201,15 @@ def parents_of(run: RunFolder) -> dict[str, RunFolder]:
     return {role: RunFolder(run.root, kinds[role], id) for role, id in run.identity()["parents"]}
 
 
+def _claimed(run: RunFolder) -> RunFolder:
+    """Claim a stage, together with the other processes that work on it if the launcher started several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return run.claim()
+    from ablate import distributed
+
+    return distributed.claim(run)
+
+
 def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
@@ -211,7 +220,7 @@ def execute(stage_id: str, root: str | Path) -> None:
     kind = next((k for k in KINDS if (run_path(root, k, stage_id) / "identity.json").exists()), None)
     if kind is None:
         raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
-    run = RunFolder(root, kind, stage_id)
+    run = RunFolder(root, kind, stage_id, rank=int(os.environ.get("RANK", "0")))
     if run.done:
         return
     what = run.identity()
@@ -220,7 +229,7 @@ def execute(stage_id: str, root: str | Path) -> None:
             f"Stage {stage_id} was planned as version {what['version']} of '{kind}', this code is version "
             f"{KINDS[kind].version}; run the sweep command again to plan it anew."
         )
-    with run.claim():
+    with _claimed(run):
         if run.done:  # another process finished it while this one came here
             return
         parents = parents_of(run)

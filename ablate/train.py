@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from ablate import checkpoint, distributed, faults
+from ablate.errors import UserError
 from ablate.faults import NotFinite
 from ablate.optim import FlatAdamW
-from ablate.run import RunFolder
+from ablate.run import RunFolder, Stopped
 from encoders import seeds
 from encoders.batch import Batch, Speech, Vocabulary
+from encoders.blocks import BatchNorm
 from encoders.encoder import AbstractEncoder
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
@@ -90,10 +92,12 @@ class Loop:
     def resume(self) -> tuple[int, dict, dict]:
         """Take up this run's own checkpoint if there is one: (next step, tensors, extra state)."""
         path = self.run.path / checkpoint.NAME
-        if not path.exists():
+        found = checkpoint.load(path) if path.exists() else None
+        distributed.from_first(None)  # all ranks have read before the first writes
+        if found is None:
             self.run.truncate(self.first)
             return self.first, {}, {}
-        tensors, state = checkpoint.load(path)
+        tensors, state = found
         self.model.load_state_dict(checkpoint.part(tensors, "model/"))
         if state["updates"]:
             self.optimizer.load(tensors, state["updates"])
@@ -105,8 +109,6 @@ class Loop:
 
     def save(self, step: int) -> None:
         """Write the checkpoint for `step` updates done."""
-        if distributed.rank() != 0:
-            return
         tensors, extra = self.extra()
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()} | self.optimizer.state() | tensors
         state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": extra,
@@ -119,6 +121,11 @@ class Loop:
         sums: distributed.Sums = {}
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
         began, begun_busy, first = time.monotonic(), self.busy_seconds, step
+        if distributed.ranks() > 1 and any(isinstance(part, BatchNorm) for part in self.model.modules()):
+            raise UserError("Batch normalisation keeps means of the shards in their order, which ranks do not share; use "
+                            "another conv_norm, or resources.KIND.tasks=1.")  # fmt: skip
+        leads = distributed.rank() == 0  # the first rank evaluates, logs and saves
+        self.model.encoder.checkpointing = self.run.spares_memory
         self.model.train()
         while step < self.last and not self.finished:
             norm, wait, metrics = self.one_update(step)
@@ -137,17 +144,21 @@ class Loop:
                                   rate=round((step - first) / (time.monotonic() - began), 2),
                                   waiting=round(waited / max(seconds, 1e-9), 3))  # fmt: skip
                 sums, window, waited = {}, time.monotonic(), 0.0
-            if self.probe and step % self.probe_every == 0:
+            if leads and self.probe and step % self.probe_every == 0:
                 self.run.log(step, self.probe(step))
             if self.evaluate and (step % self.evaluate_every == 0 or step == self.last):
-                self.model.eval()
-                self.run.log(step, self.evaluate(step))
-                self.model.train()
+                if leads:
+                    self.model.eval()
+                    self.run.log(step, self.evaluate(step))
+                    self.model.train()
+                self.finished = distributed.from_first(self.finished)
             self.busy_seconds = begun_busy + time.monotonic() - began
-            if boundary and (self.run.stopping or time.monotonic() - saved > SAVE_SECONDS):
+            stopping = boundary and distributed.any_rank(self.run.stopping)
+            if stopping or (boundary and time.monotonic() - saved > SAVE_SECONDS):
                 self.save(step)
                 saved = time.monotonic()
-                self.run.check()
+            if stopping:
+                raise Stopped(f"{self.run.kind} {self.run.id} was asked to stop.")
         self.model.eval()
 
     def one_update(self, step: int) -> tuple[float, float, dict]:
