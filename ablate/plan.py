@@ -25,6 +25,9 @@ from ablate.stage import Plan, Stage, make
 
 CLUSTERS = ("local", "debug", "slurm")
 
+Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
+"""Stages before fine-tuning: corpus and tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
+
 
 def plan_file(
     path: str | Path, overrides: Iterable[str] = (), root: str | Path = "runs",
@@ -52,6 +55,8 @@ class Planner:
         self.resolver = Resolver(sweep, registry)
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
+        self.forms = identity.Forms()
+        self.laid: dict[tuple[int, str, int], Pretrained] = {}
 
     def plan(self, timings: Mapping[str, float]) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
@@ -98,7 +103,7 @@ class Planner:
 
     def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float) -> str:
         """Add a stage unless an equal one is there; return its id."""
-        stage = make(kind, of, parents.items(), title, steps=steps, cost=round(seconds, 2))
+        stage = make(kind, of, parents.items(), title, self.forms, steps=steps, cost=round(seconds, 2))
         return self.stages.setdefault(stage.id, stage).id
 
     def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -136,18 +141,20 @@ class Planner:
     def _tokenizer(self, of: Any, made: Mapping[str, str], title: str) -> str:
         return self._stage("tokenizer", of, {"corpus": made["corpus"]}, title, 0, cost.TOKENIZER)
 
-    def _pretrained(
-        self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str
-    ) -> tuple[dict[str, str], dict[str, str], list[str], str]:
-        """Lay out all before fine-tuning: corpus and tokenizer, fits of speech targets, trunks (oldest first), leaf."""
+    def _pretrained(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
+        """Lay out all before fine-tuning, once."""
+        key = id(rows), row.name, seed  # the grid keeps the rows of a point alive
+        if key not in self.laid:
+            self.laid[key] = self._lay(row, rows, seed, suffix)
+        return self.laid[key]
+
+    def _lay(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
         made = {"corpus": self._stage("corpus", row.data, {}, "corpus", 0, cost.CORPUS)}
         made["tokenizer"] = self._tokenizer(row.tokenizer, made, "tokenizer")
-        fits: dict[str, str] = {}
-        trunks: list[str] = []
-        for one in [*_ancestors(row, rows), row]:
-            fits = self._fits(one, rows, made["corpus"], seed, suffix)
-            started = {**made, **fits, "pretrain": trunks[-1]} if trunks else {**made, **fits}
-            trunks.append(self._pretrain(one, "trunk", started, seed, f"{one.name} / trunk{suffix}"))
+        before = self._pretrained(rows[row.after], rows, seed, suffix)[2] if row.after else []
+        fits = self._fits(row, rows, made["corpus"], seed, suffix)
+        started = {**made, **fits, "pretrain": before[-1]} if before else {**made, **fits}
+        trunks = [*before, self._pretrain(row, "trunk", started, seed, f"{row.name} / trunk{suffix}")]
         started = {**made, **fits, "pretrain": trunks[-1]}
         return made, fits, trunks, self._pretrain(row, "decay", started, seed, f"{row.name} / leaf{suffix}")
 
@@ -176,15 +183,6 @@ class Planner:
         streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
         seconds = cost.pretrain(row.encoder, streams, row.update, steps)
         return self._stage("pretrain", of, parents, title, steps, seconds)
-
-
-def _ancestors(row: Row, rows: Mapping[str, Row]) -> list[Row]:
-    """The rows that `row` continues, oldest first."""
-    found: list[Row] = []
-    while row.after is not None:
-        row = rows[row.after]
-        found.insert(0, row)
-    return found
 
 
 def shown(value: Any) -> Any:

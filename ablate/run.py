@@ -135,7 +135,7 @@ class RunFolder:
     def _attempt(self, claim: Mapping[str, Any], ended: float, outcome: str) -> None:
         line = {k: claim.get(k) for k in ("host", "pid", "job", "began")}
         line |= {"ended": ended, "outcome": outcome, "code": code_version()}
-        with open(self.path / "attempts.jsonl", "ab") as file:
+        with _open_append(self.path / "attempts.jsonl") as file:
             file.write(json.dumps(line).encode() + b"\n")
 
     def _holds(self, token: str) -> bool:
@@ -251,6 +251,13 @@ def _replace(path: Path, data: bytes, durable: bool = True) -> None:
         beside.unlink(missing_ok=True)
         raise
     if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        synced(path.parent)
+
+
+def synced(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

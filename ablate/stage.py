@@ -66,12 +66,17 @@ class Stage:
                 "title": self.title}  # fmt: skip
 
 
-def make(kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, **expected: Any) -> Stage:
-    """Make the stage of a typed config and its parents; equal arguments make the same id."""
-    form, parents = identity.canonical(config), tuple(parents)
+def make(
+    kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, forms: identity.Forms | None = None, **expected: Any
+) -> Stage:  # fmt: skip
+    """Make the stage of a typed config and its parents; equal arguments make the same id.
+
+    `forms` remembers what it made of the parts of configs, for many stages of few parts.
+    """
+    form, parents = (forms or identity.Forms()).of(config, type(config)), tuple(parents)
     return Stage(
-        kind, form, parents, identity.stage_id(kind, KINDS[kind].version, form, parents), title, **expected,
-        restore={"modules": identity.modules(config), "how": identity.how(config)},
+        kind, form.plain, parents, identity.hashed(kind, KINDS[kind].version, form.text, parents), title, **expected,
+        restore={"modules": dict(form.modules), "how": dict(form.how)},
     )  # fmt: skip
 
 
