@@ -22,6 +22,12 @@ def device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def stop() -> None:
+    """Leave the process group, if in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
@@ -40,6 +46,11 @@ def sum_(x: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(x)
     return x
+
+
+def any_(mine: bool) -> bool:
+    """Whether any rank says so; every rank has to ask."""
+    return any(gathered([mine]))
 
 
 Sums = dict[str, list[float]]  # metrics as name -> [sum, count]

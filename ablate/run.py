@@ -35,10 +35,13 @@ class Busy(Exception):
 
 
 class RunFolder:
-    """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it."""
+    """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it.
 
-    def __init__(self, root: Path, kind: str, id: str):
-        self.root = Path(root)
+    Of several ranks that work on one stage the first `leads`; for the others claiming and writing does nothing.
+    """
+
+    def __init__(self, root: Path, kind: str, id: str, leads: bool = True):
+        self.root, self.leads = Path(root), leads
         self.path = run_path(self.root, kind, id)
         self.kind, self.id = kind, id
         self._claim: Optional[dict[str, Any]] = None
@@ -75,6 +78,9 @@ class RunFolder:
         A claim whose process is dead is taken over. SIGTERM and SIGINT then ask the stage to stop (see `stopping`).
         Raises Busy when a live process holds the stage.
         """
+        if not self.leads:
+            self._listen()
+            return self
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
         claim = {**me(), "token": uuid.uuid4().hex, "began": time.time(), "step": 0, "steps": 0}
         target = self.path / "claim.json"
@@ -85,11 +91,15 @@ class RunFolder:
             torn.unlink(missing_ok=True)
         code = code_version()
         _replace(self.path / "code.txt", f"commit {code['commit']}\ndirty {code['dirty']}\n".encode())
+        self._listen()
+        threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
+        return self
+
+    def _listen(self) -> None:
+        """Take signals as requests to stop."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
-        threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
-        return self
 
     def _bury(self, target: Path) -> None:
         """Move a dead claim away and note its attempt. Raises Busy when it is alive."""
@@ -112,13 +122,11 @@ class RunFolder:
 
     def release(self, outcome: str) -> None:
         """Give the claim up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
-        if self._claim is None:
-            return
         claim, self._claim = self._claim, None
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        if self._holds(claim["token"]):
+        if claim is not None and self._holds(claim["token"]):
             self._attempt(claim, ended=time.time(), outcome=outcome)
             (self.path / "claim.json").unlink(missing_ok=True)
         for number, handler in self._handlers.items():
@@ -181,6 +189,8 @@ class RunFolder:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append a line of metrics at `step` to metrics.jsonl."""
+        if not self.leads:
+            return
         if self._metrics is None:
             self._metrics = _open_append(self.path / "metrics.jsonl")
         self._metrics.write(json.dumps({"step": step, **metrics}).encode() + b"\n")
@@ -200,11 +210,15 @@ class RunFolder:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all, and make sure it is on disk."""
+        if not self.leads:
+            return
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         _replace(self.path / name, data)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when."""
+        if not self.leads:
+            return
         now = time.time()
         earlier = list(read_jsonl(self.path / "attempts.jsonl"))
         began = self._claim["began"] if self._claim is not None else now

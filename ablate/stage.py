@@ -25,14 +25,15 @@ class Kind:
 
     version: int
     function: str  # "module:name"
+    spreads: bool = False  # over all ranks of a job; else the first works alone
 
 
 KINDS = {
     "corpus": Kind(1, "ablate.prepare:corpus"),
     "tokenizer": Kind(1, "ablate.prepare:tokenizer"),
     "kmeans": Kind(1, "ablate.kmeans:run"),
-    "pretrain": Kind(2, "ablate.pretrain:run"),
-    "finetune": Kind(2, "ablate.finetune:run"),
+    "pretrain": Kind(2, "ablate.pretrain:run", spreads=True),
+    "finetune": Kind(2, "ablate.finetune:run", spreads=True),
     "score": Kind(2, "ablate.score:run"),
 }
 PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role, up to a slash
@@ -155,12 +156,15 @@ def stage_ids(line: Mapping[str, Any]) -> list[str]:
 def yaml(value: Any, indent: str = "") -> str:
     """Write nested mappings as readable YAML: blocks for mappings, JSON (which YAML contains) for the rest."""
     if not isinstance(value, Mapping) or not value:
-        return json.dumps(value, ensure_ascii=False)
+        return PLAIN.encode(value)
     lines = []
     for key, part in value.items():
         nested = isinstance(part, Mapping) and part
-        lines.append(f"{indent}{key}:" + (f"\n{yaml(part, indent + '  ')}" if nested else f" {yaml(part)}"))
+        lines.append(f"{indent}{key}:" + (f"\n{yaml(part, indent + '  ')}" if nested else f" {PLAIN.encode(part)}"))
     return "\n".join(lines)
+
+
+PLAIN = json.JSONEncoder(ensure_ascii=False)
 
 
 def materialise(plan: Plan, root: str | Path) -> None:
@@ -175,9 +179,9 @@ def materialise(plan: Plan, root: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.yaml").exists():
             _write(folder / "config.yaml", f"# {stage.title}\n{yaml(stage.config)}\n")
-        _write(folder / "how.json", json.dumps(stage.restore, indent=1))
+        _write(folder / "how.json", json.dumps(stage.restore) + "\n")
         if not (folder / "identity.json").exists():
-            _write(folder / "identity.json", json.dumps(stage.identity, indent=1, ensure_ascii=False) + "\n")
+            _write(folder / "identity.json", json.dumps(stage.identity, ensure_ascii=False) + "\n")
     folder = sweep_path(Path(root), plan.name)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "sweep.json", json.dumps(plan.sweep, indent=1, ensure_ascii=False) + "\n")
@@ -208,6 +212,7 @@ def parents_of(run: RunFolder) -> dict[str, RunFolder]:
 def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
+    Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every update.
     Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has it,
     `run.Stopped` if it was asked to stop (run it again to continue), and whatever the stage itself raises.
     """
@@ -215,13 +220,29 @@ def execute(stage_id: str, root: str | Path) -> None:
     kind = next((k for k in KINDS if (run_path(root, k, stage_id) / "identity.json").exists()), None)
     if kind is None:
         raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
-    run = RunFolder(root, kind, stage_id)
-    if run.done:
+    if RunFolder(root, kind, stage_id).done:
         return
-    what = run.identity()
+    rank = int(os.environ.get("RANK", "0"))
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not KINDS[kind].spreads:
+        if rank == 0:
+            _execute(RunFolder(root, kind, stage_id))
+        return
+    from ablate import distributed
+
+    distributed.start()
+    try:
+        _execute(RunFolder(root, kind, stage_id, leads=rank == 0))
+        distributed.any_(False)  # no rank goes on before the result is there
+    finally:
+        distributed.stop()
+
+
+def _execute(run: RunFolder) -> None:
+    """Run a stage in its folder, as one of its ranks."""
+    kind, what = run.kind, run.identity()
     if what["version"] != KINDS[kind].version:
         raise UserError(
-            f"Stage {stage_id} was planned as version {what['version']} of '{kind}', this code is version "
+            f"Stage {run.id} was planned as version {what['version']} of '{kind}', this code is version "
             f"{KINDS[kind].version}; run the sweep command again to plan it anew."
         )
     with run.claim():
@@ -230,7 +251,7 @@ def execute(stage_id: str, root: str | Path) -> None:
         parents = parents_of(run)
         for role, parent in parents.items():
             if not parent.done:
-                raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
+                raise UserError(f"Stage {run.id} starts from {role} {parent.id}, not done yet; run the sweep.")
         module, _, name = KINDS[kind].function.partition(":")
         function = getattr(importlib.import_module(module), name)
         run.finish(function(restored(run), parents, run))

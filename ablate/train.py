@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ablate import checkpoint, distributed, faults
 from ablate.faults import NotFinite
 from ablate.optim import FlatAdamW
-from ablate.run import RunFolder
+from ablate.run import RunFolder, Stopped
 from encoders import seeds
 from encoders.batch import Batch, Speech, Vocabulary
 from encoders.encoder import AbstractEncoder
@@ -97,13 +97,18 @@ class Loop:
 
     def save(self, step: int) -> None:
         """Write the checkpoint for `step` updates done."""
+        self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0])
+
+    def keep(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the same."""
+        self._write(step, weights, {})
+
+    def _write(self, step: int, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
         if distributed.rank() != 0:
             return
-        tensors, extra = self.extra()
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()} | self.optimizer.state() | tensors
-        state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": extra,
+        state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": self.extra()[1],
                  "busy_seconds": self.busy_seconds, "finished": self.finished}  # fmt: skip
-        checkpoint.save(self.run.path / checkpoint.NAME, tensors, state)
+        checkpoint.save(self.run.path / checkpoint.NAME, {f"model/{k}": v for k, v in weights.items()} | tensors, state)
 
     def fit(self, step: int) -> None:
         """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
@@ -133,10 +138,12 @@ class Loop:
                 self.run.log(step, self.evaluate(step))
                 self.model.train()
             self.busy_seconds = begun_busy + time.monotonic() - began
-            if boundary and (self.run.stopping or time.monotonic() - saved > SAVE_SECONDS):
+            stop = boundary and distributed.any_(self.run.stopping)  # ranks stop together
+            if stop or boundary and time.monotonic() - saved > SAVE_SECONDS:
                 self.save(step)
                 saved = time.monotonic()
-                self.run.check()
+            if stop:
+                raise Stopped(f"Asked to stop after update {step}, which is saved.")
         self.model.eval()
 
     def one_update(self, step: int) -> tuple[float, float, dict]:

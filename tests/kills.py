@@ -38,12 +38,12 @@ base:
   tokenizer: {size: 150, bytes: false}
   pretrain:
     objectives: {contrastive: 1.0, masked_speech: 1.0, masked_text: 1.0}
-    steps: 60
-    decay: 20
-    update: {speech: 4 s, text: 80 tokens, pairs: 2}
+    steps: 30
+    decay: 10
+    update: {speech: 3 s, text: 60 tokens, pairs: 2}
   tasks:
-    asr: {steps: 40, items: 2, evaluate_every: 20}
-    sentiment: {steps: 30, items: 4, evaluate_every: 10}
+    asr: {steps: 20, items: 2, evaluate_every: 10}
+    sentiment: {steps: 20, items: 4, evaluate_every: 10}
 rows:
   text_only: {encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}
   joint: {}
@@ -51,7 +51,7 @@ rows:
 tasks: [asr, sentiment, retrieval]
 """
 MOMENTS = {  # and up to how many such events an attempt lives through
-    "update": 60, "checkpoint": 8, "record": 30, "finish": 6, "plan": 12, "time": 0, "driver": 0,
+    "update": 50, "checkpoint": 8, "record": 20, "finish": 5, "plan": 12, "time": 0, "driver": 0,
 }  # fmt: skip
 FREE = {"seconds", "attempts", "code", "ended", "busy_seconds"}  # of a result: may differ between runs
 
@@ -210,7 +210,7 @@ def campaign(folder: Path, kills: int, seed: int) -> str:
         process = start(folder, root, draw.randint(1, 3), moment, draw.randint(1, MOMENTS.get(moment) or 1), whom)
         if moment in ("time", "driver"):
             try:
-                process.wait(draw.uniform(0.0, 0.8) * calm)
+                process.wait(draw.uniform(0.0, 0.6) * calm)
             except subprocess.TimeoutExpired:
                 for pid in [process.pid] if moment == "driver" else members(process.pid):
                     os.kill(pid, signal.SIGKILL)
