@@ -22,12 +22,6 @@ def device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def stop() -> None:
-    """Leave the process group, if in one."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 

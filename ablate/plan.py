@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ablate import claims, config, cost, identity
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
+from ablate.estimate import Estimator
 from ablate.finetune import FinetuneStage
 from ablate.kmeans import KMeansStage
 from ablate.patch import mapping
@@ -32,14 +33,16 @@ Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
 def plan_file(
     path: str | Path, overrides: Iterable[str] = (), root: str | Path = "runs",
     timings: Mapping[str, float] | None = None, registry: Registry | None = None,
+    paces: Callable[[], Mapping[str, float]] = dict,
 ) -> Plan:  # fmt: skip
     """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run.
 
-    `root=DIR` among the overrides wins over `root`. `timings` are core-seconds of finished stages by id, from which
-    the costs of the others are scaled. Raises UserError for whatever is wrong with the sweep.
+    `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()` seconds
+    a step by shape (see `ablate.cost`), by which the costs of the others are estimated. Raises
+    UserError for whatever is wrong with the sweep.
     """
     sweep = config.interpolated(config.override(config.load(path), overrides))
-    return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {})
+    return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {}, paces)
 
 
 class Planner:
@@ -56,9 +59,10 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
+        self.estimate = Estimator(str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"))
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
 
-    def plan(self, timings: Mapping[str, float]) -> Plan:
+    def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
         cluster, workers = self.sweep.get("cluster", "local"), self.sweep.get("workers")
         if cluster not in CLUSTERS:
@@ -74,10 +78,11 @@ class Planner:
         written = self.resolver.names
         manifest.sort(key=lambda line: written.index(line["row"]))
         return Plan(
-            name=self.name, sweep=described, manifest=manifest, stages=cost.scaled(self.stages, timings),
+            name=self.name, sweep=described, manifest=manifest, stages=cost.scaled(self.stages, timings, paces),
             resolved={name: grid[0][name].plain() for name in written}, notes=tuple(_twins(manifest)),
             root=str(self.sweep["root"]), cluster=cluster, workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
+            absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
         )  # fmt: skip
 
     def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:
@@ -101,9 +106,10 @@ class Planner:
             "data": identity.canonical(grid[0][self.resolver.names[0]].data),
         }  # fmt: skip
 
-    def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float) -> str:
+    def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float,
+               memory: float = 0.0) -> str:  # fmt: skip
         """Add a stage unless an equal one is there; return its id."""
-        stage = make(kind, of, parents.items(), title, self.forms, steps=steps, cost=round(seconds, 2))
+        stage = make(kind, of, parents.items(), title, self.forms, steps=steps, cost=round(seconds, 2), memory=memory)
         return self.stages.setdefault(stage.id, stage).id
 
     def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -123,8 +129,9 @@ class Planner:
             title = f"{row.name} / {key}{suffix}"
             if owner(task).trained:
                 of = FinetuneStage(encoder=row.encoder, task=task, seed=seed)
-                seconds = cost.finetune(row.encoder, task, owner(task).reads)
-                finetune[key] = self._stage("finetune", of, {**parents, "pretrain": leaf}, title, task.steps, seconds)
+                seconds, memory = self.estimate.finetune(row, task, title)
+                started = {**parents, "pretrain": leaf}
+                finetune[key] = self._stage("finetune", of, started, title, task.steps, seconds, memory)
                 parents["finetune"] = finetune[key]
             else:
                 parents["pretrain"] = leaf
@@ -181,8 +188,8 @@ class Planner:
         )  # fmt: skip
         reads = sorted(owner(objective).reads for objective in row.objectives.values())
         streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
-        seconds = cost.pretrain(row.encoder, streams, row.update, steps)
-        return self._stage("pretrain", of, parents, title, steps, seconds)
+        seconds, memory = self.estimate.pretrain(row, streams, steps, title)
+        return self._stage("pretrain", of, parents, title, steps, seconds, memory)
 
 
 def shown(value: Any) -> Any:

@@ -54,7 +54,9 @@ class Stage:
     steps: int = 0
     """Expected units of progress; 0 when there are none."""
     cost: float = 0.0
-    """Estimated core-seconds."""
+    """Estimated seconds of its process, or of its processes together when it has several."""
+    memory: float = 0.0
+    """Estimated bytes of each of its processes; 0 where that is not known."""
     restore: Mapping[str, Any] = field(default_factory=dict)
     """What restoring the config takes beside its canonical form: {"modules": {tag: module}, "how": {path: value}}."""
 
@@ -100,6 +102,8 @@ class Plan:
     cluster: str = "local"
     workers: int | None = None
     resources: dict[str, Any] = field(default_factory=dict)
+    absent: str = ""
+    """Why this plan can only be looked at; empty when it can be run."""
 
     @property
     def rows(self) -> list[str]:
@@ -230,11 +234,8 @@ def execute(stage_id: str, root: str | Path) -> None:
     from ablate import distributed
 
     distributed.start()
-    try:
-        _execute(RunFolder(root, kind, stage_id, leads=rank == 0))
-        distributed.any_(False)  # no rank goes on before the result is there
-    finally:
-        distributed.stop()
+    _execute(RunFolder(root, kind, stage_id, leads=rank == 0))
+    distributed.any_(False)  # no rank goes on before the result is there
 
 
 def _execute(run: RunFolder) -> None:

@@ -19,7 +19,8 @@ from typing import Any, Optional
 from ablate import pool, submit
 from ablate.display import Display, failures_text, plan_text, status_text
 from ablate.errors import UserError
-from ablate.record import read_json, sweep_path
+from ablate.preview import slurm_text
+from ablate.record import sweep_path
 from ablate.run import code_version
 from ablate.schedule import DONE, ELSEWHERE, STOPPED, WAITING, Board, cores
 from ablate.stage import Plan, materialise, stage_ids
@@ -106,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.only:
         plan = plan.only(options.only)
-    workers = plan.workers or (plan.resources.get("parallelism", 256) if plan.cluster == "slurm" else cores())
+    workers = plan.workers or (_parallelism(plan) if plan.cluster == "slurm" else cores())
     board = Board(plan.stages, root)
     if options.fresh and not (options.dry_run or options.status):
         _discard(board)
@@ -118,8 +119,12 @@ def _run(options: argparse.Namespace) -> int:
     _warn_of_other_code(board)
     if options.status:
         print(status_text(board))
+    elif options.dry_run and plan.cluster == "slurm" and not board.ended:
+        print("\n" + slurm_text(board, plan.resources))
     if options.dry_run or options.status:
         return 0
+    if plan.absent:
+        raise UserError(plan.absent)
     materialise(plan, root)
     print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
     interrupted = drive(board, plan.name, plan.cluster, workers, plan.resources)
@@ -169,12 +174,18 @@ def drive(
 
 def _plan(file: str, overrides: list[str]) -> Plan:
     """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
+    from ablate import cost
     from ablate.plan import plan_file
 
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
-    timings = {path.parent.name: read_json(path).get("seconds", 0.0) for path in root.glob("*/??/*/result.json")}
-    return plan_file(file, overrides, "runs", timings)
+    return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root))
+
+
+def _parallelism(plan: Plan) -> int:
+    from ablate.resources import with_profile
+
+    return with_profile(plan.resources).get("parallelism", 256)
 
 
 def _where(plan: Plan, root: Path, row: str) -> str:
