@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 import time
 import uuid
@@ -21,9 +20,9 @@ from typing import Any, Optional
 
 from ablate.claim import alive, create, me, read_claim, read_claim_file
 from ablate.record import read_json, read_jsonl, run_path
+from ablate.version import code_version, keep_patch
 
 BEAT_SECONDS = 15.0  # how often a claim shows life while nothing reports progress
-CODE = "ABLATE_CODE"  # environment variable by which a driver tells its workers the code's version, as JSON
 
 
 class Stopped(Exception):
@@ -89,8 +88,9 @@ class RunFolder:
         self._claim = claim
         for torn in self.path.glob(".*.part"):  # left by a writer that was killed
             torn.unlink(missing_ok=True)
-        code = code_version()
-        _replace(self.path / "code.txt", f"commit {code['commit']}\ndirty {code['dirty']}\n".encode())
+        code = "".join(f"{name} {value}\n" for name, value in code_version().items())
+        _replace(self.path / "code.txt", code.encode())
+        keep_patch(self.root)
         self._listen()
         threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
         return self
@@ -227,20 +227,6 @@ class RunFolder:
         extra = {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended}
         self.write_json("result.json", {**result, **extra})
         self.release("done")
-
-
-def code_version() -> dict[str, Any]:
-    """Return {"commit", "dirty"} of this code: as the driver says, else from git, else unknown (None)."""
-    if CODE not in os.environ:
-        here = Path(__file__).resolve().parent
-        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        try:
-            said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
-        except (OSError, subprocess.TimeoutExpired):
-            said = ""  # no git here: the version stays unknown
-        commit, _, dirty = said.partition("-")
-        os.environ[CODE] = json.dumps({"commit": commit or None, "dirty": bool(dirty) if commit else None})
-    return json.loads(os.environ[CODE])
 
 
 def _open_append(path: Path):

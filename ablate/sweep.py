@@ -21,9 +21,9 @@ from ablate.display import Display, failures_text, plan_text, status_text
 from ablate.errors import UserError
 from ablate.preview import slurm_text
 from ablate.record import sweep_path
-from ablate.run import code_version
 from ablate.schedule import DONE, ELSEWHERE, STOPPED, WAITING, Board, cores
 from ablate.stage import Plan, materialise, stage_ids
+from ablate.version import code_version, keep_patch, label
 
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
@@ -68,10 +68,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in (errno.ENOENT, *pool.DISK_ERRORS):
             raise
         where = f" '{error.filename}'" if error.filename else ""
-        print(f"error: Cannot write{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
+        print(f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
               "run the same command again.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
@@ -143,7 +143,7 @@ def drive(
 
     Raises UserError for an unknown cluster or resource.
     """
-    code_version()  # once, for all workers
+    keep_patch(board.root)  # and find the code's version, once for all workers
     interrupts, restore = _count_interrupts(
         "Leaving; the jobs go on." if cluster == "slurm" else "Stopping: workers save and stop. Once more kills them."
     )
@@ -213,13 +213,13 @@ def _discard(board: Board) -> None:
 
 def _warn_of_other_code(board: Board) -> None:
     """Say once how many records were made by other code than this."""
-    here = code_version()
-    made = [board.folders[id].result().get("code", {}).get("commit") for id, s in board.state.items() if s == DONE]
-    other = sorted({commit[:10] for commit in made if commit and commit != here["commit"]})
-    if other and here["commit"]:
-        count = sum(bool(commit) and commit != here["commit"] for commit in made)
-        print(f"note: {count} of the finished stages were made by other commits ({', '.join(other)}), this is "
-              f"{here['commit'][:10]}; their ids say that nothing relevant changed. --fresh makes them anew.")  # fmt: skip
+    here = label(code_version())
+    made = [label(board.folders[id].result().get("code", {})) for id, s in board.state.items() if s == DONE]
+    other = sorted({code for code in made if code and code != here})
+    if other and here:
+        count = sum(bool(code) and code != here for code in made)
+        print(f"note: {count} of the finished stages were made by other code ({', '.join(other)}), this is {here}; "
+              "their ids say that nothing relevant changed. --fresh makes them anew.")  # fmt: skip
 
 
 def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]:

@@ -59,6 +59,8 @@ def execute(id: str, root: Path) -> None:
             raise RuntimeError("a deliberate failure")
         if config["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if config["do"] == "fill":
+            run.write_bytes("large", bytes(3_000_000))
         checkpoint = run.path / "checkpoint.json"
         step = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
         run.truncate(step)

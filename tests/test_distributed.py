@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import torch
 from tiny import World
 
@@ -98,27 +99,29 @@ def ranks_of(root, ranks: int, *ids: str, stop: int = -1) -> list[int]:
 
 
 def test_a_stage_resumed_on_other_ranks_ends_the_same(tmp_path):
-    """Shards are fixed by (seed, step): one rank, two, and two after one of them was told to stop, make one model."""
+    """Shards are fixed by (seed, step): one process, two ranks, and two of which one is told to stop, then one, agree."""
     ended = []
-    for name, first, then, stop in (("one", 1, 1, -1), ("two", 2, 2, -1), ("moved", 2, 1, 7)):
+    for name, ranks, stop in (("one", 1, -1), ("two", 2, -1), ("moved", 2, 7)):
         world = World(tmp_path / name)
-        fields = {"update": Update(speech=4.0, text=80, pairs=3, shards=3), "steps": 20}
-        trunk = world.pretrain("contrastive", "masked_speech", "masked_text", **fields)
-        leaf = world.pretrain("contrastive", "masked_speech", "masked_text", parent=trunk, phase="decay", start=20,
-                              **{**fields, "steps": 5})  # fmt: skip
+        fields = {"update": Update(speech=4.0, text=80, pairs=3, shards=3)}
+        trunk = world.pretrain("contrastive", "masked_speech", "masked_text", steps=20, **fields)
+        leaf = world.pretrain("contrastive", "masked_speech", "masked_text", parent=trunk, phase="decay", start=20, steps=5,
+                              **fields)  # fmt: skip
+        ids = [trunk, leaf, world.finetune("sentiment", leaf, steps=10)[0]]
         world.run(world.corpus), world.run(world.tokenizer)
-        ids = [trunk, leaf, *world.finetune("sentiment", leaf, steps=10)]
-        statuses = ranks_of(world.root, first, *ids, stop=stop)
-        assert statuses == [75 if stop > 0 else 0] * first
+        runs = [RunFolder(world.root, world.stages[id].kind, id) for id in ids]
+        if ranks == 2:
+            assert ranks_of(world.root, 2, *ids, stop=stop) == [75 if stop > 0 else 0] * 2
         if stop > 0:
-            folder = RunFolder(world.root, "pretrain", trunk)
-            assert not folder.done and checkpoint.load(folder.path / checkpoint.NAME)[1]["step"] == 10
-            assert ranks_of(world.root, then, *ids) == [0] * then
-        ended.append([RunFolder(world.root, world.stages[id].kind, id) for id in ids])
-    for runs in zip(*ended):
-        tensors = [checkpoint.load(run.path / checkpoint.NAME)[0] for run in runs if run.kind != "score"]
-        for other in tensors[1:]:
-            torch.testing.assert_close(other, tensors[0], rtol=1e-3, atol=1e-4)
-        logged = [[(line["step"], line.get("loss")) for line in read_jsonl(run.path / "metrics.jsonl")] for run in runs]
-        assert all([step for step, _ in log] == [step for step, _ in logged[0]] for log in logged)
-        assert [run.result()["attempts"] for run in runs] == [1, 1, 2 if runs[2] is ended[2][0] else 1]
+            assert not runs[0].done and checkpoint.load(runs[0].path / checkpoint.NAME)[1]["step"] == 10
+        ended.append([world.run(id) for id in ids])
+    for one, *others in zip(*ended):
+        tensors, log = checkpoint.load(one.path / checkpoint.NAME)[0], list(read_jsonl(one.path / "metrics.jsonl"))
+        for other in others:
+            # loose, as Adam makes steps of rounding where a gradient is zero in exact numbers (the keys' biases)
+            torch.testing.assert_close(checkpoint.load(other.path / checkpoint.NAME)[0], tensors, rtol=0.0, atol=5e-3)
+            theirs = list(read_jsonl(other.path / "metrics.jsonl"))
+            assert [line["step"] for line in theirs] == [line["step"] for line in log]
+            for a, b in zip(theirs, log):
+                assert a.get("loss", 0.0) == pytest.approx(b.get("loss", 0.0), rel=1e-3), (one.kind, a["step"])
+    assert [run.result()["attempts"] for run in (ended[1][0], ended[2][0], ended[2][1])] == [1, 2, 1]
