@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ablate import distributed
+from ablate.run import synced
 
 NAME = "checkpoint.safetensors"
 
@@ -19,15 +21,22 @@ NAME = "checkpoint.safetensors"
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping) -> None:
     """Write `tensors` and the JSON-able `state` to `path`, so that a reader sees the old file or the new one.
 
-    Of several ranks the first does so.
+    Of several ranks the first does so. Raises OSError, the old file kept, when the disk does not take it.
     """
     if distributed.rank() != 0:
         return
-    beside = path.with_suffix(".writing")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata={"state": json.dumps(state)})
-    with open(beside, "rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(beside, path)
+    beside = path.with_name(f".{path.name}.part")  # the next to claim the folder clears it away
+    try:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata={"state": json.dumps(state)})
+        synced(beside)
+        os.replace(beside, path)
+    except (SafetensorError, OSError) as error:
+        beside.unlink(missing_ok=True)
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    synced(path.parent)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict]:

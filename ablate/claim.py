@@ -81,6 +81,11 @@ def create(path: Path, claim: Mapping[str, Any]) -> bool:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    os.write(file, json.dumps({k: v for k, v in claim.items() if k != "seen"}).encode())
-    os.close(file)
+    try:
+        os.write(file, json.dumps({k: v for k, v in claim.items() if k != "seen"}).encode())
+    except OSError:  # a full disk: an empty claim would keep others away for nothing
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
     return True

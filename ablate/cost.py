@@ -1,12 +1,15 @@
-"""What stages will cost in core-seconds: a formula from steps and sizes, scaled by what finished stages took."""
+"""What stages will cost in seconds: as stages of equal shape took, else from steps, sizes and operations."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ablate.record import read_json
 from ablate.stage import Stage
 
 PASS = 4e-3  # seconds of one forward and backward through one layer, at sizes where single operations rule
@@ -15,6 +18,31 @@ POSITIONS = 25.0  # speech positions a second
 PAIR = (3.0, 12)  # seconds and tokens of a typical pair
 ITEM = {"speech": 60, "text": 20, "pair": 80}  # positions of a typical item of a task
 CORPUS, TOKENIZER, KMEANS, START, SCORE = 20.0, 1.0, 5.0, 0.2, 1.5  # seconds
+LENGTH = ("seed", "start", "steps", "horizon", "phase", "optimizer")  # of a config: what its updates' duration is not about
+
+
+def timings(root: Path) -> dict[str, float]:
+    """Read how many seconds the finished stages under `root` took, by id."""
+    return {path.parent.name: read_json(path).get("seconds", 0.0) for path in root.glob("*/??/*/result.json")}
+
+
+def paces(root: Path) -> dict[str, float]:
+    """Read how many seconds a step took, by shape: the median over the finished stages under `root`."""
+    found: dict[str, list[float]] = {}
+    for kind in ("pretrain", "finetune"):
+        for path in root.glob(f"{kind}/??/*/result.json"):
+            config = read_json(path.with_name("identity.json"))["config"]
+            if steps := config.get("task", config)["steps"]:
+                found.setdefault(shape(kind, config), []).append(read_json(path)["seconds"] / steps)
+    return {key: median(values) for key, values in found.items()}
+
+
+def shape(kind: str, config: Mapping[str, Any]) -> str:
+    """Name what the duration of a stage's updates depends on: its config without seed, length and learning rates."""
+    kept = {key: value for key, value in config.items() if key not in LENGTH}
+    if "task" in kept:
+        kept["task"] = {key: value for key, value in kept["task"].items() if key not in ("steps", "lr", "head_lr")}
+    return kind + json.dumps(kept, sort_keys=True)
 
 
 def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> float:
@@ -38,17 +66,24 @@ def _pass(encoder: Any, positions: float) -> float:
     return layers * (PASS + 6 * positions * 12 * getattr(encoder, "width", 64) ** 2 / RATE)
 
 
-def scaled(stages: Mapping[str, Stage], timings: Mapping[str, float]) -> dict[str, Stage]:
-    """Scale estimates by the median ratio of measured to estimated seconds over finished stages of the same sort."""
+def scaled(
+    stages: Mapping[str, Stage], timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict
+) -> dict[str, Stage]:
+    """Replace estimates by what is known: a stage's own time, its shape's pace, else scale as others of its sort came out."""
     ratios: dict[tuple[str, str], list[float]] = {}
-    for id, seconds in timings.items():
-        if id in stages and stages[id].cost > 0:
-            ratios.setdefault(_sort(stages[id]), []).append(seconds / stages[id].cost)
+    for id in timings.keys() & stages.keys():
+        if stages[id].cost > 0:
+            ratios.setdefault(_sort(stages[id]), []).append(timings[id] / stages[id].cost)
     factors = {sort: median(values) for sort, values in ratios.items()}
-    return {
-        id: dataclasses.replace(stage, cost=timings.get(id, stage.cost * factors.get(_sort(stage), 1.0)))
-        for id, stage in stages.items()
-    }
+    known = paces() if stages.keys() - timings.keys() else {}
+
+    def seconds(stage: Stage) -> float:
+        if stage.id in timings:
+            return timings[stage.id]
+        pace = known.get(shape(stage.kind, stage.config)) if known and stage.steps else None
+        return stage.cost * factors.get(_sort(stage), 1.0) if pace is None else pace * stage.steps
+
+    return {id: dataclasses.replace(stage, cost=seconds(stage)) for id, stage in stages.items()}
 
 
 def _sort(stage: Stage) -> tuple[str, str]:

@@ -109,7 +109,7 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
     if extra:
         best.restore(tensors, extra)
     loop.fit(step)
-    checkpoint.save(run.path / checkpoint.NAME, {f"model/{k}": v for k, v in best.weights.items()}, {"step": best.step})
+    loop.keep(loop.updates, best.weights)
     return {
         "task": task.name,
         "best_step": best.step,
@@ -155,5 +155,5 @@ class Best:
         return tensors, {"value": self.value, "step": self.step, "since": self.since} if self.weights else {}
 
     def restore(self, tensors: Mapping, extra: Mapping) -> None:
-        self.weights = checkpoint.part(tensors, "best/")
+        self.weights = checkpoint.part(tensors, "best/") or checkpoint.part(tensors, "model/")  # the last one holds the best
         self.value, self.step, self.since = extra["value"], extra["step"], extra["since"]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ablate import claims, config, cost, identity, tune
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
+from ablate.estimate import Estimator
 from ablate.finetune import FinetuneStage
 from ablate.kmeans import KMeansStage
 from ablate.patch import mapping
@@ -25,18 +26,23 @@ from ablate.stage import Plan, Stage, make
 
 CLUSTERS = ("local", "debug", "slurm")
 
+Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
+"""Stages before fine-tuning: corpus and tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
+
 
 def plan_file(
     path: str | Path, overrides: Iterable[str] = (), root: str | Path = "runs",
     timings: Mapping[str, float] | None = None, registry: Registry | None = None,
+    paces: Callable[[], Mapping[str, float]] = dict,
 ) -> Plan:  # fmt: skip
     """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run.
 
-    `root=DIR` among the overrides wins over `root`. `timings` are core-seconds of finished stages by id, from which
-    the costs of the others are scaled. Raises UserError for whatever is wrong with the sweep.
+    `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()` seconds
+    a step by shape (see `ablate.cost`), by which the costs of the others are estimated. Raises
+    UserError for whatever is wrong with the sweep.
     """
     sweep = config.interpolated(config.override(config.load(path), overrides))
-    return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {})
+    return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {}, paces)
 
 
 class Planner:
@@ -52,8 +58,11 @@ class Planner:
         self.resolver = Resolver(sweep, registry)
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
+        self.forms = identity.Forms()
+        self.estimate = Estimator(str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"))
+        self.laid: dict[tuple[int, str, int], Pretrained] = {}
 
-    def plan(self, timings: Mapping[str, float]) -> Plan:
+    def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
         cluster, workers = self.sweep.get("cluster", "local"), self.sweep.get("workers")
         if cluster not in CLUSTERS:
@@ -69,10 +78,11 @@ class Planner:
         written = self.resolver.names
         manifest.sort(key=lambda line: written.index(line["row"]))
         return Plan(
-            name=self.name, sweep=described, manifest=manifest, stages=cost.scaled(self.stages, timings),
+            name=self.name, sweep=described, manifest=manifest, stages=cost.scaled(self.stages, timings, paces),
             resolved={name: grid[0][name].plain() for name in written}, notes=tuple(_twins(manifest)),
             root=str(self.sweep["root"]), cluster=cluster, workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
+            absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
         )  # fmt: skip
 
     def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:
@@ -96,9 +106,10 @@ class Planner:
             "data": identity.canonical(grid[0][self.resolver.names[0]].data),
         }  # fmt: skip
 
-    def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float) -> str:
+    def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float,
+               memory: float = 0.0) -> str:  # fmt: skip
         """Add a stage unless an equal one is there; return its id."""
-        stage = make(kind, of, parents.items(), title, steps=steps, cost=round(seconds, 2))
+        stage = make(kind, of, parents.items(), title, self.forms, steps=steps, cost=round(seconds, 2), memory=memory)
         return self.stages.setdefault(stage.id, stage).id
 
     def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -120,8 +131,9 @@ class Planner:
                 parents["tune"] = self._tune(row, rows, key, suffix)
             if owner(task).trained:
                 of = FinetuneStage(encoder=row.encoder, task=task, seed=seed)
-                seconds = cost.finetune(row.encoder, task, owner(task).reads)
-                finetune[key] = self._stage("finetune", of, {**parents, "pretrain": leaf}, title, task.steps, seconds)
+                seconds, memory = self.estimate.finetune(row, task, title)
+                started = {**parents, "pretrain": leaf}
+                finetune[key] = self._stage("finetune", of, started, title, task.steps, seconds, memory)
                 parents["finetune"] = finetune[key]
             else:
                 parents["pretrain"] = leaf
@@ -153,18 +165,20 @@ class Planner:
     def _tokenizer(self, of: Any, made: Mapping[str, str], title: str) -> str:
         return self._stage("tokenizer", of, {"corpus": made["corpus"]}, title, 0, cost.TOKENIZER)
 
-    def _pretrained(
-        self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str
-    ) -> tuple[dict[str, str], dict[str, str], list[str], str]:
-        """Lay out all before fine-tuning: corpus and tokenizer, fits of speech targets, trunks (oldest first), leaf."""
+    def _pretrained(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
+        """Lay out all before fine-tuning, once."""
+        key = id(rows), row.name, seed  # the grid keeps the rows of a point alive
+        if key not in self.laid:
+            self.laid[key] = self._lay(row, rows, seed, suffix)
+        return self.laid[key]
+
+    def _lay(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
         made = {"corpus": self._stage("corpus", row.data, {}, "corpus", 0, cost.CORPUS)}
         made["tokenizer"] = self._tokenizer(row.tokenizer, made, "tokenizer")
-        fits: dict[str, str] = {}
-        trunks: list[str] = []
-        for one in [*_ancestors(row, rows), row]:
-            fits = self._fits(one, rows, made["corpus"], seed, suffix)
-            started = {**made, **fits, "pretrain": trunks[-1]} if trunks else {**made, **fits}
-            trunks.append(self._pretrain(one, "trunk", started, seed, f"{one.name} / trunk{suffix}"))
+        before = self._pretrained(rows[row.after], rows, seed, suffix)[2] if row.after else []
+        fits = self._fits(row, rows, made["corpus"], seed, suffix)
+        started = {**made, **fits, "pretrain": before[-1]} if before else {**made, **fits}
+        trunks = [*before, self._pretrain(row, "trunk", started, seed, f"{row.name} / trunk{suffix}")]
         started = {**made, **fits, "pretrain": trunks[-1]}
         return made, fits, trunks, self._pretrain(row, "decay", started, seed, f"{row.name} / leaf{suffix}")
 
@@ -191,17 +205,8 @@ class Planner:
         )  # fmt: skip
         reads = sorted(owner(objective).reads for objective in row.objectives.values())
         streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
-        seconds = cost.pretrain(row.encoder, streams, row.update, steps)
-        return self._stage("pretrain", of, parents, title, steps, seconds)
-
-
-def _ancestors(row: Row, rows: Mapping[str, Row]) -> list[Row]:
-    """The rows that `row` continues, oldest first."""
-    found: list[Row] = []
-    while row.after is not None:
-        row = rows[row.after]
-        found.insert(0, row)
-    return found
+        seconds, memory = self.estimate.pretrain(row, streams, steps, title)
+        return self._stage("pretrain", of, parents, title, steps, seconds, memory)
 
 
 def shown(value: Any) -> Any:

@@ -5,6 +5,8 @@ A worker is told a stage's id and the root, nothing else; what to do and where t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import multiprocessing
 import multiprocessing.connection
@@ -24,6 +26,11 @@ from ablate.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board
 PRELOAD = ["ablate.warm"]
 EXECUTE = "ablate.stage:execute"  # (stage id, root) -> None
 STOPPED_CODE, BUSY_CODE = 75, 76  # exit statuses of a worker
+DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
+DISK_ERRORS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+    errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+})  # fmt: skip
 WORKER_ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")},
     # glibc keeps freed memory: a training step otherwise returns every activation to the kernel and faults it in again
@@ -81,12 +88,12 @@ def work(execute: str, kind: str, id: str, root: Path, log: str = "out.txt") -> 
     """Run one stage in a process of its own, its output going to logs/`log`; exits with a status for the pool."""
     os.setpgid(0, 0)  # so that what the stage starts can be ended with it
     log = RunFolder(root, kind, id).path / "logs" / log
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout.reconfigure(line_buffering=True)
     try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab", buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout.reconfigure(line_buffering=True)
         function_named(execute)(id, root)
     except Stopped:
         sys.exit(STOPPED_CODE)
@@ -95,9 +102,17 @@ def work(execute: str, kind: str, id: str, root: Path, log: str = "out.txt") -> 
     except UserError as error:
         print(error)
         sys.exit(1)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)
+    except Exception as error:
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()
+        sys.exit(_disk(error, log.parents[1]) or 1)
+
+
+def _disk(error: Exception, folder: Path) -> int:
+    """Exit status for an error of the disk, so that the driver can say what its log may not hold; 0 for another."""
+    number = error.errno if isinstance(error, OSError) else None
+    gone = number == errno.ENOENT and not folder.exists()
+    return DISK_CODE + number if gone or number in DISK_ERRORS else 0
 
 
 def function_named(name: str) -> Callable[..., Any]:
@@ -112,6 +127,8 @@ def _exit(code: int | None) -> str:
         name = signal.Signals(-code).name
         hint = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
         return f"killed by signal {-code} ({name}{hint})"
+    if code is not None and code - DISK_CODE in (errno.ENOENT, *DISK_ERRORS):
+        return f"cannot use its folder: {os.strerror(code - DISK_CODE)}"
     return "raised an error" if code == 1 else f"ended with exit status {code}"
 
 

@@ -144,8 +144,7 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
         "busy_seconds": loop.busy_seconds + time.monotonic() - scoring,
     }
     if config.phase == "decay":
-        weights = {f"model/{k}": v for k, v in model.state_dict().items()}
-        checkpoint.save(run.path / checkpoint.NAME, weights, {"step": last, "finished": True})
+        loop.keep(last, model.state_dict())
     else:
         loop.save(last)
     return result

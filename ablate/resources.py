@@ -14,6 +14,7 @@ RESOURCES = {  # ours -> submitit's; "" are ours alone
     "account": "account", "qos": "qos", "constraint": "constraint", "parallelism": "array_parallelism", "setup": "setup",
     "tasks": "ntasks_per_node", "nodes": "nodes",  # processes of one run, on each of this many nodes
     "pack_min": "",  # minutes that a task of several short stages is to last
+    "gpu_gb": "", "gpu_tflops": "",  # memory of a GPU, and what it sustains, for checks and estimates
     "poll_s": "", "profile": "",
 }  # fmt: skip
 RANKED = ("pretrain", "finetune")  # kinds whose updates spread over several processes

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 import time
 import uuid
@@ -21,9 +20,9 @@ from typing import Any, Optional
 
 from ablate.claim import alive, create, me, read_claim, read_claim_file
 from ablate.record import read_json, read_jsonl, run_path
+from ablate.version import code_version, keep_patch
 
 BEAT_SECONDS = 15.0  # how often a claim shows life while nothing reports progress
-CODE = "ABLATE_CODE"  # environment variable by which a driver tells its workers the code's version, as JSON
 
 
 class Stopped(Exception):
@@ -98,13 +97,15 @@ class RunFolder:
         self._claim = claim
         for torn in self.path.glob(".*.part"):  # left by a writer that was killed
             torn.unlink(missing_ok=True)
-        code = code_version()
-        _replace(self.path / "code.txt", f"commit {code['commit']}\ndirty {code['dirty']}\n".encode())
+        code = "".join(f"{name} {value}\n" for name, value in code_version().items())
+        _replace(self.path / "code.txt", code.encode())
+        keep_patch(self.root)
         self._handle()
         threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
         return self
 
     def _handle(self) -> None:
+        """Take signals as requests to stop."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
@@ -130,13 +131,11 @@ class RunFolder:
 
     def release(self, outcome: str) -> None:
         """Give the claim up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
-        if self._claim is None:
-            return
         claim, self._claim = self._claim, None
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        if self._holds(claim["token"]):
+        if claim is not None and self._holds(claim["token"]):
             self._attempt(claim, ended=time.time(), outcome=outcome)
             (self.path / "claim.json").unlink(missing_ok=True)
         for number, handler in self._handlers.items():
@@ -153,7 +152,7 @@ class RunFolder:
     def _attempt(self, claim: Mapping[str, Any], ended: float, outcome: str) -> None:
         line = {k: claim.get(k) for k in ("host", "pid", "job", "began")}
         line |= {"ended": ended, "outcome": outcome, "code": code_version()}
-        with open(self.path / "attempts.jsonl", "ab") as file:
+        with _open_append(self.path / "attempts.jsonl") as file:
             file.write(json.dumps(line).encode() + b"\n")
 
     def _holds(self, token: str) -> bool:
@@ -241,20 +240,6 @@ class RunFolder:
         self.release("done")
 
 
-def code_version() -> dict[str, Any]:
-    """Return {"commit", "dirty"} of this code: as the driver says, else from git, else unknown (None)."""
-    if CODE not in os.environ:
-        here = Path(__file__).resolve().parent
-        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        try:
-            said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
-        except (OSError, subprocess.TimeoutExpired):
-            said = ""  # no git here: the version stays unknown
-        commit, _, dirty = said.partition("-")
-        os.environ[CODE] = json.dumps({"commit": commit or None, "dirty": bool(dirty) if commit else None})
-    return json.loads(os.environ[CODE])
-
-
 def _open_append(path: Path):
     """Open a JSON-lines file at its end, without the torn line a crash may have left."""
     file = open(path, "ab")
@@ -277,6 +262,13 @@ def _replace(path: Path, data: bytes, durable: bool = True) -> None:
         beside.unlink(missing_ok=True)
         raise
     if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        synced(path.parent)
+
+
+def synced(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

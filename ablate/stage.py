@@ -54,7 +54,9 @@ class Stage:
     steps: int = 0
     """Expected units of progress; 0 when there are none."""
     cost: float = 0.0
-    """Estimated core-seconds."""
+    """Estimated seconds of its process, or of its processes together when it has several."""
+    memory: float = 0.0
+    """Estimated bytes of each of its processes; 0 where that is not known."""
     restore: Mapping[str, Any] = field(default_factory=dict)
     """What restoring the config takes beside its canonical form: {"modules": {tag: module}, "how": {path: value}}."""
 
@@ -67,12 +69,17 @@ class Stage:
                 "title": self.title}  # fmt: skip
 
 
-def make(kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, **expected: Any) -> Stage:
-    """Make the stage of a typed config and its parents; equal arguments make the same id."""
-    form, parents = identity.canonical(config), tuple(parents)
+def make(
+    kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, forms: identity.Forms | None = None, **expected: Any
+) -> Stage:  # fmt: skip
+    """Make the stage of a typed config and its parents; equal arguments make the same id.
+
+    `forms` remembers what it made of the parts of configs, for many stages of few parts.
+    """
+    form, parents = (forms or identity.Forms()).of(config, type(config)), tuple(parents)
     return Stage(
-        kind, form, parents, identity.stage_id(kind, KINDS[kind].version, form, parents), title, **expected,
-        restore={"modules": identity.modules(config), "how": identity.how(config)},
+        kind, form.plain, parents, identity.hashed(kind, KINDS[kind].version, form.text, parents), title, **expected,
+        restore={"modules": dict(form.modules), "how": dict(form.how)},
     )  # fmt: skip
 
 
@@ -95,6 +102,8 @@ class Plan:
     cluster: str = "local"
     workers: int | None = None
     resources: dict[str, Any] = field(default_factory=dict)
+    absent: str = ""
+    """Why this plan can only be looked at; empty when it can be run."""
 
     @property
     def rows(self) -> list[str]:
@@ -151,12 +160,15 @@ def stage_ids(line: Mapping[str, Any]) -> list[str]:
 def yaml(value: Any, indent: str = "") -> str:
     """Write nested mappings as readable YAML: blocks for mappings, JSON (which YAML contains) for the rest."""
     if not isinstance(value, Mapping) or not value:
-        return json.dumps(value, ensure_ascii=False)
+        return PLAIN.encode(value)
     lines = []
     for key, part in value.items():
         nested = isinstance(part, Mapping) and part
-        lines.append(f"{indent}{key}:" + (f"\n{yaml(part, indent + '  ')}" if nested else f" {yaml(part)}"))
+        lines.append(f"{indent}{key}:" + (f"\n{yaml(part, indent + '  ')}" if nested else f" {PLAIN.encode(part)}"))
     return "\n".join(lines)
+
+
+PLAIN = json.JSONEncoder(ensure_ascii=False)
 
 
 def materialise(plan: Plan, root: str | Path) -> None:
@@ -171,9 +183,9 @@ def materialise(plan: Plan, root: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.yaml").exists():
             _write(folder / "config.yaml", f"# {stage.title}\n{yaml(stage.config)}\n")
-        _write(folder / "how.json", json.dumps(stage.restore, indent=1))
+        _write(folder / "how.json", json.dumps(stage.restore) + "\n")
         if not (folder / "identity.json").exists():
-            _write(folder / "identity.json", json.dumps(stage.identity, indent=1, ensure_ascii=False) + "\n")
+            _write(folder / "identity.json", json.dumps(stage.identity, ensure_ascii=False) + "\n")
     folder = sweep_path(Path(root), plan.name)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "sweep.json", json.dumps(plan.sweep, indent=1, ensure_ascii=False) + "\n")
@@ -213,6 +225,7 @@ def _claimed(run: RunFolder) -> RunFolder:
 def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
+    Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every update.
     Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has it,
     `run.Stopped` if it was asked to stop (run it again to continue), and whatever the stage itself raises.
     """

@@ -20,10 +20,11 @@ from ablate import pool, resources, submit, watch
 from ablate.display import Display, failures_text, plan_text, status_text
 from ablate.errors import UserError
 from ablate.job import LATER, Collector
-from ablate.record import read_json, sweep_path
-from ablate.run import code_version
+from ablate.preview import slurm_text
+from ablate.record import sweep_path
 from ablate.schedule import DONE, ELSEWHERE, QUEUED, RUNNING, STOPPED, WAITING, Board, cores
 from ablate.stage import Plan, materialise, stage_ids
+from ablate.version import code_version, keep_patch, label
 
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
@@ -75,10 +76,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in (errno.ENOENT, *pool.DISK_ERRORS):
             raise
         where = f" '{error.filename}'" if error.filename else ""
-        print(f"error: Cannot write{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
+        print(f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
               "run the same command again.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
@@ -120,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
     on_slurm = plan.cluster == "slurm"
     if (options.cancel or options.detach) and not on_slurm:
         raise UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")
-    workers = plan.workers or (resources.with_profile(plan.resources).get("parallelism", 256) if on_slurm else cores())
+    workers = plan.workers or (_parallelism(plan) if on_slurm else cores())
     board = Board(plan.stages, root)
     if options.fresh and not (options.dry_run or options.status):
         _discard(board)
@@ -138,8 +139,12 @@ def _run(options: argparse.Namespace) -> int:
     _warn_of_other_code(board)
     if options.status:
         print(status_text(board))
+    elif options.dry_run and plan.cluster == "slurm" and not board.ended:
+        print("\n" + slurm_text(board, plan.resources))
     if options.dry_run or options.status:
         return 0
+    if plan.absent:
+        raise UserError(plan.absent)
     materialise(plan, root)
     print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
     if on_slurm and (options.retry_failed or options.fresh):
@@ -165,7 +170,7 @@ def drive(
     With a job that will `collect` it only submits what there is to submit. Raises UserError for an unknown cluster or
     resource.
     """
-    code_version()  # once, for all workers
+    keep_patch(board.root)  # and find the code's version, once for all workers
     interrupts, restore = _count_interrupts(
         "Leaving; the jobs go on." if cluster == "slurm" else "Stopping: workers save and stop. Once more kills them."
     )
@@ -210,12 +215,16 @@ def drive(
 
 def _plan(file: str, overrides: list[str]) -> Plan:
     """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
+    from ablate import cost
     from ablate.plan import plan_file
 
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
-    timings = {path.parent.name: read_json(path).get("seconds", 0.0) for path in root.glob("*/??/*/result.json")}
-    return plan_file(file, overrides, "runs", timings)
+    return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root))
+
+
+def _parallelism(plan: Plan) -> int:
+    return resources.with_profile(plan.resources).get("parallelism", 256)
 
 
 def _where(plan: Plan, root: Path, row: str) -> str:
@@ -243,13 +252,13 @@ def _discard(board: Board) -> None:
 
 def _warn_of_other_code(board: Board) -> None:
     """Say once how many records were made by other code than this."""
-    here = code_version()
-    made = [board.folders[id].result().get("code", {}).get("commit") for id, s in board.state.items() if s == DONE]
-    other = sorted({commit[:10] for commit in made if commit and commit != here["commit"]})
-    if other and here["commit"]:
-        count = sum(bool(commit) and commit != here["commit"] for commit in made)
-        print(f"note: {count} of the finished stages were made by other commits ({', '.join(other)}), this is "
-              f"{here['commit'][:10]}; their ids say that nothing relevant changed. --fresh makes them anew.")  # fmt: skip
+    here = label(code_version())
+    made = [label(board.folders[id].result().get("code", {})) for id, s in board.state.items() if s == DONE]
+    other = sorted({code for code in made if code and code != here})
+    if other and here:
+        count = sum(bool(code) and code != here for code in made)
+        print(f"note: {count} of the finished stages were made by other code ({', '.join(other)}), this is {here}; "
+              "their ids say that nothing relevant changed. --fresh makes them anew.")  # fmt: skip
 
 
 def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]:

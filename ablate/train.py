@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ablate import checkpoint, distributed, faults
 from ablate.errors import UserError
@@ -109,12 +109,17 @@ class Loop:
 
     def save(self, step: int) -> None:
         """Write the checkpoint for `step` updates done."""
-        tensors, extra = self.extra()
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()} | self.optimizer.state() | tensors
-        state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": extra,
+        self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0])
+
+    def keep(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the same."""
+        self._write(step, weights, {})
+
+    def _write(self, step: int, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": self.extra()[1],
                  "busy_seconds": self.busy_seconds, "waited_seconds": self.waited_seconds,
                  "finished": self.finished}  # fmt: skip
-        checkpoint.save(self.run.path / checkpoint.NAME, tensors, state)
+        checkpoint.save(self.run.path / checkpoint.NAME, {f"model/{k}": v for k, v in weights.items()} | tensors, state)
 
     def fit(self, step: int) -> None:
         """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
@@ -153,12 +158,12 @@ class Loop:
                     self.model.train()
                 self.finished = distributed.from_first(self.finished)
             self.busy_seconds = begun_busy + time.monotonic() - began
-            stopping = boundary and distributed.any_rank(self.run.stopping)
-            if stopping or (boundary and time.monotonic() - saved > SAVE_SECONDS):
+            stop = boundary and distributed.any_rank(self.run.stopping)  # ranks stop together
+            if stop or (boundary and time.monotonic() - saved > SAVE_SECONDS):
                 self.save(step)
                 saved = time.monotonic()
-            if stopping:
-                raise Stopped(f"{self.run.kind} {self.run.id} was asked to stop.")
+            if stop:
+                raise Stopped(f"Asked to stop after update {step}, which is saved.")
         self.model.eval()
 
     def one_update(self, step: int) -> tuple[float, float, dict]:

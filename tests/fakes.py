@@ -72,6 +72,8 @@ def execute(id: str, root: Path) -> None:
             return ranks(run)
         if config["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if config["do"] == "fill":
+            run.write_bytes("large", bytes(3_000_000))
         checkpoint = run.path / "checkpoint.json"
         step = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
         run.truncate(step)

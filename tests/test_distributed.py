@@ -5,7 +5,14 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import torch
+from tiny import World
+
+from ablate import checkpoint
+from ablate.pretrain import Update
+from ablate.record import read_jsonl
+from ablate.run import RunFolder
 
 WORKER = """
 import os, sys, torch
@@ -52,3 +59,69 @@ def test_ranks_change_nothing_up_to_summation_order(tmp_path):
     one, two = launch(tmp_path, 1, "one"), launch(tmp_path, 2, "two")
     torch.testing.assert_close(one["weights"], two["weights"])
     assert abs(one["loss"] - two["loss"]) < 1e-5
+
+
+STAGES = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from ablate import train
+from ablate.run import Stopped
+from ablate.stage import execute
+root, stop, *ids = sys.argv[1:]
+train.SAVE_SECONDS = 1e9
+update = train.Loop.one_update
+def stopping(self, step):
+    if step == int(stop) and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)  # one rank alone is asked to stop
+    return update(self, step)
+train.Loop.one_update = stopping
+try:
+    for id in ids:
+        execute(id, root)
+except Stopped:
+    sys.exit(75)
+"""
+
+
+def ranks_of(root, ranks: int, *ids: str, stop: int = -1) -> list[int]:
+    """Execute stages with that many ranks; returns their exit statuses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = dict(os.environ, OMP_NUM_THREADS="1", WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
+                  PYTHONPATH=os.pathsep.join(sys.path))  # fmt: skip
+    processes = [
+        subprocess.Popen([sys.executable, "-c", STAGES, str(root), str(stop), *ids], env=common | {"RANK": str(rank)})
+        for rank in range(ranks)
+    ]
+    return [p.wait(300) for p in processes]
+
+
+def test_a_stage_resumed_on_other_ranks_ends_the_same(tmp_path):
+    """Shards are fixed by (seed, step): one process, two ranks, and two of which one is told to stop, then one, agree."""
+    ended = []
+    for name, ranks, stop in (("one", 1, -1), ("two", 2, -1), ("moved", 2, 7)):
+        world = World(tmp_path / name)
+        fields = {"update": Update(speech=4.0, text=80, pairs=3, shards=3)}
+        trunk = world.pretrain("contrastive", "masked_speech", "masked_text", steps=20, **fields)
+        leaf = world.pretrain("contrastive", "masked_speech", "masked_text", parent=trunk, phase="decay", start=20, steps=5,
+                              **fields)  # fmt: skip
+        ids = [trunk, leaf, world.finetune("sentiment", leaf, steps=10)[0]]
+        world.run(world.corpus), world.run(world.tokenizer)
+        runs = [RunFolder(world.root, world.stages[id].kind, id) for id in ids]
+        if ranks == 2:
+            assert ranks_of(world.root, 2, *ids, stop=stop) == [75 if stop > 0 else 0] * 2
+        if stop > 0:
+            assert not runs[0].done and checkpoint.load(runs[0].path / checkpoint.NAME)[1]["step"] == 10
+        ended.append([world.run(id) for id in ids])
+    for one, *others in zip(*ended):
+        tensors, log = checkpoint.load(one.path / checkpoint.NAME)[0], list(read_jsonl(one.path / "metrics.jsonl"))
+        for other in others:
+            # loose, as Adam makes steps of rounding where a gradient is zero in exact numbers (the keys' biases)
+            torch.testing.assert_close(checkpoint.load(other.path / checkpoint.NAME)[0], tensors, rtol=0.0, atol=5e-3)
+            theirs = list(read_jsonl(other.path / "metrics.jsonl"))
+            assert [line["step"] for line in theirs] == [line["step"] for line in log]
+            for a, b in zip(theirs, log):
+                assert a.get("loss", 0.0) == pytest.approx(b.get("loss", 0.0), rel=1e-3), (one.kind, a["step"])
+    assert [run.result()["attempts"] for run in (ended[1][0], ended[2][0], ended[2][1])] == [1, 2, 1]

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ablate import run as run_module
+from ablate import version
 from ablate.claim import alive, me, read_claim
 from ablate.run import Busy, RunFolder, Stopped
 
@@ -195,11 +195,40 @@ def test_the_result_comes_last_and_sums_attempts(tmp_path):
         run.finish({"steps": 5})
     result = run.result()
     assert run.done and result["steps"] == 5 and result["attempts"] == 2 and 0.3 <= result["seconds"] < 2
-    assert set(result["code"]) == {"commit", "dirty"}
+    assert set(result["code"]) == {"commit", "dirty", "patch"}
     outcomes = [json.loads(line)["outcome"] for line in (run.path / "attempts.jsonl").read_text().splitlines()]
     assert outcomes == ["failed", "done"] and run.holder() is None
 
 
 def test_the_code_version_is_told_by_the_driver(monkeypatch):
-    monkeypatch.setenv(run_module.CODE, '{"commit": "abc", "dirty": false}')
-    assert run_module.code_version() == {"commit": "abc", "dirty": False}
+    monkeypatch.setenv(version.CODE, '{"commit": "abc", "dirty": false}')
+    assert version.code_version() == {"commit": "abc", "dirty": False}
+
+
+def test_uncommitted_code_is_kept_beside_the_runs_and_comes_back(monkeypatch, tmp_path):
+    source = tmp_path / "source"
+    (source / "ablate").mkdir(parents=True)
+    (source / "ablate" / "old.py").write_text("x = 1\n")
+
+    def git(*arguments):
+        command = ["git", "-C", source, "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, check=True, capture_output=True)
+
+    git("init", "-q"), git("add", "-A"), git("commit", "-qm", "first")
+    monkeypatch.setattr(version, "__file__", str(source / "ablate" / "version.py"))
+    monkeypatch.delenv(version.CODE, raising=False)
+    clean = version.code_version()
+    assert clean["dirty"] is False and clean["patch"] is None and len(clean["commit"]) == 40
+    (source / "ablate" / "old.py").write_text("x = 2\n")
+    (source / "ablate" / "new.py").write_text("y = 3\n")
+    (source / "notes.txt").write_text("no code\n")
+    monkeypatch.delenv(version.CODE)
+    run = folder(tmp_path / "runs")
+    with run.claim():
+        run.finish({})
+    code = run.result()["code"]
+    assert code["commit"] == clean["commit"] and code["dirty"] is True
+    assert version.label(code) == f"{clean['commit'][:10]}+{code['patch'][:6]}"
+    git("checkout", "-q", "ablate/old.py"), (source / "ablate" / "new.py").unlink()
+    git("apply", tmp_path / "runs" / "code" / f"{code['patch']}.patch")
+    assert [(source / "ablate" / name).read_text() for name in ("old.py", "new.py")] == ["x = 2\n", "y = 3\n"]

@@ -125,7 +125,7 @@ def test_a_failed_run_is_status_1_and_the_report_is_still_made(command, capsys):
 
 def test_records_of_another_commit_are_named_once(command, capsys):
     run, root, _ = command
-    assert run() == 0 and "other commits" not in capsys.readouterr().out
+    assert run() == 0 and "other code" not in capsys.readouterr().out
     for kind, id in (("corpus", "c0"), ("score", "s2")):
         path = run_path(root, kind, id) / "result.json"
         result = json.loads(path.read_text())
@@ -133,8 +133,8 @@ def test_records_of_another_commit_are_named_once(command, capsys):
         path.write_text(json.dumps(result))
     assert run() == 0
     said = capsys.readouterr().out
-    assert ("2 of the finished stages were made by other commits (ffffffffff)" in said) == bool(_commit())
-    assert said.count("other commits") <= 1
+    assert ("2 of the finished stages were made by other code (ffffffffff" in said) == bool(_commit())
+    assert said.count("other code") <= 1
 
 
 def _commit():

@@ -14,7 +14,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ablate.data.builtin import BuiltinConfig
     from ablate.data.real import RealConfig
+    from ablate.data.stated import StatedConfig
 
-    presets = {"builtin": BuiltinConfig(), "real": RealConfig()}
+    presets = {"builtin": BuiltinConfig(), "real": RealConfig(), "stated": StatedConfig()}
     globals()["DATA"] = presets
     return presets

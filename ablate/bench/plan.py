@@ -1,0 +1,96 @@
+"""Time a sweep of ten thousand runs: planned, submitted to a queue that holds them, and planned again when all are done.
+
+    python -m ablate.bench.plan [--runs N] [--folder DIR]
+
+A run is a stage: what has a folder, and a task of a job array, of its own. Submitting is measured where `sbatch` is (SLURM_CONF may
+name a private cluster); the jobs are submitted held, and cancelled afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ablate.record import run_path
+
+SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "objectives.yaml"
+LIMITS = {"planned": 15.0, "submitted": 30.0, "planned again, all done": 15.0}  # seconds
+MEMORY = 1e9  # bytes
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print; the exit status is 1 when a limit is missed."""
+    parser = argparse.ArgumentParser(prog="python -m ablate.bench.plan", description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=10_000, help="stages of the sweep, at least (default: 10000)")
+    parser.add_argument("--folder", type=Path, help="where runs go (default: a temporary folder)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as temporary:
+        return measure(options.runs, options.folder or Path(temporary) / "runs")
+
+
+def measure(runs: int, root: Path) -> int:
+    """Time the three, as the commands a user would type."""
+    from ablate.plan import plan_file
+    from ablate.stage import materialise
+
+    shared, each = (len(plan_file(SWEEP, [f"seeds={seeds}"]).stages) for seeds in ([0], [0, 1]))
+    seeds = -(-(runs - (2 * shared - each)) // (each - shared))  # a seed adds each - shared stages
+    overrides = [f"seeds={list(range(seeds))}".replace(" ", ""), f"root={root}"]
+    took = {"planned": command(overrides)}
+    plan = plan_file(SWEEP, overrides)
+    if shutil.which("sbatch"):
+        took["submitted"] = submitted(plan, root)
+    else:
+        print("No sbatch here: submitting is not measured.")
+    materialise(plan, root)
+    widest = max(len(list(folder.iterdir())) for folder in root.glob("*"))
+    for stage in plan.stages.values():
+        path = run_path(root, stage.kind, stage.id) / "result.json"
+        path.write_text(json.dumps({"seconds": 1.0, "code": {"commit": None}}))
+    took["planned again, all done"] = command(overrides)
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
+    print(f"{len(plan.stages)} runs of {len(plan.manifest)} rows and seeds; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for what, (wall, cpu) in took.items():
+        print(f"{what:<26}{wall:6.1f} s, {cpu:5.1f} s of processor time; limit {LIMITS[what]:.0f} s")
+    print(f"{'largest process':<26}{peak / 1e6:6.0f} MB; limit {MEMORY / 1e6:.0f} MB")
+    print(f"{'widest folder':<26}{widest:6} entries")
+    return int(peak > MEMORY or any(wall > LIMITS[what] for what, (wall, _) in took.items()))
+
+
+def command(overrides: list[str]) -> tuple[float, float]:
+    """Seconds on the clock and of processor time of a dry run."""
+    before, began = os.times(), time.monotonic()
+    line = [sys.executable, "-m", "ablate.sweep", str(SWEEP), *overrides, "--dry-run"]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.monotonic() - began, os.times()
+    return wall, after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def submitted(plan, root: Path) -> tuple[float, float]:
+    """Seconds until all runs have a job, folders made, and of this process's time in it; the jobs are cancelled."""
+    from ablate import submit
+    from ablate.schedule import Board
+    from ablate.stage import materialise
+
+    os.environ["SBATCH_HOLD"] = "1"
+    began, before = time.monotonic(), time.process_time()
+    materialise(plan, root)
+    slurm = submit.Slurm(Board(plan.stages, root), "bench", {})
+    slurm.submit()
+    took = time.monotonic() - began, time.process_time() - before
+    print(f"{len(slurm.jobs)} jobs in the queue")
+    del os.environ["SBATCH_HOLD"]
+    subprocess.run(["scancel", "--me", "--state=PENDING"], check=True)
+    return took
+
+
+if __name__ == "__main__":
+    sys.exit(main())

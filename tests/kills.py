@@ -1,0 +1,278 @@
+"""Kill a small sweep at random moments, run it again, and compare with one left alone: python tests/kills.py --kills 50
+
+A kill falls on an update before its step, half-way through the bytes of a checkpoint or of a record, between a stage's
+result and the end of its claim, on the driver while it writes its plan, or at a random time; it takes everything at once,
+the driver alone, or one worker. Each attempt has another number of workers. A sweep that gets done is compared, and the next
+kills fall on a fresh one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+from ablate import run as run_module
+from ablate import stage, sweep
+from ablate.record import read_jsonl
+
+HERE = Path(__file__).resolve().parent
+SWEEP = """
+name: kills
+question: Does it survive?
+data: {preset: builtin, speech: 30, text: 100, pairs: 20, asr: 20, translation: 20, sentiment: 20, sentence_pair: 20,
+       normalization: 20, dev: 10, test: 10, retrieval: 10, text_dev: 10, text_test: 10}
+base:
+  encoder: nano_narrow
+  tokenizer: {size: 150, bytes: false}
+  pretrain:
+    objectives: {contrastive: 1.0, masked_speech: 1.0, masked_text: 1.0}
+    steps: 30
+    decay: 10
+    update: {speech: 3 s, text: 60 tokens, pairs: 2}
+  tasks:
+    asr: {steps: 20, items: 2, evaluate_every: 10}
+    sentiment: {steps: 20, items: 4, evaluate_every: 10}
+rows:
+  text_only: {encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}
+  joint: {}
+  joint_tlm: {after: joint, pretrain: {objectives: {tlm: 1.0}}}
+tasks: [asr, sentiment, retrieval]
+"""
+MOMENTS = {  # and up to how many such events an attempt lives through
+    "update": 50, "checkpoint": 8, "record": 20, "finish": 5, "plan": 12, "time": 0, "driver": 0,
+}  # fmt: skip
+FREE = {"seconds", "attempts", "code", "ended", "busy_seconds"}  # of a result: may differ between runs
+
+
+# In the sweep's processes ----------------------------------------------------------------------------------------
+
+
+def fires(moment: str) -> bool:
+    """Count an event over all processes of this attempt; True when it is the one to die at."""
+    wanted, number, _, counter = os.environ["KILLS"].split(":", 3)
+    if moment != wanted:
+        return False
+    with open(counter, "ab", buffering=0) as file:
+        file.write(b".")
+        return file.tell() == int(number)
+
+
+def die() -> None:
+    """Kill everything at once, as a power cut does, or this process alone."""
+    if os.environ["KILLS"].split(":")[2] == "all":
+        for pid in members(os.getsid(0)):
+            if pid != os.getpid():
+                os.kill(pid, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def members(session: int) -> list[int]:
+    """Processes of a session: the driver, its forkserver and all workers."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        if int(fields[3]) == session:
+            found.append(int(path.parent.name))
+    return found
+
+
+def dying_replace(original, path: Path, data: bytes, durable: bool = True) -> None:
+    """Write a record, or half of it."""
+    if path.name != "claim.json" and fires("record"):
+        path.with_name(f".{path.name}.0.part").write_bytes(data[: len(data) // 2])
+        die()
+    original(path, data, durable)
+
+
+def dying_write(original, path: Path, text: str) -> None:
+    """Write a part of the plan, or half of it."""
+    if fires("plan"):
+        path.with_name(f".{path.name}.{os.getpid()}.tmp").write_text(text[: len(text) // 2])
+        die()
+    original(path, text)
+
+
+def execute(id: str, root: Path) -> None:
+    """Run a stage as `ablate.stage.execute` does, leaving a trace of its updates, and perhaps dying on the way."""
+    from ablate import checkpoint, train
+    from ablate.optim import FlatAdamW
+
+    kind = next(k for k in stage.KINDS if stage.run_path(root, k, id).joinpath("identity.json").exists())
+    folder = stage.run_path(root, kind, id)
+
+    def trace(*words: object) -> None:
+        with open(folder / "trace", "ab", buffering=0) as file:
+            file.write((" ".join(map(str, words)) + "\n").encode())
+
+    def opened(event: str, arguments: tuple) -> None:  # of all files that are opened, name half-written ones that are read
+        if event == "open" and str(arguments[0]).endswith((".part", ".tmp")) and "r" in str(arguments[1]):
+            trace("half", arguments[0])
+
+    if not (folder / "result.json").exists():
+        trace("start", id)
+    sys.addaudithook(opened)
+    train.SAVE_SECONDS = 0.2
+    step, fit, save, save_file = FlatAdamW.step, train.Loop.fit, train.Loop.save, checkpoint.save_file
+    update, release = train.Loop.one_update, run_module.RunFolder.release
+
+    def dying_step(self, factor):
+        if fires("update"):
+            die()
+        return step(self, factor)
+
+    def dying_save_file(tensors, path, metadata):
+        save_file(tensors, path, metadata=metadata)
+        if fires("checkpoint"):
+            os.truncate(path, path.stat().st_size // 2)
+            die()
+
+    def traced_save(self, at):
+        save(self, at)
+        trace("saved", at)
+
+    def traced_fit(self, at):
+        trace("fit", at)
+        fit(self, at)
+
+    def traced_update(self, at):
+        trace("update", at)
+        return update(self, at)
+
+    def dying_release(self, outcome):
+        if outcome == "done" and fires("finish"):
+            die()
+        release(self, outcome)
+
+    FlatAdamW.step, checkpoint.save_file, train.Loop.save = dying_step, dying_save_file, traced_save
+    train.Loop.fit, train.Loop.one_update, run_module.RunFolder.release = traced_fit, traced_update, dying_release
+    run_module._replace = functools.partial(dying_replace, run_module._replace)
+    stage.execute(id, root)
+
+
+def drive(arguments: list[str]) -> int:
+    """The sweep command with the stages above, and without a report at its end."""
+    sweep.drive = functools.partial(sweep.drive, execute="kills:execute")
+    sweep._report = lambda *_: None
+    stage._write = functools.partial(dying_write, stage._write)
+    return sweep.main(arguments)
+
+
+# In the process that kills ---------------------------------------------------------------------------------------
+
+
+def start(folder: Path, root: str, workers: int, moment: str = "none", number: int = 0, whom: str = "all") -> subprocess.Popen:
+    """Start the sweep in a session of its own."""
+    counter = folder / "events"
+    counter.unlink(missing_ok=True)
+    environment = {**os.environ, "KILLS": f"{moment}:{number}:{whom}:{counter}",
+                   "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}  # fmt: skip
+    command = [sys.executable, str(HERE / "kills.py"), "--drive", str(folder / "kills.yaml"), f"root={folder / root}",
+               f"workers={workers}"]  # fmt: skip
+    log = open(folder / "log.txt", "ab")
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=HERE.parent, start_new_session=True)
+
+
+def ended(process: subprocess.Popen) -> int:
+    """Wait until a driver and all its workers are gone."""
+    status = process.wait()
+    while members(process.pid):
+        time.sleep(0.05)
+    return status
+
+
+def campaign(folder: Path, kills: int, seed: int) -> str:
+    """Kill `kills` times; raises AssertionError where a sweep ends in anything but what the calm one ended in."""
+    (folder / "kills.yaml").write_text(SWEEP)
+    began = time.monotonic()
+    assert ended(start(folder, "calm", 2)) == 0, (folder / "log.txt").read_text()[-3000:]
+    calm = time.monotonic() - began
+    draw, done, sweeps, attempts, hit = random.Random(seed), 0, 0, 0, Counter()
+    again = 0
+    while done < kills or (folder / f"rough{sweeps}").exists():
+        root = f"rough{sweeps}"
+        moment = draw.choice(list(MOMENTS)) if done < kills else "none"
+        whom = draw.choice(["all", "all", "one"])
+        process = start(folder, root, draw.randint(1, 3), moment, draw.randint(1, MOMENTS.get(moment) or 1), whom)
+        if moment in ("time", "driver"):
+            try:
+                process.wait(draw.uniform(0.0, 0.6) * calm)
+            except subprocess.TimeoutExpired:
+                for pid in [process.pid] if moment == "driver" else members(process.pid):
+                    os.kill(pid, signal.SIGKILL)
+        status, attempts = ended(process), attempts + 1
+        if status == 0:
+            again += same(folder / "calm", folder / root)
+            sweeps += 1
+        else:
+            done, hit[moment] = done + 1, hit[moment] + 1
+            assert moment != "none", (folder / "log.txt").read_text()[-3000:]
+    what = ", ".join(f"{n} {name}" for name, n in sorted(hit.items()))
+    return (f"{done} kills ({what}) over {sweeps} sweeps in {attempts} attempts: every sweep ended as the calm one, bit for bit; "
+            f"{again} updates since a last checkpoint were made again, none before it; no half-written file was read; "
+            f"{(time.monotonic() - began) / 60:.1f} min")  # fmt: skip
+
+
+def same(calm: Path, rough: Path) -> int:
+    """Compare two finished roots bit for bit, and check the traces; return how many updates were made again."""
+    folders = sorted(path.parent.relative_to(calm) for path in calm.glob("*/??/*/result.json"))
+    assert folders == sorted(path.parent.relative_to(rough) for path in rough.glob("*/??/*/result.json"))
+    again = 0
+    for name in folders:
+        one, two = calm / name, rough / name
+        results = [json.loads((at / "result.json").read_text()) for at in (one, two)]
+        first, second = ({k: v for k, v in result.items() if k not in FREE} for result in results)
+        assert first == second, (name, first, second)
+        for file in ("metrics.jsonl", "items.jsonl"):
+            if (one / file).exists():
+                assert (one / file).read_bytes() == (two / file).read_bytes(), (name, file)
+        if (one / "checkpoint.safetensors").exists():
+            weights = [load_file(at / "checkpoint.safetensors") for at in (one, two)]
+            assert weights[0].keys() == weights[1].keys(), name
+            assert all((x == weights[1][k]).all() for k, x in weights[0].items()), name
+        list(read_jsonl(two / "attempts.jsonl"))  # whole lines only
+        again += made_again(two)
+        assert not (two / "claim.json").exists() or results[1]["attempts"] > 0
+    return again
+
+
+def made_again(folder: Path) -> int:
+    """Read a stage's trace: it goes on from its last checkpoint or later; returns how many updates were made twice."""
+    saved, made = None, []
+    for word, value in (line.split(" ", 1) for line in (folder / "trace").read_text().splitlines()):
+        assert word != "half", (folder, value)
+        if word == "saved":
+            saved = int(value)
+        elif word == "fit" and saved is not None:
+            assert int(value) >= saved, (folder, f"went on from {value}, though {saved} was saved")
+        elif word == "update":
+            made.append(int(value))
+    return len(made) - len(set(made))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--drive"]:
+        sys.exit(drive(sys.argv[2:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        where = options.folder or Path(temporary)
+        where.mkdir(parents=True, exist_ok=True)
+        print(campaign(where, options.kills, options.seed))
