@@ -28,6 +28,17 @@ FIGURES = {  # name -> (title, what it shows)
     "interference": (
         "Interference", "What joint training costs each task against the row trained on its own modality alone."
     ),
+    "harm_over_training": ("Interference over training", "Harm by step: of the best dev score so far, and of a loss while pre-training."),
+    "gradients": (
+        "Gradient interference",
+        "Cosine of the gradients of every two losses over the shared layers, and whether it foretells harm.",
+    ),
+    "layers": (
+        "Representation by layer",
+        "Alignment of speech and text, linear probes, and what true speech tells about masked text, over the layers.",
+    ),
+    "frontier": ("Frontier", "What rows trade of one measure for another."),
+    "losses": ("Held-out losses", "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice."),
     "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size."),
     "pretraining": ("Pre-training", "Training metrics of each objective; a continuing row branches from its parent."),
     "finetuning": ("Fine-tuning", "Dev score over fine-tuning steps; the best step of each run is the one scored."),
@@ -90,12 +101,14 @@ def _replace(path: Path, text: str) -> Path:
 
 def _figures(records: Records) -> dict[str, list[Path]]:
     """Draw every figure the records have something for."""
-    from analysis import capacity, curves, figures, interference
+    from analysis import capacity, curves, figures, frontier, gradients, harm_over_training, interference, layers, losses
 
     figures.theme()
     folder = records.folder / "figures"
     makers = {
-        "interference": interference.figure, "capacity": capacity.figure,
+        "interference": interference.figure, "harm_over_training": harm_over_training.figure,
+        "gradients": gradients.figure, "layers": layers.figure, "capacity": capacity.figure,
+        "losses": losses.figure, "frontier": frontier.figure,
         "pretraining": curves.pretraining, "finetuning": curves.finetuning,
     }  # fmt: skip
     drawn = {name: make(records) for name, make in makers.items()}
