@@ -133,9 +133,10 @@ def _matched(path: str, rows: Sequence[tuple[str, Row]]) -> None:
 def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first.
 
-    `compare_with` is a row that all others are set against in a sheet of its own.
+    `compare_with` is a row that all others are set against in a sheet of its own; `frontier` names two measures that
+    `rows`, in this order, trade against each other.
     """
-    found = known(written, "table", ("blocks", "columns", "interference", "compare_with"))
+    found = known(written, "table", ("blocks", "columns", "interference", "compare_with", "frontier"))
     roles = mapping(found.get("interference"), "table.interference")
     for modality, part in roles.items():
         path = f"table.interference.{modality}"
@@ -147,6 +148,12 @@ def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, An
     compared = found.get("compare_with")
     if compared is not None and compared not in rows:
         raise UserError(f"table.compare_with: no row '{compared}'; {nearest(str(compared), rows)}")
+    frontier = known(found.get("frontier"), "table.frontier", ("x", "y", "rows"))
+    for axis in ("x", "y") if frontier else ():
+        measure(str(frontier.get(axis)), tasks, f"table.frontier.{axis}")
+    for row in listed(frontier.get("rows", []), "table.frontier.rows"):
+        if row not in rows:
+            raise UserError(f"table.frontier.rows: no row '{row}'; {nearest(str(row), rows)}")
     blocks = found.get("blocks") or [{"reference": rows[0], "rows": list(rows)}]
     for number, block in enumerate(listed(blocks, "table.blocks")):
         path = f"table.blocks[{number}]"
@@ -158,7 +165,7 @@ def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, An
     for column in listed(columns, "table.columns"):
         measure(column, tasks, "table.columns")
     described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}
-    return described | {k: v for k, v in (("interference", roles), ("compare_with", compared)) if v}
+    return described | {k: v for k, v in (("interference", roles), ("compare_with", compared), ("frontier", frontier)) if v}
 
 
 def labels(written: Any, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:

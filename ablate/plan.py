@@ -215,7 +215,8 @@ def shown(value: Any) -> Any:
 
 
 def _axes(value: Any) -> dict[str, list[Any]]:
-    axes = mapping(value, "axes")
+    """Values of every axis: of the setting it names, or, where the file has a mapping, names of patches of the base."""
+    axes = {axis: list(v) if isinstance(v, Mapping) else v for axis, v in mapping(value, "axes").items()}
     for axis, values in axes.items():
         claims.listed(values, f"axes.{axis}")
         if not values:

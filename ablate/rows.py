@@ -135,6 +135,10 @@ class Resolver:
         sections = {"data": sweep.get("data", {"preset": "builtin"}), "encoder": {}, "tokenizer": {}}
         self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
         self.order = self._order()
+        self.named = {
+            axis: {name: _named_patch(patch, f"axes.{axis}.{name}") for name, patch in values.items()}
+            for axis, values in mapping(sweep.get("axes"), "axes").items() if isinstance(values, Mapping)
+        }  # fmt: skip
         self.made: dict[tuple[str, str | None, str], Any] = {}
 
     @property
@@ -167,7 +171,8 @@ class Resolver:
         """Resolve all rows at one point of the axes, parents first."""
         base = self.base
         for axis, value in point.items():
-            base = patched(base, axis_patch(axis, value), f"axes.{axis}")
+            patch = axis_patch(axis, value) if axis not in self.named else self.named[axis][value]
+            base = patched(base, patch, f"axes.{axis}")
         data = config.resolve(self.registry.data, base["data"], "data")
         if hasattr(data, "resolved"):
             data = data.resolved()  # checks that the files are there, and takes their fingerprint
@@ -309,6 +314,11 @@ def axis_patch(axis: str, value: Any) -> dict[str, Any]:
         value = {key: value}
     found = expand(value if "data" in value else {"base": value}, f"axes.{axis}")
     return found.get("base", found)
+
+
+def _named_patch(patch: Any, path: str) -> dict[str, Any]:
+    """The patch of `base` that a named point of an axis stands for, shorthand expanded."""
+    return expand({"base": mapping(patch, path)}, path)["base"]
 
 
 def _count(pretrain: Mapping[str, Any], key: str, path: str) -> int:

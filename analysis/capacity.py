@@ -48,23 +48,24 @@ def measurements(records: Records) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS).drop_duplicates(["task", "kind", "row", "point"])
 
 
-def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
-    """Draw levels or gaps against active parameters, a line per row with intervals where there are seeds."""
-    for row, own in frame.dropna(subset=["mean", "active"]).groupby("row", sort=False):
-        own, look = own.sort_values("active"), styles[row]
-        axes.plot(own.active, own["mean"], **look, lw=1.4, ms=5, mec="white", mew=0.6)
+def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str = "active") -> None:
+    """Draw levels or gaps against parameters, a line per row with intervals where there are seeds."""
+    for row, own in frame.dropna(subset=["mean", against]).groupby("row", sort=False):
+        own, look = own.sort_values(against), styles[row]
+        axes.plot(own[against], own["mean"], **look, lw=1.4, ms=5, mec="white", mew=0.6)
         seen = own.dropna(subset=["low"])
-        axes.fill_between(seen.active, seen.low, seen.high, color=look["color"], alpha=0.12, lw=0)
-        axes.vlines(seen.active, seen.low, seen.high, color=look["color"], lw=0.9)
+        axes.fill_between(seen[against], seen.low, seen.high, color=look["color"], alpha=0.12, lw=0)
+        axes.vlines(seen[against], seen.low, seen.high, color=look["color"], lw=0.9)
     axes.set_xscale("log")
-    ticks = np.unique(frame.active.dropna())
-    axes.set_xticks(ticks, [_count(t) for t in ticks])
+    sizes = np.sort(frame[against].dropna().unique())
+    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.35 * sizes[k - 1]]
+    axes.set_xticks(ticks, [count(t) for t in ticks])
     axes.minorticks_off()
-    if len(ticks):
-        axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+    if len(sizes):
+        axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
 
 
-def _count(parameters: float) -> str:
+def count(parameters: float) -> str:
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if parameters >= size:
             return f"{parameters / size:.3g}{letter}"
@@ -72,33 +73,61 @@ def _count(parameters: float) -> str:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw the capacity figure, a column per task; None for a sweep with one encoder size or without joint rows."""
+    """Draw the capacity figure, a column per task; None for a sweep with one encoder size or without joint rows.
+
+    Sizes are points of an axis, or, without axes, what the rows themselves have: then every row is a mark of its own.
+    """
     frame = measurements(records)
-    if frame.empty or frame.parameters.nunique() < 2:
-        return None
+    lines = not frame.empty and frame.parameters.nunique() > 1
+    if not lines:
+        frame = by_row(records)
+        joint = [row for row, about in records.rows.items() if {"speech", "text"} <= set(about["reads"])]
+        if frame[frame.row.isin(joint)].parameters.nunique() < 2:  # rows of one modality have fewer parts, not another size
+            return None
     tasks = list(dict.fromkeys(frame.task))
     rows = [row for row in records.rows if row in set(frame.row)]
     styles = figures.row_styles(rows)
     whole, panels = figures.plt.subplots(
-        2, len(tasks), figsize=(0.6 + 2.5 * len(tasks), 4.8), squeeze=False, layout="constrained", sharex="col"
-    )
+        3 if lines else 2, len(tasks), figsize=(0.6 + 2.3 * len(tasks), 6.4 if lines else 4.6), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
     for k, task in enumerate(tasks):
         own, what = frame[frame.task == task], measure(records, task)
-        draw(own[own.kind != "gap"], panels[0][k], styles)
+        for axes, against in zip(panels[:, k], ("active", "parameters")):
+            draw(own[own.kind != "gap"], axes, styles, against)
+            axes.set_ylabel(figures.metric_name(what))
+            axes.set_xlabel("active parameters" if against == "active" else "parameters in all")
         panels[0][k].set_title(records.task_label(task))
-        panels[0][k].set_ylabel(figures.metric_name(what))
-        _draw_gap(own[own.kind == "gap"], panels[1][k], styles, what)
-    panels[1][0].set_ylabel("joint − single, points\n(positive: joint is better)")
-    whole.supxlabel("parameters that read the task's modality, embeddings left out", size=8.5)
+        if lines:
+            _draw_gap(own[own.kind == "gap"], panels[2][k], styles, what)
+            panels[2][k].set_xlabel("parameters in all")
+    if lines:
+        panels[2][0].set_ylabel("joint − single, points\n(positive: joint is better)")
+    whole.supxlabel("without embeddings; active: those that the task's modality goes through", size=8)
     keys = [figures.plt.Line2D([], [], **styles[row], lw=1.4, ms=5, label=records.label(row)) for row in rows]
     seeds = len(records.seeds)
     note = f"lines: 95 % intervals over {seeds} seeds" if seeds > 1 else "one seed: no intervals"
-    whole.legend(handles=keys, loc="outside upper center", ncols=min(6, len(keys)), title=note, title_fontsize=7.5)
+    columns = max(1, round(1.1 * len(tasks)))
+    whole.legend(handles=keys, loc="outside upper center", ncols=min(columns, len(keys)), title=note, title_fontsize=7.5)
     return whole
 
 
+def by_row(records: Records) -> pd.DataFrame:
+    """Levels of the tasks that are fine-tuned for, of every row that has them, at one point; columns `COLUMNS`."""
+    lines = []
+    tuned = {task for line in records.manifest for task in line["stages"].get("finetune", {})}
+    for task in records.sweep["tasks"] if len(records.points) == 1 else ():
+        if task not in tuned:
+            continue
+        for row, own in records.of(measure(records, task)).groupby("row", sort=False):
+            value = over_seeds(own[own.status == DONE].value)
+            if value.n:
+                lines.append([task, "row", row, "", own.parameters.max(), own.active.max(), value.mean, value.low, value.high, value.n])
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
 def _draw_gap(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], what: Measure) -> None:
-    draw(frame, axes, styles)
+    draw(frame, axes, styles, "parameters")
     reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=0.5) * 1.15
     axes.set_ylim(-reach, reach)
     axes.axhspan(-reach, 0, color="#d55e00", alpha=0.05, lw=0, zorder=-1)

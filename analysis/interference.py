@@ -35,11 +35,11 @@ def harm(records: Records) -> pd.DataFrame:
     *contrastive* is compared with {modality}_contrastive where there is such a row. Measures of a leaf, for which nothing
     is fine-tuned, are no tasks that could be harmed.
     """
-    roles = DEFAULT | ((records.sweep.get("table") or {}).get("interference") or {})
-    taken = {role for roles_of in roles.values() for role in roles_of.values()}
+    named = roles(records)
+    taken = {role for of_modality in named.values() for role in of_modality.values()}
     lines = []
     for task in records.sweep["tasks"]:
-        role = roles.get(records.reads(task))
+        role = named.get(records.reads(task))
         if role is None or not any(task in line["stages"].get("finetune", {}) for line in records.manifest):
             continue
         what = measure(records, task)
@@ -48,14 +48,19 @@ def harm(records: Records) -> pd.DataFrame:
         for row, about in records.rows.items():
             if row in taken | without or not {"speech", "text"} <= set(about["reads"]) or not about["steps"]:
                 continue
-            for part, (start, end, single) in _parts(records, row, role, records.reads(task)).items():
+            for part, (start, end, single) in parts_of(records, row, role, records.reads(task)).items():
                 effect = over_seeds(contrast(values, {start: 1.0, end: -1.0}, what.sign, records.points))
                 matched = about["steps"] == records.rows[single]["steps"]
                 lines.append([task, row, part, single, matched, effect.mean, effect.low, effect.high, effect.n])
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _parts(records: Records, row: str, role: dict[str, str], modality: str) -> dict[str, tuple[str, str, str]]:
+def roles(records: Records) -> dict[str, dict[str, str]]:
+    """Which rows are single-modality and placebo rows, per modality: the sweep file's `table.interference`, or `DEFAULT`."""
+    return DEFAULT | ((records.sweep.get("table") or {}).get("interference") or {})
+
+
+def parts_of(records: Records, row: str, role: dict[str, str], modality: str) -> dict[str, tuple[str, str, str]]:
     """Which rows each part of the harm compares: part -> (from, to, single-modality row)."""
     rows = records.rows
     single, placebo = role["single"], role.get("placebo")
@@ -70,7 +75,7 @@ def _parts(records: Records, row: str, role: dict[str, str], modality: str) -> d
     return {**parts, "total": (single, row, single)}
 
 
-def draw_parts(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str], title: str) -> None:
+def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str], title: str) -> None:
     """Draw one task: harm of the step-matched joint rows, split where there is a placebo; `frame` is `harm`'s lines."""
     rows = list(dict.fromkeys(frame.row))
     position, ticks, digits = 0.0, [], decimals(frame["mean"].abs().max(), digits=2)
@@ -166,7 +171,7 @@ def figure(records: Records) -> Figure | None:
     if shown:
         axes = upper.subplots(lines, columns, squeeze=False).flatten()
         for panel, task in zip(axes, shown):
-            draw_parts(matched[matched.task == task], panel, measures[task], labels, records.task_label(task))
+            drawparts_of(matched[matched.task == task], panel, measures[task], labels, records.task_label(task))
         for spare in axes[len(shown):]:
             spare.set_axis_off()
         _explain(upper, records, matched)

@@ -15,7 +15,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from pandas import DataFrame
+from pandas import DataFrame, concat
 
 from ablate.errors import UserError
 from analysis import against, baselines, claims, formats, paper, table
@@ -32,6 +32,17 @@ FIGURES = {  # name -> (title, what it shows)
     "interference": (
         "Interference", "What joint training costs each task against the row trained on its own modality alone."
     ),
+    "harm_over_training": ("Interference over training", "Harm by step: of the best dev score so far, and of a loss while pre-training."),
+    "gradients": (
+        "Gradient interference",
+        "Cosine of the gradients of every two losses over the shared layers, and whether it foretells harm.",
+    ),
+    "layers": (
+        "Representation by layer",
+        "Alignment of speech and text, linear probes, and what true speech tells about masked text, over the layers.",
+    ),
+    "frontier": ("Frontier", "What rows trade of one measure for another."),
+    "losses": ("Held-out losses", "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice."),
     "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size."),
     "pretraining": ("Pre-training", "Training metrics of each objective; a continuing row branches from its parent."),
     "finetuning": ("Fine-tuning", "Dev score over fine-tuning steps; the best step of each run is the one scored."),
@@ -127,12 +138,15 @@ def _replace(path: Path, text: str) -> Path:
 
 def _figures(records: Records) -> tuple[list[Path], list[Drawing]]:
     """Draw every figure the records have something for, and write the data of each beside it."""
-    from analysis import capacity, curves, figures, interference
+    from analysis import capacity, curves, figures, frontier, gradients, harm_over_training, interference, layers, losses
 
     figures.theme()
     folder = records.folder / "figures"
     makers = {  # name -> (figure, its data)
-        "interference": (interference.figure, interference.harm), "capacity": (capacity.figure, capacity.measurements),
+        "interference": (interference.figure, interference.harm),
+        "harm_over_training": (harm_over_training.figure, _panels), "gradients": (gradients.figure, gradients.read_probes),
+        "layers": (layers.figure, layers.by_layer), "capacity": (capacity.figure, capacity.measurements),
+        "losses": (losses.figure, losses.held_out), "frontier": (frontier.figure, frontier.frontier),
         "pretraining": (curves.pretraining, lambda records: _once(curves.pretraining_curves(records), "/")),
         "finetuning": (curves.finetuning, lambda records: _once(curves.finetuning_curves(records), "dev/")),
     }  # fmt: skip
@@ -147,6 +161,14 @@ def _figures(records: Records) -> tuple[list[Path], list[Drawing]]:
         paths += [png, pdf, beside]
         drawings.append(Drawing(name=name, title=FIGURES[name][0], text=FIGURES[name][1], png=png, csv=beside))
     return paths, drawings
+
+
+def _panels(records: Records) -> DataFrame:
+    """The lines of all panels of harm over training, each with its panel's title."""
+    from analysis import harm_over_training
+
+    panels = harm_over_training.curves(records)
+    return concat([frame.assign(panel=title) for title, (frame, _) in panels.items()])
 
 
 def _once(curves: DataFrame, part: str) -> DataFrame:

@@ -97,6 +97,20 @@ def fit_competition(
     )  # fmt: skip
 
 
+def bootstrap(
+    fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, draws: int = 40, seed: int = 0
+) -> list[Fit]:
+    """Refit to runs drawn with replacement; draws that cannot be fitted, with too few different sizes, are left out."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(draws):
+        which = rng.integers(len(loss), size=len(loss))
+        try:
+            found.append(fit(*(x[which] for x in inputs), loss[which]))
+        except ValueError:
+            continue
+    return found
+
+
 def _power(log_factor: float, exponent: float, x: np.ndarray) -> np.ndarray:
     return np.exp(np.clip(log_factor - exponent * np.log(x), -700, 50))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ablate.tasks.alignment_by_layer import AlignmentByLayer
 from ablate.tasks.asr import Recognition
 from ablate.tasks.classification import TextClassification
 from ablate.tasks.codes import SpeechCodes
 from ablate.tasks.normalization import Normalization
 from ablate.tasks.pairing import Pairing
+from ablate.tasks.pairing_by_layer import PairingByLayer
+from ablate.tasks.probes_by_layer import ProbesByLayer
 from ablate.tasks.retrieval import Retrieval
 from ablate.tasks.task import TaskConfig
 from ablate.tasks.translation import Translation
@@ -35,4 +38,7 @@ TASKS: dict[str, TaskConfig] = {
     "retrieval": Retrieval.Config(),
     "pairing": Pairing.Config(),
     "codes": SpeechCodes.Config(),
+    "alignment_by_layer": AlignmentByLayer.Config(),
+    "pairing_by_layer": PairingByLayer.Config(),
+    "probes_by_layer": ProbesByLayer.Config(),
 }

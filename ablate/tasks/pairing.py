@@ -15,7 +15,7 @@ from ablate.errors import UserError
 from ablate.tasks.retrieval import chunks, nearest_in_duration
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
 from ablate.train import Model, context
-from encoders.batch import Batch, Pair, Speech, Text, Vocabulary
+from encoders.batch import Batch, Pair, Speech, Text, View, Vocabulary
 from objectives.masked_text import MaskedText
 from objectives.masking import TextRule
 from objectives.mixture import moved
@@ -34,6 +34,29 @@ class Losses:
     tokens: int
     true: float
     other: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A view of texts, partly hidden, beside whole utterances; the head that guesses the hidden pieces; how many they are."""
+
+    view: View
+    head: nn.Module
+    tokens: list[int]
+
+    @staticmethod
+    def of(model: Model, speech: Speech, text: Text, share: float, vocabulary: Vocabulary) -> "Shown":
+        """Hide `share` of each text's pieces, for the head that `predictor` finds in the leaf."""
+        objective = predictor(model.mixture.objectives)
+        tlm = isinstance(objective, TLM)
+        head, text_first = (objective.text, objective.view.text_first) if tlm else (objective.head, True)
+        seen, masked_I, ids_I = TextRule(share=share).apply(text, vocabulary)
+        batch = Batch(Pair(speech, seen))
+        view = Clean(text_first=text_first).build(batch, context(model.encoder, batch, vocabulary, 0))
+        view = replace(view, text_masked_I=masked_I, text_targets_I=ids_I)
+        text_S = np.repeat(np.arange(len(text.lengths)), text.lengths)
+        tokens = np.bincount(text_S[masked_I.numpy()], minlength=len(text.lengths)).tolist()
+        return Shown(moved(view, next(model.encoder.parameters()).device), head, tokens)
 
 
 class Pairing(AbstractMeasure):
@@ -90,18 +113,9 @@ class Pairing(AbstractMeasure):
         self, model: Model, speech: Speech, text: Text, vocabulary: Vocabulary
     ) -> tuple[list[int], list[float]]:
         """Hidden pieces of each text, and their summed loss beside `speech`."""
-        objective = predictor(model.mixture.objectives)
-        tlm = isinstance(objective, TLM)
-        head, text_first = (objective.text, objective.view.text_first) if tlm else (objective.head, True)
-        seen, masked_I, ids_I = TextRule(share=self.config.share).apply(text, vocabulary)
-        batch = Batch(Pair(speech, seen))
-        view = Clean(text_first=text_first).build(batch, context(model.encoder, batch, vocabulary, 0))
-        view = replace(view, text_masked_I=masked_I, text_targets_I=ids_I)
-        view = moved(view, next(model.encoder.parameters()).device)
-        x_ID = gathered(model.encoder(view), "joint", "text", view.text_masked_I)
-        text_S = np.repeat(np.arange(len(text.lengths)), text.lengths)
-        tokens = np.bincount(text_S[masked_I.numpy()], minlength=len(text.lengths)).tolist()
-        return tokens, sums(head, x_ID, view.text_targets_I, tokens)
+        shown = Shown.of(model, speech, text, self.config.share, vocabulary)
+        x_ID = gathered(model.encoder(shown.view), "joint", "text", shown.view.text_masked_I)
+        return shown.tokens, sums(shown.head, x_ID, shown.view.text_targets_I, shown.tokens)
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[Losses]) -> tuple[list[Score], list[Row]]:
         tokens = sum(losses.tokens for losses in hypotheses)

@@ -1,0 +1,188 @@
+"""Gradient interference: do two losses pull the shared layers the same way, and does that foretell harm?
+
+The probe of `ablate.conflict` leaves a cosine out where too little of a gradient is reproduced by the other half of its
+data. Nothing is filled in here: a cell without any measurement says so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.curves import CONFLICT, pretraining_curves
+from analysis.frame import Records
+from analysis.interference import harm
+
+COLUMNS = ["row", "point", "seed", "step", "kind", "scope", "pair", "what", "value"]
+CEILING = 0.1
+"""Below this reproducible share of a gradient, `ablate.conflict` leaves its cosines out."""
+FEWEST = 4
+"""Rows below which no rank correlation is named."""
+
+
+def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Every value that a probe logged, with columns `COLUMNS`; a row's parents' probes are not among them.
+
+    `kind` is "raw" or "adam", `what` is "cosine" or "magnitude" of a `pair` "i~j", or "ceiling" of one objective.
+    """
+    curves = pretraining_curves(records) if curves is None else curves
+    own = {(line["row"], line["stages"].get("trunk")) for line in records.manifest}
+    frame = curves[curves.metric.str.startswith(CONFLICT)]
+    frame = frame[[pair in own for pair in zip(frame.row, frame.stage)]]
+    parts = frame.metric.str.removeprefix(CONFLICT).str.split("/", expand=True)
+    if frame.empty or parts.shape[1] != 4:
+        return pd.DataFrame(columns=COLUMNS)
+    names = dict(zip(range(4), ("kind", "scope", "pair", "what")))
+    return pd.concat([frame.drop(columns="metric"), parts.rename(columns=names)], axis=1)[COLUMNS]
+
+
+def crosses(pair: str) -> bool:
+    """Whether a pair of objectives is one of speech alone and one of text alone, by their names."""
+    sides = [_modality(name) for name in pair.split("~")]
+    return sorted(sides) == ["speech", "text"]
+
+
+def _modality(objective: str) -> str:
+    if objective.startswith(("tlm", "stm", "pair")):
+        return "pair"
+    return "text" if "text" in objective else "speech"
+
+
+def against_harm(records: Records, probes: pd.DataFrame) -> pd.DataFrame:
+    """Per task and step-matched joint row (and point): its mean speech–text cosine, raw, and the harm done to the task."""
+    found = probes[(probes.kind == "raw") & (probes.scope == "all") & (probes.what == "cosine")]
+    cosines = found[found.pair.map(crosses).astype(bool)].groupby("row").value.mean()
+    done = harm(records)
+    done = done[(done.part == "total") & done.row.isin(cosines.index)].dropna(subset=["mean"])
+    return done.assign(cosine=done.row.map(cosines))[["task", "row", "matched", "cosine", "mean", "low", "high"]]
+
+
+def figure(records: Records) -> Figure | None:
+    """Draw the gradient figure: heat map over layers, cosines over steps, cosine against harm; None without probes."""
+    probes = read_probes(records)
+    pairs_of = probes[probes.what == "ceiling"].groupby("row").pair.nunique()
+    shown = [row for row in records.rows if pairs_of.get(row, 0) > 1]
+    if not shown:
+        return None
+    row = max(shown, key=lambda name: pairs_of[name])  # the one with most objectives; the first of equals
+    own = probes[probes.row == row]
+    scopes = list(dict.fromkeys(own.scope))
+    whole = figures.plt.figure(figsize=(6.6, 3.2 + 0.21 * len(scopes)), layout="constrained")
+    upper, lower = whole.subfigures(2, 1, height_ratios=[1.0 + 0.21 * len(scopes), 2.2])
+    left, right = upper.subplots(1, 2, sharey=True)
+    draw_layers(own[own.kind == "raw"], scopes, left, "raw gradients")
+    draw_layers(own[own.kind == "adam"], scopes, right, "as Adam scales them")
+    steps, harms = lower.subplots(1, 2)
+    draw_steps(own[own.scope == "all"], steps)
+    draw_harm(records, against_harm(records, probes), harms)
+    whole.suptitle(f"cosine of gradients over shared parameters: {records.label(row)}", fontsize=9.5, x=0.01, ha="left")
+    whole.supxlabel(_note(own), size=7.5, color=figures.GREY)
+    return whole
+
+
+def _pairs(frame: pd.DataFrame) -> list[str]:
+    names = list(dict.fromkeys(frame[frame.what == "ceiling"].pair))
+    return [f"{i}~{j}" for k, i in enumerate(names) for j in names[k + 1 :]]
+
+
+def _short(pair: str) -> str:
+    return "\n".join(name.replace("masked_", "m. ").replace("contrastive", "contr.") for name in pair.split("~"))
+
+
+def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) -> None:
+    """Draw mean cosines, scope x pair; cells that some probes suppressed say how many did not, others stay empty."""
+    pairs, probes = _pairs(frame), frame[["step", "seed", "point"]].drop_duplicates().shape[0]
+    found = frame[frame.what == "cosine"].groupby(["scope", "pair"]).value
+    means = found.mean().unstack().reindex(index=scopes, columns=pairs)
+    counts = found.size().unstack().reindex(index=scopes, columns=pairs).fillna(0)
+    image = np.ma.masked_invalid(means.to_numpy(float))
+    axes.imshow(image, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    axes.set_facecolor("0.93")
+    for (y, x), value in np.ndenumerate(means.to_numpy(float)):
+        if np.isnan(value):
+            axes.text(x, y, "·", ha="center", va="center", color=figures.GREY, size=7)
+        else:
+            part = "" if counts.iloc[y, x] == probes else f" {counts.iloc[y, x]:.0f}/{probes}"
+            axes.text(x, y, f"{value:+.2f}{part}", ha="center", va="center", size=6.5,
+                      color="white" if abs(value) > 0.6 else "black")  # fmt: skip
+    axes.set_xticks(range(len(pairs)), [_short(pair) for pair in pairs], size=6.5)
+    axes.set_yticks(range(len(scopes)), [_indented(scope) for scope in scopes], size=7, ha="left")
+    axes.tick_params(axis="y", length=0, pad=62)
+    axes.set_title(title)
+
+
+def _indented(scope: str) -> str:
+    if scope == "all":
+        return "all shared"
+    layer, _, part = scope.partition(".")
+    return f"    {part}" if part else f"{layer.replace('_', ' ')}"
+
+
+def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
+    """Draw each pair's cosine over steps, mean over seeds: raw solid, Adam's dashed and hollow; gaps are suppressed."""
+    pairs = _pairs(frame)
+    styles = figures.row_styles(pairs)
+    for kind, dash, fill in (("raw", "-", None), ("adam", "--", "white")):
+        for pair in pairs:
+            own = frame[(frame.kind == kind) & (frame.pair == pair) & (frame.what == "cosine")]
+            mean = own.groupby("step").value.mean().reindex(sorted(frame.step.unique()))
+            if mean.notna().any():
+                label = pair.replace("~", " ~ ").replace("masked_", "m. ") if kind == "raw" else None
+                look = styles[pair]
+                axes.plot(mean.index, mean, dash, color=look["color"], marker=look["marker"], ms=4, lw=1.1,
+                          mfc=fill or look["color"], label=label)  # fmt: skip
+    axes.axhline(0, color="0.3", lw=0.8, zorder=0)
+    axes.set_ylim(-1, 1)
+    axes.set_xlabel("step (dashed: as Adam scales them)")
+    axes.set_title("over training, all shared")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=6, ncols=2, loc="lower center", handlelength=1.5, columnspacing=0.8)
+    else:
+        axes.text(0.5, 0.6, "every cosine is left out:\nno gradient is reproduced", transform=axes.transAxes,
+                  ha="center", color=figures.GREY, size=8)  # fmt: skip
+
+
+def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
+    """Draw each joint row's speech–text cosine against harm, as a share of the task's largest; name rank correlations."""
+    axes.set_title("does the cosine foretell harm?")
+    axes.set_xlabel("mean speech–text cosine of a row")
+    axes.set_ylabel("harm, of task's largest")
+    axes.axhline(0, color="0.3", lw=0.8, zorder=0)
+    axes.set_ylim(-1.15, 1.15)
+    styles, words = figures.row_styles(list(dict.fromkeys(frame.task))), []
+    for task, own in frame.groupby("task", sort=False):
+        largest, look = max(own["mean"].abs().max(), 1e-9), styles[task]
+        rank = spearman(own.cosine.to_numpy(), own["mean"].to_numpy())
+        words.append(rank)
+        label = records.task_label(task) + ("" if np.isnan(rank) else f" (ρ {rank:+.2f})")
+        axes.plot(own.cosine, own["mean"] / largest, look["marker"], color=look["color"], ms=5, mec="white", label=label)
+    if frame.empty:
+        axes.text(0.5, 0.6, "no row has both", transform=axes.transAxes, ha="center", color=figures.GREY, size=8)
+        return
+    rows = frame.row.nunique()
+    axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1.05), handlelength=0.8, title=f"{rows} rows" + (
+        "" if rows >= FEWEST else f":\ntoo few for\na correlation"), title_fontsize=6.5)  # fmt: skip
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Rank correlation; NaN for fewer than `FEWEST` points or where one of the two does not vary."""
+    from scipy.stats import rankdata
+
+    if len(x) < FEWEST or len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
+        return float("nan")
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def _note(frame: pd.DataFrame) -> str:
+    """How much was suppressed, said outright where it is nearly everything."""
+    ceilings = frame[frame.what == "ceiling"]
+    objectives = ceilings.groupby(["kind", "scope", "step", "seed", "point"]).pair.nunique()
+    possible = int((objectives * (objectives - 1) // 2).sum())
+    measured = int((frame.what == "cosine").sum())
+    share = 1 - measured / max(possible, 1)
+    note = (f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on other data"
+            "\n(a dot: never measured; k/n: measured in k of n probes; diagonal noise is corrected for)")  # fmt: skip
+    return ("Nearly everything is noise at this size. " if share > 0.9 else "") + note.replace("diagonal noise is", "noise is")

@@ -1,0 +1,111 @@
+"""Harm over training: what joint training costs a task, step by step of fine-tuning, and a loss while pre-training."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.compare import over_seeds
+from analysis.curves import WINDOW, finetuning_curves, pretraining_curves
+from analysis.frame import Records, measure
+from analysis.interference import PARTS, harm, parts_of, roles
+
+COLUMNS = ["part", "step", "mean", "low", "high", "n"]
+LOSS = "masked_text/loss"
+"""The one pre-training loss whose targets are the same whatever else is trained, and that both rows have."""
+
+
+def over_steps(values: pd.DataFrame, steps: dict[str, tuple[str, str, str]], sign: float) -> pd.DataFrame:
+    """Harm of every part at every step that both of its rows have; `values` has row, seed, step and value."""
+    table = values.pivot_table(index=["step", "seed"], columns="row", values="value")
+    lines = []
+    for part, (start, end, _) in steps.items():
+        if not {start, end} <= set(table.columns):
+            continue
+        gap = (sign * (table[start] - table[end])).dropna()
+        for step, own in gap.groupby(level="step"):
+            found = over_seeds(own)
+            lines.append([part, step, found.mean, found.low, found.high, found.n])
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
+    """Panels by title: lines of harm (row, part, step, mean, low, high, n) and what the axis says.
+
+    Of step-matched joint rows at the first point of the axes. While fine-tuning the harm is of the best dev score so
+    far, so that a run that stopped early keeps what it had.
+    """
+    matched = harm(records)
+    matched = matched[matched.matched.astype(bool) & (matched.part == "total")]
+    first, panels = records.points[0], {}
+    tuned = finetuning_curves(records)
+    tuned = tuned[tuned.metric.str.startswith("dev/") & (tuned.point == first)] if len(tuned) else tuned
+    for task in dict.fromkeys(matched.task):
+        what, role = measure(records, task), roles(records)[records.reads(task)]
+        own = tuned[tuned.task == task]
+        name = own.metric.iloc[0].removeprefix("dev/") if len(own) else what.metric
+        sign = -1.0 if name == "loss" else what.sign  # some tasks select on their training loss
+        best = _best_so_far(own, sign)
+        found = [
+            over_steps(best, parts_of(records, row, role, records.reads(task)), sign).assign(row=row)
+            for row in matched[matched.task == task].row
+        ] if len(best) else []  # fmt: skip
+        if found and len(whole := pd.concat(found)):
+            panels[f"{records.task_label(task)}, fine-tuning"] = whole, f"harm in dev {figures.NAMES.get(name, name)}"
+    trained = pretraining_curves(records)
+    trained = trained[(trained.metric == LOSS) & (trained.point == first)]
+    if "text" in roles(records) and len(trained):
+        smooth = trained.groupby(["row", "seed"]).value.transform(
+            lambda v: v.rolling(WINDOW, center=True, min_periods=1).mean()
+        )
+        rows = dict.fromkeys(matched.row)
+        found = [
+            over_steps(trained.assign(value=smooth), parts_of(records, row, roles(records)["text"], "text"), -1.0).assign(row=row)
+            for row in rows
+        ]  # fmt: skip
+        if found and len(whole := pd.concat(found)):
+            panels["masked text, pre-training"] = whole, "harm in nats"
+    return panels
+
+
+def _best_so_far(frame: pd.DataFrame, sign: float) -> pd.DataFrame:
+    """Dev scores made monotone, each run continued at its best to the last step that any run of the task reached."""
+    if frame.empty:
+        return frame
+    table = frame.pivot_table(index="step", columns=["row", "seed"], values="value")
+    best = table.cummin() if sign < 0 else table.cummax()
+    return best.ffill().stack(["row", "seed"], future_stack=True).rename("value").dropna().reset_index()
+
+
+def figure(records: Records) -> Figure | None:
+    """Draw harm over training, a panel per task and one for pre-training; None without matched joint rows."""
+    panels = curves(records)
+    if not panels:
+        return None
+    whole, axes = figures.grid(len(panels), 3, 2.6, 2.0)
+    rows = [row for row in records.rows if any(row in set(frame.row) for frame, _ in panels.values())]
+    dashes = dict(zip(rows, ("-", "--", ":", "-.") * (len(rows) // 4 + 1)))
+    for panel, (title, (frame, unit)) in zip(axes, panels.items()):
+        draw(frame, panel, dashes)
+        panel.set_title(title)
+        panel.set_ylabel(unit)
+        panel.set_xlabel("step")
+    parts = set(pd.concat([frame for frame, _ in panels.values()]).part)
+    keys = [figures.plt.Line2D([], [], color=PARTS[p][0], marker=PARTS[p][1], ms=4, label=p) for p in PARTS if p in parts]
+    keys += [figures.plt.Line2D([], [], color="0.2", ls=dashes[row], label=records.label(row)) for row in rows]
+    whole.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)), handlelength=2.6)
+    return whole
+
+
+def draw(frame: pd.DataFrame, axes: Axes, dashes: dict[str, str]) -> None:
+    """Draw harm over steps: colour and marker per part, dash per row, a band where there are seeds."""
+    for (row, part), own in frame.groupby(["row", "part"], sort=False):
+        own, (colour, marker) = own.sort_values("step"), PARTS[part]
+        every = max(1, len(own) // 8)
+        axes.plot(own.step, own["mean"], color=colour, ls=dashes[row], marker=marker, markevery=every, ms=3.5, lw=1.2)
+        axes.fill_between(own.step, own.low.astype(float), own.high.astype(float), color=colour, alpha=0.12, lw=0)
+    axes.axhline(0, color="0.3", lw=0.8, zorder=0)
+    axes.margins(x=0.02)
+

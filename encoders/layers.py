@@ -1,0 +1,42 @@
+"""What lies between an encoder's layers, for measurements; training never looks at it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from encoders.batch import View
+from encoders.blocks import Stack
+from encoders.encoder import AbstractEncoder
+from encoders.encoding import Encoding
+
+
+@torch.no_grad()
+def by_layer(encoder: AbstractEncoder, view: View) -> tuple[Encoding, dict[str, Tensor]]:
+    """Encode, and return beside the encoding what enters each stack and what leaves each of its layers.
+
+    "speech_0" enters the speech-only layers and "speech_1" leaves the first of them; likewise "text_..." and
+    "shared_...". The last one of a stack is behind the stack's final norm, so the last "shared_..." is the stage
+    "joint". Positions are laid out by `encoding.layout` for "shared_...", by the modality's own for the others.
+    """
+    found: dict[str, Tensor] = {}
+
+    def entering(name: str):
+        return lambda module, arguments: found.update({name: arguments[0]})
+
+    def leaving(name: str):
+        return lambda module, arguments, x_ND: found.update({name: x_ND})
+
+    stacks = {path.split(".")[0]: m for path, m in encoder.named_modules() if isinstance(m, Stack)}
+    handles = []
+    for name, stack in stacks.items():
+        handles.append(stack.register_forward_pre_hook(entering(f"{name}_0")))
+        for number, block in enumerate(stack.blocks, start=1):
+            handles.append(block.register_forward_hook(leaving(f"{name}_{number}")))
+        handles.append(stack.register_forward_hook(leaving(f"{name}_{len(stack.blocks)}")))
+    try:
+        encoding = encoder(view)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return encoding, found

@@ -1,0 +1,108 @@
+"""Measures over layers: what lies between the layers, and scores from representations made by hand."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import ENCODER, World
+
+from ablate.tasks.alignment_by_layer import AlignmentByLayer, Sides
+from ablate.tasks.pairing import Losses
+from ablate.tasks.pairing_by_layer import PairingByLayer
+from ablate.tasks.probes_by_layer import Heard, ProbesByLayer
+from encoders.batch import Batch, Text, View, Vocabulary
+from encoders.layers import by_layer
+
+WORDS = "red blue cat dog sun moon".split()
+
+
+def values(scores):
+    return {score.metric: score.value for score in scores}
+
+
+def test_layers_are_what_enters_and_leaves_them():
+    encoder = ENCODER.build(Vocabulary(20, (1,) * 20, (True,) * 20)).eval()
+    view = View(Text(torch.tensor([4, 8, 9, 5]), (4,), (1,)))
+    encoding, layers = by_layer(encoder, view)
+    assert list(layers) == ["text_0", "shared_0", "shared_1", "shared_2"]
+    assert torch.equal(layers["shared_2"], encoding.stages["joint"]) and torch.equal(layers["text_0"], layers["shared_0"])
+    assert not torch.equal(layers["shared_1"], layers["shared_0"]) and not layers["shared_1"].requires_grad
+    hooks = [m for m in encoder.modules() if m._forward_hooks or m._forward_pre_hooks]
+    assert hooks == [] and encoder(view).stages["joint"].requires_grad
+
+
+def test_alignment_of_equal_and_of_unrelated_sides():
+    rng = torch.Generator().manual_seed(0)
+    rows = [{"id": str(i), "text": f"text {i}", "seconds": 1.0 + i / 100} for i in range(40)]
+    same, other = torch.randn(40, 6, generator=rng), torch.randn(40, 6, generator=rng)
+    sides = [Sides({"shared_0": s, "shared_1": s}, {"shared_0": o, "shared_1": s}) for s, o in zip(same, other)]
+    task = AlignmentByLayer(AlignmentByLayer.Config(candidates=10))
+    scores, items = task.score(rows, sides)
+    found = values(scores)
+    assert found["cka"] == found["cka/shared_1"] == pytest.approx(1) and found["recall@1"] == 100
+    assert abs(found["cka/shared_0"]) < 0.2 and found["recall@1/shared_0"] < 40
+    assert items[3]["ranks/shared_1"] == [1, 1] and len(items) == 40
+    assert [b.name for b in task.baselines(rows, rows)] == ["lengths only", "chance"]
+    assert task.baselines(rows, rows)[1].value == pytest.approx(10)
+
+
+def test_probes_find_what_is_there_and_nothing_else():
+    """Phone and voice lie in the first layer, words in the second; the other way round there is noise."""
+    rng = np.random.default_rng(0)
+    rows, heard = [], []
+    for i in range(120):
+        words = [word for word in WORDS if rng.random() < 0.5] or ["red"]
+        voice, phones = i % 3 if i % 2 else (i + 1) % 3, rng.integers(0, 4, 8)
+        rows.append({"id": str(i), "text": " ".join(words), "voice": f"v{voice}", "seconds": 1.0 + rng.random(),
+                     "phones": [[4 * k, f"p{p}"] for k, p in enumerate(phones)]})  # fmt: skip
+        said = np.array([word in words for word in WORDS]) + rng.normal(0, 0.1, 6)
+        spoken = np.eye(4)[phones] + rng.normal(0, 0.1, (8, 4))
+        noise = rng.normal(size=(2, 8, 4))
+        heard.append(Heard(
+            {"speech_0": np.eye(3)[voice] + rng.normal(0, 0.1, 3), "shared_1": said},
+            {"speech_0": spoken, "shared_1": noise[0]}, np.arange(8), 8,
+        ))  # fmt: skip
+    task = ProbesByLayer(ProbesByLayer.Config())
+    scores, items = task.score(rows, heard)
+    found = values(scores)
+    assert found["phone/speech_0"] > 98 and found["phone/shared_1"] < 45
+    assert found["voice/speech_0"] > 95 and found["voice/shared_1"] < 60
+    assert found["word/shared_1"] > 99 and 35 < found["word/speech_0"] < 65
+    assert found["phone"] == found["phone/shared_1"] and len(items) == 60
+    assert sum(item["phone"][0] for item in items) / 480 * 100 == pytest.approx(found["phone"])
+    assert 40 < task.baselines([], rows)[0].value < 60
+    silent, _ = task.score([{"id": row["id"], "text": row["text"], "seconds": 1.0} for row in rows], heard)
+    assert {score.metric.split("/")[0] for score in silent} == {"word"}
+
+
+def test_loss_drop_by_layer_by_hand():
+    rows = [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}]
+    hypotheses = [
+        {"shared_0": Losses(1, 3.0, 3.0), "shared_1": Losses(1, 2.0, 5.0)},
+        {"shared_0": Losses(3, 9.0, 9.0), "shared_1": Losses(3, 6.0, 7.0)},
+    ]
+    scores, items = PairingByLayer(PairingByLayer.Config()).score(rows, hypotheses)
+    assert values(scores) == {"loss_drop": 1.0, "loss_drop/shared_0": 0.0, "loss_drop/shared_1": 1.0}
+    assert items[1]["loss_drop/shared_1"] == [1.0, 3]
+
+
+def test_score_stages_write_every_layer(tmp_path):
+    """On a real leaf; at the top layer they agree with the measures of the top alone."""
+    from ablate.tasks import TASKS
+
+    world = World(tmp_path)
+    world.run(world.corpus), world.run(world.tokenizer)
+    leaf = world.pretrain("contrastive", "masked_text", "tlm", steps=2, phase="decay")
+    world.run(leaf)
+    names = ("alignment_by_layer", "probes_by_layer", "pairing_by_layer", "retrieval", "pairing")
+    found = {name: values_of(world.run(world.score(TASKS[name], ("pretrain", leaf)))) for name in names}
+    assert found["alignment_by_layer"]["recall@1"] == found["retrieval"]["recall@1"]
+    assert found["pairing_by_layer"]["loss_drop/shared_2"] == pytest.approx(found["pairing"]["loss_drop"], abs=1e-5)
+    assert abs(found["pairing_by_layer"]["loss_drop/shared_0"]) < 1e-6  # text has not met speech there
+    layers = {name.split("/")[1] for name in found["probes_by_layer"] if "/" in name}
+    assert layers == {"speech_0", "speech_1", "shared_0", "shared_1", "shared_2"}
+
+
+def values_of(run):
+    import json
+
+    return {score["metric"]: score["value"] for score in json.loads((run.path / "result.json").read_text())["scores"]}
