@@ -155,15 +155,16 @@ class RunFolder:
         with _open_append(self.path / "attempts.jsonl") as file:
             file.write(json.dumps(line).encode() + b"\n")
 
-    def _holds(self, token: str) -> bool:
+    def _lost(self, token: str) -> bool:
+        """Whether somebody took this stage for dead; where its whole folder is gone, the next write says so."""
         claim = read_claim(self.path)
-        return claim is not None and claim.get("token") == token
+        return self.path.exists() and (claim is None or claim.get("token") != token)
 
     def _beat(self, token: str) -> None:
         while not self._stop.wait(BEAT_SECONDS) and self._claim is not None and self._claim["token"] == token:
-            if not self._holds(token):
+            if self._lost(token):
                 self._stop.set()
-            else:
+            elif self.path.exists():
                 os.utime(self.path / "claim.json")
 
     @property
@@ -190,8 +191,8 @@ class RunFolder:
         if self._claim is None or now - self._reported < 1.0:
             return
         self._reported = now
-        if not self._holds(self._claim["token"]):
-            self._stop.set()  # somebody took this stage for dead and runs it now
+        if self._lost(self._claim["token"]):
+            self._stop.set()
             return
         self._claim |= {"step": step, "steps": steps, **fields}
         _replace(self.path / "claim.json", json.dumps(self._claim).encode(), durable=False)

@@ -96,5 +96,5 @@ def test_unplanned_stages_missing_parents_and_other_versions_are_refused(planned
 
 def test_a_new_version_is_a_new_stage(monkeypatch):
     old = make("corpus", Grain(), [], "grain")
-    monkeypatch.setitem(stage.KINDS, "corpus", Kind(2, f"{__name__}:sow"))
+    monkeypatch.setitem(stage.KINDS, "corpus", Kind(stage.KINDS["corpus"].version + 1, f"{__name__}:sow"))
     assert make("corpus", Grain(), [], "grain").id != old.id
