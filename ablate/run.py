@@ -7,6 +7,7 @@ leaves either the old file or the new one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -135,7 +136,7 @@ class RunFolder:
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        if claim is not None and self._holds(claim["token"]):
+        if claim is not None and self.path.exists() and not self._lost(claim["token"]):
             self._attempt(claim, ended=time.time(), outcome=outcome)
             (self.path / "claim.json").unlink(missing_ok=True)
         for number, handler in self._handlers.items():
@@ -156,16 +157,17 @@ class RunFolder:
             file.write(json.dumps(line).encode() + b"\n")
 
     def _lost(self, token: str) -> bool:
-        """Whether somebody took this stage for dead; where its whole folder is gone, the next write says so."""
+        """Whether somebody took this stage for dead and has it; where the folder is gone, the next write says so."""
         claim = read_claim(self.path)
-        return self.path.exists() and (claim is None or claim.get("token") != token)
+        return claim is not None and claim.get("token") != token
 
     def _beat(self, token: str) -> None:
         while not self._stop.wait(BEAT_SECONDS) and self._claim is not None and self._claim["token"] == token:
             if self._lost(token):
                 self._stop.set()
-            elif self.path.exists():
-                os.utime(self.path / "claim.json")
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(self.path / "claim.json")
 
     @property
     def stopping(self) -> bool:
