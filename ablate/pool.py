@@ -234,7 +234,8 @@ def run_pool(board: Board, pool: Pool | Inline, show: Callable[[Board], None], s
             if stop() and state != DONE:
                 board.set(id, STOPPED)
             elif state == STOPPED:
-                board.set(id, FAILED, "asked to stop by somebody else")
+                gone = not (board.folders[id].path / "identity.json").exists()
+                board.set(id, FAILED, _exit(DISK_CODE + errno.ENOENT) if gone else "asked to stop by somebody else")
             elif state == DONE and not board.folders[id].done:
                 board.set(id, FAILED, "ended without a result")
             else:

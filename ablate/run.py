@@ -7,7 +7,6 @@ leaves either the old file or the new one.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -136,7 +135,7 @@ class RunFolder:
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        if claim is not None and self.path.exists() and not self._lost(claim["token"]):
+        if claim is not None and self._holds(claim["token"]):
             self._attempt(claim, ended=time.time(), outcome=outcome)
             (self.path / "claim.json").unlink(missing_ok=True)
         for number, handler in self._handlers.items():
@@ -156,18 +155,16 @@ class RunFolder:
         with _open_append(self.path / "attempts.jsonl") as file:
             file.write(json.dumps(line).encode() + b"\n")
 
-    def _lost(self, token: str) -> bool:
-        """Whether somebody took this stage for dead and has it; where the folder is gone, the next write says so."""
+    def _holds(self, token: str) -> bool:
         claim = read_claim(self.path)
-        return claim is not None and claim.get("token") != token
+        return claim is not None and claim.get("token") == token
 
     def _beat(self, token: str) -> None:
         while not self._stop.wait(BEAT_SECONDS) and self._claim is not None and self._claim["token"] == token:
-            if self._lost(token):
+            if not self._holds(token):
                 self._stop.set()
             else:
-                with contextlib.suppress(FileNotFoundError):
-                    os.utime(self.path / "claim.json")
+                os.utime(self.path / "claim.json")
 
     @property
     def stopping(self) -> bool:
@@ -193,8 +190,8 @@ class RunFolder:
         if self._claim is None or now - self._reported < 1.0:
             return
         self._reported = now
-        if self._lost(self._claim["token"]):
-            self._stop.set()
+        if not self._holds(self._claim["token"]):
+            self._stop.set()  # somebody took this stage for dead and runs it now
             return
         self._claim |= {"step": step, "steps": steps, **fields}
         _replace(self.path / "claim.json", json.dumps(self._claim).encode(), durable=False)
