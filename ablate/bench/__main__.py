@@ -19,7 +19,7 @@ Rely on ratios: absolute figures are those of the machine.
 """
 MORE = """\
 examples:
-  python -m ablate.bench                                everything; about half an hour on two cores
+  python -m ablate.bench                                everything; three quarters of an hour on two cores
   python -m ablate.bench text --shapes tiny             one table
   python -m ablate.bench speech --only bert --rounds 5  ours against the peers whose name holds "bert"
 
