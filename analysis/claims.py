@@ -128,7 +128,8 @@ def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
     seeds = needed(estimate, effect, ALPHA / claims)
     corrected = f", corrected for {claims} claims" if claims > 1 else ""
     if seeds is None:
-        return f"were the true effect as found, {MANY:,} seeds would not show it as often{corrected}"
+        limit = ", it takes more test items" if needed(replace(estimate, shared=0.0), effect, ALPHA / claims) else ""
+        return f"were the true effect as found, {MANY:,} seeds would not show it as often{corrected}{limit}"
     return f"were the true effect as found, {seeds} would{corrected}"
 
 

@@ -105,7 +105,7 @@ def with_items(estimate: Estimate, variance: float) -> Estimate:
     )  # fmt: skip
 
 
-def detectable(estimate: Estimate, power: float = 0.8) -> float:
+def detectable(estimate: Estimate, wanted: float = 0.8) -> float:
     """Smallest effect that as many seeds with this spread would show with the given power; NaN without an interval.
 
     Two-sided at 5 %, from the noncentral t distribution. It speaks of the design, not of the effect found.
@@ -113,26 +113,25 @@ def detectable(estimate: Estimate, power: float = 0.8) -> float:
     if math.isnan(estimate.half):
         return math.nan
     from scipy.optimize import brentq
-    from scipy.stats import nct
 
-    cut = _t_quantile(estimate.freedom)
-    shift = brentq(lambda x: nct.sf(cut, estimate.freedom, x) - power, 0.1, 60 * cut)
-    return float(shift) * estimate.error
+    largest = 60 * _t_quantile(estimate.freedom) * estimate.error
+    return float(brentq(lambda effect: power(estimate, effect, estimate.n) - wanted, 0.0, largest))
 
 
 def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -> float:
     """Probability that `seeds` seeds with this estimate's spread show a true `effect`, two-sided at `level`.
 
-    From the noncentral t distribution. What the test items add stays as it is: only the seeds' part shrinks.
+    From the noncentral t distribution, integrated over the spread that is seen: scipy's own gives NaN for many seeds.
+    What the test items add stays as it is: only the seeds' part shrinks.
     """
-    from scipy.special import stdtrit
-    from scipy.stats import nct
+    from scipy.special import chdtri, ndtr, stdtrit
 
     spread = (estimate.error**2 - estimate.shared) * estimate.n / seeds
     total = spread + estimate.shared
     freedom = total**2 * (seeds - 1) / spread**2
     cut, shift = stdtrit(freedom, 1 - level / 2), effect / math.sqrt(total)
-    return float(nct.sf(cut, freedom, shift) + nct.cdf(-cut, freedom, shift))
+    seen = cut * np.sqrt(chdtri(freedom, (np.arange(2000) + 0.5) / 2000) / freedom)
+    return float((ndtr(shift - seen) + ndtr(-shift - seen)).mean())
 
 
 def needed(estimate: Estimate, effect: float, level: float = ALPHA, wanted: float = 0.8) -> int | None:

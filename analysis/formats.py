@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.sheet import Sheet, latex
+from analysis.sheet import FIT, Sheet, latex
 from analysis.table import Block, Cell, Column, Line, Table
 
 CSV = [
@@ -166,10 +166,10 @@ def md(table: Table) -> str:
 
 
 def tex(table: Table) -> str:
-    """Print as a LaTeX table; needs \\usepackage{booktabs}."""
+    """Print as a LaTeX table, shrunk where it is wider than the text; needs \\usepackage{booktabs,graphicx}."""
     styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
     width = len(table.columns) + 1
-    out = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\small"]
+    out = [r"% \usepackage{booktabs,graphicx}", r"\begin{table}", r"\centering", r"\small", FIT]
     out += [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule"]
     heads, rules, at = [""], [], 2
     for task, count in _tasks(table):
@@ -188,7 +188,7 @@ def tex(table: Table) -> str:
                 for line in lines
             ]
     label = re.sub(r"[^A-Za-z0-9:-]", "-", table.name)
-    out += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(notes(table))}}}", rf"\label{{tab:{label}}}"]
+    out += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{latex(notes(table))}}}", rf"\label{{tab:{label}}}"]
     return "\n".join([*out, r"\end{table}", ""])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 from ablate.errors import UserError, nearest
 from ablate.record import Run, read_run, read_sweep, run_path
 from analysis.index import Index
+from analysis.results import Results
 
 DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
 READS = {
@@ -243,34 +243,6 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(tree, list):
         tree = " + ".join(str(value) for value in tree)
     return {} if tree is None else {prefix: str(tree)}
-
-
-class Results:
-    """`result.json` of finished stages, each read once however many rows share it, and its digest."""
-
-    def __init__(self, root: Path | str) -> None:
-        self._root = root
-        self._seen: dict[tuple[str, str], tuple[dict | None, str]] = {}
-
-    def __call__(self, kind: str, id: str | None) -> dict | None:
-        """The result of a stage; None for no stage, and for one that is not finished."""
-        return None if id is None else self._read(kind, id)[0]
-
-    def digest(self, kind: str, id: str) -> str:
-        """Name the content of a result; "" for a stage that is not finished."""
-        return self._read(kind, id)[1]
-
-    def digests(self) -> set[str]:
-        """Digests of all results read so far."""
-        return {digest for _, digest in self._seen.values()} - {""}
-
-    def _read(self, kind: str, id: str) -> tuple[dict | None, str]:
-        if (kind, id) not in self._seen:
-            path = run_path(self._root, kind, id) / "result.json"
-            data = path.read_bytes() if path.exists() else b""
-            found = (json.loads(data), hashlib.blake2b(data, digest_size=12).hexdigest()) if data else (None, "")
-            self._seen[kind, id] = found
-        return self._seen[kind, id]
 
 
 def _reads(sweep: dict, task: str) -> str:

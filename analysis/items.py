@@ -12,6 +12,8 @@ from analysis.frame import Measure, Records
 from analysis.index import Drawn, Key
 
 RESAMPLES = 1000
+BLOCK = 64
+"""Scores whose counts are multiplied at once: enough to be fast, few enough to be small."""
 
 
 def bootstrap(
@@ -63,18 +65,40 @@ def shared_variance(drawn_SD: np.ndarray) -> float:
 
 def _drawn(records: Records, run: str, what: Measure) -> Drawn | None:
     """One score's metric under every draw, from the index or from its items; None without counts for it."""
-    digest = records.results.digest("score", run)
+    key = (records.results.digest("score", run), what.split, what.metric)
+    return records.index.entry(key, lambda: _drawn_together(records, what))
 
-    def make() -> dict[Key, Drawn | None]:  # all splits at once: the items are read once
-        own = records.run("score", run)
-        lines: dict[str, list[dict]] = {}
-        for line in own.items():
-            lines.setdefault(line["split"], []).append(line)
-        names = {(s["split"], s["metric"]) for s in own.result["scores"] if s["metric"] == what.metric}
-        counts = {name: read_counts(lines.get(name[0], []), name[1]) for name in sorted(names)}
-        return {(digest, *name): found.drawn() if found else None for name, found in counts.items()}
 
-    return records.index.entry((digest, what.split, what.metric), make)
+def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
+    """Read the items of all scores of a measure that the index lacks, on every split, and draw them block by block."""
+    runs = {
+        run: digest for run, _ in records.finished(what).values()
+        if ((digest := records.results.digest("score", run)), what.split, what.metric) not in records.index.entries
+    }  # fmt: skip
+    made: dict[Key, Drawn | None] = {}
+    for start in range(0, len(runs), BLOCK):
+        same: dict[str, list[tuple[Key, Counts]]] = {}
+        for run in list(runs)[start : start + BLOCK]:
+            lines: dict[str, list[dict]] = {what.split: []}
+            for line in records.run("score", run).items():
+                lines.setdefault(line["split"], []).append(line)
+            for split, own in lines.items():
+                key, counts = (runs[run], split, what.metric), read_counts(own, what.metric)
+                made[key] = None
+                if counts:
+                    same.setdefault(counts.name, []).append((key, counts))
+        for members in same.values():
+            made |= zip([key for key, _ in members], drawn([counts for _, counts in members]))
+    return made
+
+
+def drawn(members: Sequence[Counts]) -> list[Drawn]:
+    """Each metric over its items as they are, and under every draw; all of the same items, so one product serves all."""
+    weights = np.vstack([np.ones(len(members[0].ids)), _draws(len(members[0].ids))])
+    edges = np.cumsum([counts.width for counts in members])[:-1]
+    sums = np.split(weights @ np.hstack([counts.sums for counts in members]), edges, axis=1)
+    values = [counts.score(own) for counts, own in zip(members, sums)]
+    return [Drawn(m.name, float(v[0]), v[1:].astype(np.float32)) for m, v in zip(members, values)]
 
 
 @functools.lru_cache(maxsize=8)
@@ -87,18 +111,17 @@ class Counts:
     """Additive counts of a test set, one line per item, and the metric as a function of their sums."""
 
     def __init__(self, ids: list, counts: np.ndarray, score: Callable[[np.ndarray], np.ndarray]):
-        self.ids = ids
-        self._counts, self._score = counts, score
+        self.ids, self.sums, self.score = ids, counts, score
+        self.name = hashlib.blake2b("\n".join(map(str, ids)).encode(), digest_size=8).hexdigest()
+        """Digest of the ids in order."""
+
+    @property
+    def width(self) -> int:
+        return self.sums.shape[1]
 
     def value(self, weights: np.ndarray) -> np.ndarray:
         """Metric under item weights: (draws × items) -> (draws)."""
-        return self._score(weights @ self._counts)
-
-    def drawn(self) -> Drawn:
-        """The metric over the items as they are, and under every draw."""
-        ids = hashlib.blake2b("\n".join(map(str, self.ids)).encode(), digest_size=8).hexdigest()
-        level = float(self.value(np.ones((1, len(self.ids))))[0])
-        return Drawn(ids, level, self.value(_draws(len(self.ids))).astype(np.float32))
+        return self.score(weights @ self.sums)
 
 
 def read_counts(lines: list[dict], metric: str) -> Counts | None:

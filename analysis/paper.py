@@ -50,7 +50,9 @@ SOURCES = (
 
 def stages(records: Records, row: str) -> str | None:
     """Name a row by the objectives of its stages, oldest first, as the files do; None for what the paper has not."""
-    about = records.rows[row]
+    about = records.rows.get(row)
+    if about is None:  # the parent of a row, taken out of the sweep
+        return None
     encoder = about.get("encoder") or {}
     if not about["steps"] or encoder.get("block", "conformer") != "conformer" or encoder.get("per_modality"):
         return None

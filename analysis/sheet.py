@@ -16,6 +16,8 @@ LATEX = {
     "†": r"$^{\dagger}$", "Δ": r"$\Delta$", "—": "---", "→": r"$\to$", "·": r"$\cdot$", "×": r"$\times$",
     "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+"""Opens a group that is shrunk to the text's width where it is wider."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +61,12 @@ class Sheet:
         return captured.get()
 
     def tex(self) -> str:
-        """Print as a LaTeX table; needs \\usepackage{booktabs}."""
+        """Print as a LaTeX table; needs \\usepackage{booktabs,graphicx}."""
         head, *lines = (" & ".join(latex(text) for text in line) + r" \\" for line in [self.heads, *self.lines])
         label = re.sub(r"[^A-Za-z0-9:-]", "-", self.name)
         return "\n".join([
-            r"\begin{table}", r"\centering", r"\small", rf"\begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}",
-            r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}",
+            r"\begin{table}", r"\centering", r"\small", FIT, rf"\begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}",
+            r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}}",
             rf"\caption{{{latex(self.title)} {latex(self.note)}}}", rf"\label{{tab:{label}}}", r"\end{table}", "",
         ])  # fmt: skip
 

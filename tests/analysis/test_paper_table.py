@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import UserError
-from analysis import formats
+from analysis import baselines, formats, paper
 from analysis.frame import read
 from analysis.table import build, why
 
@@ -119,6 +120,19 @@ def test_latex_is_balanced_and_escaped(fake):
     assert text.isascii()
     assert formats.latex("a_b & 5% {x} [y]") == r"a\_b \& 5\% \{x\} [y]"
     assert formats.latex("[1] x") == "{[1] x}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
+def test_pdflatex_sets_it_within_the_page(fake, tmp_path):
+    table = build(read(fake(seeds=(0, 1, 2))))
+    (tmp_path / "table.tex").write_text(formats.joined(table, "tex", [baselines.sheet(table), paper.sheet(table)]))
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "page.tex").write_text(head + r"\input{table.tex}\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout and (tmp_path / "page.pdf").stat().st_size
 
 
 def test_terminal_never_cuts_a_number(fake):

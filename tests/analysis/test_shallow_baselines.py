@@ -72,7 +72,7 @@ def test_a_baseline_just_inside_or_outside_the_interval(fake, task, edge, good):
     set_baselines(folder, bound - 0.01 * good, bound + 20 * good)
     found = first(folder)
     assert found.verdict == "does not clear" and found.column.baseline[0] == "rule 0"
-    assert "does not clear" in formats.joined(build(read(folder)), "md", baselines.sheet(build(read(folder))))
+    assert "does not clear" in formats.joined(build(read(folder)), "md", [baselines.sheet(build(read(folder)))])
 
 
 def test_every_row_is_asked_and_the_few_that_fail_are_named(fake):
@@ -151,7 +151,7 @@ def test_a_copied_folder_is_enough_and_torch_is_not_needed(fake, tmp_path):
 
 def test_latex_has_a_second_table(fake):
     table = build(read(fake(**SMALL)))
-    text = formats.joined(table, "tex", baselines.sheet(table))
+    text = formats.joined(table, "tex", [baselines.sheet(table)])
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
     assert text.isascii() and text.count("{") == text.count("}")
     assert r"95 \% interval" in text
