@@ -9,7 +9,7 @@ from ablate import cost
 from ablate.describe import short
 from ablate.errors import UserError
 from ablate.resources import wanted, with_profile
-from ablate.rows import Row, owner
+from ablate.row import Row, owner
 from encoders.joint import Joint
 
 UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens where the data does not say

@@ -20,7 +20,8 @@ from ablate.finetune import FinetuneStage
 from ablate.kmeans import KMeansStage
 from ablate.patch import mapping
 from ablate.pretrain import PretrainStage
-from ablate.rows import Resolver, Row, owner
+from ablate.row import Row, owner
+from ablate.rows import Resolver
 from ablate.score import ScoreStage
 from ablate.stage import Plan, Stage, make
 

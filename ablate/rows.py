@@ -4,109 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from ablate import config, identity
+from ablate import config, fitting
 from ablate.claims import listed
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
 from ablate.patch import PRETRAIN, expand, mapping, patched
+from ablate.row import Row, owner
 from ablate.tune import choices
 
-
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row or task
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row at one axis point, typed."""
-
-    name: str
-    after: str | None
-    data: Any
-    encoder: Any
-    tokenizer: Any
-    objectives: dict[str, Any]
-    targets: dict[str, Any]
-    update: Any
-    optimizer: Any
-    steps: int
-    decay: int
-    tasks: dict[str, Any]
-    grids: dict[str, list[tuple[dict[str, Any], Any]]]
-    """Per tuned task, what is tried: settings by dotted name, and the task with them."""
-    start: int
-    """Trunk updates of the rows it continues."""
-    horizon: int
-    """Trunk updates of the row that its chain begins with: what is annealed is annealed over them."""
-
-    @property
-    def total(self) -> int:
-        """All pre-training updates behind the row's leaf."""
-        return self.start + self.steps + self.decay
-
-    def has(self, task: str) -> bool:
-        """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it.
-
-        A task that measures the leaf itself also says whether the row's objectives leave there what it measures.
-        """
-        if task not in self.tasks or not set(reads(self.tasks[task])) <= set(self.encoder.reads):
-            return False
-        made = owner(self.tasks[task])
-        return made.trained or made.fits(self.objectives)
-
-    def summary(self, label: str) -> dict[str, Any]:
-        """What analysis must know of the row."""
-        return {
-            "label": label, "reads": list(self.encoder.reads), "after": self.after, "steps": self.total,
-            **{name: _plain(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
-        }  # fmt: skip
-
-    def plain(self) -> dict[str, Any]:
-        """Every setting as nested plain values, for people."""
-        settings = {name: _plain(getattr(self, name)) for name in SETTINGS}
-        after = {"after": self.after} if self.after else {}
-        trunk = {"start": self.start, "steps": self.steps, "decay": self.decay}
-        pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
-        for key, tried in self.grids.items():
-            settings["tasks"][key]["tune"] = [point for point, _ in tried]
-        return {**after, **settings, "pretrain": pretrain}
-
-
-SETTINGS = ("data", "encoder", "tokenizer", "objectives", "targets", "update", "optimizer", "tasks")
-
-
-def _plain(part: Any) -> Any:
-    if isinstance(part, Mapping):
-        return {key: _plain(value) for key, value in part.items()}
-    return {**_untagged(identity.canonical(part)), **identity.how(part)}
-
-
-def _untagged(form: Any) -> Any:
-    if isinstance(form, Mapping):
-        return {key: _untagged(value) for key, value in form.items() if key != "type"}
-    return form
-
-
-def owner(part: Any) -> Any:
-    """The class that a config is nested in, and that it builds."""
-    cls: Any = sys.modules[type(part).__module__]
-    for name in type(part).__qualname__.split(".")[:-1]:
-        cls = getattr(cls, name)
-    return cls
-
-
-def reads(part: Any) -> tuple[str, ...]:
-    """What an objective or task needs of the encoder; a measure of the leaf says what it shows it."""
-    made = owner(part)
-    if hasattr(made, "shows"):
-        return made.shows
-    if not getattr(made, "trained", True):
-        return made.sees
-    return (getattr(part, "reads", None) or made.reads,)
 
 
 class Resolver:
@@ -193,9 +103,9 @@ class Resolver:
                 start=parent.start + parent.steps if parent else 0,
                 horizon=parent.horizon if parent else _count(pretrain, "steps", path),
             )  # fmt: skip
-            _fitting(rows[name], path)
-            _trained(rows[name], rows, path)
-        _teachers(rows)
+            fitting.fits(rows[name], path)
+            fitting.trained(rows[name], rows, path)
+        fitting.teachers(rows)
         return rows
 
     def _configs(self, row: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -238,69 +148,9 @@ class Resolver:
         return self.made[key]
 
 
-def _fitting(row: Row, path: str) -> None:
-    """Check that the encoder reads what the objectives need, and that there is something to train on."""
-    for name, objective in row.objectives.items():
-        for needed in reads(objective):
-            if needed not in row.encoder.reads:
-                raise UserError(
-                    f"{path}: objective '{name}' reads {needed}, but the encoder reads {', '.join(row.encoder.reads)}; "
-                    f"remove it with pretrain: {{objectives: {{{name}: null}}}}, or let the encoder read {needed}."
-                )
-        try:
-            objective.check(row.targets)
-        except ValueError as error:
-            raise UserError(f"{path}: objective '{name}': {error}") from error
-    if not row.objectives and row.steps + row.decay:
-        raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
-
-
-def _teachers(rows: Mapping[str, Row]) -> None:
-    """Check the rows that speech targets are fitted to a layer of: they are there, hear speech, and start elsewhere."""
-
-    def visit(name: str, below: tuple[str, ...]) -> None:
-        if name in below:
-            chain = " needs ".join([*below[below.index(name):], name])
-            raise UserError(f"rows.{name}: {chain} is a cycle; fit its speech targets to another row, or to log-mel.")
-        row = rows[name]
-        for key, targets in row.targets.items():
-            if not (targets.fitted and targets.of):
-                continue
-            path = f"rows.{name}.pretrain.targets.{key}.of"
-            if targets.of not in rows:
-                raise UserError(f"{path}: no row '{targets.of}'; {nearest(targets.of, rows)}")
-            if "speech" not in rows[targets.of].encoder.reads:
-                raise UserError(f"{path}: the encoder of row '{targets.of}' does not read speech; name one that does.")
-            visit(targets.of, (*below, name))
-        if row.after is not None:
-            visit(row.after, (*below, name))
-
-    for name in rows:
-        visit(name, ())
-
-
 def _times(objective: Any, factors: Mapping[str, float]) -> Any:
     """An objective with its own weight times the factor for the stream it reads."""
     return replace(objective, weight=objective.weight * factors[owner(objective).reads])
-
-
-def _trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
-    """Check that learned speech codes are learned: by a loss of this row, or of one that it continues.
-
-    A loss of weight 0 passes, though it trains nothing: whoever writes it wants to see that.
-    """
-    chain = [row]
-    while chain[-1].after:
-        chain.append(rows[chain[-1].after])
-    trained = {target for one in chain for objective in one.objectives.values() for target in objective.trains}
-    for name, objective in row.objectives.items() if row.steps + row.decay else ():
-        for target in objective.needs:
-            if row.targets[target].learned and target not in trained:
-                raise UserError(
-                    f"{path}: objective '{name}' predicts the learned codes '{target}', which no loss of this row trains; "
-                    "add pretrain: {objectives: {contrastive: 1.0}} (at weight 0 it only measures, to study collapse), "
-                    f"or predict fixed codes: {{{name}: {{targets: random_projection}}}}."
-                )
 
 
 def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Optional
 
 from ablate.config import Registry
 from ablate.errors import UserError
-from ablate.rows import owner
+from ablate.row import owner
 from ablate.tasks.task import Metric
 
 
