@@ -12,7 +12,7 @@ from ablate import config, fitting
 from ablate.claims import listed
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
-from ablate.patch import PRETRAIN, expand, mapping, patched
+from ablate.patch import expand, mapping, patched
 from ablate.row import Row, owner
 from ablate.tune import choices
 

@@ -164,7 +164,7 @@ def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
         return
     rows = frame.row.nunique()
     axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1.05), handlelength=0.8, title=f"{rows} rows" + (
-        "" if rows >= FEWEST else f":\ntoo few for\na correlation"), title_fontsize=6.5)  # fmt: skip
+        "" if rows >= FEWEST else ":\ntoo few for\na correlation"), title_fontsize=6.5)  # fmt: skip
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders.batch import Text, View, Vocabulary
+from encoders.batch import View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.copying import Pointer, Source, runs
 from objectives.ctc import CTC

@@ -35,7 +35,7 @@ from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
 from ablate.data.readers import Row
 from ablate.data.scan import Kept, fingerprint, told
-from ablate.data.sources import Place, paths, sources, table_of
+from ablate.data.sources import paths, sources, table_of
 from ablate.data.split import Splits
 from ablate.data.table import FRAME, CorpusConfig, TableWriter, write_corpus
 from ablate.errors import UserError, nearest

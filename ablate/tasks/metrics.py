@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import jiwer
-import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF
 
 NORMALISED = f"case:lc|punct:no|space:one|nfkc|jiwer:{importlib.metadata.version('jiwer')}"

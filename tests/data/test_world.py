@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ablate.data import events, german, items, lexicon, reviews, world
+from ablate.data import events, german, lexicon, reviews, world
 from ablate.data.lexicon import Adjective, Clause, Name, Phrase
 from encoders import seeds
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from encoders import seeds
-from encoders.batch import Pair, Speech, Text, View
+from encoders.batch import Pair, Speech, View
 
 FRAMES, LENGTHS = (9, 1, 30, 17), (3, 6, 2, 5)
 

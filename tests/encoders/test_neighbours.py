@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 
-from encoders.batch import Pair, Speech, Text, View
+from encoders.batch import Pair, Speech, View
 
 FRAMES, LENGTHS = (9, 1, 30, 17, 4), (3, 6, 2, 5, 8)
 

@@ -9,7 +9,7 @@ from ablate.tasks.alignment_by_layer import AlignmentByLayer, Sides
 from ablate.tasks.pairing import Losses
 from ablate.tasks.pairing_by_layer import PairingByLayer
 from ablate.tasks.probes_by_layer import Heard, ProbesByLayer
-from encoders.batch import Batch, Text, View, Vocabulary
+from encoders.batch import Text, View, Vocabulary
 from encoders.layers import by_layer
 
 WORDS = "red blue cat dog sun moon".split()
