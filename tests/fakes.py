@@ -68,8 +68,11 @@ def execute(id: str, root: Path) -> None:
             raise MemoryError("a deliberate lack of memory")
         if config["do"] == "more memory":
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        if config["do"] == "ranks":
-            return ranks(run)
+        if config["do"] == "gluttony":
+            hoard = b"x" * (1 << 30)
+            time.sleep(60 + len(hoard) % 2)
+        if config["do"] == "stuck":  # its task no longer hears signals
+            os.kill(os.getppid(), signal.SIGSTOP)
         if config["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         checkpoint = run.path / "checkpoint.json"
@@ -81,7 +84,7 @@ def execute(id: str, root: Path) -> None:
             run.log(step, {"loss": 1.0 / step})
             run.write_json("checkpoint.json", {"step": step})
             run.progress(step, config["steps"], loss=1.0 / step, rate=50.0)
-            if config["do"] != "deaf":
+            if config["do"] not in ("deaf", "stuck"):
                 run.check()
         run.finish({"final": {"loss": 1.0 / max(1, step)}, "busy_seconds": 0.02 * step})
 
