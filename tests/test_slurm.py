@@ -166,8 +166,25 @@ def test_leaving_and_coming_back_submits_nothing_twice(slurm, tmp_path):
     first.send_signal(signal.SIGINT)
     said = finished(first, status=130)
     assert "stay in the queue" in said and "--cancel" in said
+    assert "2 queued" in (now := finished(driver(tmp_path, slurm, {}, "status"))) or "1 running" in now, now
     finished(driver(tmp_path, slurm))
     assert outcomes(tmp_path, "aa") == ["done"] and outcomes(tmp_path, "bb") == ["done"]
+
+
+def test_what_was_cancelled_by_the_command_goes_on_with_the_next(slurm, tmp_path):
+    fakes.write(tmp_path, fakes.stage("aa", steps=300), fakes.stage("bb", "aa"), fakes.stage("cc", do="fail"))
+    first = driver(tmp_path, slurm)
+    begun(tmp_path, "aa")
+    wait_for((run_path(tmp_path, "score", "cc") / "failure.json").exists)
+    first.kill()
+    finished(driver(tmp_path, slurm, {}, "cancel"))
+    wait_for(lambda: queue(slurm) == {})
+    told = finished(driver(tmp_path, slurm, {}, "status"))
+    assert "2 waiting, 1 failed" in told and "a deliberate failure" in told, told
+    said = finished(driver(tmp_path, slurm), status=1)
+    assert said.count("FAILED") == 1, said
+    assert outcomes(tmp_path, "aa") == ["stopped", "done"] and steps(tmp_path, "aa") == list(range(1, 301))
+    assert done(tmp_path, "bb") and outcomes(tmp_path, "cc") == ["failed"]
 
 
 def test_two_drivers_at_once_run_each_stage_once(slurm, tmp_path):
