@@ -258,7 +258,7 @@ def test_cancelled_jobs_are_noticed(slurm, tmp_path):
 
 
 def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
-    """By scontrol requeue, preemption without and with a warning, eviction, submitit's signal, a time-out, a lost node."""
+    """By scontrol requeue, submitit's signal, preemption without and with a warning, eviction, a lost node."""
     cases = {"requeue": {}, "preempt": {}, "polite": {"partition": "polite"}, "evict": {"partition": "evict"}, "signal": {}, "node": {}}
     processes = {}
     for name, wanted in cases.items():
@@ -276,9 +276,16 @@ def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
         hurry(slurm, first[name])
     for name in first:
         finished(processes[name])
-    for name in ("preempt", "polite", "evict"):
+    for name in ("preempt", "evict", "polite"):
+        if name == "polite":  # from here on Slurm warns
+            with open(slurm["SLURM_CONF"], "a") as file:
+                file.write("SlurmctldParameters=preempt_send_user_signal\n")
+            run(slurm, "scontrol", "reconfigure")
+            time.sleep(1)
         job = start(name)
         run(slurm, "sbatch", "--partition=high", "--exclusive", "--wait", "--output=/dev/null", "--wrap=sleep 1")
+        (log,) = (tmp_path / name / "slurm").glob(f"*/{job}_0_log.err")
+        assert ("Caught signal" in log.read_text()) == (name == "polite")
         if name == "evict":  # it was not requeued: the driver submits it again
             said = finished(processes[name])
             assert "preempted" in said and "once more" in said, said
