@@ -162,7 +162,8 @@ class Slurm:
                         orphans.add(job)
         slurm.cancel(orphans & queue.keys())
         for id in [id for id, job in self.jobs.items() if job in orphans]:
-            self._wait_again(id)
+            if self.board.state[id] == BLOCKED or self.board.state[id] not in schedule.ENDED:
+                self._wait_again(id)
 
     # Submitting -------------------------------------------------------------------------------------------------
 
