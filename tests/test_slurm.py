@@ -298,6 +298,7 @@ def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
     run(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     time.sleep(1)
     subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], env=slurm)  # if it did not return by itself
+    time.sleep(10)  # the node, which was not really lost, has the job's processes until then
     hurry(slurm, job)
     finished(processes["node"])
     for name in cases:
