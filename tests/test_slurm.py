@@ -35,7 +35,10 @@ def slurm(tmp_path_factory):
         port = free.getsockname()[1]
     subprocess.run([HERE / "slurm_up.sh", folder, str(port)], check=True, stdin=subprocess.DEVNULL)
     path = os.pathsep.join([str(HERE), str(HERE.parent)])
-    yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": path}
+    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": path}
+    yield environment
+    subprocess.run(["scancel", "--me"], env=environment, check=True)
+    wait_for(lambda: queue(environment) == {})  # what a job leaves behind waits for its controller for ever
     for name in ("d.pid", "ctld.pid"):
         os.kill(int((folder / name).read_text()), signal.SIGTERM)
 
