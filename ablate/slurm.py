@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -19,6 +20,11 @@ class Queued:
     state: str  # PENDING, RUNNING, COMPLETING, ...
     reason: str
     name: str
+
+
+def here() -> bool:
+    """Whether there is a cluster to ask."""
+    return shutil.which("squeue") is not None and bool(limits()[0])
 
 
 def limits() -> tuple[str, int]:
@@ -65,7 +71,10 @@ def cancel(jobs: Iterable[str]) -> None:
         subprocess.run(["scancel", *jobs[first : first + 500]], capture_output=True)
 
 
-def update(job: str, dependency: str) -> str:
-    """Make a pending job wait for something else; returns what Slurm has against it."""
-    said = subprocess.run(["scontrol", "update", f"jobid={job}", f"dependency={dependency}"], capture_output=True, text=True)
-    return said.stderr.strip() if said.returncode else ""
+def release(job: str, dependency: str) -> str:
+    """Make a held or pending job wait for something else; returns what Slurm has against it."""
+    for command in (["update", f"jobid={job}", f"dependency={dependency}"], ["release", job]):
+        said = subprocess.run(["scontrol", *command], capture_output=True, text=True)
+        if said.returncode:
+            return said.stderr.strip()
+    return ""

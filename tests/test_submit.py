@@ -73,6 +73,13 @@ def test_short_stages_share_a_task(board):
     ]
 
 
+def test_stages_that_cost_nothing_share_no_task_unless_asked(tmp_path):
+    s = fakes.stage
+    board = Board(fakes.write(tmp_path, s("a", cost=0), s("b", "a", cost=0)), tmp_path)
+    assert arrays(board) == [("score", [["a"]], []), ("score", [["b"]], ["a"])]
+    assert arrays(board, seconds=1.0) == [("score", [["a", "b"]], [])]
+
+
 def test_a_stage_with_two_parents_goes_along_with_neither(tmp_path):
     s = fakes.stage
     board = Board(fakes.write(tmp_path, s("a", cost=5), s("b", cost=5), s("c", "a", "b", cost=1)), tmp_path)
@@ -90,7 +97,8 @@ def test_tasks_are_of_equal_length_and_lose_nothing(tmp_path, count):
 
 def test_resources(tmp_path):
     wanted = resources.resources_for("pretrain", {"mem_gb": 8, "partition": "gpu", "pretrain": {"gpus": 1, "mem_gb": 30}})
-    assert wanted == {"mem": "30GB", "cpus_per_task": 1, "time": 120, "partition": "gpu", "gpus_per_node": 1}
+    assert wanted == {"mem": "30GB", "cpus_per_task": 1, "time": 120, "partition": "gpu", "gpus_per_node": 1,
+                      "signal_delay_s": 90}  # fmt: skip
     with pytest.raises(UserError, match="did you mean 'partition'"):
         resources.resources_for("score", {"partion": "gpu"})
     with pytest.raises(UserError, match="did you mean 'timeout_min'"):
@@ -131,14 +139,14 @@ def test_the_code_is_copied_once(tmp_path):
 
 def test_the_journal_knows_the_latest_job_of_this_cluster(tmp_path):
     here, other = Journal(tmp_path, "here"), Journal(tmp_path, "other")
-    here.write(["7_0", "7_1"], [["a", "b"], ["c"]], "sweep")
-    here.write(["9"], [["a"]], "sweep")
-    other.write(["8"], [["c"]], "sweep")
+    here.write(here.fresh("x"), ["7_0", "7_1"], [["a", "b"], ["c"]], "sweep")
+    here.write(here.fresh("x"), ["9"], [["a"]], "sweep")
+    other.write(other.fresh("x"), ["8"], [["c"]], "sweep")
     fresh = Journal(tmp_path, "here")
     fresh.read()
     assert fresh.latest == here.latest == {"a": "9", "b": "7_0", "c": "7_1"} and fresh.times["a"] == 2
     assert fresh.tasks["7_0"].stages == ("a", "b")
-    here.write(["12"], [["d"]], "sweep")
+    here.write(here.fresh("x"), ["12"], [["d"]], "sweep")
     fresh.read()
     assert fresh.latest["d"] == "12"
 
