@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ablate import distributed
 from ablate.run import synced
 
 NAME = "checkpoint.safetensors"
@@ -20,8 +21,10 @@ NAME = "checkpoint.safetensors"
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping) -> None:
     """Write `tensors` and the JSON-able `state` to `path`, so that a reader sees the old file or the new one.
 
-    Raises OSError, the old file kept, when the disk does not take it.
+    Of several ranks the first does so. Raises OSError, the old file kept, when the disk does not take it.
     """
+    if distributed.rank() != 0:
+        return
     beside = path.with_name(f".{path.name}.part")  # the next to claim the folder clears it away
     try:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata={"state": json.dumps(state)})

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ablate import failure
 from ablate.record import read_json
 from ablate.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
 from ablate.stage import Plan, stage_ids
@@ -66,13 +67,15 @@ def estimate(board: Board, workers: int) -> str:
 
 
 def status_text(board: Board) -> str:
-    """List the stages that run, failed or stopped part-way, and count the states."""
-    lines = [f"  {describe(board, id)}" for id, state in board.state.items() if state in (RUNNING, ELSEWHERE, QUEUED)]
+    """List the stages that run, those that failed and why, and count the states."""
+    lines = [f"  {describe(board, id)}" for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
+    failed = [id for id, state in board.state.items() if state == FAILED]
+    lines += [f"  FAILED {board.stages[id].kind} {board.stages[id].title}: {board.why.get(id, '')}" for id in failed]
     counts = ", ".join(f"{board.count(state)} {state}" for state in STATES if board.count(state))
     return "\n".join([*lines, counts])
 
 
-def failures_text(board: Board) -> str:
+def failures_text(board: Board, cluster: str = "local") -> str:
     """List what failed and where its log is, and count what waits for it; empty when nothing failed."""
     failed = [id for id, state in board.state.items() if state == FAILED]
     if not failed:
@@ -81,7 +84,8 @@ def failures_text(board: Board) -> str:
     for id in failed:
         log = board.folders[id].path / "logs" / "out.txt"
         lines.append(f"  {board.stages[id].kind} {board.stages[id].title}: {board.why[id]}; {log}")
-    lines.append(f"{board.count(BLOCKED)} that need them did not run. Mend the cause and run the same command again.\n")
+    again = "run the same command again" + ("" if cluster != "slurm" else " with --retry-failed")
+    lines.append(f"{board.count(BLOCKED)} that need them did not run. Mend the cause and {again}.\n")
     return "\n".join(lines)
 
 
@@ -197,6 +201,8 @@ class Display:
                 self.say("\n".join([*(f"        | {line}" for line in log_tail(log)), f"        log: {log}"]))
         elif state == STOPPED:
             self._line("stopped", name, board)
+        elif state == WAITING and board.why.get(id):
+            self._line("again", f"{name}: {board.why[id]}", board)
 
     def _view(self, board: Board, running: list[str]) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -216,8 +222,8 @@ class Display:
 
 
 def failure_logs(folder: Path) -> list[Path]:
-    """Return the logs that tell why a stage failed: its own, then those of its Slurm job."""
+    """Return the logs that tell why a stage failed: its own, then those of its other ranks and its Slurm job."""
     logs = [folder / "logs" / "out.txt"]
-    if (folder / "job.json").exists():
-        logs.append(Path(read_json(folder / "job.json")["logs"]))
-    return [log for log in logs if log.exists()]
+    if (folder / failure.NAME).exists():
+        logs += [Path(log) for log in read_json(folder / failure.NAME)["logs"]]
+    return [log for log in dict.fromkeys(logs) if log.exists()]

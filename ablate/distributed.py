@@ -10,11 +10,30 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ablate.run import Busy, RunFolder
+
 
 def start() -> None:
     """Join the process group when the launcher set WORLD_SIZE above 1 (gloo on CPU, nccl on CUDA)."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(device())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def claim(run: RunFolder) -> RunFolder:
+    """Claim a stage for all ranks; use as `RunFolder.claim`. Raises Busy on every rank when another process holds it."""
+    start()
+    refused = None
+    if rank() == 0:
+        try:
+            run.claim()
+        except Busy as busy:
+            refused = str(busy)
+    refused = from_first(refused)
+    if refused is not None:
+        raise Busy(refused)
+    return run if rank() == 0 else run.claim()
 
 
 def device() -> torch.device:
@@ -42,11 +61,6 @@ def sum_(x: Tensor) -> Tensor:
     return x
 
 
-def any_(mine: bool) -> bool:
-    """Whether any rank says so; every rank has to ask."""
-    return any(gathered([mine]))
-
-
 Sums = dict[str, list[float]]  # metrics as name -> [sum, count]
 
 
@@ -67,6 +81,20 @@ def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
     for _, found in everyone:
         add(total, found)
     return sum(one for one, _ in everyone), total
+
+
+def from_first(value: Any) -> Any:
+    """What the first rank has here."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def any_rank(value: bool) -> bool:
+    """Whether this is so on some rank."""
+    return any(gathered([value]))
 
 
 def gathered(mine: list) -> list:

@@ -84,10 +84,10 @@ def _answer(sender: multiprocessing.connection.Connection, function: Callable[..
     sender.send(answer)
 
 
-def work(execute: str, kind: str, id: str, root: Path) -> None:
-    """Run one stage in a process of its own, its output going to logs/out.txt; exits with a status for the pool."""
+def work(execute: str, kind: str, id: str, root: Path, log: str = "out.txt") -> None:
+    """Run one stage in a process of its own, its output going to logs/`log`; exits with a status for the pool."""
     os.setpgid(0, 0)  # so that what the stage starts can be ended with it
-    log = RunFolder(root, kind, id).path / "logs" / "out.txt"
+    log = RunFolder(root, kind, id).path / "logs" / log
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab", buffering=0) as file:

@@ -133,7 +133,8 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     if config.objectives and config.steps:
         loop.fit(step)
     scoring = time.monotonic()
-    final = held_out(model, dev, tokenizer.vocabulary) if config.phase == "decay" and config.objectives else {}
+    measured = config.phase == "decay" and config.objectives and distributed.rank() == 0
+    final = held_out(model, dev, tokenizer.vocabulary) if measured else {}
     result = {
         "parameters": model.encoder.parameters_by_modality(),
         "steps": last,

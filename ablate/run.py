@@ -36,11 +36,11 @@ class Busy(Exception):
 class RunFolder:
     """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it.
 
-    Of several ranks that work on one stage the first `leads`; for the others claiming and writing does nothing.
+    Of several processes that work on a stage together, those with a `rank` above 0 write nothing.
     """
 
-    def __init__(self, root: Path, kind: str, id: str, leads: bool = True):
-        self.root, self.leads = Path(root), leads
+    def __init__(self, root: Path, kind: str, id: str, rank: int = 0):
+        self.root, self.rank = Path(root), rank
         self.path = run_path(self.root, kind, id)
         self.kind, self.id = kind, id
         self._claim: Optional[dict[str, Any]] = None
@@ -69,6 +69,15 @@ class RunFolder:
         claim = read_claim(self.path)
         return claim if claim is not None and alive(claim) else None
 
+    @property
+    def spares_memory(self) -> bool:
+        """Whether to trade time for memory, because an attempt ran out of it. Results do not depend on it."""
+        return (self.path / "spare_memory.json").exists()
+
+    def spare_memory(self, why: str) -> None:
+        """Have further attempts trade time for memory."""
+        self.write_json("spare_memory.json", {"why": why})
+
     # Holding it -------------------------------------------------------------------------------------------------
 
     def claim(self) -> RunFolder:
@@ -77,8 +86,8 @@ class RunFolder:
         A claim whose process is dead is taken over. SIGTERM and SIGINT then ask the stage to stop (see `stopping`).
         Raises Busy when a live process holds the stage.
         """
-        if not self.leads:
-            self._listen()
+        if self.rank:
+            self._handle()
             return self
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
         claim = {**me(), "token": uuid.uuid4().hex, "began": time.time(), "step": 0, "steps": 0}
@@ -91,11 +100,11 @@ class RunFolder:
         code = "".join(f"{name} {value}\n" for name, value in code_version().items())
         _replace(self.path / "code.txt", code.encode())
         keep_patch(self.root)
-        self._listen()
+        self._handle()
         threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
         return self
 
-    def _listen(self) -> None:
+    def _handle(self) -> None:
         """Take signals as requests to stop."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -182,6 +191,7 @@ class RunFolder:
             return
         self._reported = now
         if not self._holds(self._claim["token"]):
+            self.path.stat()  # raises when the folder is gone
             self._stop.set()  # somebody took this stage for dead and runs it now
             return
         self._claim |= {"step": step, "steps": steps, **fields}
@@ -189,7 +199,7 @@ class RunFolder:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append a line of metrics at `step` to metrics.jsonl."""
-        if not self.leads:
+        if self.rank:
             return
         if self._metrics is None:
             self._metrics = _open_append(self.path / "metrics.jsonl")
@@ -198,6 +208,8 @@ class RunFolder:
 
     def truncate(self, step: int) -> None:
         """Drop the logged lines of later steps: a resumed run writes them again."""
+        if self.rank:
+            return
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
@@ -210,14 +222,16 @@ class RunFolder:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all, and make sure it is on disk."""
-        if not self.leads:
+        if self.rank:
             return
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        folder = (self.path / name).parent
+        if folder != self.path:  # which is there unless somebody removed it, and then stays removed
+            folder.mkdir(parents=True, exist_ok=True)
         _replace(self.path / name, data)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when."""
-        if not self.leads:
+        if self.rank:
             return
         now = time.time()
         earlier = list(read_jsonl(self.path / "attempts.jsonl"))

@@ -25,15 +25,14 @@ class Kind:
 
     version: int
     function: str  # "module:name"
-    spreads: bool = False  # over all ranks of a job; else the first works alone
 
 
 KINDS = {
     "corpus": Kind(1, "ablate.prepare:corpus"),
     "tokenizer": Kind(1, "ablate.prepare:tokenizer"),
     "kmeans": Kind(1, "ablate.kmeans:run"),
-    "pretrain": Kind(2, "ablate.pretrain:run", spreads=True),
-    "finetune": Kind(2, "ablate.finetune:run", spreads=True),
+    "pretrain": Kind(2, "ablate.pretrain:run"),
+    "finetune": Kind(2, "ablate.finetune:run"),
     "score": Kind(2, "ablate.score:run"),
 }
 PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role, up to a slash
@@ -213,6 +212,15 @@ def parents_of(run: RunFolder) -> dict[str, RunFolder]:
     return {role: RunFolder(run.root, kinds[role], id) for role, id in run.identity()["parents"]}
 
 
+def _claimed(run: RunFolder) -> RunFolder:
+    """Claim a stage, together with the other processes that work on it if the launcher started several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return run.claim()
+    from ablate import distributed
+
+    return distributed.claim(run)
+
+
 def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
@@ -224,29 +232,16 @@ def execute(stage_id: str, root: str | Path) -> None:
     kind = next((k for k in KINDS if (run_path(root, k, stage_id) / "identity.json").exists()), None)
     if kind is None:
         raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
-    if RunFolder(root, kind, stage_id).done:
+    run = RunFolder(root, kind, stage_id, rank=int(os.environ.get("RANK", "0")))
+    if run.done:
         return
-    rank = int(os.environ.get("RANK", "0"))
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not KINDS[kind].spreads:
-        if rank == 0:
-            _execute(RunFolder(root, kind, stage_id))
-        return
-    from ablate import distributed
-
-    distributed.start()
-    _execute(RunFolder(root, kind, stage_id, leads=rank == 0))
-    distributed.any_(False)  # no rank goes on before the result is there
-
-
-def _execute(run: RunFolder) -> None:
-    """Run a stage in its folder, as one of its ranks."""
-    kind, what = run.kind, run.identity()
+    what = run.identity()
     if what["version"] != KINDS[kind].version:
         raise UserError(
             f"Stage {run.id} was planned as version {what['version']} of '{kind}', this code is version "
             f"{KINDS[kind].version}; run the sweep command again to plan it anew."
         )
-    with run.claim():
+    with _claimed(run):
         if run.done:  # another process finished it while this one came here
             return
         parents = parents_of(run)

@@ -1,82 +1,40 @@
-"""Run stages as Slurm job arrays (submitit lives here only).
+"""Submit stages as Slurm job arrays and follow them (submitit lives here, and in the job that it calls).
 
-A job is told a stage's id, the root and where its code is, nothing else; where to go on it finds on disk, so that it
-can be killed and requeued at any time. Which job runs a stage stands in its folder, in job.json.
+All state is on disk: which job runs which stage (`ablate.journal`), why one failed (`ablate.failure`), results. Any
+number of commands may follow the same jobs, one after another or at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from ablate import schedule
-from ablate.errors import UserError, nearest
-from ablate.pool import EXECUTE, WORKER_ENVIRONMENT, function_named
-from ablate.record import read_json, read_jsonl
-from ablate.run import Busy, RunFolder, Stopped
-from ablate.schedule import DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
+from ablate import failure, pack, schedule, slurm
+from ablate.errors import UserError
+from ablate.failure import Failure
+from ablate.job import Collector, Job
+from ablate.journal import Journal
+from ablate.pool import EXECUTE, WORKER_ENVIRONMENT
+from ablate.resources import COLLECT, RANKED, resources_for, seconds_of_task, wanted, with_profile
+from ablate.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
+from ablate.slurm import Queued
 
-RESOURCES = {  # ours -> submitit's
-    "mem_gb": "mem", "cpus": "cpus_per_task", "gpus": "gpus_per_node", "timeout_min": "time", "partition": "partition",
-    "account": "account", "qos": "qos", "constraint": "constraint", "parallelism": "array_parallelism", "setup": "setup",
-    "poll_s": "",  # ours alone: seconds between two looks at the queue
-}  # fmt: skip
-
-
-class Job:
-    """What a Slurm task calls: one stage by id. It can be requeued at any time: the stage goes on from its folder."""
-
-    def __init__(self, execute: str = EXECUTE):
-        self.execute = execute
-
-    def __call__(self, kind: str, id: str, root: str, code: str) -> None:
-        """Run the stage; waits while another process runs it, and for Slurm to end it once asked to stop."""
-        if not Path(__file__).is_relative_to(code):
-            raise RuntimeError(f"This job was submitted with the code in {code} but runs that in {__file__}.")
-        os.chdir(os.environ["SLURM_SUBMIT_DIR"])  # it started in the snapshot of the code; data paths start from here
-        log = RunFolder(Path(root), kind, id).path / "logs" / "out.txt"
-        while True:
-            try:
-                return _logged(log, lambda: function_named(self.execute)(id, Path(root)))
-            except Busy:
-                time.sleep(10)
-            except Stopped:  # all is saved; a job that ended by itself now would count as failed, not as to be requeued
-                time.sleep(600)
-                raise
-
-    def checkpoint(self, *arguments: str) -> Any:
-        """Return what to run after a time-out or preemption: the same."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, *arguments)
+LIMIT = r"submit\w*job\w*limit|job submit limit|MaxSubmitJobs"  # too many jobs of mine: submit more when some have ended
+BUSY = r"timed out|unable to contact|temporarily un|zero bytes|connection refused|communication"  # try again later
+BLAMELESS = {failure.PREEMPTED: 10, failure.NODE: 3}  # kinds of failure that are nobody's fault: how often to submit at most
 
 
-def _logged(log: Path, function: Callable[[], None]) -> None:
-    """Call `function`, its output and its traceback going to `log` as well as, for errors, to Slurm's own log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    kept = os.dup(1), os.dup(2)
-    with open(log, "ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        function()
-    except Exception:
-        traceback.print_exc()
-        raise
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept[0], 1)
-        os.dup2(kept[1], 2)
+class Refused(Exception):
+    """Slurm did not take an array for now: "limit" or "busy"."""
 
 
 def snapshot(root: Path) -> Path:
@@ -100,163 +58,248 @@ def snapshot(root: Path) -> Path:
     return target
 
 
-def resources_for(kind: str, resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return submitit's parameters for a stage kind: plain entries hold for all kinds, mappings for the kind they name.
-
-    Raises UserError for an unknown resource.
-    """
-    from ablate.stage import KINDS
-
-    for name, value in resources.items():
-        if name not in (KINDS if isinstance(value, Mapping) else RESOURCES):
-            raise UserError(f"Unknown resource '{name}'; {nearest(name, [*RESOURCES, *KINDS])}")
-    shared = {k: v for k, v in resources.items() if not isinstance(v, Mapping)}
-    wanted = {"mem_gb": 4, "cpus": 1, "timeout_min": 120, **shared, **resources.get(kind, {})}
-    for name in wanted:
-        if name not in RESOURCES:
-            raise UserError(f"Unknown resource '{name}' of '{kind}'; {nearest(name, RESOURCES)}")
-    wanted["mem_gb"] = f"{wanted['mem_gb']}GB"
-    return {RESOURCES[name]: value for name, value in wanted.items() if RESOURCES[name]}
-
-
-def batches(board: Board, jobs: Iterable[str], largest: int) -> list[tuple[str, list[str], list[str]]]:
-    """Group the waiting stages into arrays: (kind, stage ids, ids of the unfinished stages they wait for).
-
-    An array holds stages of one kind that wait for the same stages, so that it waits for exactly those; parents come
-    first. Of the stages waited for, those that another of them already waits for are left out. `jobs` are the stages
-    that have a job; a stage that needs one without (somebody else runs it) is left for later.
-    """
-    groups: dict[tuple[int, str, tuple[str, ...]], list[str]] = {}
-    depth: dict[str, int] = {}
-    able = set(jobs)
-    for id, stage in board.stages.items():
-        parents = {parent for _, parent in stage.parents if board.state[parent] != DONE}
-        depth[id] = 1 + max((depth[parent] for parent in parents), default=0)
-        if board.state[id] == WAITING and parents <= able:
-            able.add(id)
-            implied = schedule.ancestors(board.stages, [p for x in parents for _, p in board.stages[x].parents])
-            groups.setdefault((depth[id], stage.kind, tuple(sorted(parents - implied))), []).append(id)
-    return [
-        (kind, ids[start : start + largest], list(parents))
-        for (_, kind, parents), ids in sorted(groups.items())
-        for start in range(0, len(ids), largest)
-    ]
-
-
 class Slurm:
-    """Submits stages as Slurm job arrays and follows them by their run folders and one squeue call at a time."""
+    """Submits the waiting stages of a board and follows their jobs by run folders and one squeue call at a time."""
 
     def __init__(self, board: Board, name: str, resources: Mapping[str, Any], execute: str = EXECUTE):
-        for command in ("sbatch", "squeue", "scontrol", "srun"):
+        for command in ("sbatch", "squeue", "scancel", "scontrol", "srun"):
             if shutil.which(command) is None:
                 raise UserError(f"cluster=slurm needs the command '{command}', which is not here; use a login node.")
-        self.board, self.name, self.resources, self.execute = board, name, dict(resources), execute
+        self.board, self.name, self.execute = board, name, execute
+        self.resources = with_profile(resources)
         for kind in {stage.kind for stage in board.stages.values()}:
-            resources_for(kind, resources)  # complain before anything is queued
+            resources_for(kind, self.resources)  # complain before anything is queued
+        cluster, self.largest = slurm.limits()
+        self.journal = Journal(board.root, cluster)
         self.jobs: dict[str, str] = {}  # stage id -> job id
+        self.running: set[str] = set()  # stages whose task runs
         self.missed: dict[str, int] = {}  # stage id -> how often its job was not in the queue
-        self.logs = board.root.resolve() / "slurm"
+        self.over: dict[str, str] = {}  # stage id -> job whose end was dealt with
+        self.refused, self.tries, self.full, self.busy, self.not_before = "", 0, 0, 0, 0.0
 
-    def adopt(self, queue: Mapping[str, str]) -> None:
-        """Take up the jobs that an earlier command submitted and that still wait or run."""
-        for id, folder in self.board.folders.items():
-            known = folder.path / "job.json"
-            if self.board.state[id] in (WAITING, ELSEWHERE) and known.exists() and read_json(known)["job"] in queue:
-                self.jobs[id] = read_json(known)["job"]
-                self.board.set(id, QUEUED)
+    # Following --------------------------------------------------------------------------------------------------
 
-    def submit(self) -> None:
-        """Submit the waiting stages. Raises UserError when Slurm refuses; what it took by then is taken up next time."""
-        import submitit
-
-        todo = batches(self.board, self.jobs, _largest_array())
-        if not todo:
-            return
-        os.environ.update(WORKER_ENVIRONMENT)  # sbatch hands the environment on
-        root, code = str(self.board.root.resolve()), str(snapshot(self.board.root))
-        go_there = [f"cd {shlex.quote(code)}", f'export PYTHONPATH={shlex.quote(code)}"${{PYTHONPATH:+:$PYTHONPATH}}"']
-        for kind, ids, parents in todo:
-            parameters = resources_for(kind, self.resources)
-            parameters["setup"] = [*parameters.get("setup", []), *go_there]
-            parameters["additional_parameters"] = {"kill-on-invalid-dep": "yes"}
-            if parents:
-                parameters["dependency"] = "afterok:" + ":".join(self.jobs[parent] for parent in parents)
-            # a time-out is a requeue like any other: how often is up to the user, who can cancel
-            executor = submitit.SlurmExecutor(folder=self.logs / "%j", max_num_timeout=1000)
-            executor.update_parameters(job_name=f"{self.name}.{kind}", **parameters)
-            try:
-                jobs = executor.map_array(Job(self.execute), *zip(*((kind, id, root, code) for id in ids)))
-            except Exception as error:  # submitit passes on sbatch's words in several types
-                raise UserError(f"Slurm refused an array of {len(ids)} '{kind}' stages: {error}") from error
-            for id, job in zip(ids, jobs):
-                self.jobs[id] = job.job_id
-                self.board.folders[id].write_json("job.json", {"job": job.job_id, "logs": str(job.paths.stderr)})
-                self.board.set(id, QUEUED)
-
-    def queue(self) -> dict[str, str]:
-        """Return {job id: reason} of my jobs that wait or run. Raises UserError when squeue keeps failing."""
-        command = ["squeue", "--me", "--array", "--noheader", "--format=%i|%r"]
-        for wait in (2, 10, 30, 60, 0):
-            said = subprocess.run(command, capture_output=True, text=True)
-            if said.returncode == 0:
-                return dict(line.strip().split("|", 1) for line in said.stdout.splitlines() if "|" in line)
-            time.sleep(wait)  # the controller is busy or restarting
-        raise UserError(f"squeue fails: {said.stderr.strip()} Jobs go on; run the same command again to watch them.")
-
-    def follow(self, queue: Mapping[str, str]) -> None:
-        """Update the board from the run folders and a listing of the queue."""
-        for id, job in self.jobs.items():
-            folder, state = self.board.folders[id], self.board.state[id]
-            if folder.done:
-                self.board.set(id, DONE)
-            elif state in schedule.ENDED:
+    def adopt(self, queue: Mapping[str, Queued]) -> None:
+        """Take up what any command submitted: jobs that wait or run, failures, and jobs that are gone unseen."""
+        self.journal.read()
+        for id, state in list(self.board.state.items()):
+            job = self.journal.latest.get(id)
+            if state not in (WAITING, ELSEWHERE) or (job is not None and job in (self.jobs.get(id), self.over.get(id))):
                 continue
-            elif job in queue:
+            known = self.known(id)
+            if job is not None and (job in queue or (known is None and state == WAITING)):
+                self.jobs[id] = job
+                self.board.set(id, QUEUED)
+            elif known is not None and state == WAITING and known.kind not in failure.FORGIVEN:
+                self._failed(id, known)
+
+    def known(self, id: str) -> Optional[Failure]:
+        """Return the failure of a stage's latest job, None when there is none."""
+        found, job = failure.read(self.board.folders[id]), self.journal.latest.get(id)
+        return None if found is None or (job is not None and found.job != job) else found
+
+    def follow(self, queue: Mapping[str, Queued]) -> None:
+        """Update the board from the run folders and a listing of the queue, parents first."""
+        gone: dict[str, str] = {}
+        self.running = {id for id, job in self.jobs.items() if job in queue and queue[job].state != "PENDING"}
+        for id in [id for id in self.board.stages if id in self.jobs]:
+            job = self.jobs[id]
+            if self.board.state[id] in schedule.ENDED or self.look(id):
+                continue
+            if job in queue:
                 self.missed[id] = 0
-                self.board.set(id, RUNNING if folder.holder() is not None else QUEUED)
-                if queue[job] == "DependencyNeverSatisfied":
-                    subprocess.run(["scancel", job], capture_output=True)
+                if queue[job].reason == slurm.NEVER:
+                    slurm.cancel([job])
             else:
                 self.missed[id] = self.missed.get(id, 0) + 1
-        for id, misses in self.missed.items():  # in the order of submission, so parents before what they block
-            if misses >= 2 and self.board.state[id] not in schedule.ENDED:  # a shared disk may show results late
-                self.board.set(id, FAILED, self._why(id))
+                if self.missed[id] >= 2:  # a shared disk may show results late
+                    gone[id] = job
+        states = slurm.ended(gone.values()) if gone else {}
+        for id, job in gone.items():
+            if self.board.state[id] not in schedule.ENDED:
+                self._gone(id, job, states.get(job))
+        self._withdraw(queue)
 
-    def _why(self, id: str) -> str:
-        attempts = list(read_jsonl(self.board.folders[id].path / "attempts.jsonl"))
-        if attempts and attempts[-1].get("job") == self.jobs[id] and attempts[-1]["outcome"] == "failed":
-            return "raised an error"
-        return f"job {self.jobs[id]} left the queue without a result: cancelled, killed, out of time or of memory"
+    def look(self, id: str) -> bool:
+        """Bring a submitted stage up to date with its folder; True if it ended."""
+        folder = self.board.folders[id]
+        if folder.done:
+            self.board.set(id, DONE)
+            return True
+        known = failure.read(folder)
+        if known is not None and known.job == self.jobs[id]:
+            if known.kind == failure.AGAIN:
+                self._wait_again(id)
+            else:
+                self._failed(id, known)
+            return True
+        self.board.set(id, RUNNING if folder.holder() is not None else QUEUED)
+        return False
 
+    def _gone(self, id: str, job: str, state: Optional[str]) -> None:
+        """Decide about a stage whose job left the queue without a result of it."""
+        folder, parents = self.board.folders[id], [parent for _, parent in self.board.stages[id].parents]
+        together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
+        begun = any(failure.started(self.board.folders[one], job) for one in together)
+        innocent = begun and not failure.started(folder, job) and state != "CANCELLED"
+        if innocent or any(self.board.state[parent] == WAITING for parent in parents):
+            self._wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
+            return
+        found = failure.of_job(folder, job, state, self.journal.log(job))
+        failure.write(folder, found)
+        self._failed(id, found)
 
-def run_slurm(board: Board, slurm: Slurm, show: Callable[[Board], None], stop: Callable[[], int], poll: float) -> None:
-    """Submit, then follow until all stages ended or the user has seen enough; the jobs themselves go on.
+    def _failed(self, id: str, found: Failure) -> None:
+        """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less need."""
+        folder, kind = self.board.folders[id], self.board.stages[id].kind
+        if found.kind == failure.MEMORY and kind in RANKED and not folder.spares_memory:
+            folder.spare_memory(found.why)
+            self._wait_again(id, f"{found}; once more with activation checkpointing")
+        elif self.journal.times.get(id, 0) < BLAMELESS.get(found.kind, 0):
+            self._wait_again(id, f"{found}; once more")
+        else:
+            if found.kind == failure.MEMORY:
+                found = failure.advice(found, kind)
+            self.board.set(id, FAILED, str(found))
 
-    `poll` is the time in seconds between two looks at the queue; results are seen within a second or two.
-    """
-    slurm.adopt(slurm.queue())
-    slurm.submit()
-    looked = time.monotonic()
-    while not board.ended and not stop():
-        if time.monotonic() - looked >= poll:
-            looked = time.monotonic()
-            slurm.follow(slurm.queue())
-            board.look()
-            slurm.submit()
-        for id in slurm.jobs:
-            if board.state[id] in (QUEUED, RUNNING) and board.folders[id].done:
-                board.set(id, DONE)
-            elif board.state[id] == QUEUED and board.folders[id].holder() is not None:
-                board.set(id, RUNNING)
-        show(board)
-        time.sleep(min(1.0, poll))
+    def _wait_again(self, id: str, why: str = "") -> None:
+        """Have a stage submitted anew, by this command or by the next."""
+        job = self.over[id] = self.jobs.pop(id, None) or self.journal.latest.get(id, "")
+        self.missed.pop(id, None)
+        failure.write(self.board.folders[id], Failure(failure.AGAIN, why, job))
+        self.board.set(id, WAITING, why)
 
+    def _withdraw(self, queue: Mapping[str, Queued]) -> None:
+        """Cancel the pending tasks of stages that can no longer run, or whose parents are to be submitted anew."""
+        orphans = set()
+        for id, job in self.jobs.items():
+            parents = [self.board.state.get(parent) for _, parent in self.board.stages[id].parents]
+            if self.board.state[id] == BLOCKED or (self.board.state[id] == QUEUED and WAITING in parents):
+                if job not in queue or queue[job].state == "PENDING":
+                    if all(one in self.board.stages for one in self.journal.tasks[job].stages):  # else others want it too
+                        orphans.add(job)
+        slurm.cancel(orphans & queue.keys())
+        for id in [id for id, job in self.jobs.items() if job in orphans]:
+            if self.board.state[id] in (QUEUED, RUNNING):
+                self._wait_again(id)
 
-def _largest_array() -> int:
-    """Return how many tasks an array may have on this cluster."""
-    said = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True).stdout
-    for line in said.splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize":
-            return max(1, int(value))
-    return 1000
+    # Submitting -------------------------------------------------------------------------------------------------
+
+    def submit(self, queue: Mapping[str, Queued], collect: Optional[Collector] = None) -> None:
+        """Submit the waiting stages, as many as Slurm takes. Raises UserError when it never will.
+
+        A job that will `collect` is submitted as soon as there is an array for it to wait for, so that limits leave
+        room for it.
+        """
+        full = self.refused == "limit" and len(queue) >= self.full
+        self.tries += 1
+        if time.monotonic() < self.not_before or (full and self.tries % 10):
+            return
+        self.code, self.full, self.refused = snapshot(self.board.root), len(queue), ""
+        kinds = {stage.kind for stage in self.board.stages.values()}
+        shapes = {kind: json.dumps(wanted(kind, self.resources), sort_keys=True) for kind in kinds}
+        lasting = {kind: seconds_of_task(kind, self.resources) for kind in kinds}
+        arrays = pack.arrays(self.board, self.jobs, self.largest, shapes, lasting)
+        width: dict[int, int] = {}
+        for array in arrays:
+            width[array.depth] = width.get(array.depth, 0) + len(array.tasks)
+        collector = None
+        try:
+            collector = self._collector(queue, collect)
+            for array in arrays:
+                self._submit(array, len(array.tasks) / width[array.depth], bool(queue))
+                collector = collector or self._collector(queue, collect)
+            self.busy = 0
+        except Refused as why:
+            self.refused = str(why)
+            collector = collector or self._collector(queue, collect)
+            if self.refused == "busy":
+                self.busy += 1
+                self.not_before = time.monotonic() + min(300.0, 2.0**self.busy)
+        if collector is not None:
+            self._point(collector)
+
+    def _submit(self, array: pack.Array, share: float, others: bool) -> None:
+        """Submit an array, in smaller pieces when limits leave room for no more. Raises Refused when that is not all."""
+        rest, size = list(array.tasks), len(array.tasks)
+        parents = {self.jobs[parent] for parent in array.parents}
+        # of several stages in a task one may fail: then the rest is fine, and the job looks for its parents itself
+        waits = [f"{'afterok' if len(self.journal.tasks[job].stages) == 1 else 'afterany'}:{job}" for job in sorted(parents)]
+        while rest:
+            parameters = self._parameters(array.kind, ",".join(waits))
+            parameters["array_parallelism"] = max(1, round(parameters.get("array_parallelism", 256) * share))
+            part = rest[:size]
+            try:
+                jobs = self._sbatch(array.kind, parameters, Job(self.execute), part)
+            except Refused as why:
+                if str(why) == "limit" and size > 1:
+                    size //= 2
+                    continue
+                if str(why) == "limit" and not (others or self.jobs):
+                    raise UserError(f"Slurm refuses a single '{array.kind}' job: {why.__cause__}") from why
+                raise
+            self.journal.write(jobs, part, self.name)
+            for job, ids in zip(jobs, part):
+                for id in ids:
+                    self.jobs[id] = job
+                    self.board.set(id, QUEUED)
+            rest = rest[size:]
+
+    def _parameters(self, kind: str, dependency: str) -> dict[str, Any]:
+        code = shlex.quote(str(self.code))
+        parameters = resources_for(kind, self.resources)
+        go_there = [f"cd {code}", f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']
+        parameters["setup"] = [*parameters.get("setup", []), *go_there]
+        if dependency:
+            parameters["dependency"] = dependency
+            parameters["additional_parameters"] = {"kill-on-invalid-dep": "yes"}
+        if parameters.get("ntasks_per_node", 1) * parameters.get("nodes", 1) > 1:
+            parameters["srun_args"] = ["--kill-on-bad-exit=1"]  # ranks that lost one wait in vain
+        return parameters
+
+    def _sbatch(self, kind: str, parameters: dict[str, Any], call: Any, tasks: list[list[str]]) -> list[str]:
+        """Submit; returns job ids. Raises Refused, or UserError with sbatch's words."""
+        import submitit
+
+        os.environ.update(WORKER_ENVIRONMENT)  # sbatch hands the environment on
+        root, code = str(self.board.root.resolve()), str(self.code)
+        # a time-out is a requeue like any other: how often is up to the user, who can cancel
+        executor = submitit.SlurmExecutor(folder=self.journal.folder.resolve() / "%j", max_num_timeout=1000)
+        executor.update_parameters(job_name=f"{self.name}.{kind}", **parameters)
+        try:
+            if isinstance(call, Collector):
+                return [executor.submit(call).job_id]
+            return [job.job_id for job in executor.map_array(call, tasks, [root] * len(tasks), [code] * len(tasks))]
+        except Exception as error:  # submitit passes on sbatch's words in several types
+            for pattern, why in ((LIMIT, "limit"), (BUSY, "busy")):
+                if re.search(pattern, str(error), re.IGNORECASE):
+                    raise Refused(why) from error
+            raise UserError(f"Slurm refused {len(tasks)} '{kind}' jobs: {error}") from error
+
+    def _collector(self, queue: Mapping[str, Queued], collect: Optional[Collector]) -> Optional[str]:
+        """Return the job that will collect: one that already waits, else a new one; None if there is nothing to wait for."""
+        waiting = [job for job, one in queue.items() if one.name == self.collects and one.state == "PENDING"]
+        if collect is None or waiting or not self._arrays():
+            return waiting[0] if collect and waiting else None
+        try:
+            return self._sbatch(COLLECT, self._parameters(COLLECT, self._after()), collect, [])[0]
+        except Refused:
+            return None
+
+    def _point(self, collector: str) -> None:
+        """Have the collector wait for all that is submitted; for any part of it when more is to follow."""
+        said = slurm.update(collector, self._after())
+        if said:
+            print(f"note: the collector, job {collector}, could not be told to wait for all jobs: {said}", file=sys.stderr)
+
+    def _arrays(self) -> list[str]:
+        open_ = {job.partition("_")[0] for id, job in self.jobs.items() if self.board.state[id] not in schedule.ENDED}
+        return sorted(open_, key=int)
+
+    def _after(self) -> str:
+        return ("?" if self.refused else ",").join(f"afterany:{array}" for array in self._arrays())
+
+    @property
+    def collects(self) -> str:
+        """Name of the jobs that run the command again."""
+        return f"{self.name}.{COLLECT}"

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate import pool, submit
+from ablate import pool, resources, submit, watch
 from ablate.display import Display, failures_text, plan_text, status_text
 from ablate.errors import UserError
+from ablate.job import LATER, Collector
 from ablate.preview import slurm_text
 from ablate.record import sweep_path
-from ablate.schedule import DONE, ELSEWHERE, STOPPED, WAITING, Board, cores
+from ablate.schedule import DONE, ELSEWHERE, QUEUED, RUNNING, STOPPED, WAITING, Board, cores
 from ablate.stage import Plan, materialise, stage_ids
 from ablate.version import code_version, keep_patch, label
 
@@ -40,6 +41,7 @@ examples:
   python -m ablate.sweep sweeps/objectives.yaml --only joint_tlm     this row and what it starts from
   python -m ablate.sweep sweeps/objectives_real.yaml data.root=DIR   real corpora from a directory
   python -m ablate.sweep sweeps/objectives.yaml cluster=slurm resources.partition=gpu
+  python -m ablate.sweep sweeps/objectives.yaml cluster=slurm resources.profile=cluster.yaml --detach    then --status
 
 overrides (Hydra's grammar; they change the sweep as if written in FILE; quote them for the shell if need be):
   key=value            seeds=[0,1]   base.pretrain.steps=100   base.tasks.asr.steps=50   base.encoder.width=96
@@ -48,20 +50,26 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   cluster=NAME         local (default): a pool of workers; debug: in this process, one after another; slurm: job arrays
   workers=N            workers of the local pool (default: the cores this process may use)
   resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism, setup,
-                       poll_s (seconds between two looks at the queue);
-                       resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, kmeans, pretrain, finetune, score)
+                       tasks and nodes (processes of one run, on each of so many nodes), pack_min (minutes that a task of
+                       short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML file of these);
+                       resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, kmeans, pretrain, finetune,
+                       score; collect for the job that --detach leaves)
 
 where things lie:
   ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which row)
   ROOT/KIND/AB/ID/     a stage: config.yaml, metrics.jsonl, checkpoint, logs/out.txt, result.json (last: it is complete)
 
-exit status: 0 all runs are done, 1 a run failed, 2 the sweep or the command is wrong, 130 interrupted.
+exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, 3 Slurm takes
+nothing now, 130 interrupted.
 """
+
+COME_BACK = "The same command watches them again; --detach leaves them to a job, --status says how they stand, --cancel ends them."
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_intermixed_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(options)
     except UserError as error:
@@ -91,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--status", action="store_true", help="show what is done, running and missing, and run nothing")
     what.add_argument("--show", metavar="ROW", help="show a row's settings and its difference from its reference")
     what.add_argument("--where", metavar="ROW", help="print the folders of a row's stages")
+    what.add_argument("--cancel", action="store_true", help="for slurm: cancel this sweep's jobs; what they saved is kept")
+    what.add_argument("--detach", action="store_true", help="for slurm: submit and return; a job goes on from there")
+    parser.add_argument("--retry-failed", action="store_true", help="for slurm: run what failed again")
     parser.add_argument("--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat")
     parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")
     return parser
@@ -107,7 +118,10 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.only:
         plan = plan.only(options.only)
-    workers = plan.workers or (_parallelism(plan) if plan.cluster == "slurm" else cores())
+    on_slurm = plan.cluster == "slurm"
+    if (options.cancel or options.detach) and not on_slurm:
+        raise UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")
+    workers = plan.workers or (resources.with_profile(plan.resources).get("parallelism", 256) if on_slurm else cores())
     board = Board(plan.stages, root)
     if options.fresh and not (options.dry_run or options.status):
         _discard(board)
@@ -115,6 +129,12 @@ def _run(options: argparse.Namespace) -> int:
     for id, folder in board.folders.items():
         if board.state[id] == WAITING and folder.holder() is not None:
             board.set(id, ELSEWHERE)
+    if options.status and (on_slurm or (root / "slurm").is_dir() and shutil.which("squeue")):
+        watch.status(board, submit.Slurm(board, plan.name, plan.resources))
+    if options.cancel:
+        jobs = submit.Slurm(board, plan.name, plan.resources)
+        print(f"{watch.cancel(board, jobs, whole=not options.only)} jobs cancelled; what they saved is kept.")
+        return 0
     print(plan_text(plan, board, workers), flush=True)
     _warn_of_other_code(board)
     if options.status:
@@ -127,21 +147,28 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(plan.absent)
     materialise(plan, root)
     print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
-    interrupted = drive(board, plan.name, plan.cluster, workers, plan.resources)
-    if interrupted:
-        return 130
+    if on_slurm and (options.retry_failed or options.fresh):
+        watch.retry(board, submit.Slurm(board, plan.name, plan.resources))
+    collect = None
+    if options.detach:
+        once = ("--detach", "--retry-failed", "--fresh")
+        collect = Collector("ablate.sweep:main", [*(a for a in options.arguments if a not in once), "--detach"])
+    left = drive(board, plan.name, plan.cluster, workers, plan.resources, collect=collect)
+    if left:
+        return 0 if collect is not None and board.count(QUEUED, RUNNING) else left
     _report(board, plan.name, root)
-    print(failures_text(board), end="", file=sys.stderr)
+    print(failures_text(board, plan.cluster), end="", file=sys.stderr)
     return 0 if board.count(DONE) == len(board.stages) else 1
 
 
 def drive(
-    board: Board, name: str, cluster: str, workers: int, resources: Optional[dict[str, Any]] = None,
-    execute: str = pool.EXECUTE,
-) -> bool:  # fmt: skip
-    """Run the board's stages on a cluster, showing progress; True if the user interrupted it.
+    board: Board, name: str, cluster: str, workers: int, wanted: Optional[dict[str, Any]] = None,
+    execute: str = pool.EXECUTE, collect: Optional[Collector] = None,
+) -> int:  # fmt: skip
+    """Run the board's stages on a cluster, showing progress; 0 if that ended, else the exit status of an interrupted one.
 
-    Raises UserError for an unknown cluster or resource.
+    With a job that will `collect` it only submits what there is to submit. Raises UserError for an unknown cluster or
+    resource.
     """
     keep_patch(board.root)  # and find the code's version, once for all workers
     interrupts, restore = _count_interrupts(
@@ -151,8 +178,12 @@ def drive(
     try:
         with Display(workers) as display:
             if cluster == "slurm":
-                slurm = submit.Slurm(board, name, resources or {}, execute)
-                submit.run_slurm(board, slurm, display, interrupts, float((resources or {}).get("poll_s", 30)))
+                jobs = submit.Slurm(board, name, wanted or {}, execute)
+                poll = float(jobs.resources.get("poll_s", 30))
+                if collect is not None:
+                    watch.detach(board, jobs, display, poll, collect)
+                else:
+                    watch.run_slurm(board, jobs, display, interrupts, poll)
             elif cluster in ("local", "debug"):
                 here = pool.Pool(board.root, workers, execute) if cluster == "local" else pool.Inline(board.root, execute)
                 pool.run_pool(board, here, display, interrupts)
@@ -162,14 +193,24 @@ def drive(
     finally:
         restore()
     wall = time.time() - began
+    kept = f"{board.count(DONE)} of {len(board.stages)} stages are done and kept."
+    if collect is not None and not board.ended:
+        if board.count(QUEUED, RUNNING):
+            print(f"\n{kept} {board.count(QUEUED, RUNNING)} are in the queue, {board.count(WAITING)} wait for room there. A job "
+                  f"called {jobs.collects} goes on from there and writes the report.\n{COME_BACK}")  # fmt: skip
+        else:
+            print(f"\n{kept} Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. "
+                  "Run the same command again later.", file=sys.stderr)  # fmt: skip
+        return LATER
     if interrupts() and not board.ended or board.count(STOPPED):
-        goes_on = "Its jobs stay in the queue (scancel --me ends all of yours). " if cluster == "slurm" else ""
-        print(f"\nStopped: {board.count(DONE)} of {len(board.stages)} stages are done and kept. {goes_on}"
-              "Run the same command again to go on.", file=sys.stderr)  # fmt: skip
-        return True
+        if cluster == "slurm":
+            print(f"\nStopped watching: {kept} The jobs stay in the queue, but nothing more is submitted.\n{COME_BACK}", file=sys.stderr)
+        else:
+            print(f"\nStopped: {kept} Run the same command again to go on.", file=sys.stderr)
+        return 130
     if cluster == "local":
         _utilisation(board, workers, began, wall)
-    return False
+    return 0
 
 
 def _plan(file: str, overrides: list[str]) -> Plan:
@@ -180,12 +221,6 @@ def _plan(file: str, overrides: list[str]) -> Plan:
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
     return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root))
-
-
-def _parallelism(plan: Plan) -> int:
-    from ablate.resources import with_profile
-
-    return with_profile(plan.resources).get("parallelism", 256)
 
 
 def _where(plan: Plan, root: Path, row: str) -> str:

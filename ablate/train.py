@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ablate import checkpoint, distributed, faults
+from ablate.errors import UserError
 from ablate.faults import NotFinite
 from ablate.optim import FlatAdamW
 from ablate.run import RunFolder, Stopped
 from encoders import seeds
 from encoders.batch import Batch, Speech, Vocabulary
+from encoders.blocks import BatchNorm
 from encoders.encoder import AbstractEncoder
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
@@ -83,10 +85,12 @@ class Loop:
     def resume(self) -> tuple[int, dict, dict]:
         """Take up this run's own checkpoint if there is one: (next step, tensors, extra state)."""
         path = self.run.path / checkpoint.NAME
-        if not path.exists():
+        found = checkpoint.load(path) if path.exists() else None
+        distributed.from_first(None)  # all ranks have read before the first writes
+        if found is None:
             self.run.truncate(self.first)
             return self.first, {}, {}
-        tensors, state = checkpoint.load(path)
+        tensors, state = found
         self.model.load_state_dict(checkpoint.part(tensors, "model/"))
         if state["updates"]:
             self.optimizer.load(tensors, state["updates"])
@@ -104,8 +108,6 @@ class Loop:
         self._write(step, weights, {})
 
     def _write(self, step: int, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-        if distributed.rank() != 0:
-            return
         state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": self.extra()[1],
                  "busy_seconds": self.busy_seconds, "finished": self.finished}  # fmt: skip
         checkpoint.save(self.run.path / checkpoint.NAME, {f"model/{k}": v for k, v in weights.items()} | tensors, state)
@@ -115,6 +117,11 @@ class Loop:
         sums: distributed.Sums = {}
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
         began, begun_busy, first = time.monotonic(), self.busy_seconds, step
+        if distributed.ranks() > 1 and any(isinstance(part, BatchNorm) for part in self.model.modules()):
+            raise UserError("Batch normalisation keeps means of the shards in their order, which ranks do not share; use "
+                            "another conv_norm, or resources.KIND.tasks=1.")  # fmt: skip
+        leads = distributed.rank() == 0  # the first rank evaluates, logs and saves
+        self.model.encoder.checkpointing = self.run.spares_memory
         self.model.train()
         while step < self.last and not self.finished:
             norm, wait, metrics = self.one_update(step)
@@ -131,19 +138,21 @@ class Loop:
                                   rate=round((step - first) / (time.monotonic() - began), 2),
                                   waiting=round(waited / max(seconds, 1e-9), 3))  # fmt: skip
                 sums, window, waited = {}, time.monotonic(), 0.0
-            if self.probe and step % self.probe_every == 0:
+            if leads and self.probe and step % self.probe_every == 0:
                 self.run.log(step, self.probe(step))
             if self.evaluate and (step % self.evaluate_every == 0 or step == self.last):
-                self.model.eval()
-                self.run.log(step, self.evaluate(step))
-                self.model.train()
+                if leads:
+                    self.model.eval()
+                    self.run.log(step, self.evaluate(step))
+                    self.model.train()
+                self.finished = distributed.from_first(self.finished)
             self.busy_seconds = begun_busy + time.monotonic() - began
-            stop = boundary and distributed.any_(self.run.stopping)  # ranks stop together
-            if stop or boundary and time.monotonic() - saved > SAVE_SECONDS:
+            stopping = boundary and distributed.any_rank(self.run.stopping)
+            if stopping or (boundary and time.monotonic() - saved > SAVE_SECONDS):
                 self.save(step)
                 saved = time.monotonic()
-            if stop:
-                raise Stopped(f"Asked to stop after update {step}, which is saved.")
+            if stopping:
+                raise Stopped(f"{self.run.kind} {self.run.id} was asked to stop.")
         self.model.eval()
 
     def one_update(self, step: int) -> tuple[float, float, dict]:

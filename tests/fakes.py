@@ -1,4 +1,7 @@
-"""Stages that sleep, fail or die instead of training, and a driver for them: python fakes.py ROOT CLUSTER WORKERS."""
+"""Stages that sleep, fail or die instead of training, and a driver for them: python fakes.py ROOT CLUSTER WORKERS ...
+
+Further arguments: resources as JSON, and "detach" or "retry".
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from ablate import pool, sweep
+from ablate import pool, submit, sweep, watch
+from ablate.display import failures_text
+from ablate.job import Collector
 from ablate.record import run_path
 from ablate.run import RunFolder
 from ablate.schedule import Board
@@ -57,6 +62,14 @@ def execute(id: str, root: Path) -> None:
         print(f"{config['do']} in process {os.getpid()}")
         if config["do"] == "fail":
             raise RuntimeError("a deliberate failure")
+        if config["do"] == "exit":
+            sys.exit(3)
+        if config["do"] == "memory" and not run.spares_memory:
+            raise MemoryError("a deliberate lack of memory")
+        if config["do"] == "more memory":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        if config["do"] == "ranks":
+            return ranks(run)
         if config["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if config["do"] == "fill":
@@ -75,10 +88,24 @@ def execute(id: str, root: Path) -> None:
         run.finish({"final": {"loss": 1.0 / max(1, step)}, "busy_seconds": 0.02 * step})
 
 
-if __name__ == "__main__":
-    where, cluster, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def main(arguments: list[str]) -> int:
+    """Drive the stages under a root as the command does; its exit status."""
+    where, cluster, workers = Path(arguments[0]), arguments[1], int(arguments[2])
+    wanted = {"poll_s": 1, "mem_gb": 1, "pack_min": 0, **json.loads(arguments[3] if len(arguments) > 3 else "{}")}
     pool.PRELOAD = ["ablate.run"]  # fake stages need no torch
     board = Board(read(where), where)
-    interrupted = sweep.drive(board, "fakes", cluster, workers, {"poll_s": 1, "mem_gb": 1}, execute=EXECUTE)
+    if "retry" in arguments:
+        watch.retry(board, submit.Slurm(board, "fakes", wanted, EXECUTE))
+    again = [one for one in arguments if one != "retry"]
+    collect = Collector("fakes:main", again) if "detach" in arguments else None
+    left = sweep.drive(board, "fakes", cluster, workers, wanted, EXECUTE, collect)
     assert cluster == "debug" or "torch" not in sys.modules, "the driver must not import torch"
-    sys.exit(130 if interrupted else 0 if board.count("done") == len(board.stages) else 1)
+    if collect is not None and board.ended:
+        (where / "collected").write_text(f"{board.count('done')} done\n{failures_text(board, cluster)}")
+    if left:
+        return 0 if collect is not None and board.count("queued", "running") else left
+    return 0 if board.count("done") == len(board.stages) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -8,12 +8,13 @@ ROOMS = ("ablate", "objectives", "encoders", "analysis")
 HOMES = {  # library -> where alone it may be imported
     "hydra": {"ablate/config.py"},
     "omegaconf": {"ablate/config.py"},
-    "submitit": {"ablate/submit.py"},
+    "submitit": {"ablate/submit.py", "ablate/job.py"},
     "xformers": {"encoders/attention.py"},
     "jiwer": {"ablate/tasks/metrics.py"},
     "sacrebleu": {"ablate/tasks/metrics.py"},
 }
-DRIVER = ("sweep", "submit", "run", "claim", "record", "stage", "schedule", "pool", "errors", "display")  # no torch at import
+DRIVER = ("sweep", "submit", "run", "claim", "record", "stage", "schedule", "pool", "errors", "display",
+          "pack", "slurm", "failure", "journal", "resources", "job", "watch")  # no torch at import
 
 
 def files(room: str) -> list[Path]:

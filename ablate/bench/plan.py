@@ -75,20 +75,20 @@ def command(overrides: list[str]) -> tuple[float, float]:
 
 
 def submitted(plan, root: Path) -> tuple[float, float]:
-    """Seconds until all runs have a job, folders made, and of this process's time in it; the jobs are cancelled."""
-    from ablate import submit
-    from ablate.schedule import Board
+    """Seconds until all runs have a task of their own, folders made, and of this process's time in it; all are cancelled then."""
+    from ablate import slurm, submit
+    from ablate.schedule import QUEUED, Board
     from ablate.stage import materialise
 
     os.environ["SBATCH_HOLD"] = "1"
     began, before = time.monotonic(), time.process_time()
     materialise(plan, root)
-    slurm = submit.Slurm(Board(plan.stages, root), "bench", {})
-    slurm.submit()
+    jobs = submit.Slurm(Board(plan.stages, root), "bench", {"pack_min": 0})
+    jobs.submit(slurm.queue())
     took = time.monotonic() - began, time.process_time() - before
-    print(f"{len(slurm.jobs)} jobs in the queue")
     del os.environ["SBATCH_HOLD"]
-    subprocess.run(["scancel", "--me", "--state=PENDING"], check=True)
+    print(f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue, {len(slurm.queue())} tasks held")
+    slurm.cancel(jobs.jobs.values())
     return took
 
 

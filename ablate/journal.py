@@ -1,0 +1,74 @@
+"""Which job runs which stage: one file per Slurm array, written before the next array is submitted."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.record import read_json
+
+NAME = "stages.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A Slurm task and the stages it runs, in order."""
+
+    job: str
+    stages: tuple[str, ...]
+    sweep: str
+
+
+class Journal:
+    """The arrays that I submitted to this cluster under `root`/slurm, oldest first; later ones are read when asked."""
+
+    def __init__(self, root: Path, cluster: str):
+        self.folder, self.whose = Path(root) / "slurm", (cluster, getpass.getuser())
+        self.tasks: dict[str, Task] = {}  # by job id
+        self.latest: dict[str, str] = {}  # stage id -> job id
+        self.times: dict[str, int] = {}  # stage id -> how often it was submitted
+        self._seen: set[str] = set()
+
+    def write(self, jobs: list[str], tasks: list[list[str]], sweep: str) -> None:
+        """Note an array. Its folder is submitit's."""
+        array = jobs[0].partition("_")[0]
+        entry = {"when": time.time(), "cluster": self.whose[0], "user": self.whose[1], "sweep": sweep, "jobs": jobs, "tasks": tasks}
+        _replace(self.folder / array / NAME, entry)
+        self._seen.add(array)
+        self._take(entry)
+
+    def read(self) -> None:
+        """Take in what was noted since the last call, by whichever command."""
+        if not self.folder.is_dir():
+            return
+        fresh = [self.folder / name for name in os.listdir(self.folder) if name not in self._seen]
+        found = [(path.name, read_json(path / NAME)) for path in fresh if (path / NAME).exists()]
+        for name, entry in sorted(found, key=lambda one: one[1]["when"]):
+            self._seen.add(name)
+            if (entry["cluster"], entry["user"]) == self.whose:
+                self._take(entry)
+
+    def _take(self, entry: dict) -> None:
+        for job, stages in zip(entry["jobs"], entry["tasks"]):
+            self.tasks[job] = Task(job, tuple(stages), entry["sweep"])
+            for id in stages:
+                self.latest[id] = job
+                self.times[id] = self.times.get(id, 0) + 1
+
+    def log(self, job: str) -> Path:
+        """Slurm's own log of a task."""
+        return (self.folder / job.partition("_")[0] / f"{job}_0_log.err").resolve()
+
+
+def _replace(path: Path, entry: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(beside, "w", encoding="utf-8") as file:
+        json.dump(entry, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
