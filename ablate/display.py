@@ -62,8 +62,10 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
 def estimate(board: Board, workers: int) -> str:
     """Say how long the missing stages will take."""
     work = sum(stage.cost for id, stage in board.stages.items() if board.state[id] != DONE)
-    left = duration(board.seconds_left(workers))
-    return f"About {left} left on {workers} worker{'s' * (workers != 1)} ({duration(work)} of work)."
+    left = board.seconds_left(workers)
+    end = time.strftime("%H:%M" if left < 43200 else "%Y-%m-%d %H:%M", time.localtime(time.time() + left))
+    on = f"{workers} worker{'s' * (workers != 1)}"
+    return f"About {duration(left)} left on {on} ({duration(work)} of work), done about {end}."
 
 
 def status_text(board: Board) -> str:

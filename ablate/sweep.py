@@ -146,6 +146,7 @@ def _run(options: argparse.Namespace) -> int:
     if plan.absent:
         raise UserError(plan.absent)
     materialise(plan, root)
+    keep_patch(root)
     print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
     if on_slurm and (options.retry_failed or options.fresh):
         watch.retry(board, submit.Slurm(board, plan.name, plan.resources))
@@ -170,7 +171,7 @@ def drive(
     With a job that will `collect` it only submits what there is to submit. Raises UserError for an unknown cluster or
     resource.
     """
-    keep_patch(board.root)  # and find the code's version, once for all workers
+    code_version()  # once, for all workers
     interrupts, restore = _count_interrupts(
         "Leaving; the jobs go on." if cluster == "slurm" else "Stopping: workers save and stop. Once more kills them."
     )

@@ -45,6 +45,7 @@ def measure(runs: int, root: Path) -> int:
     seeds = -(-(runs - (2 * shared - each)) // (each - shared))  # a seed adds each - shared stages
     overrides = [f"seeds={list(range(seeds))}".replace(" ", ""), f"root={root}"]
     took = {"planned": command(overrides)}
+    print(f"planned in {took['planned'][0]:.1f} s", flush=True)
     plan = plan_file(SWEEP, overrides)
     if shutil.which("sbatch"):
         took["submitted"] = submitted(plan, root)
@@ -75,7 +76,7 @@ def command(overrides: list[str]) -> tuple[float, float]:
 
 
 def submitted(plan, root: Path) -> tuple[float, float]:
-    """Seconds until all runs have a task of their own, folders made, and of this process's time in it; all are cancelled then."""
+    """Seconds until all runs have a task, folders made, and of this process's time in it; all are cancelled then."""
     from ablate import slurm, submit
     from ablate.schedule import QUEUED, Board
     from ablate.stage import materialise
@@ -83,11 +84,12 @@ def submitted(plan, root: Path) -> tuple[float, float]:
     os.environ["SBATCH_HOLD"] = "1"
     began, before = time.monotonic(), time.process_time()
     materialise(plan, root)
-    jobs = submit.Slurm(Board(plan.stages, root), "bench", {"pack_min": 0})
+    jobs = submit.Slurm(Board(plan.stages, root), "bench", {})
     jobs.submit(slurm.queue())
     took = time.monotonic() - began, time.process_time() - before
     del os.environ["SBATCH_HOLD"]
-    print(f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue, {len(slurm.queue())} tasks held")
+    arrays = {job.partition("_")[0] for job in jobs.jobs.values()}
+    print(f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue: {len(slurm.queue())} tasks in {len(arrays)} arrays, held")
     slurm.cancel(jobs.jobs.values())
     return took
 
