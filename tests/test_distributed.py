@@ -101,6 +101,7 @@ def ranks_of(root, ranks: int, *ids: str, stop: int = -1) -> list[int]:
     return [p.wait(300) for p in processes]
 
 
+@pytest.mark.slow
 def test_a_stage_resumed_on_other_ranks_ends_the_same(tmp_path):
     """Shards are fixed by (seed, step): one process, two ranks, and two of which one is told to stop, then one, agree."""
     ended = []

@@ -99,6 +99,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_papers_code_runs_small_on_two_ranks_as_on_one(tmp_path):
     """Both stages and a transducer, conv2d front end and all, in three pieces an update on two processes and on one."""
     losses = []
