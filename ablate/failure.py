@@ -25,7 +25,7 @@ SAID = {  # pattern in a log -> kind
     r"DUE TO TIME LIMIT": TIME,
     r"DUE TO PREEMPTION": PREEMPTED,
     r"DUE TO NODE FAILURE": NODE,
-    r"\*\*\* (JOB|STEP) \S+ ON \S+ CANCELLED AT": CANCELLED_RUNNING,
+    r"\*\*\* (JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ \*\*\*": CANCELLED_RUNNING,
 }
 LOWER = {
     "pretrain": "lower pretrain.update, or cut it into more shards (pretrain.update.shards)",

@@ -68,7 +68,7 @@ class Job:
     def _done(self, run: RunFolder, together: dict[str, RunFolder]) -> bool:
         """Bring one stage to its end, waiting while another process runs it; whether it is done."""
         job = me()["job"]
-        log = run.root / "slurm" / job.partition("_")[0] / f"{job}_0_log.err"
+        log = Path(os.environ["SUBMITIT_FOLDER"]) / f"{job}_0_log.err"
         known = failure.read(run)
         if known is not None and known.job == job:
             return False  # before this job was requeued

@@ -1,4 +1,4 @@
-"""Which job runs which stage: one file per Slurm array, written before the next array is submitted."""
+"""Which job runs which stage: a file in the folder of every array's logs, written before the next array is submitted."""
 
 from __future__ import annotations
 
@@ -19,27 +19,37 @@ class Task:
     """A Slurm task and the stages it runs, in order."""
 
     job: str
+    folder: Path
+    """Where its logs are."""
     stages: tuple[str, ...]
     sweep: str
 
+    @property
+    def log(self) -> Path:
+        """Slurm's own log of it."""
+        return self.folder / f"{self.job}_0_log.err"
+
 
 class Journal:
-    """The arrays that I submitted to this cluster under `root`/slurm, oldest first; later ones are read when asked."""
+    """The arrays that I submitted to this cluster, each with a folder in `root`/slurm; later ones are read when asked."""
 
     def __init__(self, root: Path, cluster: str):
-        self.folder, self.whose = Path(root) / "slurm", (cluster, getpass.getuser())
+        self.folder, self.whose = Path(root).resolve() / "slurm", (cluster, getpass.getuser())
         self.tasks: dict[str, Task] = {}  # by job id
         self.latest: dict[str, str] = {}  # stage id -> job id
         self.times: dict[str, int] = {}  # stage id -> how often it was submitted
         self._seen: set[str] = set()
 
-    def write(self, jobs: list[str], tasks: list[list[str]], sweep: str) -> None:
-        """Note an array. Its folder is submitit's."""
-        array = jobs[0].partition("_")[0]
+    def fresh(self, name: str) -> Path:
+        """Choose a folder for the logs of an array."""
+        return self.folder / f"{name}.{time.time_ns() // 1000}"
+
+    def write(self, folder: Path, jobs: list[str], tasks: list[list[str]], sweep: str) -> None:
+        """Note an array whose logs go to `folder`."""
         entry = {"when": time.time(), "cluster": self.whose[0], "user": self.whose[1], "sweep": sweep, "jobs": jobs, "tasks": tasks}
-        _replace(self.folder / array / NAME, entry)
-        self._seen.add(array)
-        self._take(entry)
+        _replace(folder / NAME, entry)
+        self._seen.add(folder.name)
+        self._take(folder, entry)
 
     def read(self) -> None:
         """Take in what was noted since the last call, by whichever command."""
@@ -50,18 +60,14 @@ class Journal:
         for name, entry in sorted(found, key=lambda one: one[1]["when"]):
             self._seen.add(name)
             if (entry["cluster"], entry["user"]) == self.whose:
-                self._take(entry)
+                self._take(self.folder / name, entry)
 
-    def _take(self, entry: dict) -> None:
+    def _take(self, folder: Path, entry: dict) -> None:
         for job, stages in zip(entry["jobs"], entry["tasks"]):
-            self.tasks[job] = Task(job, tuple(stages), entry["sweep"])
+            self.tasks[job] = Task(job, folder, tuple(stages), entry["sweep"])
             for id in stages:
                 self.latest[id] = job
                 self.times[id] = self.times.get(id, 0) + 1
-
-    def log(self, job: str) -> Path:
-        """Slurm's own log of a task."""
-        return (self.folder / job.partition("_")[0] / f"{job}_0_log.err").resolve()
 
 
 def _replace(path: Path, entry: dict) -> None:

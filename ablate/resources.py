@@ -67,8 +67,10 @@ def wanted(kind: str, resources: Mapping[str, Any]) -> dict[str, Any]:
 def resources_for(kind: str, resources: Mapping[str, Any]) -> dict[str, Any]:
     """Return submitit's parameters for a stage kind. Raises UserError as `with_profile` and `wanted` do."""
     found = wanted(kind, with_profile(resources))
-    found["mem_gb"] = f"{found['mem_gb']}GB"
-    return {RESOURCES[name]: value for name, value in found.items() if RESOURCES[name]}
+    found["mem_gb"] = f"{found['mem_gb']}GB" if found["mem_gb"] % 1 == 0 else f"{found['mem_gb'] * 1024:.0f}MB"
+    asked = {RESOURCES[name]: value for name, value in found.items() if RESOURCES[name]}
+    # how long before the end of its time a job is told to save; Slurm may be a minute early
+    return {**asked, "signal_delay_s": int(min(90, 15 * found["timeout_min"]))}
 
 
 def seconds_of_task(kind: str, resources: Mapping[str, Any]) -> float:

@@ -6,7 +6,6 @@ number of commands may follow the same jobs, one after another or at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from ablate.pool import EXECUTE, WORKER_ENVIRONMENT
 from ablate.resources import COLLECT, RANKED, resources_for, seconds_of_task, wanted, with_profile
 from ablate.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
 from ablate.slurm import Queued
+from ablate.snapshot import snapshot
 
 LIMIT = r"submit\w*job\w*limit|job submit limit|MaxSubmitJobs"  # too many jobs of mine: submit more when some have ended
 BUSY = r"timed out|unable to contact|temporarily un|zero bytes|connection refused|communication"  # try again later
@@ -35,27 +35,6 @@ BLAMELESS = {failure.PREEMPTED: 10, failure.NODE: 3}  # kinds of failure that ar
 
 class Refused(Exception):
     """Slurm did not take an array for now: "limit" or "busy"."""
-
-
-def snapshot(root: Path) -> Path:
-    """Copy the code under `root`/code and return the copy, so that edits do not reach jobs that wait in the queue."""
-    source = Path(__file__).resolve().parents[1]
-    files = sorted(f for room in ("ablate", "encoders", "objectives", "analysis") for f in (source / room).rglob("*.py"))
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes() + b"\0")
-    target = Path(root).resolve() / "code" / digest.hexdigest()[:16]
-    if not target.exists():
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        for file in files:
-            copy = beside / file.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
-        try:
-            beside.rename(target)
-        except OSError:  # another driver made the same copy first
-            shutil.rmtree(beside)
-    return target
 
 
 class Slurm:
@@ -82,8 +61,8 @@ class Slurm:
     def adopt(self, queue: Mapping[str, Queued]) -> None:
         """Take up what any command submitted: jobs that wait or run, failures, and jobs that are gone unseen."""
         self.journal.read()
-        for id, state in list(self.board.state.items()):
-            job = self.journal.latest.get(id)
+        for id in self.board.stages:  # parents first: their failure blocks
+            job, state = self.journal.latest.get(id), self.board.state[id]
             if state not in (WAITING, ELSEWHERE) or (job is not None and job in (self.jobs.get(id), self.over.get(id))):
                 continue
             known = self.known(id)
@@ -104,7 +83,7 @@ class Slurm:
         self.running = {id for id, job in self.jobs.items() if job in queue and queue[job].state != "PENDING"}
         for id in [id for id in self.board.stages if id in self.jobs]:
             job = self.jobs[id]
-            if self.board.state[id] in schedule.ENDED or self.look(id):
+            if self.look(id):
                 continue
             if job in queue:
                 self.missed[id] = 0
@@ -125,6 +104,7 @@ class Slurm:
         folder = self.board.folders[id]
         if folder.done:
             self.board.set(id, DONE)
+        if self.board.state[id] in schedule.ENDED:
             return True
         known = failure.read(folder)
         if known is not None and known.job == self.jobs[id]:
@@ -145,7 +125,7 @@ class Slurm:
         if innocent or any(self.board.state[parent] == WAITING for parent in parents):
             self._wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
             return
-        found = failure.of_job(folder, job, state, self.journal.log(job))
+        found = failure.of_job(folder, job, state, self.journal.tasks[job].log)
         failure.write(folder, found)
         self._failed(id, found)
 
@@ -230,7 +210,7 @@ class Slurm:
             parameters["array_parallelism"] = max(1, round(parameters.get("array_parallelism", 256) * share))
             part = rest[:size]
             try:
-                jobs = self._sbatch(array.kind, parameters, Job(self.execute), part)
+                folder, jobs = self._sbatch(array.kind, parameters, Job(self.execute), part)
             except Refused as why:
                 if str(why) == "limit" and size > 1:
                     size //= 2
@@ -238,7 +218,7 @@ class Slurm:
                 if str(why) == "limit" and not (others or self.jobs):
                     raise UserError(f"Slurm refuses a single '{array.kind}' job: {why.__cause__}") from why
                 raise
-            self.journal.write(jobs, part, self.name)
+            self.journal.write(folder, jobs, part, self.name)
             for job, ids in zip(jobs, part):
                 for id in ids:
                     self.jobs[id] = job
@@ -257,19 +237,20 @@ class Slurm:
             parameters["srun_args"] = ["--kill-on-bad-exit=1"]  # ranks that lost one wait in vain
         return parameters
 
-    def _sbatch(self, kind: str, parameters: dict[str, Any], call: Any, tasks: list[list[str]]) -> list[str]:
-        """Submit; returns job ids. Raises Refused, or UserError with sbatch's words."""
+    def _sbatch(self, kind: str, parameters: dict[str, Any], call: Any, tasks: list[list[str]]) -> tuple[Path, list[str]]:
+        """Submit; returns the folder of the logs, and job ids. Raises Refused, or UserError with sbatch's words."""
         import submitit
 
         os.environ.update(WORKER_ENVIRONMENT)  # sbatch hands the environment on
         root, code = str(self.board.root.resolve()), str(self.code)
         # a time-out is a requeue like any other: how often is up to the user, who can cancel
-        executor = submitit.SlurmExecutor(folder=self.journal.folder.resolve() / "%j", max_num_timeout=1000)
+        folder = self.journal.fresh(f"{self.name}.{kind}")
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=1000)
         executor.update_parameters(job_name=f"{self.name}.{kind}", **parameters)
         try:
             if isinstance(call, Collector):
-                return [executor.submit(call).job_id]
-            return [job.job_id for job in executor.map_array(call, tasks, [root] * len(tasks), [code] * len(tasks))]
+                return folder, [executor.submit(call).job_id]
+            return folder, [job.job_id for job in executor.map_array(call, tasks, [root] * len(tasks), [code] * len(tasks))]
         except Exception as error:  # submitit passes on sbatch's words in several types
             for pattern, why in ((LIMIT, "limit"), (BUSY, "busy")):
                 if re.search(pattern, str(error), re.IGNORECASE):
@@ -282,7 +263,7 @@ class Slurm:
         if collect is None or waiting or not self._arrays():
             return waiting[0] if collect and waiting else None
         try:
-            return self._sbatch(COLLECT, self._parameters(COLLECT, self._after()), collect, [])[0]
+            return self._sbatch(COLLECT, self._parameters(COLLECT, self._after()), collect, [])[1][0]
         except Refused:
             return None
 

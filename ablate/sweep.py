@@ -63,8 +63,6 @@ exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep 
 nothing now, 130 interrupted.
 """
 
-COME_BACK = "The same command watches them again; --detach leaves them to a job, --status says how they stand, --cancel ends them."
-
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status."""
@@ -195,19 +193,11 @@ def drive(
         restore()
     wall = time.time() - began
     kept = f"{board.count(DONE)} of {len(board.stages)} stages are done and kept."
-    if collect is not None and not board.ended:
-        if board.count(QUEUED, RUNNING):
-            print(f"\n{kept} {board.count(QUEUED, RUNNING)} are in the queue, {board.count(WAITING)} wait for room there. A job "
-                  f"called {jobs.collects} goes on from there and writes the report.\n{COME_BACK}")  # fmt: skip
-        else:
-            print(f"\n{kept} Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. "
-                  "Run the same command again later.", file=sys.stderr)  # fmt: skip
-        return LATER
+    if cluster == "slurm" and not board.ended:
+        print(f"\n{kept} {watch.parting(board, jobs, collect is not None)}", file=sys.stderr)
+        return LATER if collect is not None else 130
     if interrupts() and not board.ended or board.count(STOPPED):
-        if cluster == "slurm":
-            print(f"\nStopped watching: {kept} The jobs stay in the queue, but nothing more is submitted.\n{COME_BACK}", file=sys.stderr)
-        else:
-            print(f"\nStopped: {kept} Run the same command again to go on.", file=sys.stderr)
+        print(f"\nStopped: {kept} Run the same command again to go on.", file=sys.stderr)
         return 130
     if cluster == "local":
         _utilisation(board, workers, began, wall)

@@ -59,9 +59,9 @@ def status(board: Board, jobs: Slurm) -> None:
     queue = slurm.queue()
     jobs.journal.read()
     gone = {}
-    for id, state in list(board.state.items()):
+    for id in board.stages:
         job, known = jobs.journal.latest.get(id), jobs.known(id)
-        if state != WAITING:
+        if board.state[id] != WAITING:
             continue
         if job in queue:
             board.set(id, QUEUED)
@@ -72,7 +72,7 @@ def status(board: Board, jobs: Slurm) -> None:
     states = slurm.ended(gone.values()) if gone else {}
     for id, job in gone.items():
         if board.state[id] != BLOCKED:
-            board.set(id, FAILED, str(failure.of_job(board.folders[id], job, states.get(job), jobs.journal.log(job))))
+            board.set(id, FAILED, str(failure.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log)))
 
 
 def retry(board: Board, jobs: Slurm) -> int:
@@ -104,3 +104,13 @@ def cancel(board: Board, jobs: Slurm, whole: bool) -> int:
     collectors = [job for job, one in queue.items() if whole and one.name == jobs.collects]
     slurm.cancel([*mine, *collectors])
     return len(mine)
+
+
+def parting(board: Board, jobs: Slurm, detached: bool) -> str:
+    """Say what goes on without this command, and how to come back."""
+    queued, waiting = board.count(QUEUED, RUNNING), board.count(WAITING)
+    if detached and not queued:
+        return "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. Try again later."
+    text = f"{queued} stay in the queue" + (f", {waiting} wait for room there" if waiting else "") + ". "
+    text += f"A job called {jobs.collects} goes on from there and writes the report." if detached else "Nothing more is submitted."
+    return f"{text}\nThe same command watches again; --detach leaves all to a job, --status says how it stands, --cancel ends it."

@@ -1,6 +1,6 @@
 """Stages that sleep, fail or die instead of training, and a driver for them: python fakes.py ROOT CLUSTER WORKERS ...
 
-Further arguments: resources as JSON, and "detach" or "retry".
+Further arguments: resources as JSON, and one of detach, retry, status, cancel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from ablate import pool, submit, sweep, watch
-from ablate.display import failures_text
+from ablate.display import failures_text, status_text
 from ablate.job import Collector
 from ablate.record import run_path
 from ablate.run import RunFolder
@@ -68,8 +68,11 @@ def execute(id: str, root: Path) -> None:
             raise MemoryError("a deliberate lack of memory")
         if config["do"] == "more memory":
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        if config["do"] == "ranks":
-            return ranks(run)
+        if config["do"] == "gluttony":
+            hoard = b"x" * (1 << 30)
+            time.sleep(60 + len(hoard) % 2)
+        if config["do"] == "stuck":  # its task no longer hears signals
+            os.kill(os.getppid(), signal.SIGSTOP)
         if config["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if config["do"] == "fill":
@@ -83,7 +86,7 @@ def execute(id: str, root: Path) -> None:
             run.log(step, {"loss": 1.0 / step})
             run.write_json("checkpoint.json", {"step": step})
             run.progress(step, config["steps"], loss=1.0 / step, rate=50.0)
-            if config["do"] != "deaf":
+            if config["do"] not in ("deaf", "stuck"):
                 run.check()
         run.finish({"final": {"loss": 1.0 / max(1, step)}, "busy_seconds": 0.02 * step})
 
@@ -94,8 +97,15 @@ def main(arguments: list[str]) -> int:
     wanted = {"poll_s": 1, "mem_gb": 1, "pack_min": 0, **json.loads(arguments[3] if len(arguments) > 3 else "{}")}
     pool.PRELOAD = ["ablate.run"]  # fake stages need no torch
     board = Board(read(where), where)
-    if "retry" in arguments:
-        watch.retry(board, submit.Slurm(board, "fakes", wanted, EXECUTE))
+    if {"retry", "status", "cancel"} & set(arguments):
+        jobs = submit.Slurm(board, "fakes", wanted, EXECUTE)
+        if "cancel" in arguments:
+            return 0 * watch.cancel(board, jobs, whole=True)
+        if "status" in arguments:
+            watch.status(board, jobs)
+            print(status_text(board))
+            return 0
+        watch.retry(board, jobs)
     again = [one for one in arguments if one != "retry"]
     collect = Collector("fakes:main", again) if "detach" in arguments else None
     left = sweep.drive(board, "fakes", cluster, workers, wanted, EXECUTE, collect)

@@ -33,8 +33,17 @@ KillWait=2
 MaxArraySize=4
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0
 SlurmdParameters=config_overrides
+SlurmctldParameters=preempt_send_user_signal
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
 NodeName=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=$cpus RealMemory=16000 State=UNKNOWN
-PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=polite Nodes=$host MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=10
+PartitionName=evict Nodes=$host MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
+PartitionName=high Nodes=$host MaxTime=INFINITE State=UP PriorityTier=10
 CONF
 export SLURM_CONF=$dir/slurm.conf
 slurmctld -D >"$dir/ctld.out" 2>&1 & echo $! >"$dir/ctld.pid"

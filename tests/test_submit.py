@@ -90,7 +90,8 @@ def test_tasks_are_of_equal_length_and_lose_nothing(tmp_path, count):
 
 def test_resources(tmp_path):
     wanted = resources.resources_for("pretrain", {"mem_gb": 8, "partition": "gpu", "pretrain": {"gpus": 1, "mem_gb": 30}})
-    assert wanted == {"mem": "30GB", "cpus_per_task": 1, "time": 120, "partition": "gpu", "gpus_per_node": 1}
+    assert wanted == {"mem": "30GB", "cpus_per_task": 1, "time": 120, "partition": "gpu", "gpus_per_node": 1,
+                      "signal_delay_s": 90}  # fmt: skip
     with pytest.raises(UserError, match="did you mean 'partition'"):
         resources.resources_for("score", {"partion": "gpu"})
     with pytest.raises(UserError, match="did you mean 'timeout_min'"):
@@ -131,14 +132,14 @@ def test_the_code_is_copied_once(tmp_path):
 
 def test_the_journal_knows_the_latest_job_of_this_cluster(tmp_path):
     here, other = Journal(tmp_path, "here"), Journal(tmp_path, "other")
-    here.write(["7_0", "7_1"], [["a", "b"], ["c"]], "sweep")
-    here.write(["9"], [["a"]], "sweep")
-    other.write(["8"], [["c"]], "sweep")
+    here.write(here.fresh("x"), ["7_0", "7_1"], [["a", "b"], ["c"]], "sweep")
+    here.write(here.fresh("x"), ["9"], [["a"]], "sweep")
+    other.write(other.fresh("x"), ["8"], [["c"]], "sweep")
     fresh = Journal(tmp_path, "here")
     fresh.read()
     assert fresh.latest == here.latest == {"a": "9", "b": "7_0", "c": "7_1"} and fresh.times["a"] == 2
     assert fresh.tasks["7_0"].stages == ("a", "b")
-    here.write(["12"], [["d"]], "sweep")
+    here.write(here.fresh("x"), ["12"], [["d"]], "sweep")
     fresh.read()
     assert fresh.latest["d"] == "12"
 
