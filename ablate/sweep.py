@@ -51,7 +51,8 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   workers=N            workers of the local pool (default: the cores this process may use)
   resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism, setup,
                        tasks and nodes (processes of one run, on each of so many nodes), pack_min (minutes that a task of
-                       short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML file of these);
+                       short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML file of these),
+                       gpu_gb and gpu_tflops (of a GPU, for checks and estimates);
                        resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, kmeans, pretrain, finetune,
                        score; collect for the job that --detach leaves)
 
