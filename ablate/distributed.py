@@ -19,6 +19,7 @@ def start() -> None:
         if torch.cuda.is_available():
             torch.cuda.set_device(device())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        print(f"rank {rank()} of {ranks()} on {device()}", flush=True)
 
 
 def claim(run: RunFolder) -> RunFolder:

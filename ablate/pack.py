@@ -44,6 +44,7 @@ def arrays(
         if board.state[id] == WAITING and parents <= able:
             able.add(id)
             todo[id] = parents
+    place = {id: number for number, id in enumerate(todo)}
     children: dict[str, list[str]] = {}
     for id, parents in todo.items():
         for parent in parents:
@@ -56,7 +57,7 @@ def arrays(
         kind = board.stages[id].kind
         implied = schedule.ancestors(board.stages, [p for x in parents for _, p in board.stages[x].parents])
         alike = {other for other, shape in shapes.items() if shape == shapes[kind]}
-        unit = _along(board, id, todo, children, alike, parents | implied, lasting[kind])
+        unit = _along(board, id, todo, children, place, alike, parents | implied, lasting[kind])
         placed.update(unit)
         groups.setdefault((depth[id], kind, tuple(sorted(parents - implied))), []).append(unit)
     waves = len(groups) > MOST
@@ -76,8 +77,8 @@ def arrays(
 
 
 def _along(
-    board: Board, id: str, todo: dict[str, set[str]], children: dict[str, list[str]], alike: set[str], known: set[str],
-    seconds: float,
+    board: Board, id: str, todo: dict[str, set[str]], children: dict[str, list[str]], place: dict[str, int],
+    alike: set[str], known: set[str], seconds: float,
 ) -> list[str]:  # fmt: skip
     """A stage and all that follows from it, if that fits `seconds` and waits for nothing else; else the stage alone."""
     unit, cost, stack = {id}, board.stages[id].cost, list(children.get(id, ()))
@@ -92,7 +93,7 @@ def _along(
         stack += children.get(child, ())
     if any(not todo[child] <= unit | known for child in unit):
         return [id]
-    return [one for one in todo if one in unit] if len(unit) > 1 else [id]
+    return sorted(unit, key=place.__getitem__)
 
 
 def _filled(board: Board, units: list[list[str]], seconds: float) -> list[list[str]]:

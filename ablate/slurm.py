@@ -65,7 +65,10 @@ def cancel(jobs: Iterable[str]) -> None:
         subprocess.run(["scancel", *jobs[first : first + 500]], capture_output=True)
 
 
-def update(job: str, dependency: str) -> str:
-    """Make a pending job wait for something else; returns what Slurm has against it."""
-    said = subprocess.run(["scontrol", "update", f"jobid={job}", f"dependency={dependency}"], capture_output=True, text=True)
-    return said.stderr.strip() if said.returncode else ""
+def release(job: str, dependency: str) -> str:
+    """Make a held or pending job wait for something else; returns what Slurm has against it."""
+    for command in (["update", f"jobid={job}", f"dependency={dependency}"], ["release", job]):
+        said = subprocess.run(["scontrol", *command], capture_output=True, text=True)
+        if said.returncode:
+            return said.stderr.strip()
+    return ""

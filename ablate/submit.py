@@ -168,14 +168,13 @@ class Slurm:
     def submit(self, queue: Mapping[str, Queued], collect: Optional[Collector] = None) -> None:
         """Submit the waiting stages, as many as Slurm takes. Raises UserError when it never will.
 
-        A job that will `collect` is submitted as soon as there is an array for it to wait for, so that limits leave
-        room for it.
+        A job that will `collect` is submitted first, so that limits leave room for it.
         """
         full = self.refused == "limit" and len(queue) >= self.full
         self.tries += 1
         if time.monotonic() < self.not_before or (full and self.tries % 10):
             return
-        self.code, self.full, self.refused = snapshot(self.board.root), len(queue), ""
+        self.code, self.refused = snapshot(self.board.root), ""
         kinds = {stage.kind for stage in self.board.stages.values()}
         shapes = {kind: json.dumps(wanted(kind, self.resources), sort_keys=True) for kind in kinds}
         lasting = {kind: seconds_of_task(kind, self.resources) for kind in kinds}
@@ -185,14 +184,13 @@ class Slurm:
             width[array.depth] = width.get(array.depth, 0) + len(array.tasks)
         collector = None
         try:
-            collector = self._collector(queue, collect)
+            if collect is not None and (arrays or self._arrays()):
+                collector = self._collector(queue, collect)
             for array in arrays:
-                self._submit(array, len(array.tasks) / width[array.depth], bool(queue))
-                collector = collector or self._collector(queue, collect)
+                self._submit(array, len(array.tasks) / width[array.depth], bool(queue or collector))
             self.busy = 0
         except Refused as why:
-            self.refused = str(why)
-            collector = collector or self._collector(queue, collect)
+            self.refused, self.full = str(why), len(queue.keys() | set(self.jobs.values()))
             if self.refused == "busy":
                 self.busy += 1
                 self.not_before = time.monotonic() + min(300.0, 2.0**self.busy)
@@ -259,28 +257,25 @@ class Slurm:
                     raise Refused(why) from error
             raise UserError(f"Slurm refused {len(tasks)} '{kind}' jobs: {error}") from error
 
-    def _collector(self, queue: Mapping[str, Queued], collect: Optional[Collector]) -> Optional[str]:
-        """Return the job that will collect: one that already waits, else a new one; None if there is nothing to wait for."""
+    def _collector(self, queue: Mapping[str, Queued], collect: Collector) -> str:
+        """Return the job that will collect: one that already waits, else a new one, held until there is what to wait for."""
         waiting = [job for job, one in queue.items() if one.name == self.collects and one.state == "PENDING"]
-        if collect is None or waiting or not self._arrays():
-            return waiting[0] if collect and waiting else None
-        try:
-            return self._sbatch(COLLECT, self._parameters(COLLECT, self._after()), collect, [])[1][0]
-        except Refused:
-            return None
+        parameters = self._parameters(COLLECT, "") | {"additional_parameters": {"hold": True}}
+        return waiting[0] if waiting else self._sbatch(COLLECT, parameters, collect, [])[1][0]
 
     def _point(self, collector: str) -> None:
         """Have the collector wait for all that is submitted; for any part of it when more is to follow."""
-        said = slurm.update(collector, self._after())
+        if not self._arrays():
+            slurm.cancel([collector])
+            return
+        after = ("?" if self.refused else ",").join(f"afterany:{array}" for array in self._arrays())
+        said = slurm.release(collector, after)
         if said:
-            print(f"note: the collector, job {collector}, could not be told to wait for all jobs: {said}", file=sys.stderr)
+            print(f"note: the collector, job {collector}, could not be told what to wait for: {said}", file=sys.stderr)
 
     def _arrays(self) -> list[str]:
         open_ = {job.partition("_")[0] for id, job in self.jobs.items() if self.board.state[id] not in schedule.ENDED}
         return sorted(open_, key=int)
-
-    def _after(self) -> str:
-        return ("?" if self.refused else ",").join(f"afterany:{array}" for array in self._arrays())
 
     @property
     def collects(self) -> str:

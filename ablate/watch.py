@@ -49,7 +49,11 @@ def detach(board: Board, jobs: Slurm, show: Callable[[Board], None], poll: float
         time.sleep(min(10.0, poll))
         queue = slurm.queue()
         jobs.follow(queue)
-    jobs.submit(queue, collect)
+    for _ in range(6):
+        jobs.submit(queue, collect)
+        if jobs.refused != "busy":
+            break
+        time.sleep(max(0.0, jobs.not_before - time.monotonic()))
     show(board)
     return board.count(QUEUED, RUNNING) > 0
 

@@ -71,8 +71,6 @@ def execute(id: str, root: Path) -> None:
         if config["do"] == "gluttony":
             hoard = b"x" * (1 << 30)
             time.sleep(60 + len(hoard) % 2)
-        if config["do"] == "stuck":  # its task no longer hears signals
-            os.kill(os.getppid(), signal.SIGSTOP)
         if config["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if config["do"] == "fill":
@@ -86,7 +84,7 @@ def execute(id: str, root: Path) -> None:
             run.log(step, {"loss": 1.0 / step})
             run.write_json("checkpoint.json", {"step": step})
             run.progress(step, config["steps"], loss=1.0 / step, rate=50.0)
-            if config["do"] not in ("deaf", "stuck"):
+            if config["do"] != "deaf":
                 run.check()
         run.finish({"final": {"loss": 1.0 / max(1, step)}, "busy_seconds": 0.02 * step})
 
