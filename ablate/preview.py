@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from ablate import pack
+from ablate import pack, slurm
 from ablate.display import duration, end_in
 from ablate.resources import resources_for, seconds_of_task, wanted, with_profile
 from ablate.schedule import DONE, Board
@@ -14,9 +15,9 @@ from ablate.schedule import DONE, Board
 LARGEST = 1000  # tasks of an array, where no cluster can be asked (Slurm's default MaxArraySize is 1001)
 
 
-def slurm_text(board: Board, resources: Mapping[str, Any], largest: int = LARGEST) -> str:
+def slurm_text(board: Board, resources: Mapping[str, Any]) -> str:
     """Describe the missing stages as jobs: what each kind asks for and needs, and the arrays that would be submitted."""
-    resources = with_profile(resources)
+    resources, largest = with_profile(resources), slurm.limits()[1] if shutil.which("scontrol") else LARGEST
     kinds = dict.fromkeys(board.stages[id].kind for id in board.stages if board.state[id] != DONE)
     wants = {kind: wanted(kind, resources) for kind in kinds}
     rows = [("missing", "stages", "longest", "hours", "", "holds", "sbatch")]
