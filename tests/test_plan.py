@@ -395,7 +395,7 @@ def test_codes_that_are_fixed_or_trained_before_or_meant_to_collapse_are_allowed
 
 
 def test_ten_thousand_stages_are_planned_in_seconds(plan):
-    """Processor time, as machines are busy; forms of parts are made once, or this takes minutes."""
+    """Processor time, as machines are busy; forms of parts are made once."""
     seeds = ",".join(map(str, range(320)))
     began = time.process_time()
     made = plan(f"seeds=[{seeds}]")
