@@ -29,6 +29,9 @@ SAVING = 20.0  # seconds a stage gets to save when the job is about to be requeu
 class Job:
     """Runs a task's stages in order. A stage that fails stops only those that start from it."""
 
+    process: Optional[multiprocessing.process.BaseProcess] = None  # of the stage that runs now
+    asked = False  # to stop
+
     def __init__(self, execute: str = EXECUTE):
         self.execute = execute
 
@@ -37,7 +40,6 @@ class Job:
         if not Path(__file__).is_relative_to(code):
             raise RuntimeError(f"This job was submitted with the code in {code} but runs that in {__file__}.")
         os.chdir(os.environ["SLURM_SUBMIT_DIR"])  # it started in the snapshot of the code; data paths start from here
-        self.asked = False
         signal.signal(signal.SIGTERM, self._stop)  # Slurm sends it to the stages too
         if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
             from submitit.helpers import TorchDistributedEnvironment
@@ -60,13 +62,13 @@ class Job:
             self.process.join(SAVING)
         return DelayedSubmission(Job(self.execute), *arguments)
 
-    process: Optional[multiprocessing.process.BaseProcess] = None
-
     def _stop(self, *_: Any) -> None:
         self.asked = True
 
     def _done(self, run: RunFolder, together: dict[str, RunFolder]) -> bool:
         """Bring one stage to its end, waiting while another process runs it; whether it is done."""
+        if run.done:
+            return True
         job = me()["job"]
         log = Path(os.environ["SUBMITIT_FOLDER"]) / f"{job}_0_log.err"
         known = failure.read(run)
@@ -115,8 +117,11 @@ def _child(mask: set[int], execute: str, run: RunFolder) -> None:
 
 
 def planned(root: Path, id: str) -> RunFolder:
-    """Return the folder of a stage of any kind."""
-    return next(RunFolder(root, kind, id) for kind in KINDS if run_path(root, kind, id).exists())
+    """Return the folder of a stage of any kind. Raises FileNotFoundError when nobody planned it here."""
+    for kind in KINDS:
+        if run_path(root, kind, id).exists():
+            return RunFolder(root, kind, id)
+    raise FileNotFoundError(f"No stage {id} under {root}; was the folder removed?")
 
 
 def _appears(run: RunFolder, seconds: float) -> bool:

@@ -82,7 +82,7 @@ def _along(
 ) -> list[str]:  # fmt: skip
     """A stage and all that follows from it, if that fits `seconds` and waits for nothing else; else the stage alone."""
     unit, cost, stack = {id}, board.stages[id].cost, list(children.get(id, ()))
-    while stack:
+    while stack and seconds:
         child = stack.pop()
         if child in unit:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -19,6 +20,11 @@ class Queued:
     state: str  # PENDING, RUNNING, COMPLETING, ...
     reason: str
     name: str
+
+
+def here() -> bool:
+    """Whether there is a cluster to ask."""
+    return shutil.which("squeue") is not None and bool(limits()[0])
 
 
 def limits() -> tuple[str, int]:

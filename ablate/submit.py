@@ -63,12 +63,13 @@ class Slurm:
         self.journal.read()
         for id in self.board.stages:  # parents first: their failure blocks
             job, state = self.journal.latest.get(id), self.board.state[id]
-            if state not in (WAITING, ELSEWHERE) or (job is not None and job in (self.jobs.get(id), self.over.get(id))):
+            if state not in (WAITING, ELSEWHERE, BLOCKED) or (job is not None and job in (self.jobs.get(id), self.over.get(id))):
                 continue
             known = self.known(id)
-            if job is not None and (job in queue or (known is None and state == WAITING)):
+            if job is not None and (job in queue or (known is None and state != ELSEWHERE)):
                 self.jobs[id] = job
-                self.board.set(id, QUEUED)
+                if state != BLOCKED:
+                    self.board.set(id, QUEUED)
             elif known is not None and state == WAITING and known.kind not in failure.FORGIVEN:
                 self._failed(id, known)
 
@@ -147,7 +148,8 @@ class Slurm:
         job = self.over[id] = self.jobs.pop(id, None) or self.journal.latest.get(id, "")
         self.missed.pop(id, None)
         failure.write(self.board.folders[id], Failure(failure.AGAIN, why, job))
-        self.board.set(id, WAITING, why)
+        if self.board.state[id] not in schedule.ENDED:
+            self.board.set(id, WAITING, why)
 
     def _withdraw(self, queue: Mapping[str, Queued]) -> None:
         """Cancel the pending tasks of stages that can no longer run, or whose parents are to be submitted anew."""
@@ -160,7 +162,7 @@ class Slurm:
                         orphans.add(job)
         slurm.cancel(orphans & queue.keys())
         for id in [id for id, job in self.jobs.items() if job in orphans]:
-            if self.board.state[id] in (QUEUED, RUNNING):
+            if self.board.state[id] == BLOCKED or self.board.state[id] not in schedule.ENDED:
                 self._wait_again(id)
 
     # Submitting -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate import pool, resources, submit, watch
+from ablate import pool, resources, slurm, submit, watch
 from ablate.display import Display, failures_text, plan_text, status_text
 from ablate.errors import UserError
 from ablate.job import LATER, Collector
@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace) -> int:
     for id, folder in board.folders.items():
         if board.state[id] == WAITING and folder.holder() is not None:
             board.set(id, ELSEWHERE)
-    if options.status and (on_slurm or (root / "slurm").is_dir() and shutil.which("squeue")):
+    if options.status and (on_slurm or (root / "slurm").is_dir() and slurm.here()):
         watch.status(board, submit.Slurm(board, plan.name, plan.resources))
     if options.cancel:
         jobs = submit.Slurm(board, plan.name, plan.resources)

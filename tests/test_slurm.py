@@ -94,6 +94,7 @@ def queue(environment):
 def hurry(environment, job):
     """Let a requeued job start at once."""
     wait_for(lambda: queue(environment)[job][1:] == ["PENDING", "BeginTime"])
+    time.sleep(2)  # in the second in which it ended, a job cannot start: "credential revoked"
     subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], env=environment, check=True)
 
 
@@ -296,7 +297,8 @@ def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
     node = run(slurm, "sinfo", "-h", "-o", "%N")
     run(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     time.sleep(1)
-    run(slurm, "scontrol", "update", f"nodename={node}", "state=resume")
+    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], env=slurm)  # if it did not return by itself
+    time.sleep(10)  # the node, which was not really lost, has the job's processes until then
     hurry(slurm, job)
     finished(processes["node"])
     for name in cases:

@@ -73,6 +73,13 @@ def test_short_stages_share_a_task(board):
     ]
 
 
+def test_stages_that_cost_nothing_share_no_task_unless_asked(tmp_path):
+    s = fakes.stage
+    board = Board(fakes.write(tmp_path, s("a", cost=0), s("b", "a", cost=0)), tmp_path)
+    assert arrays(board) == [("score", [["a"]], []), ("score", [["b"]], ["a"])]
+    assert arrays(board, seconds=1.0) == [("score", [["a", "b"]], [])]
+
+
 def test_a_stage_with_two_parents_goes_along_with_neither(tmp_path):
     s = fakes.stage
     board = Board(fakes.write(tmp_path, s("a", cost=5), s("b", cost=5), s("c", "a", "b", cost=1)), tmp_path)
