@@ -225,7 +225,7 @@ class RunFolder:
         if self.rank:
             return
         folder = (self.path / name).parent
-        if folder != self.path:  # which is there unless somebody removed it, and then stays removed
+        if folder != self.path or self._claim is None:  # while it is held, a folder that somebody removed stays removed
             folder.mkdir(parents=True, exist_ok=True)
         _replace(self.path / name, data)
 
