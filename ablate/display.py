@@ -62,8 +62,17 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
 def estimate(board: Board, workers: int) -> str:
     """Say how long the missing stages will take."""
     work = sum(stage.cost for id, stage in board.stages.items() if board.state[id] != DONE)
-    left = duration(board.seconds_left(workers))
-    return f"About {left} left on {workers} worker{'s' * (workers != 1)} ({duration(work)} of work)."
+    left = board.seconds_left(workers)
+    on = f"{workers} worker{'s' * (workers != 1)}"
+    return f"About {duration(left)} left on {on} ({duration(work)} of work), done {end_in(left)}."
+
+
+def end_in(seconds: float) -> str:
+    """Say when so many seconds from now will be."""
+    if seconds > 3e8:
+        return "in more than ten years"
+    form = "%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M"
+    return "about " + time.strftime(form, time.localtime(time.time() + seconds))
 
 
 def status_text(board: Board) -> str:

@@ -10,6 +10,9 @@ from ablate import schedule
 from ablate.schedule import DONE, WAITING, Board
 
 
+MOST = 300  # arrays that wait for exactly what their stages need
+
+
 @dataclass(frozen=True)
 class Array:
     """Tasks of one resource shape that wait for the same unfinished stages; `depth` counts the waves before it."""
@@ -20,6 +23,8 @@ class Array:
     """Stage ids, in the order in which the task runs them."""
     parents: list[str]
     depth: int
+    wave: bool = False
+    """Whether only some of its stages need each of `parents`: it waits for all of them, failed ones too, and its jobs look."""
 
 
 def arrays(
@@ -55,8 +60,16 @@ def arrays(
         unit = _along(board, id, todo, children, place, alike, parents | implied, lasting[kind])
         placed.update(unit)
         groups.setdefault((depth[id], kind, tuple(sorted(parents - implied))), []).append(unit)
+    waves = len(groups) > MOST
+    if waves:  # one sbatch for each set of parents would take minutes: all of a kind that are equally deep wait together
+        together: dict[tuple[int, str], tuple[set[str], list[list[str]]]] = {}
+        for (deep, kind, parents), units in groups.items():
+            waited, members = together.setdefault((deep, kind), (set(), []))
+            waited.update(parents)
+            members += units
+        groups = {(deep, kind, tuple(sorted(waited))): units for (deep, kind), (waited, units) in together.items()}
     return [
-        Array(kind, tasks[first : first + largest], list(parents), deep)
+        Array(kind, tasks[first : first + largest], list(parents), deep, waves)
         for (deep, kind, parents), units in sorted(groups.items())
         for tasks in [_filled(board, units, lasting[kind])]
         for first in range(0, len(tasks), largest)

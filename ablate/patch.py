@@ -166,7 +166,8 @@ def patched(row: Mapping[str, Any], patch: Mapping[str, Any], path: str) -> dict
 def overlay(sweep: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one expanded sweep over another: a merge, except that rows are patches themselves.
 
-    `rows: {name: null}` removes a row and its label; null within a row stays and is applied with the row.
+    `rows: {name: null}` removes a row and its label; null within a row stays and is applied with the row. Data of another
+    preset replace those below.
     """
     rows, added = dict(sweep.get("rows") or {}), patch.get("rows") or {}
     for name, row in added.items():
@@ -174,8 +175,16 @@ def overlay(sweep: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
             raise UserError(f"rows.{name}: null removes a row, but there is none; {nearest(name, rows)}")
         if row is not None:
             rows[name] = compose(rows.get(name, {}), row)
+    data = patch.get("data")
+    if isinstance(data, Mapping) and data.get("preset", _preset_of(sweep)) != _preset_of(sweep):
+        sweep = {**sweep, "data": {}}  # another kind of corpus has other fields
     gone = {name for name, row in added.items() if row is None}
     if gone and sweep.get("labels"):
         sweep = {**sweep, "labels": {name: label for name, label in sweep["labels"].items() if name not in gone}}
     result = merge({k: v for k, v in sweep.items() if k != "rows"}, {k: v for k, v in patch.items() if k != "rows"})
     return {**result, "rows": rows}
+
+
+def _preset_of(sweep: Mapping[str, Any]) -> Any:
+    data = sweep.get("data")
+    return data.get("preset") if isinstance(data, Mapping) else None

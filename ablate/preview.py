@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from ablate import pack
-from ablate.display import duration
+from ablate import pack, slurm
+from ablate.display import duration, end_in
 from ablate.resources import resources_for, seconds_of_task, wanted, with_profile
 from ablate.schedule import DONE, Board
 
 LARGEST = 1000  # tasks of an array, where no cluster can be asked (Slurm's default MaxArraySize is 1001)
 
 
-def slurm_text(board: Board, resources: Mapping[str, Any], largest: int = LARGEST) -> str:
+def slurm_text(board: Board, resources: Mapping[str, Any]) -> str:
     """Describe the missing stages as jobs: what each kind asks for and needs, and the arrays that would be submitted."""
-    resources = with_profile(resources)
+    resources, largest = with_profile(resources), slurm.limits()[1] if shutil.which("scontrol") else LARGEST
     kinds = dict.fromkeys(board.stages[id].kind for id in board.stages if board.state[id] != DONE)
     wants = {kind: wanted(kind, resources) for kind in kinds}
     rows = [("missing", "stages", "longest", "hours", "", "holds", "sbatch")]
@@ -42,9 +42,8 @@ def slurm_text(board: Board, resources: Mapping[str, Any], largest: int = LARGES
         queue.append((f"{number}", f"{len(array.tasks)}", f"{count}", f"{array.kind} {board.stages[array.tasks[0][0]].title}", after))
     total = " and ".join(f"{spent:,.0f} {unit}-hours" for unit, spent in hours.items() if spent >= 0.5) or "minutes"
     left = board.seconds_left(resources.get("parallelism", 256))
-    end = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + left))
     return "\n".join([*aligned(rows), "", *aligned(queue), "",
-                      f"About {total} in all; done about {end} if no job has to queue."])  # fmt: skip
+                      f"About {total} in all; done {end_in(left)} if no job has to queue."])  # fmt: skip
 
 
 def processes(kind: str, wants: Mapping[str, Any]) -> int:
@@ -52,10 +51,13 @@ def processes(kind: str, wants: Mapping[str, Any]) -> int:
     return wants.get("nodes", 1) * (1 if wants.get("gpus") else wants.get("tasks", 1))
 
 
+OURS = ("setup", "array_parallelism", "signal_delay_s")  # submitit's own words, no options of sbatch
+
+
 def options(kind: str, resources: Mapping[str, Any]) -> str:
-    """A job's options as submitit writes them for sbatch, set-up lines left out."""
-    found = {name: value for name, value in resources_for(kind, resources).items() if name != "setup"}
-    return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in found.items() if name != "array_parallelism")
+    """A job's options for sbatch."""
+    found = {name: value for name, value in resources_for(kind, resources).items() if name not in OURS}
+    return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in found.items())
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:

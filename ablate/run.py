@@ -191,6 +191,7 @@ class RunFolder:
             return
         self._reported = now
         if not self._holds(self._claim["token"]):
+            self.path.stat()  # raises when the folder is gone
             self._stop.set()  # somebody took this stage for dead and runs it now
             return
         self._claim |= {"step": step, "steps": steps, **fields}
@@ -223,7 +224,9 @@ class RunFolder:
         """Write a file, whole or not at all, and make sure it is on disk."""
         if self.rank:
             return
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        folder = (self.path / name).parent
+        if folder != self.path or self._claim is None:  # while it is held, a folder that somebody removed stays removed
+            folder.mkdir(parents=True, exist_ok=True)
         _replace(self.path / name, data)
 
     def finish(self, result: Mapping[str, Any]) -> None:

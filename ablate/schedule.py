@@ -32,6 +32,10 @@ class Board:
         self.why: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
         self.ranks = ranks(self.stages)
+        self._children: dict[str, list[str]] = {id: [] for id in self.stages}
+        for id, stage in self.stages.items():
+            for parent in {parent for _, parent in stage.parents}:
+                self._children[parent].append(id)
 
     def set(self, id: str, state: str, why: str = "") -> None:
         """Change a stage's state; a failure blocks what depends on it."""
@@ -48,7 +52,7 @@ class Board:
 
     def children(self, id: str) -> list[str]:
         """Return the stages that start from this one."""
-        return [c for c, stage in self.stages.items() if any(parent == id for _, parent in stage.parents)]
+        return self._children[id]
 
     def ready(self) -> list[str]:
         """Return the waiting stages whose parents are all done, the longest way to the end first."""

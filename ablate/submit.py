@@ -205,6 +205,8 @@ class Slurm:
         parents = {self.jobs[parent] for parent in array.parents}
         # of several stages in a task one may fail: then the rest is fine, and the job looks for its parents itself
         waits = [f"{'afterok' if len(self.journal.tasks[job].stages) == 1 else 'afterany'}:{job}" for job in sorted(parents)]
+        if array.wave:
+            waits = sorted({f"afterany:{job.partition('_')[0]}" for job in parents})
         while rest:
             parameters = self._parameters(array.kind, ",".join(waits))
             parameters["array_parallelism"] = max(1, round(parameters.get("array_parallelism", 256) * share))

@@ -51,7 +51,8 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   workers=N            workers of the local pool (default: the cores this process may use)
   resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism, setup,
                        tasks and nodes (processes of one run, on each of so many nodes), pack_min (minutes that a task of
-                       short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML file of these);
+                       short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML file of these),
+                       gpu_gb and gpu_tflops (of a GPU, for checks and estimates);
                        resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, kmeans, pretrain, finetune,
                        score; collect for the job that --detach leaves)
 
@@ -119,7 +120,7 @@ def _run(options: argparse.Namespace) -> int:
     on_slurm = plan.cluster == "slurm"
     if (options.cancel or options.detach) and not on_slurm:
         raise UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")
-    workers = plan.workers or (_parallelism(plan) if on_slurm else cores())
+    workers = plan.workers or (resources.with_profile(plan.resources).get("parallelism", 256) if on_slurm else cores())
     board = Board(plan.stages, root)
     if options.fresh and not (options.dry_run or options.status):
         _discard(board)
@@ -144,6 +145,7 @@ def _run(options: argparse.Namespace) -> int:
     if plan.absent:
         raise UserError(plan.absent)
     materialise(plan, root)
+    keep_patch(root)
     print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
     if on_slurm and (options.retry_failed or options.fresh):
         watch.retry(board, submit.Slurm(board, plan.name, plan.resources))
@@ -168,7 +170,7 @@ def drive(
     With a job that will `collect` it only submits what there is to submit. Raises UserError for an unknown cluster or
     resource.
     """
-    keep_patch(board.root)  # and find the code's version, once for all workers
+    code_version()  # once, for all workers
     interrupts, restore = _count_interrupts(
         "Leaving; the jobs go on." if cluster == "slurm" else "Stopping: workers save and stop. Once more kills them."
     )
@@ -211,10 +213,6 @@ def _plan(file: str, overrides: list[str]) -> Plan:
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
     return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root))
-
-
-def _parallelism(plan: Plan) -> int:
-    return resources.with_profile(plan.resources).get("parallelism", 256)
 
 
 def _where(plan: Plan, root: Path, row: str) -> str:

@@ -394,3 +394,12 @@ def test_every_mistake_gets_one_sentence_before_anything_runs(plan, extra, overr
 ])  # fmt: skip
 def test_codes_that_are_fixed_or_trained_before_or_meant_to_collapse_are_allowed(plan, row, patch):
     assert line(plan(f"rows.{row}.pretrain.{patch}"), row)
+
+
+def test_ten_thousand_stages_are_planned_in_seconds(plan):
+    """Processor time, as machines are busy; forms of parts are made once."""
+    seeds = ",".join(map(str, range(320)))
+    began = time.process_time()
+    made = plan(f"seeds=[{seeds}]")
+    assert len(made.stages) > 10_000 and time.process_time() - began < 10
+    assert len({id(stage.config["encoder"]) for stage in made.stages.values() if "encoder" in stage.config}) < 10

@@ -95,7 +95,7 @@ def test_a_failure_blocks_only_what_needs_it(tmp_path):
 
 
 def test_the_driver_shows_the_end_of_a_failed_log_at_once(tmp_path):
-    fakes.write(tmp_path, fakes.stage("aa", do="fail"), fakes.stage("bb", steps=5))
+    fakes.write(tmp_path, fakes.stage("aa", do="fail"), fakes.stage("bb", steps=100))
     process = driver(tmp_path)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1

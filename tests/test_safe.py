@@ -11,7 +11,7 @@ UNSAFE = {
     "yaml": {"load", "load_all", "unsafe_load", "full_load", "Loader", "UnsafeLoader", "FullLoader"},
     "torch": {"load", "save"},
     "pickle": {"load", "loads", "Unpickler"}, "dill": None, "cloudpickle": None, "joblib": None, "shelve": None, "marshal": None,
-    "numpy": {"load", "save"}, "np": {"load", "save"}, "pd": {"read_pickle"}, "pandas": {"read_pickle"},
+    "pd": {"read_pickle"}, "pandas": {"read_pickle"},
 }  # fmt: skip
 ALLOWED = {
     ("ablate/config.py", "yaml.load"),  # with a subclass of the safe loader; see the test below
@@ -33,6 +33,8 @@ def uses(path: Path) -> set[str]:
             found |= {f"{node.module}.{a.name}" for a in node.names if a.name in (UNSAFE[node.module] or {a.name})}
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec", "__import__"):
             found.add(node.func.id)
+        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":  # of numpy's load, which else reads data alone
+            found.add("allow_pickle")
     return found
 
 

@@ -1,6 +1,6 @@
 """Time a sweep of ten thousand runs: planned, submitted to a queue that holds them, and planned again when all are done.
 
-    python -m ablate.bench.plan [--runs N] [--folder DIR]
+    python -m ablate.bench.plan [--runs N] [--folder DIR] [--apart]
 
 A run is a stage: what has a folder, and a task of a job array, of its own. Submitting is measured where `sbatch` is (SLURM_CONF may
 name a private cluster); the jobs are submitted held, and cancelled afterwards.
@@ -31,12 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ablate.bench.plan", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000, help="stages of the sweep, at least (default: 10000)")
     parser.add_argument("--folder", type=Path, help="where runs go (default: a temporary folder)")
+    parser.add_argument("--apart", action="store_true", help="submit a task for each run, instead of several short runs in one")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
-        return measure(options.runs, options.folder or Path(temporary) / "runs")
+        return measure(options.runs, options.folder or Path(temporary) / "runs", {"pack_min": 0} if options.apart else {})
 
 
-def measure(runs: int, root: Path) -> int:
+def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
     """Time the three, as the commands a user would type."""
     from ablate.plan import plan_file
     from ablate.stage import materialise
@@ -45,9 +46,10 @@ def measure(runs: int, root: Path) -> int:
     seeds = -(-(runs - (2 * shared - each)) // (each - shared))  # a seed adds each - shared stages
     overrides = [f"seeds={list(range(seeds))}".replace(" ", ""), f"root={root}"]
     took = {"planned": command(overrides)}
+    print(f"planned in {took['planned'][0]:.1f} s", flush=True)
     plan = plan_file(SWEEP, overrides)
     if shutil.which("sbatch"):
-        took["submitted"] = submitted(plan, root)
+        took["submitted"] = submitted(plan, root, resources)
     else:
         print("No sbatch here: submitting is not measured.")
     materialise(plan, root)
@@ -59,7 +61,7 @@ def measure(runs: int, root: Path) -> int:
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     print(f"{len(plan.stages)} runs of {len(plan.manifest)} rows and seeds; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     for what, (wall, cpu) in took.items():
-        print(f"{what:<26}{wall:6.1f} s, {cpu:5.1f} s of processor time; limit {LIMITS[what]:.0f} s")
+        print(f"{what:<26}{wall:6.1f} s, {cpu:5.1f} s of its own processor time; limit {LIMITS[what]:.0f} s")
     print(f"{'largest process':<26}{peak / 1e6:6.0f} MB; limit {MEMORY / 1e6:.0f} MB")
     print(f"{'widest folder':<26}{widest:6} entries")
     return int(peak > MEMORY or any(wall > LIMITS[what] for what, (wall, _) in took.items()))
@@ -74,21 +76,22 @@ def command(overrides: list[str]) -> tuple[float, float]:
     return wall, after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def submitted(plan, root: Path) -> tuple[float, float]:
-    """Seconds until all runs have a job, folders made, and of this process's time in it; the jobs are cancelled."""
-    from ablate import submit
-    from ablate.schedule import Board
+def submitted(plan, root: Path, resources: dict[str, int]) -> tuple[float, float]:
+    """Seconds until all runs have a task, folders made, and of this process's time in it; all are cancelled then."""
+    from ablate import slurm, submit
+    from ablate.schedule import QUEUED, Board
     from ablate.stage import materialise
 
     os.environ["SBATCH_HOLD"] = "1"
     began, before = time.monotonic(), time.process_time()
     materialise(plan, root)
-    slurm = submit.Slurm(Board(plan.stages, root), "bench", {})
-    slurm.submit()
+    jobs = submit.Slurm(Board(plan.stages, root), "bench", resources)
+    jobs.submit(slurm.queue())
     took = time.monotonic() - began, time.process_time() - before
-    print(f"{len(slurm.jobs)} jobs in the queue")
     del os.environ["SBATCH_HOLD"]
-    subprocess.run(["scancel", "--me", "--state=PENDING"], check=True)
+    arrays = {job.partition("_")[0] for job in jobs.jobs.values()}
+    print(f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue: {len(slurm.queue())} tasks in {len(arrays)} arrays, held")
+    slurm.cancel(jobs.jobs.values())
     return took
 
 
