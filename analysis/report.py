@@ -131,21 +131,27 @@ def _figures(records: Records) -> tuple[list[Path], list[Drawing]]:
 
     figures.theme()
     folder = records.folder / "figures"
-    makers = {  # name -> (figure, its data)
-        "interference": (interference.figure, interference.harm), "capacity": (capacity.figure, capacity.measurements),
-        "pretraining": (curves.pretraining, lambda records: _once(curves.pretraining_curves(records), "/")),
-        "finetuning": (curves.finetuning, lambda records: _once(curves.finetuning_curves(records), "dev/")),
+    makers = {
+        "interference": interference.figure, "capacity": capacity.figure,
+        "pretraining": curves.pretraining, "finetuning": curves.finetuning,
+    }  # fmt: skip
+    data = {
+        "interference": interference.harm, "capacity": capacity.measurements,
+        "pretraining": lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/"),
+        "finetuning": lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/"),
     }  # fmt: skip
     paths, drawings = [], []
-    for name, (make, data) in makers.items():
+    for name, make in makers.items():
         figure = make(records)
         if figure is None:
             continue
-        csv = data(records).to_csv(index=False, lineterminator="\n", float_format="%.6g")
         png, pdf = figures.save(figure, folder, name)
-        beside = _replace(folder / f"{name}.csv", csv)
-        paths += [png, pdf, beside]
-        drawings.append(Drawing(name=name, title=FIGURES[name][0], text=FIGURES[name][1], png=png, csv=beside))
+        csv = None
+        if name in data:
+            text = data[name](records).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+            csv = _replace(folder / f"{name}.csv", text)
+        paths += [png, pdf, *([csv] if csv else [])]
+        drawings.append(Drawing(name=name, title=FIGURES[name][0], text=FIGURES[name][1], png=png, csv=csv))
     return paths, drawings
 
 
