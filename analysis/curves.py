@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,11 +17,14 @@ AT_MOST = 12
 """Panels of the pre-training figure; losses come first."""
 CONFLICT = "conflict/"
 """Prefix of what the gradient probe logs: a diagnosis, no training curve."""
+LINES = 100
+"""Lines of a panel beyond which seeds are averaged."""
 WINDOW = 9
 """Logged values in the running mean, centred."""
 CURVES = ["row", "point", "seed", "task", "stage", "step", "metric", "value"]
 
 
+@functools.lru_cache(maxsize=1)
 def pretraining_curves(records: Records) -> pd.DataFrame:
     """Pre-training metrics by step along each row's trunks, oldest first, and its leaf; columns `CURVES`."""
     chains = [
@@ -33,6 +37,7 @@ def pretraining_curves(records: Records) -> pd.DataFrame:
     return _curves(records, chains)
 
 
+@functools.lru_cache(maxsize=1)
 def finetuning_curves(records: Records) -> pd.DataFrame:
     """Fine-tuning metrics by step for every row and task; columns `CURVES`."""
     chains = [
@@ -40,6 +45,15 @@ def finetuning_curves(records: Records) -> pd.DataFrame:
         for line in records.manifest for task, id in line["stages"].get("finetune", {}).items() if id
     ]
     return _curves(records, chains)
+
+
+def averaged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Average curves over seeds where there would be more than `LINES` lines; the stage is then the first seed's."""
+    if len(frame[["row", "point", "seed"]].drop_duplicates()) <= LINES or frame.seed.nunique() == 1:
+        return frame
+    keys = ["row", "point", "task", "metric", "step"]
+    mean = frame.groupby(keys, sort=False).agg(value=("value", "mean"), stage=("stage", "first"), seed=("seed", "first"))
+    return mean.reset_index()[CURVES]
 
 
 def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]) -> pd.DataFrame:
@@ -97,7 +111,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], smooth: bool 
 
 def pretraining(records: Records) -> Figure | None:
     """Draw every objective's metrics over pre-training steps; None when nothing was logged."""
-    frame = pretraining_curves(records)
+    frame = averaged(pretraining_curves(records))
     names = [n for n in frame.metric.unique() if "/" in n and not n.startswith(CONFLICT)]
     names = [n for n in names if frame[frame.metric == n].value.nunique() > 1]
     parts = {}
@@ -110,7 +124,7 @@ def pretraining(records: Records) -> Figure | None:
 
 def finetuning(records: Records) -> Figure | None:
     """Draw the dev metric over fine-tuning steps, a panel per task; None when nothing was logged."""
-    frame = finetuning_curves(records)
+    frame = averaged(finetuning_curves(records))
     frame = frame[frame.metric.str.startswith("dev/")] if len(frame) else frame
     parts = {}
     for task, metric in dict.fromkeys(zip(frame.task, frame.metric)):
@@ -132,6 +146,8 @@ def _panels(records: Records, parts: dict[str, pd.DataFrame], smooth: bool) -> F
         _limit(axes, part.value)
     shown = {row for part in parts.values() for row in part.row}
     _legend(figure, records, [row for row in records.rows if row in shown], styles)
+    if len(records.seeds) > 1 and all(part.seed.nunique() == 1 for part in parts.values()):
+        figure.supylabel(f"mean over {len(records.seeds)} seeds", size=8)
     return figure
 
 

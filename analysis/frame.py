@@ -44,7 +44,7 @@ class Measure:
         return -1.0 if self.better == "lower" else 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Records:
     """One sweep as it stands on disk now; everything in `analysis` starts from here."""
 

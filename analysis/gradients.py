@@ -29,6 +29,8 @@ def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.Data
     `kind` is "raw" or "adam", `what` is "cosine" or "magnitude" of a `pair` "i~j", or "ceiling" of one objective.
     """
     curves = pretraining_curves(records) if curves is None else curves
+    if curves.empty:
+        return pd.DataFrame(columns=COLUMNS)
     own = {(line["row"], line["stages"].get("trunk")) for line in records.manifest}
     frame = curves[curves.metric.str.startswith(CONFLICT)]
     frame = frame[[pair in own for pair in zip(frame.row, frame.stage)]]

@@ -35,7 +35,8 @@ class Drawing:
     title: str
     text: str
     png: Path
-    csv: Path
+    csv: Path | None
+    """None for a figure whose data are not written."""
 
 
 def page(
@@ -119,7 +120,7 @@ def _figure(drawing: Drawing) -> str:
     return (
         f'<figure><button type="button" class="figure" aria-label="Enlarge figure: {escape(drawing.title)}">'
         f'<img alt="{alt}" src="data:image/png;base64,{picture}"></button>'
-        f'<figcaption>{escape(drawing.text)} <span class="data">{_data(drawing.csv)}</span></figcaption></figure>'
+        f'<figcaption>{escape(drawing.text)} <span class="data">{_data(drawing.csv) if drawing.csv else ""}</span></figcaption></figure>'
     )
 
 

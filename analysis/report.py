@@ -142,24 +142,31 @@ def _figures(records: Records) -> tuple[list[Path], list[Drawing]]:
 
     figures.theme()
     folder = records.folder / "figures"
-    makers = {  # name -> (figure, its data)
-        "interference": (interference.figure, interference.harm),
-        "harm_over_training": (harm_over_training.figure, _panels), "gradients": (gradients.figure, gradients.read_probes),
-        "layers": (layers.figure, layers.by_layer), "capacity": (capacity.figure, capacity.measurements),
-        "losses": (losses.figure, losses.held_out), "frontier": (frontier.figure, frontier.frontier),
-        "pretraining": (curves.pretraining, lambda records: _once(curves.pretraining_curves(records), "/")),
-        "finetuning": (curves.finetuning, lambda records: _once(curves.finetuning_curves(records), "dev/")),
+    makers = {
+        "interference": interference.figure, "harm_over_training": harm_over_training.figure,
+        "gradients": gradients.figure, "layers": layers.figure, "capacity": capacity.figure,
+        "losses": losses.figure, "frontier": frontier.figure,
+        "pretraining": curves.pretraining, "finetuning": curves.finetuning,
+    }  # fmt: skip
+    data = {
+        "interference": interference.harm, "harm_over_training": _panels, "gradients": gradients.read_probes,
+        "layers": layers.by_layer, "capacity": capacity.measurements, "losses": losses.held_out,
+        "frontier": frontier.frontier,
+        "pretraining": lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/"),
+        "finetuning": lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/"),
     }  # fmt: skip
     paths, drawings = [], []
-    for name, (make, data) in makers.items():
+    for name, make in makers.items():
         figure = make(records)
         if figure is None:
             continue
-        csv = data(records).to_csv(index=False, lineterminator="\n", float_format="%.6g")
         png, pdf = figures.save(figure, folder, name)
-        beside = _replace(folder / f"{name}.csv", csv)
-        paths += [png, pdf, beside]
-        drawings.append(Drawing(name=name, title=FIGURES[name][0], text=FIGURES[name][1], png=png, csv=beside))
+        csv = None
+        if name in data:
+            text = data[name](records).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+            csv = _replace(folder / f"{name}.csv", text)
+        paths += [png, pdf, *([csv] if csv else [])]
+        drawings.append(Drawing(name=name, title=FIGURES[name][0], text=FIGURES[name][1], png=png, csv=csv))
     return paths, drawings
 
 

@@ -46,12 +46,14 @@ def drop_caches() -> str:
     return "page cache emptied"
 
 
-def timed(folder: Path) -> tuple[float, float]:
-    """Seconds and peak memory in GB of one report; of its largest process."""
-    began = time.perf_counter()
+def timed(folder: Path) -> tuple[float, float, float]:
+    """Seconds, seconds of a core, and peak memory in GB of one report."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "analysis.report", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    core = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - began, core, after.ru_maxrss / 1e6
 
 
 def change_one(folder: Path) -> None:
@@ -77,15 +79,15 @@ def main() -> None:
         if not folder.exists():
             make(root, arguments.variants, arguments.seeds)
         runs = sum(1 for _ in root.glob("*/*/*/identity.json"))
-        for made in ("index.npz", "report.html"):
+        for made in ("index.npz", ".report.json"):
             (folder / made).unlink(missing_ok=True)
         cached = drop_caches()
-        print(f"{runs} run folders")
+        print(f"{runs} run folders", flush=True)
         for name in (f"cold ({cached})", "warm", "one run finished anew"):
             if name.startswith("one"):
                 change_one(folder)
-            seconds, gigabytes = timed(folder)
-            print(f"{name}: {seconds:.1f} s, peak {gigabytes:.2f} GB")
+            seconds, core, gigabytes = timed(folder)
+            print(f"{name}: {seconds:.1f} s, {core:.1f} s of a core, peak so far {gigabytes:.2f} GB", flush=True)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,19 @@ def test_shared_stages_are_drawn_once(fake):
     figures.plt.close(figure)
 
 
+def test_many_lines_are_averaged_over_seeds_and_few_are_not(fake, monkeypatch):
+    records = read(fake(rows=("joint", "joint_longer"), tasks=("asr",), seeds=(0, 1, 2), table={}, claims={}))
+    frame = curves.pretraining_curves(records)
+    assert curves.averaged(frame) is frame
+    monkeypatch.setattr(curves, "LINES", 5)
+    mean = curves.averaged(frame)
+    step = frame[(frame.row == "joint") & (frame.metric == "masked_text/loss") & (frame.step == 400)]
+    one = mean[(mean.row == "joint") & (mean.metric == "masked_text/loss") & (mean.step == 400)]
+    assert len(step) == 3 and len(one) == 1 and one.value.item() == pytest.approx(step.value.mean())
+    shared = set(mean[mean.row == "joint"].stage) & set(mean[mean.row == "joint_longer"].stage)
+    assert shared  # what rows share is still known as one stage
+
+
 def test_rows_look_different():
     styles = figures.row_styles([f"row{k}" for k in range(14)])
     assert len({str(style) for style in styles.values()}) == 14
