@@ -29,11 +29,9 @@ def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.Data
     `kind` is "raw" or "adam", `what` is "cosine" or "magnitude" of a `pair` "i~j", or "ceiling" of one objective.
     """
     curves = pretraining_curves(records) if curves is None else curves
-    if curves.empty:
-        return pd.DataFrame(columns=COLUMNS)
     own = {(line["row"], line["stages"].get("trunk")) for line in records.manifest}
     frame = curves[curves.metric.str.startswith(CONFLICT)]
-    frame = frame[[pair in own for pair in zip(frame.row, frame.stage)]]
+    frame = frame.loc[[pair in own for pair in zip(frame.row, frame.stage)]] if len(frame) else frame
     parts = frame.metric.str.removeprefix(CONFLICT).str.split("/", expand=True)
     if frame.empty or parts.shape[1] != 4:
         return pd.DataFrame(columns=COLUMNS)
