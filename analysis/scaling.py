@@ -33,8 +33,11 @@ class Fit:
         return self.parameters[name]
 
 
-def fit_size(n: np.ndarray, loss: np.ndarray) -> Fit:
-    """Fit L(N) = E + A / N^alpha. Raises ValueError with no more points than parameters, or than exponents need."""
+def fit_size(n: np.ndarray, loss: np.ndarray, near: Fit | None = None) -> Fit:
+    """Fit L(N) = E + A / N^alpha, from many starts, or from another fit alone.
+
+    Raises ValueError with no more points than parameters, or than exponents need.
+    """
     n, loss = _checked(3, {"N": n}, loss)
     grid = product((0.05, 0.3, 0.6, 0.9), (0.1, 0.3, 0.6, 1.0))
 
@@ -42,12 +45,12 @@ def fit_size(n: np.ndarray, loss: np.ndarray) -> Fit:
         return np.exp(p[0]) + _power(p[1], p[2], n)
 
     starts = [[np.log(share * loss.min()), _level(loss, share, n, alpha), alpha] for share, alpha in grid]
-    p, residual = _search(law, (n,), loss, starts, [(-30, 30), (-60, 60), (1e-3, 4)])
+    p, residual = _search(law, (n,), loss, _from(near) or starts, [(-30, 30), (-60, 60), (1e-3, 4)])
     values = {"E": np.exp(p[0]), "A": np.exp(p[1]), "alpha": p[2]}
     return Fit({k: float(v) for k, v in values.items()}, residual, lambda n: law(p, np.asarray(n, float)))
 
 
-def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Fit:
+def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray, near: Fit | None = None) -> Fit:
     """Fit L(N, D) = E + A / N^alpha + B / D^beta; sizes and amounts of data must vary. Raises as `fit_size`."""
     n, d, loss = _checked(5, {"N": n, "D": d}, loss)
 
@@ -59,7 +62,7 @@ def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Fit:
         for share, alpha, beta in product((0.3, 0.7, 0.9), (0.1, 0.3, 0.6), (0.1, 0.3, 0.6))
     ]
     bounds = [(-30, 30), (-60, 60), (1e-3, 4), (-60, 60), (1e-3, 4)]
-    p, residual = _search(law, (n, d), loss, starts, bounds)
+    p, residual = _search(law, (n, d), loss, _from(near) or starts, bounds)
     values = {"E": np.exp(p[0]), "A": np.exp(p[1]), "alpha": p[2], "B": np.exp(p[3]), "beta": p[4]}
     return Fit(
         {k: float(v) for k, v in values.items()}, residual,
@@ -68,7 +71,8 @@ def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Fit:
 
 
 def fit_competition(
-    n: np.ndarray, d_i: np.ndarray, d_j: np.ndarray, loss: np.ndarray, single_i: Fit, single_j: Fit
+    n: np.ndarray, d_i: np.ndarray, d_j: np.ndarray, loss: np.ndarray, single_i: Fit, single_j: Fit,
+    near: Fit | None = None,
 ) -> Fit:
     """Fit synergy and competition of two modalities trained together, given each one's own `fit_size_and_data`.
 
@@ -89,7 +93,7 @@ def fit_competition(
         for c, alpha, beta in product((-1.0, 0.5, 2.0), (0.1, 0.3, 0.6), (0.1, 0.3, 0.6))
     ]
     bounds = [(-100, 100), (-60, 60), (1e-3, 4), (-60, 60), (1e-3, 4)]
-    p, residual = _search(law, (n, d_i, d_j), loss, starts, bounds)
+    p, residual = _search(law, (n, d_i, d_j), loss, _from(near) or starts, bounds)
     values = {"C": p[0], "A": np.exp(p[1]), "alpha": p[2], "B": np.exp(p[3]), "beta": p[4]}
     return Fit(
         {k: float(v) for k, v in values.items()}, residual,
@@ -100,15 +104,23 @@ def fit_competition(
 def bootstrap(
     fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, draws: int = 40, seed: int = 0
 ) -> list[Fit]:
-    """Refit to runs drawn with replacement; draws that cannot be fitted, with too few different sizes, are left out."""
-    rng, found = np.random.default_rng(seed), []
+    """Refit to runs drawn with replacement, each from the fit to all; draws with too few different sizes are left out."""
+    rng, found, near = np.random.default_rng(seed), [], fit(*inputs, loss)
     for _ in range(draws):
         which = rng.integers(len(loss), size=len(loss))
         try:
-            found.append(fit(*(x[which] for x in inputs), loss[which]))
+            found.append(fit(*(x[which] for x in inputs), loss[which], near=near))
         except ValueError:
             continue
     return found
+
+
+def _from(fit: Fit | None) -> list[list[float]]:
+    """A fit's parameters as the search counts them: factors and E by their logarithms; no start without a fit."""
+    if fit is None:
+        return []
+    logs = {name: float(np.log(max(value, 1e-12))) for name, value in fit.parameters.items() if name in "EAB"}
+    return [[logs.get(name, value) for name, value in fit.parameters.items()]]
 
 
 def _power(log_factor: float, exponent: float, x: np.ndarray) -> np.ndarray:
