@@ -111,9 +111,10 @@ def law_of_size(frame: pd.DataFrame) -> tuple[Fit, np.ndarray, np.ndarray, np.nd
         return None
     n, loss = frame.active.to_numpy(float), frame.value.to_numpy(float)
     grid = np.geomspace(n.min(), n.max(), 40)
-    draws = [fit.predict(grid) for fit in bootstrap(fit_size, (n,), loss, DRAWS)]
+    whole = fit_size(n, loss)
+    draws = [fit.predict(grid) for fit in bootstrap(fit_size, (n,), loss, whole, DRAWS)]
     low, high = np.quantile(draws, [0.025, 0.975], axis=0) if draws else (np.full(40, np.nan),) * 2
-    return fit_size(n, loss), low, high, grid
+    return whole, low, high, grid
 
 
 def competition(records: Records, text: str = "text_only", speech: str = "speech_only", joint: str = "joint") -> dict | None:
@@ -135,7 +136,8 @@ def competition(records: Records, text: str = "text_only", speech: str = "speech
     def fit(n, i, j, loss, near=None) -> Fit:
         return fit_competition(n, i, j, loss, fits["text"], fits["speech"], near)
 
-    whole, draws = fit(*inputs, loss), bootstrap(fit, inputs, loss, DRAWS)
+    whole = fit(*inputs, loss)
+    draws = bootstrap(fit, inputs, loss, whole, DRAWS)
     return {
         name: (whole[name], *np.quantile([draw[name] for draw in draws], [0.025, 0.975])) if draws else (whole[name], np.nan, np.nan)
         for name in whole.parameters

@@ -102,10 +102,10 @@ def fit_competition(
 
 
 def bootstrap(
-    fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, draws: int = 40, seed: int = 0
+    fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, near: Fit, draws: int = 40, seed: int = 0
 ) -> list[Fit]:
-    """Refit to runs drawn with replacement, each from the fit to all; draws with too few different sizes are left out."""
-    rng, found, near = np.random.default_rng(seed), [], fit(*inputs, loss)
+    """Refit to runs drawn with replacement, each from `near`, the fit to all; draws with too few different sizes are left out."""
+    rng, found = np.random.default_rng(seed), []
     for _ in range(draws):
         which = rng.integers(len(loss), size=len(loss))
         try:
@@ -151,7 +151,7 @@ def _checked(parameters: int, inputs: dict[str, np.ndarray], loss: np.ndarray) -
 
 
 def _search(law, inputs: tuple, loss: np.ndarray, starts: list, bounds: list) -> tuple[np.ndarray, float]:
-    """Minimise the Huber loss on log L from every start (L-BFGS), keep the best."""
+    """Minimise the Huber loss on log L roughly from every start (L-BFGS), then to the end from the three best."""
     from scipy.optimize import minimize
 
     target = np.log(loss)
@@ -160,8 +160,10 @@ def _search(law, inputs: tuple, loss: np.ndarray, starts: list, bounds: list) ->
         gap = np.abs(np.log(law(p, *inputs)) - target) / DELTA
         return float(np.where(gap <= 1, 0.5 * gap**2, gap - 0.5).mean())
 
-    options = {"maxiter": 2000, "maxfun": 20_000, "ftol": 1e-14, "gtol": 1e-10}
-    found = [minimize(cost, start, method="L-BFGS-B", bounds=bounds, options=options) for start in starts]
+    rough, fine = {"maxiter": 60}, {"maxiter": 2000, "maxfun": 5_000, "ftol": 1e-12, "gtol": 1e-9}
+    found = [minimize(cost, start, method="L-BFGS-B", bounds=bounds, options=rough) for start in starts]
+    found = sorted(found, key=lambda result: result.fun)[:3]
+    found = [minimize(cost, one.x, method="L-BFGS-B", bounds=bounds, options=fine) for one in found]
     best = min(found, key=lambda result: result.fun).x
     gaps = np.log(law(best, *inputs)) - target
     return best, float(np.sqrt((gaps**2).mean()))

@@ -130,6 +130,7 @@ def fixed_losses(folder, law):
         leaf.write_text(json.dumps(result))
 
 
+@pytest.mark.slow
 def test_losses_are_of_fixed_targets_and_recover_a_planted_law(fake, monkeypatch):
     monkeypatch.setattr(losses, "DRAWS", 2)
     folder = fake(rows=("text_only", "speech_only", "joint"), tasks=("asr",), table={}, claims={}, points=SIZES)

@@ -46,6 +46,6 @@ def test_too_few_runs_are_refused_with_the_numbers():
 def test_bootstrap_refits_to_runs_drawn_again_and_covers_the_truth():
     n = np.repeat(SIZES, 3)
     loss = (2 + 300 / n**0.45) * np.exp(np.random.default_rng(1).normal(0, 0.005, len(n)))
-    fits = bootstrap(fit_size, (n,), loss, draws=20)
+    fits = bootstrap(fit_size, (n,), loss, fit_size(n, loss), draws=20)
     low, high = np.quantile([fit.predict(1e6) for fit in fits], [0.025, 0.975])
     assert 10 < len(fits) <= 20 and low < 2 + 300 / 1e6**0.45 < high < 1.05 * low
