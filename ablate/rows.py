@@ -12,7 +12,7 @@ from ablate import config, fitting
 from ablate.claims import listed
 from ablate.config import Registry
 from ablate.errors import UserError, nearest
-from ablate.patch import expand, mapping, patched
+from ablate.patch import expand, mapping, patched, section
 from ablate.row import Row, owner
 from ablate.tune import choices
 
@@ -168,7 +168,7 @@ def axis_patch(axis: str, value: Any) -> dict[str, Any]:
 
 def _named_patch(patch: Any, path: str) -> dict[str, Any]:
     """The patch of `base` that a named point of an axis stands for, shorthand expanded."""
-    return expand({"base": mapping(patch, path)}, path)["base"]
+    return section(mapping(patch, path), path)
 
 
 def _count(pretrain: Mapping[str, Any], key: str, path: str) -> int:

@@ -58,7 +58,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str 
         axes.vlines(seen[against], seen.low, seen.high, color=look["color"], lw=0.9)
     axes.set_xscale("log")
     sizes = np.sort(frame[against].dropna().unique())
-    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.35 * sizes[k - 1]]
+    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.9 * sizes[k - 1]]
     axes.set_xticks(ticks, [count(t) for t in ticks])
     axes.minorticks_off()
     if len(sizes):

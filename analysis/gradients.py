@@ -31,9 +31,9 @@ def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.Data
     curves = pretraining_curves(records) if curves is None else curves
     own = {(line["row"], line["stages"].get("trunk")) for line in records.manifest}
     frame = curves[curves.metric.str.startswith(CONFLICT)]
-    frame = frame.loc[[pair in own for pair in zip(frame.row, frame.stage)]] if len(frame) else frame
+    frame = frame[np.array([pair in own for pair in zip(frame.row, frame.stage)], dtype=bool)]
     parts = frame.metric.str.removeprefix(CONFLICT).str.split("/", expand=True)
-    if frame.empty or parts.shape[1] != 4:
+    if parts.shape[1] != 4:  # nothing logged
         return pd.DataFrame(columns=COLUMNS)
     names = dict(zip(range(4), ("kind", "scope", "pair", "what")))
     return pd.concat([frame.drop(columns="metric"), parts.rename(columns=names)], axis=1)[COLUMNS]
@@ -89,11 +89,11 @@ def _pairs(frame: pd.DataFrame) -> list[str]:
 
 
 def _short(pair: str) -> str:
-    return "\n".join(name.replace("masked_", "m. ").replace("contrastive", "contr.") for name in pair.split("~"))
+    return "\n".join(name.removeprefix("masked_").replace("contrastive", "contr.") for name in pair.split("~"))
 
 
 def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) -> None:
-    """Draw mean cosines, scope x pair; cells that some probes suppressed say how many did not, others stay empty."""
+    """Draw mean cosines, scope x pair: in italics where some probes left them out, a dot where all did."""
     pairs, probes = _pairs(frame), frame[["step", "seed", "point"]].drop_duplicates().shape[0]
     found = frame[frame.what == "cosine"].groupby(["scope", "pair"]).value
     means = found.mean().unstack().reindex(index=scopes, columns=pairs)
@@ -105,8 +105,8 @@ def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) 
         if np.isnan(value):
             axes.text(x, y, "·", ha="center", va="center", color=figures.GREY, size=7)
         else:
-            part = "" if counts.iloc[y, x] == probes else f" {counts.iloc[y, x]:.0f}/{probes}"
-            axes.text(x, y, f"{value:+.2f}{part}", ha="center", va="center", size=6.5,
+            style = "normal" if counts.iloc[y, x] == probes else "italic"
+            axes.text(x, y, f"{value:+.2f}", ha="center", va="center", size=6.5, style=style,
                       color="white" if abs(value) > 0.6 else "black")  # fmt: skip
     axes.set_xticks(range(len(pairs)), [_short(pair) for pair in pairs], size=6.5)
     axes.set_yticks(range(len(scopes)), [_indented(scope) for scope in scopes], size=7, ha="left")
@@ -130,7 +130,7 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
             own = frame[(frame.kind == kind) & (frame.pair == pair) & (frame.what == "cosine")]
             mean = own.groupby("step").value.mean().reindex(sorted(frame.step.unique()))
             if mean.notna().any():
-                label = pair.replace("~", " ~ ").replace("masked_", "m. ") if kind == "raw" else None
+                label = pair.replace("~", " ~ ").replace("masked_", "") if kind == "raw" else None
                 look = styles[pair]
                 axes.plot(mean.index, mean, dash, color=look["color"], marker=look["marker"], ms=4, lw=1.1,
                           mfc=fill or look["color"], label=label)  # fmt: skip
@@ -184,5 +184,5 @@ def _note(frame: pd.DataFrame) -> str:
     measured = int((frame.what == "cosine").sum())
     share = 1 - measured / max(possible, 1)
     note = (f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on other data"
-            "\n(a dot: never measured; k/n: measured in k of n probes; diagonal noise is corrected for)")  # fmt: skip
-    return ("Nearly everything is noise at this size. " if share > 0.9 else "") + note.replace("diagonal noise is", "noise is")
+            "\n(a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; 1 is the same direction")  # fmt: skip
+    return ("Nearly everything is noise at this size. " if share > 0.9 else "") + note

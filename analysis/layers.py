@@ -82,7 +82,8 @@ def figure(records: Records) -> Figure | None:
         draw(own, axes, styles)
         _baseline(records, own, metric, axes)
         title = TITLES[metric] if point == points[0] else ""
-        axes.set_title(title if len(points) == 1 else f"{title}\n{point.partition('=')[2] or point}", size=8.5)
+        above = f"\n{point.partition('=')[2]}" if len(points) > 1 and metric == metrics[0] else ""
+        axes.set_title(f"{title}{above}", size=8.5)
     keys = [figures.plt.Line2D([], [], **styles[row], lw=1.2, ms=4, label=records.label(row)) for row in rows]
     whole.legend(handles=keys, loc="outside lower center", ncols=min(3, len(keys)))
     return whole

@@ -20,9 +20,10 @@ from analysis.scaling import Fit, bootstrap, fit_competition, fit_size, fit_size
 COLUMNS = ["row", "point", "seed", "loss", "modality", "value", "parameters", "active", "positions", "other"]
 RATE = 25 * 3600
 """Speech positions an hour, beside which text tokens are counted."""
+DRAWS = 40
+"""Bootstrap draws of a fit's interval."""
 SIZES = 4
 """Different sizes below which no law is drawn: three give a curve."""
-KNOWN = {"masked_text": "text", "masked_speech": "speech"}
 
 
 def held_out(records: Records) -> pd.DataFrame:
@@ -99,7 +100,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
             axes.fill_between(grid, low, high, color=look["color"], alpha=0.12, lw=0)
     axes.set_xscale("log")
     sizes = np.sort(frame.active.unique())
-    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.35 * sizes[k - 1]]
+    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.9 * sizes[k - 1]]
     axes.set_xticks(ticks, [count(size) for size in ticks])
     axes.minorticks_off()
 
@@ -110,9 +111,10 @@ def law_of_size(frame: pd.DataFrame) -> tuple[Fit, np.ndarray, np.ndarray, np.nd
         return None
     n, loss = frame.active.to_numpy(float), frame.value.to_numpy(float)
     grid = np.geomspace(n.min(), n.max(), 40)
-    draws = [fit.predict(grid) for fit in bootstrap(fit_size, (n,), loss)]
+    whole = fit_size(n, loss)
+    draws = [fit.predict(grid) for fit in bootstrap(fit_size, (n,), loss, whole, DRAWS)]
     low, high = np.quantile(draws, [0.025, 0.975], axis=0) if draws else (np.full(40, np.nan),) * 2
-    return fit_size(n, loss), low, high, grid
+    return whole, low, high, grid
 
 
 def competition(records: Records, text: str = "text_only", speech: str = "speech_only", joint: str = "joint") -> dict | None:
@@ -131,10 +133,11 @@ def competition(records: Records, text: str = "text_only", speech: str = "speech
     inputs = n, both["positions"]["text"].to_numpy(float), both["positions"]["speech"].to_numpy(float)
     loss = both["value"].mean(axis=1).to_numpy(float)
 
-    def fit(n, i, j, loss) -> Fit:
-        return fit_competition(n, i, j, loss, fits["text"], fits["speech"])
+    def fit(n, i, j, loss, near=None) -> Fit:
+        return fit_competition(n, i, j, loss, fits["text"], fits["speech"], near)
 
-    whole, draws = fit(*inputs, loss), bootstrap(fit, inputs, loss)
+    whole = fit(*inputs, loss)
+    draws = bootstrap(fit, inputs, loss, whole, DRAWS)
     return {
         name: (whole[name], *np.quantile([draw[name] for draw in draws], [0.025, 0.975])) if draws else (whole[name], np.nan, np.nan)
         for name in whole.parameters

@@ -33,8 +33,11 @@ class Fit:
         return self.parameters[name]
 
 
-def fit_size(n: np.ndarray, loss: np.ndarray) -> Fit:
-    """Fit L(N) = E + A / N^alpha. Raises ValueError with no more points than parameters, or than exponents need."""
+def fit_size(n: np.ndarray, loss: np.ndarray, near: Fit | None = None) -> Fit:
+    """Fit L(N) = E + A / N^alpha, from many starts, or from another fit alone.
+
+    Raises ValueError with no more points than parameters, or than exponents need.
+    """
     n, loss = _checked(3, {"N": n}, loss)
     grid = product((0.05, 0.3, 0.6, 0.9), (0.1, 0.3, 0.6, 1.0))
 
@@ -42,12 +45,12 @@ def fit_size(n: np.ndarray, loss: np.ndarray) -> Fit:
         return np.exp(p[0]) + _power(p[1], p[2], n)
 
     starts = [[np.log(share * loss.min()), _level(loss, share, n, alpha), alpha] for share, alpha in grid]
-    p, residual = _search(law, (n,), loss, starts, [(-30, 30), (-60, 60), (1e-3, 4)])
+    p, residual = _search(law, (n,), loss, _from(near) or starts, [(-30, 30), (-60, 60), (1e-3, 4)])
     values = {"E": np.exp(p[0]), "A": np.exp(p[1]), "alpha": p[2]}
     return Fit({k: float(v) for k, v in values.items()}, residual, lambda n: law(p, np.asarray(n, float)))
 
 
-def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Fit:
+def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray, near: Fit | None = None) -> Fit:
     """Fit L(N, D) = E + A / N^alpha + B / D^beta; sizes and amounts of data must vary. Raises as `fit_size`."""
     n, d, loss = _checked(5, {"N": n, "D": d}, loss)
 
@@ -59,7 +62,7 @@ def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Fit:
         for share, alpha, beta in product((0.3, 0.7, 0.9), (0.1, 0.3, 0.6), (0.1, 0.3, 0.6))
     ]
     bounds = [(-30, 30), (-60, 60), (1e-3, 4), (-60, 60), (1e-3, 4)]
-    p, residual = _search(law, (n, d), loss, starts, bounds)
+    p, residual = _search(law, (n, d), loss, _from(near) or starts, bounds)
     values = {"E": np.exp(p[0]), "A": np.exp(p[1]), "alpha": p[2], "B": np.exp(p[3]), "beta": p[4]}
     return Fit(
         {k: float(v) for k, v in values.items()}, residual,
@@ -68,7 +71,8 @@ def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Fit:
 
 
 def fit_competition(
-    n: np.ndarray, d_i: np.ndarray, d_j: np.ndarray, loss: np.ndarray, single_i: Fit, single_j: Fit
+    n: np.ndarray, d_i: np.ndarray, d_j: np.ndarray, loss: np.ndarray, single_i: Fit, single_j: Fit,
+    near: Fit | None = None,
 ) -> Fit:
     """Fit synergy and competition of two modalities trained together, given each one's own `fit_size_and_data`.
 
@@ -89,7 +93,7 @@ def fit_competition(
         for c, alpha, beta in product((-1.0, 0.5, 2.0), (0.1, 0.3, 0.6), (0.1, 0.3, 0.6))
     ]
     bounds = [(-100, 100), (-60, 60), (1e-3, 4), (-60, 60), (1e-3, 4)]
-    p, residual = _search(law, (n, d_i, d_j), loss, starts, bounds)
+    p, residual = _search(law, (n, d_i, d_j), loss, _from(near) or starts, bounds)
     values = {"C": p[0], "A": np.exp(p[1]), "alpha": p[2], "B": np.exp(p[3]), "beta": p[4]}
     return Fit(
         {k: float(v) for k, v in values.items()}, residual,
@@ -98,17 +102,25 @@ def fit_competition(
 
 
 def bootstrap(
-    fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, draws: int = 40, seed: int = 0
+    fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, near: Fit, draws: int = 40, seed: int = 0
 ) -> list[Fit]:
-    """Refit to runs drawn with replacement; draws that cannot be fitted, with too few different sizes, are left out."""
+    """Refit to runs drawn with replacement, each from `near`, the fit to all; draws with too few different sizes are left out."""
     rng, found = np.random.default_rng(seed), []
     for _ in range(draws):
         which = rng.integers(len(loss), size=len(loss))
         try:
-            found.append(fit(*(x[which] for x in inputs), loss[which]))
+            found.append(fit(*(x[which] for x in inputs), loss[which], near=near))
         except ValueError:
             continue
     return found
+
+
+def _from(fit: Fit | None) -> list[list[float]]:
+    """A fit's parameters as the search counts them: factors and E by their logarithms; no start without a fit."""
+    if fit is None:
+        return []
+    logs = {name: float(np.log(max(value, 1e-12))) for name, value in fit.parameters.items() if name in "EAB"}
+    return [[logs.get(name, value) for name, value in fit.parameters.items()]]
 
 
 def _power(log_factor: float, exponent: float, x: np.ndarray) -> np.ndarray:
@@ -139,7 +151,7 @@ def _checked(parameters: int, inputs: dict[str, np.ndarray], loss: np.ndarray) -
 
 
 def _search(law, inputs: tuple, loss: np.ndarray, starts: list, bounds: list) -> tuple[np.ndarray, float]:
-    """Minimise the Huber loss on log L from every start (L-BFGS), keep the best."""
+    """Minimise the Huber loss on log L roughly from every start (L-BFGS), then to the end from the three best."""
     from scipy.optimize import minimize
 
     target = np.log(loss)
@@ -148,8 +160,10 @@ def _search(law, inputs: tuple, loss: np.ndarray, starts: list, bounds: list) ->
         gap = np.abs(np.log(law(p, *inputs)) - target) / DELTA
         return float(np.where(gap <= 1, 0.5 * gap**2, gap - 0.5).mean())
 
-    options = {"maxiter": 2000, "maxfun": 20_000, "ftol": 1e-14, "gtol": 1e-10}
-    found = [minimize(cost, start, method="L-BFGS-B", bounds=bounds, options=options) for start in starts]
+    rough, fine = {"maxiter": 60}, {"maxiter": 2000, "maxfun": 5_000, "ftol": 1e-12, "gtol": 1e-9}
+    found = [minimize(cost, start, method="L-BFGS-B", bounds=bounds, options=rough) for start in starts]
+    found = sorted(found, key=lambda result: result.fun)[:3]
+    found = [minimize(cost, one.x, method="L-BFGS-B", bounds=bounds, options=fine) for one in found]
     best = min(found, key=lambda result: result.fun).x
     gaps = np.log(law(best, *inputs)) - target
     return best, float(np.sqrt((gaps**2).mean()))

@@ -328,7 +328,6 @@ def test_ranks(slurm, tmp_path):
 
     from ablate import checkpoint
     from ablate.pretrain import Update
-    from ablate.schedule import Board
     import torch
 
     ids = {}

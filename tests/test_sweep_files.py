@@ -73,12 +73,42 @@ def test_capacity_is_three_sizes_of_three_rows():
     assert widths == sorted(set(widths))
 
 
-def test_sweeps_share_their_stages(objectives):
-    """At equal settings, capacity's middle size is what objectives trained."""
-    pretrain = ["base.pretrain.steps=7", "base.pretrain.decay=3", "base.pretrain.update={speech: 8, text: 100}"]
-    capacity = plan_file(SWEEPS / "capacity.yaml", pretrain).lines("joint")[1]
-    joint = plan_file(SWEEPS / "objectives.yaml", [*pretrain, "claims=null"]).lines("joint")[0]
-    assert capacity["stages"]["leaf"] == joint["stages"]["leaf"]
+@pytest.mark.parametrize("name", ["sharing", "masking", "weights", "pairs"])
+def test_sweeps_share_their_stages(objectives, name):
+    """Rows of objectives.yaml are its very stages (of pairs, at as many pairs as it has)."""
+    plan = plan_file(SWEEPS / f"{name}.yaml")
+    assert plan.name == name and plan.notes == ()
+    for row in (row for row in plan.rows if row in ROWS):
+        assert plan.lines(row)[-1]["stages"]["leaf"] == objectives.lines(row)[0]["stages"]["leaf"]
+
+
+def test_rows_that_share_less_are_matched_in_active_or_in_total_parameters():
+    from encoders.batch import Vocabulary
+    from encoders.presets import PRESETS
+
+    vocabulary = Vocabulary(400, (1,) * 400, (True,) * 400)
+    count = {name: PRESETS[name].build(vocabulary).parameters_by_modality() for name in PRESETS if name.startswith("nano")}
+    whole = count["nano"]
+    for name in ("nano_late", "nano_experts", "nano_separate"):
+        for modality in ("speech_only", "text_only"):
+            active = count[name][modality] + count[name]["shared"]
+            assert active == pytest.approx(whole[modality] + whole["shared"], rel=0.01)
+    for name in ("nano_experts_matched", "nano_separate_matched"):
+        assert count[name]["total"] == pytest.approx(whole["total"], rel=0.01)
+
+
+def test_a_named_point_of_an_axis_is_a_patch_of_the_base(tmp_path):
+    text = (SWEEPS / "capacity.yaml").read_text().replace("{encoder: nano_wide}", "{encoder: nano_wide, pretrain: {optimizer: {lr: 1.0e-3}}}")
+    path = tmp_path / "named.yaml"
+    path.write_text(text)
+    plan = plan_file(path)
+    of = {line["point"]["size"]: plan.stages[line["stages"]["trunk"]].config for line in plan.lines("joint")}
+    assert {name: (c["encoder"]["width"], c["optimizer"]["lr"]) for name, c in of.items()} == {
+        "narrow": (32, 0.002), "nano": (64, 0.002), "wide": (128, 0.001),
+    }  # fmt: skip
+    path.write_text(text.replace("{encoder: nano_wide,", "{encodr: nano_wide,"))
+    with pytest.raises(UserError, match=r"axes\.size\.wide.*encoder"):
+        plan_file(path)
 
 
 @pytest.mark.parametrize("name", ["targets", "alignment", "stages"])

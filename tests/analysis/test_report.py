@@ -94,7 +94,7 @@ def test_each_figure_carries_its_data(fake):
     page = Page(paths["report"].read_text())
     carried = {f["download"]: base64.b64decode(f["href"].partition(",")[2]) for _, f in page.attributes if "download" in f}
     beside = {path.name: path.read_bytes() for path in paths["figures"] if path.suffix == ".csv"}
-    assert set(beside) == {"interference.csv", "pretraining.csv", "finetuning.csv"}
+    assert set(beside) == {"interference.csv", "harm_over_training.csv", "pretraining.csv", "finetuning.csv"}
     for name, data in beside.items():
         assert (carried[name] if name in carried else gzip.decompress(carried[f"{name}.gz"])) == data
 

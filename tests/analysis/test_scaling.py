@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.scaling import fit_competition, fit_size, fit_size_and_data
+from analysis.scaling import bootstrap, fit_competition, fit_size, fit_size_and_data
 
 SIZES = np.array([1e5, 3e5, 1e6, 3e6, 1e7])
 N, D = (x.ravel() for x in np.meshgrid(SIZES, [1e6, 1e7, 1e8, 1e9]))
@@ -41,3 +41,11 @@ def test_too_few_runs_are_refused_with_the_numbers():
         fit_size_and_data(N[:10], D[:10], np.ones(10))
     with pytest.raises(ValueError, match="positive"):
         fit_size(SIZES, np.array([1.0, 1.0, np.nan, 1.0, 1.0]))
+
+
+def test_bootstrap_refits_to_runs_drawn_again_and_covers_the_truth():
+    n = np.repeat(SIZES, 3)
+    loss = (2 + 300 / n**0.45) * np.exp(np.random.default_rng(1).normal(0, 0.005, len(n)))
+    fits = bootstrap(fit_size, (n,), loss, fit_size(n, loss), draws=20)
+    low, high = np.quantile([fit.predict(1e6) for fit in fits], [0.025, 0.975])
+    assert 10 < len(fits) <= 20 and low < 2 + 300 / 1e6**0.45 < high < 1.05 * low

@@ -1,0 +1,187 @@
+"""Gradients, layers, losses, frontiers and harm over training, from planted records."""
+
+import json
+
+import numpy as np
+import pytest
+
+from analysis import capacity, figures, frontier, gradients, harm_over_training, layers, losses
+from analysis.frame import measure, read
+
+ROWS = ("text_only", "speech_only", "joint_contrastive", "joint", "joint_placebo")
+SIZES = tuple({"size": name} for name in "abcde")
+
+
+@pytest.fixture(autouse=True)
+def _theme():
+    figures.theme()
+
+
+def runs(folder):
+    """Manifest lines of a fake sweep, each with the path of a stage of its row."""
+    root = folder.parents[1]
+    for line in map(json.loads, (folder / "manifest.jsonl").read_text().splitlines()):
+        yield line, lambda kind, id: root / kind / id[:2] / id
+
+
+def probed(folder, cosine):
+    """Add a probe of two objectives to every joint trunk: `cosine(row)`, or None where it is suppressed."""
+    for line, path in runs(folder):
+        if {"speech", "text"} <= set(line["reads"]):
+            with open(path("pretrain", line["stages"]["trunk"]) / "metrics.jsonl", "a") as file:
+                for step in (400, 800):
+                    found = {}
+                    for kind in ("raw", "adam"):
+                        for scope in ("all", "layer_0", "layer_0.ffn", "layer_1", "layer_1.ffn"):
+                            at = f"conflict/{kind}/{scope}"
+                            found |= {f"{at}/{name}/ceiling": 0.3 for name in ("masked_speech", "masked_text")}
+                            if (value := cosine(line["row"])) is not None:
+                                found[f"{at}/masked_speech~masked_text/cosine"] = value
+                    file.write(json.dumps({"step": step, **found}) + "\n")
+    return read(folder)
+
+
+def texts(figure):
+    return " ".join(t.get_text() for t in figure.findobj(figures.plt.Text))
+
+
+def test_cosines_meet_the_harm_of_their_row(fake):
+    planted = {"joint": -0.4, "joint_contrastive": 0.1}
+    records = probed(fake(rows=ROWS, tasks=("asr", "sentiment"), table={}, claims={}), planted.get)
+    frame = gradients.against_harm(records, gradients.read_probes(records)).set_index(["task", "row"])
+    assert frame.loc[("asr", "joint"), "cosine"] == pytest.approx(-0.4)
+    values = records.values(measure(records, "asr")).mean()
+    assert frame.loc[("asr", "joint"), "mean"] == pytest.approx(values.joint - values.speech_only)
+    drawn = gradients.figure(records)
+    assert "+0.10" in texts(drawn) and "too few" in texts(drawn)
+    figures.plt.close(drawn)
+
+
+def test_what_is_all_noise_says_so(fake):
+    records = probed(fake(rows=ROWS, tasks=("asr",), table={}, claims={}), lambda row: None)
+    drawn = gradients.figure(records)
+    assert "Nearly everything is noise" in texts(drawn) and "every cosine is left out" in texts(drawn)
+    figures.plt.close(drawn)
+    assert gradients.figure(read(fake(name="other", rows=ROWS, tasks=("asr",), table={}, claims={}))) is None
+
+
+def test_rank_correlation_by_hand():
+    assert gradients.spearman(np.array([1.0, 2, 3, 4]), np.array([10.0, 9, 3, -7])) == pytest.approx(-1)
+    assert gradients.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == pytest.approx(0.8)
+    assert np.isnan(gradients.spearman(np.arange(3.0), np.arange(3.0)))
+
+
+def test_pairs_of_speech_and_text():
+    assert gradients.crosses("masked_speech~masked_text") and gradients.crosses("contrastive~masked_text")
+    assert not gradients.crosses("contrastive~masked_speech") and not gradients.crosses("masked_text~tlm")
+
+
+def test_harm_over_training_ends_at_the_harm_of_the_best_scores(fake):
+    records = read(fake(rows=ROWS, tasks=("asr", "sentiment"), table={}, claims={}, seeds=(0, 1)))
+    panels = harm_over_training.curves(records)
+    assert list(panels) == ["asr, fine-tuning", "sentiment, fine-tuning", "masked text, pre-training"] or len(panels) == 2
+    frame, unit = panels["asr, fine-tuning"]
+    joint = frame[frame.row == "joint"].set_index(["part", "step"])["mean"]
+    assert unit == "harm in dev WER" and joint["total"].loc[800] == pytest.approx(4)  # planted: 4 points lost
+    assert np.allclose(joint["dilution"] + joint["interference"], joint["total"])
+    drawn = harm_over_training.figure(records)
+    assert drawn is not None
+    figures.plt.close(drawn)
+
+
+def test_layers_are_in_order_and_drawn(fake):
+    folder = fake(rows=ROWS, tasks=("asr",), table={}, claims={}, seeds=(0, 1))
+    names = ("speech_0", "speech_1", "shared_0", "shared_1", "shared_10", "shared_2")
+    for line, path in runs(folder):
+        for run in line["stages"]["score"].values():
+            place = path("score", run) / "result.json"
+            result = json.loads(place.read_text())
+            result["scores"] += [{**result["scores"][0], "metric": f"phone/{name}", "value": 40.0 + line["seed"]} for name in names]
+            place.write_text(json.dumps(result))
+    records = read(folder)
+    frame = layers.by_layer(records)
+    assert layers.order(list(frame.layer)) == ["speech_0", "speech_1", "shared_0", "shared_1", "shared_2", "shared_10"]
+    assert (frame["mean"] == 40.5).all() and (frame.n == 2).all()
+    drawn = layers.figure(records)
+    assert "phone probe" in texts(drawn)
+    figures.plt.close(drawn)
+
+
+def fixed_losses(folder, law):
+    """Give every leaf held-out losses by `law(modality, active, row)`, of text, learned codes and fixed codes."""
+    place = folder / "sweep.json"
+    sweep = json.loads(place.read_text())
+    for about in sweep["rows"].values():
+        if "speech" in about["reads"]:
+            about["objectives"]["masked_speech"] = {"weight": 1.0, "targets": "learned"}
+            about["objectives"]["fixed"] = {"weight": 0.0, "targets": "random_projection"}
+        about["objectives"].get("masked_text", {})["text"] = "true"
+    place.write_text(json.dumps(sweep))
+    for line, path in runs(folder):
+        leaf = path("pretrain", line["stages"]["leaf"]) / "result.json"
+        result, reads = json.loads(leaf.read_text()), line["reads"]
+        counts = result["parameters"]
+        result["final"] = {
+            f"{name}/loss": law(modality, counts[f"{modality}_only"] + counts["shared"], line["row"])
+            for name, modality in (("masked_text", "text"), ("masked_speech", "speech"), ("fixed", "speech"))
+            if modality in reads
+        }
+        result["exposure"] = {"speech": {"hours": 10.0}, "text": {"tokens": 1e6}}
+        leaf.write_text(json.dumps(result))
+
+
+@pytest.mark.slow
+def test_losses_are_of_fixed_targets_and_recover_a_planted_law(fake, monkeypatch):
+    monkeypatch.setattr(losses, "DRAWS", 2)
+    folder = fake(rows=("text_only", "speech_only", "joint"), tasks=("asr",), table={}, claims={}, points=SIZES)
+    fixed_losses(folder, lambda modality, n, row: 2 + 30 / n**0.4 + 0.1 * (row == "joint"))
+    records = read(folder)
+    frame = losses.held_out(records)
+    assert set(frame.loss) == {"masked_text", "fixed"}
+    assert set(frame[frame.row == "joint"].other) == {1e6, 10.0 * 3600 * 25}
+    text = frame[(frame.row == "text_only")]
+    assert sorted(text.active)[0] == 61_000
+    fit, low, high, grid = losses.law_of_size(text)
+    assert fit["E"] == pytest.approx(2, rel=0.02) and fit["alpha"] == pytest.approx(0.4, rel=0.1)
+    assert (low <= high + 1e-9).all() and np.allclose(fit.predict(grid), 2 + 30 / grid**0.4, rtol=0.01)
+    drawn = losses.figure(records)
+    assert "bootstrap" in texts(drawn)
+    figures.plt.close(drawn)
+
+
+def test_three_sizes_are_no_law_and_one_amount_no_competition(fake):
+    folder = fake(rows=("text_only", "speech_only", "joint"), tasks=("asr",), table={}, claims={}, points=SIZES[:3])
+    fixed_losses(folder, lambda modality, n, row: 2 + 30 / n**0.4)
+    records = read(folder)
+    frame = losses.held_out(records)
+    assert losses.law_of_size(frame[frame.row == "text_only"]) is None and losses.competition(records) is None
+    drawn = losses.figure(records)
+    assert "a curve, no law" in texts(drawn)
+    figures.plt.close(drawn)
+
+
+def test_frontier_has_the_rows_in_the_files_order(fake):
+    table = {"frontier": {"x": "asr.wer", "y": "sentiment.accuracy", "rows": ["joint_contrastive", "joint"]}}
+    records = read(fake(rows=ROWS, tasks=("asr", "sentiment"), table=table, claims={}, seeds=(0, 1)))
+    frame = frontier.frontier(records)
+    assert list(frame.row) == ["joint_contrastive", "joint"]
+    assert frame.x[1] == pytest.approx(records.values(measure(records, "asr")).joint.mean())
+    drawn = frontier.figure(records)
+    assert drawn.axes[0].xaxis_inverted() and not drawn.axes[0].yaxis_inverted()
+    figures.plt.close(drawn)
+    assert frontier.figure(read(fake(name="none", rows=ROWS, tasks=("asr",), table={}, claims={}))) is None
+
+
+def test_rows_of_different_sizes_are_capacity_too(fake):
+    folder = fake(rows=ROWS, tasks=("asr",), table={}, claims={})
+    assert capacity.figure(read(folder)) is None  # rows of one modality lack parts, they are no other size
+    for line, path in runs(folder):
+        if line["row"] == "joint_contrastive":
+            leaf = path("pretrain", line["stages"]["leaf"]) / "result.json"
+            result = json.loads(leaf.read_text())
+            result["parameters"]["total"] += result["parameters"]["shared"]
+            result["parameters"]["shared"] *= 2
+            leaf.write_text(json.dumps(result))
+    drawn = capacity.figure(read(folder))
+    assert "active parameters" in texts(drawn)
+    figures.plt.close(drawn)
