@@ -14,11 +14,14 @@ from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl
 from ablate.data.readers import Row
 
+ROUNDED = 1e-3  # seconds by which times that mean the same may differ
+
 
 def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
     """Read `cuts.jsonl` or `.jsonl.gz`: {id, voice, recording, [text]}, one row per supervision (or cut without any).
 
-    Relative paths of recordings are looked for from the manifest's folder upwards.
+    An utterance that reaches beyond its cut is read whole, and belongs to the cut that it begins in. Relative paths of
+    recordings are looked for from the manifest's folder upwards.
     """
     path = Path(path)
     known: dict[str, Path | None] = {}
@@ -28,6 +31,9 @@ def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")
             continue
         for said in cut.get("supervisions") or [{"id": cut["id"], "start": 0.0, "duration": cut["duration"]}]:
+            if said["start"] < -ROUNDED:
+                faults.expected(f"{path}: utterances that begin before their cut")
+                continue
             channel = _channel(said.get("channel", cut.get("channel")))
             source = _source(cut["recording"], channel)
             if source is None:
@@ -45,7 +51,7 @@ def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             if isinstance(said.get("text"), str):
                 row["text"] = said["text"].strip()
             stop = round(start + said["duration"], 6)
-            whole = start <= 0 and stop >= cut["recording"]["duration"]
+            whole = start <= 0 and stop >= cut["recording"]["duration"] - ROUNDED
             place = (0.0, None) if whole else (max(0.0, start), stop)
             yield row | {"recording": Recording(recording, *place, None if first is None else channel - first)}
 

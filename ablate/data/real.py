@@ -18,13 +18,13 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, tee
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ from ablate.data.split import Splits
 from ablate.data.table import FRAME, CorpusConfig, TableWriter, write_corpus
 from ablate.errors import UserError, nearest
 from encoders.frontend import NORMALISATIONS
+
+T = TypeVar("T")
 
 SHORTEST = 0.1  # seconds; a recording shorter than this is a fault of cutting, and leaves no positions to predict
 TOKENIZER_FIELDS = ("text.text", "pairs.text", "normalization.written", "sentiment.text", "sentence_pair.text")
@@ -133,8 +135,8 @@ class RealConfig(CorpusConfig):
 
         def look() -> list[str]:
             faults = self._faults()
-            rows = (row for source in sources(self) for row in _heard(audio.frames, source.read(faults)))
-            for _, heard in told(rows, "Scanning", "rows"):
+            rows = ((row, ()) for source in sources(self) for row in source.read(faults))
+            for _, heard in told(_heard(audio.frames, rows), "Scanning", "rows"):
                 if isinstance(heard, str):
                     faults.found(heard)
             return sorted(set(faults.skipped))
@@ -176,25 +178,23 @@ class RealConfig(CorpusConfig):
         splits = Splits(made, self._faults(), self.held_out, self.lower)
         left_out, voices, counts = splits.left_out, _Voices(), Counter[str]()
         hear = partial(audio.features, normalisation=self.normalisation) if self.features == "stored" else audio.frames
-        done, total = 0, sum(splits.rows)
+        total = sum(splits.rows)
         with ExitStack() as stack:
             names = {p for source in made for p in source.places} | {(s.places[0][0], "dev") for s in made if s.held_out}
             writers = {name: stack.enter_context(TableWriter(run.path, *name)) for name in sorted(names)}
-            for number in range(len(made)):
-                for (row, places), heard in _heard(hear, splits.placed(made, number, faults)):
-                    done += 1
-                    run.progress(done, total, unit="rows")
-                    run.check()
-                    if isinstance(heard, str):
-                        faults.found(heard)
-                        continue
-                    for table, split in places:
-                        if reason := self._unusable(table, split, row, heard):
-                            left_out[f"{table}.{split}: {reason}"] += 1
-                        else:
-                            self._write(writers[table, split], table, row, heard)
-                            voices.add(table, split, row)
-                            counts[f"{table}.{split}"] += 1
+            for done, ((row, places), heard) in enumerate(_heard(hear, splits.placed(made, faults)), 1):
+                run.progress(done, total, unit="rows")
+                run.check()
+                if isinstance(heard, str):
+                    faults.found(heard)
+                    continue
+                for table, split in places:
+                    if reason := self._unusable(table, split, row, heard):
+                        left_out[f"{table}.{split}: {reason}"] += 1
+                    else:
+                        self._write(writers[table, split], table, row, heard)
+                        voices.add(table, split, row)
+                        counts[f"{table}.{split}"] += 1
         skipped = sorted(set(faults.skipped))
         if self.fingerprint and self.on_error == "skip" and skipped != self.skipped():
             raise UserError(f"Recordings under '{self.root}' changed after they were scanned; delete the cache of scans.")
@@ -251,19 +251,27 @@ class _Voices:
         return {table: len(sides[True] & sides[False]) for table, sides in sorted(self._heard.items())}
 
 
-def _heard(hear: Any, rows: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+Placed = tuple[Row, Any]
+
+
+def _heard(hear: Callable[[Recording], T], placed: Iterable[Placed]) -> Iterator[tuple[Placed, T | str | None]]:
     """Yield each row with what `hear` makes of its recording, by all cores; None for texts, a message for a fault.
 
-    A row is a mapping, or a tuple that begins with one; all have recordings, or none has.
+    Rows with recordings come first.
     """
-    rows, again = tee(rows)
-    mappings = (row if isinstance(row, Mapping) else row[0] for row in again)
-    first = next(mappings, {})
-    if "recording" not in first:
-        del mappings, again  # which would otherwise keep what has been read
-        return ((row, None) for row in rows)
-    recordings = (row["recording"] for row in chain([first], mappings))
-    return zip(rows, ordered(partial(_attempt, hear), recordings))
+    placed = iter(placed)
+    texts: list[Placed] = []  # the first of them, where the spoken end
+
+    def spoken() -> Iterator[Placed]:
+        for one in placed:
+            if "recording" not in one[0]:
+                texts.append(one)
+                return
+            yield one
+
+    rows, again = tee(spoken())
+    yield from zip(rows, ordered(partial(_attempt, hear), (row["recording"] for row, _ in again)))
+    yield from ((one, None) for one in chain(texts, placed))
 
 
 def _attempt(hear: Any, recording: Recording) -> Any:

@@ -22,29 +22,32 @@ Place = tuple[str, str]  # table, split
 class Source:
     """Rows that are read together; all of them go to each of `places`, the first of which gives `held_out` its name.
 
-    With `held_out`, rows go to "dev" or "train" of the only table instead, at most `most` of them to train.
+    With `held_out`, rows go to "dev" or "train" of the only table instead, at most `most` of them to train. All rows
+    have recordings (`spoken`), or none has.
     """
 
     read: Callable[[Faults], Iterator[Row]]
     places: tuple[Place, ...]
+    spoken: bool = False
     held_out: bool = False
     most: int | None = None
 
 
 def sources(config: RealConfig) -> list[Source]:
-    """List what a configuration reads, in a fixed order."""
+    """List what a configuration reads, in a fixed order: what is spoken comes first."""
     root = Path(config.root)
-    found = [Source(partial(spoken.rows, root / path), places) for path, places in _speech(config).items()]
+    found = [Source(partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()]
     if config.translation:
         found += [source for direction in config.directions for source in _translation(config, direction)]
     if config.digits:
         for split in ("train", "dev", "test"):
-            found.append(Source(partial(spoken.common_voice, root / config.digits, split), (("digits", split),)))
+            reader = partial(spoken.common_voice, root / config.digits, split)
+            found.append(Source(reader, (("digits", split),), spoken=True))
     if config.text:
         found.append(Source(partial(_texts, [root / path for path in config.text]), (("text", "train"),), held_out=True))
     for table, folder, most in _sentences(config):
         task, reader = Path(folder).name, partial(readers.glue, (root / folder).parent, Path(folder).name)
-        found.append(Source(lambda faults, read=reader: read("train", faults), ((table, "train"),), True, most))
+        found.append(Source(lambda faults, read=reader: read("train", faults), ((table, "train"),), held_out=True, most=most))
         for split, file in readers.GLUE[task].dev.items():
             found.append(Source(lambda faults, read=reader, file=file: read(file, faults), ((table, split),)))
     if config.normalization:
@@ -154,7 +157,7 @@ def _translation(config: RealConfig, direction: str) -> Iterator[Source]:
 
     apart = (("translation", f"test_{direction}"),) if len(config.directions) > 1 else ()
     tested = (folder / f"covost_v2.{direction}.test.tsv").exists()
-    yield Source(read("train"), (("translation", "train"),), held_out=not tested)
+    yield Source(read("train"), (("translation", "train"),), spoken=True, held_out=not tested)
     if tested:
-        yield Source(read("dev"), (("translation", "dev"),))
-    yield Source(read("test" if tested else "dev"), (("translation", "test"), *apart))
+        yield Source(read("dev"), (("translation", "dev"),), spoken=True)
+    yield Source(read("test" if tested else "dev"), (("translation", "test"), *apart), spoken=True)

@@ -65,15 +65,15 @@ class Splits:
                     row[field] = " ".join((row[field].lower() if self.lower else row[field]).split())
             yield row
 
-    def placed(self, sources: Sequence[Source], place: int, faults: Faults) -> Iterator[tuple[Row, list[Place]]]:
-        """Read a source again, each row with the splits that it goes to; rows that go nowhere are counted and left out."""
-        source = sources[place]
-        for number, row in enumerate(self.labelled(source, faults)):
-            places = self._places(source, place, number)
-            if "recording" not in row:
-                places = [p for p in places if not self._elsewhere(p, row)]
-            if places:
-                yield row, places
+    def placed(self, sources: Sequence[Source], faults: Faults) -> Iterator[tuple[Row, list[Place]]]:
+        """Read all sources again, each row with the splits that it goes to; what goes nowhere is left out and counted."""
+        for place, source in enumerate(sources):
+            for number, row in enumerate(self.labelled(source, faults)):
+                places = self._places(source, place, number)
+                if not source.spoken:
+                    places = [p for p in places if not self._elsewhere(p, row)]
+                if places:
+                    yield row, places
 
     def _places(self, source: Source, place: int, number: int) -> Iterable[Place]:
         if not source.held_out:

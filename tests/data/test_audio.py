@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from ablate.data import audio
+from ablate.data.audio import Recording
 from ablate.errors import UserError
 
 
@@ -63,6 +64,51 @@ def test_a_wav_that_was_streamed_has_no_length_in_its_header_and_is_read(tmp_pat
     raw[4:8] = raw[40:44] = b"\xff\xff\xff\xff"
     (tmp_path / "a.wav").write_bytes(raw)
     assert len(audio.read(tmp_path / "a.wav")) == 16_000
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
+def test_a_part_of_a_long_file_is_that_part_of_it(tmp_path: Path, name: str) -> None:
+    """In its own rate before it is resampled, so that its neighbours are not heard in it."""
+    wave = np.stack([tone(440, 8_000, 10.0), tone(700, 8_000, 10.0)], axis=1)
+    soundfile.write(tmp_path / name, wave, 8_000)
+    whole, _ = soundfile.read(tmp_path / name, dtype="float32")
+    part = audio.read(Recording(tmp_path / name, 2.5, 4.0, channel=1))
+    tolerance = 5e-3 if name == "a.ogg" else 1e-6  # a Vorbis decoder starts a little differently in the middle
+    np.testing.assert_allclose(part, audio.resample(whole[20_000:32_000, 1], 8_000), atol=tolerance)
+    assert audio.frames(Recording(tmp_path / name, 2.5, 4.0)) == len(audio.features(Recording(tmp_path / name, 2.5, 4.0))) == 148
+    assert len(audio.read(Recording(tmp_path / name, 9.5))) == 8_000
+    assert len(audio.read(Recording(tmp_path / name, 9.5, 10.05))) == 8_000  # segment times are rounded
+    with pytest.raises(UserError, match="from 9.5 to 11.0 s: the file ends at 10.00 s, before the segment does"):
+        audio.read(Recording(tmp_path / name, 9.5, 11.0))
+    with pytest.raises(UserError, match="from 3 to 3.0 s: is an empty segment"):
+        audio.read(Recording(tmp_path / name, 3.0, 3.0))
+    with pytest.raises(UserError, match="has 2 channels, and no channel 2"):
+        audio.read(Recording(tmp_path / name, 0.0, 1.0, channel=2))
+
+
+def test_a_part_of_an_mp3(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.mp3", np.concatenate([tone(440, 16_000, 3.0), tone(1000, 16_000, 3.0)]), 16_000)
+    for start, hz in ((1.0, 440), (4.0, 1000)):
+        part = audio.read(Recording(tmp_path / "a.mp3", start, start + 1))
+        assert len(part) == 16_000 and abs(np.abs(np.fft.rfft(part)).argmax() - hz) < 3
+
+
+def test_recordings_and_rows() -> None:
+    root = Path("/root/of")
+    for recording, row in (
+        (Recording(root / "a/b.flac"), {"path": "a/b.flac"}),
+        (Recording(root / "a/b.flac", 1.5, 2.0, 0), {"path": "a/b.flac", "start": 1.5, "stop": 2.0, "channel": 0}),
+        (Recording(Path("/else/b.flac"), stop=2.0), {"path": "/else/b.flac", "stop": 2.0}),
+    ):
+        assert recording.fields(root) == row and Recording.of({"id": "x", **row}, root) == recording
+
+
+def test_silence_is_a_fault_and_a_whisper_is_not(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.25), 16_000)
+    with pytest.raises(UserError, match="a.wav: holds only silence"):
+        audio.read(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "b.wav", 0.001 * tone(440, 16_000), 16_000)
+    assert len(audio.read(tmp_path / "b.wav")) == 16_000
 
 
 def test_other_faults(tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ def test_results_come_in_order_and_errors_arrive() -> None:
     assert found == [math.sqrt(i) for i in range(len(found))] and 90 < len(found) <= 100
 
 
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken = []
+    found = ordered(math.sqrt, (taken.append(i) or i for i in range(100_000)), each=10)
+    assert next(found) == 0 and len(taken) < 1000
+    found.close()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core makes no processes")
 def test_processes_die_with_their_parent(tmp_path: Path) -> None:

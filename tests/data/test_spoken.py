@@ -177,6 +177,16 @@ def test_lhotse_cuts(tmp_path: Path, name: str) -> None:
     assert whole == {"id": "whole", "voice": "rec", "recording": Recording(tmp_path / "audio/rec.wav", channel=0)}
 
 
+def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None:
+    touch(tmp_path / "audio/rec.wav")
+    said = {"id": "u", "duration": 2.0, "channel": 0, "text": "yes"}
+    cuts = [cut(id="1", start=0.0, supervisions=[{**said, "start": 3.0}]), cut(id="2", start=4.0, supervisions=[{**said, "start": -1.0}])]
+    faults, path = Faults(root=tmp_path), write(tmp_path / "cuts.jsonl", *map(json.dumps, cuts))
+    (row,) = spoken.rows(path, faults)
+    assert row["recording"] == Recording(tmp_path / "audio/rec.wav", 3.0, 5.0, 0)
+    assert faults.known == {"cuts.jsonl: utterances that begin before their cut": 1}
+
+
 def test_cuts_that_only_lhotse_can_compute_are_refused(tmp_path: Path) -> None:
     recording = cut()["recording"]
     address = {**recording, "sources": [{"type": "url", "channels": [0], "source": "somewhere"}]}

@@ -74,6 +74,21 @@ def test_a_perfect_hypothesis_scores_perfectly(name, dataset):
     assert all(s.value == (0 if s.better == "lower" else 100) for s in scores)
 
 
+def test_errors_of_sentences_with_a_class():
+    task = TASKS["normalization"].build()
+    rows = [{"id": str(i), "written": "x", "spoken": said, "classes": classes}
+            for i, (said, classes) in enumerate([("one", ["DATE"]), ("two", ["DATE", "MONEY"]), ("three", [])])]  # fmt: skip
+    values = {score.metric: score.value for score in task.score(rows, ["one", "too", "three"])[0]}
+    assert values["ser"] == pytest.approx(100 / 3) and values["ser_date"] == 50 and values["ser_money"] == 100
+
+
+def test_edits_of_all_words_are_counted(dataset):
+    task, rows = TASKS["asr"].build(), [{"id": "a", "text": "one two three"}, {"id": "b", "text": "four"}]
+    wer = task.score(rows, ["one too three more", ""])[0][0]
+    assert wer.counts == {"substitutions": 1, "deletions": 1, "insertions": 1, "units": 4} and wer.value == 75
+    assert "jiwer" in wer.signature and "case:lc" in wer.signature
+
+
 def test_recognition_learns_words(dataset):
     task, train, vocabulary, encoder, objective = made("asr", dataset)
     optimizer = torch.optim.AdamW([*encoder.parameters(), *objective.parameters()], 4e-3)
