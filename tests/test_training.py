@@ -177,7 +177,7 @@ def test_shards_change_results_only_where_statistics_are_over_a_shard(world):
 def steps_made(monkeypatch) -> list[float]:
     """The optimizer's steps, as they are made."""
     made, real = [], FlatAdamW.step
-    monkeypatch.setattr(FlatAdamW, "step", lambda self, factor: made.append(factor) or real(self, factor))
+    monkeypatch.setattr(FlatAdamW, "step", lambda self, factor, factors: made.append(factor) or real(self, factor, factors))
     return made
 
 
