@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ablate import checkpoint
 from ablate.data import audio
@@ -24,7 +23,6 @@ from ablate.run import RunFolder
 from ablate.stage import parents_of, restored
 from ablate.tasks.task import Row
 from ablate.tune import settled
-from encoders import frontend
 
 SEEN = 2000  # training rows that say how a task's text is written
 
@@ -76,6 +74,7 @@ class Finished:
         self.model.eval()
         self.tokenizer = tokenizer
         self.target_tokenizer = Tokenizer(parents["targets"].path) if "targets" in parents else tokenizer
+        self.normalisation = read_json(parents["corpus"].path / "corpus.json").get("normalisation", "bins")
         train = dataset(self.task, parents, "train").table.rows[:SEEN]
         # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
         self.lower = all(row[field] == row[field].lower() for row in train for field in self.task.given)
@@ -89,7 +88,7 @@ class Finished:
         known = getattr(self.model.mixture.objectives["task"], "languages", ())
         if into not in (known or ("",)):
             raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
-        mels = [frontend.normalise(frontend.log_mel(torch.from_numpy(audio.read(Path(p))))).numpy() for p in paths]
+        mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
         return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
 
     def predict(self, lines: Sequence[str]) -> list[Any]:

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         except UnicodeDecodeError as error:
             raise UserError(f"The input is not UTF-8 (byte {error.start + 1}); convert it first.") from None
         for made in finished.predict(lines):
-            print(made)
+            print(" ".join(str(made).split()))
 
     return command(act)
 

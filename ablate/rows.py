@@ -122,9 +122,9 @@ class Resolver:
         targets = {name: {} for objective in objectives.values() for name in objective.needs}
         written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
         tasks = {key: dict(row["tasks"][key]) for key in self.tasks if key in row["tasks"]}
-        tuned = {key: part.pop("tune") for key, part in tasks.items() if part.get("tune")}
+        tuned = {key: part.pop("tune", None) for key, part in tasks.items()}
         grids = {key: choices(tasks[key], grid, f"{path}.tasks.{key}", lambda part, where: self._config("tasks", part, where, key))
-                 for key, grid in tuned.items()}  # fmt: skip
+                 for key, grid in tuned.items() if grid}  # fmt: skip
         return {
             "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),
             "tokenizer": self._config("tokenizer", row["tokenizer"], f"{path}.tokenizer"),

@@ -34,7 +34,7 @@ KINDS = {
     "pretrain": Kind(2, "ablate.pretrain:run"),
     "tune": Kind(1, "ablate.tune:run"),
     "finetune": Kind(3, "ablate.finetune:run"),
-    "score": Kind(2, "ablate.score:run"),
+    "score": Kind(3, "ablate.score:run"),
 }
 PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role, up to a slash
 

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     def act() -> None:
         said = Finished(options.run).transcribe(options.files, options.into)
         for file, words in zip(options.files, said, strict=True):
-            print(f"{file}\t{words}")
+            print(file, " ".join(words.split()), sep="\t")
 
     return command(act)
 

@@ -61,6 +61,20 @@ def normalise(mel_FM: Tensor) -> Tensor:
     return (mel_FM - mean) * (variance + 1e-8).rsqrt()
 
 
+def levelled(mel_FM: Tensor) -> Tensor:
+    """Give each mel bin mean 0 over the utterance's frames but keep how far it goes up and down, in units of 2 nats, from the
+    loudest down to 50 dB below it.
+
+    Where utterances are a word long, or bins hold only noise (above 4 kHz in recordings at 8 kHz), variances say nothing of
+    speech, and dividing by them makes the noise as large as the rest.
+    """
+    loud = mel_FM.clamp(min=mel_FM.amax((-2, -1), keepdim=True) - 5 * math.log(10))
+    return (loud - loud.mean(-2, keepdim=True)) / 2
+
+
+NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {"bins": normalise, "level": levelled}
+
+
 def subsampled(frames: tuple[int, ...]) -> tuple[int, ...]:
     """Positions per utterance: ceil(frames / 4)."""
     return tuple(-(-n // STRIDE) for n in frames)

@@ -73,10 +73,10 @@ def frames(recording: Recording) -> int:
     return frontend.frames(len(read(recording)))
 
 
-def features(recording: Recording) -> np.ndarray:
+def features(recording: Recording, normalisation: str = "bins") -> np.ndarray:
     """Return the normalised log-mel frames of a recording, float16 [F, 80]. Raises UserError as `read` does."""
     wave = torch.from_numpy(read(recording))
-    return frontend.normalise(frontend.log_mel(wave)).numpy().astype(np.float16)
+    return frontend.NORMALISATIONS[normalisation](frontend.log_mel(wave)).numpy().astype(np.float16)
 
 
 class _Open:

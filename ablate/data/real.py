@@ -39,6 +39,7 @@ from ablate.data.sources import paths, sources, table_of
 from ablate.data.split import Splits
 from ablate.data.table import FRAME, CorpusConfig, TableWriter, write_corpus
 from ablate.errors import UserError, nearest
+from encoders.frontend import NORMALISATIONS
 
 T = TypeVar("T")
 
@@ -106,6 +107,9 @@ class RealConfig(CorpusConfig):
     """Most training rows of sentiment and sentence_pair."""
     held_out: int = 500
     """Most rows held out of train as "dev" where a corpus has none; a tenth of its rows if that is fewer."""
+    normalisation: str = "bins"
+    """Of log-mel: "bins", each mel bin to mean 0 and variance 1 over a recording; or "level", to mean 0 alone, from the
+    loudest down to 50 dB below it: better for recordings of a word, or of less than 16 kHz."""
     lower: bool = True
     """Whether all text is made lower case."""
     max_seconds: float = 20.0
@@ -147,7 +151,8 @@ class RealConfig(CorpusConfig):
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"data.root is '{self.root}', which is no folder; set it to where the corpora are.")
-        for name, valid in (("features", ("stored", "read")), ("on_error", ("stop", "skip"))):
+        for name, valid in (("features", ("stored", "read")), ("on_error", ("stop", "skip")),
+                            ("normalisation", tuple(NORMALISATIONS))):  # fmt: skip
             if getattr(self, name) not in valid:
                 raise UserError(f"data.{name} is '{getattr(self, name)}': {nearest(getattr(self, name), valid)}")
         missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
@@ -172,7 +177,7 @@ class RealConfig(CorpusConfig):
         made, faults = sources(self), self._faults()
         splits = Splits(made, self._faults(), self.held_out, self.lower)
         left_out, voices, counts = splits.left_out, _Voices(), Counter[str]()
-        hear = audio.features if self.features == "stored" else audio.frames
+        hear = partial(audio.features, normalisation=self.normalisation) if self.features == "stored" else audio.frames
         total = sum(splits.rows)
         with ExitStack() as stack:
             names = {p for source in made for p in source.places} | {(s.places[0][0], "dev") for s in made if s.held_out}
@@ -202,7 +207,8 @@ class RealConfig(CorpusConfig):
         fields += [f"{table_of(folder)}.text" for folder in self.glue]
         audit = {"left_out": dict(sorted(left_out.items())), "voices_in_train_and_test": voices.shared(),
                  "skipped": skipped, "known_faults": dict(faults.known)}  # fmt: skip
-        return write_corpus(run, audit, fields, root=str(Path(self.root).resolve()))
+        return write_corpus(run, audit, fields, root=str(Path(self.root).resolve()),
+                            normalisation=self.normalisation)  # fmt: skip
 
     def _faults(self) -> Faults:
         return Faults(self.on_error == "skip", self.most_skipped, Path(self.root))

@@ -173,8 +173,8 @@ class Table:
         return column(self.path / "mel.f16", "<f2").reshape(-1, BINS)
 
     @cached_property
-    def _root(self) -> Path:
-        return Path(json.loads((self.folder / "corpus.json").read_text(encoding="utf-8"))["root"])
+    def _facts(self) -> dict[str, Any]:
+        return json.loads((self.folder / "corpus.json").read_text(encoding="utf-8"))
 
     def mel(self, index: int) -> np.ndarray:
         """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording.
@@ -186,8 +186,8 @@ class Table:
         from ablate.data.audio import Recording, features  # torch, which not everybody who reads tables has imported
 
         row = self.rows[index]
-        recording = Recording.of(row, self._root)
-        mel_FM = features(recording)
+        recording = Recording.of(row, Path(self._facts["root"]))
+        mel_FM = features(recording, self._facts.get("normalisation", "bins"))
         if len(mel_FM) != row["frames"]:
             raise UserError(
                 f"{recording}: has {len(mel_FM)} frames, expected {row['frames']}; it changed after the corpus was made."

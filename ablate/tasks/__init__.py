@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.alignment_by_layer import AlignmentByLayer
 from ablate.tasks.asr import Recognition
 from ablate.tasks.classification import TextClassification
@@ -13,6 +14,31 @@ from ablate.tasks.probes_by_layer import ProbesByLayer
 from ablate.tasks.retrieval import Retrieval
 from ablate.tasks.task import TaskConfig
 from ablate.tasks.translation import Translation
+from objectives import sequence
+from objectives.transducer import Transducer
+
+# The paper's recipes, as far as they are known (PAPER §4); rates are mSLAM's.
+ASR_SLAM = Recognition.Config(
+    head="transducer",
+    transducer=Transducer.Config(hidden=640, layers=2),
+    tokenizer=TokenizerConfig(fields=("asr.text",), size=1024, encode=("asr.text",)),
+    steps=20_000,
+    items=256,
+    lr=3e-4,
+    head_lr=1e-3,
+    warmup=0.25,
+    head_warmup=0.075,
+)
+TRANSLATION_SLAM = Translation.Config(
+    decoder=sequence.Sequence.Config(reads="speech", layers=4, width=384, ffn=1536, heads=4, dropout=0.3),
+    tokenizer=TokenizerConfig(fields=("translation.translation",), size=8192, encode=("translation.translation",)),
+    steps=20_000,
+    items=256,
+    lr=3e-4,
+    head_lr=1e-3,
+    warmup=0.25,
+    head_warmup=0.075,
+)
 
 PAIR = ("text", "text_b")
 PARAPHRASE = ("f1", "accuracy")  # GLUE reports both
@@ -29,8 +55,11 @@ GLUE: dict[str, TaskConfig] = {
 GROUPS: dict[str, tuple[str, ...]] = {"glue": ("mnli", "qnli", "qqp", "sst2")}  # the paper's four (PAPER §4)
 TASKS: dict[str, TaskConfig] = {
     "asr": Recognition.Config(),
+    "asr_slam": ASR_SLAM,
+    "speechstew": Recognition.Config(table="speechstew", splits=("test",)),
     "digits": Recognition.Config(table="digits", splits=("test",)),
     "translation": Translation.Config(),
+    "translation_slam": TRANSLATION_SLAM,
     "sentiment": TextClassification.Config(table="sentiment", steps=200),
     "sentence_pair": TextClassification.Config(table="sentence_pair", fields=("text", "text_b"), steps=400),
     **GLUE,

@@ -23,7 +23,11 @@ EXACT = "exact match|space:one"
 
 
 class Normalization(AbstractTask):
-    """Sentence error rate of a decoder over the text encoding (PAPER §4), selected by dev loss."""
+    """Sentence error rate of a decoder over the text encoding (PAPER §4), selected by dev loss.
+
+    With `decoder: {copying: 0.95}` it begins as a copy of the input. Where rows have `classes`, "ser_CLASS" is the error rate of
+    the sentences that hold one.
+    """
 
     reads = "text"
     metrics = (SER, WER)
@@ -83,13 +87,17 @@ class Normalization(AbstractTask):
                 "deletions": w.deletions,
                 "insertions": w.insertions,
                 "words": w.units,
+                **({"classes": row["classes"]} if "classes" in row else {}),
             }
             for row, hypothesis, w in zip(rows, hypotheses, words, strict=True)
         ]
-        wrong = 100 * (1 - sum(item["correct"] for item in items) / max(1, len(items)))
         return [
-            SER.score(wrong, len(rows), EXACT),
+            SER.score(wrong(items), len(rows), EXACT),
             WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED, metrics.sums(words)),
+            *(
+                Metric(f"ser_{name.lower()}", "lower").score(wrong(part), len(part), f"{EXACT}|sentences with {name}")
+                for name, part in by_class(items).items()
+            ),
         ], items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
@@ -106,6 +114,20 @@ class Normalization(AbstractTask):
             for name, hypotheses in found.items()
             for score in self.score(test, hypotheses)[0]
         ]
+
+
+def wrong(items: Sequence[Row]) -> float:
+    """Share of the sentences that are not right, in %; of none, 0."""
+    return 100 * sum(1 - item["correct"] for item in items) / max(1, len(items))
+
+
+def by_class(items: Sequence[Row]) -> dict[str, list[Row]]:
+    """The sentences that hold something of each class (DATE, MONEY, ...), where the corpus tells; one may be in several."""
+    found: dict[str, list[Row]] = {}
+    for item in items:
+        for name in item.get("classes", ()):
+            found.setdefault(name, []).append(item)
+    return dict(sorted(found.items()))
 
 
 def _bare(text: str) -> str:

@@ -21,8 +21,7 @@ from objectives.mixture import moved
 from objectives.objective import ViewContext
 from objectives.views import Clean
 
-RECALL_1 = Metric("recall@1", "higher")
-RECALL_10 = Metric("recall@10", "higher")
+RECALLS = {k: Metric(f"recall@{k}", "higher") for k in (1, 5, 10)}
 SIGNATURE = "mean pool|modality mean removed|cosine|both directions|{} candidates nearest in duration"
 
 
@@ -38,7 +37,7 @@ class Retrieval(AbstractMeasure):
     reads = "pair"
     sees = ("speech", "text")
     baseline_split = "dev"
-    metrics = (RECALL_1, RECALL_10)
+    metrics = tuple(RECALLS.values())
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
@@ -89,8 +88,7 @@ class Retrieval(AbstractMeasure):
         found = np.array([item["rank"] for item in items])
         signature = SIGNATURE.format(min(self.config.candidates, len(rows)))
         return [
-            RECALL_1.score(100 * float((found <= 1).mean()), len(rows), signature),
-            RECALL_10.score(100 * float((found <= 10).mean()), len(rows), signature),
+            metric.score(100 * float((found <= k).mean()), len(rows), signature) for k, metric in RECALLS.items()
         ], items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
@@ -101,11 +99,8 @@ class Retrieval(AbstractMeasure):
         closeness = -np.abs(predicted[None] - seconds[:, None])
         chance = 1 / allowed.sum(1)
         return [
-            *(
-                Baseline("duration only", f"recall@{k}", 100 * both_ways(closeness, allowed, k))
-                for k in (1, 10)
-            ),
-            *(Baseline("chance", f"recall@{k}", 100 * float(np.minimum(1, k * chance).mean())) for k in (1, 10)),
+            *(Baseline("duration only", m.name, 100 * both_ways(closeness, allowed, k)) for k, m in RECALLS.items()),
+            *(Baseline("chance", m.name, 100 * float(np.minimum(1, k * chance).mean())) for k, m in RECALLS.items()),
         ]
 
 

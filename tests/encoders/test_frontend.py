@@ -6,7 +6,7 @@ import scipy.signal
 import torch
 from torch import nn
 
-from encoders.frontend import FRONT_ENDS, log_mel, mel_filters, normalise, stack, subsampled
+from encoders.frontend import FRONT_ENDS, levelled, log_mel, mel_filters, normalise, stack, subsampled
 
 FRAMES = (1, 4, 5, 11, 30, 2)
 
@@ -86,3 +86,10 @@ def test_conv2d_equals_plain_convolutions_on_each_utterance():
         alone.append(front_end.linear(x[0].permute(1, 2, 0).flatten(1)))
     packed = front_end(mel, FRAMES, stack(mel, FRAMES))
     torch.testing.assert_close(packed, torch.cat(alone), rtol=1e-5, atol=1e-5)
+
+
+def test_levels_keep_how_far_bins_go_up_and_down():
+    mel_FM = torch.tensor([[0.0, -30.0], [4.0, -30.0], [2.0, -2.0]])
+    loud = torch.tensor([[0.0, 4 - 11.5129], [4.0, 4 - 11.5129], [2.0, -2.0]])  # 50 dB are 11.51 nats of power
+    assert torch.allclose(levelled(mel_FM), (loud - loud.mean(0)) / 2, atol=1e-4)
+    assert torch.allclose(levelled(mel_FM + 7), levelled(mel_FM), atol=1e-5), "loudness must not matter"

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from encoders.batch import Layout
+from encoders.batch import Batch, Layout, Text
 from encoders.encoding import Encoding
 from objectives.classification import Classification, pooled
-from supervision import ports, view
+from objectives.objective import ViewContext
+from supervision import ports, text, view, vocabulary
 
 
 def planted() -> Encoding:
@@ -47,3 +48,16 @@ def test_regression_is_half_the_squared_error():
     term = objective(view({"label": (1.0, 4.0)}, ()), planted(), {})["classification"]
     assert float(term.total) == pytest.approx((2**2 + 4**2) / 2)
     assert objective.decode(planted()) == [3.0, 0.0]
+
+
+def test_hidden_tokens_are_tokens_and_only_in_training():
+    objective = Classification.Config(hidden=0.5).build(ports(), ("bad", "good"))
+    ids = [4, *range(7, 12), *range(7, 12), 5]
+    lines = text(*[ids] * 40)
+    batch = Batch(Text(lines.ids_S, lines.lengths, tuple(range(40))))
+    context = ViewContext((), vocabulary(), 0)
+    shown = objective.view.build(batch, context).inputs.ids_S.view(40, -1)
+    assert (shown[:, 0] == 4).all() and (shown[:, -1] == 5).all()
+    assert 0.4 < (shown[:, 1:-1] == vocabulary().mask).float().mean() < 0.6
+    assert len({tuple(row.tolist()) for row in shown}) > 20, "each text has draws of its own"
+    assert torch.equal(objective.eval().view.build(batch, context).inputs.ids_S, lines.ids_S)

@@ -31,9 +31,9 @@ def hypotheses(task, objective, encoder, data, vocabulary, final: bool, size: in
     return found
 
 
-def made(name: str, dataset):
+def made(name: str, dataset, patch={}):
     torch.manual_seed(0)
-    task = TASKS[name].build()
+    task = typed(TASKS[name], patch, name).build()
     train = dataset(task.config.table, "train")
     vocabulary = train.tokenizer.vocabulary
     encoder = Joint.Config(width=32, ffn=64).build(vocabulary)
@@ -74,6 +74,21 @@ def test_a_perfect_hypothesis_scores_perfectly(name, dataset):
     assert all(s.value == (0 if s.better == "lower" else 100) for s in scores)
 
 
+def test_errors_of_sentences_with_a_class():
+    task = TASKS["normalization"].build()
+    rows = [{"id": str(i), "written": "x", "spoken": said, "classes": classes}
+            for i, (said, classes) in enumerate([("one", ["DATE"]), ("two", ["DATE", "MONEY"]), ("three", [])])]  # fmt: skip
+    values = {score.metric: score.value for score in task.score(rows, ["one", "too", "three"])[0]}
+    assert values["ser"] == pytest.approx(100 / 3) and values["ser_date"] == 50 and values["ser_money"] == 100
+
+
+def test_edits_of_all_words_are_counted(dataset):
+    task, rows = TASKS["asr"].build(), [{"id": "a", "text": "one two three"}, {"id": "b", "text": "four"}]
+    wer = task.score(rows, ["one too three more", ""])[0][0]
+    assert wer.counts == {"substitutions": 1, "deletions": 1, "insertions": 1, "units": 4} and wer.value == 75
+    assert "jiwer" in wer.signature and "case:lc" in wer.signature
+
+
 def test_recognition_learns_words(dataset):
     task, train, vocabulary, encoder, objective = made("asr", dataset)
     optimizer = torch.optim.AdamW([*encoder.parameters(), *objective.parameters()], 4e-3)
@@ -88,6 +103,28 @@ def test_recognition_learns_words(dataset):
     found = hypotheses(task, objective, encoder, test, vocabulary, False, 20)
     wer = task.score(test.table.rows, found)[0][0].value
     assert wer < 40, f"WER {wer}"
+
+
+def test_normalization_begins_as_a_copy_and_learns_what_differs(dataset):
+    task, train, vocabulary, encoder, objective = made("normalization", dataset, {"decoder": {"copying": 0.95, "dropout": 0.0}})
+    test = dataset("normalization", "test")
+
+    def found() -> list[str]:
+        encoder.eval(), objective.eval()
+        made = hypotheses(task, objective, encoder, test, vocabulary, False, 20)
+        encoder.train(), objective.train()
+        return made
+
+    assert found() == [row["written"] for row in test.table.rows]
+    optimizer = torch.optim.AdamW([{"params": encoder.parameters(), "lr": 4e-3}, {"params": objective.parameters()}], 1e-2)
+    for step in range(150):
+        batch = task.inputs(train, [(step * 12 + i, (step * 12 + i) % 48) for i in range(12)], 0)
+        view = objective.view.build(batch, context(encoder, batch, vocabulary, step))
+        optimizer.zero_grad()
+        (objective(view, encoder(view), {})["sequence"].total / objective.counts(view)["sequence"]).backward()
+        optimizer.step()
+    ser = task.score(test.table.rows, found())[0][0].value
+    assert ser < 90, f"SER {ser}: hardly better than a copy, which has nothing right"
 
 
 def test_inputs_are_a_function_of_draws_and_seed(dataset):

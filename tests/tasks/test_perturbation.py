@@ -1,0 +1,65 @@
+"""Perturbed speech: by hand, neutral where nothing is asked, and a function of each utterance's key alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ablate.errors import UserError
+from ablate.tasks.perturbation import Perturbation, faster, warped
+from encoders.batch import Speech
+
+EVERYTHING = Perturbation(speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5)
+
+
+def speech(lengths=(20, 33), keys=(5, 9)) -> Speech:
+    return Speech(torch.randn(sum(lengths), 80, generator=torch.Generator().manual_seed(0)), lengths, keys)
+
+
+def test_frames_are_read_faster_by_hand():
+    mel_FM = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
+    assert faster(mel_FM, 2.0).flatten().tolist() == [0, 2, 4]
+    assert faster(mel_FM, 0.75).flatten().tolist() == pytest.approx([0, 0.75, 1.5, 2.25, 3, 3.75, 4.5, 5])
+    assert faster(mel_FM[:1], 3.0).shape == (1, 1)
+
+
+def test_a_tone_moves_to_its_new_frequency():
+    def nearest_bin(hz: float) -> int:
+        edges = np.linspace(2595 * np.log10(1 + 20 / 700), 2595 * np.log10(1 + 8000 / 700), 82)[1:-1]
+        return int(np.abs(edges - 2595 * np.log10(1 + hz / 700)).argmin())
+
+    for hz in (500, 1000, 2500):
+        for factor in (0.8, 1.1, 1.25):
+            tone = torch.zeros(1, 80)
+            tone[0, nearest_bin(hz)] = 1
+            assert abs(int((tone @ warped(factor, 80)).argmax()) - nearest_bin(hz * factor)) <= 1
+    assert torch.allclose(warped(1.0, 80), torch.eye(80), atol=1e-4)
+    assert torch.allclose(warped(1.2, 80).sum(0), torch.ones(80)), "what is level stays level"
+
+
+def test_nothing_asked_is_nothing_done():
+    given = speech()
+    assert Perturbation().apply(given) is given
+
+
+def test_each_utterance_depends_on_its_own_key():
+    both = EVERYTHING.apply(speech())
+    first, second = both.mel_FM.split(list(both.lengths))
+    whole = speech()
+    alone = EVERYTHING.apply(Speech(whole.mel_FM[20:], (33,), (9,)))
+    assert alone.lengths == both.lengths[1:] and torch.equal(alone.mel_FM, second)
+    other = EVERYTHING.apply(Speech(whole.mel_FM[:20], (20,), (6,)))
+    assert other.mel_FM.shape != first.shape or not torch.equal(other.mel_FM, first)
+
+
+def test_speeds_are_all_drawn():
+    lengths = {EVERYTHING.apply(speech((90,), (key,))).lengths[0] for key in range(30)}
+    assert lengths == {100, 90, 82}
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UserError, match="factors from 0.2 to 5"):
+        Perturbation(speeds=(90.0,))
+    with pytest.raises(UserError, match="vocal_tract is 2"):
+        Perturbation(vocal_tract=2.0)
