@@ -53,7 +53,7 @@ tasks: [asr, sentiment, retrieval]
 MOMENTS = {  # and up to how many such events an attempt lives through
     "update": 50, "checkpoint": 8, "record": 20, "finish": 5, "plan": 12, "time": 0, "driver": 0,
 }  # fmt: skip
-FREE = {"seconds", "attempts", "code", "ended", "busy_seconds"}  # of a result: may differ between runs
+FREE = {"seconds", "attempts", "code", "ended", "busy_seconds", "waiting"}  # of a result: may differ between runs
 
 
 # In the sweep's processes ----------------------------------------------------------------------------------------
@@ -130,10 +130,10 @@ def execute(id: str, root: Path) -> None:
     step, fit, save, save_file = FlatAdamW.step, train.Loop.fit, train.Loop.save, checkpoint.save_file
     update, release = train.Loop.one_update, run_module.RunFolder.release
 
-    def dying_step(self, factor):
+    def dying_step(self, factor, *more):
         if fires("update"):
             die()
-        return step(self, factor)
+        return step(self, factor, *more)
 
     def dying_save_file(tensors, path, metadata):
         save_file(tensors, path, metadata=metadata)

@@ -11,7 +11,7 @@ from ablate.pretrain import Update
 from ablate.record import read_jsonl
 from encoders.presets import PRESETS
 
-LOSSES = ("contrastive/contrastive", "masked_speech/loss", "masked_text/loss", "tlm/text", "tlm/speech", "stm/loss", "pair_ctc/loss")
+LOSSES = ("contrastive/contrastive", "masked_speech/loss", "masked_text/loss", "tlm/text", "tlm/speech", "stm/loss", "pair_ctc/ctc")
 
 
 @pytest.mark.slow

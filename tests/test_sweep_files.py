@@ -30,7 +30,7 @@ def test_objectives_has_the_rows_and_tasks_of_the_question(objectives):
     assert objectives.rows == ROWS and objectives.notes == ()
     assert list(objectives.sweep["tasks"]) == [
         "asr", "translation", "sentiment", "sentence_pair", "normalization", "retrieval",
-        "pairing", "codes",
+        "pairing", "codes", "alignment_by_layer", "probes_by_layer", "pairing_by_layer",
     ]  # fmt: skip
     blocks = objectives.sweep["table"]["blocks"]
     assert sorted(row for block in blocks for row in block["rows"]) == sorted(ROWS)
