@@ -129,7 +129,8 @@ def test_a_sweep_with_failures_ends_and_says_so(slurm, tmp_path, pack_min, jobs)
     assert "| RuntimeError: a deliberate failure" in said and "logs/out.txt" in said, said
     journal = Journal(root, "ablate")
     journal.read()
-    assert queue(slurm) == {} and len(journal.tasks) == jobs, journal.tasks
+    wait_for(lambda: queue(slurm) == {})  # a job's last moments come after its stage's
+    assert len(journal.tasks) == jobs, journal.tasks
     again = finished(driver(root, slurm), status=1)  # nothing is submitted again, and all is still said
     assert again.count("FAILED") == 3 and len(list((root / "slurm").glob("*/stages.json"))) == len(journal._seen)
 

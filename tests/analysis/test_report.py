@@ -148,7 +148,8 @@ def test_samples_show_what_the_model_was_given(fake):
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_real_browser_lays_it_out_and_opens_a_figure(fake, tmp_path, width):
     page = report.write(fake(**FEW, seeds=(0, 1)))["report"]
-    look = """<script>addEventListener("load", () => { document.querySelector("button.figure").click(); setTimeout(() => {
+    look = """<script>addEventListener("load", () => { document.querySelector("button.figure").click(); setTimeout(function look() {
+      if (!document.querySelector("dialog output").textContent) return setTimeout(look, 100);  // not drawn yet
       const said = document.createElement("output"); said.id = "seen"; said.textContent = JSON.stringify({
         open: document.getElementById("zoom").open, scale: document.querySelector("dialog output").textContent,
         beyond: document.documentElement.scrollWidth - innerWidth, natural: document.querySelector(".stage img").naturalWidth,
@@ -157,7 +158,7 @@ def test_a_real_browser_lays_it_out_and_opens_a_figure(fake, tmp_path, width):
     changed.write_text(page.read_text().replace("</body>", look))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-               f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=5000",
+               f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=60000",
                "--dump-dom", changed.as_uri()]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     seen = json.loads(re.search(r'<output id="seen">(.*?)</output>', shown)[1])
