@@ -57,31 +57,23 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]) -> pd.DataFrame:
-    read_before: dict[str, pd.DataFrame] = {}
-    parts = []
-    for line, task, kind, ids in chains:
-        for id in ids:
-            if id not in read_before:
-                run = records.run(kind, id)
-                read_before[id] = _metrics(run.metrics() if run else ())
-            part = read_before[id]
-            if len(part):
-                parts.append(part.assign(
-                    row=line["row"], point=point_name(line["point"]), seed=line["seed"], task=task, stage=id,
-                ))
-    return pd.concat(parts, ignore_index=True)[CURVES] if parts else pd.DataFrame(columns=CURVES)
+    parts = [(line, task, id, log) for line, task, kind, ids in chains for id in ids if len((log := records.logs(kind, id)).steps)]
+    if not parts:
+        return pd.DataFrame(columns=CURVES)
+    lines, tasks, ids, logs = zip(*parts)
+    lengths = np.array([len(log.steps) for log in logs])
 
+    def repeated(texts: Iterable[str]) -> pd.Series:
+        codes, unique = pd.factorize(np.array(list(texts), dtype=object))
+        return pd.Series(unique, dtype="str").take(np.repeat(codes, lengths)).reset_index(drop=True)
 
-def _metrics(lines: Iterable[dict]) -> pd.DataFrame:
-    """Lines of metrics.jsonl, made long: step, metric, value. Anything that is not a number is left out."""
-    steps, names, values = [], [], []
-    for line in lines:
-        for name, value in line.items():
-            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool):
-                steps.append(line["step"])
-                names.append(name)
-                values.append(float(value))
-    return pd.DataFrame({"step": steps, "metric": names, "value": values})
+    return pd.DataFrame({
+        "row": repeated(line["row"] for line in lines), "point": repeated(point_name(line["point"]) for line in lines),
+        "seed": np.repeat([line["seed"] for line in lines], lengths), "task": repeated(tasks), "stage": repeated(ids),
+        "step": np.concatenate([log.steps for log in logs]),
+        "metric": pd.Series(records.logs.names, dtype="str").take(np.concatenate([log.metrics for log in logs])).reset_index(drop=True),
+        "value": np.concatenate([log.values for log in logs]),
+    })[CURVES]  # fmt: skip
 
 
 def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], smooth: bool = True) -> None:

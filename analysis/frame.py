@@ -15,6 +15,7 @@ import pandas as pd
 from ablate.errors import UserError, nearest
 from ablate.record import Run, read_run, read_sweep, run_path
 from analysis.index import Index
+from analysis.logs import Logs
 from analysis.results import Results
 
 DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
@@ -70,7 +71,12 @@ class Records:
         """Rows in the order of the sweep file."""
         return self.sweep["rows"]
 
-    @property
+    @functools.cached_property
+    def logs(self) -> Logs:
+        """What stages logged while they ran, kept beside the sweep."""
+        return Logs(self.folder / "logs.npz", _code("logs.py"), self.root, self.results)
+
+    @functools.cached_property
     def points(self) -> list[str]:
         """Points of the axes in manifest order; `[""]` for a sweep without axes."""
         return list(dict.fromkeys(point_name(line["point"]) for line in self.manifest))

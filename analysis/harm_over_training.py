@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,6 +33,7 @@ def over_steps(values: pd.DataFrame, steps: dict[str, tuple[str, str, str]], sig
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
+@functools.lru_cache(maxsize=1)
 def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
     """Panels by title: lines of harm (row, part, step, mean, low, high, n) and what the axis says.
 

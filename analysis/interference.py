@@ -10,6 +10,8 @@ Its placebo stream replaces text: it splits harm to speech tasks, and says nothi
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,6 +29,7 @@ PARTS = {  # part -> (colour, marker)
 COLUMNS = ["task", "row", "part", "single", "matched", "mean", "low", "high", "n"]
 
 
+@functools.lru_cache(maxsize=1)
 def harm(records: Records) -> pd.DataFrame:
     """Harm per task, joint row and part; one line per triple that has a comparison, NaN where its runs are missing.
 
