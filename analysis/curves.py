@@ -130,16 +130,22 @@ def _panels(records: Records, parts: dict[str, pd.DataFrame], smooth: bool) -> F
     """Draw a panel per title, three in a row, with one legend of the rows shown; None without any."""
     if not parts:
         return None
+    found = set().union(*(part.row.unique() for part in parts.values()))
+    rows = [row for row in records.rows if row in found]
+    shown = figures.readable(records, rows)
+    parts = {title: part[part.row.isin(shown)] for title, part in parts.items()}
+    parts = {title: part for title, part in parts.items() if len(part)}
     figure, panels = figures.grid(len(parts), 3, 3.15, 2.1)
-    styles = figures.row_styles(records.rows)
+    styles = figures.row_styles(records.rows if shown == rows else shown)
     for (title, part), axes in zip(parts.items(), panels):
         draw(part, axes, styles, smooth)
         axes.set_title(title)
         _limit(axes, part.value)
-    shown = {row for part in parts.values() for row in part.row}
-    _legend(figure, records, [row for row in records.rows if row in shown], styles)
+    _legend(figure, records, shown, styles)
     if len(records.seeds) > 1 and all(part.seed.nunique() == 1 for part in parts.values()):
         figure.supylabel(f"mean over {len(records.seeds)} seeds", size=8)
+    if len(shown) < len(rows):
+        figure.supxlabel(figures.left_out(len(shown), len(rows)), size=7.5, color=figures.GREY)
     return figure
 
 

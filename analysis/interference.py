@@ -115,7 +115,7 @@ def _write_value(axes: Axes, value: float, digits: int, y: float, colour: str) -
                   va="bottom", size=7, color=colour)  # fmt: skip
 
 
-def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str]) -> None:
+def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str], note: str = "") -> None:
     """Draw total harm, task x joint row; colour is relative to each task's largest, numbers are in its own points."""
     import seaborn as sns
 
@@ -139,7 +139,7 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     axes.tick_params(length=0)
     axes.set_ylabel("")
     axes.set_title("total harm against the single-modality row")
-    axes.set_xlabel(_heat_note(len(clear) > 0, bool(unmatched)), size=7.5, color=figures.GREY, labelpad=8)
+    axes.set_xlabel(_heat_note(len(clear) > 0, bool(unmatched)) + (note and f"\n{note}"), size=7.5, color=figures.GREY, labelpad=8)
 
 
 def _heat_note(bold: bool, starred: bool) -> str:
@@ -154,6 +154,8 @@ def figure(records: Records) -> Figure | None:
     frame = harm(records)
     if frame.empty:
         return None
+    every = frame.row.nunique()
+    frame = frame[frame.row.isin(_most_different(frame))]
     labels = {row: records.label(row) for row in records.rows}
     measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
     tasks = {
@@ -179,8 +181,16 @@ def figure(records: Records) -> Figure | None:
             spare.set_axis_off()
         _explain(upper, records, matched)
     if heat:
-        draw_heat(frame, lower.subplots(), labels, tasks)
+        draw_heat(frame, lower.subplots(), labels, tasks, figures.left_out(frame.row.nunique(), every, "most different"))
     return whole
+
+
+def _most_different(frame: pd.DataFrame) -> list[str]:
+    """The rows whose total harm, relative to the task's largest, is largest on some task; all where they can be read."""
+    total = frame[frame.part == "total"]
+    size = total["mean"].abs()
+    largest = (size / size.groupby(total.task).transform("max")).groupby(total.row, sort=False).max().fillna(0.0)
+    return list(largest.sort_values(ascending=False, kind="stable").index[: figures.AT_MOST])
 
 
 def _explain(upper: Figure, records: Records, frame: pd.DataFrame) -> None:
