@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,11 @@ def finetuning_curves(records: Records) -> pd.DataFrame:
         for line in records.manifest for task, id in line["stages"].get("finetune", {}).items() if id
     ]
     return _curves(records, chains)
+
+
+def of_metrics(frame: pd.DataFrame, wanted: Callable[[str], bool]) -> pd.DataFrame:
+    """Lines whose metric's name is wanted."""
+    return frame[frame.metric.isin([name for name in frame.metric.unique() if wanted(name)])]
 
 
 def averaged(frame: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +122,7 @@ def pretraining(records: Records) -> Figure | None:
 def finetuning(records: Records) -> Figure | None:
     """Draw the dev metric over fine-tuning steps, a panel per task; None when nothing was logged."""
     frame = averaged(finetuning_curves(records))
-    frame = frame[frame.metric.str.startswith("dev/")] if len(frame) else frame
+    frame = of_metrics(frame, lambda name: name.startswith("dev/"))
     parts = {}
     for task, metric in dict.fromkeys(zip(frame.task, frame.metric)):
         name = metric.removeprefix("dev/")

@@ -120,4 +120,6 @@ def _panels(records: Records) -> DataFrame:
 
 def _once(curves: DataFrame, part: str) -> DataFrame:
     """Curves whose metric's name has `part`; a stage that rows share is there once, for the first, as it is drawn."""
-    return curves[curves.metric.str.contains(part, regex=False)].drop_duplicates(["stage", "step", "metric"])
+    from analysis.curves import of_metrics
+
+    return of_metrics(curves, lambda name: part in name).drop_duplicates(["stage", "step", "metric"])

@@ -204,6 +204,7 @@ def point_name(point: dict[str, Any]) -> str:
     return ", ".join(f"{axis}={value}" for axis, value in point.items())
 
 
+@functools.lru_cache(maxsize=64)
 def measure(records: Records, name: str, split: str | None = None) -> Measure:
     """Resolve "task", "task.metric" or "task.split.metric"; split and metric default to the task's first.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.compare import over_seeds
-from analysis.curves import WINDOW, finetuning_curves, pretraining_curves
+from analysis.curves import WINDOW, finetuning_curves, of_metrics, pretraining_curves
 from analysis.frame import Records, measure
 from analysis.interference import PARTS, harm, parts_of, roles
 
@@ -45,8 +45,8 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
     matched = harm(records)
     matched = matched[matched.matched.astype(bool) & (matched.part == "total")]
     first, panels = records.points[0], {}
-    tuned = finetuning_curves(records)
-    tuned = tuned[tuned.metric.str.startswith("dev/") & (tuned.point == first)] if len(tuned) else tuned
+    tuned = of_metrics(finetuning_curves(records), lambda name: name.startswith("dev/"))
+    tuned = tuned[tuned.point == first]
     for task in dict.fromkeys(matched.task):
         what, role = measure(records, task), roles(records)[records.reads(task)]
         own = tuned[tuned.task == task]

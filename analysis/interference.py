@@ -26,6 +26,8 @@ DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "tex
 PARTS = {  # part -> (colour, marker)
     "dilution": ("#0173b2", "o"), "interference": ("#d55e00", "s"), "total": ("0.25", "D"),
 }  # fmt: skip
+AT_MOST = 12
+"""Rows in the figure, those that are harmed or helped most."""
 COLUMNS = ["task", "row", "part", "single", "matched", "mean", "low", "high", "n"]
 
 
@@ -117,18 +119,19 @@ def _write_value(axes: Axes, value: float, digits: int, y: float, colour: str) -
 
 def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str], note: str = "") -> None:
     """Draw total harm, task x joint row; colour is relative to each task's largest, numbers are in its own points."""
-    import seaborn as sns
-
     total = frame[frame.part == "total"]
     rows = list(dict.fromkeys(total.row))
     table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
     relative = table / table.abs().max().replace(0, 1)
     digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
     text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else f"{v:+.{digits[c.name]}f}"))
-    sns.heatmap(
-        relative.fillna(0), annot=text, fmt="", cmap="RdBu_r", center=0, vmin=-1.25, vmax=1.25, ax=axes, cbar=False,
-        linewidths=1.5, linecolor="white", annot_kws={"size": 8},
-    )  # fmt: skip
+    mesh = axes.pcolormesh(
+        relative.fillna(0).to_numpy(float), cmap="RdBu_r", vmin=-1.25, vmax=1.25, linewidth=1.5, edgecolor="white"
+    )
+    axes.invert_yaxis()
+    for (y, x), value in np.ndenumerate(mesh.norm(mesh.get_array())):
+        dark = np.dot(mesh.cmap(value)[:3], (0.2126, 0.7152, 0.0722)) < 0.45
+        axes.text(x + 0.5, y + 0.5, text.iloc[y, x], ha="center", va="center", size=8, color="white" if dark else "0.15")
     unmatched = set(total[~total.matched.astype(bool)].row)
     clear = total[(total.low > 0) | (total.high < 0)]
     for row, task in zip(clear.row, clear.task):
@@ -190,7 +193,7 @@ def _most_different(frame: pd.DataFrame) -> list[str]:
     total = frame[frame.part == "total"]
     size = total["mean"].abs()
     largest = (size / size.groupby(total.task).transform("max")).groupby(total.row, sort=False).max().fillna(0.0)
-    return list(largest.sort_values(ascending=False, kind="stable").index[: figures.AT_MOST])
+    return list(largest.sort_values(ascending=False, kind="stable").index[:AT_MOST])
 
 
 def _explain(upper: Figure, records: Records, frame: pd.DataFrame) -> None:
