@@ -129,6 +129,7 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
         relative.fillna(0).to_numpy(float), cmap="RdBu_r", vmin=-1.25, vmax=1.25, linewidth=1.5, edgecolor="white"
     )
     axes.invert_yaxis()
+    axes.spines[:].set_visible(False)
     for (y, x), value in np.ndenumerate(mesh.norm(mesh.get_array())):
         dark = np.dot(mesh.cmap(value)[:3], (0.2126, 0.7152, 0.0722)) < 0.45
         axes.text(x + 0.5, y + 0.5, text.iloc[y, x], ha="center", va="center", size=8, color="white" if dark else "0.15")
