@@ -165,7 +165,8 @@ def contrast(values: pd.DataFrame, effect: Mapping[str, float], sign: float, poi
     """
     if values.empty or any(row not in values for row in effect):
         return pd.Series(dtype=float)
-    each = sign * (values[list(effect)].to_numpy() @ np.array(list(effect.values())))
+    columns = values.columns.get_indexer(list(effect))
+    each = sign * (values.to_numpy()[:, columns] @ np.array(list(effect.values())))
     at, seeds = (values.index.get_level_values(level) for level in ("point", "seed"))
     if len(points) == 1:  # as below, without reshaping
         here = (at == points[0]) & ~np.isnan(each)

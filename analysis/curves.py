@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,11 @@ def finetuning_curves(records: Records) -> pd.DataFrame:
     return _curves(records, chains)
 
 
+def of_metrics(frame: pd.DataFrame, wanted: Callable[[str], bool]) -> pd.DataFrame:
+    """Lines whose metric's name is wanted."""
+    return frame[frame.metric.isin([name for name in frame.metric.unique() if wanted(name)])]
+
+
 def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     """Average curves over seeds where there would be more than `LINES` lines; the stage is then the first seed's."""
     if len(frame[["row", "point", "seed"]].drop_duplicates()) <= LINES or frame.seed.nunique() == 1:
@@ -57,31 +62,23 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]) -> pd.DataFrame:
-    read_before: dict[str, pd.DataFrame] = {}
-    parts = []
-    for line, task, kind, ids in chains:
-        for id in ids:
-            if id not in read_before:
-                run = records.run(kind, id)
-                read_before[id] = _metrics(run.metrics() if run else ())
-            part = read_before[id]
-            if len(part):
-                parts.append(part.assign(
-                    row=line["row"], point=point_name(line["point"]), seed=line["seed"], task=task, stage=id,
-                ))
-    return pd.concat(parts, ignore_index=True)[CURVES] if parts else pd.DataFrame(columns=CURVES)
+    parts = [(line, task, id, log) for line, task, kind, ids in chains for id in ids if len((log := records.logs(kind, id)).steps)]
+    if not parts:
+        return pd.DataFrame(columns=CURVES)
+    lines, tasks, ids, logs = zip(*parts)
+    lengths = np.array([len(log.steps) for log in logs])
 
+    def repeated(texts: Iterable[str]) -> pd.Series:
+        codes, unique = pd.factorize(np.array(list(texts), dtype=object))
+        return pd.Series(unique, dtype="str").take(np.repeat(codes, lengths)).reset_index(drop=True)
 
-def _metrics(lines: Iterable[dict]) -> pd.DataFrame:
-    """Lines of metrics.jsonl, made long: step, metric, value. Anything that is not a number is left out."""
-    steps, names, values = [], [], []
-    for line in lines:
-        for name, value in line.items():
-            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool):
-                steps.append(line["step"])
-                names.append(name)
-                values.append(float(value))
-    return pd.DataFrame({"step": steps, "metric": names, "value": values})
+    return pd.DataFrame({
+        "row": repeated(line["row"] for line in lines), "point": repeated(point_name(line["point"]) for line in lines),
+        "seed": np.repeat([line["seed"] for line in lines], lengths), "task": repeated(tasks), "stage": repeated(ids),
+        "step": np.concatenate([log.steps for log in logs]),
+        "metric": pd.Series(records.logs.names, dtype="str").take(np.concatenate([log.metrics for log in logs])).reset_index(drop=True),
+        "value": np.concatenate([log.values for log in logs]),
+    })[CURVES]  # fmt: skip
 
 
 def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], smooth: bool = True) -> None:
@@ -125,7 +122,7 @@ def pretraining(records: Records) -> Figure | None:
 def finetuning(records: Records) -> Figure | None:
     """Draw the dev metric over fine-tuning steps, a panel per task; None when nothing was logged."""
     frame = averaged(finetuning_curves(records))
-    frame = frame[frame.metric.str.startswith("dev/")] if len(frame) else frame
+    frame = of_metrics(frame, lambda name: name.startswith("dev/"))
     parts = {}
     for task, metric in dict.fromkeys(zip(frame.task, frame.metric)):
         name = metric.removeprefix("dev/")
@@ -138,16 +135,22 @@ def _panels(records: Records, parts: dict[str, pd.DataFrame], smooth: bool) -> F
     """Draw a panel per title, three in a row, with one legend of the rows shown; None without any."""
     if not parts:
         return None
+    found = set().union(*(part.row.unique() for part in parts.values()))
+    rows = [row for row in records.rows if row in found]
+    shown = figures.readable(records, rows)
+    parts = {title: part[part.row.isin(shown)] for title, part in parts.items()}
+    parts = {title: part for title, part in parts.items() if len(part)}
     figure, panels = figures.grid(len(parts), 3, 3.15, 2.1)
-    styles = figures.row_styles(records.rows)
+    styles = figures.row_styles(records.rows if shown == rows else shown)
     for (title, part), axes in zip(parts.items(), panels):
         draw(part, axes, styles, smooth)
         axes.set_title(title)
         _limit(axes, part.value)
-    shown = {row for part in parts.values() for row in part.row}
-    _legend(figure, records, [row for row in records.rows if row in shown], styles)
+    _legend(figure, records, shown, styles)
     if len(records.seeds) > 1 and all(part.seed.nunique() == 1 for part in parts.values()):
         figure.supylabel(f"mean over {len(records.seeds)} seeds", size=8)
+    if len(shown) < len(rows):
+        figure.supxlabel(figures.left_out(len(shown), len(rows)), size=7.5, color=figures.GREY)
     return figure
 
 

@@ -16,10 +16,12 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.frame import Measure
+from analysis.frame import Measure, Records
 
 DPI = 130
 GREY = "0.45"
+AT_MOST = 16
+"""Rows in a figure: more than these cannot be told apart. The data beside the figure have all."""
 NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF"}
 
 
@@ -31,6 +33,19 @@ def theme() -> None:
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "xtick.major.width": 0.7,
         "ytick.major.width": 0.7, "legend.frameon": False, "savefig.dpi": DPI, "pdf.fonttype": 42,
     })  # fmt: skip
+
+
+def readable(records: Records, rows: Iterable[str]) -> list[str]:
+    """Rows for a figure, in their order: all up to `AT_MOST`, else the table's references and then the first of the rest."""
+    rows, about = list(rows), records.sweep.get("table") or {}
+    references = [about.get("compare_with"), *(block.get("reference") for block in about.get("blocks") or ())]
+    shown = set(list(dict.fromkeys([*(row for row in references if row in rows), *rows]))[:AT_MOST])
+    return [row for row in rows if row in shown]
+
+
+def left_out(shown: int, rows: int, which: str = "references and first") -> str:
+    """What a figure that shows some of its rows says of the others; "" where it shows all."""
+    return f"{which} {shown} of {rows} rows; the data beside this figure have all" if shown < rows else ""
 
 
 def row_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:

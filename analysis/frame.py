@@ -15,6 +15,7 @@ import pandas as pd
 from ablate.errors import UserError, nearest
 from ablate.record import Run, read_run, read_sweep, run_path
 from analysis.index import Index
+from analysis.logs import Logs
 from analysis.results import Results
 
 DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
@@ -70,7 +71,12 @@ class Records:
         """Rows in the order of the sweep file."""
         return self.sweep["rows"]
 
-    @property
+    @functools.cached_property
+    def logs(self) -> Logs:
+        """What stages logged while they ran, kept beside the sweep."""
+        return Logs(self.folder / "logs.npz", _code("logs.py"), self.root, self.results)
+
+    @functools.cached_property
     def points(self) -> list[str]:
         """Points of the axes in manifest order; `[""]` for a sweep without axes."""
         return list(dict.fromkeys(point_name(line["point"]) for line in self.manifest))
@@ -198,6 +204,7 @@ def point_name(point: dict[str, Any]) -> str:
     return ", ".join(f"{axis}={value}" for axis, value in point.items())
 
 
+@functools.lru_cache(maxsize=64)
 def measure(records: Records, name: str, split: str | None = None) -> Measure:
     """Resolve "task", "task.metric" or "task.split.metric"; split and metric default to the task's first.
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.curves import CONFLICT, pretraining_curves
+from analysis.curves import CONFLICT, of_metrics, pretraining_curves
 from analysis.frame import Records
 from analysis.interference import harm
 
@@ -30,7 +30,9 @@ def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.Data
     """
     curves = pretraining_curves(records) if curves is None else curves
     own = {(line["row"], line["stages"].get("trunk")) for line in records.manifest}
-    frame = curves[curves.metric.str.startswith(CONFLICT)]
+    frame = of_metrics(curves, lambda name: name.startswith(CONFLICT))
+    if frame.empty:
+        return pd.DataFrame(columns=COLUMNS)
     frame = frame[np.array([pair in own for pair in zip(frame.row, frame.stage)], dtype=bool)]
     parts = frame.metric.str.removeprefix(CONFLICT).str.split("/", expand=True)
     if parts.shape[1] != 4:  # nothing logged

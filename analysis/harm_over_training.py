@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.compare import over_seeds
-from analysis.curves import WINDOW, finetuning_curves, pretraining_curves
+from analysis.curves import WINDOW, finetuning_curves, of_metrics, pretraining_curves
 from analysis.frame import Records, measure
 from analysis.interference import PARTS, harm, parts_of, roles
 
@@ -17,20 +20,22 @@ LOSS = "masked_text/loss"
 """The one pre-training loss whose targets are the same whatever else is trained, and that both rows have."""
 
 
-def over_steps(values: pd.DataFrame, steps: dict[str, tuple[str, str, str]], sign: float) -> pd.DataFrame:
-    """Harm of every part at every step that both of its rows have; `values` has row, seed, step and value."""
-    table = values.pivot_table(index=["step", "seed"], columns="row", values="value")
+def over_steps(table: pd.DataFrame, steps: dict[str, tuple[str, str, str]], sign: float) -> pd.DataFrame:
+    """Harm of every part at every step that both of its rows have, from values as (step, seed) x row."""
     lines = []
     for part, (start, end, _) in steps.items():
         if not {start, end} <= set(table.columns):
             continue
-        gap = (sign * (table[start] - table[end])).dropna()
-        for step, own in gap.groupby(level="step"):
-            found = over_seeds(own)
-            lines.append([part, step, found.mean, found.low, found.high, found.n])
+        gap = sign * (table[start].to_numpy() - table[end].to_numpy())
+        there = ~np.isnan(gap)
+        found, first = np.unique(table.index.get_level_values("step")[there], return_index=True)
+        for step, own in zip(found, np.split(gap[there], first[1:])):
+            mean = over_seeds(own)
+            lines.append([part, step, mean.mean, mean.low, mean.high, mean.n])
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
+@functools.lru_cache(maxsize=1)
 def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
     """Panels by title: lines of harm (row, part, step, mean, low, high, n) and what the axis says.
 
@@ -40,8 +45,8 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
     matched = harm(records)
     matched = matched[matched.matched.astype(bool) & (matched.part == "total")]
     first, panels = records.points[0], {}
-    tuned = finetuning_curves(records)
-    tuned = tuned[tuned.metric.str.startswith("dev/") & (tuned.point == first)] if len(tuned) else tuned
+    tuned = of_metrics(finetuning_curves(records), lambda name: name.startswith("dev/"))
+    tuned = tuned[tuned.point == first]
     for task in dict.fromkeys(matched.task):
         what, role = measure(records, task), roles(records)[records.reads(task)]
         own = tuned[tuned.task == task]
@@ -57,13 +62,12 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
     trained = pretraining_curves(records)
     trained = trained[(trained.metric == LOSS) & (trained.point == first)]
     if "text" in roles(records) and len(trained):
-        smooth = trained.groupby(["row", "seed"]).value.transform(
-            lambda v: v.rolling(WINDOW, center=True, min_periods=1).mean()
-        )
+        smooth = trained.groupby(["row", "seed"]).value.rolling(WINDOW, center=True, min_periods=1).mean()
+        trained = trained.assign(value=smooth.droplevel(["row", "seed"]))
+        table = trained.pivot_table(index=["step", "seed"], columns="row", values="value")
         rows = dict.fromkeys(matched.row)
         found = [
-            over_steps(trained.assign(value=smooth), parts_of(records, row, roles(records)["text"], "text"), -1.0).assign(row=row)
-            for row in rows
+            over_steps(table, parts_of(records, row, roles(records)["text"], "text"), -1.0).assign(row=row) for row in rows
         ]  # fmt: skip
         if found and len(whole := pd.concat(found)):
             panels["masked text, pre-training"] = whole, "harm in nats"
@@ -71,12 +75,14 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
 
 
 def _best_so_far(frame: pd.DataFrame, sign: float) -> pd.DataFrame:
-    """Dev scores made monotone, each run continued at its best to the last step that any run of the task reached."""
+    """Dev scores made monotone, (step, seed) x row; each run continued at its best to the last step that any run reached."""
     if frame.empty:
         return frame
-    table = frame.pivot_table(index="step", columns=["row", "seed"], values="value")
-    best = table.cummin() if sign < 0 else table.cummax()
-    return best.ffill().stack(["row", "seed"], future_stack=True).rename("value").dropna().reset_index()
+    table = frame.pivot_table(index=["seed", "step"], columns="row", values="value")
+    table = table.reindex(pd.MultiIndex.from_product(table.index.levels, names=["seed", "step"]))
+    by_seed = table.groupby(level="seed")
+    best = by_seed.cummin() if sign < 0 else by_seed.cummax()
+    return best.groupby(level="seed").ffill().swaplevel().sort_index()
 
 
 def figure(records: Records) -> Figure | None:
@@ -85,10 +91,12 @@ def figure(records: Records) -> Figure | None:
     if not panels:
         return None
     whole, axes = figures.grid(len(panels), 3, 2.6, 2.0)
-    rows = [row for row in records.rows if any(row in set(frame.row) for frame, _ in panels.values())]
+    found = set().union(*(frame.row for frame, _ in panels.values()))
+    every = [row for row in records.rows if row in found]
+    rows = figures.readable(records, every)
     dashes = dict(zip(rows, ("-", "--", ":", "-.") * (len(rows) // 4 + 1)))
     for panel, (title, (frame, unit)) in zip(axes, panels.items()):
-        draw(frame, panel, dashes)
+        draw(frame[frame.row.isin(rows)], panel, dashes)
         panel.set_title(title)
         panel.set_ylabel(unit)
         panel.set_xlabel("step")
@@ -96,6 +104,8 @@ def figure(records: Records) -> Figure | None:
     keys = [figures.plt.Line2D([], [], color=PARTS[p][0], marker=PARTS[p][1], ms=4, label=p) for p in PARTS if p in parts]
     keys += [figures.plt.Line2D([], [], color="0.2", ls=dashes[row], label=records.label(row)) for row in rows]
     whole.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)), handlelength=2.6)
+    if len(rows) < len(every):
+        whole.supxlabel(figures.left_out(len(rows), len(every)), size=7.5, color=figures.GREY)
     return whole
 
 

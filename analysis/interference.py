@@ -10,6 +10,8 @@ Its placebo stream replaces text: it splits harm to speech tasks, and says nothi
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -24,9 +26,12 @@ DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "tex
 PARTS = {  # part -> (colour, marker)
     "dilution": ("#0173b2", "o"), "interference": ("#d55e00", "s"), "total": ("0.25", "D"),
 }  # fmt: skip
+AT_MOST = 12
+"""Rows in the figure, those that are harmed or helped most."""
 COLUMNS = ["task", "row", "part", "single", "matched", "mean", "low", "high", "n"]
 
 
+@functools.lru_cache(maxsize=1)
 def harm(records: Records) -> pd.DataFrame:
     """Harm per task, joint row and part; one line per triple that has a comparison, NaN where its runs are missing.
 
@@ -112,20 +117,22 @@ def _write_value(axes: Axes, value: float, digits: int, y: float, colour: str) -
                   va="bottom", size=7, color=colour)  # fmt: skip
 
 
-def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str]) -> None:
+def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str], note: str = "") -> None:
     """Draw total harm, task x joint row; colour is relative to each task's largest, numbers are in its own points."""
-    import seaborn as sns
-
     total = frame[frame.part == "total"]
     rows = list(dict.fromkeys(total.row))
     table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
     relative = table / table.abs().max().replace(0, 1)
     digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
     text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else f"{v:+.{digits[c.name]}f}"))
-    sns.heatmap(
-        relative.fillna(0), annot=text, fmt="", cmap="RdBu_r", center=0, vmin=-1.25, vmax=1.25, ax=axes, cbar=False,
-        linewidths=1.5, linecolor="white", annot_kws={"size": 8},
-    )  # fmt: skip
+    mesh = axes.pcolormesh(
+        relative.fillna(0).to_numpy(float), cmap="RdBu_r", vmin=-1.25, vmax=1.25, linewidth=1.5, edgecolor="white"
+    )
+    axes.invert_yaxis()
+    axes.spines[:].set_visible(False)
+    for (y, x), value in np.ndenumerate(mesh.norm(mesh.get_array())):
+        dark = np.dot(mesh.cmap(value)[:3], (0.2126, 0.7152, 0.0722)) < 0.45
+        axes.text(x + 0.5, y + 0.5, text.iloc[y, x], ha="center", va="center", size=8, color="white" if dark else "0.15")
     unmatched = set(total[~total.matched.astype(bool)].row)
     clear = total[(total.low > 0) | (total.high < 0)]
     for row, task in zip(clear.row, clear.task):
@@ -136,7 +143,7 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     axes.tick_params(length=0)
     axes.set_ylabel("")
     axes.set_title("total harm against the single-modality row")
-    axes.set_xlabel(_heat_note(len(clear) > 0, bool(unmatched)), size=7.5, color=figures.GREY, labelpad=8)
+    axes.set_xlabel(_heat_note(len(clear) > 0, bool(unmatched)) + (note and f"\n{note}"), size=7.5, color=figures.GREY, labelpad=8)
 
 
 def _heat_note(bold: bool, starred: bool) -> str:
@@ -151,6 +158,8 @@ def figure(records: Records) -> Figure | None:
     frame = harm(records)
     if frame.empty:
         return None
+    every = frame.row.nunique()
+    frame = frame[frame.row.isin(_most_different(frame))]
     labels = {row: records.label(row) for row in records.rows}
     measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
     tasks = {
@@ -176,8 +185,16 @@ def figure(records: Records) -> Figure | None:
             spare.set_axis_off()
         _explain(upper, records, matched)
     if heat:
-        draw_heat(frame, lower.subplots(), labels, tasks)
+        draw_heat(frame, lower.subplots(), labels, tasks, figures.left_out(frame.row.nunique(), every, "most different"))
     return whole
+
+
+def _most_different(frame: pd.DataFrame) -> list[str]:
+    """The rows whose total harm, relative to the task's largest, is largest on some task; all where they can be read."""
+    total = frame[frame.part == "total"]
+    size = total["mean"].abs()
+    largest = (size / size.groupby(total.task).transform("max")).groupby(total.row, sort=False).max().fillna(0.0)
+    return list(largest.sort_values(ascending=False, kind="stable").index[:AT_MOST])
 
 
 def _explain(upper: Figure, records: Records, frame: pd.DataFrame) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import gzip
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from ablate.record import read_jsonl
 from analysis import formats, samples
 from analysis.claims import Verdict, measured
+from analysis.drawings import Drawing
+from analysis.fingerprint import stages
 from analysis.frame import DONE, Records
 from analysis.sheet import Sheet
 from analysis.table import Table
@@ -25,18 +26,6 @@ TAIL = 12
 """Last lines of a failed stage's log that are shown."""
 FAILURES = 30
 """Failed stages shown with their log."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A figure on disk, with the data it was drawn from."""
-
-    name: str
-    title: str
-    text: str
-    png: Path
-    csv: Path | None
-    """None for a figure whose data are not written."""
 
 
 def page(
@@ -120,7 +109,7 @@ def _figure(drawing: Drawing) -> str:
     return (
         f'<figure><button type="button" class="figure" aria-label="Enlarge figure: {escape(drawing.title)}">'
         f'<img alt="{alt}" src="data:image/png;base64,{picture}"></button>'
-        f'<figcaption>{escape(drawing.text)} <span class="data">{_data(drawing.csv) if drawing.csv else ""}</span></figcaption></figure>'
+        f'<figcaption>{escape(drawing.text)} <span class="data">{_data(drawing.csv)}</span></figcaption></figure>'
     )
 
 
@@ -165,21 +154,6 @@ def metrics(records: Records) -> list[str]:
 def _list(texts: Iterable[str]) -> str:
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return f"<ul>{items}</ul>" if items else ""
-
-
-def stages(line: Mapping) -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, what it is for, id) of the stages behind a line of the manifest, in the order they run."""
-    about = line["stages"]
-    for kind in ("corpus", "tokenizer", "kmeans"):
-        for id in [about[kind]] if isinstance(about.get(kind), str) else about.get(kind) or ():
-            yield kind, "", id
-    for id in dict.fromkeys([*about.get("trunks", ()), about.get("trunk"), about.get("leaf")]):
-        if id:
-            yield "pretrain", "leaf" if id == about.get("leaf") else "trunk", id
-    for kind in ("finetune", "score"):
-        for task, id in about.get(kind, {}).items():
-            if id:
-                yield kind, task, id
 
 
 def _failures(records: Records) -> str:

@@ -9,44 +9,22 @@ code of `analysis` has changed.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
-from importlib.metadata import version
 from pathlib import Path
 
-from pandas import DataFrame, concat
-
 from ablate.errors import UserError
-from analysis import against, baselines, claims, formats, paper, table
+from analysis import against, baselines, claims, drawings, formats, paper, table
 from analysis.claims import measured
+from analysis.drawings import Drawing
+from analysis.files import replace
+from analysis.fingerprint import fingerprint
 from analysis.frame import Records, read
-from analysis.page import Drawing, page, stages
+from analysis.page import page
 from analysis.sheet import Sheet
 from analysis.table import Table
 
 STATE = ".report.json"
 """What the files in a sweep's folder were made from."""
-
-FIGURES = {  # name -> (title, what it shows)
-    "interference": (
-        "Interference", "What joint training costs each task against the row trained on its own modality alone."
-    ),
-    "harm_over_training": ("Interference over training", "Harm by step: of the best dev score so far, and of a loss while pre-training."),
-    "gradients": (
-        "Gradient interference",
-        "Cosine of the gradients of every two losses over the shared layers, and whether it foretells harm.",
-    ),
-    "layers": (
-        "Representation by layer",
-        "Alignment of speech and text, linear probes, and what true speech tells about masked text, over the layers.",
-    ),
-    "frontier": ("Frontier", "What rows trade of one measure for another."),
-    "losses": ("Held-out losses", "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice."),
-    "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size."),
-    "pretraining": ("Pre-training", "Training metrics of each objective; a continuing row branches from its parent."),
-    "finetuning": ("Fine-tuning", "Dev score over fine-tuning steps; the best step of each run is the one scored."),
-}
 
 
 def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list[Path]]:
@@ -58,20 +36,26 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
     when there is no such sweep.
     """
     records = read(sweep, root)
-    state = fingerprint(records)
-    made = _unchanged(records.folder, state) or _write(records)
-    names = {
-        key: [path.relative_to(records.folder).as_posix() for path in paths] if isinstance(paths, list) else paths.name
-        for key, paths in made.items()
-    }
-    _replace(records.folder / STATE, json.dumps({"state": state, "made": names}))
+    state, before = fingerprint(records), _before(records.folder)
+    made = _unchanged(records.folder, state, before)
+    if made is None:
+        made, figures = _write(records, before.get("figures") or {})
+        names = {
+            key: [path.relative_to(records.folder).as_posix() for path in paths] if isinstance(paths, list) else paths.name
+            for key, paths in made.items()
+        }
+        replace(records.folder / STATE, json.dumps({"state": state, "made": names, "figures": figures}))
     return made
 
 
-def _unchanged(folder: Path, state: str) -> dict[str, Path | list[Path]] | None:
-    """Files made earlier from this very state, if all of them are still there."""
+def _before(folder: Path) -> dict:
+    """What the last making noted of itself; empty when there was none."""
     path = folder / STATE
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _unchanged(folder: Path, state: str, before: dict) -> dict[str, Path | list[Path]] | None:
+    """Files made earlier from this very state, if all of them are still there."""
     if before.get("state") != state:
         return None
     made = {
@@ -82,25 +66,8 @@ def _unchanged(folder: Path, state: str) -> dict[str, Path | list[Path]] | None:
     return made if all(path.exists() for path in every) else None
 
 
-def fingerprint(records: Records) -> str:
-    """Name all that the report is made from: plan, results, what unfinished stages have logged, and the code."""
-    name = hashlib.blake2b(digest_size=16)
-    here = Path(__file__).parent
-    code = sorted(path for pattern in ("*.py", "page.*", "published/*.csv") for path in here.glob(pattern))
-    for path in [*code, records.folder / "sweep.json", records.folder / "manifest.jsonl"]:
-        name.update(path.read_bytes())
-    name.update(" ".join(version(library) for library in ("numpy", "pandas", "matplotlib", "scipy")).encode())
-    for kind, id in dict.fromkeys((kind, id) for line in records.manifest for kind, _, id in stages(line)):
-        digest = records.results.digest(kind, id)
-        if not digest:
-            logs = (records.path(kind, id) / file for file in ("metrics.jsonl", "attempts.jsonl"))
-            digest = str([path.stat().st_size for path in logs if path.exists()])
-        name.update(f"{kind} {id} {digest}\n".encode())
-    return name.hexdigest()
-
-
-def _write(records: Records) -> dict[str, Path | list[Path]]:
-    """Make all files anew."""
+def _write(records: Records, before: dict[str, str]) -> tuple[dict[str, Path | list[Path]], dict[str, str]]:
+    """Make all files, but for figures that were drawn of the same records before; and what each figure was drawn of."""
     made = table.build(records)
     verdicts = claims.verdicts(records)
     below, compared = _below(made), against.sheet(made)
@@ -109,10 +76,10 @@ def _write(records: Records) -> dict[str, Path | list[Path]]:
     texts |= {f"{sheet.name}.csv": sheet.csv() for sheet in below}
     if compared:
         texts |= {f"{compared.name}.md": compared.md(), f"{compared.name}.csv": compared.csv()}
-    tables = [_replace(records.folder / name, text) for name, text in texts.items()]
-    drawn, drawings = _figures(records)
-    report = _replace(records.folder / "report.html", page(made, below, compared, verdicts, drawings))
-    return {"table": tables, "figures": drawn, "report": report}
+    tables = [replace(records.folder / name, text) for name, text in texts.items()]
+    drawn, keys = drawings.draw(records, before)
+    report = replace(records.folder / "report.html", page(made, below, compared, verdicts, drawn))
+    return {"table": tables, "figures": [path for drawing in drawn for path in drawing.paths], "report": report}, keys
 
 
 def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = None) -> str:
@@ -126,61 +93,6 @@ def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = No
 def _below(made: Table) -> list[Sheet]:
     """Sheets below the table, those that have something to say."""
     return [sheet for sheet in (baselines.sheet(made), paper.sheet(made)) if sheet]
-
-
-def _replace(path: Path, text: str) -> Path:
-    """Write beside and rename: a reader never meets half a file."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-    return path
-
-
-def _figures(records: Records) -> tuple[list[Path], list[Drawing]]:
-    """Draw every figure the records have something for, and write the data of each beside it."""
-    from analysis import capacity, curves, figures, frontier, gradients, harm_over_training, interference, layers, losses
-
-    figures.theme()
-    folder = records.folder / "figures"
-    makers = {
-        "interference": interference.figure, "harm_over_training": harm_over_training.figure,
-        "gradients": gradients.figure, "layers": layers.figure, "capacity": capacity.figure,
-        "losses": losses.figure, "frontier": frontier.figure,
-        "pretraining": curves.pretraining, "finetuning": curves.finetuning,
-    }  # fmt: skip
-    data = {
-        "interference": interference.harm, "harm_over_training": _panels, "gradients": gradients.read_probes,
-        "layers": layers.by_layer, "capacity": capacity.measurements, "losses": losses.held_out,
-        "frontier": frontier.frontier,
-        "pretraining": lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/"),
-        "finetuning": lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/"),
-    }  # fmt: skip
-    paths, drawings = [], []
-    for name, make in makers.items():
-        figure = make(records)
-        if figure is None:
-            continue
-        png, pdf = figures.save(figure, folder, name)
-        csv = None
-        if name in data:
-            text = data[name](records).to_csv(index=False, lineterminator="\n", float_format="%.6g")
-            csv = _replace(folder / f"{name}.csv", text)
-        paths += [png, pdf, *([csv] if csv else [])]
-        drawings.append(Drawing(name=name, title=FIGURES[name][0], text=FIGURES[name][1], png=png, csv=csv))
-    return paths, drawings
-
-
-def _panels(records: Records) -> DataFrame:
-    """The lines of all panels of harm over training, each with its panel's title."""
-    from analysis import harm_over_training
-
-    panels = harm_over_training.curves(records)
-    return concat([frame.assign(panel=title) for title, (frame, _) in panels.items()])
-
-
-def _once(curves: DataFrame, part: str) -> DataFrame:
-    """Curves whose metric's name has `part`; a stage that rows share is there once, for the first, as it is drawn."""
-    return curves[curves.metric.str.contains(part, regex=False)].drop_duplicates(["stage", "step", "metric"])
 
 
 def main() -> None:

@@ -1,0 +1,125 @@
+"""Every figure of a report: what it shows, what it is drawn from, and whether it has to be drawn again.
+
+Drawing is most of the work of a report. A figure is drawn from stages of some kinds: while their results, the plan and the
+code are what they were, its files stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pandas import DataFrame, concat
+
+from analysis.files import replace
+from analysis.fingerprint import fingerprint
+from analysis.frame import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure on disk, with the data it was drawn from."""
+
+    name: str
+    title: str
+    text: str
+    png: Path
+    pdf: Path
+    csv: Path
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.png, self.pdf, self.csv]
+
+
+TUNING, TRAINING, SCORES = ("pretrain", "finetune"), ("pretrain",), ("pretrain", "score")
+FIGURES = {  # name -> (title, what it shows, kinds of the stages it is drawn from)
+    "interference": (
+        "Interference", "What joint training costs each task against the row trained on its own modality alone.", ("score",),
+    ),
+    "harm_over_training": (
+        "Interference over training", "Harm by step: of the best dev score so far, and of a loss while pre-training.", TUNING,
+    ),
+    "gradients": (
+        "Gradient interference",
+        "Cosine of the gradients of every two losses over the shared layers, and whether it foretells harm.", SCORES,
+    ),
+    "layers": (
+        "Representation by layer",
+        "Alignment of speech and text, linear probes, and what true speech tells about masked text, over the layers.", ("score",),
+    ),
+    "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size.", SCORES),
+    "losses": (
+        "Held-out losses", "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice.", TRAINING,
+    ),
+    "frontier": ("Frontier", "What rows trade of one measure for another.", ("score",)),
+    "pretraining": (
+        "Pre-training", "Training metrics of each objective; a continuing row branches from its parent.", TRAINING,
+    ),
+    "finetuning": ("Fine-tuning", "Dev score over fine-tuning steps; the best step of each run is the one scored.", TUNING),
+}  # fmt: skip
+NOTHING = "nothing to draw: "
+"""Before the key of a figure that the records have nothing for."""
+
+
+def draw(records: Records, before: dict[str, str]) -> tuple[list[Drawing], dict[str, str]]:
+    """Draw every figure the records have something for, and write the data of each beside it.
+
+    Returns the figures, and keys that say what each was drawn from. A figure whose key is that of `before` is left alone.
+    """
+    drawn, keys = [], {}
+    for name, (title, text, kinds) in FIGURES.items():
+        folder = records.folder / "figures"
+        png, pdf, csv = (folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv"))
+        drawing = Drawing(name=name, title=title, text=text, png=png, pdf=pdf, csv=csv)
+        keys[name] = fingerprint(records, kinds)
+        if before.get(name) == NOTHING + keys[name]:
+            keys[name] = before[name]
+            continue
+        if before.get(name) != keys[name] or not all(path.exists() for path in drawing.paths):
+            if not _drawn(records, drawing):
+                keys[name] = NOTHING + keys[name]
+                continue
+        drawn.append(drawing)
+    records.logs.write()
+    return drawn, keys
+
+
+def _drawn(records: Records, drawing: Drawing) -> bool:
+    """Draw one figure and write its data; False where there is nothing to draw."""
+    from analysis import capacity, curves, figures, frontier, gradients, harm_over_training, interference, layers, losses
+
+    made = {
+        "interference": (interference.figure, interference.harm),
+        "harm_over_training": (harm_over_training.figure, _panels),
+        "gradients": (gradients.figure, gradients.read_probes),
+        "layers": (layers.figure, layers.by_layer),
+        "capacity": (capacity.figure, capacity.measurements),
+        "losses": (losses.figure, losses.held_out),
+        "frontier": (frontier.figure, frontier.frontier),
+        "pretraining": (curves.pretraining, lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/")),
+        "finetuning": (curves.finetuning, lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/")),
+    }
+    figures.theme()
+    figure, data = made[drawing.name]
+    drawn = figure(records)
+    if drawn is None:
+        return False
+    figures.save(drawn, drawing.png.parent, drawing.name)
+    replace(drawing.csv, data(records).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    return True
+
+
+def _panels(records: Records) -> DataFrame:
+    """The lines of all panels of harm over training, each with its panel's title."""
+    from analysis import harm_over_training
+
+    panels = harm_over_training.curves(records)
+    return concat([frame.assign(panel=title) for title, (frame, _) in panels.items()])
+
+
+def _once(curves: DataFrame, part: str) -> DataFrame:
+    """Curves whose metric's name has `part`; a stage that rows share is there once, for the first, as it is drawn."""
+    from analysis.curves import of_metrics
+
+    return of_metrics(curves, lambda name: part in name).drop_duplicates(["stage", "step", "metric"])

@@ -1,0 +1,67 @@
+"""Name by content what something is made from: code, plan, and the stages of some kinds."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from analysis.frame import Records
+
+KINDS = ("corpus", "tokenizer", "kmeans", "pretrain", "finetune", "score")
+
+
+def fingerprint(records: Records, kinds: Collection[str] = KINDS) -> str:
+    """Name all that is made from stages of these kinds: the code, the plan, their results, and what unfinished ones logged."""
+    name = hashlib.blake2b(_code(), digest_size=16)
+    for file in ("sweep.json", "manifest.jsonl"):
+        name.update((records.folder / file).read_bytes())
+    of_kind = _stages(records)
+    for kind in ("", *kinds):
+        name.update(f"{kind} {of_kind.get(kind)}\n".encode())
+    return name.hexdigest()
+
+
+@functools.cache
+def _code() -> bytes:
+    """Digest of this package, and the versions of what it draws and computes with."""
+    here = Path(__file__).parent
+    name = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for pattern in ("*.py", "page.*", "published/*.csv") for path in here.glob(pattern)):
+        name.update(path.read_bytes())
+    name.update(" ".join(version(library) for library in ("numpy", "pandas", "matplotlib", "scipy")).encode())
+    return name.digest()
+
+
+@functools.lru_cache(maxsize=1)
+def _stages(records: Records) -> dict[str, str]:
+    """Digest by kind of all its stages' results or, for stages that are not finished, of how much they have logged.
+
+    Kind "" is what is measured at all: on which splits, and which way is good.
+    """
+    measures = records.scores[["task", "split", "metric", "better", "unit"]].drop_duplicates()
+    names = {"": hashlib.blake2b(measures.to_csv(index=False).encode(), digest_size=16)}
+    for kind, id in dict.fromkeys((kind, id) for line in records.manifest for kind, _, id in stages(line)):
+        digest = records.results.digest(kind, id)
+        if not digest:
+            logs = (records.path(kind, id) / file for file in ("metrics.jsonl", "attempts.jsonl"))
+            digest = str([path.stat().st_size for path in logs if path.exists()])
+        names.setdefault(kind, hashlib.blake2b(digest_size=16)).update(f"{id} {digest}\n".encode())
+    return {kind: name.hexdigest() for kind, name in names.items()}
+
+
+def stages(line: Mapping) -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, what it is for, id) of the stages behind a line of the manifest, in the order they run."""
+    about = line["stages"]
+    for kind in ("corpus", "tokenizer", "kmeans"):
+        for id in [about[kind]] if isinstance(about.get(kind), str) else about.get(kind) or ():
+            yield kind, "", id
+    for id in dict.fromkeys([*about.get("trunks", ()), about.get("trunk"), about.get("leaf")]):
+        if id:
+            yield "pretrain", "leaf" if id == about.get("leaf") else "trunk", id
+    for kind in ("finetune", "score"):
+        for task, id in about.get(kind, {}).items():
+            if id:
+                yield kind, task, id
