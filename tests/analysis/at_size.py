@@ -79,7 +79,7 @@ def main() -> None:
         if not folder.exists():
             make(root, arguments.variants, arguments.seeds)
         runs = sum(1 for _ in root.glob("*/*/*/identity.json"))
-        for made in ("index.npz", ".report.json"):
+        for made in ("index.npz", "logs.npz", ".report.json"):
             (folder / made).unlink(missing_ok=True)
         cached = drop_caches()
         print(f"{runs} run folders", flush=True)
