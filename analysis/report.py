@@ -150,7 +150,7 @@ def _figures(records: Records) -> tuple[list[Path], list[Drawing]]:
     }  # fmt: skip
     data = {
         "interference": interference.harm, "harm_over_training": _panels, "gradients": gradients.read_probes,
-        "layers": layers.by_layer, "capacity": capacity.measurements, "losses": losses.held_out,
+        "layers": layers.by_layer, "capacity": capacity.measurements, "losses": losses.table,
         "frontier": frontier.frontier,
         "pretraining": lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/"),
         "finetuning": lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/"),
