@@ -89,7 +89,7 @@ def figure(records: Records) -> Figure | None:
     parts = set(pd.concat([frame for frame, _ in panels.values()]).part)
     looks = {row: {"linestyle": look["linestyle"]} for row, look in figures.row_styles(rows).items()}
     if len(parts) == 1:  # colours and markers are free to tell rows apart
-        looks = figures.row_styles(rows)
+        looks = figures.row_styles(records.rows)
     for panel, (title, (frame, unit)) in zip(axes, panels.items()):
         draw(frame, panel, looks)
         panel.set_title(title)

@@ -6,13 +6,15 @@ and a contrastive loss is no likelihood (SCIENCE 8): neither is read here.
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.capacity import count
+from analysis.capacity import apart, count
 from analysis.compare import over_seeds
 from analysis.frame import Records, open_run, point_name
 from analysis.scaling import Fit, bootstrap, fit_competition, fit_size, fit_size_and_data
@@ -75,16 +77,19 @@ def figure(records: Records) -> Figure | None:
     if not names:
         return None
     rows = [row for row in records.rows if row in set(frame[frame.loss.isin(names)].row)]
-    styles = figures.row_styles(rows)
-    whole, panels = figures.grid(len(names), 3, 3.1, 2.7)
+    styles = figures.row_styles(records.rows)
+    columns = min(3, len(names))
+    whole, panels = figures.grid(len(names), 3, 3.1, 2.6 + 0.17 * -(-len(rows) // columns))
     for axes, name in zip(panels, names):
         draw(frame[frame.loss == name], axes, styles)
         axes.set_title(f"{name.replace('_', ' ')}, held out")
         axes.set_ylabel("loss (nats)")
         axes.set_xlabel("active parameters, without embeddings")
     keys = [figures.plt.Line2D([], [], **styles[row], lw=1.3, ms=5, label=records.label(row)) for row in rows]
-    whole.legend(handles=keys, loc="outside upper center", ncols=min(3, len(keys)))
-    whole.supxlabel(_words(frame) + _competition_words(frame), size=7.5, color=figures.GREY)
+    whole.legend(handles=keys, loc="outside upper center", ncols=columns)
+    note = (_words(frame) + _competition_words(frame)).splitlines()
+    note = "\n".join(part for line in note for part in wrap(line, 58 * columns))
+    whole.supxlabel(note, size=7.5, color=figures.GREY)
     return whole
 
 
@@ -104,7 +109,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
             axes.fill_between(grid, low, high, color=look["color"], alpha=0.12, lw=0)
     axes.set_xscale("log")
     sizes = np.sort(frame.active.unique())
-    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.9 * sizes[k - 1]]
+    ticks = apart(sizes)
     axes.set_xticks(ticks, [count(size) for size in ticks])
     axes.minorticks_off()
 
