@@ -169,7 +169,7 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         folder = root / "sweeps" / name
     found = read_sweep(root, name)
     rows, blocks = found.sweep["rows"], (found.sweep.get("table") or {}).get("blocks") or []
-    found.sweep["rows"] = {row: rows[row] for block in blocks for row in block["rows"] if row in rows} | rows
+    found.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
     results = Results(root)
     return Records(
         root=Path(root), folder=folder, sweep=found.sweep, manifest=found.manifest,
