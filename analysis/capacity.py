@@ -58,11 +58,20 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str 
         axes.vlines(seen[against], seen.low, seen.high, color=look["color"], lw=0.9)
     axes.set_xscale("log")
     sizes = np.sort(frame[against].dropna().unique())
-    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.9 * sizes[k - 1]]
+    ticks = apart(sizes)
     axes.set_xticks(ticks, [count(t) for t in ticks])
     axes.minorticks_off()
     if len(sizes):
         axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
+
+
+def apart(sizes: np.ndarray) -> list[float]:
+    """Sizes, ascending, whose names fit side by side on an axis of their logarithms."""
+    ticks: list[float] = []
+    for size in sizes:
+        if not ticks or np.log(size / ticks[-1]) > 0.28 * np.log(sizes[-1] / sizes[0]):
+            ticks.append(float(size))
+    return ticks
 
 
 def count(parameters: float) -> str:
@@ -86,7 +95,7 @@ def figure(records: Records) -> Figure | None:
             return None
     tasks = list(dict.fromkeys(frame.task))
     rows = [row for row in records.rows if row in set(frame.row)]
-    styles = figures.row_styles(rows)
+    styles = figures.row_styles(records.rows)
     whole, panels = figures.plt.subplots(
         3 if lines else 2, len(tasks), figsize=(0.6 + 2.3 * len(tasks), 6.4 if lines else 4.6), squeeze=False,
         layout="constrained",

@@ -95,7 +95,7 @@ def _drawn(records: Records, drawing: Drawing) -> bool:
         "gradients": (gradients.figure, gradients.read_probes),
         "layers": (layers.figure, layers.by_layer),
         "capacity": (capacity.figure, capacity.measurements),
-        "losses": (losses.figure, losses.held_out),
+        "losses": (losses.figure, losses.table),
         "frontier": (frontier.figure, frontier.frontier),
         "pretraining": (curves.pretraining, lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/")),
         "finetuning": (curves.finetuning, lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/")),

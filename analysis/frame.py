@@ -68,7 +68,7 @@ class Records:
 
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Rows in the order of the sweep file."""
+        """Rows in the order of the table's blocks, then of the sweep file."""
         return self.sweep["rows"]
 
     @functools.cached_property
@@ -174,6 +174,8 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         root, name = Path(root), str(sweep)
         folder = root / "sweeps" / name
     found = read_sweep(root, name)
+    rows, blocks = found.sweep["rows"], (found.sweep.get("table") or {}).get("blocks") or []
+    found.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
     results = Results(root)
     return Records(
         root=Path(root), folder=folder, sweep=found.sweep, manifest=found.manifest,

@@ -90,32 +90,35 @@ def figure(records: Records) -> Figure | None:
     panels = curves(records)
     if not panels:
         return None
-    whole, axes = figures.grid(len(panels), 3, 2.6, 2.0)
+    whole, axes = figures.grid(len(panels), 3, 2.6, 2.2)
     found = set().union(*(frame.row for frame, _ in panels.values()))
     every = [row for row in records.rows if row in found]
     rows = figures.readable(records, every)
-    dashes = dict(zip(rows, ("-", "--", ":", "-.") * (len(rows) // 4 + 1)))
+    parts = set(pd.concat([frame for frame, _ in panels.values()]).part)
+    looks = {row: {"linestyle": look["linestyle"]} for row, look in figures.row_styles(rows).items()}
+    if len(parts) == 1:  # colours and markers are free to tell rows apart
+        looks = figures.row_styles(records.rows)
     for panel, (title, (frame, unit)) in zip(axes, panels.items()):
-        draw(frame[frame.row.isin(rows)], panel, dashes)
+        draw(frame[frame.row.isin(rows)], panel, looks)
         panel.set_title(title)
         panel.set_ylabel(unit)
         panel.set_xlabel("step")
-    parts = set(pd.concat([frame for frame, _ in panels.values()]).part)
-    keys = [figures.plt.Line2D([], [], color=PARTS[p][0], marker=PARTS[p][1], ms=4, label=p) for p in PARTS if p in parts]
-    keys += [figures.plt.Line2D([], [], color="0.2", ls=dashes[row], label=records.label(row)) for row in rows]
+    keys = [figures.plt.Line2D([], [], color=PARTS[p][0], marker=PARTS[p][1], ms=4, label=p) for p in PARTS if p in parts and len(parts) > 1]
+    keys += [figures.plt.Line2D([], [], **({"color": "0.2", "ms": 4} | looks[row]), label=records.label(row)) for row in rows]
     whole.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)), handlelength=2.6)
     if len(rows) < len(every):
         whole.supxlabel(figures.left_out(len(rows), len(every)), size=7.5, color=figures.GREY)
     return whole
 
 
-def draw(frame: pd.DataFrame, axes: Axes, dashes: dict[str, str]) -> None:
-    """Draw harm over steps: colour and marker per part, dash per row, a band where there are seeds."""
+def draw(frame: pd.DataFrame, axes: Axes, looks: dict[str, dict]) -> None:
+    """Draw harm over steps: colour and marker per part, or row where it says so, dash per row, a band where there are seeds."""
     for (row, part), own in frame.groupby(["row", "part"], sort=False):
-        own, (colour, marker) = own.sort_values("step"), PARTS[part]
+        own = own.sort_values("step")
+        look = {"color": PARTS[part][0], "marker": PARTS[part][1]} | looks[row]
         every = max(1, len(own) // 8)
-        axes.plot(own.step, own["mean"], color=colour, ls=dashes[row], marker=marker, markevery=every, ms=3.5, lw=1.2)
-        axes.fill_between(own.step, own.low.astype(float), own.high.astype(float), color=colour, alpha=0.12, lw=0)
+        axes.plot(own.step, own["mean"], **look, markevery=every, ms=3.5, lw=1.2)
+        axes.fill_between(own.step, own.low.astype(float), own.high.astype(float), color=look["color"], alpha=0.12, lw=0)
     axes.axhline(0, color="0.3", lw=0.8, zorder=0)
     axes.margins(x=0.02)
 

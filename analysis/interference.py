@@ -108,31 +108,33 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     unit = figures.NAMES.get(what.metric, what.metric.replace("_", " "))
-    axes.set_xlabel(f"harm in {unit} points (→ worse)")
+    axes.set_xlabel(f"harm, {unit} points →")
     axes.set_title(title)
 
 
 def _write_value(axes: Axes, value: float, digits: int, y: float, colour: str) -> None:
-    axes.annotate(f"{value:+.{digits}f}", (value, y), xytext=(0, 5), textcoords="offset points", ha="center",
+    axes.annotate(_signed(value, digits), (value, y), xytext=(0, 5), textcoords="offset points", ha="center",
                   va="bottom", size=7, color=colour)  # fmt: skip
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0: no -0.0
 
 
 def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str], note: str = "") -> None:
     """Draw total harm, task x joint row; colour is relative to each task's largest, numbers are in its own points."""
+    import seaborn as sns
+
     total = frame[frame.part == "total"]
     rows = list(dict.fromkeys(total.row))
     table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
     relative = table / table.abs().max().replace(0, 1)
     digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
-    text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else f"{v:+.{digits[c.name]}f}"))
-    mesh = axes.pcolormesh(
-        relative.fillna(0).to_numpy(float), cmap="RdBu_r", vmin=-1.25, vmax=1.25, linewidth=1.5, edgecolor="white"
-    )
-    axes.invert_yaxis()
-    axes.spines[:].set_visible(False)
-    for (y, x), value in np.ndenumerate(mesh.norm(mesh.get_array())):
-        dark = np.dot(mesh.cmap(value)[:3], (0.2126, 0.7152, 0.0722)) < 0.45
-        axes.text(x + 0.5, y + 0.5, text.iloc[y, x], ha="center", va="center", size=8, color="white" if dark else "0.15")
+    text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else _signed(v, digits[c.name])))
+    sns.heatmap(
+        relative.fillna(0), annot=text, fmt="", cmap="RdBu_r", center=0, vmin=-1.25, vmax=1.25, ax=axes, cbar=False,
+        linewidths=1.5, linecolor="white", annot_kws={"size": 8},
+    )  # fmt: skip
     unmatched = set(total[~total.matched.astype(bool)].row)
     clear = total[(total.low > 0) | (total.high < 0)]
     for row, task in zip(clear.row, clear.task):

@@ -47,7 +47,8 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
     layers = order(list(frame.layer))
     for row, own in frame.groupby("row", sort=False):
         own = own.set_index("layer").reindex(layers)
-        x, look = np.arange(len(layers)), styles[row]
+        x, look = np.arange(len(layers))[own["mean"].notna()], styles[row]
+        own = own.dropna(subset=["mean"])  # layers that another row has
         axes.plot(x, own["mean"], **look, lw=1.2, ms=4, mec="white", mew=0.5)
         axes.fill_between(x, own.low.astype(float), own.high.astype(float), color=look["color"], alpha=0.1, lw=0)
     axes.set_xticks(range(len(layers)), [_name(layer) for layer in layers], size=7)
@@ -67,7 +68,7 @@ def figure(records: Records) -> Figure | None:
     metrics = [name for name in TITLES if name in set(frame.metric)]
     points = [point for point in records.points if point in set(frame.point)]
     rows = [row for row in records.rows if row in set(frame.row)]
-    styles = figures.row_styles(rows)
+    styles = figures.row_styles(records.rows)
     if len(points) == 1:
         whole, panels = figures.grid(len(metrics), min(3, len(metrics)), 2.4, 1.9)
         pairs = list(zip(panels, [(metric, points[0]) for metric in metrics]))

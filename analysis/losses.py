@@ -6,13 +6,15 @@ and a contrastive loss is no likelihood (SCIENCE 8): neither is read here.
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import figures
-from analysis.capacity import count
+from analysis.capacity import apart, count
 from analysis.compare import over_seeds
 from analysis.frame import Records, open_run, point_name
 from analysis.scaling import Fit, bootstrap, fit_competition, fit_size, fit_size_and_data
@@ -24,6 +26,10 @@ DRAWS = 40
 """Bootstrap draws of a fit's interval."""
 SIZES = 4
 """Different sizes below which no law is drawn: three give a curve."""
+AMOUNTS = 3
+"""Different amounts of data below which no competition between modalities is fitted."""
+ALONE, JOINT = {"text_only": "text", "speech_only": "speech"}, "joint"
+"""Rows that the competition is fitted to: each modality alone, and both together."""
 
 
 def held_out(records: Records) -> pd.DataFrame:
@@ -71,16 +77,19 @@ def figure(records: Records) -> Figure | None:
     if not names:
         return None
     rows = [row for row in records.rows if row in set(frame[frame.loss.isin(names)].row)]
-    styles = figures.row_styles(rows)
-    whole, panels = figures.grid(len(names), 3, 3.1, 2.7)
+    styles = figures.row_styles(records.rows)
+    columns = min(3, len(names))
+    whole, panels = figures.grid(len(names), 3, 3.1, 2.6 + 0.17 * -(-len(rows) // columns))
     for axes, name in zip(panels, names):
         draw(frame[frame.loss == name], axes, styles)
         axes.set_title(f"{name.replace('_', ' ')}, held out")
         axes.set_ylabel("loss (nats)")
         axes.set_xlabel("active parameters, without embeddings")
     keys = [figures.plt.Line2D([], [], **styles[row], lw=1.3, ms=5, label=records.label(row)) for row in rows]
-    whole.legend(handles=keys, loc="outside upper center", ncols=min(3, len(keys)))
-    whole.supxlabel(_words(frame), size=7.5, color=figures.GREY)
+    whole.legend(handles=keys, loc="outside upper center", ncols=columns)
+    note = (_words(frame) + _competition_words(frame)).splitlines()
+    note = "\n".join(part for line in note for part in wrap(line, 58 * columns))
+    whole.supxlabel(note, size=7.5, color=figures.GREY)
     return whole
 
 
@@ -100,7 +109,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
             axes.fill_between(grid, low, high, color=look["color"], alpha=0.12, lw=0)
     axes.set_xscale("log")
     sizes = np.sort(frame.active.unique())
-    ticks = [size for k, size in enumerate(sizes) if k == 0 or size > 1.9 * sizes[k - 1]]
+    ticks = apart(sizes)
     axes.set_xticks(ticks, [count(size) for size in ticks])
     axes.minorticks_off()
 
@@ -117,18 +126,29 @@ def law_of_size(frame: pd.DataFrame) -> tuple[Fit, np.ndarray, np.ndarray, np.nd
     return whole, low, high, grid
 
 
-def competition(records: Records, text: str = "text_only", speech: str = "speech_only", joint: str = "joint") -> dict | None:
-    """Synergy and competition (PAPER §9.1) from joint runs against each modality's own law, with 95 % intervals.
+def missing(frame: pd.DataFrame) -> list[str]:
+    """What `competition` still lacks, in words: rows, sizes and amounts of data; empty where it can be told."""
+    lacks = []
+    for row, modality in ALONE.items():
+        own = frame[(frame.row == row) & (frame.modality == modality)]
+        for column, least, word in (("active", SIZES, "size"), ("positions", AMOUNTS, "amount")):
+            more = least - own[column].nunique()
+            if more > 0:
+                lacks.append(f"{more} more {word}{'s' * (more > 1)} of {modality}")
+    return lacks
 
-    None where sizes or amounts of data are too few to tell: `SIZES` sizes and three amounts of each row.
+
+def competition(frame: pd.DataFrame) -> dict[str, tuple[float, float, float]] | None:
+    """Synergy and competition (PAPER §9.1) of `JOINT` against each modality's own law, with 95 % intervals.
+
+    `frame` is of `held_out`. None where sizes or amounts of data are too few to tell: `missing` says how many.
     """
-    frame = held_out(records)
-    alone = {m: frame[(frame.row == row) & (frame.modality == m)] for m, row in (("text", text), ("speech", speech))}
-    both = frame[frame.row == joint].pivot_table(index=["point", "seed"], columns="modality", values=["value", "parameters", "positions"])
-    if any(own.active.nunique() < SIZES or own.positions.nunique() < 3 for own in alone.values()) or len(both) < 6:
-        return None
-    fits = {m: fit_size_and_data(*(own[c].to_numpy(float) for c in ("active", "positions", "value"))) for m, own in alone.items()}
+    both = frame[frame.row == JOINT].pivot_table(index=["point", "seed"], columns="modality", values=["value", "parameters", "positions"])
     both = both.dropna()
+    if missing(frame) or len(both) < 6:
+        return None
+    alone = {m: frame[(frame.row == row) & (frame.modality == m)] for row, m in ALONE.items()}
+    fits = {m: fit_size_and_data(*(own[c].to_numpy(float) for c in ("active", "positions", "value"))) for m, own in alone.items()}
     n = both["parameters"]["text"].to_numpy(float)
     inputs = n, both["positions"]["text"].to_numpy(float), both["positions"]["speech"].to_numpy(float)
     loss = both["value"].mean(axis=1).to_numpy(float)
@@ -144,7 +164,28 @@ def competition(records: Records, text: str = "text_only", speech: str = "speech
     }  # fmt: skip
 
 
+def table(records: Records) -> pd.DataFrame:
+    """What the figure shows: `held_out` and, where it is fitted, a line per parameter of `competition` with low and high."""
+    frame = held_out(records)
+    lines = [
+        {"row": JOINT, "loss": f"competition {name}", "value": value, "low": low, "high": high}
+        for name, (value, low, high) in (competition(frame) or {}).items()
+    ]
+    return pd.concat([frame, pd.DataFrame(lines)]) if lines else frame
+
+
 def _words(frame: pd.DataFrame) -> str:
     if frame.groupby("loss").active.nunique().max() < SIZES:
         return f"fewer than {SIZES} sizes: a curve, no law; at equal steps a larger model may only be less trained"
     return "lines: L(N) = E + A / N^α with 95 % bootstrap bands over runs"
+
+
+def _competition_words(frame: pd.DataFrame) -> str:
+    """The fitted competition, or what it takes; nothing for a sweep without the three rows it compares."""
+    if not {*ALONE, JOINT} <= set(frame.row):
+        return ""
+    found = competition(frame)
+    if found is None:
+        return "\nsynergy and competition are not fitted: " + (", ".join(missing(frame)) or "6 joint runs") + " needed"
+    values = "   ".join(f"{name} {value:.3g} [{low:.3g}, {high:.3g}]" for name, (value, low, high) in found.items())
+    return f"\njoint: mean of both laws alone − C + A / N^α + B / D^β, with 95 % intervals:\n{values}"

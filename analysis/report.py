@@ -15,7 +15,6 @@ from pathlib import Path
 from ablate.errors import UserError
 from analysis import against, baselines, claims, drawings, formats, paper, table
 from analysis.claims import measured
-from analysis.drawings import Drawing
 from analysis.files import replace
 from analysis.fingerprint import fingerprint
 from analysis.frame import Records, read

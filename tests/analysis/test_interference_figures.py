@@ -154,10 +154,30 @@ def test_three_sizes_are_no_law_and_one_amount_no_competition(fake):
     fixed_losses(folder, lambda modality, n, row: 2 + 30 / n**0.4)
     records = read(folder)
     frame = losses.held_out(records)
-    assert losses.law_of_size(frame[frame.row == "text_only"]) is None and losses.competition(records) is None
+    assert losses.law_of_size(frame[frame.row == "text_only"]) is None and losses.competition(frame) is None
     drawn = losses.figure(records)
     assert "a curve, no law" in texts(drawn)
+    assert "1 more size of text, 2 more amounts of text, 1 more size of speech, 2 more amounts of speech needed" in " ".join(texts(drawn).split())
     figures.plt.close(drawn)
+
+
+@pytest.mark.slow
+def test_competition_is_said_where_sizes_and_amounts_suffice(monkeypatch):
+    """Planted: the joint mean is the mean of both alone, less C = .3, plus 10 / N^.3."""
+    monkeypatch.setattr(losses, "DRAWS", 2)
+    lines, laws = [], {"text": lambda n, d: 1.5 + 40 / n**0.32 + 90 / d**0.28, "speech": lambda n, d: 2.5 + 20 / n**0.25 + 60 / d**0.3}
+    for n in (1e5, 3e5, 1e6, 3e6, 1e7):
+        for d in (1e6, 1e7, 1e8):
+            for modality, law in laws.items():
+                for row, more in ((f"{modality}_only", 0.0), ("joint", -0.3 + 10 / n**0.3)):
+                    lines.append([row, f"{n},{d}", 0, modality, modality, law(n, d) + more, n, n, d, d])
+    import pandas as pd
+
+    frame = pd.DataFrame(lines, columns=losses.COLUMNS)
+    found = losses.competition(frame)
+    assert losses.missing(frame) == [] and found["C"][0] == pytest.approx(0.3, abs=0.05)
+    assert "− C + A / N^α" in losses._competition_words(frame)
+    assert losses._competition_words(frame[frame.row != "joint"]) == ""
 
 
 def test_frontier_has_the_rows_in_the_files_order(fake):
