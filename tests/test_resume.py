@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from kills import members
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = """
@@ -75,16 +76,3 @@ def test_killed_at_ten_random_moments_it_ends_in_the_same_table(tmp_path):
     again = finished(command(tmp_path, "rough"))
     assert time.monotonic() - began < 30  # on an idle machine a few seconds
     assert " start " not in again
-
-
-def members(session: int) -> list[int]:
-    """Processes of a session: the driver, its forkserver and all workers."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-        if int(fields[3]) == session:
-            found.append(int(path.parent.name))
-    return found

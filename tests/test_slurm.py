@@ -347,7 +347,7 @@ def test_ranks(slurm, tmp_path):
     stages = {id: world.stages[id] for id in (world.corpus, world.tokenizer, *ids.values(), tuned)}
     (tmp_path / "stages.pkl").write_bytes(pickle.dumps(stages))
     command = [sys.executable, str(HERE / "ranks.py"), str(tmp_path / "two"), str(tmp_path / "stages.pkl")]
-    said = run(slurm, *command)
+    run(slurm, *command)
     for id in (*ids.values(), tuned):
         paths = [run_path(tmp_path / name, stages[id].kind, id) for name in ("one", "two")]
         (ours, _), (theirs, _) = (checkpoint.load(path / checkpoint.NAME) for path in paths)

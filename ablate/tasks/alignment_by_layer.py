@@ -12,14 +12,12 @@ from torch import Tensor
 from ablate.data import packing
 from ablate.errors import UserError
 from ablate.tasks import linear
-from ablate.tasks.retrieval import both_ways, chunks, cosines, nearest_in_duration, ranks
+from ablate.tasks.retrieval import alike, alone, both_ways, check_candidates, chunks, cosines, ranks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
-from ablate.train import Model, context
-from encoders.batch import Batch, Speech, Text, Vocabulary
+from ablate.train import Model
+from encoders.batch import Speech, Text, Vocabulary
 from encoders.encoder import AbstractEncoder
 from encoders.layers import by_layer
-from objectives.mixture import moved
-from objectives.views import Clean
 
 CKA = Metric("cka", "higher", "")
 RECALL_1 = Metric("recall@1", "higher")
@@ -58,8 +56,7 @@ class AlignmentByLayer(AbstractMeasure):
         """Items encoded at once."""
 
         def __post_init__(self) -> None:
-            if self.candidates < 2:
-                raise UserError(f"candidates is {self.candidates}, expected at least 2 to choose from.")
+            check_candidates(self.candidates)
 
         def build(self) -> "AlignmentByLayer":
             return AlignmentByLayer(self)
@@ -78,7 +75,7 @@ class AlignmentByLayer(AbstractMeasure):
     def score(self, rows: Sequence[Row], hypotheses: Sequence[Sides]) -> tuple[list[Score], list[Row]]:
         if len(rows) < 4:
             raise UserError(f"CKA needs at least 4 pairs, found {len(rows)}; give the table more rows.")
-        allowed = self._candidates(rows)
+        allowed = alike(rows, self.config.candidates)
         by_name: dict[str, list[float]] = {}
         items: list[Row] = [{"id": row["id"], "reference": row["text"]} for row in rows]
         for layer in hypotheses[0].speech:
@@ -95,12 +92,9 @@ class AlignmentByLayer(AbstractMeasure):
         ]
         return scores + layered(self.metrics, by_name, len(rows), what), items
 
-    def _candidates(self, rows: Sequence[Row]) -> np.ndarray:
-        return nearest_in_duration([r["seconds"] for r in rows], [r["text"] for r in rows], self.config.candidates)
-
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
         seconds, letters = (np.array(x)[:, None] for x in ([r["seconds"] for r in test], [len(r["text"]) for r in test]))
-        allowed = self._candidates(test)
+        allowed = alike(test, self.config.candidates)
         equal = np.zeros(allowed.shape)
         return [
             Baseline("lengths only", CKA.name, linear.cka(seconds, letters)),
@@ -110,9 +104,7 @@ class AlignmentByLayer(AbstractMeasure):
 
 def means(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> list[dict[str, Tensor]]:
     """Each sequence's mean over positions at every shared layer, encoded alone."""
-    batch = Batch(inputs)
-    view = moved(Clean().build(batch, context(encoder, batch, vocabulary, 0)), next(encoder.parameters()).device)
-    encoding, layers = by_layer(encoder, view)
+    encoding, layers = by_layer(encoder, alone(encoder, inputs, vocabulary))
     lengths = encoding.layout.sequence_lengths
     shared = {name: x_ND.float().cpu().split(lengths) for name, x_ND in layers.items() if name.startswith("shared_")}
     return [{name: parts[b].mean(0) for name, parts in shared.items()} for b in range(len(lengths))]

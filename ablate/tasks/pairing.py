@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ablate.data import packing
 from ablate.errors import UserError
-from ablate.tasks.retrieval import chunks, nearest_in_duration
+from ablate.tasks.retrieval import alike, chunks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
 from ablate.train import Model, context
 from encoders.batch import Batch, Pair, Speech, Text, View, Vocabulary
@@ -97,15 +97,9 @@ class Pairing(AbstractMeasure):
 
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Losses]:
-        others = length_matched(dataset.table.rows)
         found: list[Losses] = []
-        for draws in chunks(len(dataset), self.config.items):
-            text = packing.text(dataset.tokens("text"), draws, 0, stream="pair/text")
-            spoken = (draws, [(slot, others[index]) for slot, index in draws])
-            (tokens, true), (_, other) = (
-                self._losses(model, packing.speech(dataset.table, whose, 0, stream="pair"), text, vocabulary)
-                for whose in spoken
-            )
+        for text, spoken in beside_both(dataset, self.config.items):
+            (tokens, true), (_, other) = (self._losses(model, speech, text, vocabulary) for speech in spoken)
             found += map(Losses, tokens, true, other)
         return found
 
@@ -147,9 +141,20 @@ def predictor(objectives: Mapping[str, Any]) -> Any:
     )
 
 
+def beside_both(dataset: Dataset, items: int) -> Iterator[tuple[Text, tuple[Speech, Speech]]]:
+    """Texts in chunks of `items`, each with the true speech and with that of another sentence of nearest duration."""
+    others = length_matched(dataset.table.rows)
+    for draws in chunks(len(dataset), items):
+        true, other = (
+            packing.speech(dataset.table, whose, 0, stream="pair")
+            for whose in (draws, [(slot, others[index]) for slot, index in draws])
+        )
+        yield packing.text(dataset.tokens("text"), draws, 0, stream="pair/text"), (true, other)
+
+
 def length_matched(rows: Sequence[Row]) -> list[int]:
     """For each item, the one of another text whose speech is nearest in duration."""
-    allowed = nearest_in_duration([row["seconds"] for row in rows], [row["text"] for row in rows], 2)
+    allowed = alike(rows, 2)
     np.fill_diagonal(allowed, False)
     if not allowed.any(1).all():
         raise UserError("All pairs have the same text; pairing needs another sentence to compare with.")

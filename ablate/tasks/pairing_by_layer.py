@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.data import packing
 from ablate.tasks import linear
 from ablate.tasks.alignment_by_layer import layered
-from ablate.tasks.pairing import LOSS_DROP, Losses, Shown, length_matched, predictor, sums
-from ablate.tasks.retrieval import chunks
+from ablate.tasks.pairing import LOSS_DROP, Losses, Shown, beside_both, predictor, sums
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Row, Score, TaskConfig
 from ablate.train import Model
 from encoders.batch import Speech, Text, Vocabulary
@@ -69,14 +67,9 @@ class PairingByLayer(AbstractMeasure):
 
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[dict[str, Losses]]:
-        others, seen, head = length_matched(dataset.table.rows), [], None
-        for draws in chunks(len(dataset), self.config.items):
-            text = packing.text(dataset.tokens("text"), draws, 0, stream="pair/text")
-            spoken = (draws, [(slot, others[index]) for slot, index in draws])
-            (head, true), (_, other) = (
-                self._seen(model, packing.speech(dataset.table, whose, 0, stream="pair"), text, vocabulary)
-                for whose in spoken
-            )
+        seen, head = [], None
+        for text, spoken in beside_both(dataset, self.config.items):
+            (head, true), (_, other) = (self._seen(model, speech, text, vocabulary) for speech in spoken)
             seen += [replace(t, other=o.true) for t, o in zip(true, other)]
         found: list[dict[str, Losses]] = [{} for _ in seen]
         layers = list(seen[0].true)

@@ -13,12 +13,11 @@ from ablate.data import packing
 from ablate.errors import UserError
 from ablate.tasks import baselines
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
-from ablate.train import Model
-from encoders.batch import Batch, Speech, Text, Vocabulary
+from ablate.train import Model, context
+from encoders.batch import Batch, Speech, Text, View, Vocabulary
 from encoders.encoder import AbstractEncoder
 from objectives.classification import pooled
 from objectives.mixture import moved
-from objectives.objective import ViewContext
 from objectives.views import Clean
 
 RECALLS = {k: Metric(f"recall@{k}", "higher") for k in (1, 5, 10)}
@@ -51,8 +50,7 @@ class Retrieval(AbstractMeasure):
         """Items encoded at once."""
 
         def __post_init__(self) -> None:
-            if self.candidates < 2:
-                raise UserError(f"candidates is {self.candidates}, expected at least 2 to choose from.")
+            check_candidates(self.candidates)
 
         def build(self) -> "Retrieval":
             return Retrieval(self)
@@ -75,9 +73,7 @@ class Retrieval(AbstractMeasure):
 
     def candidates(self, rows: Sequence[Row]) -> np.ndarray:
         """Candidates of each item [n, n], True where the column is one."""
-        return nearest_in_duration(
-            [row["seconds"] for row in rows], [row["text"] for row in rows], self.config.candidates
-        )
+        return alike(rows, self.config.candidates)
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[tuple[int, int]]) -> tuple[list[Score], list[Row]]:
         items = [
@@ -110,17 +106,32 @@ def chunks(n: int, size: int) -> Iterator[list[tuple[int, int]]]:
         yield [(i, i) for i in range(first, min(n, first + size))]
 
 
+def alone(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> View:
+    """What the encoder is shown of utterances or texts by themselves, all of them, on its device."""
+    batch = Batch(inputs)
+    return moved(Clean().build(batch, context(encoder, batch, vocabulary, 0)), next(encoder.parameters()).device)
+
+
 def embedded(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> Tensor:
     """Mean joint vector of each utterance or text, encoded alone: [B, D]."""
-    lengths = encoder.subsampled(inputs.lengths) if isinstance(inputs, Speech) else ()
-    view = Clean().build(Batch(inputs), ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=0))
-    return pooled(encoder(moved(view, next(encoder.parameters()).device)), "mean").float()
+    return pooled(encoder(alone(encoder, inputs, vocabulary)), "mean").float()
 
 
 def cosines(speech_BD: Tensor, text_BD: Tensor) -> Tensor:
     """Similarity of every utterance to every text [B, B], each modality's mean removed first."""
     speech_BD, text_BD = (x - x.mean(0) for x in (speech_BD, text_BD))
     return torch.nn.functional.normalize(speech_BD, dim=1) @ torch.nn.functional.normalize(text_BD, dim=1).T
+
+
+def check_candidates(candidates: int) -> None:
+    """Raise UserError unless there are at least two to choose from."""
+    if candidates < 2:
+        raise UserError(f"candidates is {candidates}, expected at least 2 to choose from.")
+
+
+def alike(rows: Sequence[Row], candidates: int) -> np.ndarray:
+    """`nearest_in_duration` of a table's rows."""
+    return nearest_in_duration([row["seconds"] for row in rows], [row["text"] for row in rows], candidates)
 
 
 def nearest_in_duration(seconds: Sequence[float], texts: Sequence[str], candidates: int) -> np.ndarray:
