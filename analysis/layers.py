@@ -16,7 +16,7 @@ from analysis.frame import DONE, Records
 TITLES = {
     "cka": "speech–text CKA", "recall@1": "retrieval, recall@1 (%)", "phone": "phone probe, accuracy (%)",
     "word": "word probe, area under ROC (%)", "voice": "voice probe, accuracy (%)",
-    "loss_drop": "loss drop with true speech (nats)",
+    "loss_drop": "text loss drop (nats)",
 }  # fmt: skip
 COLUMNS = ["task", "metric", "layer", "row", "point", "mean", "low", "high", "n"]
 STACKS = ("speech", "text", "shared")
