@@ -77,6 +77,7 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
             "head": ([(n, p) for n, p in model.named_parameters() if not n.startswith("encoder.")], how.head_lr),
         },
         config.optimizer,
+        how.average,
     )
     order = Order(len(train), config.seed, f"finetune/{how.table}")
 
@@ -92,8 +93,9 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
     best = Best(better=task.select.better)
 
     def evaluate(step: int) -> dict[str, float]:
-        value = dev_score(model, task, dev, tokenizer.vocabulary)
-        best.offer(step, value, model)
+        with optimizer.averaged():
+            value = dev_score(model, task, dev, tokenizer.vocabulary)
+            best.offer(step, value, model)
         loop.finished = bool(how.patience) and best.since >= how.patience
         return {f"dev/{task.select.name}": value}
 

@@ -6,7 +6,8 @@ is most of their cost. Parameters stay ordinary module parameters: they are view
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -56,10 +57,17 @@ class FlatAdamW:
     """AdamW whose parameters and gradients are views of one flat buffer each.
 
     `groups` maps a group's name to its named parameters and its peak learning rate. Within a group, matrices are
-    decayed and vectors are not. A parameter that receives no gradient in an update has gradient zero.
+    decayed and vectors are not. A parameter that receives no gradient in an update has gradient zero. `average` is the
+    decay of a moving average of the weights, 0 for none; it is at most (1 + n) / (10 + n) after n updates, so that the
+    first weights are soon forgotten.
     """
 
-    def __init__(self, groups: Mapping[str, tuple[Iterable[tuple[str, nn.Parameter]], float]], config: OptimizerConfig):
+    def __init__(
+        self,
+        groups: Mapping[str, tuple[Iterable[tuple[str, nn.Parameter]], float]],
+        config: OptimizerConfig,
+        average: float = 0.0,
+    ):
         self.config = config
         sections: list[tuple[str, float, float, list[tuple[str, nn.Parameter]]]] = []
         for group, (parameters, lr) in groups.items():
@@ -93,6 +101,7 @@ class FlatAdamW:
         self.adamw = torch.optim.AdamW(
             optimizer_groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
         )
+        self.average, self.mean, self.updates = average, self.flat.clone() if average else None, 0
 
     def zero(self) -> None:
         """Set all gradients to zero."""
@@ -107,11 +116,30 @@ class FlatAdamW:
         for group, (name, peak) in zip(self.adamw.param_groups, self.peaks):
             group["lr"] = peak * factors.get(name, factor)
         self.adamw.step()
+        self.updates += 1
+        if self.mean is not None:
+            decay = min(self.average, (1 + self.updates) / (10 + self.updates))
+            self.mean.lerp_(self.flat, 1 - decay)
         return norm
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the parameters be their moving average in this block, where there is one."""
+        if self.mean is None:
+            yield
+            return
+        own = self.flat.clone()
+        self.flat.copy_(self.mean)
+        try:
+            yield
+        finally:
+            self.flat.copy_(own)
+
     def state(self) -> dict[str, Tensor]:
-        """Moments by parameter name, `exp_avg/NAME` and `exp_avg_sq/NAME`; empty before the first step."""
+        """Moments by parameter name, `exp_avg/NAME` and `exp_avg_sq/NAME`, and `average/NAME`; empty before the first step."""
         moments = self._moments()
+        if moments and self.mean is not None:
+            moments["average"] = self.mean
         return {
             f"{kind}/{name}": buffer[where].view(self.shapes[name])
             for kind, buffer in moments.items()
@@ -119,7 +147,13 @@ class FlatAdamW:
         }
 
     def load(self, state: Mapping[str, Tensor], steps: int) -> None:
-        """Take moments by name (absent ones start at zero) after `steps` updates."""
+        """Take moments by name (absent ones start at zero; averages at the weights) after `steps` updates."""
+        self.updates = steps
+        if self.mean is not None:
+            self.mean.copy_(self.flat)
+            for name, where in self.slices.items():
+                if f"average/{name}" in state:
+                    self.mean[where] = state[f"average/{name}"].reshape(-1)
         for group, begin, end in zip(self.adamw.param_groups, self.borders, self.borders[1:]):
             part = group["params"][0]
             entry = {"step": torch.tensor(float(steps), device=part.device)}

@@ -51,7 +51,7 @@ def test_equals_torch_adamw_with_clipping_and_two_learning_rates():
 
 def test_state_survives_by_name_and_goes_on_bit_for_bit():
     net = model()
-    flat = FlatAdamW({"all": (net.named_parameters(), 1e-2)}, OptimizerConfig())
+    flat = FlatAdamW({"all": (net.named_parameters(), 1e-2)}, OptimizerConfig(), average=0.9)
     for step in range(3):
         flat.zero()
         losses(net, step).backward()
@@ -59,7 +59,7 @@ def test_state_survives_by_name_and_goes_on_bit_for_bit():
     saved = {k: v.clone() for k, v in net.state_dict().items()}, {k: v.clone() for k, v in flat.state().items()}
     other = model()
     other.load_state_dict(saved[0])
-    resumed = FlatAdamW({"all": (other.named_parameters(), 1e-2)}, OptimizerConfig())
+    resumed = FlatAdamW({"all": (other.named_parameters(), 1e-2)}, OptimizerConfig(), average=0.9)
     resumed.load(saved[1], steps=3)
     for n, f in ((net, flat), (other, resumed)):
         f.zero()
@@ -67,6 +67,26 @@ def test_state_survives_by_name_and_goes_on_bit_for_bit():
         f.step(1.0)
     for a, b in zip(net.parameters(), other.parameters()):
         assert torch.equal(a, b)
+    assert torch.equal(flat.mean, resumed.mean) and not torch.equal(flat.mean, flat.flat)
+
+
+def test_the_average_of_weights_is_computed_as_said_and_lent_for_a_block():
+    net = model()
+    flat = FlatAdamW({"all": (net.named_parameters(), 1e-2)}, OptimizerConfig(), average=0.25)
+    mean = net[0].weight.detach().clone()
+    for step, decay in enumerate((2 / 11, 3 / 12, 0.25)):  # (1 + n) / (10 + n), then .25
+        flat.zero()
+        losses(net, step).backward()
+        flat.step(1.0)
+        mean = decay * mean + (1 - decay) * net[0].weight.detach()
+    own = net[0].weight.detach().clone()
+    with flat.averaged():
+        torch.testing.assert_close(net[0].weight.detach(), mean)
+    assert torch.equal(net[0].weight, own) and not torch.equal(own, mean)
+    plain = FlatAdamW({"all": (model().named_parameters(), 1e-2)}, OptimizerConfig())
+    before = plain.flat.clone()
+    with plain.averaged():
+        assert torch.equal(plain.flat, before)
 
 
 def test_a_parameter_without_gradient_stays_when_not_decayed():

@@ -131,7 +131,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(world, leaf, tmp_path, monkeyp
         leaves = [w.pretrain(*JOINT, steps=0, phase="decay") for w in made]
         for w, id in zip(made, leaves):
             w.run(id)
-        ids = [w.finetune("asr", id, steps=40, evaluate_every=7)[0] for w, id in zip(made, leaves)]
+        ids = [w.finetune("asr", id, steps=40, evaluate_every=7, average=0.9)[0] for w, id in zip(made, leaves)]
     assert ids[0] == ids[1]
     with monkeypatch.context() as patch:
         Interrupt(patch, looks=2)

@@ -1,4 +1,4 @@
-"""Speech recognition: words from speech, by CTC or a transducer."""
+"""Speech recognition: words from speech, by CTC or a transducer, or one of the transcripts known from training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from ablate.tasks.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from objectives.classification import Classification
 from objectives.ctc import CTC
 from objectives.objective import Ports
 from objectives.transducer import Transducer
 
 WER = Metric("wer", "lower")
 CER = Metric("cer", "lower")
-HEADS = ("ctc", "transducer")
+HEADS = ("ctc", "transducer", "classes")
+MOST_CLASSES = 1000
 
 
 class Recognition(AbstractTask):
@@ -42,11 +44,13 @@ class Recognition(AbstractTask):
         items: int = 12
         lr: float = 7e-4
         head: str = "ctc"
-        """What writes the words: "ctc" or "transducer"."""
+        """What writes the words: "ctc" or "transducer"; or "classes": whole transcripts of train, as in keyword spotting."""
         ctc: CTC.Config = CTC.Config()
         """The CTC head, where it is chosen."""
         transducer: Transducer.Config = Transducer.Config()
         """The transducer head, where it is chosen."""
+        classes: Classification.Config = Classification.Config(reads="speech")
+        """The head over whole transcripts, where it is chosen."""
         beam: int = 1
         """Hypotheses kept in the search of the final scoring; 1 is greedy."""
         perturbation: Perturbation = Perturbation()
@@ -55,7 +59,9 @@ class Recognition(AbstractTask):
         def __post_init__(self) -> None:
             super().__post_init__()
             if self.head not in HEADS:
-                raise UserError(f"head is '{self.head}', expected ctc or transducer: {nearest(self.head, HEADS)}")
+                raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
+            if self.classes.reads != "speech":
+                raise UserError(f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away.")
 
         def build(self) -> "Recognition":
             return Recognition(self)
@@ -63,22 +69,33 @@ class Recognition(AbstractTask):
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> CTC | Transducer:
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> CTC | Transducer | Classification:
+        if self.config.head == "classes":
+            classes = sorted({row["text"] for row in train.rows})
+            if len(classes) > MOST_CLASSES:
+                raise UserError(f"head is 'classes', but {train} has {len(classes)} different transcripts: at most {MOST_CLASSES} "
+                                "can be classes. Choose ctc or transducer.")  # fmt: skip
+            return self.config.classes.build(ports, tuple(classes))
         head = self.config.ctc if self.config.head == "ctc" else self.config.transducer
         return head.build(ports, targets)
 
     def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
-        references = {
-            "transcript": packing.targets(dataset.target_tokens("text"), draws),
-            "tokenizer": dataset.target_tokenizer,
-        }
+        if self.config.head == "classes":
+            references = {"label": tuple(dataset.table.rows[index].get("text") for _, index in draws)}
+        else:
+            references = {
+                "transcript": packing.targets(dataset.target_tokens("text"), draws),
+                "tokenizer": dataset.target_tokenizer,
+            }
         speech = packing.speech(dataset.table, draws, seed)
         return Batch(self.config.perturbation.apply(speech) if training else speech, references)
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
         return dataset.table.frames
 
-    def predict(self, objective: CTC | Transducer, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+    def predict(self, objective, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+        if isinstance(objective, Classification):
+            return objective.decode(encoding)
         return decoded(view, objective.decode(encoding, self.config.beam if final else 1))
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
@@ -99,7 +116,7 @@ class Recognition(AbstractTask):
             }
             for row, hypothesis, w, c in zip(rows, hypotheses, words, characters, strict=True)
         ]
-        search = f"{self.config.head}|beam:{self.config.beam}"
+        search = self.config.head + ("" if self.config.head == "classes" else f"|beam:{self.config.beam}")
         scores = [
             WER.score(metrics.error_rate(words), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(words)),
             CER.score(metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)),

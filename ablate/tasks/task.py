@@ -123,6 +123,9 @@ class TaskConfig(ABC):
     """Share of the steps in which that of the task's own parameters rises."""
     frozen: float = 0.0
     """Share of the steps, at first, in which the encoder stays as it is; its warm-up begins then."""
+    average: float = 0.0
+    """Decay of a moving average of the weights, which dev sees and the run keeps in their place; 0 keeps them as they are.
+    Averages over some hundred updates (.99, .998) swing less and often do better (Polyak and Juditsky 1992)."""
     evaluate_every: int = 100
     """Updates between evaluations on dev."""
     patience: int = 5
@@ -131,9 +134,10 @@ class TaskConfig(ABC):
     """A target tokenizer of the task's own; none means the encoder's."""
 
     def __post_init__(self) -> None:
-        for name in ("warmup", "head_warmup", "frozen"):
+        for name in ("warmup", "head_warmup", "frozen", "average"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, expected a share of the steps, from 0 to below 1.")
+                what = "a decay" if name == "average" else "a share of the steps"
+                raise UserError(f"{name} is {getattr(self, name)}, expected {what}, from 0 to below 1.")
 
     @abstractmethod
     def build(self) -> "AbstractScored":

@@ -42,9 +42,12 @@ def made(name: str, dataset, patch={}):
     return task, train, vocabulary, encoder, task.objective(ports, own, train.table)
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_from_table_to_scores(name, dataset):
-    task, train, vocabulary, encoder, objective = made(name, dataset)
+HEADS = [("asr", {"head": "transducer"}), ("asr", {"head": "classes"})]
+
+
+@pytest.mark.parametrize(("name", "patch"), [(name, {}) for name in TRAINED] + HEADS)
+def test_from_table_to_scores(name, patch, dataset):
+    task, train, vocabulary, encoder, objective = made(name, dataset, patch)
     batch = task.inputs(train, [(0, 3), (1, 0), (2, 5)], 1)
     view = objective.view.build(batch, context(encoder, batch, vocabulary, 9))
     terms, counts = objective(view, encoder(view), {}), objective.counts(view)
@@ -105,6 +108,16 @@ def test_recognition_learns_words(dataset):
     assert wer < 40, f"WER {wer}"
 
 
+def test_recognition_by_classes_says_transcripts_of_train_only(dataset, monkeypatch):
+    task, train, vocabulary, encoder, objective = made("asr", dataset, {"head": "classes"})
+    known = {row["text"] for row in train.table.rows}
+    test = dataset("asr", "test")
+    assert set(hypotheses(task, objective, encoder, test, vocabulary, True, 20)) <= known == set(objective.labels)
+    monkeypatch.setattr("ablate.tasks.asr.MOST_CLASSES", len(known) - 1)
+    with pytest.raises(UserError, match=f"{len(known)} different transcripts"):
+        made("asr", dataset, {"head": "classes"})
+
+
 def test_normalization_begins_as_a_copy_and_learns_what_differs(dataset):
     task, train, vocabulary, encoder, objective = made("normalization", dataset, {"decoder": {"copying": 0.95, "dropout": 0.0}})
     test = dataset("normalization", "test")
@@ -152,6 +165,8 @@ def test_patches_reach_into_heads():
     [
         ("asr", {"head": "cct"}, "did you mean 'ctc'"),
         ("asr", {"step": 3}, "did you mean 'steps'"),
+        ("asr", {"average": 1.0}, "average is 1.0, expected a decay"),
+        ("asr", {"head": "classes", "classes": {"reads": "text"}}, "recognition hears speech"),
         ("normalization", {"decoder": {"ctc": 0.5}}, "CTC needs speech"),
         ("normalization", {"decoder": {"heads": 3}}, "multiple of twice the 3 heads"),
         ("sentiment", {"head": {"pool": "men"}}, "did you mean 'mean'"),
