@@ -12,6 +12,7 @@ from ablate.errors import UserError
 from encoders import seeds
 from encoders.batch import Speech
 
+_POINTS = 6  # of the curve that `filter` adds
 _LOW, _HIGH = (2595 * np.log10(1 + hz / 700) for hz in (20, 8000))  # the range of the mel filters
 
 
@@ -26,16 +27,24 @@ class Perturbation:
     """Frequencies alone are scaled by a factor drawn from 1 - this to 1 + this (Jaitly and Hinton 2013)."""
     noise: float = 0.0
     """Normal noise is added to the normalised log-mel, its standard deviation drawn from 0 to this."""
+    shift: int = 0
+    """Up to so many frames are cut off the beginning: which frames share a position of four differs then."""
+    contrast: float = 0.0
+    """Log-mel is multiplied by a factor drawn from 1 - this to 1 + this: loud and soft lie further apart, or less."""
+    filter: float = 0.0
+    """A curve over the mel bins is added, through six normal draws of this standard deviation (FilterAugment, Nam et al. 2022)."""
 
     def __post_init__(self) -> None:
         if any(not 0.2 <= speed <= 5 for speed in self.speeds):
             raise UserError(f"speeds are {list(self.speeds)}, expected factors from 0.2 to 5, such as [0.9, 1.0, 1.1].")
         if not 0 <= self.vocal_tract <= 0.5:
             raise UserError(f"vocal_tract is {self.vocal_tract}, expected from 0 to 0.5.")
+        if not 0 <= self.contrast < 1:
+            raise UserError(f"contrast is {self.contrast}, expected from 0 to below 1.")
 
     def apply(self, speech: Speech) -> Speech:
         """Perturb every utterance; what one becomes depends on its key alone."""
-        if not (self.speeds or self.vocal_tract or self.noise):
+        if self == Perturbation():
             return speech
         mels = [
             self._one(mel_FM, seeds.rng(seeds.key(key, "perturbation")))
@@ -53,7 +62,19 @@ class Perturbation:
         if self.noise:
             spread = self.noise * rng.random()
             mel_FM = mel_FM + torch.from_numpy(spread * rng.standard_normal(tuple(mel_FM.shape), dtype=np.float32))
+        if self.shift:
+            mel_FM = mel_FM[min(int(rng.integers(self.shift + 1)), len(mel_FM) - 1) :]
+        if self.contrast:
+            mel_FM = mel_FM * (1 + self.contrast * rng.uniform(-1, 1))
+        if self.filter:
+            mel_FM = mel_FM + torch.from_numpy(curve(self.filter * rng.standard_normal(_POINTS), mel_FM.shape[1]))
         return mel_FM
+
+
+def curve(points: np.ndarray, bins: int) -> np.ndarray:
+    """Values at so many bins, linear between `points`, which are spread evenly from the first bin to the last."""
+    places = np.linspace(0, len(points) - 1, bins)
+    return np.interp(places, np.arange(len(points)), points).astype(np.float32)
 
 
 def faster(mel_FM: Tensor, speed: float) -> Tensor:

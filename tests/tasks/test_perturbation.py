@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ablate.errors import UserError
-from ablate.tasks.perturbation import Perturbation, faster, warped
+from ablate.tasks.perturbation import Perturbation, curve, faster, warped
 from encoders.batch import Speech
 
-EVERYTHING = Perturbation(speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5)
+EVERYTHING = Perturbation(speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5, shift=3, contrast=0.4, filter=0.4)
 
 
 def speech(lengths=(20, 33), keys=(5, 9)) -> Speech:
@@ -53,9 +53,23 @@ def test_each_utterance_depends_on_its_own_key():
     assert other.mel_FM.shape != first.shape or not torch.equal(other.mel_FM, first)
 
 
-def test_speeds_are_all_drawn():
-    lengths = {EVERYTHING.apply(speech((90,), (key,))).lengths[0] for key in range(30)}
-    assert lengths == {100, 90, 82}
+def test_speeds_and_shifts_are_all_drawn():
+    def lengths(how: Perturbation, frames: int = 90) -> set[int]:
+        return {how.apply(speech((frames,), (key,))).lengths[0] for key in range(30)}
+
+    assert lengths(Perturbation(speeds=(0.9, 1.0, 1.1))) == {100, 90, 82}
+    assert lengths(Perturbation(shift=3)) == {90, 89, 88, 87} and lengths(Perturbation(shift=3), 2) == {2, 1}
+    cut = Perturbation(shift=3).apply(given := speech((90,), (1,)))
+    assert torch.equal(cut.mel_FM, given.mel_FM[90 - cut.lengths[0] :]), "frames go from the beginning"
+
+
+def test_contrast_is_one_factor_and_a_filter_one_curve_over_bins():
+    given = speech((20,), (5,))
+    factor_FM = Perturbation(contrast=0.4).apply(given).mel_FM / given.mel_FM
+    assert torch.allclose(factor_FM, factor_FM[0, 0].expand_as(factor_FM), rtol=1e-4) and 0.6 <= float(factor_FM[0, 0]) <= 1.4
+    added_FM = Perturbation(filter=0.4).apply(given).mel_FM - given.mel_FM
+    assert torch.allclose(added_FM, added_FM[0].expand_as(added_FM), atol=1e-5) and float(added_FM[0].std()) > 0.05
+    assert curve(np.array([0.0, 1.0, 3.0]), 5).tolist() == [0, 0.5, 1, 2, 3]
 
 
 def test_mistakes_are_named():
@@ -63,3 +77,5 @@ def test_mistakes_are_named():
         Perturbation(speeds=(90.0,))
     with pytest.raises(UserError, match="vocal_tract is 2"):
         Perturbation(vocal_tract=2.0)
+    with pytest.raises(UserError, match="contrast is 1.0"):
+        Perturbation(contrast=1.0)
