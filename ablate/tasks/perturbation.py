@@ -27,8 +27,12 @@ class Perturbation:
     """Frequencies alone are scaled by a factor drawn from 1 - this to 1 + this (Jaitly and Hinton 2013)."""
     noise: float = 0.0
     """Normal noise is added to the normalised log-mel, its standard deviation drawn from 0 to this."""
-    shift: int = 0
-    """Up to so many frames are cut off the beginning: which frames share a position of four differs then."""
+    edges: tuple[int, int] = (0, 0)
+    """Frames of silence (each bin's softest) put before and behind, drawn from the first of these to the second; fewer than 0
+    are cut off. What is heard is cropped otherwise then, and other frames share a position of four."""
+    floor: float = 0.0
+    """Every bin is lifted to a floor, as by steady noise under the speech: a draw from 1 to this below its loudest frame, in
+    units of the normalised log-mel (2 nats with `data.normalisation: level`, so 6 is 50 dB); then its mean is 0 again."""
     contrast: float = 0.0
     """Log-mel is multiplied by a factor drawn from 1 - this to 1 + this: loud and soft lie further apart, or less."""
     filter: float = 0.0
@@ -39,8 +43,12 @@ class Perturbation:
             raise UserError(f"speeds are {list(self.speeds)}, expected factors from 0.2 to 5, such as [0.9, 1.0, 1.1].")
         if not 0 <= self.vocal_tract <= 0.5:
             raise UserError(f"vocal_tract is {self.vocal_tract}, expected from 0 to 0.5.")
+        if self.edges[0] > self.edges[1]:
+            raise UserError(f"edges are {list(self.edges)}, expected the fewest frames and the most, such as [-3, 12].")
         if not 0 <= self.contrast < 1:
             raise UserError(f"contrast is {self.contrast}, expected from 0 to below 1.")
+        if 0 < self.floor < 1:
+            raise UserError(f"floor is {self.floor}, expected 1 or more, or 0 for none.")
 
     def apply(self, speech: Speech) -> Speech:
         """Perturb every utterance; what one becomes depends on its key alone."""
@@ -62,8 +70,11 @@ class Perturbation:
         if self.noise:
             spread = self.noise * rng.random()
             mel_FM = mel_FM + torch.from_numpy(spread * rng.standard_normal(tuple(mel_FM.shape), dtype=np.float32))
-        if self.shift:
-            mel_FM = mel_FM[min(int(rng.integers(self.shift + 1)), len(mel_FM) - 1) :]
+        if self.edges != (0, 0):
+            before, behind = (int(n) for n in rng.integers(self.edges[0], self.edges[1] + 1, 2))
+            mel_FM = framed(mel_FM, before, behind)
+        if self.floor:
+            mel_FM = lifted(mel_FM, rng.uniform(1, self.floor))
         if self.contrast:
             mel_FM = mel_FM * (1 + self.contrast * rng.uniform(-1, 1))
         if self.filter:
@@ -75,6 +86,22 @@ def curve(points: np.ndarray, bins: int) -> np.ndarray:
     """Values at so many bins, linear between `points`, which are spread evenly from the first bin to the last."""
     places = np.linspace(0, len(points) - 1, bins)
     return np.interp(places, np.arange(len(points)), points).astype(np.float32)
+
+
+def framed(mel_FM: Tensor, before: int, behind: int) -> Tensor:
+    """So many frames of each bin's softest before and behind, or fewer than 0 cut off, but one frame stays; mean 0 again."""
+    soft_1M = mel_FM.amin(0, keepdim=True)
+    first = min(max(0, -before), len(mel_FM) - 1)
+    kept_FM = mel_FM[first : max(first + 1, len(mel_FM) + min(0, behind))]
+    parts = [soft_1M.expand(max(0, before), -1), kept_FM, soft_1M.expand(max(0, behind), -1)]
+    mel_FM = torch.cat(parts)
+    return mel_FM - mel_FM.mean(0)
+
+
+def lifted(mel_FM: Tensor, depth: float) -> Tensor:
+    """Energies (exp of twice the log-mel) plus those of a steady noise `depth` below each bin's loudest frame; mean 0 again."""
+    mel_FM = torch.logaddexp(2 * mel_FM, 2 * (mel_FM.amax(0, keepdim=True) - depth)) / 2
+    return mel_FM - mel_FM.mean(0)
 
 
 def faster(mel_FM: Tensor, speed: float) -> Tensor:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ablate.errors import UserError
-from ablate.tasks.perturbation import Perturbation, curve, faster, warped
+from ablate.tasks.perturbation import Perturbation, curve, faster, framed, lifted, warped
 from encoders.batch import Speech
 
-EVERYTHING = Perturbation(speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5, shift=3, contrast=0.4, filter=0.4)
+EVERYTHING = Perturbation(speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5, edges=(-3, 12), floor=6, contrast=0.4, filter=0.4)
 
 
 def speech(lengths=(20, 33), keys=(5, 9)) -> Speech:
@@ -53,14 +53,29 @@ def test_each_utterance_depends_on_its_own_key():
     assert other.mel_FM.shape != first.shape or not torch.equal(other.mel_FM, first)
 
 
-def test_speeds_and_shifts_are_all_drawn():
+def test_speeds_and_edges_are_all_drawn():
     def lengths(how: Perturbation, frames: int = 90) -> set[int]:
         return {how.apply(speech((frames,), (key,))).lengths[0] for key in range(30)}
 
     assert lengths(Perturbation(speeds=(0.9, 1.0, 1.1))) == {100, 90, 82}
-    assert lengths(Perturbation(shift=3)) == {90, 89, 88, 87} and lengths(Perturbation(shift=3), 2) == {2, 1}
-    cut = Perturbation(shift=3).apply(given := speech((90,), (1,)))
-    assert torch.equal(cut.mel_FM, given.mel_FM[90 - cut.lengths[0] :]), "frames go from the beginning"
+    assert lengths(Perturbation(edges=(-2, 1))) == {86, 87, 88, 89, 90, 91, 92}
+    assert lengths(Perturbation(edges=(-5, -5)), 7) == {1}
+
+
+def test_edges_are_silence_or_cut():
+    mel_FM = torch.tensor([[1.0, 5.0], [3.0, 4.0], [2.0, 6.0]])
+    expected = torch.tensor([[1.0, 4.0], [1.0, 4.0], [1.0, 5.0], [3.0, 4.0], [2.0, 6.0], [1.0, 4.0]])
+    torch.testing.assert_close(framed(mel_FM, 2, 1), expected - expected.mean(0))
+    torch.testing.assert_close(framed(mel_FM, -1, -1), torch.zeros(1, 2))
+    torch.testing.assert_close(framed(mel_FM, -1, 0), mel_FM[1:] - mel_FM[1:].mean(0))
+
+
+def test_a_floor_fills_what_is_soft_and_leaves_what_is_loud():
+    mel_FM = torch.tensor([[0.0], [-1.0], [-20.0]])
+    expected = torch.tensor([1 + np.exp(-4), np.exp(-2) + np.exp(-4), np.exp(-4)]).log() / 2  # the floor lies at -2: exp(2 * -2)
+    torch.testing.assert_close(lifted(mel_FM, 2.0)[:, 0], (expected - expected.mean()).float())
+    given = speech((20,), (5,))
+    assert Perturbation(floor=6.0).apply(given).mel_FM.mean(0).abs().max() < 1e-5
 
 
 def test_contrast_is_one_factor_and_a_filter_one_curve_over_bins():
@@ -77,5 +92,9 @@ def test_mistakes_are_named():
         Perturbation(speeds=(90.0,))
     with pytest.raises(UserError, match="vocal_tract is 2"):
         Perturbation(vocal_tract=2.0)
+    with pytest.raises(UserError, match="fewest frames and the most"):
+        Perturbation(edges=(3, 0))
+    with pytest.raises(UserError, match="floor is 0.5"):
+        Perturbation(floor=0.5)
     with pytest.raises(UserError, match="contrast is 1.0"):
         Perturbation(contrast=1.0)
