@@ -70,6 +70,9 @@ class Dataset:
         self.folder, self.target_folder = tokenizer, targets or tokenizer
         self._tokens: dict[tuple[Path, str], Tokens] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Dataset, (self.name, self.split, self.corpus, self.folder, self.target_folder)  # another process opens it anew
+
     def __len__(self) -> int:
         return len(self.table)
 
