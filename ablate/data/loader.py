@@ -1,4 +1,4 @@
-"""The updates of training, made ahead of time by worker processes where recordings have to be read.
+"""The updates of training, made ahead of time: by worker processes where recordings have to be read, else by a thread.
 
 What an update holds follows from the cursors alone, and cursors from the sizes of items, which are known without reading
 them. So the training process says what to make, workers make it in any order, and neither how many there are nor where
@@ -8,15 +8,16 @@ for, the training process makes the update itself.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from ablate.data.packing import Draws
-from ablate.data.parallel import begin, started
+from ablate.data.parallel import begin
 from ablate.data.table import Table
 from encoders.batch import Batch
 
@@ -42,7 +43,7 @@ class Loader:
     """Give the update at any cursors; use as a context manager, so that the workers end.
 
     `opened` opens the feeds, here and in every worker; `budgets` are of an update, by feed. `workers` is 0 where all
-    features are stored: they are packed as fast here. Without a number there are as many as cores, at most 4.
+    features are stored: a thread packs (and perturbs) them as fast. Without a number there are as many as cores, at most 4.
     """
 
     def __init__(
@@ -54,9 +55,9 @@ class Loader:
             reading = any(feed.table.has_audio and not feed.table.stored for feed in self.feeds.values())
             workers = min(4, len(os.sched_getaffinity(0))) if reading else 0
         self.workers = workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Executor | None = None
         self._up: list[Future[None]] = []  # done by workers that are there
-        self._ahead: deque[tuple[Cursors, Cursors, Future[bytes]]] = deque()  # before, after, what is made
+        self._ahead: deque[tuple[Cursors, Cursors, Future[bytes | Shards]]] = deque()  # before, after, what is made
 
     def update(self, step: int, cursors: Cursors) -> tuple[Shards, Cursors]:
         """Return the shards of the update at `cursors` (0 where a stream has none), and the cursors after it."""
@@ -65,23 +66,29 @@ class Loader:
         if self._ahead:
             _, after, made = self._ahead.popleft()
             self._begin(after)
-            return pickle.loads(made.result()), after
+            shards = made.result()
+            return pickle.loads(shards) if isinstance(shards, bytes) else shards, after
         drawn, after = self._drawn(cursors)
         self._begin(after)
         return _made(self.feeds, drawn), after
 
     def _begin(self, cursors: Cursors) -> None:
-        """Have workers make what is ahead, `cursors` being those after the update that is asked for."""
-        while self._ready() and len(self._ahead) < AHEAD * self.workers:
+        """Have made what is ahead, `cursors` being those after the update that is asked for."""
+        while self._ready() and len(self._ahead) < AHEAD * max(1, self.workers):
             before = self._ahead[-1][1] if self._ahead else cursors
             drawn, after = self._drawn(before)
-            self._ahead.append((before, after, self._pool.submit(_work, drawn)))
+            made = self._pool.submit(_work, drawn) if self.workers else self._pool.submit(_made, self.feeds, drawn)
+            self._ahead.append((before, after, made))
 
     def _ready(self) -> bool:
-        """Whether a worker is up; they are started when this is first asked, which takes them seconds."""
-        if self._pool is None and self.workers:
-            self._pool = started(self.workers, _open, self._opened)
-            self._up = [self._pool.submit(_nothing) for _ in range(self.workers)]
+        """Whether a worker is up; they are started when this is first asked, and import torch for seconds."""
+        if self._pool is None:
+            if not self.workers:
+                self._pool = ThreadPoolExecutor(1)
+            else:
+                context = multiprocessing.get_context("forkserver")
+                self._pool = ProcessPoolExecutor(self.workers, context, initializer=_open, initargs=(self._opened,))
+            self._up = [self._pool.submit(_nothing) for _ in range(max(1, self.workers))]
         return any(one.done() for one in self._up)
 
     def _drawn(self, cursors: Cursors) -> tuple[list[dict[str, Draws]], Cursors]:

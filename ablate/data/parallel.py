@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-IMPORTED = ["torch", "sentencepiece", "soundfile"]  # once, by the server that workers fork from: seconds, and memory
 CHUNK = 8  # items that a process is given at once
 AHEAD = 4  # chunks a process that are begun before their results are asked for
 
@@ -36,7 +35,7 @@ def ordered(function: Callable[[T], R], items: Iterable[T], each: int = 100) -> 
     if processes < 2:
         yield from map(function, items)
         return
-    pool = started(processes, begin)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver"), initializer=begin)
     try:
         ahead: deque[Future[list[R]]] = deque()
         while chunk := list(islice(items, CHUNK)):
@@ -47,13 +46,6 @@ def ordered(function: Callable[[T], R], items: Iterable[T], each: int = 100) -> 
             yield from ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def started(processes: int, initializer: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
-    """A pool of processes, begun when there is work for them, that fork from a server which has the slow imports done."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    return ProcessPoolExecutor(processes, context, initializer=initializer, initargs=arguments)
 
 
 def _each(function: Callable[[T], R], items: list[T]) -> list[R]:

@@ -151,6 +151,7 @@ class AbstractScored(ABC):
     trained: ClassVar[bool]
     baseline_split: ClassVar[str] = "train"  # what baselines may learn from
     metrics: tuple[Metric, ...]
+    by_class: Metric | None = None  # which of them is also scored by class, as "ser_date", where rows have `classes`
 
     @property
     def name(self) -> str:
