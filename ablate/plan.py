@@ -92,7 +92,7 @@ class Planner:
         sweep, rows, configs = self.sweep, {name: grid[0][name] for name in self.resolver.names}, {}
         for row in rows.values():
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
-        tasks = {key: _described(configs[key]) for key in self.tasks if key in configs}
+        tasks = {key: described(configs[key]) for key in self.tasks if key in configs}
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
         return {
             "name": self.name, "question": sweep.get("question", ""),
@@ -207,7 +207,7 @@ class Planner:
         return self._stage("pretrain", of, parents, title, steps, seconds, memory)
 
 
-def _described(task: TaskConfig) -> dict[str, Any]:
+def described(task: TaskConfig) -> dict[str, Any]:
     """What checks of columns and claims, and analysis, know of a task before it is scored."""
     built = task.build()
     found = {"reads": built.reads, "splits": list(task.splits), "metrics": [metric.name for metric in built.metrics]}
