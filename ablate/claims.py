@@ -58,13 +58,17 @@ def contrast(text: Any, path: str) -> dict[str, float]:
 
 
 def measure(text: Any, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tuple[str, str, str]:
-    """Read "task", "task.metric" or "task.split.metric" as (task, split, metric); the first ones are the defaults."""
+    """Read "task", "task.metric" or "task.split.metric" as (task, split, metric); the first ones are the defaults.
+
+    Which classes a metric "by_class" has ("ser_date") is not known before it is scored: any name will do.
+    """
     task, *rest = str(text).split(".")
     if task not in tasks or len(rest) > 2:
         raise UserError(f"{path}: '{text}' names no task of this sweep; {nearest(task, tasks)}")
     metrics, splits = tasks[task]["metrics"], tasks[task]["splits"]
     metric = rest[-1] if rest else metrics[0]
-    if metric not in metrics:
+    by_class = tasks[task].get("by_class")
+    if metric not in metrics and not (by_class and metric.startswith(f"{by_class}_")):
         raise UserError(f"{path}: task '{task}' has no metric '{metric}'; {nearest(metric, metrics)}")
     split = rest[0] if len(rest) == 2 else splits[0]
     if split not in splits:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from ablate import checkpoint, distributed, optim
-from ablate.data.packing import Order, ids
+from ablate.data.loader import Loader
+from ablate.data.packing import Draws, Order, ids
+from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.evaluate import dev_score
 from ablate.optim import FlatAdamW, OptimizerConfig
@@ -20,6 +23,7 @@ from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, TaskConfig
 from ablate.train import Loop, Model
 from ablate.tune import settled, winner
 from encoders import seeds
+from encoders.batch import Batch
 from encoders.encoder import EncoderConfig
 from objectives.mixture import Mixture
 from objectives.objective import AbstractObjective, Ports
@@ -34,6 +38,33 @@ class FinetuneStage:
     optimizer: OptimizerConfig = OptimizerConfig()
     """Betas, weight decay and clipping; learning rates and warm-up are the task's."""
     seed: int = 0
+
+
+class Items:
+    """The training items of a task, in an endless order; an update's budget is how many it has."""
+
+    def __init__(self, task: AbstractTask, dataset: Dataset, seed: int) -> None:
+        self.task, self.dataset, self.seed = task, dataset, seed
+        self.order = Order(len(dataset), seed, f"finetune/{task.config.table}")
+
+    @property
+    def table(self) -> Table:
+        return self.dataset.table
+
+    def drawn(self, cursor: int, budget: float, shards: int = 1) -> tuple[list[Draws], int]:
+        assert shards == 1, "an update of fine-tuning is one shard"
+        last = cursor + int(budget)
+        return [[(slot, self.order.index(slot)) for slot in range(cursor, last)]], last
+
+    def collate(self, draws: Draws) -> Batch:
+        batch = self.task.inputs(self.dataset, draws, self.seed, training=True)
+        return replace(batch, ids=ids(self.table, draws))
+
+
+def items(config: TaskConfig, dataset: Dataset, seed: int) -> dict[str, Items]:
+    """What a loader draws from, by what the task reads."""
+    task = config.build()
+    return {task.reads: Items(task, dataset, seed)}
 
 
 def dataset(task: AbstractScored, parents: Mapping[str, RunFolder], split: str) -> Dataset:
@@ -69,8 +100,8 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
         return _adopted(winner(parents["tune"]), run)
     config = settled(config, parents)
     model, task, tokenizer = build(config, parents)
-    train, dev = dataset(task, parents, "train"), dataset(task, parents, "dev")
-    how = config.task
+    dev, how = dataset(task, parents, "dev"), config.task
+    loader = Loader(partial(items, how, dataset(task, parents, "train"), config.seed), {task.reads: how.items})
     optimizer = FlatAdamW(
         {
             "encoder": ([(f"encoder.{n}", p) for n, p in model.encoder.named_parameters()], how.lr),
@@ -79,16 +110,12 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
         config.optimizer,
         how.average,
     )
-    order = Order(len(train), config.seed, f"finetune/{how.table}")
-
     thaw = round(how.frozen * how.steps)
 
     def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
         model.encoder.requires_grad_(step >= thaw)
-        first = step * how.items
-        draws = [(slot, order.index(slot)) for slot in range(first, first + how.items)]
-        batch = replace(task.inputs(train, draws, config.seed, training=True), ids=ids(train.table, draws))
-        return [{task.reads: batch}], {"items": first + how.items}
+        shards, after = loader.update(step, {task.reads: step * how.items})
+        return shards, {"items": after[task.reads]}
 
     best = Best(better=task.select.better)
 
@@ -110,13 +137,15 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
     step, tensors, extra = loop.resume()
     if extra:
         best.restore(tensors, extra)
-    loop.fit(step)
+    with loader:
+        loop.fit(step)
     loop.keep(loop.updates, best.weights)
     return {
         "task": task.name,
         "best_step": best.step,
         "steps_run": loop.updates,
         "dev": {"metric": task.select.name, "value": best.value},
+        "waiting": loop.waiting,
         "busy_seconds": loop.busy_seconds,
     }
 

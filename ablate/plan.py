@@ -24,6 +24,7 @@ from ablate.row import Row, owner
 from ablate.rows import Resolver
 from ablate.score import ScoreStage
 from ablate.stage import Plan, Stage, make
+from ablate.tasks.task import TaskConfig
 
 CLUSTERS = ("local", "debug", "slurm")
 
@@ -91,11 +92,7 @@ class Planner:
         sweep, rows, configs = self.sweep, {name: grid[0][name] for name in self.resolver.names}, {}
         for row in rows.values():
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
-        tasks = {
-            key: {"reads": owner(configs[key]).reads, "splits": list(configs[key].splits),
-                  "metrics": [metric.name for metric in configs[key].build().metrics]}
-            for key in self.tasks if key in configs
-        }  # fmt: skip
+        tasks = {key: described(configs[key]) for key in self.tasks if key in configs}
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
         return {
             "name": self.name, "question": sweep.get("question", ""),
@@ -208,6 +205,13 @@ class Planner:
         streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
         seconds, memory = self.estimate.pretrain(row, streams, steps, title)
         return self._stage("pretrain", of, parents, title, steps, seconds, memory)
+
+
+def described(task: TaskConfig) -> dict[str, Any]:
+    """What checks of columns and claims, and analysis, know of a task before it is scored."""
+    built = task.build()
+    found = {"reads": built.reads, "splits": list(task.splits), "metrics": [metric.name for metric in built.metrics]}
+    return found | ({"by_class": built.by_class.name} if built.by_class else {})
 
 
 def shown(value: Any) -> Any:

@@ -178,6 +178,7 @@ class FakeTask:
 
 class Task:
     trained = True
+    by_class = None
 
 
 class Asr(Task):

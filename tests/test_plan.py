@@ -357,6 +357,7 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
     ("table: {blocks: [{refrence: joint}]}\n", [], r"table\.blocks\[0\]\.refrence: .*did you mean 'reference'"),
     ("table: {compare_with: scrath}\n", [], r"table\.compare_with: no row 'scrath'; did you mean 'scratch'"),
     ("table: {columns: [asr.wre]}\n", [], r"table\.columns: task 'asr' has no metric 'wre'; did you mean 'wer'"),
+    ("table: {columns: [asr.wer_date]}\n", [], r"table\.columns: task 'asr' has no metric 'wer_date'"),
     ("table: {columns: [asr.tset.wer]}\n", [],
      r"table\.columns: task 'asr' is not scored on 'tset'; did you mean 'test'"),
     ("table: {columns: [arsr.wer]}\n", [], r"table\.columns: .*names no task.*did you mean 'asr'"),

@@ -58,9 +58,9 @@ def speak(text: str, rng: np.random.Generator) -> np.ndarray:
 class World:
     """Tiny stages under a root, made and run by name."""
 
-    def __init__(self, root):
+    def __init__(self, root, corpus=TinyConfig()):
         self.root, self.stages = root, {}
-        self.corpus = self.add(make("corpus", TinyConfig(), (), "corpus"))
+        self.corpus = self.add(make("corpus", corpus, (), "corpus"))
         from ablate.data.tokenizer import TokenizerConfig
 
         of = TokenizerConfig(fields=("text.text",), size=300)

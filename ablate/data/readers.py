@@ -90,8 +90,8 @@ def texts(path: Path, faults: Faults = STOP) -> Iterator[Row]:
 def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Row]:
     """Read written and spoken text: {id, written, spoken, [classes]}.
 
-    `folder` has {train,dev,test}.tsv with columns "written" and "spoken", or with tokens in the format of Google's text
-    normalization corpus; or it has that corpus's `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 %
+    `folder` has {train,dev,test}.tsv with columns "written" and "spoken" (and "class" or "classes": DATE, or DATE,MONEY, or
+    nothing), or with tokens in the format of Google's text normalization corpus; or it has that corpus's `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 %
     dev and 5 % test, as its authors split it (Sproat & Jaitly 2017).
     """
     shards = sorted(Path(folder).glob("output-*-of-*"))
@@ -102,7 +102,7 @@ def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[R
             shards = [path]
         else:
             for number, row in tsv(path, ("written", "spoken"), faults):
-                yield {"id": f"{split}-{number}", "written": row["written"], "spoken": row["spoken"]}
+                yield {"id": f"{split}-{number}", "written": row["written"], "spoken": row["spoken"]} | _classes(row)
             return
     else:
         first, last = {"train": (0, 0.9), "dev": (0.9, 0.95), "test": (0.95, 1)}[split]
@@ -112,6 +112,14 @@ def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[R
     for shard in shards:
         for row in google_tokens(shard, faults):
             yield row | {"id": f"{split}-{shard.stem}-{row['id']}" if len(shards) > 1 else f"{split}-{row['id']}"}
+
+
+def _classes(row: Row) -> Row:
+    """What a table's column of classes says, if it has one and the row does not end before it."""
+    for column in ("classes", "class"):
+        if column in row:
+            return {"classes": sorted(set(row[column].replace(",", " ").split()))}
+    return {}
 
 
 def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Row]:

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -67,6 +67,9 @@ class Tokenizer:
         self.folder = Path(folder)
         self._model = sentencepiece.SentencePieceProcessor(model_file=str(self.folder / "model.spm"))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (self.folder,)  # it comes with every batch of a worker: one in each process is enough
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Size, unigram counts over the training text, and which pieces begin a word."""
@@ -80,6 +83,11 @@ class Tokenizer:
     def decode(self, ids: list[int] | np.ndarray) -> str:
         """Return the text of `ids`; specials are dropped, and bytes that are no UTF-8 become U+FFFD."""
         return self._model.decode([int(i) for i in ids if i == Vocabulary.unk or i >= Vocabulary.specials])
+
+
+@lru_cache(maxsize=8)
+def _opened(folder: Path) -> Tokenizer:
+    return Tokenizer(folder)
 
 
 class Tokens:

@@ -31,6 +31,7 @@ class Normalization(AbstractTask):
 
     reads = "text"
     metrics = (SER, WER)
+    by_class = SER
     select = Metric("loss", "lower", "nats/token")
     given = ("written",)
 
@@ -95,7 +96,7 @@ class Normalization(AbstractTask):
             SER.score(wrong(items), len(rows), EXACT),
             WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED, metrics.sums(words)),
             *(
-                Metric(f"ser_{name.lower()}", "lower").score(wrong(part), len(part), f"{EXACT}|sentences with {name}")
+                Metric(f"{SER.name}_{name.lower()}", SER.better).score(wrong(part), len(part), f"{EXACT}|sentences with {name}")
                 for name, part in by_class(items).items()
             ),
         ], items

@@ -70,6 +70,9 @@ class Dataset:
         self.folder, self.target_folder = tokenizer, targets or tokenizer
         self._tokens: dict[tuple[Path, str], Tokens] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Dataset, (self.name, self.split, self.corpus, self.folder, self.target_folder)  # another process opens it anew
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -152,6 +155,7 @@ class AbstractScored(ABC):
     trained: ClassVar[bool]
     baseline_split: ClassVar[str] = "train"  # what baselines may learn from
     metrics: tuple[Metric, ...]
+    by_class: Metric | None = None  # which of them is also scored by class, as "ser_date", where rows have `classes`
 
     @property
     def name(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ablate.data import loader as loading
 from ablate.data.audio import Recording, features, frames
 from ablate.data.columns import ColumnWriter
 from ablate.data.loader import Loader
@@ -18,6 +21,8 @@ from ablate.data.table import TableWriter
 from ablate.errors import UserError
 
 BUDGETS = {"speech": 400, "pair": 3}
+
+multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "soundfile"])  # many workers start here
 
 
 def corpus(folder: Path, audio: Path, stored: bool) -> Path:
@@ -50,10 +55,17 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
     return {stored: corpus(root / str(stored), root / "audio", stored) for stored in (True, False)}
 
 
+def up(loader: Loader) -> Loader:
+    """The loader, once a worker is there: before, the training process makes what it needs."""
+    while not loader._ready():
+        time.sleep(0.01)
+    return loader
+
+
 def taken(folder: Path, workers: int | None, cursors: dict[str, int], updates: int = 6) -> tuple[list[str], list[dict]]:
     opened = partial(streams, folder, folder, ("speech", "pair"), 3, bucket=8)
     found, after = [], []
-    with Loader(opened, BUDGETS, shards=2, workers=workers) as loader:
+    with up(Loader(opened, BUDGETS, shards=2, workers=workers)) as loader:
         for step in range(updates):
             shards, cursors = loader.update(step, cursors)
             found.append(repr(shards))
@@ -61,14 +73,51 @@ def taken(folder: Path, workers: int | None, cursors: dict[str, int], updates: i
     return found, after
 
 
-def test_nothing_depends_on_workers_or_on_where_features_come_from(corpora: dict[bool, Path]) -> None:
+@pytest.fixture
+def made_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each update that this process makes."""
+    made, calls = loading._made, []
+    monkeypatch.setattr(loading, "_made", lambda *arguments: (calls.append(1), made(*arguments))[1])
+    return calls
+
+
+def test_nothing_depends_on_workers_or_on_where_features_come_from(corpora: dict[bool, Path], made_here: list[int]) -> None:
     expected, cursors = taken(corpora[True], 0, {})
     assert len(set(expected)) == 6
     assert taken(corpora[False], 0, {}) == (expected, cursors)
-    for workers in (1, 2):
+    made_here.clear()
+    for workers in (1, 2, 3):
         assert taken(corpora[False], workers, {}) == (expected, cursors)
-    # A resumed run goes on exactly where the checkpoint's cursors are.
-    assert taken(corpora[False], 2, cursors[2], updates=3) == (expected[3:], cursors[3:])
+    assert len(made_here) == 3  # the first of each: nothing was begun when it was asked for
+    # Resumed from the checkpoint's cursors, under another number of workers, training goes on exactly there.
+    for workers, step in ((2, 1), (1, 3)):
+        assert taken(corpora[False], workers, cursors[step - 1], updates=6 - step) == (expected[step:], cursors[step:])
+
+
+def test_training_does_not_wait_for_workers_that_start(
+    corpora: dict[bool, Path], made_here: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, cursors = taken(corpora[True], 0, {})
+    opened = partial(streams, corpora[False], corpora[False], ("speech", "pair"), 3, bucket=8)
+    monkeypatch.setattr(Loader, "_ready", lambda self: False)
+    made_here.clear()
+    with Loader(opened, BUDGETS, shards=2, workers=2) as loader:
+        assert repr(loader.update(0, {})[0]) == expected[0]
+        monkeypatch.undo()
+        assert repr(up(loader).update(1, cursors[0])[0]) == expected[1]  # made here, and the next ones begun
+        assert [before for before, _, _ in loader._ahead] == cursors[1:6] + [loader._ahead[-1][0]]
+        assert repr(loader.update(2, cursors[1])[0]) == expected[2]
+
+
+def test_what_is_stored_is_made_ahead_too(corpora: dict[bool, Path], made_here: list[int]) -> None:
+    opened = partial(streams, corpora[True], corpora[True], ("speech",), 3)
+    with up(Loader(opened, {"speech": 400})) as loader:
+        _, cursors = loader.update(0, {})
+        for _, _, made in list(loader._ahead):
+            made.result()
+        assert len(made_here) == 4
+        loader.update(1, cursors)
+        assert len(loader._ahead) == 3
 
 
 def test_only_recordings_are_worth_worker_processes(corpora: dict[bool, Path]) -> None:
@@ -79,7 +128,7 @@ def test_only_recordings_are_worth_worker_processes(corpora: dict[bool, Path]) -
 def test_going_elsewhere_throws_away_what_was_made(corpora: dict[bool, Path]) -> None:
     expected, cursors = taken(corpora[True], 0, {})
     opened = partial(streams, corpora[False], corpora[False], ("speech", "pair"), 3, bucket=8)
-    with Loader(opened, BUDGETS, shards=2, workers=1) as loader:
+    with up(Loader(opened, BUDGETS, shards=2, workers=1)) as loader:
         loader.update(0, {})
         assert repr(loader.update(4, cursors[3])[0]) == expected[4]
 
@@ -90,7 +139,10 @@ def test_a_recording_that_is_gone_is_named_in_the_training_process(corpora: dict
     facts = (folder / "corpus.json").read_text()
     (folder / "corpus.json").write_text(json.dumps({"root": str(tmp_path)}))
     try:
-        with Loader(opened, BUDGETS, workers=1) as loader, pytest.raises(UserError, match=r"\d\d.wav: there is no such"):
-            loader.update(0, {})
+        with up(Loader(opened, BUDGETS, workers=1)) as loader:
+            loader.feeds["speech"].collate = lambda draws: None  # the first is made here, the next in the worker
+            _, cursors = loader.update(0, {})
+            with pytest.raises(UserError, match=r"\d\d.wav: there is no such"):
+                loader.update(1, cursors)
     finally:
         (folder / "corpus.json").write_text(facts)

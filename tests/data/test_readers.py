@@ -125,6 +125,9 @@ def test_texts(tmp_path: Path) -> None:
 def test_normalization(tmp_path: Path) -> None:
     table = write(tmp_path / "dev.tsv", "written\tspoken", '"$5"\tfive "dollars')
     assert list(readers.normalization(tmp_path, "dev")) == [{"id": "dev-2", "written": '"$5"', "spoken": 'five "dollars'}]
+    for column in ("class", "classes"):
+        write(table, f"written\t{column}\tspoken", "on 5/5 for $5\tMONEY,DATE\tx", "so\t\tso")
+        assert [row["classes"] for row in readers.normalization(tmp_path, "dev")] == [["DATE", "MONEY"], []]
     write(table, "writen\tspoken", "a\tb")
     with pytest.raises(UserError, match="line 1: has no column 'written'"):
         list(readers.normalization(tmp_path, "dev"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ablate import identity
+from ablate import claims, identity
 from ablate.config import typed
 from ablate.errors import UserError
+from ablate.plan import described
 from ablate.tasks import TASKS
 from ablate.tasks.classification import TextClassification
 from encoders.joint import Joint
@@ -81,8 +82,19 @@ def test_errors_of_sentences_with_a_class():
     task = TASKS["normalization"].build()
     rows = [{"id": str(i), "written": "x", "spoken": said, "classes": classes}
             for i, (said, classes) in enumerate([("one", ["DATE"]), ("two", ["DATE", "MONEY"]), ("three", [])])]  # fmt: skip
-    values = {score.metric: score.value for score in task.score(rows, ["one", "too", "three"])[0]}
-    assert values["ser"] == pytest.approx(100 / 3) and values["ser_date"] == 50 and values["ser_money"] == 100
+    found = {score.metric: (score.n, score.value) for score in task.score(rows, ["one", "too", "three"])[0]}
+    assert found["ser"] == (3, pytest.approx(100 / 3)) and found["ser_date"] == (2, 50) and found["ser_money"] == (1, 100)
+    assert found.keys() == {"ser", "wer", "ser_date", "ser_money"}
+    reached = {(one.name, one.metric): one.value for one in task.baselines(rows, rows)}
+    assert reached["copy", "ser_date"] == 100 and reached["dictionary", "ser_date"] == 50  # "x" is spoken "one" first
+
+
+def test_errors_by_class_may_be_columns():
+    tasks = {name: described(TASKS[name]) for name in ("normalization", "asr")}
+    assert claims.measure("normalization.ser_date", tasks, "table.columns") == ("normalization", "test", "ser_date")
+    for column in ("asr.wer_date", "normalization.wer_date", "normalization.date"):
+        with pytest.raises(UserError, match="has no metric"):
+            claims.measure(column, tasks, "table.columns")
 
 
 def test_edits_of_all_words_are_counted(dataset):
