@@ -115,6 +115,8 @@ def grid(panels: int, height: float, columns: int = 2) -> tuple[Figure, list[Axe
     flat = list(axes.flat)
     for spare in flat[panels:]:
         spare.set_axis_off()
+    for used in flat[:panels]:
+        used.locator_params(nbins=4)
     return figure, flat[:panels]
 
 

@@ -26,6 +26,8 @@ DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "tex
 PARTS = {  # part -> (colour, marker)
     "dilution": ("#0173b2", "o"), "interference": ("#d55e00", "s"), "total": ("0.25", "D"),
 }  # fmt: skip
+LABEL = 1.0
+"""Inches that a row's name may take beside the panels."""
 AT_MOST = 12
 """Rows in the figure, those that are harmed or helped most."""
 COLUMNS = ["task", "row", "part", "single", "matched", "mean", "low", "high", "n"]
@@ -82,12 +84,13 @@ def parts_of(records: Records, row: str, role: dict[str, str], modality: str) ->
 
 def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str], title: str) -> None:
     """Draw one task: harm of the step-matched joint rows, split where there is a placebo; `frame` is `harm`'s lines."""
-    rows = list(dict.fromkeys(frame.row))
-    position, ticks, digits = 0.0, [], decimals(frame["mean"].abs().max(), digits=2)
-    for row in rows:
-        own = frame[frame.row == row]
-        ticks.append((position + (len(own) - 1) / 2, figures.wrapped(labels[row], 1.0)))
-        for line in own.itertuples():
+    top, ticks, digits = 0.0, [], decimals(frame["mean"].abs().max(), digits=2)
+    for row, own in frame.groupby("row", sort=False):
+        name = figures.wrapped(labels[row], LABEL)
+        height = _height(own, name)
+        ticks.append((top + height / 2, name))
+        positions = top + (height - len(own) + 1) / 2 + np.arange(len(own))
+        for position, line in zip(positions, own.itertuples()):
             colour, marker = PARTS[line.part]
             if np.isnan(line.mean):
                 axes.text(0, position, " not finished", va="center", color=figures.GREY, style="italic")
@@ -98,11 +101,10 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
                 axes.plot(line.mean, position, marker, color=colour, ms=4, mec="white", mew=0.4)
                 axes.annotate(figures.signed(line.mean, digits), (1, position), xycoords=("axes fraction", "data"), xytext=(24, 0),
                               textcoords="offset points", va="center", ha="right", color=colour)  # fmt: skip
-            position += 1
-        position += 0.4
+        top += height + 0.4
     axes.axvline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
-    axes.set_ylim(position - 0.8, -0.6)
+    axes.set_ylim(top - 0.3, -0.1)
     reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=1e-3) * 1.1
     axes.set_xlim(-reach, reach)
     axes.axvspan(0, reach, color="0.94", lw=0, zorder=-1)
@@ -110,6 +112,11 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
     axes.spines["left"].set_visible(False)
     unit = figures.NAMES.get(what.metric, what.metric.replace("_", " "))
     axes.set_title(f"{title}: {unit} points", loc="center")
+
+
+def _height(frame: pd.DataFrame, name: str) -> float:
+    """Lines that one row takes, by its parts and by its name."""
+    return max(float(len(frame)), 0.8 * (name.count("\n") + 1))
 
 
 def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str]) -> None:
@@ -128,7 +135,7 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     clear = total[(total.low > 0) | (total.high < 0)]
     for row, task in zip(clear.row, clear.task):
         cells[rows.index(row), list(tasks).index(task)].set_fontweight("bold")
-    names = [figures.wrapped(labels[row] + ("\u00a0*" if row in unmatched else ""), 1.0) for row in rows]
+    names = [figures.wrapped(labels[row] + ("\u00a0*" if row in unmatched else ""), LABEL) for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_xticks(range(len(tasks)), list(tasks.values()), rotation=35, ha="right", rotation_mode="anchor")
     axes.spines[:].set_visible(False)
@@ -156,8 +163,12 @@ def figure(records: Records) -> Figure | None:
     matched = frame[frame.matched.astype(bool)]
     shown = [task for task in measures if task in set(matched.task)]
     heat = frame.row.nunique() > 1
-    heights = [0.36 + 0.14 * len(own) + 0.06 * own.row.nunique() for task in shown for own in [matched[matched.task == task]]]
-    heights += [0.75 + 0.19 * frame.row.nunique()] * heat
+    names = {row: figures.wrapped(label, LABEL) for row, label in labels.items()}
+    heights = [
+        0.34 + sum(0.14 * _height(part, names[row]) + 0.056 for row, part in matched[matched.task == task].groupby("row"))
+        for task in shown
+    ]  # fmt: skip
+    heights += [0.75 + (0.09 + 0.1 * max(names[row].count("\n") + 1 for row in frame.row)) * frame.row.nunique()] * heat
     whole, axes = figures.plt.subplots(
         len(heights), 1, figsize=(figures.COLUMN, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
     )
