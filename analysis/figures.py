@@ -6,6 +6,7 @@ apart without colour, and colour maps fall with a value or carry signed numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -22,10 +23,9 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
 
 from analysis.frame import Measure, Records
 
@@ -125,9 +125,13 @@ def below(panels: Sequence[Axes], columns: int = 2) -> Sequence[Axes]:
     return panels[-min(columns, len(panels)) :]
 
 
+@functools.lru_cache(maxsize=4096)
 def wide(text: str, size: float, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
-    return TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight)).get_extents().x1 / 72 if text.strip() else 0.0
+    font = get_font(findfont(FontProperties(weight=weight)))
+    font.set_size(size, DPI)
+    font.set_text(text)
+    return font.get_width_height()[0] / 64 / DPI
 
 
 def wrapped(text: str, width: float, size: float = 6.5, weight: str = "normal") -> str:
@@ -181,7 +185,7 @@ def heat(axes: Axes, values: np.ndarray, texts: np.ndarray, cmap: str) -> dict[t
 
     In grey both ends are dark: there the shade is the size, and the number says the sign. Type is dark on all shades.
     """
-    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=-1.6, vmax=1.6, aspect="auto")
+    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=-2, vmax=2, aspect="auto")
     axes.set_facecolor("0.95")
     axes.tick_params(length=0)
     return {(y, x): axes.text(x, y, text, ha="center", va="center") for (y, x), text in np.ndenumerate(texts)}
