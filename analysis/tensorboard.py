@@ -33,7 +33,7 @@ def write(sweep: str | Path, root: str | Path = "runs", to: Path | None = None) 
     records = read(sweep, root)
     to, settings = to or folder(records), _differing(records)
     logs = [(name, _events(read_jsonl(records.path(kind, id) / "metrics.jsonl"))) for name, kind, id in logged(records)]
-    outcomes = [(name, _outcome(records, line, settings[line["row"]])) for name, line in _seeds(records)]
+    outcomes = [(name, _outcome(records, name, line, settings[line["row"]])) for name, line in _seeds(records)]
     return [_brought(to / name / FILE, events) for name, events in logs + outcomes]
 
 
@@ -79,7 +79,7 @@ def _events(lines: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
             yield Event(step=line["step"], summary=Summary(value=values)).SerializeToString()
 
 
-def _outcome(records: Records, line: Mapping[str, Any], differing: Mapping[str, str]) -> Iterator[bytes]:
+def _outcome(records: Records, name: str, line: Mapping[str, Any], differing: Mapping[str, str]) -> Iterator[bytes]:
     """One row's settings with one seed, of those that are not the same everywhere, and its scores so far."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
@@ -91,7 +91,7 @@ def _outcome(records: Records, line: Mapping[str, Any], differing: Mapping[str, 
     scores = {f"score/{one.task}.{one.split}.{one.metric}": float(one.value) for one in own.itertuples()}
     head, *scored = _events([{"step": 0, **scores}])
     yield head
-    yield Event(summary=hparams_pb(settings, trial_id=str(sorted(settings.items())), start_time_secs=0.0)).SerializeToString()
+    yield Event(summary=hparams_pb(settings, trial_id=name, start_time_secs=0.0)).SerializeToString()
     yield from scored
 
 
