@@ -139,7 +139,7 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     axes.set_yticks(range(len(rows)), names)
     axes.set_xticks(range(len(tasks)), list(tasks.values()), rotation=35, ha="right", rotation_mode="anchor")
     axes.spines[:].set_visible(False)
-    axes.set_title("total harm against the single-modality row", loc="center")
+    axes.set_title("total harm: joint − single", loc="center")
 
 
 def _heat_note(frame: pd.DataFrame) -> str:
