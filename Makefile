@@ -32,6 +32,6 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 $(PEERS): $(READY)
-	@echo "Installing what the tests compare with."
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[builtin,test,peers]'
+	@echo "Installing what the tests compare with, and TensorBoard."
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[builtin,test,peers,tensorboard]'
 	@touch $(PEERS)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.compare import delta, over_seeds
-from analysis.frame import DONE, Measure, Records, measure
+from analysis.frame import DONE, Records, measure
 from analysis.interference import harm
 
 COLUMNS = ["task", "kind", "row", "point", "parameters", "active", "mean", "low", "high", "n"]
@@ -52,10 +52,10 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str 
     """Draw levels or gaps against parameters, a line per row with intervals where there are seeds."""
     for row, own in frame.dropna(subset=["mean", against]).groupby("row", sort=False):
         own, look = own.sort_values(against), styles[row]
-        axes.plot(own[against], own["mean"], **look, lw=1.4, ms=5, mec="white", mew=0.6)
+        axes.plot(own[against], own["mean"], **look, lw=1.0, ms=3.6, mec="white", mew=0.4)
         seen = own.dropna(subset=["low"])
         axes.fill_between(seen[against], seen.low, seen.high, color=look["color"], alpha=0.12, lw=0)
-        axes.vlines(seen[against], seen.low, seen.high, color=look["color"], lw=0.9)
+        axes.vlines(seen[against], seen.low, seen.high, color=look["color"], lw=0.7)
     axes.set_xscale("log")
     sizes = np.sort(frame[against].dropna().unique())
     ticks = apart(sizes)
@@ -82,7 +82,7 @@ def count(parameters: float) -> str:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw the capacity figure, a column per task; None for a sweep with one encoder size or without joint rows.
+    """Draw the capacity figure, a line of panels per task; None for a sweep with one encoder size or without joint rows.
 
     Sizes are points of an axis, or, without axes, what the rows themselves have: then every row is a mark of its own.
     """
@@ -95,29 +95,29 @@ def figure(records: Records) -> Figure | None:
             return None
     tasks = list(dict.fromkeys(frame.task))
     rows = [row for row in records.rows if row in set(frame.row)]
-    styles = figures.row_styles(records.rows)
-    whole, panels = figures.plt.subplots(
-        3 if lines else 2, len(tasks), figsize=(0.6 + 2.3 * len(tasks), 6.4 if lines else 4.6), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    looks = figures.looks(records, rows, ("",))
+    styles = {row: looks[row, ""] for row in rows}
+    whole, panels = figures.grid((3 if lines else 2) * len(tasks), 1.0)
+    levels, gaps = panels[: 2 * len(tasks)], panels[2 * len(tasks) :]
     for k, task in enumerate(tasks):
         own, what = frame[frame.task == task], measure(records, task)
-        for axes, against in zip(panels[:, k], ("active", "parameters")):
+        for axes, against in zip(levels[2 * k :], ("active", "parameters")):
             draw(own[own.kind != "gap"], axes, styles, against)
-            axes.set_ylabel(figures.metric_name(what))
-            axes.set_xlabel("active parameters" if against == "active" else "parameters in all")
-        panels[0][k].set_title(records.task_label(task))
+        levels[2 * k].set_title(records.task_label(task))
+        levels[2 * k].set_ylabel(figures.metric_name(what))
         if lines:
-            _draw_gap(own[own.kind == "gap"], panels[2][k], styles, what)
-            panels[2][k].set_xlabel("parameters in all")
-    if lines:
-        panels[2][0].set_ylabel("joint − single, points\n(positive: joint is better)")
-    whole.supxlabel("without embeddings; active: those that the task's modality goes through", size=8)
-    keys = [figures.plt.Line2D([], [], **styles[row], lw=1.4, ms=5, label=records.label(row)) for row in rows]
+            _draw_gap(own[own.kind == "gap"], gaps[k], styles)
+            gaps[k].set_title(records.task_label(task))
+            gaps[k].set_ylabel("" if k % 2 else "joint − single")
+    for axes, name in zip(levels[-2:], ("active parameters", "parameters in all")):
+        axes.set_xlabel(name)
+    for axes in figures.below(gaps):
+        axes.set_xlabel("parameters in all")
     seeds = len(records.seeds)
-    note = f"lines: 95 % intervals over {seeds} seeds" if seeds > 1 else "one seed: no intervals"
-    columns = max(1, round(1.1 * len(tasks)))
-    whole.legend(handles=keys, loc="outside upper center", ncols=min(columns, len(keys)), title=note, title_fontsize=7.5)
+    about = [f"lines: 95 % intervals over {seeds} seeds" if seeds > 1 else "one seed: no intervals",
+             "without embeddings; active: those that the task's modality goes through",
+             *["joint − single in points: above 0 joint is better"] * lines]  # fmt: skip
+    figures.legend(whole, figures.keys(records, rows, ("",)), "; ".join(about))
     return whole
 
 
@@ -135,9 +135,9 @@ def by_row(records: Records) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _draw_gap(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], what: Measure) -> None:
+def _draw_gap(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
     draw(frame, axes, styles, "parameters")
     reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=0.5) * 1.15
     axes.set_ylim(-reach, reach)
-    axes.axhspan(-reach, 0, color="#d55e00", alpha=0.05, lw=0, zorder=-1)
-    axes.axhline(0, color="0.3", lw=0.8, zorder=0)
+    axes.axhspan(-reach, 0, color="0.94", lw=0, zorder=-1)
+    axes.axhline(0, color="0.3", lw=0.6, zorder=0)

@@ -81,29 +81,29 @@ def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]
     })[CURVES]  # fmt: skip
 
 
-def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], smooth: bool = True) -> None:
-    """Draw one metric over steps, a line per row and seed: the running mean, and the raw values faintly behind.
+def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict], smooth: bool = True) -> None:
+    """Draw one metric over steps, a line per row and point: the mean at steps that all its seeds have, running if `smooth`.
 
-    A stage that several rows share is drawn once, for the first of them: the others branch from it.
+    Faintly behind it each seed or, of one seed, the raw values. A stage that several rows share is drawn once, for the
+    first of them: the others branch from it.
     """
-    drawn = set()
-    for (row, point, seed), own in frame.groupby(["row", "point", "seed"], sort=False):
-        look = styles[row]
-        parts = [part for stage, part in own.groupby("stage", sort=False) if stage not in drawn]
+    drawn: set[str] = set()
+    for number, ((row, point), own) in enumerate(frame.groupby(["row", "point"], sort=False)):
+        new = own[~own.stage.isin(drawn)]
         drawn |= set(own.stage)
-        if not parts:
+        if new.empty:
             continue
-        new = pd.concat(parts).sort_values("step")
-        joined = own[own.step < new.step.iloc[0]].tail(1)  # a continuation starts where its parent ended
-        line = pd.concat([joined, new])
-        if smooth:
-            history = own.sort_values("step").set_index("step").value.rolling(WINDOW, center=True, min_periods=1).mean()
-            axes.plot(new.step, new.value, color=look["color"], lw=0.6, alpha=0.18)
-            axes.plot(line.step, history.loc[line.step], color=look["color"], ls=look["linestyle"], lw=1.3, alpha=0.9)
-        else:
-            axes.plot(line.step, line.value, color=look["color"], ls=look["linestyle"], lw=1.2, alpha=0.85)
-    axes.margins(x=0.02)
-    axes.set_xlabel("step")
+        raw = own.pivot_table(index="step", columns="seed", values="value")
+        table = raw.rolling(WINDOW, center=True, min_periods=1).mean().where(raw.notna()) if smooth else raw
+        first = new.step.min()
+        steps = [*raw.index[raw.index < first][-1:], *np.sort(new.step.unique())]  # a continuation starts where its parent ended
+        look, behind = looks[row, point], table if raw.shape[1] > 1 else raw
+        if raw.shape[1] > 1 or smooth:
+            axes.plot(behind.loc[first:], color=look["color"], lw=0.5, alpha=0.25)
+        mean = table.loc[steps].dropna().mean(axis=1)
+        every = max(1, len(mean) // 5)
+        axes.plot(mean, **look, lw=1.0, ms=3, mec="white", mew=0.3, markevery=(number * every // 4 % every, every))
+    axes.margins(x=0.03)
 
 
 def pretraining(records: Records) -> Figure | None:
@@ -132,25 +132,25 @@ def finetuning(records: Records) -> Figure | None:
 
 
 def _panels(records: Records, parts: dict[str, pd.DataFrame], smooth: bool) -> Figure | None:
-    """Draw a panel per title, three in a row, with one legend of the rows shown; None without any."""
+    """Draw a panel per title, with one legend of the rows shown; None without any."""
     if not parts:
         return None
     found = set().union(*(part.row.unique() for part in parts.values()))
     rows = [row for row in records.rows if row in found]
-    shown = figures.readable(records, rows)
+    points = [point for point in records.points if any(point in set(part.point) for part in parts.values())]
+    shown = figures.readable(records, rows, figures.AT_MOST if len(points) == 1 else len(figures.DASHES))
     parts = {title: part[part.row.isin(shown)] for title, part in parts.items()}
     parts = {title: part for title, part in parts.items() if len(part)}
-    figure, panels = figures.grid(len(parts), 3, 3.15, 2.1)
-    styles = figures.row_styles(records.rows if shown == rows else shown)
+    figure, panels = figures.grid(len(parts), 0.98)
+    looks = figures.looks(records, shown, points)
     for (title, part), axes in zip(parts.items(), panels):
-        draw(part, axes, styles, smooth)
-        axes.set_title(title)
+        draw(part, axes, looks, smooth)
+        figures.title(axes, title)
         _limit(axes, part.value)
-    _legend(figure, records, shown, styles)
-    if len(records.seeds) > 1 and all(part.seed.nunique() == 1 for part in parts.values()):
-        figure.supylabel(f"mean over {len(records.seeds)} seeds", size=8)
-    if len(shown) < len(rows):
-        figure.supxlabel(figures.left_out(len(shown), len(rows)), size=7.5, color=figures.GREY)
+    for axes in figures.below(panels):
+        axes.set_xlabel("step")
+    about = [f"mean over {len(records.seeds)} seeds" if len(records.seeds) > 1 else "", figures.left_out(len(shown), len(rows))]
+    figures.legend(figure, figures.keys(records, shown, points), "; ".join(part for part in about if part))
     return figure
 
 
@@ -165,8 +165,3 @@ def _limit(axes: Axes, values: pd.Series) -> None:
     low, high = np.nanquantile(values, [0.0, 0.99])
     axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low) + 1e-9)
 
-
-def _legend(figure: Figure, records: Records, rows: list[str], styles: dict[str, dict]) -> None:
-    looks = [{"color": styles[row]["color"], "ls": styles[row]["linestyle"], "lw": 1.6} for row in rows]
-    lines = [figures.plt.Line2D([], [], **look, label=records.label(row)) for row, look in zip(rows, looks)]
-    figure.legend(handles=lines, loc="outside lower center", ncols=min(5, len(lines)), handlelength=2.6)

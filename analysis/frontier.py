@@ -36,19 +36,19 @@ def figure(records: Records) -> Figure | None:
         return None
     named = records.sweep["table"]["frontier"]
     x, y = (measure(records, named[axis]) for axis in ("x", "y"))
-    whole, axes = figures.plt.subplots(figsize=(3.3, 3.2), layout="constrained")
-    axes.plot(frame.x, frame.y, "-", color="0.6", lw=1, zorder=1)
+    whole, (axes,) = figures.grid(1, 2.3)
+    axes.plot(frame.x, frame.y, "-", color="0.6", lw=0.8, zorder=1)
     for (row, look), line in zip(figures.row_styles(frame.row).items(), frame.itertuples()):
-        axes.plot([line.x_low, line.x_high], [line.y] * 2, color=look["color"], lw=0.9)
-        axes.plot([line.x] * 2, [line.y_low, line.y_high], color=look["color"], lw=0.9)
-        axes.plot(line.x, line.y, look["marker"], color=look["color"], ms=7, mec="white", label=records.label(row), zorder=2)
+        axes.plot([line.x_low, line.x_high], [line.y] * 2, color=look["color"], lw=0.8)
+        axes.plot([line.x] * 2, [line.y_low, line.y_high], color=look["color"], lw=0.8)
+        axes.plot(line.x, line.y, look["marker"], color=look["color"], ms=5.5, mec="white", mew=0.5, label=records.label(row), zorder=2)
     for what, line, dash in ((x, axes.axvline, (4, 2)), (y, axes.axhline, (1, 1.5))):
         s = records.of(what)
         alone = [row for row, about in records.rows.items() if len({"speech", "text"} & set(about["reads"])) == 1]
         for row in alone:
             value = over_seeds(s[(s.row == row) & (s.status == DONE)].value).mean
             if not np.isnan(value):
-                line(value, color="0.3", lw=0.9, ls=(0, dash), zorder=0, label=f"{records.label(row)} (line)")
+                line(value, color="0.3", lw=0.8, ls=(0, dash), zorder=0, label=f"{records.label(row)} (line)")
     axes.set_xlabel(f"{records.task_label(x.task)}, {figures.metric_name(x)}")
     axes.set_ylabel(f"{records.task_label(y.task)}, {figures.metric_name(y)}")
     if x.sign < 0:
@@ -56,5 +56,5 @@ def figure(records: Records) -> Figure | None:
     if y.sign < 0:
         axes.invert_yaxis()
     axes.set_title("upper right is better" + ("" if len(records.seeds) > 1 else "; one seed"))
-    whole.legend(loc="outside lower center", ncols=2, fontsize=7)
+    figures.legend(whole, axes.get_legend_handles_labels()[0])
     return whole

@@ -72,16 +72,15 @@ def figure(records: Records) -> Figure | None:
     row = max(shown, key=lambda name: pairs_of[name])  # the one with most objectives; the first of equals
     own = probes[probes.row == row]
     scopes = list(dict.fromkeys(own.scope))
-    whole = figures.plt.figure(figsize=(6.6, 3.2 + 0.21 * len(scopes)), layout="constrained")
-    upper, lower = whole.subfigures(2, 1, height_ratios=[1.0 + 0.21 * len(scopes), 2.2])
-    left, right = upper.subplots(1, 2, sharey=True)
-    draw_layers(own[own.kind == "raw"], scopes, left, "raw gradients")
-    draw_layers(own[own.kind == "adam"], scopes, right, "as Adam scales them")
-    steps, harms = lower.subplots(1, 2)
+    maps, curves = 2 * (0.5 + 0.125 * len(scopes)), 2 * 1.4
+    whole = figures.plt.figure(figsize=(figures.COLUMN, maps + curves), layout="constrained")
+    upper, lower = whole.subfigures(2, 1, height_ratios=[maps, curves])
+    (raw, adam), (steps, harms) = upper.subplots(2, 1), lower.subplots(2, 1)
+    draw_layers(own[own.kind == "raw"], scopes, raw, "cosine of raw gradients")
+    draw_layers(own[own.kind == "adam"], scopes, adam, "cosine as Adam scales them")
     draw_steps(own[own.scope == "all"], steps)
     draw_harm(records, against_harm(records, probes), harms)
-    whole.suptitle(f"cosine of gradients over shared parameters: {records.label(row)}", fontsize=9.5, x=0.01, ha="left")
-    whole.supxlabel(_note(own), size=7.5, color=figures.GREY)
+    figures.note(whole, f"shared parameters of the row “{records.label(row)}”. {_note(own)}")
     return whole
 
 
@@ -100,19 +99,14 @@ def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) 
     found = frame[frame.what == "cosine"].groupby(["scope", "pair"]).value
     means = found.mean().unstack().reindex(index=scopes, columns=pairs)
     counts = found.size().unstack().reindex(index=scopes, columns=pairs).fillna(0)
-    image = np.ma.masked_invalid(means.to_numpy(float))
-    axes.imshow(image, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-    axes.set_facecolor("0.93")
-    for (y, x), value in np.ndenumerate(means.to_numpy(float)):
-        if np.isnan(value):
-            axes.text(x, y, "·", ha="center", va="center", color=figures.GREY, size=7)
-        else:
-            style = "normal" if counts.iloc[y, x] == probes else "italic"
-            axes.text(x, y, f"{value:+.2f}", ha="center", va="center", size=6.5, style=style,
-                      color="white" if abs(value) > 0.6 else "black")  # fmt: skip
-    axes.set_xticks(range(len(pairs)), [_short(pair) for pair in pairs], size=6.5)
-    axes.set_yticks(range(len(scopes)), [_indented(scope) for scope in scopes], size=7, ha="left")
-    axes.tick_params(axis="y", length=0, pad=62)
+    numbers = means.to_numpy(float)
+    cells = figures.heat(axes, numbers, np.vectorize(lambda v: "·" if np.isnan(v) else figures.signed(v, 2))(numbers), "RdBu")
+    for (y, x), cell in cells.items():
+        if counts.iloc[y, x] < probes:
+            cell.set_style("italic")
+    axes.set_xticks(range(len(pairs)), [_short(pair) for pair in pairs])
+    axes.set_yticks(range(len(scopes)), [_indented(scope) for scope in scopes], ha="left")
+    axes.tick_params(axis="y", pad=44)
     axes.set_title(title)
 
 
@@ -132,19 +126,18 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
             own = frame[(frame.kind == kind) & (frame.pair == pair) & (frame.what == "cosine")]
             mean = own.groupby("step").value.mean().reindex(sorted(frame.step.unique()))
             if mean.notna().any():
-                label = pair.replace("~", " ~ ").replace("masked_", "") if kind == "raw" else None
+                label = _short(pair).replace("\n", " ~ ") if kind == "raw" else None
                 look = styles[pair]
-                axes.plot(mean.index, mean, dash, color=look["color"], marker=look["marker"], ms=4, lw=1.1,
-                          mfc=fill or look["color"], label=label)  # fmt: skip
-    axes.axhline(0, color="0.3", lw=0.8, zorder=0)
+                axes.plot(mean.index, mean, ls=dash, color=look["color"], marker=look["marker"], mfc=fill or look["color"], label=label)
+    axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_ylim(-1, 1)
-    axes.set_xlabel("step (dashed: as Adam scales them)")
-    axes.set_title("over training, all shared")
+    axes.set_xlabel("step (hollow: as Adam scales them)")
+    axes.set_title("cosine over training, all shared")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=6, ncols=2, loc="lower center", handlelength=1.5, columnspacing=0.8)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.5)
     else:
         axes.text(0.5, 0.6, "every cosine is left out:\nno gradient is reproduced", transform=axes.transAxes,
-                  ha="center", color=figures.GREY, size=8)  # fmt: skip
+                  ha="center", color=figures.GREY)  # fmt: skip
 
 
 def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
@@ -152,21 +145,20 @@ def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
     axes.set_title("does the cosine foretell harm?")
     axes.set_xlabel("mean speech–text cosine of a row")
     axes.set_ylabel("harm, of task's largest")
-    axes.axhline(0, color="0.3", lw=0.8, zorder=0)
+    axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_ylim(-1.15, 1.15)
-    styles, words = figures.row_styles(list(dict.fromkeys(frame.task))), []
+    styles = figures.row_styles(list(dict.fromkeys(frame.task)))
     for task, own in frame.groupby("task", sort=False):
         largest, look = max(own["mean"].abs().max(), 1e-9), styles[task]
         rank = spearman(own.cosine.to_numpy(), own["mean"].to_numpy())
-        words.append(rank)
-        label = records.task_label(task) + ("" if np.isnan(rank) else f" (ρ {rank:+.2f})")
-        axes.plot(own.cosine, own["mean"] / largest, look["marker"], color=look["color"], ms=5, mec="white", label=label)
+        label = figures.wrapped(records.task_label(task) + ("" if np.isnan(rank) else f" {figures.signed(rank, 2)}"), 1.0)
+        axes.plot(own.cosine, own["mean"] / largest, look["marker"], color=look["color"], ms=4, mec="white", mew=0.4, label=label)
     if frame.empty:
-        axes.text(0.5, 0.6, "no row has both", transform=axes.transAxes, ha="center", color=figures.GREY, size=8)
+        axes.text(0.5, 0.6, "no row has both", transform=axes.transAxes, ha="center", color=figures.GREY)
         return
     rows = frame.row.nunique()
-    axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1.05), handlelength=0.8, title=f"{rows} rows" + (
-        "" if rows >= FEWEST else ":\ntoo few for\na correlation"), title_fontsize=6.5)  # fmt: skip
+    heading = f"ρ over {rows} rows" if rows >= FEWEST else f"{rows} rows: too few\nfor a correlation"
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=0.8, title=heading)
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -185,6 +177,6 @@ def _note(frame: pd.DataFrame) -> str:
     possible = int((objectives * (objectives - 1) // 2).sum())
     measured = int((frame.what == "cosine").sum())
     share = 1 - measured / max(possible, 1)
-    note = (f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on other data"
-            "\n(a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; 1 is the same direction")  # fmt: skip
+    note = (f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on other data "
+            "(a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; 1 is the same direction")  # fmt: skip
     return ("Nearly everything is noise at this size. " if share > 0.9 else "") + note

@@ -90,35 +90,46 @@ def figure(records: Records) -> Figure | None:
     panels = curves(records)
     if not panels:
         return None
-    whole, axes = figures.grid(len(panels), 3, 2.6, 2.2)
+    whole, axes = figures.grid(len(panels), 1.0)
     found = set().union(*(frame.row for frame, _ in panels.values()))
     every = [row for row in records.rows if row in found]
     rows = figures.readable(records, every)
-    parts = set(pd.concat([frame for frame, _ in panels.values()]).part)
-    looks = {row: {"linestyle": look["linestyle"]} for row, look in figures.row_styles(rows).items()}
-    if len(parts) == 1:  # colours and markers are free to tell rows apart
-        looks = figures.row_styles(records.rows)
+    parts = [part for part in PARTS if any(part in set(frame.part) for frame, _ in panels.values())]
+    if len(parts) > 1:  # a part is a colour and a marker, a row a dash
+        rows = rows[: len(figures.DASHES)]
+        dashes = figures.row_styles(rows)
+        looks = {
+            (row, part): {"color": PARTS[part][0], "marker": PARTS[part][1], "linestyle": dashes[row]["linestyle"]}
+            for row in rows for part in parts
+        }  # fmt: skip
+        keys = [figures.plt.Line2D([], [], color=PARTS[part][0], marker=PARTS[part][1], ls="none", label=part) for part in parts]
+        keys += [
+            figures.plt.Line2D([], [], color="0.2", ls=dashes[row]["linestyle"], label=records.label(row)) for row in rows
+        ]
+    else:
+        looks = {(row, parts[0]): look for (row, _), look in figures.looks(records, rows, records.points[:1]).items()}
+        keys = figures.keys(records, rows, records.points[:1])
     for panel, (title, (frame, unit)) in zip(axes, panels.items()):
         draw(frame[frame.row.isin(rows)], panel, looks)
-        panel.set_title(title)
-        panel.set_ylabel(unit)
+        figures.title(panel, title, figures.COLUMN / 2 - 0.5)
+        panel.set_ylabel(figures.wrapped(unit, 0.95))
+    for panel in figures.below(axes):
         panel.set_xlabel("step")
-    keys = [figures.plt.Line2D([], [], color=PARTS[p][0], marker=PARTS[p][1], ms=4, label=p) for p in PARTS if p in parts and len(parts) > 1]
-    keys += [figures.plt.Line2D([], [], **({"color": "0.2", "ms": 4} | looks[row]), label=records.label(row)) for row in rows]
-    whole.legend(handles=keys, loc="outside lower center", ncols=min(4, len(keys)), handlelength=2.6)
-    if len(rows) < len(every):
-        whole.supxlabel(figures.left_out(len(rows), len(every)), size=7.5, color=figures.GREY)
+    figures.legend(whole, keys, figures.left_out(len(rows), len(every)))
     return whole
 
 
-def draw(frame: pd.DataFrame, axes: Axes, looks: dict[str, dict]) -> None:
-    """Draw harm over steps: colour and marker per part, or row where it says so, dash per row, a band where there are seeds."""
-    for (row, part), own in frame.groupby(["row", "part"], sort=False):
+def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict]) -> None:
+    """Draw harm over steps, a line per row and part, with an interval at each marker where there are seeds."""
+    groups = list(frame.groupby(["row", "part"], sort=False))
+    reach = np.ptp(frame.step) if len(frame) else 0
+    for number, (key, own) in enumerate(groups):
         own = own.sort_values("step")
-        look = {"color": PARTS[part][0], "marker": PARTS[part][1]} | looks[row]
-        every = max(1, len(own) // 8)
-        axes.plot(own.step, own["mean"], **look, markevery=every, ms=3.5, lw=1.2)
-        axes.fill_between(own.step, own.low.astype(float), own.high.astype(float), color=look["color"], alpha=0.12, lw=0)
-    axes.axhline(0, color="0.3", lw=0.8, zorder=0)
-    axes.margins(x=0.02)
-
+        every = max(1, len(own) // 6)
+        marked = slice(number * every // len(groups), None, every)
+        axes.plot(own.step, own["mean"], **looks[key], markevery=marked, ms=3, mec="white", mew=0.3, lw=1.0)
+        aside = (number - (len(groups) - 1) / 2) * 0.012 * reach  # intervals at the same step stand side by side
+        seen = own.iloc[marked].dropna(subset=["low"])
+        axes.vlines(seen.step + aside, seen.low.astype(float), seen.high.astype(float), color=looks[key]["color"], lw=0.6, alpha=0.8)
+    axes.axhline(0, color="0.3", lw=0.6, zorder=0)
+    axes.margins(x=0.03)

@@ -26,6 +26,8 @@ DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "tex
 PARTS = {  # part -> (colour, marker)
     "dilution": ("#0173b2", "o"), "interference": ("#d55e00", "s"), "total": ("0.25", "D"),
 }  # fmt: skip
+LABEL = 1.0
+"""Inches that a row's name may take beside the panels."""
 AT_MOST = 12
 """Rows in the figure, those that are harmed or helped most."""
 COLUMNS = ["task", "row", "part", "single", "matched", "mean", "low", "high", "n"]
@@ -82,77 +84,70 @@ def parts_of(records: Records, row: str, role: dict[str, str], modality: str) ->
 
 def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[str, str], title: str) -> None:
     """Draw one task: harm of the step-matched joint rows, split where there is a placebo; `frame` is `harm`'s lines."""
-    rows = list(dict.fromkeys(frame.row))
-    position, ticks, digits = 0.0, [], decimals(frame["mean"].abs().max(), digits=2)
-    for row in rows:
-        own = frame[frame.row == row]
-        ticks.append((position + (len(own) - 1) / 2, labels[row]))
-        for line in own.itertuples():
+    top, ticks, digits = 0.0, [], decimals(frame["mean"].abs().max(), digits=2)
+    for row, own in frame.groupby("row", sort=False):
+        name = figures.wrapped(labels[row], LABEL)
+        height = _height(own, name)
+        ticks.append((top + height / 2, name))
+        positions = top + (height - len(own) + 1) / 2 + np.arange(len(own))
+        for position, line in zip(positions, own.itertuples()):
             colour, marker = PARTS[line.part]
             if np.isnan(line.mean):
-                axes.text(0, position, " not finished", va="center", color=figures.GREY, style="italic", size=7.5)
+                axes.text(0, position, " not finished", va="center", color=figures.GREY, style="italic")
             else:
-                axes.plot([0, line.mean], [position] * 2, color=colour, lw=3, alpha=0.3, solid_capstyle="butt")
+                axes.plot([0, line.mean], [position] * 2, color=colour, lw=2.5, alpha=0.3, solid_capstyle="butt")
                 if not np.isnan(line.low):
-                    axes.plot([line.low, line.high], [position] * 2, color=colour, lw=1.2)
-                axes.plot(line.mean, position, marker, color=colour, ms=5.5, mec="white", mew=0.6)
-                _write_value(axes, line.mean, digits, position, colour)
-            position += 1
-        position += 0.7
-    axes.axvline(0, color="0.3", lw=0.8, zorder=0)
+                    axes.plot([line.low, line.high], [position] * 2, color=colour, lw=1.0)
+                axes.plot(line.mean, position, marker, color=colour, ms=4, mec="white", mew=0.4)
+                axes.annotate(figures.signed(line.mean, digits), (1, position), xycoords=("axes fraction", "data"), xytext=(24, 0),
+                              textcoords="offset points", va="center", ha="right", color=colour)  # fmt: skip
+        top += height + 0.4
+    axes.axvline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
-    axes.set_ylim(position - 1.0, -0.8)
-    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=1e-3) * 1.3
+    axes.set_ylim(top - 0.3, -0.1)
+    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=1e-3) * 1.1
     axes.set_xlim(-reach, reach)
-    axes.axvspan(0, reach, color="#d55e00", alpha=0.05, lw=0, zorder=-1)
+    axes.axvspan(0, reach, color="0.94", lw=0, zorder=-1)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     unit = figures.NAMES.get(what.metric, what.metric.replace("_", " "))
-    axes.set_xlabel(f"harm, {unit} points →")
-    axes.set_title(title)
+    axes.set_title(f"{title}: {unit} points", loc="center")
 
 
-def _write_value(axes: Axes, value: float, digits: int, y: float, colour: str) -> None:
-    axes.annotate(_signed(value, digits), (value, y), xytext=(0, 5), textcoords="offset points", ha="center",
-                  va="bottom", size=7, color=colour)  # fmt: skip
+def _height(frame: pd.DataFrame, name: str) -> float:
+    """Lines that one row takes, by its parts and by its name."""
+    return max(float(len(frame)), 0.8 * (name.count("\n") + 1))
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0: no -0.0
+def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str]) -> None:
+    """Draw total harm, task x joint row, as signed numbers in the task's own points.
 
-
-def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str], note: str = "") -> None:
-    """Draw total harm, task x joint row; colour is relative to each task's largest, numbers are in its own points."""
-    import seaborn as sns
-
+    The colour is relative to each task's largest; in grey it is only its size, and the sign is the number's.
+    """
     total = frame[frame.part == "total"]
     rows = list(dict.fromkeys(total.row))
     table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
     relative = table / table.abs().max().replace(0, 1)
     digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
-    text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else _signed(v, digits[c.name])))
-    sns.heatmap(
-        relative.fillna(0), annot=text, fmt="", cmap="RdBu_r", center=0, vmin=-1.25, vmax=1.25, ax=axes, cbar=False,
-        linewidths=1.5, linecolor="white", annot_kws={"size": 8},
-    )  # fmt: skip
+    text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else figures.signed(v, digits[c.name])))
+    cells = figures.heat(axes, relative.to_numpy(float), text.to_numpy(), "RdBu_r")
     unmatched = set(total[~total.matched.astype(bool)].row)
     clear = total[(total.low > 0) | (total.high < 0)]
     for row, task in zip(clear.row, clear.task):
-        axes.texts[rows.index(row) * len(tasks) + list(tasks).index(task)].set_fontweight("bold")
-    names = [labels[row] + (" *" if row in unmatched else "") for row in rows]
-    axes.set_yticks(np.arange(len(rows)) + 0.5, names, rotation=0)
-    axes.set_xticks(np.arange(len(tasks)) + 0.5, list(tasks.values()), rotation=0)
-    axes.tick_params(length=0)
-    axes.set_ylabel("")
-    axes.set_title("total harm against the single-modality row")
-    axes.set_xlabel(_heat_note(len(clear) > 0, bool(unmatched)) + (note and f"\n{note}"), size=7.5, color=figures.GREY, labelpad=8)
+        cells[rows.index(row), list(tasks).index(task)].set_fontweight("bold")
+    names = [figures.wrapped(labels[row] + ("\u00a0*" if row in unmatched else ""), LABEL) for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_xticks(range(len(tasks)), list(tasks.values()), rotation=35, ha="right", rotation_mode="anchor")
+    axes.spines[:].set_visible(False)
+    axes.set_title("total harm against the single-modality row", loc="center")
 
 
-def _heat_note(bold: bool, starred: bool) -> str:
-    note = "red: worse than alone, blue: better; shade relative to the task's largest, numbers in its metric's points"
-    note += "; bold: the interval excludes 0" if bold else ""
+def _heat_note(frame: pd.DataFrame) -> str:
+    total = frame[frame.part == "total"]
+    note = "+ (red) worse than alone, − (blue) better; shade relative to the task's largest, in its metric's points"
+    note += "; bold: the interval excludes 0" if ((total.low > 0) | (total.high < 0)).any() else ""
     star = "\n* other pre-training steps than the single-modality row: not a matched comparison"
-    return note + (star if starred else "")
+    return note + (star if not total.matched.astype(bool).all() else "")
 
 
 def figure(records: Records) -> Figure | None:
@@ -164,30 +159,28 @@ def figure(records: Records) -> Figure | None:
     frame = frame[frame.row.isin(_most_different(frame))]
     labels = {row: records.label(row) for row in records.rows}
     measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
-    tasks = {
-        task: f"{records.task_label(task)}\n{figures.NAMES.get(what.metric, what.metric)}"
-        for task, what in measures.items()
-    }
+    tasks = {task: f"{records.task_label(task)}, {figures.NAMES.get(what.metric, what.metric)}" for task, what in measures.items()}
     matched = frame[frame.matched.astype(bool)]
     shown = [task for task in measures if task in set(matched.task)]
     heat = frame.row.nunique() > 1
-    columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
-    lines = -(-len(shown) // columns)
-    top = (0.9 + 0.42 * max(1, matched.groupby("task").size().max())) * lines + 0.7 if shown else 0
-    bottom = 0.34 * frame.row.nunique() + 1.4 if heat else 0
-    whole = figures.plt.figure(figsize=(3.15 * max(columns, 2), top + bottom), layout="constrained")
-    upper = lower = whole
-    if shown and heat:
-        upper, lower = whole.subfigures(2, 1, height_ratios=[top, bottom], hspace=0.03)
+    names = {row: figures.wrapped(label, LABEL) for row, label in labels.items()}
+    heights = [
+        0.34 + sum(0.14 * _height(part, names[row]) + 0.056 for row, part in matched[matched.task == task].groupby("row"))
+        for task in shown
+    ]  # fmt: skip
+    heights += [0.75 + (0.09 + 0.1 * max(names[row].count("\n") + 1 for row in frame.row)) * frame.row.nunique()] * heat
+    whole, axes = figures.plt.subplots(
+        len(heights), 1, figsize=(figures.COLUMN, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
+    )
+    for panel, task in zip(axes.flat, shown):
+        drawparts_of(matched[matched.task == task], panel, measures[task], labels, records.task_label(task))
     if shown:
-        axes = upper.subplots(lines, columns, squeeze=False).flatten()
-        for panel, task in zip(axes, shown):
-            drawparts_of(matched[matched.task == task], panel, measures[task], labels, records.task_label(task))
-        for spare in axes[len(shown):]:
-            spare.set_axis_off()
-        _explain(upper, records, matched)
+        _explain(whole, matched)
     if heat:
-        draw_heat(frame, lower.subplots(), labels, tasks, figures.left_out(frame.row.nunique(), every, "most different"))
+        draw_heat(frame, axes[-1, 0], labels, tasks)
+    about = [_intervals(records, matched) if shown else "", _heat_note(frame) if heat else "",
+             figures.left_out(frame.row.nunique(), every, "most different")]  # fmt: skip
+    figures.note(whole, "\n".join(part for part in about if part))
     return whole
 
 
@@ -199,20 +192,24 @@ def _most_different(frame: pd.DataFrame) -> list[str]:
     return list(largest.sort_values(ascending=False, kind="stable").index[:AT_MOST])
 
 
-def _explain(upper: Figure, records: Records, frame: pd.DataFrame) -> None:
-    """Legend of the parts that are drawn, and what the lines are."""
+def _explain(whole: Figure, frame: pd.DataFrame) -> None:
+    """Legend of the parts that are drawn."""
     texts = {
         "dilution": "dilution: placebo − single", "interference": "interference: joint − placebo",
         "total": "total: joint − single",
     }  # fmt: skip
     keys = [
-        Line2D([], [], color=colour, marker=marker, lw=3, alpha=0.9, label=texts[part])
+        Line2D([], [], color=colour, marker=marker, lw=1.5, ms=4, label=texts[part])
         for part, (colour, marker) in PARTS.items() if part in set(frame.part)
     ]  # fmt: skip
-    upper.legend(handles=keys, loc="outside upper center", ncols=3)
+    figures.legend(whole, keys, "what joint training costs a task; shaded side: harm", "upper")
+
+
+def _intervals(records: Records, frame: pd.DataFrame) -> str:
+    """What the lines are, and why some tasks are not split."""
     seeds = len(records.seeds)
     note = f"Lines: 95 % intervals over {seeds} seeds." if seeds > 1 else "One seed: no intervals."
     split = set(frame[frame.part == "dilution"].task)
     if split and split != set(frame.task):
         note += " Tasks without a placebo show the total only: the placebo stream replaces text."
-    upper.supxlabel(note, size=7.5, color=figures.GREY)
+    return note

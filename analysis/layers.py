@@ -49,15 +49,16 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
         own = own.set_index("layer").reindex(layers)
         x, look = np.arange(len(layers))[own["mean"].notna()], styles[row]
         own = own.dropna(subset=["mean"])  # layers that another row has
-        axes.plot(x, own["mean"], **look, lw=1.2, ms=4, mec="white", mew=0.5)
+        axes.plot(x, own["mean"], **look, lw=1.0, ms=3.2, mec="white", mew=0.3)
         axes.fill_between(x, own.low.astype(float), own.high.astype(float), color=look["color"], alpha=0.1, lw=0)
-    axes.set_xticks(range(len(layers)), [_name(layer) for layer in layers], size=7)
+    stacks = [layer.split("_")[0] for layer in layers]
+    axes.set_xticks(range(len(layers)), [layer.split("_")[1] for layer in layers])
+    names = list(dict.fromkeys(stacks))
+    middles = [float(np.mean([x for x, stack in enumerate(stacks) if stack == name])) for name in names]
+    axes.xaxis.remove_overlapping_locs = False
+    axes.set_xticks(middles, names, minor=True)  # below the numbers of their layers
+    axes.tick_params(axis="x", which="minor", length=0, pad=9.5)
     axes.margins(x=0.08)
-
-
-def _name(layer: str) -> str:
-    stack, number = layer.split("_")
-    return f"{stack}\n{number}" if number == "0" else number
 
 
 def figure(records: Records) -> Figure | None:
@@ -67,26 +68,26 @@ def figure(records: Records) -> Figure | None:
         return None
     metrics = [name for name in TITLES if name in set(frame.metric)]
     points = [point for point in records.points if point in set(frame.point)]
-    rows = [row for row in records.rows if row in set(frame.row)]
-    styles = figures.row_styles(records.rows)
-    if len(points) == 1:
-        whole, panels = figures.grid(len(metrics), min(3, len(metrics)), 2.4, 1.9)
-        pairs = list(zip(panels, [(metric, points[0]) for metric in metrics]))
-    else:
-        whole, grid = figures.plt.subplots(
-            len(metrics), len(points), figsize=(0.6 + 1.9 * len(points), 0.9 + 1.35 * len(metrics)), squeeze=False,
-            layout="constrained", sharey="row",
-        )  # fmt: skip
-        pairs = [(grid[y][x], (m, p)) for y, m in enumerate(metrics) for x, p in enumerate(points)]
-    for axes, (metric, point) in pairs:
-        own = frame[(frame.metric == metric) & (frame.point == point)]
+    every = [row for row in records.rows if row in set(frame.row)]
+    rows = figures.readable(records, every)
+    looks = figures.looks(records, rows, points[:1])
+    styles = {row: looks[row, points[0]] for row in rows}
+    beside = 1 < len(points) <= 3  # a line of panels per metric
+    columns = len(points) if beside else 2
+    pairs = [(metric, point) for metric in metrics for point in points]
+    whole, panels = figures.grid(len(pairs), 1.0, columns)
+    for number, (axes, (metric, point)) in enumerate(zip(panels, pairs)):
+        own = frame[(frame.metric == metric) & (frame.point == point) & frame.row.isin(rows)]
+        if beside and number % columns:
+            axes.sharey(panels[number - number % columns])
+            axes.tick_params(labelleft=False)
+        elif beside:
+            axes.set_ylabel(figures.wrapped(TITLES[metric], 0.95))
         draw(own, axes, styles)
         _baseline(records, own, metric, axes)
-        title = TITLES[metric] if point == points[0] else ""
-        above = f"\n{point.partition('=')[2]}" if len(points) > 1 and metric == metrics[0] else ""
-        axes.set_title(f"{title}{above}", size=8.5)
-    keys = [figures.plt.Line2D([], [], **styles[row], lw=1.2, ms=4, label=records.label(row)) for row in rows]
-    whole.legend(handles=keys, loc="outside lower center", ncols=min(3, len(keys)))
+        names = [] if beside else [TITLES[metric]]
+        figures.title(axes, "\n".join(names + [point.partition("=")[2]] * (len(points) > 1)), figures.COLUMN / columns - 0.3)
+    figures.legend(whole, figures.keys(records, rows, points[:1]), figures.left_out(len(rows), len(every)))
     return whole
 
 
@@ -96,4 +97,4 @@ def _baseline(records: Records, frame: pd.DataFrame, metric: str, axes: Axes) ->
     found = b[b.task.isin(frame.task) & (b.metric == metric)].value
     low, high = axes.get_ylim()
     if len(found) and low - (high - low) < found.max() < high + (high - low):
-        axes.axhline(found.max(), color=figures.GREY, lw=0.8, ls=(0, (1, 1)), zorder=0)
+        axes.axhline(found.max(), color=figures.GREY, lw=2.2, alpha=0.5, zorder=0)

@@ -2,11 +2,14 @@
 
 Text, and speech codes that are fixed beforehand. Learned codes change the entropy of what is predicted from run to run,
 and a contrastive loss is no likelihood (SCIENCE 8): neither is read here.
+
+In every law N is all parameters of the one model, embeddings apart, whether it was trained on one modality or on both: as
+in the paper of the mixed-modal law (PAPER 9.1), whose models have no parts of one modality alone. So a joint run is held
+against two models each as large as itself, and what its towers take from the other modality is part of the competition.
+Active parameters would be another N for either modality of the same run; they are for looking at, not for fitting.
 """
 
 from __future__ import annotations
-
-from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -70,54 +73,53 @@ def _modality(name: str, about: dict) -> str | None:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw each loss against active parameters, with a law where there are sizes enough; None with one size."""
+    """Draw each loss against active and all parameters, with a law where there are sizes enough; None with one size."""
     frame = held_out(records)
     names = [name for name, own in frame.groupby("loss", sort=False) if own.active.nunique() > 1]
     if not names:
         return None
     rows = [row for row in records.rows if row in set(frame[frame.loss.isin(names)].row)]
-    styles = figures.row_styles(records.rows)
-    columns = min(3, len(names))
-    whole, panels = figures.grid(len(names), 3, 3.1, 2.6 + 0.17 * -(-len(rows) // columns))
-    for axes, name in zip(panels, names):
-        draw(frame[frame.loss == name], axes, styles)
-        axes.set_title(f"{name.replace('_', ' ')}, held out")
-        axes.set_ylabel("loss (nats)")
-        axes.set_xlabel("active parameters, without embeddings")
-    keys = [figures.plt.Line2D([], [], **styles[row], lw=1.3, ms=5, label=records.label(row)) for row in rows]
-    whole.legend(handles=keys, loc="outside upper center", ncols=columns)
-    note = (_words(frame) + _competition_words(frame)).splitlines()
-    note = "\n".join(part for line in note for part in wrap(line, 58 * columns))
-    whole.supxlabel(note, size=7.5, color=figures.GREY)
+    looks = figures.looks(records, rows, ("",))
+    styles = {row: looks[row, ""] for row in rows}
+    whole, panels = figures.grid(2 * len(names), 1.15)
+    for k, name in enumerate(names):
+        own = frame[frame.loss == name]
+        for axes, against in zip(panels[2 * k :], ("active", "parameters")):
+            draw(own, axes, styles, against)
+        panels[2 * k].set_title(f"{name.replace('_', ' ')}, held out")
+        panels[2 * k].set_ylabel("loss (nats)")
+    for axes, name in zip(panels[-2:], ("active parameters", "parameters in all")):
+        axes.set_xlabel(name)
+    note = f"without embeddings; active: those that the loss's modality goes through; {_words(frame)}{_competition_words(frame)}"
+    figures.legend(whole, figures.keys(records, rows, ("",)), note)
     return whole
 
 
-def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
-    """Draw one loss by row: means over seeds with intervals and, where `SIZES` suffice, the fitted law and its band."""
+def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str) -> None:
+    """Draw one loss by row: means over seeds with intervals and, against all "parameters", the law where it can be told."""
     for row, own in frame.groupby("row", sort=False):
         look = styles[row]
-        for size, runs in own.groupby("active"):
+        for size, runs in own.groupby(against):
             found = over_seeds(runs.value)
-            axes.vlines(size, found.low, found.high, color=look["color"], lw=1.0)
-        means = own.groupby("active").value.mean()
-        law = law_of_size(own)
-        axes.plot(means.index, means, **(look | ({"linestyle": "none"} if law else {})), lw=1.3, ms=5, mec="white", mew=0.6)
+            axes.vlines(size, found.low, found.high, color=look["color"], lw=0.7)
+        means = own.groupby(against).value.mean()
+        law = law_of_size(own) if against == "parameters" else None
+        axes.plot(means.index, means, **(look | ({"linestyle": "none"} if law else {})), ms=3.6, mec="white", mew=0.4)
         if law:
             fit, low, high, grid = law
-            axes.plot(grid, fit.predict(grid), color=look["color"], ls=look["linestyle"], lw=1.3)
+            axes.plot(grid, fit.predict(grid), color=look["color"], ls=look["linestyle"])
             axes.fill_between(grid, low, high, color=look["color"], alpha=0.12, lw=0)
     axes.set_xscale("log")
-    sizes = np.sort(frame.active.unique())
-    ticks = apart(sizes)
+    ticks = apart(np.sort(frame[against].unique()))
     axes.set_xticks(ticks, [count(size) for size in ticks])
     axes.minorticks_off()
 
 
 def law_of_size(frame: pd.DataFrame) -> tuple[Fit, np.ndarray, np.ndarray, np.ndarray] | None:
     """L(N) of one row at one amount of data with a 95 % bootstrap band over a grid; None where it cannot be told."""
-    if frame.active.nunique() < SIZES or frame.positions.nunique() > 1:
+    if frame.parameters.nunique() < SIZES or frame.positions.nunique() > 1:
         return None
-    n, loss = frame.active.to_numpy(float), frame.value.to_numpy(float)
+    n, loss = frame.parameters.to_numpy(float), frame.value.to_numpy(float)
     grid = np.geomspace(n.min(), n.max(), 40)
     whole = fit_size(n, loss)
     draws = [fit.predict(grid) for fit in bootstrap(fit_size, (n,), loss, whole, DRAWS)]
@@ -130,7 +132,7 @@ def missing(frame: pd.DataFrame) -> list[str]:
     lacks = []
     for row, modality in ALONE.items():
         own = frame[(frame.row == row) & (frame.modality == modality)]
-        for column, least, word in (("active", SIZES, "size"), ("positions", AMOUNTS, "amount")):
+        for column, least, word in (("parameters", SIZES, "size"), ("positions", AMOUNTS, "amount")):
             more = least - own[column].nunique()
             if more > 0:
                 lacks.append(f"{more} more {word}{'s' * (more > 1)} of {modality}")
@@ -147,7 +149,7 @@ def competition(frame: pd.DataFrame) -> dict[str, tuple[float, float, float]] | 
     if missing(frame) or len(both) < 6:
         return None
     alone = {m: frame[(frame.row == row) & (frame.modality == m)] for row, m in ALONE.items()}
-    fits = {m: fit_size_and_data(*(own[c].to_numpy(float) for c in ("active", "positions", "value"))) for m, own in alone.items()}
+    fits = {m: fit_size_and_data(*(own[c].to_numpy(float) for c in ("parameters", "positions", "value"))) for m, own in alone.items()}
     n = both["parameters"]["text"].to_numpy(float)
     inputs = n, both["positions"]["text"].to_numpy(float), both["positions"]["speech"].to_numpy(float)
     loss = both["value"].mean(axis=1).to_numpy(float)
@@ -174,9 +176,9 @@ def table(records: Records) -> pd.DataFrame:
 
 
 def _words(frame: pd.DataFrame) -> str:
-    if frame.groupby("loss").active.nunique().max() < SIZES:
+    if frame.groupby("loss").parameters.nunique().max() < SIZES:
         return f"fewer than {SIZES} sizes: a curve, no law; at equal steps a larger model may only be less trained"
-    return "lines: L(N) = E + A / N^α with 95 % bootstrap bands over runs"
+    return "lines over all parameters: L(N) = E + A / N^α with 95 % bootstrap bands over runs"
 
 
 def _competition_words(frame: pd.DataFrame) -> str:

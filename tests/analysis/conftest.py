@@ -139,6 +139,8 @@ class FakeSweep:
         scale = 1 + (list(self.points).index(point))
         parameters = {"speech_only": 20_000 * scale, "text_only": 1_000, "shared": 60_000 * scale**2,
                       "embedding": 25_600 * scale}  # fmt: skip
+        lacking = [*["speech_only"] * ("speech" not in reads), *["text_only", "embedding"] * ("text" not in reads)]
+        parameters |= dict.fromkeys(lacking, 0)
         parameters["total"] = sum(parameters.values())
         self._run("pretrain", own, {"parameters": parameters, "steps": steps}, self._curve(row, start, steps, seed))
         last = steps + 800
@@ -264,3 +266,9 @@ def _score(metric: str, lines: list[dict]) -> float:
 def fake(tmp_path):
     """Make a fake sweep: `fake(seeds=(0, 1, 2), missing=[...])` writes it and returns its folder."""
     return lambda **options: FakeSweep(root=tmp_path / "runs", **options).write()
+
+
+@pytest.fixture(scope="session")
+def fake_sweep():
+    """The class, for fixtures that outlive a test."""
+    return FakeSweep

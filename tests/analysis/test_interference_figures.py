@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import capacity, figures, frontier, gradients, harm_over_training, layers, losses
@@ -42,7 +43,8 @@ def probed(folder, cosine):
 
 
 def texts(figure):
-    return " ".join(t.get_text() for t in figure.findobj(figures.plt.Text))
+    """All words of a figure, lines joined."""
+    return " ".join(" ".join(t.get_text() for t in figure.findobj(figures.plt.Text)).split())
 
 
 def test_cosines_meet_the_harm_of_their_row(fake):
@@ -108,7 +110,7 @@ def test_layers_are_in_order_and_drawn(fake):
 
 
 def fixed_losses(folder, law):
-    """Give every leaf held-out losses by `law(modality, active, row)`, of text, learned codes and fixed codes."""
+    """Give every leaf held-out losses by `law(modality, parameters, row)`, of text, learned codes and fixed codes."""
     place = folder / "sweep.json"
     sweep = json.loads(place.read_text())
     for about in sweep["rows"].values():
@@ -122,7 +124,7 @@ def fixed_losses(folder, law):
         result, reads = json.loads(leaf.read_text()), line["reads"]
         counts = result["parameters"]
         result["final"] = {
-            f"{name}/loss": law(modality, counts[f"{modality}_only"] + counts["shared"], line["row"])
+            f"{name}/loss": law(modality, counts["total"] - counts["embedding"], line["row"])
             for name, modality in (("masked_text", "text"), ("masked_speech", "speech"), ("fixed", "speech"))
             if modality in reads
         }
@@ -140,7 +142,9 @@ def test_losses_are_of_fixed_targets_and_recover_a_planted_law(fake, monkeypatch
     assert set(frame.loss) == {"masked_text", "fixed"}
     assert set(frame[frame.row == "joint"].other) == {1e6, 10.0 * 3600 * 25}
     text = frame[(frame.row == "text_only")]
-    assert sorted(text.active)[0] == 61_000
+    assert (text.active == text.parameters).all() and sorted(text.parameters)[0] == 61_000
+    both = frame[(frame.row == "joint") & (frame.modality == "text")]
+    assert sorted(both.parameters)[0] == 81_000 and sorted(both.active)[0] == 61_000
     fit, low, high, grid = losses.law_of_size(text)
     assert fit["E"] == pytest.approx(2, rel=0.02) and fit["alpha"] == pytest.approx(0.4, rel=0.1)
     assert (low <= high + 1e-9).all() and np.allclose(fit.predict(grid), 2 + 30 / grid**0.4, rtol=0.01)
@@ -161,21 +165,34 @@ def test_three_sizes_are_no_law_and_one_amount_no_competition(fake):
     figures.plt.close(drawn)
 
 
+def of_one_n(n):
+    """What C, A and alpha have to say of a joint run with n parameters."""
+    return -0.3 + 10 / n**0.3
+
+
 @pytest.mark.slow
-def test_competition_is_said_where_sizes_and_amounts_suffice(monkeypatch):
-    """Planted: the joint mean is the mean of both alone, less C = .3, plus 10 / N^.3."""
+def test_competition_is_recovered_where_sizes_and_amounts_suffice(monkeypatch):
+    """Planted: the joint mean is that of both laws alone at the joint run's N, all its parameters, less C = .3, plus 10 / N^.3.
+
+    Each modality goes through .6 of a joint run's parameters: read as N, those would give another competition.
+    """
     monkeypatch.setattr(losses, "DRAWS", 2)
     lines, laws = [], {"text": lambda n, d: 1.5 + 40 / n**0.32 + 90 / d**0.28, "speech": lambda n, d: 2.5 + 20 / n**0.25 + 60 / d**0.3}
     for n in (1e5, 3e5, 1e6, 3e6, 1e7):
         for d in (1e6, 1e7, 1e8):
             for modality, law in laws.items():
-                for row, more in ((f"{modality}_only", 0.0), ("joint", -0.3 + 10 / n**0.3)):
-                    lines.append([row, f"{n},{d}", 0, modality, modality, law(n, d) + more, n, n, d, d])
-    import pandas as pd
-
+                lines.append([f"{modality}_only", f"{n},{d}", 0, modality, modality, law(n, d), n, n, d, 0.0])
+                lines.append(["joint", f"{n},{d}", 0, modality, modality, law(n, d) + of_one_n(n), n, 0.6 * n, d, d])
     frame = pd.DataFrame(lines, columns=losses.COLUMNS)
     found = losses.competition(frame)
-    assert losses.missing(frame) == [] and found["C"][0] == pytest.approx(0.3, abs=0.05)
+    assert losses.missing(frame) == []
+    assert found["C"][0] == pytest.approx(0.3, abs=0.05)
+    n = np.geomspace(1e5, 1e7, 5)
+    curve = -found["C"][0] + found["A"][0] / n ** found["alpha"][0] + found["B"][0] / 2e7 ** found["beta"][0]
+    assert curve == pytest.approx(of_one_n(n), abs=0.02)
+    other = losses.competition(frame.assign(parameters=frame.active))
+    wrong = -other["C"][0] + other["A"][0] / n ** other["alpha"][0] + other["B"][0] / 2e7 ** other["beta"][0]
+    assert np.abs(wrong - of_one_n(n)).max() > 0.05
     assert "− C + A / N^α" in losses._competition_words(frame)
     assert losses._competition_words(frame[frame.row != "joint"]) == ""
 
