@@ -6,6 +6,7 @@ apart without colour, and colour maps fall with a value or carry signed numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -21,11 +22,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font, LoadFlags
+from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
 
 from analysis.frame import Measure, Records
 
@@ -127,7 +130,15 @@ def below(panels: Sequence[Axes], columns: int = 2) -> Sequence[Axes]:
 
 def wide(text: str, size: float, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
-    return TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight)).get_extents().x1 / 72 if text.strip() else 0.0
+    font = _font(weight)
+    font.set_size(size, 72)
+    font.set_text(text, 0.0, flags=LoadFlags.NO_HINTING)
+    return font.get_width_height()[0] / 64 / 72
+
+
+@functools.cache
+def _font(weight: str) -> FT2Font:
+    return FT2Font(findfont(FontProperties(weight=weight)))
 
 
 def wrapped(text: str, width: float, size: float = 6.5, weight: str = "normal") -> str:
@@ -202,8 +213,10 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]", "_", name)
     paths = [folder / f"{stem}.png", folder / f"{stem}.pdf"]
-    figure.savefig(paths[0])
-    figure.set_layout_engine("none")  # keep the layout just made: making it again for the PDF takes as long as drawing
-    figure.savefig(paths[1], metadata={"CreationDate": None})
+    figure.set_dpi(DPI)
+    figure.canvas.draw()  # `savefig` would draw each file twice, and lay out anew for the PDF
+    imsave(paths[0], figure.canvas.buffer_rgba(), dpi=DPI)
+    figure.set_layout_engine("none")
+    FigureCanvasPdf(figure).print_pdf(paths[1], metadata={"CreationDate": None})
     plt.close(figure)
     return paths
