@@ -69,7 +69,7 @@ def apart(sizes: np.ndarray) -> list[float]:
     """Sizes, ascending, whose names fit side by side on an axis of their logarithms."""
     ticks: list[float] = []
     for size in sizes:
-        if not ticks or np.log(size / ticks[-1]) > 0.28 * np.log(sizes[-1] / sizes[0]):
+        if not ticks or np.log(size / ticks[-1]) > 0.33 * np.log(sizes[-1] / sizes[0]):
             ticks.append(float(size))
     return ticks
 

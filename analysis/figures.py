@@ -24,8 +24,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont
-from matplotlib.ft2font import FT2Font, LoadFlags
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -128,17 +127,13 @@ def below(panels: Sequence[Axes], columns: int = 2) -> Sequence[Axes]:
     return panels[-min(columns, len(panels)) :]
 
 
+@functools.lru_cache(maxsize=4096)
 def wide(text: str, size: float, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
-    font = _font(weight)
-    font.set_size(size, 72)
-    font.set_text(text, 0.0, flags=LoadFlags.NO_HINTING)
-    return font.get_width_height()[0] / 64 / 72
-
-
-@functools.cache
-def _font(weight: str) -> FT2Font:
-    return FT2Font(findfont(FontProperties(weight=weight)))
+    font = get_font(findfont(FontProperties(weight=weight)))
+    font.set_size(size, DPI)
+    font.set_text(text)
+    return font.get_width_height()[0] / 64 / DPI
 
 
 def wrapped(text: str, width: float, size: float = 6.5, weight: str = "normal") -> str:
@@ -192,7 +187,7 @@ def heat(axes: Axes, values: np.ndarray, texts: np.ndarray, cmap: str) -> dict[t
 
     In grey both ends are dark: there the shade is the size, and the number says the sign. Type is dark on all shades.
     """
-    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=-1.6, vmax=1.6, aspect="auto")
+    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=-2, vmax=2, aspect="auto")
     axes.set_facecolor("0.95")
     axes.tick_params(length=0)
     return {(y, x): axes.text(x, y, text, ha="center", va="center") for (y, x), text in np.ndenumerate(texts)}

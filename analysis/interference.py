@@ -26,7 +26,7 @@ DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "tex
 PARTS = {  # part -> (colour, marker)
     "dilution": ("#0173b2", "o"), "interference": ("#d55e00", "s"), "total": ("0.25", "D"),
 }  # fmt: skip
-LABEL = 1.0
+LABEL = 1.3
 """Inches that a row's name may take beside the panels."""
 AT_MOST = 12
 """Rows in the figure, those that are harmed or helped most."""
@@ -168,7 +168,7 @@ def figure(records: Records) -> Figure | None:
         0.34 + sum(0.14 * _height(part, names[row]) + 0.056 for row, part in matched[matched.task == task].groupby("row"))
         for task in shown
     ]  # fmt: skip
-    heights += [0.75 + (0.09 + 0.1 * max(names[row].count("\n") + 1 for row in frame.row)) * frame.row.nunique()] * heat
+    heights += [0.75 + (0.07 + 0.1 * max(names[row].count("\n") + 1 for row in frame.row)) * frame.row.nunique()] * heat
     whole, axes = figures.plt.subplots(
         len(heights), 1, figsize=(figures.COLUMN, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
     )

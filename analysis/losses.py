@@ -176,7 +176,7 @@ def table(records: Records) -> pd.DataFrame:
 
 
 def _words(frame: pd.DataFrame) -> str:
-    if frame.groupby("loss").parameters.nunique().max() < SIZES:
+    if frame.groupby(["loss", "row"]).parameters.nunique().max() < SIZES:
         return f"fewer than {SIZES} sizes: a curve, no law; at equal steps a larger model may only be less trained"
     return "lines over all parameters: L(N) = E + A / N^α with 95 % bootstrap bands over runs"
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from ablate.errors import UserError
 from analysis import against, baselines, claims, drawings, formats, paper, table
 from analysis.claims import measured
-from analysis.drawings import Key
+from analysis.drawings import Drawing, Key
 from analysis.files import replace
 from analysis.fingerprint import code, fingerprint
 from analysis.frame import Records, read
@@ -78,7 +79,8 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
     Figures and tables take about as long: each are made in a process of their own.
     """
     with ProcessPoolExecutor(1) as beside:
-        drawing = beside.submit(drawings.draw, records, drawings.stages(records), before)
+        # packed here and not by the executor's thread: while that reads the records, the tables would fill their caches
+        drawing = beside.submit(_draw, pickle.dumps((records, drawings.stages(records), before)))
         made = table.build(records)
         verdicts = claims.verdicts(records)
         below, compared = _below(made), against.sheet(made)
@@ -91,6 +93,10 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
         drawn, keys = drawing.result()
     report = replace(records.folder / "report.html", page(made, below, compared, verdicts, drawn))
     return {"table": tables, "figures": [path for drawing in drawn for path in drawing.paths], "report": report}, keys
+
+
+def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key]]:
+    return drawings.draw(*pickle.loads(packed))
 
 
 def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = None) -> str:

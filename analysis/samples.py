@@ -120,11 +120,14 @@ def _input(row: Mapping[str, Any], reference: str) -> str:
 
 
 def spectrogram(mel_TF: np.ndarray, phones: list) -> bytes:
-    """Draw log-mel frames [T, bins] as PNG, seconds below and, where the corpus knows them, phones above."""
+    """Draw log-mel frames [T, bins] as PNG, seconds below and, where the corpus knows them, phones above.
+
+    It is as long as what is said and stands in the page alone, which scrolls: no figure for a column.
+    """
     from analysis import figures
 
     seconds = len(mel_TF) * FRAME
-    figure, axes = figures.plt.subplots(figsize=(max(1.6, 1.9 * seconds), 1.25), layout="constrained")
+    figure, axes = figures.plt.subplots(figsize=(max(1.3, 1.7 * seconds), 1.0), layout="constrained")
     axes.imshow(mel_TF.T, origin="lower", aspect="auto", extent=(0, seconds, 0, BINS), cmap="magma", rasterized=True)
     axes.set_yticks([])
     axes.set_xlabel("s", labelpad=0)
@@ -133,6 +136,6 @@ def spectrogram(mel_TF: np.ndarray, phones: list) -> bytes:
         above.set_xticks([start * FRAME for start, _ in phones], [name for _, name in phones], fontsize=6)
         above.tick_params(length=2, pad=1)
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=100)
+    figure.savefig(data, format="png", dpi=125)
     figures.plt.close(figure)
     return data.getvalue()

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from test_interference_figures import ROWS, fixed_losses, probed, runs
 
-from analysis import drawings, figures
+from analysis import drawings, figures, samples
 from analysis.frame import read
 
 WIDEST = 3.4
@@ -164,6 +164,17 @@ def test_colour_maps_fall_in_grey_or_carry_signed_numbers(drawn):
                 for t in axes.texts:
                     assert t.get_color() != "white", key  # dark type is read on all of these
     assert seen >= 3
+
+
+def test_spectrograms_fall_in_grey_with_type_that_is_read(monkeypatch):
+    monkeypatch.setattr(figures.plt, "close", lambda figure: None)
+    assert samples.spectrogram(np.zeros((120, samples.BINS), np.float32), [[0, "s"], [20, "I"]]).startswith(b"\x89PNG")
+    figure = figures.plt.gcf()
+    monkeypatch.undo()
+    image = figure.axes[0].images[0]
+    assert (np.diff([luminance(image.cmap(x)) for x in np.linspace(0, 1, 32)]) > 0).all()
+    assert min(t.get_fontsize() for t in words(figure)) >= figures.SMALLEST
+    figures.plt.close(figure)
 
 
 def test_a_figure_is_saved_at_its_size(tmp_path):

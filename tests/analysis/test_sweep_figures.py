@@ -103,10 +103,23 @@ def test_shared_stages_are_drawn_once(fake):
     records = read(fake(rows=("joint", "joint_longer", "joint_tlm"), tasks=("asr",), table={}, claims={}))
     frame = curves.pretraining_curves(records)
     own = frame[frame.metric == "masked_text/loss"]
-    figure, (axes,) = figures.grid(1, 1, 3, 2)
-    curves.draw(own, axes, figures.row_styles(records.rows))
-    raw = [line for line in axes.lines if line.get_alpha() < 0.5]
+    figure, (axes,) = figures.grid(1, 1.0)
+    curves.draw(own, axes, figures.looks(records, list(records.rows), [""]))
+    raw = [line for line in axes.lines if (line.get_alpha() or 1) < 0.5]
     assert sum(len(line.get_xdata()) for line in raw) == len(own.drop_duplicates(["stage", "step"]))
+    figures.plt.close(figure)
+
+
+def test_a_line_is_the_mean_over_seeds_as_far_as_all_of_them_go(fake):
+    records = read(fake(rows=("joint",), tasks=("asr",), seeds=(0, 1, 2), table={}, claims={}))
+    own = curves.of_metrics(curves.finetuning_curves(records), lambda name: name == "dev/wer")
+    own = own[(own.seed != 2) | (own.step <= 600)].copy()  # one stopped early
+    own["value"] += 3 * own.seed
+    figure, (axes,) = figures.grid(1, 1.0)
+    curves.draw(own, axes, figures.looks(records, ["joint"], [""]), smooth=False)
+    *seeds, mean = axes.lines
+    assert len(seeds) == 3 and mean.get_xdata().max() == 600
+    assert mean.get_ydata()[-1] == pytest.approx(own[own.step == 600].value.mean())
     figures.plt.close(figure)
 
 
