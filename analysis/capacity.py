@@ -89,10 +89,9 @@ def figure(records: Records) -> Figure | None:
     frame = measurements(records)
     lines = not frame.empty and frame.parameters.nunique() > 1
     if not lines:
-        frame = by_row(records)
         joint = [row for row, about in records.rows.items() if {"speech", "text"} <= set(about["reads"])]
-        if frame[frame.row.isin(joint)].parameters.nunique() < 2:  # rows of one modality have fewer parts, not another size
-            return None
+        if _sizes_of(records.scores, joint) < 2 or _sizes_of(frame := by_row(records), joint) < 2:
+            return None  # rows of one modality have fewer parts, not another size
     tasks = list(dict.fromkeys(frame.task))
     rows = [row for row in records.rows if row in set(frame.row)]
     looks = figures.looks(records, rows, ("",))
@@ -119,6 +118,10 @@ def figure(records: Records) -> Figure | None:
              *["joint − single in points: above 0 joint is better"] * lines]  # fmt: skip
     figures.legend(whole, figures.keys(records, rows, ("",)), "; ".join(about))
     return whole
+
+
+def _sizes_of(frame: pd.DataFrame, rows: list[str]) -> int:
+    return frame[frame.row.isin(rows)].parameters.nunique()
 
 
 def by_row(records: Records) -> pd.DataFrame:

@@ -165,12 +165,12 @@ def contrast(values: pd.DataFrame, effect: Mapping[str, float], sign: float, poi
     """
     if values.empty or any(row not in values for row in effect):
         return pd.Series(dtype=float)
-    columns = values.columns.get_indexer(list(effect))
+    columns = [values.columns.get_loc(row) for row in effect]
     each = sign * (values.to_numpy()[:, columns] @ np.array(list(effect.values())))
-    at, seeds = (values.index.get_level_values(level) for level in ("point", "seed"))
-    if len(points) == 1:  # as below, without reshaping
-        here = (at == points[0]) & ~np.isnan(each)
-        return pd.Series(each[here], index=seeds[here])
+    if len(points) == 1:  # as below, but a large table asks for thousands
+        (known, seeds), (at, seed) = values.index.levels, values.index.codes
+        here = ~np.isnan(each) & (at == (known.get_loc(points[0]) if points[0] in known else -1))
+        return pd.Series(each[here], index=seeds.to_numpy()[seed[here]])
     each = pd.Series(each, index=values.index).unstack("point")
     return each.reindex(columns=list(points)).dropna().mean(axis=1)
 

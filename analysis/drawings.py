@@ -1,18 +1,21 @@
 """Every figure of a report: what it shows, what it is drawn from, and whether it has to be drawn again.
 
 Drawing is most of the work of a report. A figure is drawn from stages of some kinds: while their results, the plan and the
-code are what they were, its files stay as they are.
+code are what they were, its files stay as they are. Where one of those results is another, so may be the data; the picture
+of the same data, plan and code stays as it is.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pandas import DataFrame, concat
 
 from analysis.files import replace
-from analysis.fingerprint import fingerprint
+from analysis.fingerprint import fingerprint, named
 from analysis.frame import Records
 
 
@@ -58,35 +61,46 @@ FIGURES = {  # name -> (title, what it shows, kinds of the stages it is drawn fr
     ),
     "finetuning": ("Fine-tuning", "Dev score over fine-tuning steps; the best step of each run is the one scored.", TUNING),
 }  # fmt: skip
-NOTHING = "nothing to draw: "
-"""Before the key of a figure that the records have nothing for."""
+BEYOND = {"gradients", "layers", "capacity", "frontier"}
+"""Figures that show something beyond the data beside them: those do not tell whether the picture is the same."""
 
 
-def draw(records: Records, before: dict[str, str]) -> tuple[list[Drawing], dict[str, str]]:
+class Key(NamedTuple):
+    """What a figure was drawn from."""
+
+    stages: str
+    """Fingerprint of the stages of its kinds."""
+    data: str = ""
+    """Name of its data; "" for a figure that the records have nothing for."""
+
+
+def stages(records: Records) -> dict[str, str]:
+    """Fingerprint of the stages that each figure is drawn from."""
+    return {name: fingerprint(records, kinds) for name, (_, _, kinds) in FIGURES.items()}
+
+
+def draw(records: Records, stages: dict[str, str], before: dict[str, Key]) -> tuple[list[Drawing], dict[str, Key]]:
     """Draw every figure the records have something for, and write the data of each beside it.
 
-    Returns the figures, and keys that say what each was drawn from. A figure whose key is that of `before` is left alone.
+    Returns the figures, and what each was drawn from: `stages` and data. What was drawn from the same `before` is left alone.
     """
     drawn, keys = [], {}
-    for name, (title, text, kinds) in FIGURES.items():
+    for name, (title, text, _) in FIGURES.items():
         folder = records.folder / "figures"
         png, pdf, csv = (folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv"))
         drawing = Drawing(name=name, title=title, text=text, png=png, pdf=pdf, csv=csv)
-        keys[name] = fingerprint(records, kinds)
-        if before.get(name) == NOTHING + keys[name]:
-            keys[name] = before[name]
-            continue
-        if before.get(name) != keys[name] or not all(path.exists() for path in drawing.paths):
-            if not _drawn(records, drawing):
-                keys[name] = NOTHING + keys[name]
-                continue
-        drawn.append(drawing)
+        last = before.get(name, Key(""))
+        if last.data and not all(path.exists() for path in drawing.paths):
+            last = Key("")
+        keys[name] = last if last.stages == stages[name] else Key(stages[name], _drawn(records, drawing, last.data))
+        if keys[name].data:
+            drawn.append(drawing)
     records.logs.write()
     return drawn, keys
 
 
-def _drawn(records: Records, drawing: Drawing) -> bool:
-    """Draw one figure and write its data; False where there is nothing to draw."""
+def _drawn(records: Records, drawing: Drawing, before: str) -> str:
+    """Draw one figure and write its data, unless that is what it has been drawn of `before`; return the name of its data."""
     from analysis import capacity, curves, figures, frontier, gradients, harm_over_training, interference, layers, losses
 
     made = {
@@ -100,22 +114,25 @@ def _drawn(records: Records, drawing: Drawing) -> bool:
         "pretraining": (curves.pretraining, lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/")),
         "finetuning": (curves.finetuning, lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/")),
     }
-    figures.theme()
     figure, data = made[drawing.name]
+    text = functools.cache(lambda: data(records).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    if before and drawing.name not in BEYOND and named(records, text()) == before:
+        return before
+    figures.theme()
     drawn = figure(records)
     if drawn is None:
-        return False
+        return ""
     figures.save(drawn, drawing.png.parent, drawing.name)
-    replace(drawing.csv, data(records).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    return True
+    replace(drawing.csv, text())
+    return named(records, text())
 
 
 def _panels(records: Records) -> DataFrame:
     """The lines of all panels of harm over training, each with its panel's title."""
     from analysis import harm_over_training
 
-    panels = harm_over_training.curves(records)
-    return concat([frame.assign(panel=title) for title, (frame, _) in panels.items()])
+    panels = [frame.assign(panel=title) for title, (frame, _) in harm_over_training.curves(records).items()]
+    return concat(panels) if panels else DataFrame()
 
 
 def _once(curves: DataFrame, part: str) -> DataFrame:

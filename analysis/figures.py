@@ -22,8 +22,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
@@ -206,8 +208,10 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]", "_", name)
     paths = [folder / f"{stem}.png", folder / f"{stem}.pdf"]
-    figure.savefig(paths[0])
-    figure.set_layout_engine("none")  # keep the layout just made: making it again for the PDF takes as long as drawing
-    figure.savefig(paths[1], metadata={"CreationDate": None})
+    figure.set_dpi(DPI)
+    figure.canvas.draw()  # `savefig` would draw each file twice, and lay out anew for the PDF
+    imsave(paths[0], figure.canvas.buffer_rgba(), dpi=DPI)
+    figure.set_layout_engine("none")
+    FigureCanvasPdf(figure).print_pdf(paths[1], metadata={"CreationDate": None})
     plt.close(figure)
     return paths

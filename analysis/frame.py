@@ -59,8 +59,6 @@ class Records:
     """One line per (task, split, metric, name): what needs no learning at all; columns `BASELINES`."""
     results: Results
     """Results of finished stages, as they were when first asked for."""
-    index: Index
-    """Test items under every bootstrap draw, kept beside the sweep."""
 
     @property
     def name(self) -> str:
@@ -72,9 +70,14 @@ class Records:
         return self.sweep["rows"]
 
     @functools.cached_property
+    def index(self) -> Index:
+        """Test items under every bootstrap draw, kept beside the sweep."""
+        return Index.read(self.folder / "index.npz", _code("items.py", "index.py", "files.py"))
+
+    @functools.cached_property
     def logs(self) -> Logs:
         """What stages logged while they ran, kept beside the sweep."""
-        return Logs(self.folder / "logs.npz", _code("logs.py"), self.root, self.results)
+        return Logs(self.folder / "logs.npz", _code("logs.py", "files.py"), self.root, self.results)
 
     @functools.cached_property
     def points(self) -> list[str]:
@@ -181,7 +184,6 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         root=Path(root), folder=folder, sweep=found.sweep, manifest=found.manifest,
         scores=_scores(found.sweep, found.manifest, results),
         baselines=_baselines(found.manifest, results), results=results,
-        index=Index.read(folder / "index.npz", _code("items.py", "index.py")),
     )
 
 

@@ -6,7 +6,6 @@ written last and once: a score that is run anew has another key, and a copied fo
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from analysis.files import keep, kept
 
 
 class Drawn(NamedTuple):
@@ -43,14 +44,12 @@ class Index:
 
     @classmethod
     def read(cls, path: Path, version: str) -> Index:
-        """Read the file at `path`; empty where there is none, or one that other code made."""
-        index = cls(path, version)
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                about = json.loads(file["about"].tobytes())
-                draws = file["draws"] if about["version"] == version else ()
-            rows = iter(draws)
-            for key, ids, level in about["entries"] if about["version"] == version else ():
+        """Read the file at `path`; empty where there is none that is whole and that this code made."""
+        index, found = cls(path, version), kept(path, version)
+        if found:
+            about, arrays = found
+            rows = iter(arrays["draws"])
+            for key, ids, level in about["entries"]:
                 index.entries[tuple(key)] = Drawn(ids, level, next(rows)) if ids else None
         return index
 
@@ -65,12 +64,9 @@ class Index:
         """Write the entries of these results beside the sweep and rename, if any is new and the folder can be written."""
         if not self.changed or not os.access(self.path.parent, os.W_OK):
             return
-        kept = {key: entry for key, entry in self.entries.items() if key[0] in results}
-        listed = [[key, entry.ids if entry else "", entry.level if entry else 0.0] for key, entry in kept.items()]
-        about = json.dumps({"version": self.version, "entries": listed}).encode()
-        draws = [entry.draws for entry in kept.values() if entry]
-        beside = self.path.with_name(self.path.name + ".new")
-        with open(beside, "wb") as file:
-            np.savez(file, about=np.frombuffer(about, np.uint8), draws=np.stack(draws) if draws else np.zeros((0, 0)))
-        os.replace(beside, self.path)
+        entries = {key: entry for key, entry in self.entries.items() if key[0] in results}
+        listed = [[key, entry.ids if entry else "", entry.level if entry else 0.0] for key, entry in entries.items()]
+        draws = [entry.draws for entry in entries.values() if entry]
+        about = {"version": self.version, "entries": listed}
+        keep(self.path, about, draws=np.stack(draws) if draws else np.zeros((0, 0)))
         self.changed = False

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ablate.record import read_jsonl
 from analysis.frame import Measure, Records
 from analysis.index import Drawn, Key
 
@@ -47,7 +48,8 @@ def by_seed(
             if entry is None or entry.ids != first.ids or abs(entry.level - value) > 0.01 * max(1.0, abs(value)):
                 return None
     factors = what.sign * np.array(list(effect.values()) * len(points)) / len(points)
-    return np.stack([factors @ np.stack([e.draws for e in entries]).astype(np.float64) for entries in found])
+    drawn = np.array([e.draws for entries in found for e in entries], dtype=np.float64)
+    return factors @ drawn.reshape(len(found), len(factors), -1)
 
 
 def shared_variance(drawn_SD: np.ndarray) -> float:
@@ -80,7 +82,7 @@ def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
         same: dict[str, list[tuple[Key, Counts]]] = {}
         for run in list(runs)[start : start + BLOCK]:
             lines: dict[str, list[dict]] = {what.split: []}
-            for line in records.run("score", run).items():
+            for line in read_jsonl(records.path("score", run) / "items.jsonl"):
                 lines.setdefault(line["split"], []).append(line)
             for split, own in lines.items():
                 key, counts = (runs[run], split, what.metric), read_counts(own, what.metric)
@@ -133,13 +135,15 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
     fields = set(lines[0]) if lines else set()
     score = _rate
     if metric == "wer" and "words" in fields:
-        counts = [[x["substitutions"] + x["deletions"] + x["insertions"], x["words"]] for x in lines]
+        errors = [x["substitutions"] + x["deletions"] + x["insertions"] for x in lines]
+        counts = _beside(errors, [x["words"] for x in lines])
     elif metric == "cer" and "characters" in fields:
-        counts = [[x["character_errors"], x["characters"]] for x in lines]
+        counts = _beside([x["character_errors"] for x in lines], [x["characters"] for x in lines])
     elif metric in ("accuracy", "ser") and "correct" in fields:
-        counts = [[x["correct"] if metric == "accuracy" else 1 - x["correct"], 1] for x in lines]
+        counts = _beside([x["correct"] if metric == "accuracy" else 1 - x["correct"] for x in lines])
     elif metric.startswith("recall@") and "rank" in fields:
-        counts = [[x["rank"] <= int(metric.removeprefix("recall@")), 1] for x in lines]
+        most = int(metric.removeprefix("recall@"))
+        counts = _beside([x["rank"] <= most for x in lines])
     elif metric == "bleu" and "matches" in fields:
         counts, score = [[x["sys_len"], x["ref_len"], *x["matches"], *x["totals"]] for x in lines], bleu
     elif metric in ("f1", "matthews") and "hits" in fields:
@@ -150,11 +154,18 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
         counts, score = [x[metric] for x in lines], _ratio
     else:
         return None
-    ids = list(dict.fromkeys(x["id"] for x in lines))
-    place = {id: number for number, id in enumerate(ids)}
-    sums = np.zeros((len(ids), len(counts[0])))
-    np.add.at(sums, [place[x["id"]] for x in lines], np.asarray(counts, dtype=np.float64))
+    sums, names = np.asarray(counts, dtype=np.float64), [x["id"] for x in lines]
+    ids = list(dict.fromkeys(names))
+    if len(ids) < len(names):
+        place = {id: number for number, id in enumerate(ids)}
+        each, sums = sums, np.zeros((len(ids), sums.shape[1]))
+        np.add.at(sums, [place[id] for id in names], each)
     return Counts(ids, sums, score)
+
+
+def _beside(events: list, of: list | None = None) -> np.ndarray:
+    """Events and of how many, by line; by default of one each. A column at a time is faster than a line at a time."""
+    return np.array([events, of or [1] * len(events)], dtype=np.float64).T
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:

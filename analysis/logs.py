@@ -6,7 +6,6 @@ is read anew each time.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ablate.record import read_jsonl, run_path
+from analysis.files import keep, kept
 from analysis.results import Results
 
 
@@ -36,8 +36,7 @@ class Logs:
         self._path, self._version, self._root, self._results = path, version, root, results
         self._known: dict[tuple[str, str], Log] = {}
         self._changed = False
-        if path.exists():
-            self._read()
+        self._read()
 
     def __call__(self, kind: str, id: str) -> Log:
         """One stage's log; empty where nothing was logged."""
@@ -66,15 +65,14 @@ class Logs:
         return self._codes[name]
 
     def _read(self) -> None:
-        with np.load(self._path, allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes())
-            if about["version"] != self._version:
-                return
-            arrays = [file[part] for part in Log._fields]
+        found = kept(self._path, self._version)
+        if not found:
+            return
+        about, arrays = found
         for name in about["names"]:
             self._code(name)
         ends = np.cumsum([length for _, _, length in about["entries"]], dtype=np.int64)[:-1]
-        parts = zip(*(np.split(array, ends) for array in arrays))
+        parts = zip(*(np.split(arrays[part], ends) for part in Log._fields))
         self._known = {(id, digest): Log(*part) for (id, digest, _), part in zip(about["entries"], parts)}
 
     def write(self) -> None:
@@ -82,14 +80,11 @@ class Logs:
         if not self._changed or not os.access(self._path.parent, os.W_OK):
             return
         results = self._results.digests()
-        kept = {key: log for key, log in self._known.items() if key[1] in results}
-        listed = [[*key, len(log.steps)] for key, log in kept.items()]
-        about = json.dumps({"version": self._version, "names": self.names, "entries": listed}).encode()
-        arrays = {part: joined([getattr(log, part) for log in kept.values()]) for part in Log._fields}
-        beside = self._path.with_name(self._path.name + ".new")
-        with open(beside, "wb") as file:
-            np.savez(file, about=np.frombuffer(about, np.uint8), **arrays)
-        os.replace(beside, self._path)
+        logs = {key: log for key, log in self._known.items() if key[1] in results}
+        about = {
+            "version": self._version, "names": self.names, "entries": [[*key, len(log.steps)] for key, log in logs.items()],
+        }  # fmt: skip
+        keep(self._path, about, **{part: joined([getattr(log, part) for log in logs.values()]) for part in Log._fields})
         self._changed = False
 
 

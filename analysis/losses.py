@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from analysis import figures
 from analysis.capacity import apart, count
 from analysis.compare import over_seeds
-from analysis.frame import Records, open_run, point_name
+from analysis.frame import Records, point_name
 from analysis.scaling import Fit, bootstrap, fit_competition, fit_size, fit_size_and_data
 
 COLUMNS = ["row", "point", "seed", "loss", "modality", "value", "parameters", "active", "positions", "other"]
@@ -42,10 +42,9 @@ def held_out(records: Records) -> pd.DataFrame:
     """
     lines = []
     for line in records.manifest:
-        run = open_run(records.root, "pretrain", line["stages"]["leaf"])
-        if run is None or run.result is None:
+        result, objectives = records.result("pretrain", line["stages"]["leaf"]), records.rows[line["row"]]["objectives"]
+        if result is None:
             continue
-        result, objectives = run.result, records.rows[line["row"]]["objectives"]
         shown = exposure(result.get("exposure", {}))
         counts = result["parameters"]
         for name, about in objectives.items():

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from ablate.errors import UserError
 from analysis import against, baselines, claims, drawings, formats, paper, table
 from analysis.claims import measured
+from analysis.drawings import Drawing, Key
 from analysis.files import replace
-from analysis.fingerprint import fingerprint
+from analysis.fingerprint import code, fingerprint
 from analysis.frame import Records, read
 from analysis.page import page
 from analysis.sheet import Sheet
@@ -38,19 +41,24 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
     state, before = fingerprint(records), _before(records.folder)
     made = _unchanged(records.folder, state, before)
     if made is None:
-        made, figures = _write(records, before.get("figures") or {})
+        made, figures = _write(records, {name: Key(*key) for name, key in before.get("figures", {}).items()})
         names = {
             key: [path.relative_to(records.folder).as_posix() for path in paths] if isinstance(paths, list) else paths.name
             for key, paths in made.items()
         }
-        replace(records.folder / STATE, json.dumps({"state": state, "made": names, "figures": figures}))
+        about = {"code": code(), "state": state, "made": names, "figures": figures}
+        replace(records.folder / STATE, json.dumps(about))
     return made
 
 
 def _before(folder: Path) -> dict:
-    """What the last making noted of itself; empty when there was none."""
+    """What the last making noted of itself; empty when there was none, or one by other code."""
     path = folder / STATE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        before = json.loads(path.read_bytes()) if path.exists() else {}
+    except ValueError:  # copied half: all is made anew
+        return {}
+    return before if before.get("code") == code() else {}
 
 
 def _unchanged(folder: Path, state: str, before: dict) -> dict[str, Path | list[Path]] | None:
@@ -65,20 +73,30 @@ def _unchanged(folder: Path, state: str, before: dict) -> dict[str, Path | list[
     return made if all(path.exists() for path in every) else None
 
 
-def _write(records: Records, before: dict[str, str]) -> tuple[dict[str, Path | list[Path]], dict[str, str]]:
-    """Make all files, but for figures that were drawn of the same records before; and what each figure was drawn of."""
-    made = table.build(records)
-    verdicts = claims.verdicts(records)
-    below, compared = _below(made), against.sheet(made)
-    records.index.write(records.results.digests())
-    texts = {f"table.{form}": formats.joined(made, form, below) for form in ("md", "tex", "csv")}
-    texts |= {f"{sheet.name}.csv": sheet.csv() for sheet in below}
-    if compared:
-        texts |= {f"{compared.name}.md": compared.md(), f"{compared.name}.csv": compared.csv()}
-    tables = [replace(records.folder / name, text) for name, text in texts.items()]
-    drawn, keys = drawings.draw(records, before)
+def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | list[Path]], dict[str, Key]]:
+    """Make all files, but for figures that were drawn of the same records before; and what each figure was drawn of.
+
+    Figures and tables take about as long: each are made in a process of their own.
+    """
+    with ProcessPoolExecutor(1) as beside:
+        # packed here and not by the executor's thread: while that reads the records, the tables would fill their caches
+        drawing = beside.submit(_draw, pickle.dumps((records, drawings.stages(records), before)))
+        made = table.build(records)
+        verdicts = claims.verdicts(records)
+        below, compared = _below(made), against.sheet(made)
+        records.index.write(records.results.digests())
+        texts = {f"table.{form}": formats.joined(made, form, below) for form in ("md", "tex", "csv")}
+        texts |= {f"{sheet.name}.csv": sheet.csv() for sheet in below}
+        if compared:
+            texts |= {f"{compared.name}.md": compared.md(), f"{compared.name}.csv": compared.csv()}
+        tables = [replace(records.folder / name, text) for name, text in texts.items()]
+        drawn, keys = drawing.result()
     report = replace(records.folder / "report.html", page(made, below, compared, verdicts, drawn))
     return {"table": tables, "figures": [path for drawing in drawn for path in drawing.paths], "report": report}, keys
+
+
+def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key]]:
+    return drawings.draw(*pickle.loads(packed))
 
 
 def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = None) -> str:

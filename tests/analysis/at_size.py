@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import conftest
+from ablate.record import read_jsonl, run_path
 
 ITEMS = 600
 """Test items per split."""
@@ -56,14 +57,16 @@ def timed(folder: Path) -> tuple[float, float, float]:
     return time.perf_counter() - began, core, after.ru_maxrss / 1e6
 
 
-def change_one(folder: Path) -> None:
-    """Finish one score anew, with another value."""
-    line = json.loads((folder / "manifest.jsonl").read_text().splitlines()[0])
-    run = line["stages"]["score"]["asr"]
-    path = folder.parents[1] / "score" / run[:2] / run / "result.json"
-    result = json.loads(path.read_text())
-    result["ended"] = time.strftime("%Y-%m-%dT%H:%M:%SZ")
-    path.write_text(json.dumps(result))
+def change_one(folder: Path, row: str) -> None:
+    """Finish one score of a row anew, with another word wrong."""
+    line = next(line for line in read_jsonl(folder / "manifest.jsonl") if line["row"] == row)
+    run = run_path(folder.parents[1], "score", line["stages"]["score"]["asr"])
+    items, result = list(read_jsonl(run / "items.jsonl")), json.loads((run / "result.json").read_text())
+    items[0]["substitutions"] = (items[0]["substitutions"] + 1) % items[0]["words"]
+    first = result["scores"][0]
+    first["value"] = conftest._score("wer", [item for item in items if item["split"] == first["split"]])
+    (run / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (run / "result.json").write_text(json.dumps(result))
 
 
 def main() -> None:
@@ -83,9 +86,12 @@ def main() -> None:
             (folder / made).unlink(missing_ok=True)
         cached = drop_caches()
         print(f"{runs} run folders", flush=True)
-        for name in (f"cold ({cached})", "warm", "one run finished anew"):
-            if name.startswith("one"):
-                change_one(folder)
+        for name, row in (
+            (f"cold ({cached})", ""), ("unchanged", ""), ("one run anew, which no figure shows", "scratch"),
+            ("one run anew, which a figure shows", "joint_contrastive"),
+        ):  # fmt: skip
+            if row:
+                change_one(folder, row)
             seconds, core, gigabytes = timed(folder)
             print(f"{name}: {seconds:.1f} s, {core:.1f} s of a core, peak so far {gigabytes:.2f} GB", flush=True)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import analysis.figures  # noqa: F401  here, so that not every process that draws has to import it
+
 TASKS = {  # task -> (splits, metric, better, what it reads, value of the joint row, shallow baselines)
     "asr": (("test", "test_unseen"), "wer", "lower", "speech", 40.0, {"empty output": 100.0}),
     "translation": (("test",), "bleu", "higher", "speech", 22.0, {"most frequent": 2.9, "empty output": 0.0}),
