@@ -187,10 +187,12 @@ def heat(axes: Axes, values: np.ndarray, texts: np.ndarray, cmap: str) -> dict[t
 
     In grey both ends are dark: there the shade is the size, and the number says the sign. Type is dark on all shades.
     """
-    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=-2, vmax=2, aspect="auto")
-    axes.set_facecolor("0.95")
+    sns.heatmap(
+        np.nan_to_num(values), annot=texts, fmt="", cmap=cmap, vmin=-2, vmax=2, cbar=False, ax=axes, linewidths=0.6,
+        xticklabels=False, yticklabels=False, annot_kws={"size": 6.5, "color": "0.15"},
+    )  # fmt: skip
     axes.tick_params(length=0)
-    return {(y, x): axes.text(x, y, text, ha="center", va="center") for (y, x), text in np.ndenumerate(texts)}
+    return dict(zip(np.ndindex(*texts.shape), axes.texts))
 
 
 def signed(value: float, digits: int) -> str:

@@ -104,8 +104,8 @@ def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) 
     for (y, x), cell in cells.items():
         if counts.iloc[y, x] < probes:
             cell.set_style("italic")
-    axes.set_xticks(range(len(pairs)), [_short(pair) for pair in pairs])
-    axes.set_yticks(range(len(scopes)), [_indented(scope) for scope in scopes], ha="left")
+    axes.set_xticks(np.arange(len(pairs)) + 0.5, [_short(pair) for pair in pairs], rotation=0)
+    axes.set_yticks(np.arange(len(scopes)) + 0.5, [_indented(scope) for scope in scopes], ha="left", rotation=0)
     axes.tick_params(axis="y", pad=44)
     axes.set_title(title)
 

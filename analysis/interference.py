@@ -136,9 +136,8 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     for row, task in zip(clear.row, clear.task):
         cells[rows.index(row), list(tasks).index(task)].set_fontweight("bold")
     names = [figures.wrapped(labels[row] + ("\u00a0*" if row in unmatched else ""), LABEL) for row in rows]
-    axes.set_yticks(range(len(rows)), names)
-    axes.set_xticks(range(len(tasks)), list(tasks.values()), rotation=35, ha="right", rotation_mode="anchor")
-    axes.spines[:].set_visible(False)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, names, rotation=0)
+    axes.set_xticks(np.arange(len(tasks)) + 0.5, list(tasks.values()), rotation=35, ha="right", rotation_mode="anchor")
     axes.set_title("total harm: joint − single", loc="center")
 
 
