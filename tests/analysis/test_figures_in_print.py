@@ -78,7 +78,8 @@ def drawn(tmp_path_factory, fake_sweep):
                 found[make.__name__, name] = figure
 
             patch.setattr(figures, "save", keep)
-            drawings.draw(read(folder), {})
+            records = read(folder)
+            drawings.draw(records, drawings.stages(records), {})
     assert {name for _, name in found} == set(drawings.FIGURES)  # none escapes
     yield found
     figures.plt.close("all")
