@@ -158,7 +158,7 @@ def test_a_real_browser_lays_it_out_and_opens_a_figure(fake, tmp_path, width):
     changed.write_text(page.read_text().replace("</body>", look))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-               f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=60000",
+               f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=600000",
                "--dump-dom", changed.as_uri()]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     seen = json.loads(re.search(r'<output id="seen">(.*?)</output>', shown)[1])
