@@ -26,6 +26,7 @@ Shards = list[dict[str, Batch]]
 
 AHEAD = 3  # updates a worker that are begun before they are asked for
 
+
 class Feed(Protocol):
     """What a loader draws from, such as a `Stream`: it says what an update holds without reading it, and then makes it."""
 

@@ -91,8 +91,9 @@ def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[R
     """Read written and spoken text: {id, written, spoken, [classes]}.
 
     `folder` has {train,dev,test}.tsv with columns "written" and "spoken" (and "class" or "classes": DATE, or DATE,MONEY, or
-    nothing), or with tokens in the format of Google's text normalization corpus; or it has that corpus's `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 %
-    dev and 5 % test, as its authors split it (Sproat & Jaitly 2017).
+    nothing), or with tokens in the format of Google's text normalization corpus; or it has that corpus's
+    `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 % dev and 5 % test, as its authors split it (Sproat &
+    Jaitly 2017).
     """
     shards = sorted(Path(folder).glob("output-*-of-*"))
     if not shards:

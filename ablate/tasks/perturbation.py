@@ -93,8 +93,7 @@ def framed(mel_FM: Tensor, before: int, behind: int) -> Tensor:
     soft_1M = mel_FM.amin(0, keepdim=True)
     first = min(max(0, -before), len(mel_FM) - 1)
     kept_FM = mel_FM[first : max(first + 1, len(mel_FM) + min(0, behind))]
-    parts = [soft_1M.expand(max(0, before), -1), kept_FM, soft_1M.expand(max(0, behind), -1)]
-    mel_FM = torch.cat(parts)
+    mel_FM = torch.cat([soft_1M.expand(max(0, before), -1), kept_FM, soft_1M.expand(max(0, behind), -1)])
     return mel_FM - mel_FM.mean(0)
 
 
