@@ -82,6 +82,7 @@ class Finished:
     def transcribe(self, paths: Sequence[str | Path], into: str = "") -> list[str]:
         """What the model makes of each recording, `into` which language where it knows several.
 
+        Where features are normalised by speaker, the recordings are taken to be of one.
         Raises UserError for a task of text, for what is no audio, and for a language that it does not know.
         """
         self._must_read("speech", "ablate.predict RUN < lines")
@@ -89,6 +90,9 @@ class Finished:
         if into not in (known or ("",)):
             raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
         mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
+        if self.normalisation == "speaker":
+            mean_M = np.concatenate(mels).mean(0, dtype=np.float64).astype(np.float32)
+            mels = [(mel_FM - mean_M).astype(np.float16) for mel_FM in mels]
         return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
 
     def predict(self, lines: Sequence[str]) -> list[Any]:

@@ -61,18 +61,23 @@ def normalise(mel_FM: Tensor) -> Tensor:
     return (mel_FM - mean) * (variance + 1e-8).rsqrt()
 
 
+def bounded(mel_FM: Tensor) -> Tensor:
+    """Log-mel from the utterance's loudest down to 50 dB below it, in units of 2 nats; its means are left for later."""
+    return mel_FM.clamp(min=mel_FM.amax((-2, -1), keepdim=True) - 5 * math.log(10)) / 2
+
+
 def levelled(mel_FM: Tensor) -> Tensor:
-    """Give each mel bin mean 0 over the utterance's frames but keep how far it goes up and down, in units of 2 nats, from the
-    loudest down to 50 dB below it.
+    """Give each mel bin of `bounded` log-mel mean 0 over the utterance's frames, but keep how far it goes up and down.
 
     Where utterances are a word long, or bins hold only noise (above 4 kHz in recordings at 8 kHz), variances say nothing of
     speech, and dividing by them makes the noise as large as the rest.
     """
-    loud = mel_FM.clamp(min=mel_FM.amax((-2, -1), keepdim=True) - 5 * math.log(10))
-    return (loud - loud.mean(-2, keepdim=True)) / 2
+    loud_FM = bounded(mel_FM)
+    return loud_FM - loud_FM.mean(-2, keepdim=True)
 
 
-NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {"bins": normalise, "level": levelled}
+# What is done to one recording; the mean over all of a speaker's is taken away when a table is read (`Table.mel`).
+NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {"bins": normalise, "level": levelled, "speaker": bounded}
 
 
 def subsampled(frames: tuple[int, ...]) -> tuple[int, ...]:

@@ -55,6 +55,18 @@ def test_recordings_of_any_rate_are_transcribed(world, tmp_path, capsys):
     assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == files
 
 
+def test_recordings_of_one_speaker_have_mean_0_together(world, tmp_path, monkeypatch):
+    for name, spread in (("a.wav", 0.1), ("b.wav", 0.01)):
+        soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, spread, 16_000), 16_000)
+    given = []
+    run = Finished(world.asr.path)
+    monkeypatch.setattr(run, "_predict", lambda rows, mels: given.append(mels))
+    run.normalisation = "speaker"
+    run.transcribe([tmp_path / "a.wav", tmp_path / "b.wav"])
+    one, other = (mel_FM.astype(np.float32) for mel_FM in given[0])
+    assert np.abs(one.mean(0) + other.mean(0)).max() < 2e-3 and one.mean(0).min() > 0.5
+
+
 @pytest.mark.parametrize(
     ("task", "lines", "message"),
     [

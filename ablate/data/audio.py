@@ -79,6 +79,24 @@ def features(recording: Recording, normalisation: str = "bins") -> np.ndarray:
     return frontend.NORMALISATIONS[normalisation](frontend.log_mel(wave)).numpy().astype(np.float16)
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a table keeps of a recording: how many frames, float16 [F, 80] if they are stored, float64 [80] if it is needed."""
+
+    frames: int
+    mel_FM: np.ndarray | None = None
+    sum_M: np.ndarray | None = None
+
+
+def hear(recording: Recording, normalisation: str, stored: bool) -> Heard:
+    """Read a recording for a table; the sum over its frames is for the mean of its speaker. Raises UserError as `read` does."""
+    if not stored and normalisation != "speaker":
+        return Heard(frames(recording))
+    mel_FM = features(recording, normalisation)
+    sum_M = mel_FM.sum(0, dtype=np.float64) if normalisation == "speaker" else None
+    return Heard(len(mel_FM), mel_FM if stored else None, sum_M)
+
+
 class _Open:
     """An audio file that is open at the beginning of a recording; faults become UserErrors."""
 

@@ -108,8 +108,9 @@ class RealConfig(CorpusConfig):
     held_out: int = 500
     """Most rows held out of train as "dev" where a corpus has none; a tenth of its rows if that is fewer."""
     normalisation: str = "bins"
-    """Of log-mel: "bins", each mel bin to mean 0 and variance 1 over a recording; or "level", to mean 0 alone, from the
-    loudest down to 50 dB below it: better for recordings of a word, or of less than 16 kHz."""
+    """Of log-mel: "bins", each mel bin to mean 0 and variance 1 over a recording; "level", to mean 0 alone, from the
+    loudest down to 50 dB below it: better for recordings of less than 16 kHz; or "speaker", the same but to mean 0 over all
+    of a speaker's recordings in a split (Kaldi's way), which leaves a short one what makes its word."""
     lower: bool = True
     """Whether all text is made lower case."""
     max_seconds: float = 20.0
@@ -177,7 +178,7 @@ class RealConfig(CorpusConfig):
         made, faults = sources(self), self._faults()
         splits = Splits(made, self._faults(), self.held_out, self.lower)
         left_out, voices, counts = splits.left_out, _Voices(), Counter[str]()
-        hear = partial(audio.features, normalisation=self.normalisation) if self.features == "stored" else audio.frames
+        hear = partial(audio.hear, normalisation=self.normalisation, stored=self.features == "stored")
         total = sum(splits.rows)
         with ExitStack() as stack:
             names = {p for source in made for p in source.places} | {(s.places[0][0], "dev") for s in made if s.held_out}
@@ -213,21 +214,23 @@ class RealConfig(CorpusConfig):
     def _faults(self) -> Faults:
         return Faults(self.on_error == "skip", self.most_skipped, Path(self.root))
 
-    def _write(self, writer: TableWriter, table: str, row: Row, heard: np.ndarray | int | None) -> None:
+    def _write(self, writer: TableWriter, table: str, row: Row, heard: audio.Heard | None) -> None:
         row = dict(row)
         recording = row.pop("recording", None)
         if table == "speech":
             row.setdefault("text", "")  # a corpus may have transcripts of some recordings only
-        if isinstance(heard, int):
-            writer.add(row | recording.fields(Path(self.root)), frames=heard)
-        else:
-            writer.add(row, heard)
+        if heard is None:
+            writer.add(row)
+            return
+        if heard.mel_FM is None:
+            row |= recording.fields(Path(self.root))
+        writer.add(row, heard.mel_FM, heard.frames, heard.sum_M)
 
-    def _unusable(self, table: str, split: str, row: Row, heard: np.ndarray | int | None) -> str:
+    def _unusable(self, table: str, split: str, row: Row, heard: audio.Heard | None) -> str:
         """Say why a row cannot be used in a table, or ''."""
         if heard is None:
             return ""
-        seconds = (heard if isinstance(heard, int) else len(heard)) * FRAME
+        seconds = heard.frames * FRAME
         if seconds < SHORTEST:
             return f"shorter than {SHORTEST} s"
         if table != "speech" and not row.get("text") or not row.get("translation", "x"):

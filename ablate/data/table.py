@@ -4,7 +4,8 @@ A corpus folder holds `tables/<table>/<split>/rows.jsonl`, one JSON object per r
 row begins, and where the last ends. Spoken tables also have `frames.i64`, where the frames of each row begin in the
 frames of all rows, and the frames themselves in `mel.f16`, raw little-endian float16 [total frames, 80]. Without
 `mel.f16` the rows say where their recordings are ("path", and "start", "stop" and "channel" of a part of one), and
-features are made when asked for; they are the same, bit for bit. Beside the tables, `corpus.json` says what there is.
+features are made when asked for; they are the same, bit for bit. Where features are normalised by speaker, `speaker.i64` says
+whose a row is, `means.f32` [speakers, 80] what is taken away from that speaker's frames when they are read. Beside the tables, `corpus.json` says what there is.
 Every kind of corpus writes this form, and later stages read nothing else; nothing of a table is held in memory.
 """
 
@@ -51,7 +52,7 @@ class TableWriter:
     def __init__(self, folder: Path, table: str, split: str) -> None:
         self.path = Path(folder) / "tables" / table / split
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in ("mel.f16", "frames.i64"):
+        for name in ("mel.f16", "frames.i64", "speaker.i64", "means.f32"):
             (self.path / name).unlink(missing_ok=True)
         self._rows = open(self.path / "rows.jsonl", "wb")
         self._starts = ColumnWriter(self.path / "rows.i64", "<i8")
@@ -59,12 +60,16 @@ class TableWriter:
         self._end = self._frames_end = 0
         self._mel: ColumnWriter | None = None
         self._frames: ColumnWriter | None = None
+        self._speakers: _Speakers | None = None
 
-    def add(self, row: Mapping[str, Any], mel: np.ndarray | None = None, frames: int = 0) -> None:
+    def add(
+        self, row: Mapping[str, Any], mel: np.ndarray | None = None, frames: int = 0, sum_M: np.ndarray | None = None
+    ) -> None:
         """Append `row`, and its frames `mel` [F, 80] if it is spoken; adds "frames" and "seconds" to the row.
 
-        A row that says where its recording is has the number of its `frames` instead. Raises ValueError if rows of one
-        table differ in which of the three they are, or if `mel` has no frames or another width.
+        A row that says where its recording is has the number of its `frames` instead. Where features are normalised by
+        speaker, `sum_M` is their sum over the row's frames, and the speaker is the row's "voice". Raises ValueError if rows
+        of one table differ in which of the three they are, or if `mel` has no frames or another width.
         """
         number = self._starts.count - 1
         kind = (mel is not None or frames > 0, mel is not None)
@@ -84,13 +89,16 @@ class TableWriter:
             self._frames_end += frames
             self._frames.append(self._frames_end)
             row |= {"seconds": round(frames * FRAME, 2), "frames": frames}
+        if sum_M is not None:
+            self._speakers = self._speakers or _Speakers(self.path)
+            self._speakers.add(row["voice"], frames, sum_M)
         line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
         self._rows.write(line)
         self._end += len(line)
         self._starts.append(self._end)
 
     def close(self) -> None:
-        for file in (self._rows, self._starts, self._mel, self._frames):
+        for file in (self._rows, self._starts, self._mel, self._frames, self._speakers):
             if file is not None:
                 file.close()
 
@@ -99,6 +107,26 @@ class TableWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Speakers:
+    """Write whose each row is, and at the end the mean of each speaker's frames."""
+
+    def __init__(self, path: Path) -> None:
+        self._of_rows = ColumnWriter(path / "speaker.i64", "<i8")
+        self._path = path / "means.f32"
+        self._sums: dict[str, tuple[int, int, np.ndarray]] = {}  # number of the speaker, frames so far, their sum [80]
+
+    def add(self, speaker: str, frames: int, sum_M: np.ndarray) -> None:
+        number, before, so_far_M = self._sums.get(speaker, (len(self._sums), 0, np.zeros(BINS)))
+        self._sums[speaker] = (number, before + frames, so_far_M + sum_M)
+        self._of_rows.append(number)
+
+    def close(self) -> None:
+        self._of_rows.close()
+        means = ColumnWriter(self._path, "<f4")
+        means.extend(np.array([sum_M / frames for _, frames, sum_M in self._sums.values()], np.float32))
+        means.close()
 
 
 class Rows(Sequence[dict[str, Any]]):
@@ -176,11 +204,28 @@ class Table:
     def _facts(self) -> dict[str, Any]:
         return json.loads((self.folder / "corpus.json").read_text(encoding="utf-8"))
 
+    @cached_property
+    def centred(self) -> bool:
+        """Whether it is each recording whose bins have mean 0, and not all of a speaker's together."""
+        return not (self.path / "means.f32").exists()
+
+    @cached_property
+    def _speaker(self) -> np.ndarray:
+        return column(self.path / "speaker.i64", "<i8")
+
+    @cached_property
+    def _mean(self) -> np.ndarray:
+        return column(self.path / "means.f32", "<f4").reshape(-1, BINS)
+
     def mel(self, index: int) -> np.ndarray:
         """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording.
 
         Raises UserError naming a recording that is gone or is not what it was.
         """
+        mel_FM = self._features(index)
+        return mel_FM if self.centred else (mel_FM - self._mean[self._speaker[index]]).astype(np.float16)
+
+    def _features(self, index: int) -> np.ndarray:
         if self.stored:
             return self._mel[self._starts[index] : self._starts[index + 1]]
         from ablate.data.audio import Recording, features  # torch, which not everybody who reads tables has imported

@@ -88,7 +88,7 @@ class Recognition(AbstractTask):
                 "tokenizer": dataset.target_tokenizer,
             }
         speech = packing.speech(dataset.table, draws, seed)
-        return Batch(self.config.perturbation.apply(speech) if training else speech, references)
+        return Batch(self.config.perturbation.apply(speech, dataset.table.centred) if training else speech, references)
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
         return dataset.table.frames

@@ -32,7 +32,7 @@ class Perturbation:
     are cut off. What is heard is cropped otherwise then, and other frames share a position of four."""
     floor: float = 0.0
     """Every bin is lifted to a floor, as by steady noise under the speech: a draw from 1 to this below its loudest frame, in
-    units of the normalised log-mel (2 nats with `data.normalisation: level`, so 6 is 50 dB); then its mean is 0 again."""
+    units of the normalised log-mel (2 nats with `data.normalisation: level` or speaker, so 6 is 50 dB)."""
     contrast: float = 0.0
     """Log-mel is multiplied by a factor drawn from 1 - this to 1 + this: loud and soft lie further apart, or less."""
     filter: float = 0.0
@@ -50,17 +50,20 @@ class Perturbation:
         if 0 < self.floor < 1:
             raise UserError(f"floor is {self.floor}, expected 1 or more, or 0 for none.")
 
-    def apply(self, speech: Speech) -> Speech:
-        """Perturb every utterance; what one becomes depends on its key alone."""
+    def apply(self, speech: Speech, centred: bool = True) -> Speech:
+        """Perturb every utterance; what one becomes depends on its key alone.
+
+        If each utterance's bins had mean 0 (`centred`), they have it again after silence or a floor changed it.
+        """
         if self == Perturbation():
             return speech
         mels = [
-            self._one(mel_FM, seeds.rng(seeds.key(key, "perturbation")))
+            self._one(mel_FM, seeds.rng(seeds.key(key, "perturbation")), centred)
             for mel_FM, key in zip(speech.mel_FM.split(list(speech.lengths)), speech.keys, strict=True)
         ]
         return replace(speech, mel_FM=torch.cat(mels), lengths=tuple(map(len, mels)))
 
-    def _one(self, mel_FM: Tensor, rng: np.random.Generator) -> Tensor:
+    def _one(self, mel_FM: Tensor, rng: np.random.Generator, centred: bool) -> Tensor:
         speed = float(rng.choice(self.speeds)) if self.speeds else 1.0
         warp = speed * (1 + self.vocal_tract * rng.uniform(-1, 1))
         if warp != 1:
@@ -75,6 +78,8 @@ class Perturbation:
             mel_FM = framed(mel_FM, before, behind)
         if self.floor:
             mel_FM = lifted(mel_FM, rng.uniform(1, self.floor))
+        if centred and (self.floor or self.edges != (0, 0)):
+            mel_FM = mel_FM - mel_FM.mean(0)
         if self.contrast:
             mel_FM = mel_FM * (1 + self.contrast * rng.uniform(-1, 1))
         if self.filter:
@@ -89,18 +94,16 @@ def curve(points: np.ndarray, bins: int) -> np.ndarray:
 
 
 def framed(mel_FM: Tensor, before: int, behind: int) -> Tensor:
-    """So many frames of each bin's softest before and behind, or fewer than 0 cut off, but one frame stays; mean 0 again."""
+    """So many frames of each bin's softest before and behind, or fewer than 0 cut off, but one frame stays."""
     soft_1M = mel_FM.amin(0, keepdim=True)
     first = min(max(0, -before), len(mel_FM) - 1)
     kept_FM = mel_FM[first : max(first + 1, len(mel_FM) + min(0, behind))]
-    mel_FM = torch.cat([soft_1M.expand(max(0, before), -1), kept_FM, soft_1M.expand(max(0, behind), -1)])
-    return mel_FM - mel_FM.mean(0)
+    return torch.cat([soft_1M.expand(max(0, before), -1), kept_FM, soft_1M.expand(max(0, behind), -1)])
 
 
 def lifted(mel_FM: Tensor, depth: float) -> Tensor:
-    """Energies (exp of twice the log-mel) plus those of a steady noise `depth` below each bin's loudest frame; mean 0 again."""
-    mel_FM = torch.logaddexp(2 * mel_FM, 2 * (mel_FM.amax(0, keepdim=True) - depth)) / 2
-    return mel_FM - mel_FM.mean(0)
+    """Energies (exp of twice the log-mel) plus those of a steady noise `depth` below each bin's loudest frame."""
+    return torch.logaddexp(2 * mel_FM, 2 * (mel_FM.amax(0, keepdim=True) - depth)) / 2
 
 
 def faster(mel_FM: Tensor, speed: float) -> Tensor:

@@ -77,7 +77,7 @@ class Translation(AbstractTask):
         if self.config.decoder.ctc:
             references["transcript"] = packing.targets(dataset.tokens("text"), draws)
         speech = packing.speech(dataset.table, draws, seed)
-        return Batch(self.config.perturbation.apply(speech) if training else speech, references)
+        return Batch(self.config.perturbation.apply(speech, dataset.table.centred) if training else speech, references)
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
         return dataset.table.frames

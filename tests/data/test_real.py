@@ -207,15 +207,27 @@ def test_all_of_glue(root: Path, tmp_path: Path) -> None:
     assert "mnli.text" in corpus["fields"]["tokenizer"]
 
 
-def test_recordings_that_are_read_when_needed_are_the_same_corpus(root: Path, tmp_path: Path) -> None:
-    stored, read = (small(root, features=features) for features in ("stored", "read"))
+@pytest.mark.parametrize("normalisation", ["bins", "speaker"])
+def test_recordings_that_are_read_when_needed_are_the_same_corpus(root: Path, tmp_path: Path, normalisation: str) -> None:
+    stored, read = (small(root, features=features, normalisation=normalisation) for features in ("stored", "read"))
     assert identity.canonical(stored.resolved()) == identity.canonical(read.resolved())
     stored.prepare(Run(tmp_path / "stored")), read.prepare(Run(tmp_path / "read"))
     assert not list((tmp_path / "read").rglob("mel.f16"))
     for table in ("speech", "asr", "retrieval"):
         one, other = (Table(tmp_path / name, table, "dev") for name in ("stored", "read"))
         assert other.rows[0] == one.rows[0] | {"path": "LibriSpeech/dev-clean/3/1/3-1-0000.flac"}
-        assert (one.mel(0) == other.mel(0)).all()
+        assert (one.mel(0) == other.mel(0)).all() and one.centred == other.centred == (normalisation == "bins")
+
+
+def test_a_speaker_s_recordings_have_mean_0_together(root: Path, tmp_path: Path) -> None:
+    hum = 0.1 * np.sin(np.arange(24_000) / 5)  # the second recording of voice 1
+    soundfile.write(root / "LibriSpeech/train-clean/1/1/1-1-0001.flac", hum, 16_000)
+    small(root, normalisation="speaker").prepare(Run(tmp_path / "run"))
+    table = Table(tmp_path / "run", "pairs", "train")
+    assert [row["voice"] for row in table.rows] == ["1", "1"]
+    mels = [table.mel(i).astype(np.float32) for i in (0, 1)]
+    assert np.abs(np.concatenate(mels).mean(0)).max() < 2e-3  # what float16 loses
+    assert np.abs(mels[0].mean(0)).max() > 0.1, "a recording by itself is not centred"
 
 
 def test_several_corpora_with_a_test_set_each(root: Path, tmp_path: Path) -> None:

@@ -103,6 +103,21 @@ def test_rows_are_a_sequence_that_stays_on_disk(tmp_path):
         rows[5]
 
 
+def test_the_mean_over_a_speaker_s_frames_is_taken_away(tmp_path):
+    said = [("ada", 1, 2.0), ("bob", 2, 5.0), ("ada", 3, 6.0)]  # ada: (1 * 2 + 3 * 6) / 4 = 5
+    with TableWriter(tmp_path, "asr", "train") as writer:
+        for i, (voice, count, value) in enumerate(said):
+            mel = frames(count, value)
+            writer.add({"id": str(i), "voice": voice}, mel, sum_M=mel.sum(0))
+    table = Table(tmp_path, "asr", "train")
+    assert not table.centred and [float(table.mel(i)[0, 7]) for i in range(3)] == [-3.0, 0.0, 1.0]
+    assert table.mel(2).dtype == np.float16 and table.mel(2).shape == (3, 80)
+    with TableWriter(tmp_path, "asr", "train") as writer:
+        writer.add({"id": "0", "voice": "ada"}, frames(1, 2.0))
+    again = Table(tmp_path, "asr", "train")
+    assert again.centred and (again.mel(0) == 2).all()
+
+
 def test_frames_made_of_recordings_are_those_that_are_stored(tmp_path):
     recordings = [Recording(tmp_path / "a.wav", start, stop) for start, stop in ((0.0, None), (0.25, 0.75))]
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=8000) * 0.1, 8000)

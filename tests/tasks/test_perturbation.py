@@ -65,17 +65,23 @@ def test_speeds_and_edges_are_all_drawn():
 def test_edges_are_silence_or_cut():
     mel_FM = torch.tensor([[1.0, 5.0], [3.0, 4.0], [2.0, 6.0]])
     expected = torch.tensor([[1.0, 4.0], [1.0, 4.0], [1.0, 5.0], [3.0, 4.0], [2.0, 6.0], [1.0, 4.0]])
-    torch.testing.assert_close(framed(mel_FM, 2, 1), expected - expected.mean(0))
-    torch.testing.assert_close(framed(mel_FM, -1, -1), torch.zeros(1, 2))
-    torch.testing.assert_close(framed(mel_FM, -1, 0), mel_FM[1:] - mel_FM[1:].mean(0))
+    torch.testing.assert_close(framed(mel_FM, 2, 1), expected)
+    torch.testing.assert_close(framed(mel_FM, -1, -1), mel_FM[1:2])
+    torch.testing.assert_close(framed(mel_FM, -1, 0), mel_FM[1:])
 
 
 def test_a_floor_fills_what_is_soft_and_leaves_what_is_loud():
     mel_FM = torch.tensor([[0.0], [-1.0], [-20.0]])
     expected = torch.tensor([1 + np.exp(-4), np.exp(-2) + np.exp(-4), np.exp(-4)]).log() / 2  # the floor lies at -2: exp(2 * -2)
-    torch.testing.assert_close(lifted(mel_FM, 2.0)[:, 0], (expected - expected.mean()).float())
+    torch.testing.assert_close(lifted(mel_FM, 2.0)[:, 0], expected.float())
+
+
+def test_means_are_0_again_where_they_were():
     given = speech((20,), (5,))
-    assert Perturbation(floor=6.0).apply(given).mel_FM.mean(0).abs().max() < 1e-5
+    for how in (Perturbation(floor=6.0), Perturbation(edges=(2, 9))):
+        centred_FM, left_FM = (how.apply(given, centred).mel_FM for centred in (True, False))
+        assert centred_FM.mean(0).abs().max() < 1e-5 < left_FM.mean(0).abs().max()
+        torch.testing.assert_close(centred_FM, left_FM - left_FM.mean(0))
 
 
 def test_contrast_is_one_factor_and_a_filter_one_curve_over_bins():
