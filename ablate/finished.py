@@ -25,6 +25,7 @@ from ablate.tasks.task import Row
 from ablate.tune import settled
 
 SEEN = 2000  # training rows that say how a task's text is written
+KNOWN = 200  # frames that the mean of the training speakers counts in that of a new one
 
 
 class NewItems:
@@ -75,14 +76,14 @@ class Finished:
         self.tokenizer = tokenizer
         self.target_tokenizer = Tokenizer(parents["targets"].path) if "targets" in parents else tokenizer
         self.normalisation = read_json(parents["corpus"].path / "corpus.json").get("normalisation", "bins")
-        train = dataset(self.task, parents, "train").table.rows[:SEEN]
+        self.train = dataset(self.task, parents, "train").table
         # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
-        self.lower = all(row[field] == row[field].lower() for row in train for field in self.task.given)
+        self.lower = all(row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given)
 
     def transcribe(self, paths: Sequence[str | Path], into: str = "") -> list[str]:
         """What the model makes of each recording, `into` which language where it knows several.
 
-        Where features are normalised by speaker, the recordings are taken to be of one.
+        Where features are normalised by speaker, the recordings are taken to be of one (`less_mean`).
         Raises UserError for a task of text, for what is no audio, and for a language that it does not know.
         """
         self._must_read("speech", "ablate.predict RUN < lines")
@@ -91,8 +92,7 @@ class Finished:
             raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
         mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
         if self.normalisation == "speaker":
-            mean_M = np.concatenate(mels).mean(0, dtype=np.float64).astype(np.float32)
-            mels = [(mel_FM - mean_M).astype(np.float16) for mel_FM in mels]
+            mels = less_mean(mels, self.train.means.mean(0))
         return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
 
     def predict(self, lines: Sequence[str]) -> list[Any]:
@@ -118,6 +118,16 @@ class Finished:
             return []
         items = NewItems(rows, mels, self.tokenizer, self.target_tokenizer)
         return predictions(self.model, self.task, items, self.tokenizer.vocabulary, final=True)
+
+
+def less_mean(mels: Sequence[np.ndarray], known_M: np.ndarray) -> list[np.ndarray]:
+    """Recordings [F, 80] of one speaker less that speaker's mean, float16, of which two seconds are `known_M`.
+
+    The mean over a word says more of the word than of the voice (NOTES.md, 2026-11-26); over a minute `known_M` hardly counts.
+    """
+    all_FM = np.concatenate(mels).astype(np.float64)
+    mean_M = (all_FM.sum(0) + KNOWN * known_M) / (len(all_FM) + KNOWN)
+    return [(mel_FM - mean_M.astype(np.float32)).astype(np.float16) for mel_FM in mels]
 
 
 def _finetuning(folder: Path) -> RunFolder:

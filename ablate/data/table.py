@@ -214,7 +214,8 @@ class Table:
         return column(self.path / "speaker.i64", "<i8")
 
     @cached_property
-    def _mean(self) -> np.ndarray:
+    def means(self) -> np.ndarray:
+        """Mean frame of each speaker, float32 [speakers, 80], where features are normalised by speaker."""
         return column(self.path / "means.f32", "<f4").reshape(-1, BINS)
 
     def mel(self, index: int) -> np.ndarray:
@@ -223,7 +224,7 @@ class Table:
         Raises UserError naming a recording that is gone or is not what it was.
         """
         mel_FM = self._features(index)
-        return mel_FM if self.centred else (mel_FM - self._mean[self._speaker[index]]).astype(np.float16)
+        return mel_FM if self.centred else (mel_FM - self.means[self._speaker[index]]).astype(np.float16)
 
     def _features(self, index: int) -> np.ndarray:
         if self.stored:
