@@ -54,7 +54,9 @@ def stages(records: Records, row: str) -> str | None:
     if about is None:  # the parent of a row, taken out of the sweep
         return None
     encoder = about.get("encoder") or {}
-    if not about["steps"] or encoder.get("block", "conformer") != "conformer" or encoder.get("per_modality"):
+    if not about["steps"] or encoder.get("block", "conformer") != "conformer":
+        return None
+    if encoder.get("per_modality") or encoder.get("text_layers"):  # the paper's text goes through shared layers alone
         return None
     named = {name: settings for name, settings in about["objectives"].items() if settings["weight"]}
     for settings in named.values():

@@ -17,6 +17,7 @@ from ablate.tasks.retrieval import chunks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
 from ablate.train import Model, context
 from encoders.batch import Batch, Vocabulary
+from encoders.frontend import subsampled
 from encoders.layers import by_layer
 from objectives.mixture import moved
 from objectives.views import Clean
@@ -79,7 +80,7 @@ class ProbesByLayer(AbstractMeasure):
             _, layers = by_layer(model.encoder, moved(view, next(model.encoder.parameters()).device))
             split = {name: x_TD.float().cpu().split(view.speech_lengths) for name, x_TD in layers.items()}
             for b, length in enumerate(view.speech_lengths):
-                positions = np.unique(np.linspace(0, length - 1, self.config.positions).round().astype(int))
+                positions = self._positions(length)
                 own = {name: parts[b].numpy() for name, parts in split.items()}
                 found.append(Heard(
                     {name: x.mean(0) for name, x in own.items()},
@@ -129,6 +130,9 @@ class ProbesByLayer(AbstractMeasure):
                 values[layer] = 100 * float((guess == voice[TEST]).mean())
             yield VOICE, f"discriminant analysis on the mean vector|{len(set(voice))} voices", values
 
+    def _positions(self, length: int) -> np.ndarray:
+        return np.unique(np.linspace(0, length - 1, self.config.positions).round().astype(int))
+
     def _words(self, rows: Sequence[Row]) -> list[str]:
         """Words that enough utterances of both halves have, and enough have not."""
         halves = []
@@ -139,16 +143,19 @@ class ProbesByLayer(AbstractMeasure):
         return sorted(halves[0] & halves[1])
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        """What needs no encoder; none for the voice, of which less is better and chance is the least."""
         found = []
+        if known(test, "phones"):
+            lengths = subsampled(tuple(row["frames"] for row in test))
+            phones = [np.array(phones_at(row["phones"], n))[self._positions(n)] for row, n in zip(test, lengths)]
+            taught, heard = (np.concatenate(phones[half]) for half in (TRAIN, TEST))
+            commonest = Counter(taught.tolist()).most_common(1)[0][0]
+            found.append(Baseline("most frequent", PHONE.name, 100 * float((heard == commonest).mean())))
         words, asked = self._words(test), test[TEST]
         if words:
             seconds = np.array([row["seconds"] for row in asked])
             said = [np.array([word in row["text"].split() for row in asked]) for word in words]
             found.append(Baseline("duration only", WORD.name, 100 * float(np.mean([linear.area(seconds, s) for s in said]))))
-        if known(test, "voice"):
-            commonest = Counter(row["voice"] for row in test[TRAIN]).most_common(1)[0][0]
-            share = np.mean([row["voice"] == commonest for row in asked])
-            found.append(Baseline("most frequent", VOICE.name, 100 * float(share)))
         return found
 
 

@@ -29,11 +29,12 @@ def test_altered_rows_mirror_nothing(fake):
     sweep = json.loads((folder / "sweep.json").read_text())
     sweep["rows"]["joint"]["objectives"]["masked_speech"]["targets"] = "kmeans"
     sweep["rows"]["speech_only"]["encoder"]["block"] = "transformer"
+    sweep["rows"]["joint_tlm_one_stage"]["encoder"]["text_layers"] = 1
     sweep["rows"]["joint_contrastive"]["objectives"]["stm"] = {"weight": 0.0}  # measured, not trained on
     (folder / "sweep.json").write_text(json.dumps(sweep))
     records = read(folder)
     assert paper.stages(records, "joint") is None and paper.stages(records, "joint_tlm") is None
-    assert paper.stages(records, "speech_only") is None
+    assert paper.stages(records, "speech_only") is paper.stages(records, "joint_tlm_one_stage") is None
     assert paper.stages(records, "joint_contrastive") == "contrastive+masked_text"
 
 

@@ -8,7 +8,7 @@ from tiny import ENCODER, World
 from ablate.tasks.alignment_by_layer import AlignmentByLayer, Sides
 from ablate.tasks.pairing import Losses
 from ablate.tasks.pairing_by_layer import PairingByLayer
-from ablate.tasks.probes_by_layer import Heard, ProbesByLayer
+from ablate.tasks.probes_by_layer import TEST, TRAIN, Heard, ProbesByLayer
 from encoders.batch import Text, View, Vocabulary
 from encoders.layers import by_layer
 
@@ -52,7 +52,7 @@ def test_probes_find_what_is_there_and_nothing_else():
     for i in range(120):
         words = [word for word in WORDS if rng.random() < 0.5] or ["red"]
         voice, phones = i % 3 if i % 2 else (i + 1) % 3, rng.integers(0, 4, 8)
-        rows.append({"id": str(i), "text": " ".join(words), "voice": f"v{voice}", "seconds": 1.0 + rng.random(),
+        rows.append({"id": str(i), "text": " ".join(words), "voice": f"v{voice}", "seconds": 1.0 + rng.random(), "frames": 30,
                      "phones": [[4 * k, f"p{p}"] for k, p in enumerate(phones)]})  # fmt: skip
         said = np.array([word in words for word in WORDS]) + rng.normal(0, 0.1, 6)
         spoken = np.eye(4)[phones] + rng.normal(0, 0.1, (8, 4))
@@ -69,7 +69,10 @@ def test_probes_find_what_is_there_and_nothing_else():
     assert found["word/shared_1"] > 99 and 35 < found["word/speech_0"] < 65
     assert found["phone"] == found["phone/shared_1"] and len(items) == 60
     assert sum(item["phone"][0] for item in items) / 480 * 100 == pytest.approx(found["phone"])
-    assert 40 < task.baselines([], rows)[0].value < 60
+    phone, word = task.baselines([], rows)
+    assert (phone.metric, word.metric) == ("phone", "word") and 40 < word.value < 60
+    taught, asked = (np.concatenate([[p for _, p in row["phones"]] for row in rows[half]]) for half in (TRAIN, TEST))
+    assert phone.value == pytest.approx(100 * (asked == max(set(taught), key=list(taught).count)).mean()) and phone.value < 40
     silent, _ = task.score([{"id": row["id"], "text": row["text"], "seconds": 1.0} for row in rows], heard)
     assert {score.metric.split("/")[0] for score in silent} == {"word"}
 
