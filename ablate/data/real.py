@@ -35,7 +35,7 @@ from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
 from ablate.data.readers import Row
 from ablate.data.scan import Kept, fingerprint, told
-from ablate.data.sources import paths, sources, table_of
+from ablate.data.sources import paths, sources, table_of, tables
 from ablate.data.split import Splits
 from ablate.data.table import FRAME, CorpusConfig, TableWriter, write_corpus
 from ablate.errors import UserError, nearest
@@ -129,6 +129,9 @@ class RealConfig(CorpusConfig):
             digest = hashlib.sha256("\n".join(skipped).encode()).hexdigest()
             found = dataclasses.replace(found, fingerprint=f"{files}-{digest[:8]}")
         return found
+
+    def tables(self) -> dict[str, set[str]]:
+        return tables(self)
 
     def skipped(self) -> list[str]:
         """List every row and recording that cannot be used, found by reading all of them; kept by what the data is."""

@@ -17,6 +17,7 @@ from ablate.data import audio, spoken
 from ablate.data.real import RealConfig
 from ablate.data.table import Table
 from ablate.errors import UserError
+from ablate.plan import plan_file
 from encoders.frontend import log_mel, normalise
 
 
@@ -178,6 +179,28 @@ def test_faults_in_the_data(root: Path, tmp_path: Path) -> None:
     (root / "LibriSpeech/test-other/5/1/5-1-0000.flac").write_bytes(b"no audio")
     with pytest.raises(UserError, match="5-1-0000.flac: cannot be read as audio"):
         small(root).prepare(Run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["tasks=[mnli]"], "tasks.mnli: reads 'mnli.train', which the data do not have"),
+        (["tasks=[normalization]", "data.normalization=''"], "tasks.normalization: reads 'normalization.train'"),
+        (["tasks=[asr]", "data.test_unseen=''"], r"tasks.asr.splits: the data have no 'asr.test_unseen'; write splits: \[test\]"),
+        (["tasks=[asr]", "data.dev=''"], "tasks.asr: reads 'asr.dev'"),
+        (["tasks=[retrieval]", "data.asr=[]"], "tasks.retrieval: reads 'retrieval.dev'"),
+        (["tasks=[sentiment]", "data.text=[]"], "objective 'masked_text' reads 'text.train', which the data do not have"),
+    ],
+)
+def test_what_the_data_do_not_have_is_named_before_anything_runs(root: Path, tmp_path: Path, changes: list[str], message: str) -> None:
+    """It used to be found by the stage that reads it: after pre-training, or after fine-tuning."""
+    sweep = {"name": "x", "data": {"preset": "real", "root": str(root), "translation": "", "digits": ""},
+             "base": {"pretrain": {"objectives": {"masked_text": 1.0}, "steps": 1, "decay": 0}}, "rows": {"only": {}}}  # fmt: skip
+    (tmp_path / "x.yaml").write_text(json.dumps(sweep))
+    with pytest.raises(UserError, match=message):
+        plan_file(tmp_path / "x.yaml", changes)
+    plan_file(tmp_path / "x.yaml", ["tasks=[asr,retrieval,sentiment,normalization]"])
+    plan_file(tmp_path / "x.yaml", ["tasks=[sentiment]", "data.text=[]", "base.pretrain.steps=0"])  # nothing is trained on it
 
 
 GLUE = {  # header and one row each; {n} differs
