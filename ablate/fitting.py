@@ -25,6 +25,9 @@ def fits(row: Row, path: str) -> None:
             raise UserError(f"{path}: objective '{name}': {error}") from error
     if not row.objectives and row.steps + row.decay:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+    for name, task in row.tasks.items():
+        if owner(task).trained and task.steps < 1:
+            raise UserError(f"{path}.tasks.{name}.steps: found {task.steps}, expected at least one update of fine-tuning.")
 
 
 def held(row: Row, path: str) -> None:

@@ -188,11 +188,12 @@ def test_faults_in_the_data(root: Path, tmp_path: Path) -> None:
         (["tasks=[normalization]", "data.normalization=''"], "tasks.normalization: reads 'normalization.train'"),
         (["tasks=[asr]", "data.test_unseen=''"], r"tasks.asr.splits: the data have no 'asr.test_unseen'; write splits: \[test\]"),
         (["tasks=[asr]", "data.dev=''"], "tasks.asr: reads 'asr.dev'"),
+        (["tasks=[asr]", "base.tasks.asr.steps=0"], "tasks.asr.steps: found 0, expected at least one update"),
         (["tasks=[retrieval]", "data.asr=[]"], "tasks.retrieval: reads 'retrieval.dev'"),
         (["tasks=[sentiment]", "data.text=[]"], "objective 'masked_text' reads 'text.train', which the data do not have"),
     ],
 )
-def test_what_the_data_do_not_have_is_named_before_anything_runs(root: Path, tmp_path: Path, changes: list[str], message: str) -> None:
+def test_what_cannot_be_is_named_before_anything_runs(root: Path, tmp_path: Path, changes: list[str], message: str) -> None:
     """It used to be found by the stage that reads it: after pre-training, or after fine-tuning."""
     sweep = {"name": "x", "data": {"preset": "real", "root": str(root), "translation": "", "digits": ""},
              "base": {"pretrain": {"objectives": {"masked_text": 1.0}, "steps": 1, "decay": 0}}, "rows": {"only": {}}}  # fmt: skip
