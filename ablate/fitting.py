@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ablate.data.packing import TABLES
 from ablate.errors import UserError, nearest
 from ablate.row import Row, owner, reads
-
-STREAMS = {"speech": "speech", "text": "text", "pair": "pairs"}  # tables that pre-training draws from, by what is read
 
 
 def fits(row: Row, path: str) -> None:
@@ -38,7 +37,7 @@ def held(row: Row, path: str) -> None:
     have = sorted(f"{table}.{split}" for table, splits in tables.items() for split in splits)
     for name, objective in row.objectives.items() if row.total else ():
         for split in ("train", "dev"):
-            if (place := f"{STREAMS[owner(objective).reads]}.{split}") not in have:
+            if (place := f"{TABLES[owner(objective).reads]}.{split}") not in have:
                 raise UserError(
                     f"{path}: objective '{name}' reads '{place}', which the data do not have; set its corpus in data, or "
                     f"remove the objective with pretrain: {{objectives: {{{name}: null}}}}."

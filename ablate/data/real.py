@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 SHORTEST = 0.1  # seconds; a recording shorter than this is a fault of cutting, and leaves no positions to predict
 TOKENIZER_FIELDS = ("text.text", "pairs.text", "normalization.written", "sentiment.text", "sentence_pair.text")
+TRANSCRIBED = ("asr", "speechstew", "digits", "translation")  # whose transcripts a tokenizer learns from where there is no text
 UNLABELLED = ("speech", "pairs")  # streams of pre-training crop or leave out by limits of their own
 
 
@@ -208,6 +209,7 @@ class RealConfig(CorpusConfig):
         tables = {table for table, _ in writers}
         fields = [name for name in TOKENIZER_FIELDS if name.partition(".")[0] in tables]
         fields += [f"{table_of(folder)}.text" for folder in self.glue]
+        fields = fields or [f"{table}.text" for table in TRANSCRIBED if table in tables]
         audit = {"left_out": dict(sorted(left_out.items())), "voices_in_train_and_test": voices.shared(),
                  "skipped": skipped, "known_faults": dict(faults.known)}  # fmt: skip
         return write_corpus(run, audit, fields, root=str(Path(self.root).resolve()),

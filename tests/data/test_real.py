@@ -111,6 +111,13 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     assert row == {"id": "3-1-0000", "text": "dev text", "voice": "3", "seconds": 0.98, "frames": 98}
 
 
+def test_without_text_a_tokenizer_learns_from_transcripts(root: Path, tmp_path: Path) -> None:
+    nothing = {"speech": (), "pairs": (), "text": (), "sentiment": "", "sentence_pair": "", "normalization": ""}
+    corpus = small(root, **nothing).prepare(Run(tmp_path / "run"))
+    assert corpus["fields"]["tokenizer"] == ["asr.text"]
+    assert small(root).prepare(Run(tmp_path / "all"))["fields"]["tokenizer"][:2] == ["text.text", "pairs.text"]
+
+
 def test_train_and_dev_hold_no_text_of_test(root: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     left_out = small(root).prepare(run)["audit"]["left_out"]
