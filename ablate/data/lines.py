@@ -89,10 +89,10 @@ def tsv(
     needed = max(header.index(column) for column in columns) + 1
     for number, line in rows:
         cells = line.split("\t")
-        if len(cells) >= needed:
+        if needed <= len(cells) and not any(cells[len(header) :]):
             yield number, dict(zip(header, cells))
         elif broken:
-            faults.expected(f"{path}: too few columns")
+            faults.expected(f"{path}: too {'few' if len(cells) < needed else 'many'} columns")
         else:
             faults.found(f"{path}, line {number}: has {len(cells)} columns, expected {len(header)}.")
 

@@ -65,6 +65,9 @@ def test_glue_faults(tmp_path: Path) -> None:
     write(tmp_path / "RTE" / "dev.tsv", "index\tsentence1\tsentence2\tlabel", "0\tA\tB\tmaybe")
     with pytest.raises(UserError, match="line 2: the label is 'maybe', expected one of entailment, not_entailment"):
         list(readers.glue(tmp_path, "RTE", "dev"))
+    write(tmp_path / "SST-2" / "dev.tsv", "sentence\tlabel", "a tab\t1\twithin\t0")  # its text and label are not where they should be
+    with pytest.raises(UserError, match="line 2: has 4 columns, expected 2"):
+        list(readers.glue(tmp_path, "SST-2", "dev"))
     write(tmp_path / "CoLA" / "dev.tsv", "gj04\t1\tone column too few")
     with pytest.raises(UserError, match="line 1: has 3 columns, expected 4"):
         list(readers.glue(tmp_path, "CoLA", "dev"))
