@@ -16,6 +16,7 @@ from ablate import identity
 from ablate.data import audio, spoken
 from ablate.data.real import RealConfig
 from ablate.data.table import Table
+from ablate.display import outcome_of
 from ablate.errors import UserError
 from ablate.plan import plan_file
 from encoders.frontend import log_mel, normalise
@@ -100,6 +101,7 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     assert left_out["text.train: the same text is in asr.test"] == 1
     assert left_out["text.train: the same text is in speech.dev"] == 1
     assert left_out["normalization.train: the same text is in test"] == 1
+    assert outcome_of(corpus) == f"{sum(left_out.values())} rows left out, corpus.json says why"  # what the sweep prints
     assert corpus["audit"]["voices_in_train_and_test"] == {"asr": 0, "pairs": 0, "retrieval": 0, "speech": 0}
     steps, total = run.reported[-1]
     assert steps <= total == 7 + 52 + 42 + 22 + 4  # recordings, and lines of text; rows left out are not reported
@@ -315,6 +317,7 @@ def test_faults_are_skipped_counted_and_part_of_identity(
     ]  # fmt: skip
     assert all(line.startswith(start) for line, start in zip(corpus["audit"]["skipped"], expected, strict=True))
     assert [row["id"] for row in Table(run.path, "asr", "train").rows] == ["1-1-0000", "1-1-0001", "6-1-0002"]
+    assert "4 rows skipped" in outcome_of(corpus)
 
 
 def test_a_scan_is_kept_by_the_content_of_the_data(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
