@@ -56,7 +56,10 @@ def test_line():
 def test_recognition():
     train = [{"text": "the dog"}] * 2 + [{"text": "a"}]
     test = [{"text": "the cat"}, {"text": "the dog"}]
-    assert found("asr", train, test) == {("empty output", "wer"): 100, ("best constant", "wer"): 25}
+    assert found("asr", train, test) == {
+        ("empty output", "wer"): 100, ("empty output", "cer"): 100,
+        ("best constant", "wer"): 25, ("best constant", "cer"): pytest.approx(100 * 3 / 14),
+    }  # fmt: skip
 
 
 def test_normalization_copies():
@@ -118,8 +121,8 @@ def test_translation():
     train = [{"translation": "das ist ein Haus"}] * 3 + [{"translation": "ja"}]
     test = [{"text": "that is a house", "translation": "das ist ein Haus"}]
     values = found("translation", train, test)
-    assert values["best constant", "bleu"] == pytest.approx(100)
-    assert values["copy of the transcript", "bleu"] == 0
+    assert [values["best constant", metric] for metric in ("bleu", "chrf")] == pytest.approx([100, 100])
+    assert values["copy of the transcript", "bleu"] == 0 < values["copy of the transcript", "chrf"] < 50
 
 
 def test_pairs_have_the_overlap_rule_and_sentences_do_not():
