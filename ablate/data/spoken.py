@@ -158,13 +158,9 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
     """
     rows = lines(Path(path), faults)
     _, root = next(rows, (0, ""))
-    texts: dict[int, str] | None = None
     beside = next((p for p in (path.with_suffix(".wrd"), path.with_suffix(".ltr")) if p.exists()), None)
-    if beside is not None:
-        texts = {
-            number: line if beside.suffix == ".wrd" else line.replace(" ", "").replace("|", " ").strip()
-            for number, line in lines(beside, faults)
-        }
+    transcripts = iter(() if beside is None else lines(beside, faults))
+    at, text, number = 0, "", 1
     for number, line in rows:
         name = line.split("\t")[0]
         recording = Path(root) / name
@@ -172,12 +168,16 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             continue
         row: Row = {"id": Path(name).with_suffix("").as_posix(), "voice": Path(name).parent.as_posix(),
                     "recording": Recording(recording)}  # fmt: skip
-        if texts is None:
+        while at < number - 1 and (following := next(transcripts, None)):  # both files are read side by side, never held
+            at, text = following
+        if beside is None:
             yield row
-        elif number - 1 in texts:
-            yield row | {"text": texts[number - 1]}
+        elif at == number - 1:
+            yield row | {"text": text if beside.suffix == ".wrd" else text.replace(" ", "").replace("|", " ").strip()}
         else:
             faults.found(f"{beside}, line {number - 1}: has no transcript of '{name}' ({path.name}, line {number}).")
+    for at in (at for at, _ in transcripts if at >= number):
+        faults.found(f"{beside}, line {at}: has a transcript but no recording in {path.name}.")
 
 
 def stm(path: Path, faults: Faults = STOP) -> Iterator[Row]:

@@ -129,6 +129,15 @@ def test_fairseq(tmp_path: Path) -> None:
     write(tmp_path / "train.wrd", "HI YOU")
     ids, faults = skipped(manifest)
     assert ids == ["9/a"] and faults == ["train.wrd, line 2: has no transcript of '9/b.flac' (train.tsv, line 3)."]
+    write(tmp_path / "train.wrd", "", "NO", "MORE")  # the first is missing, the last belongs to nothing
+    ids, faults = skipped(manifest)
+    assert ids == ["9/b"] and faults == [
+        "train.wrd, line 1: has no transcript of '9/a.flac' (train.tsv, line 2).",
+        "train.wrd, line 3: has a transcript but no recording in train.tsv.",
+    ]
+    (tmp_path / "wavs/9/b.flac").rename(tmp_path / "wavs/9/c.flac")
+    assert len(skipped(manifest)[1]) == 3  # a recording that is gone is one fault, not two
+    (tmp_path / "wavs/9/c.flac").rename(tmp_path / "wavs/9/b.flac")
     (tmp_path / "wavs/9/a.flac").unlink()
     with pytest.raises(UserError, match="train.tsv, line 2: the recording .*a.flac does not exist"):
         list(spoken.rows(manifest))
