@@ -228,7 +228,8 @@ GLUE = {  # header and one row each; {n} differs
 def test_all_of_glue(root: Path, tmp_path: Path) -> None:
     for task, (header, row) in GLUE.items():
         for number, split in enumerate(("train", *(("dev_matched", "dev_mismatched") if task == "MNLI" else ("dev",)))):
-            rows = [row.format(n=100 * number + n, b=n % 2) for n in range(20)]
+            # MNLI's second test set begins with a row of the first.
+            rows = [row.format(n=100 * (1 if (number, n) == (2, 0) else number) + n, b=n % 2) for n in range(20)]
             tsv(root / "glue" / task / f"{split}.tsv", *filter(None, [header]), *rows)
     corpus = small(root, glue=tuple(f"glue/{task}" for task in (*GLUE, "SST-2", "RTE"))).prepare(Run(tmp_path / "run"))
     found = {table: {split: facts["rows"] for split, facts in splits.items()} for table, splits in corpus["tables"].items()}
