@@ -72,6 +72,12 @@ def test_normalization_copies():
     assert found("normalization", ended, ended)["copy", "ser"] == 0
 
 
+def test_normalization_reads_no_more_of_train_than_it_learns_from(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(baselines, "LEARNT", 1)
+    rows = [{"id": "1", "written": "Go on", "spoken": "go on"}, {}]  # of millions of sentences, read from disk one by one
+    assert found("normalization", rows, rows[:1])["copy", "ser"] == 0
+
+
 def test_normalization_looks_up_what_train_says():
     rows = [("Anna met Paul on May 5.", "anna met paul on may fifth"),
             ("Anna paid $21.", "anna paid twenty one dollars")]  # fmt: skip
