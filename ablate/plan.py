@@ -94,12 +94,13 @@ class Planner:
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
         tasks = {key: described(configs[key]) for key in self.tasks if key in configs}
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
+        taken_off = set(self.resolver.base["tasks"]) - set(self.tasks)
         return {
             "name": self.name, "question": sweep.get("question", ""),
             "changes_our_mind": sweep.get("changes_our_mind", ""), "seeds": self.seeds,
             "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
             "tasks": tasks, "axes": {axis: [shown(v) for v in values] for axis, values in self.axes.items()},
-            "table": claims.table(sweep.get("table"), list(rows), tasks), "labels": labels,
+            "table": claims.table(sweep.get("table"), list(rows), tasks, taken_off), "labels": labels,
             "claims": claims.claims(sweep.get("claims"), grid, tasks),
             "data": identity.canonical(grid[0][self.resolver.names[0]].data),
         }  # fmt: skip
