@@ -196,6 +196,24 @@ def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None
     assert faults.known == {"cuts.jsonl: utterances that begin before their cut": 1}
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"start": None}, "TypeError"),
+        ({"supervisions": [{"id": "u", "duration": 1.0}]}, "KeyError: 'start'"),
+        ({"supervisions": "u"}, "TypeError"),
+        ({"recording": {"id": "rec", "sources": None, "duration": 10.0}}, "TypeError"),
+        ({"recording": {"id": "rec", "sources": [{"type": "file", "channels": [0, 1]}], "duration": 10.0}}, "KeyError: 'source'"),
+    ],
+)
+def test_a_cut_that_lacks_something_is_named_with_its_line(tmp_path: Path, fields: dict, why: str) -> None:
+    touch(tmp_path / "audio/rec.wav")
+    ids, faults = skipped(write(tmp_path / "cuts.jsonl", json.dumps(cut()), json.dumps(cut(**fields)), json.dumps(cut())))
+    assert ids == ["u1", "u2"] * 2
+    (fault,) = faults
+    assert fault.startswith("cuts.jsonl, line 2: cut 'c' is not as lhotse writes it") and why in fault
+
+
 def test_cuts_that_only_lhotse_can_compute_are_refused(tmp_path: Path) -> None:
     recording = cut()["recording"]
     address = {**recording, "sources": [{"type": "url", "channels": [0], "source": "somewhere"}]}
