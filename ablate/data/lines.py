@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,7 +70,7 @@ def _whole(file: Any, path: Path) -> Iterator[bytes]:
     """Yield the lines of a file that may turn out to be no gzip file, or half of one."""
     try:
         yield from file
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: cannot be unpacked ({error}); copy the file again.") from error
 
 

@@ -8,6 +8,7 @@ line that cannot be read is a fault with its file and line.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -104,14 +105,24 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
             faults.found(f"{path}: has no {facts.name} beside it.")
             continue
         try:
-            active = [(float(a), float(b)) for a, b in json.loads(facts.read_text(encoding="utf-8"))["voice_activity"]]
+            active = [_span(a, b) for a, b in json.loads(facts.read_text(encoding="utf-8"))["voice_activity"]]
         except (ValueError, KeyError, TypeError) as error:
             faults.found(f"{facts}: has no times of speech in \"voice_activity\" ({type(error).__name__}: {error}).")
             continue
+        if not active:
+            faults.expected(f"{folder}: recordings without speech")
         voice = path.relative_to(folder).parts[0]
         for number, (start, stop) in enumerate(pieces(active, LONGEST)):
             yield {"id": f"{voice}-{path.parent.name}-{path.stem}-{number:04}", "voice": voice,
                    "recording": Recording(path, round(start, 3), round(stop, 3))}  # fmt: skip
+
+
+def _span(start: float | str, stop: float | str) -> tuple[float, float]:
+    """Both in seconds; raises ValueError where the last comes before the first."""
+    start, stop = float(start), float(stop)
+    if not 0 <= start <= stop < math.inf:
+        raise ValueError(f"{start} to {stop} s is no span")
+    return start, stop
 
 
 def pieces(active: Iterable[tuple[float, float]], longest: float) -> Iterator[tuple[float, float]]:
@@ -193,7 +204,7 @@ def stm(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             continue
         cells = line.split(None, 5)
         try:
-            name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], float(cells[3]), float(cells[4])
+            name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], *_span(cells[3], cells[4])
         except (IndexError, ValueError):
             faults.found(f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds.")
             continue

@@ -89,6 +89,12 @@ def test_libri_light_is_cut_at_pauses(tmp_path: Path) -> None:
     write(folder / "7/book/two.json", "{}")
     ids, faults = skipped(folder)
     assert ids == [f"7-book-one-{n:04}" for n in range(5)]
+    for times in ([[5, 2]], [[float("nan"), 2]]):
+        write(folder / "7/book/two.json", json.dumps({"voice_activity": times}))
+        assert "two.json: has no times of speech" in skipped(folder)[1][0]
+    write(folder / "7/book/two.json", json.dumps({"voice_activity": []}))
+    known = Faults(skip=True, most=9, root=tmp_path)
+    assert len(list(spoken.rows(folder, known))) == 5 and known.known == {"small: recordings without speech": 1}
     assert "two.json: has no times of speech" in faults[0] and "three.flac: has no three.json beside it" in faults[1]
     (folder / "7/book/two.flac").unlink(), (folder / "8/book/three.flac").unlink()
     parts = [(row["recording"].start, row["recording"].stop) for row in spoken.rows(folder)]
@@ -152,10 +158,10 @@ def test_stm(tmp_path: Path) -> None:
     assert first == {"id": "talk-1-1.50-4.25", "text": "hello there", "voice": "Ann",
                      "recording": Recording(recording, 1.5, 4.25, 0)}  # fmt: skip
     assert (second["text"], second["recording"].channel) == ("yes", 1)
-    path = write(tmp_path / "train/stm/talk.stm", "talk 1 Ann one 2 no", "walk 1 Ann 1 2 no")
+    path = write(tmp_path / "train/stm/talk.stm", "talk 1 Ann one 2 no", "talk 1 Ann nan 2 no", "talk 1 Ann 2 1 no", "walk 1 Ann 1 2 no")
     assert skipped(path)[1] == [
-        "talk.stm, line 1: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds.",
-        "talk.stm, line 2: there is no recording 'walk' here or in a folder beside this one.",
+        *(f"talk.stm, line {n}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds." for n in (1, 2, 3)),
+        "talk.stm, line 4: there is no recording 'walk' here or in a folder beside this one.",
     ]
 
 
