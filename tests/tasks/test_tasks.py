@@ -182,6 +182,7 @@ def test_patches_reach_into_heads():
         ("asr", {"items": 0}, "items is 0"),
         ("translation", {"beam": 0}, "beam is 0, expected at least 1"),
         ("normalization", {"most": 0}, "most is 0"),
+        ("normalization", {"decoder": {"copying": 0.9}, "tokenizer": {"size": 99}}, "copies the encoder's own tokens"),
         ("asr", {"head": "classes", "classes": {"reads": "text"}}, "recognition hears speech"),
         ("normalization", {"decoder": {"ctc": 0.5}}, "CTC needs speech"),
         ("normalization", {"decoder": {"heads": 3}}, "multiple of twice the 3 heads"),
