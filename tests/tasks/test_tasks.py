@@ -187,6 +187,8 @@ def test_patches_reach_into_heads():
         ("normalization", {"decoder": {"ctc": 0.5}}, "CTC needs speech"),
         ("normalization", {"decoder": {"heads": 3}}, "multiple of twice the 3 heads"),
         ("sentiment", {"head": {"pool": "men"}}, "did you mean 'mean'"),
+        ("sst2", {"tokenizer": {"size": 99}}, "set base.tokenizer for what is read"),
+        ("digits", {"head": "classes", "tokenizer": {"model": "char"}}, "a tokenizer would say nothing"),
         ("sentiment", {"fields": []}, "expected one text field or two"),
         ("retrieval", {"candidates": 1}, "at least 2"),
     ],
