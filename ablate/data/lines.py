@@ -52,7 +52,7 @@ STOP = Faults()
 def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
     """Yield (number, line) of a UTF-8 file, packed by gzip or not, without line ends and without blank lines."""
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file.")
+        raise UserError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'there is no such file'}.")
     # Split bytes, not text: str.splitlines also breaks at characters that corpora hold within a line.
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         for number, raw in enumerate(_whole(file, path), 1):

@@ -165,6 +165,9 @@ class RealConfig(CorpusConfig):
                 f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
                 "or leave a corpus out by setting its path to ''."
             )
+        for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
+            if twice := [one for one, n in Counter(made).items() if n > 1]:
+                raise UserError(f"data.{name} has '{twice[0]}' twice, which would be trained and scored on twice; remove one.")
         folders = [(folder, None, "glue") for folder in self.glue]
         for folder, pairs, name in ((self.sentiment, False, "sentiment"), (self.sentence_pair, True, "sentence_pair"), *folders):
             valid = [n for n, task in readers.GLUE.items()

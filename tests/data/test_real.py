@@ -170,7 +170,7 @@ def test_data_that_changes_after_planning_is_refused(root: Path, tmp_path: Path)
         config.prepare(Run(tmp_path / "run"))
 
 
-def test_faults_before_anything_runs(root: Path) -> None:
+def test_faults_before_anything_runs(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="data.root is not set"):
         RealConfig().resolved()
     with pytest.raises(UserError, match="which is no folder"):
@@ -178,6 +178,12 @@ def test_faults_before_anything_runs(root: Path) -> None:
     missing = r"lacks data.translation \(covost_qu_es/covost_v2.qu_es.train.tsv\).*data.digits \(common_voice_digits"
     with pytest.raises(UserError, match=missing):
         RealConfig(root=str(root)).resolved()
+    with pytest.raises(UserError, match="data.glue has 'sst2' twice"):
+        small(root, glue=("glue/SST-2", f"{root}/glue/SST-2")).resolved()
+    with pytest.raises(UserError, match="data.directions has 'fr_en' twice"):
+        small(root, directions=("fr_en", "fr_en")).resolved()
+    with pytest.raises(UserError, match="text: is a folder, expected a file"):
+        small(root, text=("text",)).prepare(Run(tmp_path / "run"))
     with pytest.raises(UserError, match="data.sentiment has 'glue/RTE', whose last part names no fitting GLUE task"):
         small(root, sentiment="glue/RTE").resolved()
 
