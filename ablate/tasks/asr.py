@@ -62,7 +62,7 @@ class Recognition(AbstractTask):
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
             if self.head == "classes" and self.tokenizer is not None:
-                raise UserError("head is 'classes', which spells nothing: a tokenizer would say nothing; leave it away (tokenizer: null).")
+                raise UserError("head is 'classes', which spells nothing: a tokenizer would say nothing; write tokenizer: null.")
             if self.classes.reads != "speech":
                 raise UserError(f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away.")
 

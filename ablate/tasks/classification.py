@@ -65,7 +65,7 @@ class TextClassification(AbstractTask):
                 raise UserError(f"metrics are {list(self.metrics)}, expected some of {', '.join(CLASSES)}, or of "
                                 f"{', '.join(NUMBERS)}: labels are classes or numbers.")  # fmt: skip
             if self.tokenizer is not None:
-                raise UserError("tokenizer is of the texts that a task writes, and a label is none; set base.tokenizer for what is read.")
+                raise UserError("tokenizer is for texts that a task writes, and labels are none; set base.tokenizer for what is read.")
             if {"f1", "matthews"} & set(self.metrics) and not self.positive:
                 raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
 

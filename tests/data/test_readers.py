@@ -68,7 +68,7 @@ def test_glue_faults(tmp_path: Path) -> None:
     write(tmp_path / "STS-B" / "dev.tsv", STS_HEADER, "0\tg\tf\t2012\t1\tn\tn\tA.\tB.\tnan")
     with pytest.raises(UserError, match="line 2: the label is 'nan', expected a number"):
         list(readers.glue(tmp_path, "STS-B", "dev"))
-    write(tmp_path / "SST-2" / "dev.tsv", "sentence\tlabel", "a tab\t1\twithin\t0")  # its text and label are not where they should be
+    write(tmp_path / "SST-2" / "dev.tsv", "sentence\tlabel", "a tab\t1\twithin\t0")  # its label is not where it should be
     with pytest.raises(UserError, match="line 2: has 4 columns, expected 2"):
         list(readers.glue(tmp_path, "SST-2", "dev"))
     write(tmp_path / "CoLA" / "dev.tsv", "gj04\t1\tone column too few")

@@ -158,7 +158,8 @@ def test_stm(tmp_path: Path) -> None:
     assert first == {"id": "talk-1-1.50-4.25", "text": "hello there", "voice": "Ann",
                      "recording": Recording(recording, 1.5, 4.25, 0)}  # fmt: skip
     assert (second["text"], second["recording"].channel) == ("yes", 1)
-    path = write(tmp_path / "train/stm/talk.stm", "talk 1 Ann one 2 no", "talk 1 Ann nan 2 no", "talk 1 Ann 2 1 no", "walk 1 Ann 1 2 no")
+    lines = ("talk 1 Ann one 2 no", "talk 1 Ann nan 2 no", "talk 1 Ann 2 1 no", "walk 1 Ann 1 2 no")
+    path = write(tmp_path / "train/stm/talk.stm", *lines)
     assert skipped(path)[1] == [
         *(f"talk.stm, line {n}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds." for n in (1, 2, 3)),
         "talk.stm, line 4: there is no recording 'walk' here or in a folder beside this one.",
@@ -209,7 +210,7 @@ def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None
         ({"supervisions": [{"id": "u", "duration": 1.0}]}, "KeyError: 'start'"),
         ({"supervisions": "u"}, "TypeError"),
         ({"recording": {"id": "rec", "sources": None, "duration": 10.0}}, "TypeError"),
-        ({"recording": {"id": "rec", "sources": [{"type": "file", "channels": [0, 1]}], "duration": 10.0}}, "KeyError: 'source'"),
+        ({"recording": {"id": "rec", "sources": [{"type": "file", "channels": [0, 1]}], "duration": 9}}, "KeyError: 'source'"),
     ],
 )
 def test_a_cut_that_lacks_something_is_named_with_its_line(tmp_path: Path, fields: dict, why: str) -> None:
