@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from ablate.errors import UserError, nearest
@@ -134,9 +134,12 @@ def _matched(path: str, rows: Sequence[tuple[str, Row]]) -> None:
             raise UserError(f"{path}: {found}; match them, or say unmatched: true.")
 
 
-def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def table(
+    written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]], taken_off: Collection[str] = ()
+) -> dict[str, Any]:
     """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first.
 
+    Columns of tasks that were `taken_off` the sweep leave the table with them.
     `compare_with` is a row that all others are set against in a sheet of its own; `frontier` names two measures that
     `rows`, in this order, trade against each other.
     """
@@ -165,8 +168,10 @@ def table(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, An
         for row in [*listed(block.get("rows", []), f"{path}.rows"), *filter(None, [block.get("reference")])]:
             if row not in rows:
                 raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
-    columns = found.get("columns") or [f"{task}.{about['metrics'][0]}" for task, about in tasks.items()]
-    for column in listed(columns, "table.columns"):
+    written = listed(found.get("columns") or [], "table.columns")
+    columns = [column for column in written if str(column).partition(".")[0] not in taken_off]
+    columns = columns or [f"{task}.{about['metrics'][0]}" for task, about in tasks.items()]
+    for column in columns:
         measure(column, tasks, "table.columns")
     described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}
     return described | {k: v for k, v in (("interference", roles), ("compare_with", compared), ("frontier", frontier)) if v}

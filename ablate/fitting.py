@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ablate.data.packing import TABLES
 from ablate.errors import UserError, nearest
-from ablate.row import Row, reads
+from ablate.row import Row, owner, reads
 
 
 def fits(row: Row, path: str) -> None:
@@ -23,6 +24,34 @@ def fits(row: Row, path: str) -> None:
             raise UserError(f"{path}: objective '{name}': {error}") from error
     if not row.objectives and row.steps + row.decay:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+    for name, task in row.tasks.items():
+        if owner(task).trained and task.steps < 1:
+            raise UserError(f"{path}.tasks.{name}.steps: found {task.steps}, expected at least one update of fine-tuning.")
+
+
+def held(row: Row, path: str) -> None:
+    """Check that the data have what the row trains on and what its tasks read, where it is known what they will have."""
+    tables = row.data.tables() if hasattr(row.data, "tables") else {}
+    if not tables:
+        return
+    have = sorted(f"{table}.{split}" for table, splits in tables.items() for split in splits)
+    for name, objective in row.objectives.items() if row.total else ():
+        for split in ("train", "dev"):
+            if (place := f"{TABLES[owner(objective).reads]}.{split}") not in have:
+                raise UserError(
+                    f"{path}: objective '{name}' reads '{place}', which the data do not have; set its corpus in data, or "
+                    f"remove the objective with pretrain: {{objectives: {{{name}: null}}}}."
+                )
+    for name, task in row.tasks.items():
+        made = owner(task)
+        learnt = ("train", "dev") if made.trained else (made.baseline_split,)
+        for split in (*learnt, *task.splits) if row.has(name) else ():
+            if (place := f"{task.table}.{split}") in have:
+                continue
+            if split in task.splits and (scored := sorted({*tables.get(task.table, ())} - {*learnt})):
+                raise UserError(f"{path}.tasks.{name}.splits: the data have no '{place}'; write splits: [{', '.join(scored)}].")
+            raise UserError(f"{path}.tasks.{name}: reads '{place}', which the data do not have (but {', '.join(sorted(tables))}); "
+                            "set its corpus in data, or take it off tasks.")  # fmt: skip
 
 
 def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:

@@ -81,7 +81,7 @@ class Planner:
         manifest.sort(key=lambda line: written.index(line["row"]))
         return Plan(
             name=self.name, sweep=described, manifest=manifest, stages=cost.scaled(self.stages, timings, paces),
-            resolved={name: grid[0][name].plain() for name in written}, notes=tuple(_twins(manifest)),
+            resolved={name: grid[0][name].plain() for name in written}, notes=(*_twins(manifest), *self._columns_left(described)),
             root=str(self.sweep["root"]), cluster=cluster, workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
             absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
@@ -94,15 +94,22 @@ class Planner:
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
         tasks = {key: described(configs[key]) for key in self.tasks if key in configs}
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
+        taken_off = {*self.resolver.base["tasks"], *self.resolver.registry.tasks} - set(self.tasks)
         return {
             "name": self.name, "question": sweep.get("question", ""),
             "changes_our_mind": sweep.get("changes_our_mind", ""), "seeds": self.seeds,
             "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
             "tasks": tasks, "axes": {axis: [shown(v) for v in values] for axis, values in self.axes.items()},
-            "table": claims.table(sweep.get("table"), list(rows), tasks), "labels": labels,
+            "table": claims.table(sweep.get("table"), list(rows), tasks, taken_off), "labels": labels,
             "claims": claims.claims(sweep.get("claims"), grid, tasks),
             "data": identity.canonical(grid[0][self.resolver.names[0]].data),
         }  # fmt: skip
+
+    def _columns_left(self, described: Mapping[str, Any]) -> Iterable[str]:
+        """Note columns that left the table with their task."""
+        written = mapping(self.sweep.get("table"), "table").get("columns") or []
+        if left := [column for column in written if column not in described["table"]["columns"]]:
+            yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
 
     def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float,
                memory: float = 0.0) -> str:  # fmt: skip

@@ -12,7 +12,7 @@ from torch import nn
 
 from ablate import checkpoint, conflict, distributed, kmeans, optim
 from ablate.data.loader import Loader
-from ablate.data.packing import Stream, streams
+from ablate.data.packing import TABLES, Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.run import RunFolder
@@ -105,11 +105,13 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     model = build(config, tokenizer, parents)
     corpus = parents["corpus"].path
     budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}
+    first, last = config.start, config.start + config.steps
     names = model.mixture.streams
+    if not last and not all((corpus / "tables" / TABLES[name]).exists() for name in names):
+        names = frozenset()  # nothing is trained, so no data are needed; held-out losses are left out
     opened = partial(streams, corpus, parents["tokenizer"].path, names, config.seed, bucket=config.update.bucket)
     loader = Loader(opened, budgets, config.update.shards)
     optimizer = FlatAdamW({"all": (model.named_parameters(), config.optimizer.lr)}, config.optimizer)
-    first, last = config.start, config.start + config.steps
 
     def factor(step: int) -> float:
         if config.phase == "decay":
@@ -119,7 +121,7 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     def fraction(step: int) -> float:
         return min(1.0, step / max(1, config.horizon))
 
-    dev = streams(corpus, parents["tokenizer"].path, model.mixture.streams, 0, split="dev")
+    dev = streams(corpus, parents["tokenizer"].path, names, 0, split="dev")
     probe = conflict.Probe(model, dev, HALF, tokenizer.vocabulary)
     loop = Loop(
         model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
@@ -134,7 +136,7 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
         with loader:
             loop.fit(step)
     scoring = time.monotonic()
-    measured = config.phase == "decay" and config.objectives and distributed.rank() == 0
+    measured = config.phase == "decay" and names and distributed.rank() == 0
     final = held_out(model, dev, tokenizer.vocabulary) if measured else {}
     result = {
         "parameters": model.encoder.parameters_by_modality(),

@@ -104,6 +104,7 @@ class Resolver:
                 horizon=parent.horizon if parent else _count(pretrain, "steps", path),
             )  # fmt: skip
             fitting.fits(rows[name], path)
+            fitting.held(rows[name], path)
             fitting.trained(rows[name], rows, path)
         fitting.teachers(rows)
         return rows

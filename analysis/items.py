@@ -211,5 +211,5 @@ def bleu(sums: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         log_precision = np.log(smoothed / totals).mean(axis=1)
         brevity = np.minimum(0.0, 1 - reference / length)
-    value = 100 * np.exp(log_precision + brevity)
+        value = 100 * np.exp(log_precision + brevity)
     return np.where((matches.sum(axis=1) == 0) | (totals.min(axis=1) == 0), 0.0, value)

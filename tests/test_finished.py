@@ -40,6 +40,14 @@ def test_lines_get_what_the_score_gave_the_same_texts(world, monkeypatch, capsys
     assert capsys.readouterr().out.splitlines() == [str(line["hypothesis"]) for line in _items(world.sentence_pair)]
 
 
+def test_a_line_is_what_ends_in_a_newline(world, monkeypatch, capsys):
+    """Not at the other characters that Unicode breaks lines at, which corpora hold within a line."""
+    for text, lines in (("ada\x0beats\nben\u2028sees\r\n", 2), ("ada\x85eats", 1), ("", 0)):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+        assert predict.main([str(world.sentiment.path)]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == lines
+
+
 def _items(run):
     from ablate.record import read_jsonl
 

@@ -230,6 +230,15 @@ def test_the_sweep_describes_itself(plan):
     json.dumps([made.sweep, made.manifest])
 
 
+def test_columns_leave_the_table_with_their_task(plan):
+    """So that a file with a table can be run for one of its tasks: tasks=[asr]."""
+    table = "table: {columns: [asr.cer, translation.bleu, asr.test.wer]}\n"
+    made = plan("tasks=[asr]", extra=table)
+    assert made.sweep["table"]["columns"] == ["asr.cer", "asr.test.wer"]
+    assert made.notes == ("Not in the table, as their tasks are not in this sweep: translation.bleu.",)
+    assert plan("tasks=[sentiment]", extra=table).sweep["table"]["columns"] == ["sentiment.accuracy"]
+
+
 def test_show_says_everything_and_the_difference(plan):
     made = plan(extra="table: {blocks: [{reference: joint_longer, rows: [joint_tlm]}]}\n")
     text, difference = made.show("joint_tlm").split("# difference from joint_longer\n")

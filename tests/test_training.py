@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tiny import World
 
 from ablate import checkpoint, run, train
 from ablate.data.table import Table
+from ablate.errors import UserError
 from ablate.optim import FlatAdamW
 from ablate.pretrain import Update
 from ablate.tasks import TASKS
@@ -117,6 +119,18 @@ class Interrupt:
     def look(self) -> bool:
         self.left -= 1
         return self.left < 0
+
+
+def test_scratch_needs_no_data_of_the_objectives_that_it_does_not_train(tmp_path):
+    world = World(tmp_path)
+    corpus = world.run(world.corpus).path
+    world.run(world.tokenizer)
+    shutil.rmtree(corpus / "tables" / "text")
+    trunk = world.pretrain(*JOINT, steps=0)
+    leaf = world.pretrain(*JOINT, parent=trunk, steps=0, phase="decay")
+    assert world.run(trunk).done and world.run(leaf).result()["final"] == {}
+    with pytest.raises(UserError, match="The corpus has no 'text.train'"):
+        world.run(world.pretrain(*JOINT, steps=1))
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])

@@ -141,6 +141,9 @@ class BuiltinConfig(CorpusConfig):
         espeak.require()
         return self
 
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        return items.TABLES
+
     def prepare(self, run: Any) -> dict[str, Any]:
         """Write the tables into `run`, starting over if there is something already."""
         self.resolved()

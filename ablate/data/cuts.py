@@ -27,33 +27,43 @@ def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
     known: dict[str, Path | None] = {}
     for number, cut in jsonl(path, faults):
         where = f"{path}, line {number}"
-        if reason := _refused(cut):
-            faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")
+        try:
+            found = list(_utterances(cut, path, where, known, faults))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            faults.found(f"{where}: cut '{cut.get('id')}' is not as lhotse writes it ({type(error).__name__}: {error}).")
             continue
-        for said in cut.get("supervisions") or [{"id": cut["id"], "start": 0.0, "duration": cut["duration"]}]:
-            if said["start"] < -ROUNDED:
-                faults.expected(f"{path}: utterances that begin before their cut")
-                continue
-            channel = _channel(said.get("channel", cut.get("channel")))
-            source = _source(cut["recording"], channel)
-            if source is None:
-                faults.found(f"{where}: recording '{cut['recording'].get('id')}' has no file with channel {channel}.")
-                continue
-            name, first = source
-            if name not in known:
-                known[name] = next((p for folder in path.parents if (p := folder / name).is_file()), None)
-            recording = known[name]
-            if recording is None:
-                faults.found(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
-                continue
-            start = round(cut["start"] + said["start"], 6)
-            row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
-            if isinstance(said.get("text"), str):
-                row["text"] = said["text"].strip()
-            stop = round(start + said["duration"], 6)
-            whole = start <= 0 and stop >= cut["recording"]["duration"] - ROUNDED
-            place = (0.0, None) if whole else (max(0.0, start), stop)
-            yield row | {"recording": Recording(recording, *place, None if first is None else channel - first)}
+        yield from found
+
+
+def _utterances(cut: dict[str, Any], path: Path, where: str, known: dict[str, Path | None], faults: Faults) -> Iterator[Row]:
+    """The rows of one cut; `known` has the recordings that were found so far."""
+    if reason := _refused(cut):
+        faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")
+        return
+    for said in cut.get("supervisions") or [{"id": cut["id"], "start": 0.0, "duration": cut["duration"]}]:
+        if said["start"] < -ROUNDED:
+            faults.expected(f"{path}: utterances that begin before their cut")
+            continue
+        channel = _channel(said.get("channel", cut.get("channel")))
+        source = _source(cut["recording"], channel)
+        if source is None:
+            faults.found(f"{where}: recording '{cut['recording'].get('id')}' has no file with channel {channel}.")
+            continue
+        name, first = source
+        if name not in known:
+            known[name] = next((p for folder in path.parents if (p := folder / name).is_file()), None)
+        recording = known[name]
+        if recording is None:
+            faults.found(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
+            continue
+        start = round(cut["start"] + said["start"], 6)
+        row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
+        if isinstance(said.get("text"), str):
+            row["text"] = said["text"].strip()
+        stop = round(start + said["duration"], 6)
+        whole = start <= 0 and stop >= cut["recording"]["duration"] - ROUNDED
+        place = (0.0, None) if whole else (max(0.0, start), stop)
+        yield row | {"recording": Recording(recording, *place, None if first is None else channel - first)}
 
 
 def _refused(cut: dict[str, Any]) -> str:

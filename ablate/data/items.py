@@ -10,6 +10,11 @@ from ablate.data.lexicon import Clause
 from ablate.data.reviews import KINDS, opinion, review, work
 from ablate.data.world import Draw, Sentence, english
 
+_SPLITS = ("train", "dev", "test")
+TABLES = {  # of the built-in corpus, and their splits
+    **dict.fromkeys(("speech", "text", "pairs"), _SPLITS[:2]), "retrieval": _SPLITS[1:], "asr": (*_SPLITS, "test_unseen"),
+    **dict.fromkeys(("translation", "sentiment", "sentence_pair", "normalization"), _SPLITS),
+}  # fmt: skip
 SHORT, LONG = 5, 9  # spoken words of a sentence that is spoken aloud: some two to three seconds
 _NEGATED = 0.1  # of single sentences, where the clause allows it
 

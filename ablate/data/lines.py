@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -51,7 +52,7 @@ STOP = Faults()
 def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
     """Yield (number, line) of a UTF-8 file, packed by gzip or not, without line ends and without blank lines."""
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file.")
+        raise UserError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'there is no such file'}.")
     # Split bytes, not text: str.splitlines also breaks at characters that corpora hold within a line.
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         for number, raw in enumerate(_whole(file, path), 1):
@@ -69,7 +70,7 @@ def _whole(file: Any, path: Path) -> Iterator[bytes]:
     """Yield the lines of a file that may turn out to be no gzip file, or half of one."""
     try:
         yield from file
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: cannot be unpacked ({error}); copy the file again.") from error
 
 
@@ -89,10 +90,10 @@ def tsv(
     needed = max(header.index(column) for column in columns) + 1
     for number, line in rows:
         cells = line.split("\t")
-        if len(cells) >= needed:
+        if needed <= len(cells) and not any(cells[len(header) :]):
             yield number, dict(zip(header, cells))
         elif broken:
-            faults.expected(f"{path}: too few columns")
+            faults.expected(f"{path}: too {'few' if len(cells) < needed else 'many'} columns")
         else:
             faults.found(f"{path}, line {number}: has {len(cells)} columns, expected {len(header)}.")
 

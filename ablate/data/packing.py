@@ -24,6 +24,8 @@ from encoders.batch import Batch, Pair, Speech, Text, Vocabulary
 
 FRAMES_PER_HOUR = 360_000
 
+TABLES = {"speech": "speech", "text": "text", "pair": "pairs"}  # of a corpus, by the stream of pre-training that draws from it
+
 Draws = Sequence[tuple[int, int]]  # (slot, item index)
 
 
@@ -271,7 +273,7 @@ def streams(
 
     opened: dict[str, Stream] = {}
     for name in sorted(names):
-        table = Table(corpus, {"speech": "speech", "text": "text", "pair": "pairs"}[name], split)
+        table = Table(corpus, TABLES[name], split)
         if name == "speech":
             opened[name] = SpeechStream(table, seed, max_frames, bucket)
         elif name == "text":

@@ -6,6 +6,7 @@ be used (a wrong number of columns, no such label, bytes that are not UTF-8) is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,13 +62,20 @@ def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[R
     for number, row in rows:
         label: str | float
         try:
-            label = spec.classes[row[spec.label]] if spec.classes else float(row[spec.label])
+            label = spec.classes[row[spec.label]] if spec.classes else _number(row[spec.label])
         except (KeyError, ValueError):
             valid = f"one of {', '.join(spec.classes)}" if spec.classes else "a number"
             faults.found(f"{table}, line {number}: the label is '{row[spec.label]}', expected {valid}.")
             continue
         texts = {"text": row[spec.text]} | ({} if spec.text_b is None else {"text_b": row[spec.text_b]})
         yield {"id": f"{task}-{split}-{number}", **texts, "label": label}
+
+
+def _number(text: str) -> float:
+    """A finite number, or ValueError."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
 
 
 def texts(path: Path, faults: Faults = STOP) -> Iterator[Row]:

@@ -35,7 +35,7 @@ from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
 from ablate.data.readers import Row
 from ablate.data.scan import Kept, fingerprint, told
-from ablate.data.sources import paths, sources, table_of
+from ablate.data.sources import paths, sources, table_of, tables
 from ablate.data.split import Splits
 from ablate.data.table import FRAME, CorpusConfig, TableWriter, write_corpus
 from ablate.errors import UserError, nearest
@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 SHORTEST = 0.1  # seconds; a recording shorter than this is a fault of cutting, and leaves no positions to predict
 TOKENIZER_FIELDS = ("text.text", "pairs.text", "normalization.written", "sentiment.text", "sentence_pair.text")
+TRANSCRIBED = ("asr", "speechstew", "digits", "translation")  # whose transcripts a tokenizer learns from where there is no text
 UNLABELLED = ("speech", "pairs")  # streams of pre-training crop or leave out by limits of their own
 
 
@@ -131,6 +132,9 @@ class RealConfig(CorpusConfig):
             found = dataclasses.replace(found, fingerprint=f"{files}-{digest[:8]}")
         return found
 
+    def tables(self) -> dict[str, set[str]]:
+        return tables(self)
+
     def skipped(self) -> list[str]:
         """List every row and recording that cannot be used, found by reading all of them; kept by what the data is."""
 
@@ -162,6 +166,9 @@ class RealConfig(CorpusConfig):
                 f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
                 "or leave a corpus out by setting its path to ''."
             )
+        for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
+            if twice := [one for one, n in Counter(made).items() if n > 1]:
+                raise UserError(f"data.{name} has '{twice[0]}' twice, which would be trained and scored on twice; remove one.")
         folders = [(folder, None, "glue") for folder in self.glue]
         for folder, pairs, name in ((self.sentiment, False, "sentiment"), (self.sentence_pair, True, "sentence_pair"), *folders):
             valid = [n for n, task in readers.GLUE.items()
@@ -206,6 +213,7 @@ class RealConfig(CorpusConfig):
         tables = {table for table, _ in writers}
         fields = [name for name in TOKENIZER_FIELDS if name.partition(".")[0] in tables]
         fields += [f"{table_of(folder)}.text" for folder in self.glue]
+        fields = fields or [f"{table}.text" for table in TRANSCRIBED if table in tables]
         audit = {"left_out": dict(sorted(left_out.items())), "voices_in_train_and_test": voices.shared(),
                  "skipped": skipped, "known_faults": dict(faults.known)}  # fmt: skip
         return write_corpus(run, audit, fields, root=str(Path(self.root).resolve()),

@@ -57,6 +57,15 @@ def sources(config: RealConfig) -> list[Source]:
     return found
 
 
+def tables(config: RealConfig) -> dict[str, set[str]]:
+    """Splits of every table that a configuration makes."""
+    found: dict[str, set[str]] = {}
+    for source in sources(config):
+        for table, split in source.places:
+            found.setdefault(table, set()).update({split, "dev"} if source.held_out else {split})
+    return found
+
+
 def paths(config: RealConfig) -> list[tuple[str, str]]:
     """Every file and folder used, as (field, path as configured or below it): what must exist, and what is hashed."""
     found = [(field, path) for field, path in _used(config) for path in _files(Path(config.root), path)]

@@ -8,6 +8,7 @@ line that cannot be read is a fault with its file and line.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -104,14 +105,24 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
             faults.found(f"{path}: has no {facts.name} beside it.")
             continue
         try:
-            active = [(float(a), float(b)) for a, b in json.loads(facts.read_text(encoding="utf-8"))["voice_activity"]]
+            active = [_span(a, b) for a, b in json.loads(facts.read_text(encoding="utf-8"))["voice_activity"]]
         except (ValueError, KeyError, TypeError) as error:
             faults.found(f"{facts}: has no times of speech in \"voice_activity\" ({type(error).__name__}: {error}).")
             continue
+        if not active:
+            faults.expected(f"{folder}: recordings without speech")
         voice = path.relative_to(folder).parts[0]
         for number, (start, stop) in enumerate(pieces(active, LONGEST)):
             yield {"id": f"{voice}-{path.parent.name}-{path.stem}-{number:04}", "voice": voice,
                    "recording": Recording(path, round(start, 3), round(stop, 3))}  # fmt: skip
+
+
+def _span(start: float | str, stop: float | str) -> tuple[float, float]:
+    """Both in seconds; raises ValueError where the last comes before the first."""
+    start, stop = float(start), float(stop)
+    if not 0 <= start <= stop < math.inf:
+        raise ValueError(f"{start} to {stop} s is no span")
+    return start, stop
 
 
 def pieces(active: Iterable[tuple[float, float]], longest: float) -> Iterator[tuple[float, float]]:
@@ -158,13 +169,9 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
     """
     rows = lines(Path(path), faults)
     _, root = next(rows, (0, ""))
-    texts: dict[int, str] | None = None
     beside = next((p for p in (path.with_suffix(".wrd"), path.with_suffix(".ltr")) if p.exists()), None)
-    if beside is not None:
-        texts = {
-            number: line if beside.suffix == ".wrd" else line.replace(" ", "").replace("|", " ").strip()
-            for number, line in lines(beside, faults)
-        }
+    transcripts = iter(() if beside is None else lines(beside, faults))
+    at, text, number = 0, "", 1
     for number, line in rows:
         name = line.split("\t")[0]
         recording = Path(root) / name
@@ -172,12 +179,16 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             continue
         row: Row = {"id": Path(name).with_suffix("").as_posix(), "voice": Path(name).parent.as_posix(),
                     "recording": Recording(recording)}  # fmt: skip
-        if texts is None:
+        while at < number - 1 and (following := next(transcripts, None)):  # both files are read side by side, never held
+            at, text = following
+        if beside is None:
             yield row
-        elif number - 1 in texts:
-            yield row | {"text": texts[number - 1]}
+        elif at == number - 1:
+            yield row | {"text": text if beside.suffix == ".wrd" else text.replace(" ", "").replace("|", " ").strip()}
         else:
             faults.found(f"{beside}, line {number - 1}: has no transcript of '{name}' ({path.name}, line {number}).")
+    for at in (at for at, _ in transcripts if at >= number):
+        faults.found(f"{beside}, line {at}: has a transcript but no recording in {path.name}.")
 
 
 def stm(path: Path, faults: Faults = STOP) -> Iterator[Row]:
@@ -193,7 +204,7 @@ def stm(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             continue
         cells = line.split(None, 5)
         try:
-            name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], float(cells[3]), float(cells[4])
+            name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], *_span(cells[3], cells[4])
         except (IndexError, ValueError):
             faults.found(f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds.")
             continue

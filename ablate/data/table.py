@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,10 @@ class CorpusConfig(ABC):
     @abstractmethod
     def prepare(self, run: Any) -> dict[str, Any]:
         """Write all tables and corpus.json into the run folder `run`, and return the result for its record."""
+
+    def tables(self) -> Mapping[str, Collection[str]]:
+        """Splits of every table that `prepare` will write; nothing where that is not known beforehand."""
+        return {}
 
 
 class TableWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,8 @@ class Recognition(AbstractTask):
             super().__post_init__()
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
+            if self.head == "classes" and self.tokenizer is not None:
+                raise UserError("head is 'classes', which spells nothing: a tokenizer would say nothing; write tokenizer: null.")
             if self.classes.reads != "speech":
                 raise UserError(f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away.")
 
@@ -126,11 +129,12 @@ class Recognition(AbstractTask):
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
         references = [row["text"] for row in test]
 
-        def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-            return metrics.error_rate(metrics.word_errors(references, hypotheses))
+        def rate(references: Sequence[str], hypotheses: Sequence[str], errors: Any = metrics.word_errors) -> float:
+            return metrics.error_rate(errors(references, hypotheses))
 
-        constant = baselines.best_constant([row["text"] for row in train], wer)
+        constant = baselines.best_constant([row["text"] for row in train], rate)
         return [
-            Baseline("empty output", "wer", wer(references, [""] * len(test))),
-            Baseline("best constant", "wer", wer(references, [constant] * len(test))),
+            Baseline(name, metric.name, rate(references, [text] * len(test), errors))
+            for name, text in (("empty output", ""), ("best constant", constant))
+            for metric, errors in ((WER, metrics.word_errors), (CER, metrics.character_errors))
         ]

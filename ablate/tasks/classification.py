@@ -64,6 +64,8 @@ class TextClassification(AbstractTask):
             if not self.metrics or {name in NUMBERS for name in self.metrics} == {True, False}:
                 raise UserError(f"metrics are {list(self.metrics)}, expected some of {', '.join(CLASSES)}, or of "
                                 f"{', '.join(NUMBERS)}: labels are classes or numbers.")  # fmt: skip
+            if self.tokenizer is not None:
+                raise UserError("tokenizer is for texts that a task writes, and labels are none; set base.tokenizer for what is read.")
             if {"f1", "matthews"} & set(self.metrics) and not self.positive:
                 raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
 

@@ -10,6 +10,7 @@ import numpy as np
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Table
+from ablate.errors import UserError
 from ablate.tasks import baselines, metrics
 from ablate.tasks.asr import WER
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
@@ -52,6 +53,11 @@ class Normalization(AbstractTask):
         """Longest output in tokens."""
         max_tokens: int = 256
         """Longer input is cut, special tokens included."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.decoder.copying and self.tokenizer is not None:
+                raise UserError("decoder.copying copies the encoder's own tokens; leave the task's tokenizer away, or do not copy.")
 
         def build(self) -> "Normalization":
             return Normalization(self)
@@ -102,6 +108,7 @@ class Normalization(AbstractTask):
         ], items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        train = train[: baselines.LEARNT]  # Google's corpus has millions
         # Some corpora write spoken text in lower case and without punctuation, some do not: train tells which.
         def kept(copy: Callable[[str], str]) -> int:
             return sum(len(set(row["spoken"].split()).intersection(copy(row["written"]).split())) for row in train)

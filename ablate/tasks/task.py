@@ -141,6 +141,9 @@ class TaskConfig(ABC):
             if not 0 <= getattr(self, name) < 1:
                 what = "a decay" if name == "average" else "a share of the steps"
                 raise UserError(f"{name} is {getattr(self, name)}, expected {what}, from 0 to below 1.")
+        for name in ("items", "evaluate_every", "beam", "most"):  # the last two are those of tasks that search
+            if getattr(self, name, 1) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, expected at least 1.")
 
     @abstractmethod
     def build(self) -> "AbstractScored":

@@ -1,6 +1,7 @@
 """Metrics from per-item counts, and resampling of test items."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -49,6 +50,9 @@ def test_bleu_from_counts_by_hand():
     by_hand = 100 * math.exp(1 - 5 / 4) * (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** 0.25
     assert whole(lines, "bleu") == pytest.approx(by_hand)
     assert whole([{**lines[0], "matches": [0] * 4}], "bleu") == 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a model that writes nothing is scored without a warning
+        assert whole([{**lines[0], "matches": [0] * 4, "totals": [0] * 4, "sys_len": 0}], "bleu") == 0.0
 
 
 def test_bleu_equals_sacrebleu_on_random_counts():

@@ -46,6 +46,10 @@ def sentences(entries):
     return found
 
 
+def test_the_tables_are_those_that_planning_is_told(rows):
+    assert {(table, split) for table, splits in BuiltinConfig().tables().items() for split in splits} == rows.keys()
+
+
 # Splits, labels and shortcuts ---------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,12 @@ def test_glue_faults(tmp_path: Path) -> None:
     write(tmp_path / "RTE" / "dev.tsv", "index\tsentence1\tsentence2\tlabel", "0\tA\tB\tmaybe")
     with pytest.raises(UserError, match="line 2: the label is 'maybe', expected one of entailment, not_entailment"):
         list(readers.glue(tmp_path, "RTE", "dev"))
+    write(tmp_path / "STS-B" / "dev.tsv", STS_HEADER, "0\tg\tf\t2012\t1\tn\tn\tA.\tB.\tnan")
+    with pytest.raises(UserError, match="line 2: the label is 'nan', expected a number"):
+        list(readers.glue(tmp_path, "STS-B", "dev"))
+    write(tmp_path / "SST-2" / "dev.tsv", "sentence\tlabel", "a tab\t1\twithin\t0")  # its label is not where it should be
+    with pytest.raises(UserError, match="line 2: has 4 columns, expected 2"):
+        list(readers.glue(tmp_path, "SST-2", "dev"))
     write(tmp_path / "CoLA" / "dev.tsv", "gj04\t1\tone column too few")
     with pytest.raises(UserError, match="line 1: has 3 columns, expected 4"):
         list(readers.glue(tmp_path, "CoLA", "dev"))
@@ -107,6 +113,11 @@ def test_texts(tmp_path: Path) -> None:
         packed.write_bytes(gzip.compress(path.read_bytes()))
         assert list(readers.texts(packed)) == expected
     packed.write_bytes(packed.read_bytes()[:-12])
+    with pytest.raises(UserError, match="a.jsonl.gz: cannot be unpacked"):
+        list(readers.texts(packed))
+    damaged = bytearray(gzip.compress(" ".join(map(str, range(9999))).encode()))
+    damaged[2000:2040] = bytes(40)
+    packed.write_bytes(damaged)
     with pytest.raises(UserError, match="a.jsonl.gz: cannot be unpacked"):
         list(readers.texts(packed))
     plain.write_bytes(b"fine\nna\xefve\n")

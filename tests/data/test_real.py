@@ -16,7 +16,9 @@ from ablate import identity
 from ablate.data import audio, spoken
 from ablate.data.real import RealConfig
 from ablate.data.table import Table
+from ablate.display import outcome_of
 from ablate.errors import UserError
+from ablate.plan import plan_file
 from encoders.frontend import log_mel, normalise
 
 
@@ -99,6 +101,7 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     assert left_out["text.train: the same text is in asr.test"] == 1
     assert left_out["text.train: the same text is in speech.dev"] == 1
     assert left_out["normalization.train: the same text is in test"] == 1
+    assert outcome_of(corpus) == f"{sum(left_out.values())} rows left out, corpus.json says why"  # what the sweep prints
     assert corpus["audit"]["voices_in_train_and_test"] == {"asr": 0, "pairs": 0, "retrieval": 0, "speech": 0}
     steps, total = run.reported[-1]
     assert steps <= total == 7 + 52 + 42 + 22 + 4  # recordings, and lines of text; rows left out are not reported
@@ -108,6 +111,13 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     assert row == {"id": "RTE-dev-2", "text": "a x", "text_b": "c", "label": "not_entailment"}
     (row,) = Table(run.path, "asr", "dev").rows
     assert row == {"id": "3-1-0000", "text": "dev text", "voice": "3", "seconds": 0.98, "frames": 98}
+
+
+def test_without_text_a_tokenizer_learns_from_transcripts(root: Path, tmp_path: Path) -> None:
+    nothing = {"speech": (), "pairs": (), "text": (), "sentiment": "", "sentence_pair": "", "normalization": ""}
+    corpus = small(root, **nothing).prepare(Run(tmp_path / "run"))
+    assert corpus["fields"]["tokenizer"] == ["asr.text"]
+    assert small(root).prepare(Run(tmp_path / "all"))["fields"]["tokenizer"][:2] == ["text.text", "pairs.text"]
 
 
 def test_train_and_dev_hold_no_text_of_test(root: Path, tmp_path: Path) -> None:
@@ -160,7 +170,7 @@ def test_data_that_changes_after_planning_is_refused(root: Path, tmp_path: Path)
         config.prepare(Run(tmp_path / "run"))
 
 
-def test_faults_before_anything_runs(root: Path) -> None:
+def test_faults_before_anything_runs(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="data.root is not set"):
         RealConfig().resolved()
     with pytest.raises(UserError, match="which is no folder"):
@@ -168,6 +178,12 @@ def test_faults_before_anything_runs(root: Path) -> None:
     missing = r"lacks data.translation \(covost_qu_es/covost_v2.qu_es.train.tsv\).*data.digits \(common_voice_digits"
     with pytest.raises(UserError, match=missing):
         RealConfig(root=str(root)).resolved()
+    with pytest.raises(UserError, match="data.glue has 'sst2' twice"):
+        small(root, glue=("glue/SST-2", f"{root}/glue/SST-2")).resolved()
+    with pytest.raises(UserError, match="data.directions has 'fr_en' twice"):
+        small(root, directions=("fr_en", "fr_en")).resolved()
+    with pytest.raises(UserError, match="text: is a folder, expected a file"):
+        small(root, text=("text",)).prepare(Run(tmp_path / "run"))
     with pytest.raises(UserError, match="data.sentiment has 'glue/RTE', whose last part names no fitting GLUE task"):
         small(root, sentiment="glue/RTE").resolved()
 
@@ -178,6 +194,29 @@ def test_faults_in_the_data(root: Path, tmp_path: Path) -> None:
     (root / "LibriSpeech/test-other/5/1/5-1-0000.flac").write_bytes(b"no audio")
     with pytest.raises(UserError, match="5-1-0000.flac: cannot be read as audio"):
         small(root).prepare(Run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["tasks=[mnli]"], "tasks.mnli: reads 'mnli.train', which the data do not have"),
+        (["tasks=[normalization]", "data.normalization=''"], "tasks.normalization: reads 'normalization.train'"),
+        (["tasks=[asr]", "data.test_unseen=''"], r"tasks.asr.splits: the data have no 'asr.test_unseen'; write splits: \[test\]"),
+        (["tasks=[asr]", "data.dev=''"], "tasks.asr: reads 'asr.dev'"),
+        (["tasks=[asr]", "base.tasks.asr.steps=0"], "tasks.asr.steps: found 0, expected at least one update"),
+        (["tasks=[retrieval]", "data.asr=[]"], "tasks.retrieval: reads 'retrieval.dev'"),
+        (["tasks=[sentiment]", "data.text=[]"], "objective 'masked_text' reads 'text.train', which the data do not have"),
+    ],
+)
+def test_what_cannot_be_is_named_before_anything_runs(root: Path, tmp_path: Path, changes: list[str], message: str) -> None:
+    """It used to be found by the stage that reads it: after pre-training, or after fine-tuning."""
+    sweep = {"name": "x", "data": {"preset": "real", "root": str(root), "translation": "", "digits": ""},
+             "base": {"pretrain": {"objectives": {"masked_text": 1.0}, "steps": 1, "decay": 0}}, "rows": {"only": {}}}  # fmt: skip
+    (tmp_path / "x.yaml").write_text(json.dumps(sweep))
+    with pytest.raises(UserError, match=message):
+        plan_file(tmp_path / "x.yaml", changes)
+    plan_file(tmp_path / "x.yaml", ["tasks=[asr,retrieval,sentiment,normalization]"])
+    plan_file(tmp_path / "x.yaml", ["tasks=[sentiment]", "data.text=[]", "base.pretrain.steps=0"])  # nothing is trained on it
 
 
 GLUE = {  # header and one row each; {n} differs
@@ -195,7 +234,8 @@ GLUE = {  # header and one row each; {n} differs
 def test_all_of_glue(root: Path, tmp_path: Path) -> None:
     for task, (header, row) in GLUE.items():
         for number, split in enumerate(("train", *(("dev_matched", "dev_mismatched") if task == "MNLI" else ("dev",)))):
-            rows = [row.format(n=100 * number + n, b=n % 2) for n in range(20)]
+            # MNLI's second test set begins with a row of the first.
+            rows = [row.format(n=100 * (1 if (number, n) == (2, 0) else number) + n, b=n % 2) for n in range(20)]
             tsv(root / "glue" / task / f"{split}.tsv", *filter(None, [header]), *rows)
     corpus = small(root, glue=tuple(f"glue/{task}" for task in (*GLUE, "SST-2", "RTE"))).prepare(Run(tmp_path / "run"))
     found = {table: {split: facts["rows"] for split, facts in splits.items()} for table, splits in corpus["tables"].items()}
@@ -296,6 +336,7 @@ def test_faults_are_skipped_counted_and_part_of_identity(
     ]  # fmt: skip
     assert all(line.startswith(start) for line, start in zip(corpus["audit"]["skipped"], expected, strict=True))
     assert [row["id"] for row in Table(run.path, "asr", "train").rows] == ["1-1-0000", "1-1-0001", "6-1-0002"]
+    assert "4 rows skipped" in outcome_of(corpus)
 
 
 def test_a_scan_is_kept_by_the_content_of_the_data(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

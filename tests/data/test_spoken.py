@@ -89,6 +89,12 @@ def test_libri_light_is_cut_at_pauses(tmp_path: Path) -> None:
     write(folder / "7/book/two.json", "{}")
     ids, faults = skipped(folder)
     assert ids == [f"7-book-one-{n:04}" for n in range(5)]
+    for times in ([[5, 2]], [[float("nan"), 2]]):
+        write(folder / "7/book/two.json", json.dumps({"voice_activity": times}))
+        assert "two.json: has no times of speech" in skipped(folder)[1][0]
+    write(folder / "7/book/two.json", json.dumps({"voice_activity": []}))
+    known = Faults(skip=True, most=9, root=tmp_path)
+    assert len(list(spoken.rows(folder, known))) == 5 and known.known == {"small: recordings without speech": 1}
     assert "two.json: has no times of speech" in faults[0] and "three.flac: has no three.json beside it" in faults[1]
     (folder / "7/book/two.flac").unlink(), (folder / "8/book/three.flac").unlink()
     parts = [(row["recording"].start, row["recording"].stop) for row in spoken.rows(folder)]
@@ -129,6 +135,15 @@ def test_fairseq(tmp_path: Path) -> None:
     write(tmp_path / "train.wrd", "HI YOU")
     ids, faults = skipped(manifest)
     assert ids == ["9/a"] and faults == ["train.wrd, line 2: has no transcript of '9/b.flac' (train.tsv, line 3)."]
+    write(tmp_path / "train.wrd", "", "NO", "MORE")  # the first is missing, the last belongs to nothing
+    ids, faults = skipped(manifest)
+    assert ids == ["9/b"] and faults == [
+        "train.wrd, line 1: has no transcript of '9/a.flac' (train.tsv, line 2).",
+        "train.wrd, line 3: has a transcript but no recording in train.tsv.",
+    ]
+    (tmp_path / "wavs/9/b.flac").rename(tmp_path / "wavs/9/c.flac")
+    assert len(skipped(manifest)[1]) == 3  # a recording that is gone is one fault, not two
+    (tmp_path / "wavs/9/c.flac").rename(tmp_path / "wavs/9/b.flac")
     (tmp_path / "wavs/9/a.flac").unlink()
     with pytest.raises(UserError, match="train.tsv, line 2: the recording .*a.flac does not exist"):
         list(spoken.rows(manifest))
@@ -143,10 +158,11 @@ def test_stm(tmp_path: Path) -> None:
     assert first == {"id": "talk-1-1.50-4.25", "text": "hello there", "voice": "Ann",
                      "recording": Recording(recording, 1.5, 4.25, 0)}  # fmt: skip
     assert (second["text"], second["recording"].channel) == ("yes", 1)
-    path = write(tmp_path / "train/stm/talk.stm", "talk 1 Ann one 2 no", "walk 1 Ann 1 2 no")
+    lines = ("talk 1 Ann one 2 no", "talk 1 Ann nan 2 no", "talk 1 Ann 2 1 no", "walk 1 Ann 1 2 no")
+    path = write(tmp_path / "train/stm/talk.stm", *lines)
     assert skipped(path)[1] == [
-        "talk.stm, line 1: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds.",
-        "talk.stm, line 2: there is no recording 'walk' here or in a folder beside this one.",
+        *(f"talk.stm, line {n}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds." for n in (1, 2, 3)),
+        "talk.stm, line 4: there is no recording 'walk' here or in a folder beside this one.",
     ]
 
 
@@ -185,6 +201,24 @@ def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None
     (row,) = spoken.rows(path, faults)
     assert row["recording"] == Recording(tmp_path / "audio/rec.wav", 3.0, 5.0, 0)
     assert faults.known == {"cuts.jsonl: utterances that begin before their cut": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"start": None}, "TypeError"),
+        ({"supervisions": [{"id": "u", "duration": 1.0}]}, "KeyError: 'start'"),
+        ({"supervisions": "u"}, "TypeError"),
+        ({"recording": {"id": "rec", "sources": None, "duration": 10.0}}, "TypeError"),
+        ({"recording": {"id": "rec", "sources": [{"type": "file", "channels": [0, 1]}], "duration": 9}}, "KeyError: 'source'"),
+    ],
+)
+def test_a_cut_that_lacks_something_is_named_with_its_line(tmp_path: Path, fields: dict, why: str) -> None:
+    touch(tmp_path / "audio/rec.wav")
+    ids, faults = skipped(write(tmp_path / "cuts.jsonl", json.dumps(cut()), json.dumps(cut(**fields)), json.dumps(cut())))
+    assert ids == ["u1", "u2"] * 2
+    (fault,) = faults
+    assert fault.startswith("cuts.jsonl, line 2: cut 'c' is not as lhotse writes it") and why in fault
 
 
 def test_cuts_that_only_lhotse_can_compute_are_refused(tmp_path: Path) -> None:

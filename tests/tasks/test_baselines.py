@@ -56,7 +56,10 @@ def test_line():
 def test_recognition():
     train = [{"text": "the dog"}] * 2 + [{"text": "a"}]
     test = [{"text": "the cat"}, {"text": "the dog"}]
-    assert found("asr", train, test) == {("empty output", "wer"): 100, ("best constant", "wer"): 25}
+    assert found("asr", train, test) == {
+        ("empty output", "wer"): 100, ("empty output", "cer"): 100,
+        ("best constant", "wer"): 25, ("best constant", "cer"): pytest.approx(100 * 3 / 14),
+    }  # fmt: skip
 
 
 def test_normalization_copies():
@@ -67,6 +70,12 @@ def test_normalization_copies():
         assert (values["copy", "ser"], values["copy", "wer"]) == (wrong, 25)
     ended = [{"id": "1", "written": "Go on.", "spoken": "go on"}]
     assert found("normalization", ended, ended)["copy", "ser"] == 0
+
+
+def test_normalization_reads_no_more_of_train_than_it_learns_from(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(baselines, "LEARNT", 1)
+    rows = [{"id": "1", "written": "Go on", "spoken": "go on"}, {}]  # of millions of sentences, read from disk one by one
+    assert found("normalization", rows, rows[:1])["copy", "ser"] == 0
 
 
 def test_normalization_looks_up_what_train_says():
@@ -118,8 +127,8 @@ def test_translation():
     train = [{"translation": "das ist ein Haus"}] * 3 + [{"translation": "ja"}]
     test = [{"text": "that is a house", "translation": "das ist ein Haus"}]
     values = found("translation", train, test)
-    assert values["best constant", "bleu"] == pytest.approx(100)
-    assert values["copy of the transcript", "bleu"] == 0
+    assert [values["best constant", metric] for metric in ("bleu", "chrf")] == pytest.approx([100, 100])
+    assert values["copy of the transcript", "bleu"] == 0 < values["copy of the transcript", "chrf"] < 50
 
 
 def test_pairs_have_the_overlap_rule_and_sentences_do_not():
