@@ -186,12 +186,13 @@ class RealConfig(CorpusConfig):
         splits = Splits(made, self._faults(), self.held_out, self.lower)
         left_out, voices, counts = splits.left_out, _Voices(), Counter[str]()
         hear = partial(audio.hear, normalisation=self.normalisation, stored=self.features == "stored")
-        total = sum(splits.rows)
+        recordings = sum(n for n, source in zip(splits.rows, made) if source.spoken)
+        total, unit = (recordings, "recordings") if recordings else (sum(splits.rows), "rows")  # texts take no time beside them
         with ExitStack() as stack:
             names = {p for source in made for p in source.places} | {(s.places[0][0], "dev") for s in made if s.held_out}
             writers = {name: stack.enter_context(TableWriter(run.path, *name)) for name in sorted(names)}
             for done, ((row, places), heard) in enumerate(_heard(hear, splits.placed(made, faults)), 1):
-                run.progress(done, total, unit="rows")
+                run.progress(min(done, total), total, unit=unit)
                 run.check()
                 if isinstance(heard, str):
                     faults.found(heard)
