@@ -100,7 +100,8 @@ def sheet(table: Table) -> Sheet | None:
              if (mirrored := stages(records, line.row)) and any(p.value(mirrored) is not None for p in pairs)]  # fmt: skip
     if not found:
         return None
-    reference = next((line.row for line, mirrored in found if mirrored == SLAM), None)
+    alike = [line.row for line, mirrored in found if mirrored == SLAM]  # rows of other weights, too
+    reference = next((row for row in alike if row in {block.reference for block in table.blocks}), next(iter(alike), None))
     heads = ["", "in the paper"]
     for pair in pairs:
         name = f"{records.task_label(pair.column.measure.task)} {pair.column.title}"

@@ -53,6 +53,18 @@ def test_values_and_differences_by_hand(fake):
     assert first["published_parameters"] == "600M"
 
 
+def test_of_rows_alike_the_block_s_reference_stands_for_slam(fake):
+    def slam(table):
+        folder = fake(rows=("joint", "joint_longer"), table=table)
+        sweep = json.loads((folder / "sweep.json").read_text())
+        sweep["rows"]["joint_longer"] = {**sweep["rows"]["joint"], "label": "joint longer"}  # of another weight, say
+        (folder / "sweep.json").write_text(json.dumps(sweep))
+        return [line[0] for line in paper.sheet(build(read(folder))).lines if line[5] == "SLAM" and line[4] == "SLAM"]
+
+    assert slam({}) == ["joint"]
+    assert slam({"blocks": [{"reference": "joint_longer"}]}) == ["joint longer"]
+
+
 def test_a_sweep_that_mirrors_nothing_has_no_sheet(fake):
     assert paper.sheet(build(read(fake(rows=("scratch", "joint_placebo", "joint_longer"), table={})))) is None
     assert paper.sheet(build(read(fake(rows=("text_only", "joint"), tasks=("sentiment",), table={})))) is None
