@@ -138,7 +138,7 @@ def _p_within(estimate: Estimate, bound: float) -> float:
     if math.isnan(estimate.half):
         return math.nan
     distance = bound - abs(estimate.mean)
-    return estimate.tail(distance / estimate.error) if distance > 0 else 2 * estimate.tail(-distance / estimate.error)
+    return estimate.tail(distance) if distance > 0 else 2 * estimate.tail(-distance)
 
 
 def _assay_clear(records: Records, claim: Mapping[str, Any]) -> bool:
