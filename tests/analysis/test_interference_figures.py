@@ -59,6 +59,17 @@ def test_cosines_meet_the_harm_of_their_row(fake):
     figures.plt.close(drawn)
 
 
+def test_only_rows_of_equal_steps_tell_whether_cosines_foretell_harm(fake):
+    planted = {"joint": -0.4, "joint_contrastive": 0.1, "joint_longer": 0.2, "joint_tlm": 0.3, "joint_tlm_stm": 0.5}
+    records = probed(fake(rows=(*ROWS, "joint_longer", "joint_tlm", "joint_tlm_stm"), tasks=("asr",), table={}, claims={}), planted.get)
+    frame = gradients.against_harm(records, gradients.read_probes(records)).set_index("row")
+    assert frame.matched.to_dict() == {row: row in ("joint", "joint_contrastive") for row in frame.index} and len(frame) == 5
+    drawn = gradients.figure(records)
+    assert "2 matched rows: too few" in texts(drawn) and "hollow below: other pre-training steps" in texts(drawn)
+    figures.plt.close(drawn)
+    assert gradients.by_chance(10) == pytest.approx(0.632, abs=1e-3)  # the table's value of r for 8 degrees of freedom
+
+
 def test_what_is_all_noise_says_so(fake):
     records = probed(fake(rows=ROWS, tasks=("asr",), table={}, claims={}), lambda row: None)
     drawn = gradients.figure(records)
