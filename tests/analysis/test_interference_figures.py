@@ -110,13 +110,15 @@ def test_layers_are_in_order_and_drawn(fake):
             place = path("score", run) / "result.json"
             result = json.loads(place.read_text())
             result["scores"] += [{**result["scores"][0], "metric": f"phone/{name}", "value": 40.0 + line["seed"]} for name in names]
+            result["baselines"] += [{**result["baselines"][0], "metric": "phone", "name": "most frequent", "value": 4.5}]
             place.write_text(json.dumps(result))
     records = read(folder)
     frame = layers.by_layer(records)
     assert layers.order(list(frame.layer)) == ["speech_0", "speech_1", "shared_0", "shared_1", "shared_2", "shared_10"]
     assert (frame["mean"] == 40.5).all() and (frame.n == 2).all()
     drawn = layers.figure(records)
-    assert "phone probe" in texts(drawn)
+    assert "phone probe" in texts(drawn) and "intervals over 2 seeds" in texts(drawn)
+    assert "beyond the picture: phone probe, accuracy (%) of most frequent, 4.5" in texts(drawn)
     figures.plt.close(drawn)
 
 
