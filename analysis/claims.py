@@ -92,6 +92,8 @@ def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: i
         verdict, reason = "no assay", f"the task does not show {claim['assay']} either, so it cannot show this"
     else:
         verdict, reason = decide(claim, estimate, found.adjusted, claims)
+    if 0 < estimate.n < len(records.seeds):
+        reason = "; ".join(filter(None, (f"so far: {estimate.n} of {len(records.seeds)} seeds are finished", reason)))
     if claim.get("unmatched"):
         reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
     return replace(found, verdict=verdict, reason=reason)

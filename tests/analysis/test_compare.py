@@ -155,6 +155,12 @@ def test_no_assay_when_the_task_cannot_show_it(fake):
     assert found.verdict == "no assay"
 
 
+def test_a_verdict_before_the_last_seed_says_so(fake):
+    options = dict(missing=(("scratch", 4, "asr"),), seeds=(0, 1, 2, 3, 4))
+    v = claims_of(fake, claim("speech_only", "scratch", above=0), **options)
+    assert v.verdict == "supported" and v.reason == "so far: 4 of 5 seeds are finished"
+
+
 def test_a_claim_on_unfinished_rows_is_undecided(fake):
     v = claims_of(fake, claim("speech_only", "scratch", above=0), missing=(("scratch", None, "asr"),), seeds=(0, 1))
     assert (v.verdict, v.reason) == ("undecided", "nothing to compare yet")
