@@ -160,8 +160,9 @@ def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
         fair = own.matched.to_numpy(bool)
         rank = spearman(own.cosine.to_numpy()[fair], own["mean"].to_numpy()[fair])
         label = figures.wrapped(records.task_label(task) + ("" if np.isnan(rank) else f" {figures.signed(rank, 2)}"), 1.0)
-        axes.plot(own.cosine[fair], own["mean"][fair] / largest, look["marker"], color=look["color"], ms=4, mec="white", mew=0.4, label=label)
-        axes.plot(own.cosine[~fair], own["mean"][~fair] / largest, look["marker"], color=look["color"], mfc="white", ms=3.4, mew=0.7)
+        y, mark = own["mean"] / largest, {"ls": "none", "marker": look["marker"], "color": look["color"]}
+        axes.plot(own.cosine[fair], y[fair], **mark, ms=4, mec="white", mew=0.4, label=label)
+        axes.plot(own.cosine[~fair], y[~fair], **mark, ms=3.4, mfc="white", mew=0.7)
     if frame.empty:
         axes.text(0.5, 0.6, "no row has both", transform=axes.transAxes, ha="center", color=figures.GREY)
         return

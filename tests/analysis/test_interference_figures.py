@@ -218,6 +218,7 @@ def test_frontier_has_the_rows_in_the_files_order(fake):
     assert frame.x[1] == pytest.approx(records.values(measure(records, "asr")).joint.mean())
     drawn = frontier.figure(records)
     assert drawn.axes[0].xaxis_inverted() and not drawn.axes[0].yaxis_inverted()
+    assert "lines at a mark: 95 % intervals over 2 seeds" in texts(drawn)
     figures.plt.close(drawn)
     assert frontier.figure(read(fake(name="none", rows=ROWS, tasks=("asr",), table={}, claims={}))) is None
 
