@@ -178,8 +178,7 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         folder = root / "sweeps" / name
     if not (folder / "sweep.json").is_file():
         others = [path.parent.name for path in sorted(folder.parent.glob("*/sweep.json"))]
-        near = f"; {nearest(folder.name, others)}" if others else ""
-        raise FileNotFoundError(f"no {folder / 'sweep.json'}: a sweep's plan, which a copy needs, too{near}")
+        raise FileNotFoundError(f"no {folder / 'sweep.json'}, the plan, which a copy needs, too; {nearest(folder.name, others)}")
     found = read_sweep(root, name)
     rows, blocks = found.sweep["rows"], (found.sweep.get("table") or {}).get("blocks") or []
     found.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
@@ -261,8 +260,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
 
 
 def _reads(sweep: dict, task: str) -> str:
-    tasks = sweep["tasks"]
-    declared = tasks[task] if isinstance(tasks, dict) else {}
+    declared = sweep["tasks"][task] if isinstance(sweep["tasks"], dict) else {}
     return (declared or {}).get("reads") or READS.get(task, "pair")
 
 

@@ -53,7 +53,7 @@ def test_name_and_folder_read_the_same(fake):
     with pytest.raises(FileNotFoundError, match="did you mean 'objectives'"):
         read("objective", folder.parents[1])
     (folder / "sweep.json").unlink()
-    with pytest.raises(FileNotFoundError, match="which a copy needs, too"):
+    with pytest.raises(FileNotFoundError, match="the plan, which a copy needs, too"):
         read(folder)
 
 
