@@ -18,11 +18,10 @@ from analysis.table import Column, Line, Table
 
 ONE_SEED = "One seed: no interval."
 NOTE = (
-    "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of "
-    "the paired 95 % t-interval over seeds / over seeds and test items (nothing where the metric has no counts per "
-    "item; it has more degrees of freedom, so it can be the narrower). * the interval over seeds excludes 0, ** so "
-    "does the other. Not corrected for the number of cells: where nothing differs, one in twenty still gets a mark. "
-    "No interval: one seed, or all differences the same."
+    "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of the "
+    "paired 95 % t-interval over seeds / over seeds and test items (never the narrower; nothing where the metric has no "
+    "counts per item). * the interval over seeds excludes 0, ** so does the other. Not corrected for the number of cells: "
+    "where nothing differs, one in twenty still gets a mark. No interval: one seed, or all differences the same."
 )
 FIELDS = (
     "row", "point", "task", "split", "metric", "unit", "better", "seeds_done", "seeds", "difference", "low", "high",

@@ -114,7 +114,7 @@ def sheet(table: Table) -> Sheet | None:
 def _line(table: Table, found: Clearance) -> list[str]:
     column, best = found.column, found.best
     name, value = column.baseline or ("", math.nan)
-    few = f" (not: {', '.join(line.label for line in found.short)})" if 0 < len(found.short) <= FEW else ""
+    few = f" (not: {'; '.join(line.label for line in found.short)})" if 0 < len(found.short) <= FEW else ""
     return [
         f"{table.records.task_label(column.measure.task)} {column.title}",
         best.line.label if best else "—",

@@ -112,8 +112,7 @@ def figure(records: Records) -> Figure | None:
         axes.set_xlabel(name)
     for axes in figures.below(gaps):
         axes.set_xlabel("parameters in all")
-    seeds = len(records.seeds)
-    about = [f"lines: 95 % intervals over {seeds} seeds" if seeds > 1 else "one seed: no intervals",
+    about = ["lines: " * (len(records.seeds) > 1) + figures.over_how_many(records, frame.n),
              "without embeddings; active: those that the task's modality goes through",
              *["joint − single in points: above 0 joint is better"] * lines]  # fmt: skip
     figures.legend(whole, figures.keys(records, rows, ("",)), "; ".join(about))

@@ -92,6 +92,8 @@ def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: i
         verdict, reason = "no assay", f"the task does not show {claim['assay']} either, so it cannot show this"
     else:
         verdict, reason = decide(claim, estimate, found.adjusted, claims)
+    if 0 < estimate.n < len(records.seeds):
+        reason = "; ".join(filter(None, (f"so far: {estimate.n} of {len(records.seeds)} seeds are finished", reason)))
     if claim.get("unmatched"):
         reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
     return replace(found, verdict=verdict, reason=reason)
@@ -138,7 +140,7 @@ def _p_within(estimate: Estimate, bound: float) -> float:
     if math.isnan(estimate.half):
         return math.nan
     distance = bound - abs(estimate.mean)
-    return estimate.tail(distance / estimate.error) if distance > 0 else 2 * estimate.tail(-distance / estimate.error)
+    return estimate.tail(distance) if distance > 0 else 2 * estimate.tail(-distance)
 
 
 def _assay_clear(records: Records, claim: Mapping[str, Any]) -> bool:

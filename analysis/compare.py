@@ -41,8 +41,19 @@ class Estimate:
 
     @property
     def half(self) -> float:
-        """Half the interval's width; NaN for one seed, and for seeds that all gave the very same number."""
-        return float(_t_quantile(self.freedom) * self.error) if self.n > 1 and self.error > 0 else math.nan
+        """Half the interval's width; NaN for one seed, and for seeds that all gave the very same number.
+
+        Over seeds and items it is never less than over the seeds alone: more degrees of freedom would make it so.
+        """
+        if self.n < 2 or not self.error > 0:
+            return math.nan
+        return max(float(_t_quantile(freedom) * error) for freedom, error in self._spreads)
+
+    @property
+    def _spreads(self) -> list[tuple[float, float]]:
+        """Degrees of freedom and standard error of all that was sampled and, where that is more than seeds, of these alone."""
+        alone = [(self.n - 1, math.sqrt(max(0.0, self.error**2 - self.shared)))] if self.shared else []
+        return [(self.freedom, self.error), *alone]
 
     @property
     def low(self) -> float:
@@ -61,13 +72,13 @@ class Estimate:
         """Two-sided p-value of "the true mean is `threshold`"; NaN where there is no interval."""
         if math.isnan(self.half):
             return math.nan
-        return 2 * self.tail(abs(self.mean - threshold) / self.error)
+        return 2 * self.tail(abs(self.mean - threshold))
 
-    def tail(self, t: float) -> float:
-        """Probability of more than `t` under this estimate's t distribution."""
+    def tail(self, distance: float) -> float:
+        """Probability that chance moves the mean by more than `distance` to one side."""
         from scipy.special import stdtr
 
-        return float(stdtr(self.freedom, -t))
+        return max(float(stdtr(freedom, -distance / error)) for freedom, error in self._spreads if error > 0)
 
 
 @functools.cache
@@ -93,7 +104,8 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 def with_items(estimate: Estimate, variance: float) -> Estimate:
     """Add the variance that comes from the test items to an estimate over seeds (Satterthwaite's degrees of freedom).
 
-    The seeds share their items, so their spread does not show it.
+    The seeds share their items, so their spread does not show it. The degrees of freedom are an approximation that grows
+    with the items' part, so much that alone it would make some intervals narrower than without any items.
     """
     spread = estimate.error**2
     if not spread > 0:
@@ -114,8 +126,7 @@ def detectable(estimate: Estimate, wanted: float = 0.8) -> float:
         return math.nan
     from scipy.optimize import brentq
 
-    largest = 60 * _t_quantile(estimate.freedom) * estimate.error
-    return float(brentq(lambda effect: power(estimate, effect, estimate.n) - wanted, 0.0, largest))
+    return float(brentq(lambda effect: power(estimate, effect, estimate.n) - wanted, 0.0, 60 * estimate.half))
 
 
 def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -> float:
@@ -128,9 +139,12 @@ def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -
 
     spread = (estimate.error**2 - estimate.shared) * estimate.n / seeds
     total = spread + estimate.shared
-    freedom = total**2 * (seeds - 1) / spread**2
-    cut, shift = stdtrit(freedom, 1 - level / 2), effect / math.sqrt(total)
-    seen = cut * np.sqrt(chdtri(freedom, (np.arange(2000) + 0.5) / 2000) / freedom)
+    spreads = ((total**2 * (seeds - 1) / spread**2, total), (seeds - 1, spread))  # all that is sampled, and seeds alone
+    seen = np.max([
+        stdtrit(freedom, 1 - level / 2) * np.sqrt(chdtri(freedom, (np.arange(2000) + 0.5) / 2000) / freedom * variance)
+        for freedom, variance in spreads
+    ], axis=0) / math.sqrt(total)  # fmt: skip
+    shift = effect / math.sqrt(total)
     return float((ndtr(shift - seen) + ndtr(-shift - seen)).mean())
 
 

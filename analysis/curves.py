@@ -116,7 +116,7 @@ def pretraining(records: Records) -> Figure | None:
         objective, _, metric = name.partition("/")
         title = f"{objective}: {'loss' if metric == objective else metric}".replace("_", " ")
         parts[title] = frame[frame.metric == name]
-    return _panels(records, parts, smooth=True)
+    return _panels(records, pretraining_curves(records), parts, smooth=True)
 
 
 def finetuning(records: Records) -> Figure | None:
@@ -128,11 +128,11 @@ def finetuning(records: Records) -> Figure | None:
         name = metric.removeprefix("dev/")
         title = f"{records.task_label(task)}: dev {figures.NAMES.get(name, name)}"
         parts[title] = frame[(frame.task == task) & (frame.metric == metric)]
-    return _panels(records, parts, smooth=False)
+    return _panels(records, finetuning_curves(records), parts, smooth=False)
 
 
-def _panels(records: Records, parts: dict[str, pd.DataFrame], smooth: bool) -> Figure | None:
-    """Draw a panel per title, with one legend of the rows shown; None without any."""
+def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame], smooth: bool) -> Figure | None:
+    """Draw a panel per title, with one legend of the rows shown; None without any. `every` has all seeds, averaged or not."""
     if not parts:
         return None
     found = set().union(*(part.row.unique() for part in parts.values()))
@@ -149,7 +149,9 @@ def _panels(records: Records, parts: dict[str, pd.DataFrame], smooth: bool) -> F
         _limit(axes, part.value)
     for axes in figures.below(panels):
         axes.set_xlabel("step")
-    about = [f"mean over {len(records.seeds)} seeds" if len(records.seeds) > 1 else "", figures.left_out(len(shown), len(rows))]
+    counts = every[every.row.isin(shown)].groupby(["row", "point"]).seed.nunique()
+    single = any(part.seed.nunique() > 1 for part in parts.values())
+    about = [figures.over_how_many(records, counts, "mean"), "faint: single seeds" * single, figures.left_out(len(shown), len(rows))]
     figures.legend(figure, figures.keys(records, shown, points), "; ".join(part for part in about if part))
     return figure
 

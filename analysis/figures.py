@@ -74,6 +74,16 @@ def left_out(shown: int, rows: int, which: str = "references and first") -> str:
     return f"{which} {shown} of {rows} rows; the data beside this figure have all" if shown < rows else ""
 
 
+def over_how_many(records: Records, counts: Iterable[float], what: str = "95 % intervals") -> str:
+    """What a figure says of its intervals or means: over how many seeds, by `counts` of what it shows; and where some lack."""
+    if len(records.seeds) == 1:
+        return "one seed: no intervals" if what.endswith("intervals") else ""
+    found, of = sorted({int(n) for n in counts if n > 0}) or [0], len(records.seeds)
+    if found == [of]:
+        return f"{what} over {of} seeds"
+    return f"{what} over {found[0]}{f' to {found[-1]}' if len(found) > 1 else ''} of {of} seeds"
+
+
 def row_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Give every row a colour, a dash and a marker; neighbours differ in all three, so grey prints stay readable."""
     looks = zip(cycle(COLOURS), cycle(DASHES), cycle(MARKERS))

@@ -167,7 +167,7 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
     """Read sweep `sweep`, a name below `root`/sweeps or the path of a sweep folder (which then fixes the root).
 
     Stages that are not finished become lines with status "missing": nothing is filled in, and a running sweep can be
-    read at any time. Raises what `ablate.record.read_sweep` raises when there is no such sweep.
+    read at any time. Raises FileNotFoundError when there is no such sweep.
     """
     folder = Path(sweep)
     if (folder / "sweep.json").is_file():
@@ -176,6 +176,9 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
     else:
         root, name = Path(root), str(sweep)
         folder = root / "sweeps" / name
+    if not (folder / "sweep.json").is_file():
+        others = [path.parent.name for path in sorted(folder.parent.glob("*/sweep.json"))]
+        raise FileNotFoundError(f"no {folder / 'sweep.json'}, the plan, which a copy needs, too; {nearest(folder.name, others)}")
     found = read_sweep(root, name)
     rows, blocks = found.sweep["rows"], (found.sweep.get("table") or {}).get("blocks") or []
     found.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
@@ -257,8 +260,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
 
 
 def _reads(sweep: dict, task: str) -> str:
-    tasks = sweep["tasks"]
-    declared = tasks[task] if isinstance(tasks, dict) else {}
+    declared = sweep["tasks"][task] if isinstance(sweep["tasks"], dict) else {}
     return (declared or {}).get("reads") or READS.get(task, "pair")
 
 

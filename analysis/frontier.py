@@ -56,5 +56,8 @@ def figure(records: Records) -> Figure | None:
     if y.sign < 0:
         axes.invert_yaxis()
     axes.set_title("upper right is better" + ("" if len(records.seeds) > 1 else "; one seed"))
-    figures.legend(whole, axes.get_legend_handles_labels()[0])
+    done = pd.concat([records.of(x), records.of(y)])
+    counts = done[done.row.isin(frame.row) & (done.status == DONE)].groupby(["task", "split", "metric", "row"]).seed.nunique()
+    said = f"lines at a mark: {figures.over_how_many(records, counts)}" if len(records.seeds) > 1 else ""
+    figures.legend(whole, axes.get_legend_handles_labels()[0], said)
     return whole

@@ -54,7 +54,7 @@ def _modality(objective: str) -> str:
 
 
 def against_harm(records: Records, probes: pd.DataFrame) -> pd.DataFrame:
-    """Per task and step-matched joint row (and point): its mean speech–text cosine, raw, and the harm done to the task."""
+    """Per task and joint row: its mean speech–text cosine, raw, and the harm done to the task; `matched` as in `harm`."""
     found = probes[(probes.kind == "raw") & (probes.scope == "all") & (probes.what == "cosine")]
     cosines = found[found.pair.map(crosses).astype(bool)].groupby("row").value.mean()
     done = harm(records)
@@ -79,8 +79,11 @@ def figure(records: Records) -> Figure | None:
     draw_layers(own[own.kind == "raw"], scopes, raw, "cosine of raw gradients")
     draw_layers(own[own.kind == "adam"], scopes, adam, "cosine as Adam scales them")
     draw_steps(own[own.scope == "all"], steps)
-    draw_harm(records, against_harm(records, probes), harms)
-    figures.note(whole, f"shared parameters of the row “{records.label(row)}”. {_note(own)}")
+    against = against_harm(records, probes)
+    draw_harm(records, against, harms)
+    hollow = "; hollow below: other pre-training steps than the single-modality row, in no correlation"
+    note = f"shared parameters of the row “{records.label(row)}”. {_note(own)}"
+    figures.note(whole, note + ("" if against.matched.astype(bool).all() else hollow))
     return whole
 
 
@@ -141,7 +144,11 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
 
 
 def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
-    """Draw each joint row's speech–text cosine against harm, as a share of the task's largest; name rank correlations."""
+    """Draw each joint row's speech–text cosine against harm, as a share of the task's largest; name rank correlations.
+
+    Rows with other pre-training steps than the single-modality row are hollow and in no correlation: their harm is that of
+    the steps, too.
+    """
     axes.set_title("does the cosine foretell harm?")
     axes.set_xlabel("mean speech–text cosine of a row")
     axes.set_ylabel("harm, of task's largest")
@@ -150,14 +157,18 @@ def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
     styles = figures.row_styles(list(dict.fromkeys(frame.task)))
     for task, own in frame.groupby("task", sort=False):
         largest, look = max(own["mean"].abs().max(), 1e-9), styles[task]
-        rank = spearman(own.cosine.to_numpy(), own["mean"].to_numpy())
+        fair = own.matched.to_numpy(bool)
+        rank = spearman(own.cosine.to_numpy()[fair], own["mean"].to_numpy()[fair])
         label = figures.wrapped(records.task_label(task) + ("" if np.isnan(rank) else f" {figures.signed(rank, 2)}"), 1.0)
-        axes.plot(own.cosine, own["mean"] / largest, look["marker"], color=look["color"], ms=4, mec="white", mew=0.4, label=label)
+        y, mark = own["mean"] / largest, {"ls": "none", "marker": look["marker"], "color": look["color"]}
+        axes.plot(own.cosine[fair], y[fair], **mark, ms=4, mec="white", mew=0.4, label=label)
+        axes.plot(own.cosine[~fair], y[~fair], **mark, ms=3.4, mfc="white", mew=0.7)
     if frame.empty:
         axes.text(0.5, 0.6, "no row has both", transform=axes.transAxes, ha="center", color=figures.GREY)
         return
-    rows = frame.row.nunique()
-    heading = f"ρ over {rows} rows" if rows >= FEWEST else f"{rows} rows: too few\nfor a correlation"
+    rows = frame[frame.matched.astype(bool)].row.nunique()
+    chance = f"ρ over {rows} rows\n(chance: up to ±{by_chance(rows):.1f})"
+    heading = chance if rows >= FEWEST else f"{rows or 'no'} matched row{'s' * (rows != 1)}:\ntoo few for a correlation"
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=0.8, title=heading)
 
 
@@ -168,6 +179,14 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) < FEWEST or len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
         return float("nan")
     return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def by_chance(n: int) -> float:
+    """Size that the rank correlation of `n` unrelated points exceeds about once in twenty (by Student's t; at most 1)."""
+    from scipy.special import stdtrit
+
+    t = stdtrit(n - 2, 0.975)
+    return float(t / np.sqrt(n - 2 + t**2))
 
 
 def _note(frame: pd.DataFrame) -> str:

@@ -115,7 +115,10 @@ def figure(records: Records) -> Figure | None:
         panel.set_ylabel(figures.wrapped(unit, 0.95))
     for panel in figures.below(axes):
         panel.set_xlabel("step")
-    figures.legend(whole, keys, figures.left_out(len(rows), len(every)))
+    seen = pd.concat([frame[frame.row.isin(rows)] for frame, _ in panels.values()])
+    about = ["above 0: worse than alone", "lines: " * (len(records.seeds) > 1) + figures.over_how_many(records, seen.n),
+             figures.left_out(len(rows), len(every))]  # fmt: skip
+    figures.legend(whole, keys, "; ".join(filter(None, about)))
     return whole
 
 

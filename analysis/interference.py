@@ -127,10 +127,11 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     total = frame[frame.part == "total"]
     rows = list(dict.fromkeys(total.row))
     table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
+    asked = total.assign(asked=1).pivot(index="row", columns="task", values="asked").reindex(index=rows, columns=list(tasks)).notna()
     relative = table / table.abs().max().replace(0, 1)
     digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
     text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else figures.signed(v, digits[c.name])))
-    cells = figures.heat(axes, relative.to_numpy(float), text.to_numpy(), "RdBu_r")
+    cells = figures.heat(axes, relative.to_numpy(float), text.where(asked, "n/a").to_numpy(), "RdBu_r")
     unmatched = set(total[~total.matched.astype(bool)].row)
     clear = total[(total.low > 0) | (total.high < 0)]
     for row, task in zip(clear.row, clear.task):
@@ -206,8 +207,8 @@ def _explain(whole: Figure, frame: pd.DataFrame) -> None:
 
 def _intervals(records: Records, frame: pd.DataFrame) -> str:
     """What the lines are, and why some tasks are not split."""
-    seeds = len(records.seeds)
-    note = f"Lines: 95 % intervals over {seeds} seeds." if seeds > 1 else "One seed: no intervals."
+    said = figures.over_how_many(records, frame.n)
+    note = f"Lines: {said}." if len(records.seeds) > 1 else "One seed: no intervals."
     split = set(frame[frame.part == "dilution"].task)
     if split and split != set(frame.task):
         note += " Tasks without a placebo show the total only: the placebo stream replaces text."

@@ -74,7 +74,7 @@ def figure(records: Records) -> Figure | None:
     styles = {row: looks[row, points[0]] for row in rows}
     beside = 1 < len(points) <= 3  # a line of panels per metric
     columns = len(points) if beside else 2
-    pairs = [(metric, point) for metric in metrics for point in points]
+    pairs, grey = [(metric, point) for metric in metrics for point in points], []
     whole, panels = figures.grid(len(pairs), 1.0, columns)
     for number, (axes, (metric, point)) in enumerate(zip(panels, pairs)):
         own = frame[(frame.metric == metric) & (frame.point == point) & frame.row.isin(rows)]
@@ -84,17 +84,24 @@ def figure(records: Records) -> Figure | None:
         elif beside:
             axes.set_ylabel(figures.wrapped(TITLES[metric], 0.95))
         draw(own, axes, styles)
-        _baseline(records, own, metric, axes)
+        grey += [_baseline(records, own, metric, axes)]
         names = [] if beside else [TITLES[metric]]
         figures.title(axes, "\n".join(names + [point.partition("=")[2]] * (len(points) > 1)), figures.COLUMN / columns - 0.3)
-    figures.legend(whole, figures.keys(records, rows, points[:1]), figures.left_out(len(rows), len(every)))
+    about = ["shaded: " * (len(records.seeds) > 1) + figures.over_how_many(records, frame[frame.row.isin(rows)].n),
+             "; ".join(dict.fromkeys(filter(None, grey))), figures.left_out(len(rows), len(every))]  # fmt: skip
+    figures.legend(whole, figures.keys(records, rows, points[:1]), "; ".join(filter(None, about)))
     return whole
 
 
-def _baseline(records: Records, frame: pd.DataFrame, metric: str, axes: Axes) -> None:
-    """A grey line at the strongest shallow baseline, where the picture reaches it."""
+def _baseline(records: Records, frame: pd.DataFrame, metric: str, axes: Axes) -> str:
+    """Draw a grey line at the strongest shallow baseline, where the picture reaches it; else say where it lies."""
     b = records.baselines
-    found = b[b.task.isin(frame.task) & (b.metric == metric)].value
+    found = b[b.task.isin(frame.task) & (b.metric == metric)]
     low, high = axes.get_ylim()
-    if len(found) and low - (high - low) < found.max() < high + (high - low):
-        axes.axhline(found.max(), color=figures.GREY, lw=2.2, alpha=0.5, zorder=0)
+    if found.empty:
+        return ""
+    best = found.loc[found.value.idxmax()]
+    if not low - (high - low) < best.value < high + (high - low):
+        return f"beyond the picture: {TITLES[metric]} of {best['name']}, {best.value:.2g}"
+    axes.axhline(best.value, color=figures.GREY, lw=2.2, alpha=0.5, zorder=0)
+    return "grey: strongest shallow baseline"

@@ -90,7 +90,10 @@ def figure(records: Records) -> Figure | None:
         panels[2 * k].set_ylabel("loss (nats)")
     for axes, name in zip(panels[-2:], ("active parameters", "parameters in all")):
         axes.set_xlabel(name)
-    note = f"without embeddings; active: those that the loss's modality goes through; {_words(frame)}{_competition_words(frame)}"
+    own = frame[frame.loss.isin(names)]
+    counts = own.groupby(["loss", "row", "point"]).seed.nunique()
+    note = "lines: " * (len(records.seeds) > 1) + figures.over_how_many(records, counts)
+    note += f"; without embeddings; active: those that the loss's modality goes through; {_words(frame)}{_competition_words(frame)}"
     figures.legend(whole, figures.keys(records, rows, ("",)), note)
     return whole
 

@@ -25,6 +25,11 @@ dialog.onkeydown = (event) => {
   const action = { "+": "in", "=": "in", "-": "out", "0": "fit" }[event.key];
   if (action && !event.ctrlKey && !event.metaKey) { event.preventDefault(); actions[action](); }
 };
+const closed = [];  // what is folded is printed, too
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details:not([open])")) { part.open = true; closed.push(part); }
+});
+addEventListener("afterprint", () => { for (const part of closed.splice(0)) part.open = false; });
 stage.onwheel = (event) => {
   if (event.ctrlKey) { event.preventDefault(); zoom(scale * (event.deltaY < 0 ? 1.15 : 1 / 1.15)); }
 };

@@ -135,8 +135,8 @@ def caveats(records: Records) -> list[str]:
         found.append("The built-in world is a small grammar spoken by a formant synthesiser: effects show there within "
                      "minutes, but it is no evidence about English, natural voices or large models.")  # fmt: skip
     found.append("A cell below its strongest shallow baseline shows nothing learnt about the task, whatever its rank.")
-    found.append("n/a: the encoder cannot do the task. —: not finished. (2/3): two of three seeds are finished; such "
-                 "cells are not ranked.")  # fmt: skip
+    found.append("n/a: the encoder cannot do the task, or the sweep file leaves it out for the row. —: not finished. "
+                 "(2/3): two of three seeds are finished; such cells are not ranked.")  # fmt: skip
     if len(records.seeds) > 1:
         found.append("Marks † in the table are exploratory; only the declared claims were decided before running.")
     return found

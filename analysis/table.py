@@ -273,7 +273,9 @@ def why(table: Table, row: str, column: str) -> str:
     found = [(k, c) for k, c in enumerate(table.columns) if c.measure == name]
     if not found:
         raise UserError(f"no column '{column}' in the table: {nearest(column, [c.name for c in table.columns])}")
-    k, shown = found[0]
+    (k, shown), reads = found[0], records.reads(name.task)
+    able = set(records.rows[row]["reads"]) >= ({"speech", "text"} if reads == "pair" else {reads})
+    lacking = "the sweep file leaves this task out for the row" if able else f"the encoder does not read {reads}"
     out = []
     for block in table.blocks:
         for line in (line for line in block.lines if line.row == row):
@@ -285,7 +287,7 @@ def why(table: Table, row: str, column: str) -> str:
                 s = records.scores[records.scores.run == run]
                 value = np.format_float_positional(cell.values[seed], trim="-") if seed in cell.values else MISSING
                 commit = f", commit {s.commit.iloc[0]}" if run and s.commit.iloc[0] else ""
-                place = records.path("score", run) if run else "the encoder cannot do this task"
+                place = records.path("score", run) if run else lacking
                 out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}")
             out += [f"  {key}: {text}" for key, text in records.difference(row, block.reference).items()]
     if shown.baseline:

@@ -78,6 +78,16 @@ def test_variance_of_items_widens_and_frees():
     assert both.over == "seeds and items"
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 8])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 1.0, 4.0])
+def test_variance_of_items_never_makes_surer(seeds, share):
+    e = over_seeds([1.0 + 0.1 * k for k in range(seeds)])
+    both = with_items(e, share * e.error**2)
+    assert both.half >= e.half * (1 - 1e-9) and detectable(both) >= detectable(e) * (1 - 1e-9)
+    for threshold in (0.0, 0.5, both.mean - 0.01, both.mean + 2.0):
+        assert both.p(threshold) >= e.p(threshold) * (1 - 1e-9)
+
+
 def test_seed_test_calls_equal_rows_different_in_five_percent():
     rng = np.random.default_rng(1)
     for seeds in (3, 5):
@@ -143,6 +153,12 @@ def test_no_assay_when_the_task_cannot_show_it(fake):
     dead = {"assay": "joint - joint", "assay_coefficients": {"joint": 1.0, "joint_placebo": -1.0}}
     found = claims_of(fake, claim("speech_only", "scratch", above=0) | dead, seeds=(0, 1, 2, 3, 4))
     assert found.verdict == "no assay"
+
+
+def test_a_verdict_before_the_last_seed_says_so(fake):
+    options = dict(missing=(("scratch", 4, "asr"),), seeds=(0, 1, 2, 3, 4))
+    v = claims_of(fake, claim("speech_only", "scratch", above=0), **options)
+    assert v.verdict == "supported" and v.reason == "so far: 4 of 5 seeds are finished"
 
 
 def test_a_claim_on_unfinished_rows_is_undecided(fake):

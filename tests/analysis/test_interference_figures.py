@@ -59,6 +59,17 @@ def test_cosines_meet_the_harm_of_their_row(fake):
     figures.plt.close(drawn)
 
 
+def test_only_rows_of_equal_steps_tell_whether_cosines_foretell_harm(fake):
+    planted = {"joint": -0.4, "joint_contrastive": 0.1, "joint_longer": 0.2, "joint_tlm": 0.3, "joint_tlm_stm": 0.5}
+    records = probed(fake(rows=(*ROWS, "joint_longer", "joint_tlm", "joint_tlm_stm"), tasks=("asr",), table={}, claims={}), planted.get)
+    frame = gradients.against_harm(records, gradients.read_probes(records)).set_index("row")
+    assert frame.matched.to_dict() == {row: row in ("joint", "joint_contrastive") for row in frame.index} and len(frame) == 5
+    drawn = gradients.figure(records)
+    assert "2 matched rows: too few" in texts(drawn) and "hollow below: other pre-training steps" in texts(drawn)
+    figures.plt.close(drawn)
+    assert gradients.by_chance(10) == pytest.approx(0.632, abs=1e-3)  # the table's value of r for 8 degrees of freedom
+
+
 def test_what_is_all_noise_says_so(fake):
     records = probed(fake(rows=ROWS, tasks=("asr",), table={}, claims={}), lambda row: None)
     drawn = gradients.figure(records)
@@ -99,13 +110,15 @@ def test_layers_are_in_order_and_drawn(fake):
             place = path("score", run) / "result.json"
             result = json.loads(place.read_text())
             result["scores"] += [{**result["scores"][0], "metric": f"phone/{name}", "value": 40.0 + line["seed"]} for name in names]
+            result["baselines"] += [{**result["baselines"][0], "metric": "phone", "name": "most frequent", "value": 4.5}]
             place.write_text(json.dumps(result))
     records = read(folder)
     frame = layers.by_layer(records)
     assert layers.order(list(frame.layer)) == ["speech_0", "speech_1", "shared_0", "shared_1", "shared_2", "shared_10"]
     assert (frame["mean"] == 40.5).all() and (frame.n == 2).all()
     drawn = layers.figure(records)
-    assert "phone probe" in texts(drawn)
+    assert "phone probe" in texts(drawn) and "intervals over 2 seeds" in texts(drawn)
+    assert "beyond the picture: phone probe, accuracy (%) of most frequent, 4.5" in texts(drawn)
     figures.plt.close(drawn)
 
 
@@ -205,6 +218,7 @@ def test_frontier_has_the_rows_in_the_files_order(fake):
     assert frame.x[1] == pytest.approx(records.values(measure(records, "asr")).joint.mean())
     drawn = frontier.figure(records)
     assert drawn.axes[0].xaxis_inverted() and not drawn.axes[0].yaxis_inverted()
+    assert "lines at a mark: 95 % intervals over 2 seeds" in texts(drawn)
     figures.plt.close(drawn)
     assert frontier.figure(read(fake(name="none", rows=ROWS, tasks=("asr",), table={}, claims={}))) is None
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -153,6 +154,16 @@ def test_why_traces_a_cell(fake):
     assert "objectives.tlm: weight 1.0" in text and "commit a1b2c3d4e5f6" in text and "seed 1: done" not in text
     with pytest.raises(UserError, match="did you mean 'joint_tlm'"):
         why(table, "joint_tml", "asr")
+
+
+def test_why_tells_what_an_encoder_cannot_do_from_what_nobody_asked_for(fake):
+    folder = fake(rows=("text_only", "joint"), tasks=("asr", "sentiment"), table={}, claims={})
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    del lines[1]["stages"]["score"]["sentiment"]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = build(read(folder))
+    assert "n/a   the encoder does not read speech" in why(table, "text_only", "asr")
+    assert "n/a   the sweep file leaves this task out for the row" in why(table, "joint", "sentiment")
 
 
 def test_mixed_code_versions_are_said(fake):

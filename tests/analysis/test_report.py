@@ -153,7 +153,9 @@ def test_a_real_browser_lays_it_out_and_opens_a_figure(fake, tmp_path, width):
       const said = document.createElement("output"); said.id = "seen"; said.textContent = JSON.stringify({
         open: document.getElementById("zoom").open, scale: document.querySelector("dialog output").textContent,
         beyond: document.documentElement.scrollWidth - innerWidth, natural: document.querySelector(".stage img").naturalWidth,
-        focus: document.activeElement.className}); document.body.append(said); }, 500); });</script></body>"""
+        focus: document.activeElement.className, folded: ["", "beforeprint", "afterprint"].map((name) => {
+          if (name) dispatchEvent(new Event(name));
+          return document.querySelectorAll("details:not([open])").length; })}); document.body.append(said); }, 500); });</script></body>"""
     changed = tmp_path / "page.html"
     changed.write_text(page.read_text().replace("</body>", look))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -163,6 +165,8 @@ def test_a_real_browser_lays_it_out_and_opens_a_figure(fake, tmp_path, width):
     shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     seen = json.loads(re.search(r'<output id="seen">(.*?)</output>', shown)[1])
     assert seen["open"] and seen["natural"] > 300 and seen["scale"].endswith("%") and seen["focus"] == "stage"
+    before, printing, after = seen["folded"]
+    assert before == after > 0 == printing  # what is folded is printed, too
     assert seen["beyond"] <= 0  # nothing but its own regions scrolls sideways
 
 

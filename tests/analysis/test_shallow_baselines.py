@@ -86,6 +86,8 @@ def test_every_row_is_asked_and_the_few_that_fail_are_named(fake):
     sheet = baselines.sheet(build(read(folder)))
     assert sheet.lines[0][-1] == "1 of 2 (not: joint)"
     assert sheet.csv().splitlines()[1].endswith(",clears,1,2,joint")
+    set_baselines(folder, 0.0)
+    assert baselines.sheet(build(read(folder))).lines[0][-1] == "0 of 2 (not: speech only; joint)"  # labels may have commas
 
 
 def test_only_rows_with_all_their_seeds_are_ranked(fake):

@@ -1,5 +1,7 @@
 """Figures from records: harm by hand, and pictures that are there with cells missing."""
 
+import json
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -70,6 +72,24 @@ def test_figures_are_drawn_with_cells_missing(fake, tmp_path, seeds):
         png, pdf = figures.save(make(records), tmp_path, make.__module__ + make.__name__)
         assert has_ink(png) and pdf.read_bytes().startswith(b"%PDF")
     assert capacity.figure(records) is None  # one size
+
+
+def test_figures_say_over_how_many_seeds_and_which_cells_nobody_asked_for(fake):
+    tasks = ("asr", "sentiment")
+    missing = (("joint", 0, "asr"), ("joint_contrastive", None, "asr"))
+    folder = fake(rows=FEW, tasks=tasks, table={}, claims={}, seeds=(0, 1, 2), missing=missing)
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    for line in (line for line in lines if line["row"] == "joint_contrastive"):
+        del line["stages"]["score"]["sentiment"]  # the sweep file leaves it out for this row
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    drawn = interference.figure(records := read(folder))
+    texts = [t.get_text().replace("\n", " ") for t in drawn.findobj(figures.plt.Text)]
+    assert any("intervals over 2 to 3 of 3 seeds" in text for text in texts)
+    assert "n/a" in texts and "—" in texts
+    figures.plt.close(drawn)
+    assert figures.over_how_many(records, [3, 3, 0]) == "95 % intervals over 3 seeds"
+    assert figures.over_how_many(records, [2]) == "95 % intervals over 2 of 3 seeds"
+    assert figures.over_how_many(read(fake(name="one")), [1]) == "one seed: no intervals"
 
 
 def test_nothing_finished_is_no_crash(fake, tmp_path):

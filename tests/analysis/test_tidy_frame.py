@@ -50,8 +50,11 @@ def test_name_and_folder_read_the_same(fake):
     folder = fake()
     by_name = read("objectives", folder.parents[1])
     assert by_name.scores.equals(read(folder).scores)
-    with pytest.raises(FileNotFoundError):
-        read("nothing", folder.parents[1])
+    with pytest.raises(FileNotFoundError, match="did you mean 'objectives'"):
+        read("objective", folder.parents[1])
+    (folder / "sweep.json").unlink()
+    with pytest.raises(FileNotFoundError, match="the plan, which a copy needs, too"):
+        read(folder)
 
 
 def test_parameters_leave_embeddings_out(fake):
