@@ -112,8 +112,10 @@ def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims
         edges = (bound,)
         verdict = "supported" if (estimate.mean > bound) == ("above" in claim) else "refuted"
         margin = claim.get("margin")
-        if not clear and margin is not None and bound - margin < estimate.low and estimate.high < bound + margin:
-            return "equivalent", f"inside the declared margin of {margin:g}"
+        near = margin is not None and abs(estimate.mean - bound) < margin
+        if not clear and near and (p := _p_within(estimate, margin, bound)) * claims < ALPHA:
+            corrected = f", corrected for {claims} claims" if claims > 1 else ""
+            return "equivalent", f"inside the declared margin of {margin:g} (two one-sided tests, p = {p * claims:.2g}{corrected})"
     if clear:
         return verdict, ""
     if not any(estimate.low <= edge <= estimate.high for edge in edges):
@@ -135,11 +137,11 @@ def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
     return f"were the true effect as found, {seeds} would{corrected}"
 
 
-def _p_within(estimate: Estimate, bound: float) -> float:
-    """P-value of the side the mean is on: two one-sided tests for inside ±bound, two-sided for outside."""
+def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:
+    """P-value of the side the mean is on: two one-sided tests for inside `centre` ± `margin`, two-sided for outside."""
     if math.isnan(estimate.half):
         return math.nan
-    distance = bound - abs(estimate.mean)
+    distance = margin - abs(estimate.mean - centre)
     return estimate.tail(distance) if distance > 0 else 2 * estimate.tail(-distance)
 
 

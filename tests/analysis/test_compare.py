@@ -129,6 +129,15 @@ def test_verdict_table(claim, mean, error, adjusted, verdict):
     assert decide(claim, Estimate(mean=mean, error=error, freedom=4, n=5), adjusted)[0] == verdict
 
 
+def test_margins_are_two_one_sided_tests_corrected_for_the_claims():
+    estimate = Estimate(mean=0.1, error=0.1, freedom=4, n=5)  # t = (.4 - .1) / .1 = 3: one-sided p = .01997
+    assert decide({"above": 0, "margin": 0.4}, estimate, 0.9, claims=2)[0] == "equivalent"
+    assert "p = 0.04," in decide({"above": 0, "margin": 0.4}, estimate, 0.9, claims=2)[1]
+    assert decide({"above": 0, "margin": 0.4}, estimate, 0.9, claims=3)[0] == "undecided"
+    outside = Estimate(mean=2.0, error=0.9, freedom=4, n=5)
+    assert decide({"above": 0, "margin": 0.4}, outside, 0.3)[0] == "undecided"
+
+
 def claims_of(fake, claim, **options):
     return verdicts(read(fake(claims={"c": claim}, **options)))[0]
 
