@@ -25,7 +25,7 @@ TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 20
 NOTE = (
     "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the 95 % "
     "interval. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a "
-    "language model; CoVoST 2, mean of four languages): compare the differences' signs, not the levels."
+    "language model; SpeechStew; CoVoST 2, mean of four languages): compare the differences' signs, not the levels."
 )
 FIELDS = (
     "row", "point", "task", "split", "metric", "ours", "ours_low", "ours_high", "seeds_done", "paper_row", "paper_table",
@@ -45,7 +45,11 @@ class Source(NamedTuple):
 SOURCES = (
     Source("asr.wer", "librispeech", "test-other", "LibriSpeech test-other"),
     Source("translation.bleu", "covost2", "average", "CoVoST 2"),
-)
+    *(Source(f"speechstew.test_{name}.wer", "speechstew", column, f"SpeechStew {column}")
+      for name, column in (("ami_ihm", "AMI IHM"), ("ami_sdm1", "AMI SDM1"), ("common_voice", "Common Voice"), ("swbd", "SWBD"),
+                           ("ch", "CH"), ("tedlium", "TED-LIUM"), ("wsj", "WSJ"))),
+)  # fmt: skip
+"""Our columns beside theirs; a test set of SpeechStew is known by the name it has in `data.speechstew_tests`."""
 
 
 def stages(records: Records, row: str) -> str | None:
@@ -116,8 +120,10 @@ def sheet(table: Table) -> Sheet | None:
 
 
 def _pairs(table: Table, source: Source) -> list[_Pair]:
-    """Our column for a published one: the metric on the task's first split; none where the table lacks it."""
-    if source.metric.split(".")[0] not in table.records.sweep["tasks"]:
+    """Our column for a published one: the metric on the task's first split, or the split named; none where the table lacks it."""
+    task, *split, _ = source.metric.split(".")
+    scores = table.records.scores
+    if task not in table.records.sweep["tasks"] or not {*split} <= {*scores.split[scores.task == task]}:
         return []
     what: Measure = measure(table.records, source.metric)
     return [_Pair(source, column, k, rows(source.file)) for k, column in enumerate(table.columns) if column.measure == what]

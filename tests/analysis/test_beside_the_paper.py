@@ -53,6 +53,15 @@ def test_values_and_differences_by_hand(fake):
     assert first["published_parameters"] == "600M"
 
 
+def test_test_sets_of_speechstew_are_known_by_name(fake):
+    columns = [f"speechstew.{split}.wer" for split in ("test_wsj", "test_own", "test_ami_ihm")]
+    sheet = paper.sheet(build(read(fake(rows=("speech_only", "joint"), tasks=("speechstew",), table={"columns": columns}))))
+    assert sheet.heads[3::4] == ["SpeechStew AMI IHM, published", "SpeechStew WSJ, published"]
+    lines = {line[0]: line for line in sheet.lines}
+    assert [lines["speech only"][k] for k in (1, 3, 5, 7, 9)] == ["w2v-bert", "9.1", "+0.3", "1.3", "+0.2"]
+    assert [lines["joint"][k] for k in (3, 7)] == ["9.4", "1.5"]
+
+
 def test_of_rows_alike_the_block_s_reference_stands_for_slam(fake):
     def slam(table):
         folder = fake(rows=("joint", "joint_longer"), table=table)
