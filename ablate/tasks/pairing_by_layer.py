@@ -11,12 +11,11 @@ from torch import Tensor
 
 from ablate.tasks import linear
 from ablate.tasks.alignment_by_layer import layered
-from ablate.tasks.pairing import LOSS_DROP, Losses, Shown, beside_both, predictor, sums
-from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Row, Score, TaskConfig
+from ablate.tasks.pairing import LOSS_DROP, Losses, Pairing, Shown, beside_both, sums
+from ablate.tasks.task import Dataset, Row, Score
 from ablate.train import Model
 from encoders.batch import Speech, Text, Vocabulary
 from encoders.layers import by_layer
-from objectives.masking import TextRule
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Seen:
     ids_I: Tensor
 
 
-class PairingByLayer(AbstractMeasure):
+class PairingByLayer(Pairing):
     """`pairing`, read off every shared layer through an affine map onto the top one (a tuned lens, Belrose et al. 2023).
 
     The maps are ridge regressions, fitted beside true speech on one half of the pairs and read on the other, both
@@ -36,34 +35,14 @@ class PairingByLayer(AbstractMeasure):
     where text has not met speech yet.
     """
 
-    reads = "pair"
-    sees = ("pair",)
-    baseline_split = "dev"
     metrics = (LOSS_DROP,)
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(TaskConfig):
-        """Held-out pairs: a table with audio, `text` and `seconds`. Nothing of the leaf is trained."""
-
-        table: str = "retrieval"
-        steps: int = 0
-        items: int = 16
-        """Pairs encoded at once."""
-        share: float = 0.5
-        """Share of the text's pieces to hide."""
-
-        def __post_init__(self) -> None:
-            TextRule(share=self.share)
+    class Config(Pairing.Config):
+        """Held-out pairs, as for `pairing`. Nothing of the leaf is trained."""
 
         def build(self) -> "PairingByLayer":
             return PairingByLayer(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @classmethod
-    def fits(cls, objectives: Mapping[str, Any]) -> bool:
-        return predictor(objectives) is not None
 
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[dict[str, Losses]]:
@@ -109,9 +88,6 @@ class PairingByLayer(AbstractMeasure):
              **{f"loss_drop/{layer}": [h[layer].other - h[layer].true, h[layer].tokens] for layer in layers}}
             for row, h in zip(rows, hypotheses, strict=True)
         ]  # fmt: skip
-
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
-        return [Baseline("speech ignored", LOSS_DROP.name, 0.0)]
 
 
 def _lens(taught: Sequence[Seen], layer: str, top: str):
