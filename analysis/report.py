@@ -14,6 +14,7 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from ablate import child
 from ablate.errors import UserError
 from analysis import against, baselines, claims, drawings, formats, paper, table
 from analysis.claims import measured
@@ -78,7 +79,7 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
 
     Figures and tables take about as long: each are made in a process of their own.
     """
-    with ProcessPoolExecutor(1) as beside:
+    with ProcessPoolExecutor(1, initializer=child.begin) as beside:
         # packed here and not by the executor's thread: while that reads the records, the tables would fill their caches
         drawing = beside.submit(_draw, pickle.dumps((records, drawings.stages(records), before)))
         made = table.build(records)

@@ -9,6 +9,7 @@ kills fall on a fresh one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors.numpy import load_file
@@ -72,9 +74,7 @@ def fires(moment: str) -> bool:
 def die() -> None:
     """Kill everything at once, as a power cut does, or this process alone."""
     if os.environ["KILLS"].split(":")[2] == "all":
-        for pid in members(os.getsid(0)):
-            if pid != os.getpid():
-                os.kill(pid, signal.SIGKILL)
+        kill(pid for pid in members(os.getsid(0)) if pid != os.getpid())
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -89,6 +89,13 @@ def members(session: int) -> list[int]:
         if int(fields[3]) == session:
             found.append(int(path.parent.name))
     return found
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, of which some may have ended meanwhile."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def dying_replace(original, path: Path, data: bytes, durable: bool = True) -> None:
@@ -212,8 +219,7 @@ def campaign(folder: Path, kills: int, seed: int) -> str:
             try:
                 process.wait(draw.uniform(0.0, 0.6) * calm)
             except subprocess.TimeoutExpired:
-                for pid in [process.pid] if moment == "driver" else members(process.pid):
-                    os.kill(pid, signal.SIGKILL)
+                kill([process.pid] if moment == "driver" else members(process.pid))
         status, attempts = ended(process), attempts + 1
         if status == 0:
             again += same(folder / "calm", folder / root)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kills import members
+from kills import kill, members
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = """
@@ -64,8 +64,7 @@ def test_killed_at_ten_random_moments_it_ends_in_the_same_table(tmp_path):
         if number % 2:  # the driver alone: its workers must notice
             process.send_signal(signal.SIGKILL if number % 4 == 1 else signal.SIGINT)
         else:  # everything at once, as a power cut does
-            for pid in members(process.pid):
-                os.kill(pid, signal.SIGKILL)
+            kill(members(process.pid))
         process.communicate(timeout=120)
     finished(command(tmp_path, "rough"))
     tables = [(tmp_path / root / "sweeps" / "tough" / "table.csv").read_bytes() for root in ("calm", "rough")]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,6 +11,8 @@ from itertools import chain, islice
 from typing import TypeVar
 
 import torch
+
+from ablate import child
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,13 +55,4 @@ def _each(function: Callable[[T], R], items: list[T]) -> list[R]:
 def begin() -> None:
     """What every worker process does first."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """A worker waits for work on a pipe that its siblings hold open too, so a killed parent would go unnoticed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    child.begin()

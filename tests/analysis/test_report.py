@@ -3,11 +3,14 @@
 import base64
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +50,22 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
+
+
+def test_the_process_that_draws_ends_with_the_one_that_writes(fake, tmp_path):
+    script = tmp_path / "writes.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from analysis import drawings, report, table\n"
+        "drawings.draw = lambda *_: (print('drawn', flush=True), ([], {}))[1]\n"
+        "table.build = lambda _: time.sleep(600)\n"
+        "report.write(sys.argv[1])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(report.__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, script, fake(**FEW)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == "drawn\n"
+    process.kill()
+    process.communicate(timeout=30)  # returns when nobody holds the pipe any more
 
 
 def test_report_is_complete_and_self_contained(fake):
