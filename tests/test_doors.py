@@ -67,7 +67,7 @@ def test_analysis_sees_only_records_and_never_torch():
         assert not tops(names) & {"torch", "encoders", "objectives"}, path
         for name in names:
             if name.startswith("ablate"):
-                assert name in {"ablate", "ablate.record", "ablate.errors"} or name.startswith(
+                assert name in {"ablate", "ablate.child", "ablate.record", "ablate.errors"} or name.startswith(
                     ("ablate.record.", "ablate.errors.")
                 ), f"{path} imports {name}"
 
