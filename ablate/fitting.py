@@ -31,8 +31,7 @@ def fits(row: Row, path: str) -> None:
 
 def held(row: Row, path: str) -> None:
     """Check that the data have what the row trains on and what its tasks read, where it is known what they will have."""
-    tables = row.data.tables() if hasattr(row.data, "tables") else {}
-    if not tables:
+    if not (tables := row.data.tables()):
         return
     have = sorted(f"{table}.{split}" for table, splits in tables.items() for split in splits)
     for name, objective in row.objectives.items() if row.total else ():

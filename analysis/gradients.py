@@ -167,8 +167,10 @@ def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
         axes.text(0.5, 0.6, "no row has both", transform=axes.transAxes, ha="center", color=figures.GREY)
         return
     rows = frame[frame.matched.astype(bool)].row.nunique()
-    chance = f"ρ over {rows} rows\n(chance: up to ±{by_chance(rows):.1f})"
-    heading = chance if rows >= FEWEST else f"{rows or 'no'} matched row{'s' * (rows != 1)}:\ntoo few for a correlation"
+    if rows >= FEWEST:
+        heading = f"ρ over {rows} rows\n(chance: up to ±{by_chance(rows):.1f})"
+    else:
+        heading = f"{rows or 'no'} matched row{'s' * (rows != 1)}:\ntoo few for a correlation"
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=0.8, title=heading)
 
 

@@ -129,6 +129,10 @@ class World:
     seed: int = 0
     sentences: int = 100
 
+    def tables(self) -> dict:
+        """Not known beforehand."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
@@ -141,6 +145,10 @@ class Folder:
         if not self.root:
             raise UserError("data.root is not set; add data.root=PATH.")
         return self
+
+    def tables(self) -> dict:
+        """Not known beforehand."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,7 @@ class RealConfig(CorpusConfig):
         return found
 
     def tables(self) -> dict[str, set[str]]:
-        return tables(self)
+        return tables(sources(self))
 
     def skipped(self) -> list[str]:
         """List every row and recording that cannot be used, found by reading all of them; kept by what the data is."""
@@ -189,8 +189,8 @@ class RealConfig(CorpusConfig):
         recordings = sum(n for n, source in zip(splits.rows, made) if source.spoken)
         total, unit = (recordings, "recordings") if recordings else (sum(splits.rows), "rows")  # texts take no time beside them
         with ExitStack() as stack:
-            names = {p for source in made for p in source.places} | {(s.places[0][0], "dev") for s in made if s.held_out}
-            writers = {name: stack.enter_context(TableWriter(run.path, *name)) for name in sorted(names)}
+            names = sorted((table, split) for table, splits in tables(made).items() for split in splits)
+            writers = {name: stack.enter_context(TableWriter(run.path, *name)) for name in names}
             for done, ((row, places), heard) in enumerate(_heard(hear, splits.placed(made, faults)), 1):
                 run.progress(min(done, total), total, unit=unit)
                 run.check()
@@ -211,10 +211,10 @@ class RealConfig(CorpusConfig):
             if not counts[name]:
                 why = ", ".join(f"{n} × {w}" for w, n in left_out.items() if w.startswith(f"{name}:"))
                 raise UserError(f"No row of {name} can be used ({why or 'its files are empty'}); see data.max_seconds.")
-        tables = {table for table, _ in writers}
-        fields = [name for name in TOKENIZER_FIELDS if name.partition(".")[0] in tables]
+        have = {table for table, _ in writers}
+        fields = [name for name in TOKENIZER_FIELDS if name.partition(".")[0] in have]
         fields += [f"{table_of(folder)}.text" for folder in self.glue]
-        fields = fields or [f"{table}.text" for table in TRANSCRIBED if table in tables]
+        fields = fields or [f"{table}.text" for table in TRANSCRIBED if table in have]
         audit = {"left_out": dict(sorted(left_out.items())), "voices_in_train_and_test": voices.shared(),
                  "skipped": skipped, "known_faults": dict(faults.known)}  # fmt: skip
         return write_corpus(run, audit, fields, root=str(Path(self.root).resolve()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,10 +57,10 @@ def sources(config: RealConfig) -> list[Source]:
     return found
 
 
-def tables(config: RealConfig) -> dict[str, set[str]]:
-    """Splits of every table that a configuration makes."""
+def tables(made: Iterable[Source]) -> dict[str, set[str]]:
+    """Splits of every table that these sources make."""
     found: dict[str, set[str]] = {}
-    for source in sources(config):
+    for source in made:
         for table, split in source.places:
             found.setdefault(table, set()).update({split, "dev"} if source.held_out else {split})
     return found

@@ -4,9 +4,10 @@ A corpus folder holds `tables/<table>/<split>/rows.jsonl`, one JSON object per r
 row begins, and where the last ends. Spoken tables also have `frames.i64`, where the frames of each row begin in the
 frames of all rows, and the frames themselves in `mel.f16`, raw little-endian float16 [total frames, 80]. Without
 `mel.f16` the rows say where their recordings are ("path", and "start", "stop" and "channel" of a part of one), and
-features are made when asked for; they are the same, bit for bit. Where features are normalised by speaker, `speaker.i64` says
-whose a row is, `means.f32` [speakers, 80] what is taken away from that speaker's frames when they are read. Beside the tables, `corpus.json` says what there is.
-Every kind of corpus writes this form, and later stages read nothing else; nothing of a table is held in memory.
+features are made when asked for; they are the same, bit for bit. Where features are normalised by speaker, `speaker.i64`
+says whose a row is, `means.f32` [speakers, 80] what is taken away from that speaker's frames when they are read. Beside
+the tables, `corpus.json` says what there is. Every kind of corpus writes this form, and later stages read nothing else;
+nothing of a table is held in memory.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class Table:
         return column(self.path / "means.f32", "<f4").reshape(-1, BINS)
 
     def mel(self, index: int) -> np.ndarray:
-        """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording.
+        """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording; less the speaker's mean.
 
         Raises UserError naming a recording that is gone or is not what it was.
         """

@@ -55,7 +55,7 @@ class Page(HTMLParser):
 def test_the_process_that_draws_ends_with_the_one_that_writes(fake, tmp_path):
     script = tmp_path / "writes.py"
     script.write_text(
-        "import os, sys, time\n"
+        "import sys, time\n"
         "from analysis import drawings, report, table\n"
         "drawings.draw = lambda *_: (print('drawn', flush=True), ([], {}))[1]\n"
         "table.build = lambda _: time.sleep(600)\n"
