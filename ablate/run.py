@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.claim import alive, create, me, read_claim, read_claim_file
+from ablate.machine import machine
 from ablate.record import read_json, read_jsonl, run_path
 from ablate.version import code_version, keep_patch
 
@@ -238,7 +239,8 @@ class RunFolder:
         began = self._claim["began"] if self._claim is not None else now
         seconds = now - began + sum(max(0.0, a["ended"] - a["began"]) for a in earlier)
         ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-        extra = {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended}
+        extra = {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended,
+                 "machine": machine()}  # fmt: skip
         self.write_json("result.json", {**result, **extra})
         self.release("done")
 

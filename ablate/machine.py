@@ -1,0 +1,79 @@
+"""Which machine a number was made on: processors round differently. Standard library only; torch is asked where it is loaded."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CPUINFO = Path("/proc/cpuinfo")
+INSTRUCTIONS = {  # flags of /proc/cpuinfo, and what people call them; the highest comes first
+    "avx512f": "avx512", "avx2": "avx2", "avx": "avx", "sse4_2": "sse4.2", "sve2": "sve2", "sve": "sve", "asimd": "neon",
+}  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """Return what this process computes on; None for what is not known.
+
+    "processor" (model), "family" (its family and model numbers: virtual machines hide the name's end), "instructions" (the
+    highest set it has), "device" ("cpu", or the GPU this process has used); and, of a process that has loaded torch,
+    "torch", "capability" (the instruction set torch uses), "blas", "onednn" and "threads".
+    """
+    torch = sys.modules.get("torch")
+    found = {**_processor(), **dict.fromkeys(("device", "torch", "capability", "blas", "onednn", "threads"))}
+    if torch is not None and hasattr(torch, "get_num_threads"):  # not one that is half imported
+        gpu = torch.cuda.is_initialized()
+        found |= _libraries() | {
+            "device": torch.cuda.get_device_name() if gpu else "cpu", "threads": torch.get_num_threads(),
+        }  # fmt: skip
+    return found
+
+
+def label(machine: Mapping[str, Any]) -> str:
+    """Name a machine for people: "AMD EPYC, avx512, torch 2.13.0, 1 thread"; empty when nothing is known."""
+    threads, gpu = machine.get("threads"), machine.get("device") not in (None, "cpu")
+    parts = [machine.get("device") if gpu else None, machine.get("processor"), machine.get("instructions")]
+    parts += [f"torch {machine['torch']}" if machine.get("torch") else None]
+    parts += [f"{threads} thread{'s' * (threads != 1)}" if threads else None]
+    return ", ".join(part for part in parts if part)
+
+
+@functools.cache
+def _processor() -> dict[str, str | None]:
+    """Model, family and instruction set, from /proc/cpuinfo where there is one."""
+    text = CPUINFO.read_text(errors="replace") if CPUINFO.exists() else ""
+    facts: dict[str, str] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            facts.setdefault(name.strip().lower(), value.strip())  # of the first core
+    flags = set((facts.get("flags") or facts.get("features") or "").split())
+    family = [facts.get(name) for name in ("cpu family", "model")]
+    if None in family:
+        family = [facts.get(name) for name in ("cpu implementer", "cpu part")]  # ARM
+    return {
+        "processor": facts.get("model name") or platform.processor() or platform.machine() or None,
+        "family": None if None in family else ".".join(family),
+        "instructions": next((name for flag, name in INSTRUCTIONS.items() if flag in flags), None),
+    }
+
+
+@functools.cache
+def _libraries() -> dict[str, str | None]:
+    """Versions of torch, which is loaded, and of what it multiplies with."""
+    torch = sys.modules["torch"]
+    return {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability(), **_built(torch.__config__.show())}
+
+
+def _built(text: str) -> dict[str, str | None]:
+    """BLAS and oneDNN, from what torch says of how it was built."""
+    mkl = re.search(r"Math Kernel Library Version ([\w.]+)", text)
+    blas, onednn = re.search(r"BLAS_INFO=(\w+)", text), re.search(r"(?:MKL-DNN|oneDNN) v?([\w.]+)", text)
+    return {
+        "blas": f"mkl {mkl[1]}" if mkl else blas[1] if blas else None,
+        "onednn": onednn[1] if onednn else None,
+    }
