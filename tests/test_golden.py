@@ -8,17 +8,23 @@ raise the kind's `version` in ablate/stage.py too), write the new values with
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script's: it has an `objectives` of its own
 
+import torch  # noqa: E402
+
+from ablate.machine import label, machine  # noqa: E402
 from ablate.plan import plan_file  # noqa: E402
 
 GOLDEN = HERE / "golden.json"
 SWEEPS = ("objectives", "capacity", "targets", "alignment", "stages")
+RECORDED = json.loads(GOLDEN.read_text())["machine"]  # that the losses are of
 AGAIN = "if this is meant: python tests/test_golden.py"
 
 
@@ -60,19 +66,31 @@ def test_ids_of_shipped_sweeps(sweep):
     assert ids(sweep) == json.loads(GOLDEN.read_text())["ids"][sweep], AGAIN
 
 
-def test_what_each_kind_of_stage_computes(tmp_path):
-    """Within 5 %: processors round differently."""
-    expected = json.loads(GOLDEN.read_text())["losses"]
+def within(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> float:
+    """How far losses may lie from the recorded ones, relative: processors and libraries round differently."""
+    return 1e-6 if here == recorded else 0.05
+
+
+@pytest.mark.parametrize("here", [pytest.param(machine(), id=f"within {within(RECORDED, machine()):g}: {label(machine())}")])
+def test_what_each_kind_of_stage_computes(tmp_path, here):
+    """Tightly on the machine they were recorded on, loosely elsewhere; the test's name says which."""
+    expected, bound = json.loads(GOLDEN.read_text())["losses"], within(RECORDED, here)
     found = losses(tmp_path)
-    assert found == pytest.approx(expected, rel=0.05), AGAIN
+    differs = {key: (here.get(key), value) for key, value in RECORDED.items() if here.get(key) != value}
+    why = f"recorded on another machine (here, there): {differs}" if differs else "this is the machine they were recorded on"
+    assert found == pytest.approx(expected, rel=bound), f"held to {bound:g}, {why}; {AGAIN}"
+
+
+def test_only_the_recorded_machine_is_held_tightly():
+    assert within(RECORDED, dict(RECORDED)) == 1e-6
+    for key in RECORDED:
+        assert within(RECORDED, RECORDED | {key: "other"}) == 0.05, key
 
 
 if __name__ == "__main__":
     import tempfile
 
-    import torch
-
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        golden = {"ids": {sweep: ids(sweep) for sweep in SWEEPS}, "losses": losses(Path(folder))}
+        golden = {"ids": {sweep: ids(sweep) for sweep in SWEEPS}, "machine": machine(), "losses": losses(Path(folder))}
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
