@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ablate.bench import measure
+from ablate.bench import against, measure
 from ablate.bench.catalogue import SYSTEMS
 
 HELP = """\
@@ -16,12 +16,19 @@ Speech: contrastive and diversity loss, from waveforms (peers called "our object
 language modelling over 32,000 pieces. Ours are packed; peers pad, on batches as they come (unsorted) and on batches of
 similar length (bucketed). The GEMM peak is that of a 1024-cube matrix product, in the same process and precision.
 Rely on ratios: absolute figures are those of the machine.
+
+With --against COMMIT, this code beside an earlier commit of it: our systems (or those that --only names) as that commit
+trains them, in a second checkout that is removed at the end, and as this code does, each in a process of its own; a system's
+two processes take turns, and which begins alternates. Ratios are taken round by round: their median, and their range.
 """
 MORE = """\
 examples:
   python -m ablate.bench                                everything; three quarters of an hour on two cores
   python -m ablate.bench text --shapes tiny             one table
   python -m ablate.bench speech --only bert --rounds 5  ours against the peers whose name holds "bert"
+  python -m ablate.bench --against HEAD~3               did our steps become faster? systems that both commits have
+  python -m ablate.bench text --shapes tiny --against main --only transformer
+  python -m ablate.bench.plan --against HEAD~3          the same for planning
 
 peers: pip install '.[bench]' brings transformers. ESPnet's encoder is measured where it is installed; it needs no more
 than: pip install --no-deps espnet typeguard torch_complex humanfriendly
@@ -34,17 +41,24 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="speech, text (default: both)")
     parser.add_argument("--shapes", nargs="+", choices=("nano", "tiny", "base"), default=["tiny", "base"])
-    parser.add_argument("--rounds", type=int, default=3, help="passes over all items; medians are printed (default: 3)")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="ours, and systems whose names hold these")
+    parser.add_argument("--rounds", type=int, help=f"passes over all items; medians are printed (default: 3; --against: {against.ROUNDS})")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME",
+                        help="ours, and systems whose names hold these; with --against these alone")  # fmt: skip
+    parser.add_argument("--against", metavar="COMMIT", help="measure this code beside an earlier commit of it, instead of peers")
     options = parser.parse_args(arguments)
     for workload in options.workloads:
         if workload not in SYSTEMS:
             parser.error(f"unknown workload '{workload}'; there are: {', '.join(SYSTEMS)}")
-    for workload in options.workloads or SYSTEMS:
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds is {options.rounds}; expected 1 or more")
+    workloads = options.workloads or list(SYSTEMS)
+    if options.against is not None:
+        return against.told(against.steps(options.against, workloads, options.shapes, options.rounds or against.ROUNDS, options.only))
+    for workload in workloads:
         for system in measure.missing(workload):
             print(f"{system.name}: not installed ({system.needs}).", file=sys.stderr)
         for shape in options.shapes:
-            found = measure.compare(workload, shape, options.rounds, options.only)
+            found = measure.compare(workload, shape, options.rounds or 3, options.only)
             print(measure.table(workload, shape, found), flush=True)
     return 0
 

@@ -100,7 +100,7 @@ def _ask(connection: Connection, question: tuple[str, str]) -> tuple:
 
 
 def _serve(connection: Connection, workload: str, shape: str, name: str) -> None:
-    """The process of one system."""
+    """The process of one system; `ablate.bench.against` calls it in older checkouts, too."""
     import traceback
 
     try:

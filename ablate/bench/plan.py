@@ -1,6 +1,7 @@
 """Time a sweep of ten thousand runs: planned, submitted to a queue that holds them, and planned again when all are done.
 
     python -m ablate.bench.plan [--runs N] [--folder DIR] [--apart]
+    python -m ablate.bench.plan --against COMMIT [--runs N] [--rounds N]     beside an earlier commit, in turns
 
 A run is a stage: what has a folder, and a task of a job array, of its own. Submitting is measured where `sbatch` is (SLURM_CONF may
 name a private cluster); the jobs are submitted held, and cancelled afterwards.
@@ -19,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ablate.bench import against
 from ablate.record import run_path
 
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "objectives.yaml"
@@ -32,13 +34,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=10_000, help="stages of the sweep, at least (default: 10000)")
     parser.add_argument("--folder", type=Path, help="where runs go (default: a temporary folder)")
     parser.add_argument("--apart", action="store_true", help="submit a task for each run, instead of several short runs in one")
+    parser.add_argument("--against", metavar="COMMIT", help="measure planning beside that of an earlier commit of this repository: "
+                        "a second checkout, in turns; without submitting, and no limit is held")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=against.ROUNDS, help=f"of --against (default: {against.ROUNDS})")
     options = parser.parse_args(arguments)
+    if options.rounds < 1 or options.runs < 1:
+        parser.error("--rounds and --runs: expected 1 or more")
+    if options.against is not None:
+        return against.told(against.plans(options.against, options.runs, options.rounds))
     with tempfile.TemporaryDirectory() as temporary:
         return measure(options.runs, options.folder or Path(temporary) / "runs", {"pack_min": 0} if options.apart else {})
 
 
 def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
-    """Time the three, as the commands a user would type."""
+    """Time the three, as the commands a user would type. `ablate.bench.against` calls this, and `command`, in older checkouts."""
     from ablate.plan import plan_file
     from ablate.stage import materialise
 
