@@ -1,4 +1,4 @@
-"""Which machine a number was made on: processors round differently. Standard library only; torch is asked where it is loaded."""
+"""Which machine a number was made on: processors round differently. Imports no torch, but asks it where it is loaded."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def _processor() -> dict[str, str | None]:
 def _libraries() -> dict[str, str | None]:
     """Versions of torch, which is loaded, and of what it multiplies with."""
     torch = sys.modules["torch"]
-    return {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability(), **_built(torch.__config__.show())}
+    used = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "capability": used, **_built(torch.__config__.show())}
 
 
 def _built(text: str) -> dict[str, str | None]:

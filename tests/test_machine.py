@@ -13,7 +13,10 @@ from ablate.record import read_json
 from ablate.run import RunFolder
 
 ROOT = Path(of.__file__).resolve().parents[1]
-EPYC = "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n{flags}\n\nprocessor\t: 1\nmodel\t: 9\n"
+EPYC = (
+    "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n{flags}\n"
+    "\nprocessor\t: 1\nmodel\t: 9\n"
+)
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -33,7 +36,8 @@ def test_processor_as_the_system_names_it(tmp_path, monkeypatch, text, expected)
 
 
 def test_libraries_as_torch_names_them():
-    mkl = "  - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605\n  - Intel(R) MKL-DNN v3.12.0 (Git Hash 80afa7)\n"
+    mkl = "  - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605\n"
+    mkl += "  - Intel(R) MKL-DNN v3.12.0 (Git Hash 80afa7)\n"
     assert of._built(mkl + "Build settings: BLAS_INFO=mkl, X=1") == {"blas": "mkl 2024.2", "onednn": "3.12.0"}
     assert of._built("Build settings: BLAS_INFO=open, X=1") == {"blas": "open", "onednn": None}
     found = of.machine()
@@ -57,7 +61,8 @@ def test_every_result_keeps_it(tmp_path):
 
 
 def test_label_for_people():
-    one = {"processor": "AMD EPYC", "family": "26.2", "instructions": "avx512", "device": "cpu", "torch": "2.13.0", "threads": 1}
+    one = {"processor": "AMD EPYC", "family": "26.2", "instructions": "avx512", "device": "cpu", "torch": "2.13.0"}
+    one["threads"] = 1
     assert of.label(one) == "AMD EPYC, avx512, torch 2.13.0, 1 thread"
     assert of.label(one | {"device": "NVIDIA H200", "threads": 8}) == "NVIDIA H200, AMD EPYC, avx512, torch 2.13.0, 8 threads"
     assert of.label({}) == "" and of.label({"processor": "arm", "torch": None}) == "arm"

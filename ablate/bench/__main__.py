@@ -19,7 +19,8 @@ Rely on ratios: absolute figures are those of the machine.
 
 With --against COMMIT, this code beside an earlier commit of it: our systems (or those that --only names) as that commit
 trains them, in a second checkout that is removed at the end, and as this code does, each in a process of its own; a system's
-two processes take turns, and which begins alternates. Ratios are taken round by round: their median, and their range.
+two processes take turns, and which begins alternates. Ratios are taken round by round: their median, and their range. Peak
+memory differs by up to .1 GB between processes of equal code, as addresses are random: run it again before trusting less.
 """
 MORE = """\
 examples:
@@ -41,10 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="speech, text (default: both)")
     parser.add_argument("--shapes", nargs="+", choices=("nano", "tiny", "base"), default=["tiny", "base"])
-    parser.add_argument("--rounds", type=int, help=f"passes over all items; medians are printed (default: 3; --against: {against.ROUNDS})")
+    parser.add_argument("--rounds", type=int, metavar="N",
+                        help=f"passes over all items; medians are printed (default: 3, or {against.ROUNDS} --against)")  # fmt: skip
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME",
                         help="ours, and systems whose names hold these; with --against these alone")  # fmt: skip
-    parser.add_argument("--against", metavar="COMMIT", help="measure this code beside an earlier commit of it, instead of peers")
+    parser.add_argument("--against", metavar="COMMIT", help="measure beside an earlier commit of this code, not beside peers")
     options = parser.parse_args(arguments)
     for workload in options.workloads:
         if workload not in SYSTEMS:
@@ -53,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--rounds is {options.rounds}; expected 1 or more")
     workloads = options.workloads or list(SYSTEMS)
     if options.against is not None:
-        return against.told(against.steps(options.against, workloads, options.shapes, options.rounds or against.ROUNDS, options.only))
+        rounds = options.rounds or against.ROUNDS
+        return against.told(against.steps(options.against, workloads, options.shapes, rounds, options.only))
     for workload in workloads:
         for system in measure.missing(workload):
             print(f"{system.name}: not installed ({system.needs}).", file=sys.stderr)

@@ -9,6 +9,7 @@ round: what else the machine does then meets both, and ratios are taken round by
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -110,16 +111,24 @@ def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
     `needs` is the file that the commit must have. Raises UserError where there is no git, no such commit or no such file.
     """
     if shutil.which("git") is None or _git("rev-parse", "--git-dir").returncode:
-        raise UserError(f"--against takes an earlier commit from git, but {HERE} is no git checkout, or git is not installed; clone the repository.")  # fmt: skip
+        raise UserError(
+            f"--against takes an earlier commit from git, but {HERE} is no git checkout, or git is not installed; "
+            "clone the repository."
+        )
     found = _git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
     if found.returncode:
         known = _git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags").stdout.split()
-        raise UserError(f"--against: this repository has no commit '{commit}'; {nearest(commit, known)} `git log --oneline` lists commits.")
+        raise UserError(
+            f"--against: this repository has no commit '{commit}'; {nearest(commit, known)} `git log --oneline` lists commits."
+        )
     full = found.stdout.strip()
     code = _git("ls-tree", "--name-only", full, "--", needs)
     if not code.stdout.strip():
         since = _git("log", "--reverse", "--diff-filter=A", "--format=%h", "--", needs).stdout.split()
-        raise UserError(f"--against: commit {full[:10]} has no {needs}, so it cannot be measured; it came with commit {since[0] if since else '?'}.")
+        raise UserError(
+            f"--against: commit {full[:10]} has no {needs}, so it cannot be measured; "
+            + (f"it came with commit {since[0]}." if since else "no commit has it.")
+        )
     here = label(code_version())  # both sides then read it from the environment: neither asks git
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -222,7 +231,7 @@ def steps(commit: str, workloads: Sequence[str], shapes: Sequence[str], rounds: 
                     f"### {workload}, {shape}: {both[0].name} against {both[1].name}", "",
                     f"| system | batches | {unit} per s, here | there | faster here by (range) "
                     "| peak memory here, GB | there | needs here (range) |",
-                    "|---|---|---:|---:|---:|---:|---:|---:|", *(line for some in lines for line in some), "", _circumstances(rounds), "",
+                    "|---|---|---:|---:|---:|---:|---:|---:|", *itertools.chain(*lines), "", _circumstances(rounds), "",
                 ])  # fmt: skip
 
 
@@ -299,5 +308,6 @@ def told(tables: Iterator[str]) -> int:
 
 
 def _circumstances(rounds: int) -> str:
-    return (f"Medians of {rounds} rounds in turns; ratios round by round. Load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores "
-            f"({machine.label(machine.machine() | {'threads': 1})}).")  # fmt: skip
+    where = machine.label(machine.machine() | {"threads": 1})
+    load = f"Load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    return f"Medians of {rounds} rounds in turns; ratios round by round. {load} ({where})."

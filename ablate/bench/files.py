@@ -72,7 +72,8 @@ def planned(folder: Path) -> tuple[float, float, int]:
     environment = {**os.environ, "ABLATE_CACHE": str(folder / "cache")}
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", PLAN, str(sweep), f"root={folder / 'runs'}"], env=environment, check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PLAN, str(sweep), f"root={folder / 'runs'}"], env=environment,
+        check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     seconds, stages = done.stdout.split()
     return float(seconds), time.monotonic() - began, int(stages)

@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=10_000, help="stages of the sweep, at least (default: 10000)")
     parser.add_argument("--folder", type=Path, help="where runs go (default: a temporary folder)")
     parser.add_argument("--apart", action="store_true", help="submit a task for each run, instead of several short runs in one")
-    parser.add_argument("--against", metavar="COMMIT", help="measure planning beside that of an earlier commit of this repository: "
-                        "a second checkout, in turns; without submitting, and no limit is held")  # fmt: skip
+    parser.add_argument("--against", metavar="COMMIT", help="plan beside an earlier commit: a second checkout, "
+                        "in turns; nothing is submitted, no limit holds")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=against.ROUNDS, help=f"of --against (default: {against.ROUNDS})")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.runs < 1:
@@ -47,7 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
-    """Time the three, as the commands a user would type. `ablate.bench.against` calls this, and `command`, in older checkouts."""
+    """Time the three, as the commands a user would type.
+
+    `ablate.bench.against` calls this, and `command`, in older checkouts: their names and arguments stay.
+    """
     from ablate.plan import plan_file
     from ablate.stage import materialise
 

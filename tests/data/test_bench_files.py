@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 import soundfile
 
 from ablate.bench import files
@@ -31,6 +32,7 @@ def test_the_digest_lies_where_flac_keeps_it(tmp_path):
     assert files.silence()[:4] == b"fLaC"
 
 
+@pytest.mark.slow
 def test_planning_them_is_timed_in_a_process_with_a_cache_of_its_own(tmp_path, capsys):
     assert files.main(["--recordings", "100", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out

@@ -105,7 +105,8 @@ def test_ratios_by_hand():
     pairs = [(100.0, 50.0), (60.0, 15.0), (20.0, 20.0)]
     assert Ratio.of(pairs) == Ratio(2.0, 1.0, 4.0) and str(Ratio.of(pairs)) == "2.00× (1.00 to 4.00)"
     found = [((100.0, 0.5, 1.0), (50.0, 0.5, 2.0)), ((60.0, 0.5, 1.5), (15.0, 0.5, 2.0)), ((20.0, 0.5, 1.0), (20.0, 0.5, 2.0))]
-    assert line("X", "packed", found) == "| X | packed | 60.0 | 20.0 | 2.00× (1.00 to 4.00) | 1.50 | 2.00 | 0.50× (0.50 to 0.75) |"
+    row = line("X", "packed", found)
+    assert row == "| X | packed | 60.0 | 20.0 | 2.00× (1.00 to 4.00) | 1.50 | 2.00 | 0.50× (0.50 to 0.75) |"
 
 
 def test_systems_of_both_sides_each_in_its_own_code(repository, capsys):
@@ -161,7 +162,8 @@ def test_interrupts_leave_nothing_behind(repository, number):
         f"against.HERE, tempfile.tempdir = Path({str(repository)!r}), {str(repository.parent / 'temporary')!r}\n"
         "def tables():\n"
         "    with against.sides('old', 'ablate/bench/plan.py') as (_, old):\n"
-        "        with against.process(old, 'import os, time; print(os.getpid(), flush=True); time.sleep(99)', [], {}) as ask:\n"
+        "        slow = 'import os, time; print(os.getpid(), flush=True); time.sleep(99)'\n"
+        "        with against.process(old, slow, [], {}) as ask:\n"
         "            ask(None)\n"
         "    yield 'not reached'\n"
         "sys.exit(against.told(tables()))\n"
