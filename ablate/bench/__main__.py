@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="speech, text (default: both)")
     parser.add_argument("--shapes", nargs="+", choices=("nano", "tiny", "base"), default=["tiny", "base"])
     parser.add_argument("--rounds", type=int, metavar="N",
-                        help=f"passes over all items; medians are printed (default: 3, or {against.ROUNDS} --against)")  # fmt: skip
+                        help=f"passes over all items, for medians (default: 3, or {against.ROUNDS} --against)")  # fmt: skip
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME",
                         help="ours, and systems whose names hold these; with --against these alone")  # fmt: skip
     parser.add_argument("--against", metavar="COMMIT", help="measure beside an earlier commit of this code, not beside peers")
