@@ -1,4 +1,8 @@
-"""Claims: who works on a run folder, and whether that process still lives. Standard library only."""
+"""Claims: who works on a run folder, and whether that process still lives. Standard library only.
+
+A claim is created exclusively and never changed. How far its process is, and its signs of life, are in a file of its
+attempt's own folder: a process that lost its claim thus cannot write over another's.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,72 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 STALE_SECONDS = 120.0  # a claim from another machine without a sign of life for this long is dead
+CLOCK_SECONDS = 10.0  # how long a look at a file system's clock is good for
+PROGRESS = ".progress.json"  # in the attempt's folder
+
+_clocks: dict[int, tuple[float, float]] = {}  # device -> its time at the last look, and this process's then
 
 
 def read_claim(path: Path) -> Optional[dict[str, Any]]:
-    """Return the claim in a run folder with "seen" (time of its last sign of life), dead or alive; None if free."""
-    return read_claim_file(path / "claim.json")
+    """Return the claim in a run folder, dead or alive; None if free.
+
+    It has its process's own report (step, steps, ...) and "seen", the time of its last sign of life, by the clock of
+    the file system; "file" is where the claim lies.
+    """
+    claim = read_claim_file(path / "claim.json")
+    if claim is None or claim["token"] is None:
+        return claim
+    progress = path / claim["token"] / PROGRESS
+    try:
+        seen, report = progress.stat().st_mtime, json.loads(progress.read_bytes())
+    except (OSError, ValueError):
+        return claim
+    return {**claim, **report, "seen": max(claim["seen"], seen)}
 
 
 def alive(claim: Mapping[str, Any]) -> bool:
     """Whether the process that made this claim may still run."""
     here = me()
-    quiet = time.time() - claim["seen"]
     if claim.get("pid") is None:  # unreadable: being written just now, or torn by a power cut
-        return quiet < 10.0
+        return _quiet(claim) < 10.0
     if claim["job"] is not None and claim["job"] == here["job"] and claim["restart"] != here["restart"]:
         return False  # the scheduler started this very job again, so its earlier start is over
     if (claim["host"], claim["space"]) == (here["host"], here["space"]):
         return _started(claim["pid"]) == claim["started"]
-    return quiet < STALE_SECONDS
+    return _quiet(claim) < STALE_SECONDS
+
+
+def _quiet(claim: Mapping[str, Any]) -> float:
+    """Seconds since a claim's last sign of life, by the file system's own clock; 0 where nothing can be touched there."""
+    try:
+        return clock(claim["file"].parent) - claim["seen"]
+    except OSError:
+        return 0.0
+
+
+def clock(folder: Path) -> float:
+    """The time by the clock of the file system that `folder` is on: that of a file touched in it, at most ten seconds ago.
+
+    Hosts' clocks differ by minutes; those that share a disk agree on the times of its files. Raises OSError.
+    """
+    device, now = os.stat(folder).st_dev, time.monotonic()
+    if device not in _clocks or now - _clocks[device][1] > CLOCK_SECONDS:
+        touched = folder / f".clock.{uuid.uuid4().hex[:8]}.part"
+        file = os.open(touched, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        try:
+            os.utime(file)
+            _clocks[device] = os.fstat(file).st_mtime, now
+        finally:
+            os.close(file)
+            touched.unlink(missing_ok=True)
+    there, then = _clocks[device]
+    return there + now - then
 
 
 def me() -> dict[str, Any]:
@@ -64,15 +111,15 @@ def _started(pid: int) -> Optional[str]:
 
 
 def read_claim_file(path: Path) -> Optional[dict[str, Any]]:
-    """Return the claim in a file, as `read_claim` does."""
+    """Return the claim in a file, with "seen" (when it was made) and "file"."""
     try:
         seen, data = path.stat().st_mtime, path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        return {**json.loads(data), "seen": seen}
+        return {**json.loads(data), "seen": seen, "file": path}
     except ValueError:
-        return {"token": None, "pid": None, "began": seen, "seen": seen}
+        return {"token": None, "pid": None, "began": seen, "seen": seen, "file": path}
 
 
 def create(path: Path, claim: Mapping[str, Any]) -> bool:
@@ -82,10 +129,25 @@ def create(path: Path, claim: Mapping[str, Any]) -> bool:
     except FileExistsError:
         return False
     try:
-        os.write(file, json.dumps({k: v for k, v in claim.items() if k != "seen"}).encode())
+        os.write(file, json.dumps({k: v for k, v in claim.items() if k not in ("seen", "file")}).encode())
     except OSError:  # a full disk: an empty claim would keep others away for nothing
         path.unlink(missing_ok=True)
         raise
     finally:
         os.close(file)
     return True
+
+
+def take(path: Path, token: Optional[str]) -> bool:
+    """Move the claim with this token out of a run folder; False, and nothing done, where it is another's by now."""
+    moved = path / f".claim.{uuid.uuid4().hex}.dead"
+    try:
+        os.rename(path / "claim.json", moved)  # of several that try, one gets it
+    except FileNotFoundError:
+        return False
+    taken = read_claim_file(moved)
+    mine = taken is None or taken["token"] == token
+    if not mine:
+        create(path / "claim.json", taken)  # put back
+    moved.unlink(missing_ok=True)
+    return mine

@@ -25,16 +25,16 @@ def start() -> None:
 def claim(run: RunFolder) -> RunFolder:
     """Claim a stage for all ranks; use as `RunFolder.claim`. Raises Busy on every rank when another process holds it."""
     start()
-    refused = None
+    refused, token = None, ""
     if rank() == 0:
         try:
-            run.claim()
+            token = run.claim().files.name
         except Busy as busy:
             refused = str(busy)
-    refused = from_first(refused)
+    refused, token = from_first((refused, token))
     if refused is not None:
         raise Busy(refused)
-    return run if rank() == 0 else run.claim()
+    return run if rank() == 0 else run.claim(token)
 
 
 def device() -> torch.device:

@@ -57,7 +57,7 @@ def read(run: RunFolder) -> Optional[Failure]:
 
 def write(run: RunFolder, failure: Failure) -> None:
     """Keep a failure, in place of an earlier one; it counts while its job is the stage's latest."""
-    run.write_json(NAME, asdict(failure))
+    run.note(NAME, asdict(failure))
 
 
 def logs_of(run: RunFolder, slurm_log: Optional[Path]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 
 from ablate import checkpoint, distributed, optim
+from ablate.checkpoint import Checkpoint
 from ablate.data.loader import Loader
 from ablate.data.packing import Draws, Order, ids
 from ablate.data.table import Table
@@ -69,8 +70,8 @@ def items(config: TaskConfig, dataset: Dataset, seed: int) -> dict[str, Items]:
 
 def dataset(task: AbstractScored, parents: Mapping[str, RunFolder], split: str) -> Dataset:
     """Open one split of the task's table with the tokens it needs."""
-    targets = parents["targets"].path if "targets" in parents else None
-    return Dataset(task.config.table, split, parents["corpus"].path, parents["tokenizer"].path, targets)
+    targets = parents["targets"].files if "targets" in parents else None
+    return Dataset(task.config.table, split, parents["corpus"].files, parents["tokenizer"].files, targets)
 
 
 def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask, Tokenizer]:
@@ -78,8 +79,8 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
 
     `config` has encoder, task and seed: a fine-tuning stage, or a scoring stage that loads the weights afterwards.
     """
-    tokenizer = Tokenizer(parents["tokenizer"].path)
-    targets = Tokenizer(parents["targets"].path).vocabulary if "targets" in parents else None
+    tokenizer = Tokenizer(parents["tokenizer"].files)
+    targets = Tokenizer(parents["targets"].files).vocabulary if "targets" in parents else None
     task = config.task.build()
     vocabulary = tokenizer.vocabulary
     encoder = (
@@ -134,9 +135,9 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
         fraction=lambda step: step / how.steps, evaluate=evaluate, evaluate_every=how.evaluate_every,
         extra=best.state,
     )  # fmt: skip
-    step, tensors, extra = loop.resume()
-    if extra:
-        best.restore(tensors, extra)
+    step, saved = loop.resume()
+    if saved is not None:
+        best.restore(saved)
     with loader:
         loop.fit(step)
     loop.keep(loop.updates, best.weights)
@@ -152,8 +153,8 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
 
 def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
     """Take over the run that tuning chose: it is the same training, of the same seed."""
-    for name in (checkpoint.NAME, "metrics.jsonl"):
-        run.write_bytes(name, (tuned.path / name).read_bytes())
+    for name in (checkpoint.MODEL, "metrics.jsonl", checkpoint.CHECKPOINT):
+        run.write_bytes(name, tuned.checked(name).read_bytes())
     kept = ("task", "best_step", "steps_run", "dev")
     return {**{name: tuned.result()[name] for name in kept}, "adopted": tuned.id, "busy_seconds": 0.0}
 
@@ -185,6 +186,8 @@ class Best:
         tensors = {f"best/{k}": v for k, v in self.weights.items()}
         return tensors, {"value": self.value, "step": self.step, "since": self.since} if self.weights else {}
 
-    def restore(self, tensors: Mapping, extra: Mapping) -> None:
-        self.weights = checkpoint.part(tensors, "best/") or checkpoint.part(tensors, "model/")  # the last one holds the best
-        self.value, self.step, self.since = extra["value"], extra["step"], extra["since"]
+    def restore(self, saved: Checkpoint) -> None:
+        """Take up what `state` gave; the last checkpoint holds the best weights as the model's."""
+        if extra := saved.state["extra"]:
+            self.weights = checkpoint.part(saved.moments, "best/") or saved.weights
+            self.value, self.step, self.since = extra["value"], extra["step"], extra["since"]

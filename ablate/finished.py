@@ -70,12 +70,11 @@ class Finished:
         parents = parents_of(tuned)
         config = settled(restored(tuned), parents)
         self.model, self.task, tokenizer = build(config, parents)
-        tensors, _ = checkpoint.load(tuned.path / checkpoint.NAME)
-        self.model.load_state_dict(checkpoint.part(tensors, "model/"))
+        self.model.load_state_dict(checkpoint.of(tuned).weights)
         self.model.eval()
         self.tokenizer = tokenizer
-        self.target_tokenizer = Tokenizer(parents["targets"].path) if "targets" in parents else tokenizer
-        self.normalisation = read_json(parents["corpus"].path / "corpus.json").get("normalisation", "bins")
+        self.target_tokenizer = Tokenizer(parents["targets"].files) if "targets" in parents else tokenizer
+        self.normalisation = read_json(parents["corpus"].files / "corpus.json").get("normalisation", "bins")
         self.train = dataset(self.task, parents, "train").table
         # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
         self.lower = all(row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given)

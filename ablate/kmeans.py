@@ -57,10 +57,9 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
     weights: dict[str, Tensor] = {}
     layer: Layer = stacked
     if config.encoder is not None:
-        leaf, _ = checkpoint.load(parents["pretrain"].path / checkpoint.NAME)
-        weights = checkpoint.part(leaf, "model/encoder.")
-        layer, weights = frozen(config, Tokenizer(parents["tokenizer"].path).vocabulary, weights)
-    x_NC = vectors(Table(parents["corpus"].path, "speech", "train"), config, layer)
+        weights = checkpoint.part(checkpoint.of(parents["pretrain"]).weights, "encoder.")
+        layer, weights = frozen(config, Tokenizer(parents["tokenizer"].files).vocabulary, weights)
+    x_NC = vectors(Table(parents["corpus"].files, "speech", "train"), config, layer)
 
     def report(done: int, distance: float) -> None:
         run.check()
@@ -69,7 +68,8 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
 
     centroids_VC = fit(x_NC, config.entries, config.iterations, seeds.key(config.seed, "kmeans/start"), report)
     kept = {"centroids_VC": centroids_VC} | {f"encoder/{name}": x for name, x in weights.items()}
-    checkpoint.save(run.path / checkpoint.NAME, kept, {})
+    with run.writing() as files:
+        checkpoint.save(files, 0, kept, {}, {}, last=True)
     ids_N, distance_N = nearest(x_NC, centroids_VC)
     share_V = torch.bincount(ids_N, minlength=config.entries) / len(ids_N)
     variance = float(x_NC.var(0, correction=0).sum())
@@ -85,7 +85,7 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
 def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
     """The centroids of a finished fit, and the layer they are of (None for log-mel)."""
     config = restored(run)
-    tensors, _ = checkpoint.load(run.path / checkpoint.NAME)
+    tensors = checkpoint.of(run).weights
     if config.encoder is None:
         return tensors["centroids_VC"], None
     return tensors["centroids_VC"], frozen(config, vocabulary, checkpoint.part(tensors, "encoder/"))[0]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.run import Busy, RunFolder, Stopped
+from ablate.run import Busy, Lost, RunFolder, Stopped
 from ablate.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board
 
 PRELOAD = ["ablate.warm"]
@@ -95,6 +95,9 @@ def work(execute: str, kind: str, id: str, root: Path, log: str = "out.txt") -> 
             os.dup2(file.fileno(), 2)
         sys.stdout.reconfigure(line_buffering=True)
         function_named(execute)(id, root)
+    except Lost as lost:
+        print(lost)
+        sys.exit(BUSY_CODE)
     except Stopped:
         sys.exit(STOPPED_CODE)
     except Busy:
@@ -189,6 +192,9 @@ class Inline:
         try:
             function_named(self.execute)(id, self.root)
             ended = (id, DONE, "")
+        except Lost as lost:
+            print(lost)
+            ended = (id, ELSEWHERE, "")
         except Stopped:
             ended = (id, STOPPED, "")
             signal.raise_signal(signal.SIGINT)  # the stage took the signal; the driver must know too

@@ -101,15 +101,15 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
 
 def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Train a trunk or a leaf; the result has parameter counts, exposure and, for leaves, held-out losses."""
-    tokenizer = Tokenizer(parents["tokenizer"].path)
+    tokenizer = Tokenizer(parents["tokenizer"].files)
     model = build(config, tokenizer, parents)
-    corpus = parents["corpus"].path
+    corpus = parents["corpus"].files
     budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}
     first, last = config.start, config.start + config.steps
     names = model.mixture.streams
     if not last and not all((corpus / "tables" / TABLES[name]).exists() for name in names):
         names = frozenset()  # nothing is trained, so no data are needed; held-out losses are left out
-    opened = partial(streams, corpus, parents["tokenizer"].path, names, config.seed, bucket=config.update.bucket)
+    opened = partial(streams, corpus, parents["tokenizer"].files, names, config.seed, bucket=config.update.bucket)
     loader = Loader(opened, budgets, config.update.shards)
     optimizer = FlatAdamW({"all": (model.named_parameters(), config.optimizer.lr)}, config.optimizer)
 
@@ -121,7 +121,7 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     def fraction(step: int) -> float:
         return min(1.0, step / max(1, config.horizon))
 
-    dev = streams(corpus, parents["tokenizer"].path, names, 0, split="dev")
+    dev = streams(corpus, parents["tokenizer"].files, names, 0, split="dev")
     probe = conflict.Probe(model, dev, HALF, tokenizer.vocabulary)
     loop = Loop(
         model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
@@ -131,7 +131,7 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     # Order of restoring: this run's own checkpoint, else the parent trunk, else fresh weights.
     if "pretrain" in parents:
         inherit(loop, parents["pretrain"])
-    step, _, _ = loop.resume()
+    step, _ = loop.resume()
     if config.objectives and config.steps:
         with loader:
             loop.fit(step)
@@ -150,19 +150,21 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     if config.phase == "decay":
         loop.keep(last, model.state_dict())
     else:
-        loop.save(last)
+        loop.save(last, last=True)
     return result
 
 
 def inherit(loop: Loop, parent: RunFolder) -> None:
-    """Start from a parent trunk: parts that exist on both sides are loaded, new ones fresh, dropped ones forgotten."""
-    tensors, state = checkpoint.load(parent.path / checkpoint.NAME)
+    """Start from a parent trunk: parts that exist on both sides are loaded, new ones fresh, dropped ones forgotten.
+
+    Raises UserError when the trunk's files are not what its result says, or not of the update at which this starts.
+    """
+    saved = checkpoint.of(parent, step=loop.first, moments=True)
     own = loop.model.state_dict()
-    old = checkpoint.part(tensors, "model/")
-    loop.model.load_state_dict({k: old[k] if k in old else v for k, v in own.items()})
-    loop.updates, loop.cursors = state["updates"], dict(state["cursors"])
-    if state["updates"]:
-        loop.optimizer.load(tensors, state["updates"])
+    loop.model.load_state_dict({k: saved.weights[k] if k in saved.weights else v for k, v in own.items()})
+    loop.updates, loop.cursors = saved.state["updates"], dict(saved.state["cursors"])
+    if loop.updates:
+        loop.optimizer.load(saved.moments, loop.updates)
 
 
 @torch.no_grad()
@@ -183,14 +185,12 @@ def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) ->
 def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:
     """Rebuild all of a finished leaf, in evaluation mode: encoder, objectives with their heads, speech targets."""
     model = build(restored(leaf), tokenizer, parents_of(leaf))
-    tensors, _ = checkpoint.load(leaf.path / checkpoint.NAME)
-    model.load_state_dict(checkpoint.part(tensors, "model/"))
+    model.load_state_dict(checkpoint.of(leaf).weights)
     return model.eval()
 
 
 def load_encoder(config: EncoderConfig, vocabulary: Vocabulary, leaf: RunFolder) -> AbstractEncoder:
     """Rebuild a finished leaf's encoder."""
     encoder = config.build(vocabulary)
-    tensors, _ = checkpoint.load(leaf.path / checkpoint.NAME)
-    encoder.load_state_dict(checkpoint.part(tensors, "model/encoder."))
+    encoder.load_state_dict(checkpoint.part(checkpoint.of(leaf).weights, "encoder."))
     return encoder.to(distributed.device())

@@ -1,16 +1,19 @@
 """Read what runs and sweeps left on disk; the one door from training to analysis. Standard library only.
 
-A run folder is `ROOT/<kind>/<id[:2]>/<id>/`, a sweep folder `ROOT/sweeps/<name>/`. Readers never write, and never see
+A run folder is `ROOT/<kind>/<id[:2]>/<id>/`, a sweep folder `ROOT/sweeps/<name>/`. What a stage writes lies in a folder
+of the attempt that wrote it, which its result names (`files_of`). Readers never write, and never see
 half a file: writers write beside and rename, and the append-only `.jsonl` files are read up to their last whole line.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
+
+FORMAT = 2  # of a stage's result.json and a sweep's sweep.json; 1 said nothing of its format
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,18 @@ class Run:
         """Whether the stage is complete."""
         return self.result is not None
 
+    @property
+    def files(self) -> Path:
+        """Where the stage's files lie: metrics.jsonl, items.jsonl, checkpoints, tables."""
+        return files_of(self.path, self.result)
+
     def metrics(self) -> list[dict[str, Any]]:
         """Return the logged lines, {"step": ..., name: value, ...}, oldest first; empty when nothing was logged."""
-        return list(read_jsonl(self.path / "metrics.jsonl"))
+        return list(read_jsonl(self.files / "metrics.jsonl"))
 
     def items(self) -> list[dict[str, Any]]:
         """Return the scored items: split, id, reference, hypothesis and per-item counts; empty when there are none."""
-        return list(read_jsonl(self.path / "items.jsonl"))
+        return list(read_jsonl(self.files / "items.jsonl"))
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,23 @@ def run_path(root: Path, kind: str, id: str) -> Path:
 def sweep_path(root: Path, name: str) -> Path:
     """Return the folder of a sweep."""
     return Path(root) / "sweeps" / name
+
+
+def files_of(path: Path, result: Optional[Mapping[str, Any]]) -> Path:
+    """Where the files of the stage in the run folder `path` lie, whose result this is (None: it is not complete).
+
+    In the folder of the attempt that the result names; before it is complete, of the attempt that runs or was last to;
+    in the run folder itself where there is none, and in a record of format 1.
+    """
+    if result is not None:
+        return path / result.get("attempt", "")
+    claim = path / "claim.json"
+    try:
+        tokens = [json.loads(claim.read_bytes())["token"]]
+    except (OSError, ValueError, KeyError):
+        tokens = []
+    tokens += [line.get("token") for line in reversed(list(read_jsonl(path / "attempts.jsonl")))]
+    return next((path / token for token in tokens if token and (path / token).is_dir()), path)
 
 
 def read_run(root: Path, kind: str, id: str) -> Run:

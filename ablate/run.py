@@ -1,33 +1,42 @@
 """A run folder: claim it, log to it, checkpoint into it, finish it. Standard library only.
 
-`result.json` is written last and its existence is completion. While a process works on a stage it holds
-`claim.json` (who, since when, how far); every other file is written beside and renamed, so a kill at any moment
-leaves either the old file or the new one.
+`result.json` is created last and once, and its existence is completion. While a process works on a stage it holds
+`claim.json`, and what it writes lies in a folder that the claim's token names (see `ablate.attempt`): a process that lost
+its claim writes nothing that anybody reads. Every file is written beside and renamed, so a kill at any moment leaves
+either the old file or the new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.claim import alive, create, me, read_claim, read_claim_file
+from ablate import attempt
+from ablate.claim import PROGRESS, alive, create, me, read_claim, take
+from ablate.disk import linked, open_append, replace, synced
 from ablate.machine import machine
-from ablate.record import read_json, read_jsonl, run_path
+from ablate.record import FORMAT, files_of, read_json, read_jsonl, run_path
 from ablate.version import code_version, keep_patch
 
+RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
 BEAT_SECONDS = 15.0  # how often a claim shows life while nothing reports progress
 
 
 class Stopped(Exception):
     """The stage was asked to stop and has saved what it needs to go on."""
+
+
+class Lost(Stopped):
+    """Somebody else took the stage for dead and runs it, or finished it; nothing more is written."""
 
 
 class Busy(Exception):
@@ -45,9 +54,10 @@ class RunFolder:
         self.path = run_path(self.root, kind, id)
         self.kind, self.id = kind, id
         self._claim: Optional[dict[str, Any]] = None
+        self._token = ""  # of the claim, on every rank; empty while there is none
         self._stop = threading.Event()  # set by signals, by a lost claim, and by the loss of the driver
         self._metrics = None
-        self._reported = self._looked = 0.0
+        self._reported = self._looked = self._held = 0.0
         self._handlers: dict[int, Any] = {}
 
     # What is there ----------------------------------------------------------------------------------------------
@@ -60,6 +70,17 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         """Return the stage's result. Raises FileNotFoundError when it is not complete."""
         return read_json(self.path / "result.json")
+
+    @property
+    def files(self) -> Path:
+        """Where the stage's files lie: in the own attempt's folder while it is claimed, in that which the result names."""
+        if self._token:
+            return self.path / self._token
+        return files_of(self.path, self.result() if self.done else None)
+
+    def checked(self, name: str) -> Path:
+        """Return the path of a file of this finished stage. Raises UserError unless it is what the result says."""
+        return attempt.named(self.path, self.result(), name)
 
     def identity(self) -> dict[str, Any]:
         """Return what the stage is: kind, version, config, parents, id, title."""
@@ -77,32 +98,36 @@ class RunFolder:
 
     def spare_memory(self, why: str) -> None:
         """Have further attempts trade time for memory."""
-        self.write_json("spare_memory.json", {"why": why})
+        self.note("spare_memory.json", {"why": why})
 
     # Holding it -------------------------------------------------------------------------------------------------
 
-    def claim(self) -> RunFolder:
+    def claim(self, token: str = "") -> RunFolder:
         """Become the only process that works on this stage; use as a context manager, which gives it up at the end.
 
-        A claim whose process is dead is taken over. SIGTERM and SIGINT then ask the stage to stop (see `stopping`).
-        Raises Busy when a live process holds the stage.
+        A claim whose process is dead is taken over, with what it saved. SIGTERM and SIGINT then ask the stage to stop
+        (see `stopping`). Ranks above 0 are given the `token` of the first's claim. Raises Busy when a live process
+        holds the stage. It may turn out to be done.
         """
         if self.rank:
+            self._token = token
             self._handle()
             return self
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
-        claim = {**me(), "token": uuid.uuid4().hex, "began": time.time(), "step": 0, "steps": 0}
-        target = self.path / "claim.json"
-        while not create(target, claim):
-            self._bury(target)
-        self._claim = claim
+        claim = {**me(), "token": attempt.new_token(), "began": time.time()}
+        while not create(self.path / "claim.json", claim):
+            self._bury()
+        self._claim, self._token = claim, claim["token"]
+        self.files.mkdir()
+        self._report(step=0, steps=0)
+        attempt.settle(self.path, self._token)
         for torn in self.path.glob(".*.part"):  # left by a writer that was killed
             torn.unlink(missing_ok=True)
         code = "".join(f"{name} {value}\n" for name, value in code_version().items())
-        _replace(self.path / "code.txt", code.encode())
+        replace(self.path / "code.txt", code.encode())
         keep_patch(self.root)
         self._handle()
-        threading.Thread(target=self._beat, args=(claim["token"],), daemon=True).start()
+        threading.Thread(target=self._beat, args=(self._token,), daemon=True).start()
         return self
 
     def _handle(self) -> None:
@@ -111,34 +136,27 @@ class RunFolder:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
 
-    def _bury(self, target: Path) -> None:
+    def _bury(self) -> None:
         """Move a dead claim away and note its attempt. Raises Busy when it is alive."""
         seen = read_claim(self.path)
         if seen is None:
             return  # given up meanwhile
         if alive(seen):
             raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
-        moved = target.with_name(f".claim.{uuid.uuid4().hex}.dead")
-        try:
-            os.rename(target, moved)  # of several that try, one gets it
-        except FileNotFoundError:
-            return
-        taken = read_claim_file(moved)
-        if taken is not None and taken["token"] != seen["token"]:  # somebody else buried it first and claimed: put back
-            create(target, taken)
-        else:
-            self._attempt(seen, ended=seen["seen"], outcome="lost")
-        moved.unlink(missing_ok=True)
+        if take(self.path, seen["token"]):
+            attempt.ended(self.path, seen, seen["seen"], "lost")
 
     def release(self, outcome: str) -> None:
         """Give the claim up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
         claim, self._claim = self._claim, None
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
-        if claim is not None and self._holds(claim["token"]):
-            self._attempt(claim, ended=time.time(), outcome=outcome)
-            (self.path / "claim.json").unlink(missing_ok=True)
+        own, self._token = self.path / self._token, ""
+        self._close()
+        if claim is not None:
+            if self._holds(claim["token"]):
+                attempt.ended(self.path, claim, time.time(), outcome)
+                take(self.path, claim["token"])
+            if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
+                shutil.rmtree(own, ignore_errors=True)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -150,22 +168,17 @@ class RunFolder:
         stopped = kind is not None and issubclass(kind, (Stopped, KeyboardInterrupt, SystemExit))
         self.release("stopped" if stopped else "failed" if kind else "done" if self.done else "left")
 
-    def _attempt(self, claim: Mapping[str, Any], ended: float, outcome: str) -> None:
-        line = {k: claim.get(k) for k in ("host", "pid", "job", "began")}
-        line |= {"ended": ended, "outcome": outcome, "code": code_version()}
-        with _open_append(self.path / "attempts.jsonl") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-
     def _holds(self, token: str) -> bool:
         claim = read_claim(self.path)
         return claim is not None and claim.get("token") == token
 
     def _beat(self, token: str) -> None:
-        while not self._stop.wait(BEAT_SECONDS) and self._claim is not None and self._claim["token"] == token:
-            if not self._holds(token):
-                self._stop.set()
+        while not self._stop.wait(BEAT_SECONDS) and self._token == token:
+            if self._holds(token):
+                with contextlib.suppress(FileNotFoundError):  # put away by somebody else just now: seen the next time
+                    os.utime(self.path / token / PROGRESS)
             else:
-                os.utime(self.path / "claim.json")
+                self._stop.set()
 
     @property
     def stopping(self) -> bool:
@@ -181,9 +194,36 @@ class RunFolder:
     def check(self) -> None:
         """Raise Stopped if stopping. Call it right after saving a checkpoint."""
         if self.stopping:
+            self.hold()
             raise Stopped(f"{self.kind} {self.id} was asked to stop.")
 
+    def hold(self) -> None:
+        """Return if this process still holds the claim. Raises Lost when somebody else does or completed the stage,
+        Stopped when the claim was removed, FileNotFoundError when the run folder was.
+        """
+        if self.rank or (self._claim is not None and self._holds(self._token)):
+            return
+        self.path.stat()
+        claim = read_claim(self.path)
+        if claim is None and not self.done:
+            raise Stopped(f"The claim of {self.kind} {self.id} was removed; what was not saved before is dropped.")
+        by = "somebody else finished it" if claim is None else f"process {claim.get('pid')} on {claim.get('host')} runs it"
+        raise Lost(f"{self.kind} {self.id} was taken over: {by}; what this process did not save before is dropped.")
+
     # Writing ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Path]:
+        """Write into the attempt's folder, which it gives, within this context.
+
+        Raises Lost when the claim is not held (see `hold`), or when it was lost meanwhile and writing failed.
+        """
+        self.hold()
+        try:
+            yield self.files
+        except OSError:
+            self.hold()
+            raise
 
     def progress(self, step: int, steps: int, **fields: Any) -> None:
         """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
@@ -191,89 +231,94 @@ class RunFolder:
         if self._claim is None or now - self._reported < 1.0:
             return
         self._reported = now
-        if not self._holds(self._claim["token"]):
-            self.path.stat()  # raises when the folder is gone
-            self._stop.set()  # somebody took this stage for dead and runs it now
-            return
-        self._claim |= {"step": step, "steps": steps, **fields}
-        _replace(self.path / "claim.json", json.dumps(self._claim).encode(), durable=False)
+        try:
+            with self.writing():
+                self._report(step=step, steps=steps, **fields)
+        except Stopped:
+            self._stop.set()  # the stage ends where it saves next
+
+    def _report(self, **fields: Any) -> None:
+        replace(self.files / PROGRESS, json.dumps(fields).encode(), durable=False)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append a line of metrics at `step` to metrics.jsonl."""
         if self.rank:
             return
+        now = time.monotonic()
         if self._metrics is None:
-            self._metrics = _open_append(self.path / "metrics.jsonl")
+            with self.writing() as files:
+                self._metrics = open_append(files / "metrics.jsonl")
+        elif now - self._held > 1.0:
+            self._held = now
+            if not self._holds(self._token):
+                self._stop.set()
         self._metrics.write(json.dumps({"step": step, **metrics}).encode() + b"\n")
         self._metrics.flush()
+
+    def _close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
 
     def truncate(self, step: int) -> None:
         """Drop the logged lines of later steps: a resumed run writes them again."""
         if self.rank:
             return
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
-        kept = [line for line in read_jsonl(self.path / "metrics.jsonl") if line["step"] <= step]
+        self._close()
+        kept = [line for line in read_jsonl(self.files / "metrics.jsonl") if line["step"] <= step]
         self.write_bytes("metrics.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file, whole or not at all."""
-        self.write_bytes(name, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+        """Write a JSON file of this attempt, whole or not at all."""
+        self.write_bytes(name, _encoded(value))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all, and make sure it is on disk."""
+        """Write a file of this attempt, whole or not at all, and make sure it is on disk. Raises Lost."""
         if self.rank:
             return
-        folder = (self.path / name).parent
-        if folder != self.path or self._claim is None:  # while it is held, a folder that somebody removed stays removed
-            folder.mkdir(parents=True, exist_ok=True)
-        _replace(self.path / name, data)
+        with self.writing() as files:
+            if (files / name).parent != files:  # a folder that somebody removed stays removed
+                (files / name).parent.mkdir(parents=True, exist_ok=True)
+            replace(files / name, data)
+
+    def note(self, name: str, value: Any) -> None:
+        """Write a JSON file about the stage, of no attempt, whoever holds the claim."""
+        if self._claim is None:
+            self.path.mkdir(parents=True, exist_ok=True)
+        replace(self.path / name, _encoded(value))
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when."""
+        """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when, and
+        which files it has. Raises Lost when the claim is not held, or somebody else completed the stage: nothing is replaced.
+        """
         if self.rank:
             return
-        now = time.time()
-        earlier = list(read_jsonl(self.path / "attempts.jsonl"))
-        began = self._claim["began"] if self._claim is not None else now
-        seconds = now - began + sum(max(0.0, a["ended"] - a["began"]) for a in earlier)
-        ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-        extra = {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended,
-                 "machine": machine()}  # fmt: skip
-        self.write_json("result.json", {**result, **extra})
+        self._close()
+        with self.writing() as files:
+            found = attempt.facts(files)
+            now = time.time()
+            earlier = list(read_jsonl(self.path / "attempts.jsonl"))
+            seconds = now - self._claim["began"] + sum(max(0.0, a["ended"] - a["began"]) for a in earlier)
+            ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+            extra = {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended,
+                     "machine": machine()}  # fmt: skip
+            replace(files / RESULT, _encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}))
+            self.hold()
+            with contextlib.suppress(FileExistsError):
+                linked(files / RESULT, self.path / "result.json")
+            synced(self.path)
+            if self.result().get("attempt") != self._token:
+                raise Lost(f"{self.kind} {self.id} was finished by somebody else meanwhile; this attempt is dropped.")
+            for name in (RESULT, PROGRESS):
+                (files / name).unlink(missing_ok=True)
+        attempt.settle(self.path, self._token)
         self.release("done")
 
-
-def _open_append(path: Path):
-    """Open a JSON-lines file at its end, without the torn line a crash may have left."""
-    file = open(path, "ab")
-    data = path.read_bytes()
-    file.truncate(data.rfind(b"\n") + 1)
-    return file
+    def tidy(self) -> None:
+        """Remove from the folder of a finished stage what other attempts left."""
+        if self.done and not self.rank:
+            attempt.settle(self.path)
 
 
-def _replace(path: Path, data: bytes, durable: bool = True) -> None:
-    """Write beside and rename; `durable` also waits for the disk."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    if durable:
-        synced(path.parent)
-
-
-def synced(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"

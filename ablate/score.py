@@ -34,11 +34,10 @@ def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) ->
     task = config.task.build()
     if task.trained:
         model, task, tokenizer = build(config, parents)
-        tensors, _ = checkpoint.load(parents["finetune"].path / checkpoint.NAME)
-        model.load_state_dict(checkpoint.part(tensors, "model/"))
+        model.load_state_dict(checkpoint.of(parents["finetune"]).weights)
         model.eval()
     else:
-        tokenizer = Tokenizer(parents["tokenizer"].path)
+        tokenizer = Tokenizer(parents["tokenizer"].files)
         model = load_leaf(tokenizer, parents["pretrain"])
     vocabulary = tokenizer.vocabulary
     train = dataset(task, parents, task.baseline_split).table.rows

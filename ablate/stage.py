@@ -227,7 +227,8 @@ def execute(stage_id: str, root: str | Path) -> None:
 
     Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every update.
     Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has it,
-    `run.Stopped` if it was asked to stop (run it again to continue), and whatever the stage itself raises.
+    `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over, and
+    whatever the stage itself raises.
     """
     root = Path(root)
     kind = next((k for k in KINDS if (run_path(root, k, stage_id) / "identity.json").exists()), None)
@@ -235,6 +236,7 @@ def execute(stage_id: str, root: str | Path) -> None:
         raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
     run = RunFolder(root, kind, stage_id, rank=int(os.environ.get("RANK", "0")))
     if run.done:
+        run.tidy()
         return
     what = run.identity()
     if what["version"] != KINDS[kind].version:

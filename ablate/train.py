@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate import checkpoint, distributed, faults
+from ablate.checkpoint import Checkpoint
 from ablate.errors import UserError
 from ablate.faults import NotFinite
 from ablate.optim import FlatAdamW
@@ -89,37 +90,37 @@ class Loop:
         """Share of the time spent training so far in which there was no data yet."""
         return round(self.waited_seconds / max(self.busy_seconds, 1e-9), 4)
 
-    def resume(self) -> tuple[int, dict, dict]:
-        """Take up this run's own checkpoint if there is one: (next step, tensors, extra state)."""
-        path = self.run.path / checkpoint.NAME
-        found = checkpoint.load(path) if path.exists() else None
+    def resume(self) -> tuple[int, Checkpoint | None]:
+        """Take up this run's own checkpoint if there is one: (next step, checkpoint)."""
+        found = checkpoint.load(self.run.files)
         distributed.from_first(None)  # all ranks have read before the first writes
         if found is None:
             self.run.truncate(self.first)
-            return self.first, {}, {}
-        tensors, state = found
-        self.model.load_state_dict(checkpoint.part(tensors, "model/"))
+            return self.first, None
+        self.model.load_state_dict(found.weights)
+        state = found.state
         if state["updates"]:
-            self.optimizer.load(tensors, state["updates"])
+            self.optimizer.load(found.moments, state["updates"])
         self.updates, self.cursors = state["updates"], dict(state["cursors"])
         self.busy_seconds, self.finished = state["busy_seconds"], state["finished"]
         self.waited_seconds = state["waited_seconds"]
-        self.run.truncate(state["step"])
-        return state["step"], tensors, state["extra"]
+        self.run.truncate(found.step)
+        return found.step, found
 
-    def save(self, step: int) -> None:
-        """Write the checkpoint for `step` updates done."""
-        self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0])
+    def save(self, step: int, last: bool = False) -> None:
+        """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on. Raises Lost."""
+        self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0], last)
 
     def keep(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the same."""
-        self._write(step, weights, {})
+        self._write(step, weights, {}, last=True)
 
-    def _write(self, step: int, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-        state = {"step": step, "updates": self.updates, "cursors": self.cursors, "extra": self.extra()[1],
+    def _write(self, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], last: bool) -> None:
+        state = {"updates": self.updates, "cursors": self.cursors, "extra": self.extra()[1],
                  "busy_seconds": self.busy_seconds, "waited_seconds": self.waited_seconds,
                  "finished": self.finished}  # fmt: skip
-        checkpoint.save(self.run.path / checkpoint.NAME, {f"model/{k}": v for k, v in weights.items()} | tensors, state)
+        with self.run.writing() as files:
+            checkpoint.save(files, step, weights, moments, state, last)
 
     def fit(self, step: int) -> None:
         """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""

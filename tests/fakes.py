@@ -75,7 +75,7 @@ def execute(id: str, root: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if config["do"] == "fill":
             run.write_bytes("large", bytes(3_000_000))
-        checkpoint = run.path / "checkpoint.json"
+        checkpoint = run.files / "checkpoint.json"
         step = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
         run.truncate(step)
         while step < config["steps"]:

@@ -23,11 +23,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors.numpy import load_file
-
 from ablate import run as run_module
 from ablate import stage, sweep
-from ablate.record import read_jsonl
+from ablate.claim import PROGRESS
+from ablate.record import files_of, read_jsonl
 
 HERE = Path(__file__).resolve().parent
 SWEEP = """
@@ -55,7 +54,7 @@ tasks: [asr, sentiment, retrieval]
 MOMENTS = {  # and up to how many such events an attempt lives through
     "update": 50, "checkpoint": 8, "record": 20, "finish": 5, "plan": 12, "time": 0, "driver": 0,
 }  # fmt: skip
-FREE = {"seconds", "attempts", "code", "ended", "busy_seconds", "waiting"}  # of a result: may differ between runs
+FREE = {"seconds", "attempts", "attempt", "code", "ended", "busy_seconds", "waiting"}  # of a result: may differ between runs
 
 
 # In the sweep's processes ----------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ def kill(pids: Iterable[int]) -> None:
 
 def dying_replace(original, path: Path, data: bytes, durable: bool = True) -> None:
     """Write a record, or half of it."""
-    if path.name != "claim.json" and fires("record"):
+    if path.name != PROGRESS and fires("record"):
         path.with_name(f".{path.name}.0.part").write_bytes(data[: len(data) // 2])
         die()
     original(path, data, durable)
@@ -142,14 +141,14 @@ def execute(id: str, root: Path) -> None:
             die()
         return step(self, factor, *more)
 
-    def dying_save_file(tensors, path, metadata):
-        save_file(tensors, path, metadata=metadata)
+    def dying_save_file(tensors, path):
+        save_file(tensors, path)
         if fires("checkpoint"):
             os.truncate(path, path.stat().st_size // 2)
             die()
 
-    def traced_save(self, at):
-        save(self, at)
+    def traced_save(self, at, last=False):
+        save(self, at, last)
         trace("saved", at)
 
     def traced_fit(self, at):
@@ -167,7 +166,8 @@ def execute(id: str, root: Path) -> None:
 
     FlatAdamW.step, checkpoint.save_file, train.Loop.save = dying_step, dying_save_file, traced_save
     train.Loop.fit, train.Loop.one_update, run_module.RunFolder.release = traced_fit, traced_update, dying_release
-    run_module._replace = functools.partial(dying_replace, run_module._replace)
+    for module in (run_module, checkpoint):
+        module.replace = functools.partial(dying_replace, module.replace)
     stage.execute(id, root)
 
 
@@ -241,15 +241,16 @@ def same(calm: Path, rough: Path) -> int:
     for name in folders:
         one, two = calm / name, rough / name
         results = [json.loads((at / "result.json").read_text()) for at in (one, two)]
+        ours, theirs = (files_of(at, result) for at, result in zip((one, two), results))
+        for result in results:
+            result["files"].pop("checkpoint.json", None)  # has seconds in it
         first, second = ({k: v for k, v in result.items() if k not in FREE} for result in results)
         assert first == second, (name, first, second)
-        for file in ("metrics.jsonl", "items.jsonl"):
-            if (one / file).exists():
-                assert (one / file).read_bytes() == (two / file).read_bytes(), (name, file)
-        if (one / "checkpoint.safetensors").exists():
-            weights = [load_file(at / "checkpoint.safetensors") for at in (one, two)]
-            assert weights[0].keys() == weights[1].keys(), name
-            assert all((x == weights[1][k]).all() for k, x in weights[0].items()), name
+        for file in first["files"]:
+            assert (ours / file).read_bytes() == (theirs / file).read_bytes(), (name, file)
+        assert "metrics.jsonl" in first["files"] or name.parts[0] not in ("pretrain", "finetune")
+        assert not set(two.glob("*.gone")) | set(two.glob(".*.gone")), name
+        assert [at for at in two.iterdir() if at.is_dir() and at.name != "logs"] == [theirs], name  # one attempt is left
         list(read_jsonl(two / "attempts.jsonl"))  # whole lines only
         again += made_again(two)
         assert not (two / "claim.json").exists() or results[1]["attempts"] > 0

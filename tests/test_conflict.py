@@ -77,8 +77,8 @@ def test_a_trunk_logs_conflict_and_trains_as_without(tmp_path, monkeypatch):
         world = World(tmp_path / str(number))
         world.run(world.corpus), world.run(world.tokenizer)
         run = world.run(world.pretrain("contrastive", "masked_speech", "masked_text", steps=20))
-        weights.append(checkpoint.load(run.path / checkpoint.NAME)[0])
-        logged = {k for line in (run.path / "metrics.jsonl").read_text().splitlines() for k in json.loads(line)}
+        weights.append(checkpoint.of(run).weights)
+        logged = {k for line in (run.files / "metrics.jsonl").read_text().splitlines() for k in json.loads(line)}
         for kind in ("raw", "adam"):
             assert (f"conflict/{kind}/layer_1.ffn/masked_text/ceiling" in logged) == (every == 10)
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
@@ -95,4 +95,4 @@ def test_nothing_shared_is_nothing_to_compare(tmp_path, monkeypatch):
     world.run(world.corpus), world.run(world.tokenizer)
     separate = replace(ENCODER, per_modality=PARTS)
     run = world.run(world.pretrain("contrastive", "masked_text", steps=2, encoder=separate))
-    assert "conflict" not in (run.path / "metrics.jsonl").read_text()
+    assert "conflict" not in (run.files / "metrics.jsonl").read_text()

@@ -40,7 +40,7 @@ def test_a_full_disk_fails_what_needs_it_and_keeps_the_rest(disk):
     assert status == 1 and "cannot use its folder: No space left on device" in said, said
     results = {id: run_path(root, "score", id) / "result.json" for id in ("aa", "cc", "bb")}
     assert json.loads(results["aa"].read_text())["final"] and results["cc"].exists() and not results["bb"].exists()
-    assert not list(run_path(root, "score", "bb").glob(".*.part"))
+    assert not list(run_path(root, "score", "bb").rglob(".*.part"))
     before = results["aa"].stat().st_mtime_ns
     remount("size=20m")
     said, status = told(root)
@@ -76,18 +76,18 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path):
-    path = tmp_path / checkpoint.NAME
-    checkpoint.save(path, {"x": torch.ones(10)}, {"step": 1})
+    checkpoint.save(tmp_path, 1, {"x": torch.ones(10)}, {}, {})
+    before = sorted(os.listdir(tmp_path))
     code = (
         "import resource, signal, sys, torch; from pathlib import Path; from ablate import checkpoint\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try: checkpoint.save(Path(sys.argv[1]), {'x': torch.ones(1_000_000)}, {'step': 2})\n"
+        "try: checkpoint.save(Path(sys.argv[1]), 2, {'x': torch.ones(20)}, {'x': torch.ones(1_000_000)}, {})\n"
         "except OSError as error: print(error.strerror)\n"
     )
-    said = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=dict(os.environ))
+    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=dict(os.environ))
     assert said.stdout.strip() == "File too large", said
-    assert checkpoint.load(path)[1] == {"step": 1} and os.listdir(tmp_path) == [checkpoint.NAME]
+    assert checkpoint.load(tmp_path).step == 1 and sorted(os.listdir(tmp_path)) == before
 
 
 def test_a_torn_line_of_attempts_is_not_glued_to_the_next(tmp_path):

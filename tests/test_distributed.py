@@ -117,14 +117,14 @@ def test_a_stage_resumed_on_other_ranks_ends_the_same(tmp_path):
         if ranks == 2:
             assert ranks_of(world.root, 2, *ids, stop=stop) == [75 if stop > 0 else 0] * 2
         if stop > 0:
-            assert not runs[0].done and checkpoint.load(runs[0].path / checkpoint.NAME)[1]["step"] == 10
+            assert not runs[0].done and checkpoint.load(runs[0].files).step == 10
         ended.append([world.run(id) for id in ids])
     for one, *others in zip(*ended):
-        tensors, log = checkpoint.load(one.path / checkpoint.NAME)[0], list(read_jsonl(one.path / "metrics.jsonl"))
+        tensors, log = checkpoint.of(one).weights, list(read_jsonl(one.files / "metrics.jsonl"))
         for other in others:
             # loose, as Adam makes steps of rounding where a gradient is zero in exact numbers (the keys' biases)
-            torch.testing.assert_close(checkpoint.load(other.path / checkpoint.NAME)[0], tensors, rtol=0.0, atol=5e-3)
-            theirs = list(read_jsonl(other.path / "metrics.jsonl"))
+            torch.testing.assert_close(checkpoint.of(other).weights, tensors, rtol=0.0, atol=5e-3)
+            theirs = list(read_jsonl(other.files / "metrics.jsonl"))
             assert [line["step"] for line in theirs] == [line["step"] for line in log]
             for a, b in zip(theirs, log):
                 assert a.get("loss", 0.0) == pytest.approx(b.get("loss", 0.0), rel=1e-3), (one.kind, a["step"])

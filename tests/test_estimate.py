@@ -116,7 +116,7 @@ def test_the_papers_code_runs_small_on_two_ranks_as_on_one(tmp_path):
         spread = [id for id in order if id not in alone]
         if ranks == 2:
             assert ranks_of(root, 2, *spread) == [0, 0]
-        logs = [read_jsonl(RunFolder(root, plan.stages[id].kind, id).path / "metrics.jsonl") for id in spread]
+        logs = [read_jsonl(RunFolder(root, plan.stages[id].kind, id).files / "metrics.jsonl") for id in spread]
         losses.append([(line["step"], line["loss"]) for log in logs for line in log if "loss" in line])
     assert len(losses[0]) == len(spread) == 4
     for one, two in zip(*losses):

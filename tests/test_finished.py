@@ -30,10 +30,10 @@ def world(tmp_path_factory):
 
 
 def test_lines_get_what_the_score_gave_the_same_texts(world, monkeypatch, capsys):
-    rows = Table(world.run(world.corpus).path, "normalization", "test").rows
+    rows = Table(world.run(world.corpus).files, "normalization", "test").rows
     items = [line["hypothesis"] for line in _items(world.normalization)]
     assert Finished(world.normalization.path).predict([row["written"] for row in rows]) == items
-    pairs = Table(world.run(world.corpus).path, "sentence_pair", "test").rows
+    pairs = Table(world.run(world.corpus).files, "sentence_pair", "test").rows
     text = "".join(f"{row['text']}\t{row['text_b']}\n" for row in pairs)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
     assert predict.main([str(world.sentence_pair.path)]) == 0
@@ -51,7 +51,7 @@ def test_a_line_is_what_ends_in_a_newline(world, monkeypatch, capsys):
 def _items(run):
     from ablate.record import read_jsonl
 
-    return list(read_jsonl(run.path / "items.jsonl"))
+    return list(read_jsonl(run.files / "items.jsonl"))
 
 
 def test_recordings_of_any_rate_are_transcribed(world, tmp_path, capsys):
@@ -87,7 +87,7 @@ def test_what_is_no_finished_run_is_named(world, tmp_path, capsys):
     with pytest.raises(UserError, match="is no run folder"):
         Finished(tmp_path)
     with pytest.raises(UserError, match="is a run of kind 'corpus', expected finetune"):
-        Finished(world.run(world.corpus).path)
+        Finished(world.run(world.corpus).files)
     tuned, _ = world.finetune("sentiment", world.pretrain("masked_text", steps=0, phase="decay"), steps=11)
     unfinished = world.root / "finetune" / tuned[:2] / tuned
     with pytest.raises(UserError, match="is not finished"):

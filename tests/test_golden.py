@@ -50,7 +50,7 @@ def losses(root: Path) -> dict[str, float]:
                           phase="decay")  # fmt: skip
     final = world.run(leaf).result()["final"]
     tuned, scored = world.finetune("asr", leaf, steps=40, evaluate_every=20)
-    lines = (world.run(tuned).path / "metrics.jsonl").read_text().splitlines()
+    lines = (world.run(tuned).files / "metrics.jsonl").read_text().splitlines()
     world.run(scored)
     return {
         "corpus/hours": corpus.result()["tables"]["speech"]["train"]["hours"],

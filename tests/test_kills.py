@@ -17,6 +17,6 @@ def test_a_trace_that_goes_back_before_a_checkpoint_is_caught(tmp_path):
     trace.write_text(trace.read_text().replace("fit 10", "fit 0"))
     with pytest.raises(AssertionError, match="went on from 0, though 10 was saved"):
         kills.made_again(tmp_path)
-    trace.write_text("half .checkpoint.safetensors.part\n")
+    trace.write_text("half .model.1.safetensors.part\n")
     with pytest.raises(AssertionError):
         kills.made_again(tmp_path)

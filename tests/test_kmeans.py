@@ -89,14 +89,14 @@ def test_the_stage_fits_stacked_log_mel_of_unlabelled_speech(world, fitted):
     result, (centroids, layer) = run.result(), load(run, VOCABULARY)
     assert layer is None and centroids.shape == (8, 320) and result["positions"] == 200
     assert 0 < result["explained"] < 1 < result["perplexity"] <= 8
-    x = vectors(Table(world.run(world.corpus).path, "speech", "train"), KMeansStage.of(TARGETS), stacked)
+    x = vectors(Table(world.run(world.corpus).files, "speech", "train"), KMeansStage.of(TARGETS), stacked)
     assert float(torch.cdist(x, centroids).min(1).values.square().mean()) == pytest.approx(result["distance"], rel=1e-3)
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (run.files / "metrics.jsonl").read_text().splitlines()]
     assert lines[0]["distance"] > result["distance"]
 
 
 def test_all_positions_are_taken_where_there_are_fewer(world):
-    table = Table(world.run(world.corpus).path, "speech", "train")
+    table = Table(world.run(world.corpus).files, "speech", "train")
     x = vectors(table, KMeansStage.of(replace(TARGETS, positions=10**6)), stacked)
     assert len(x) == sum(-(-n // 4) for n in table.frames.tolist())
 
@@ -111,14 +111,14 @@ def test_rows_pretrain_on_its_codes_and_continue(world, fitted):
     final = world.run(leaf).result()["final"]
     assert 0 < final["masked_speech/loss"] < torch.tensor(8.0).log() + 0.5
     assert final["tlm/speech"] > 0 and final["contrastive/contrastive"] > 0 and "contrastive/diversity" not in final
-    assert not any("centroids" in name for name in checkpoint.load(world.run(leaf).path / checkpoint.NAME)[0])
+    assert not any("centroids" in name for name in checkpoint.of(world.run(leaf)).weights)
 
 
 def test_a_stage_uses_its_own_parents_centroids(world, fitted):
     config = replace(TARGETS, seed=1)
     other = world.add(make("kmeans", KMeansStage.of(config), [("corpus", world.corpus)], "k-means"))
     stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config})
-    tokenizer = Tokenizer(world.run(world.tokenizer).path)
+    tokenizer = Tokenizer(world.run(world.tokenizer).files)
     model = build(stage, tokenizer, {"kmeans/kmeans": world.run(other)})
     found = model.mixture.targets["kmeans"].centroids_VC
     assert torch.equal(found, load(world.run(other), VOCABULARY)[0])
@@ -135,10 +135,10 @@ def test_a_layer_of_a_finished_row_is_clustered_and_predicted(world, layer):
     fitted = world.add(make("kmeans", KMeansStage.of(config, ENCODER), parents, "k-means"))
     run = world.run(fitted)
     assert run.result()["explained"] > 0.05
-    tokenizer = Tokenizer(world.run(world.tokenizer).path)
+    tokenizer = Tokenizer(world.run(world.tokenizer).files)
     stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config}, seed=7)
     model = build(stage, tokenizer, {"kmeans/kmeans": run})
-    (batch,), _ = streams(world.run(world.corpus).path, world.run(world.tokenizer).path, ["pair"], 0)["pair"].next_update(0, 3)
+    (batch,), _ = streams(world.run(world.corpus).files, world.run(world.tokenizer).files, ["pair"], 0)["pair"].next_update(0, 3)
     lengths = model.encoder.subsampled(batch.inputs.speech.lengths)
     view = PairMask().build(batch, ViewContext(lengths, tokenizer.vocabulary, 0))
     codes = model.mixture.targets["kmeans"](view, model.encoder(view), 0.5)
@@ -152,5 +152,5 @@ def test_a_layer_of_a_finished_row_is_clustered_and_predicted(world, layer):
     trained = world.pretrain(objectives=SPEECH, targets={"kmeans": config}, parents=[("kmeans/kmeans", fitted)],
                              steps=10, phase="decay")  # fmt: skip
     assert world.run(trained).result()["final"]["masked_speech/loss"] > 0
-    names = checkpoint.load(world.run(trained).path / checkpoint.NAME)[0]
-    assert not any(name.startswith("model/mixture.targets") for name in names)  # the teacher stays in its own stage
+    names = checkpoint.of(world.run(trained)).weights
+    assert not any(name.startswith("mixture.targets") for name in names)  # the teacher stays in its own stage

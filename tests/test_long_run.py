@@ -25,7 +25,7 @@ def test_two_thousand_updates_stay_finite_and_use_the_codebook(tmp_path):
         names = sorted({name.partition("/")[0] for name in LOSSES})
         update = Update(speech=5.0, text=80, pairs=3)
         run = world.run(world.pretrain(*names, encoder=encoder, steps=2000, horizon=2000, update=update))
-        logged = [line for line in read_jsonl(run.path / "metrics.jsonl") if "loss" in line]
+        logged = [line for line in read_jsonl(run.files / "metrics.jsonl") if "loss" in line]
         assert len(logged) == 200  # means of ten updates each: a NaN at any step would be in one of them
         assert all(math.isfinite(value) for line in logged for value in line.values())
         perplexities = [line["contrastive/code_perplexity"] for line in logged]

@@ -18,7 +18,7 @@ def test_saving_memory_changes_no_result(tmp_path, monkeypatch):
         if spare:
             RunFolder(world.root, "pretrain", id).spare_memory("a test")
         world.run(world.corpus), world.run(world.tokenizer)
-        blobs[spare], _ = checkpoint.load(world.run(id).path / checkpoint.NAME)
+        blobs[spare] = checkpoint.of(world.run(id)).weights
     assert switched == [False, True]
     assert blobs[False].keys() == blobs[True].keys()
     assert all(blobs[True][name].equal(x) for name, x in blobs[False].items())

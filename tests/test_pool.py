@@ -14,6 +14,7 @@ import pytest
 from ablate import pool, schedule
 from ablate.errors import UserError
 from ablate.record import run_path
+from ablate.run import RunFolder
 from ablate.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, RUNNING, Board
 
 HERE = Path(__file__).resolve().parent
@@ -45,7 +46,7 @@ def wait_for(condition, seconds=30.0):
 
 
 def step_of(root, id):
-    path = run_path(root, "score", id) / "checkpoint.json"
+    path = RunFolder(root, "score", id).files / "checkpoint.json"
     return json.loads(path.read_text())["step"] if path.exists() else 0
 
 
@@ -141,7 +142,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, cluster):
     process = driver(tmp_path, cluster)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    lines = (run_path(tmp_path, "score", "bb") / "metrics.jsonl").read_text().splitlines()
+    lines = (RunFolder(tmp_path, "score", "bb").files / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 151))
     assert len((run_path(tmp_path, "score", "aa") / "attempts.jsonl").read_text().splitlines()) == 1
 
@@ -167,7 +168,7 @@ def test_kill_9_of_the_driver_stops_its_workers_and_the_next_takes_over(tmp_path
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
     for id in ("bb", "cc"):
-        lines = (run_path(tmp_path, "score", id) / "metrics.jsonl").read_text().splitlines()
+        lines = (RunFolder(tmp_path, "score", id).files / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == list(range(1, 201))
         attempts = (run_path(tmp_path, "score", id) / "attempts.jsonl").read_text().splitlines()
         assert [json.loads(line)["outcome"] for line in attempts] == ["stopped", "done"]

@@ -91,7 +91,7 @@ def test_reading_changes_nothing_and_resumes_under_another_number_of_workers(tmp
     under(monkeypatch, workers=1)
     found = worlds["read"].run(id)
     assert len(made) == 2  # by the training process, as nothing was begun: the first updates of both attempts
-    one, other = (checkpoint.load(r.path / checkpoint.NAME)[0] for r in (expected, found))
+    one, other = (checkpoint.of(r).weights for r in (expected, found))
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
-    assert (expected.path / "metrics.jsonl").read_bytes() == (found.path / "metrics.jsonl").read_bytes()
+    assert (expected.files / "metrics.jsonl").read_bytes() == (found.files / "metrics.jsonl").read_bytes()
     assert 0 <= json.loads((found.path / "result.json").read_text())["waiting"] <= 1

@@ -26,12 +26,15 @@ def test_lines_break_at_newlines_only(tmp_path):
 
 def test_read_run(tmp_path):
     run = RunFolder(tmp_path, "score", "ab12")
-    run.write_json("identity.json", {"kind": "score", "id": "ab12"})
-    run.write_bytes("items.jsonl", b'{"id": "x"}\n')
-    before = record.read_run(tmp_path, "score", "ab12")
-    assert (before.done, before.result, before.metrics()) == (False, None, [])
-    run.log(1, {"loss": 2.0})
-    run.finish({"scores": []})
+    run.note("identity.json", {"kind": "score", "id": "ab12"})
+    with run.claim():
+        run.write_bytes("items.jsonl", b'{"id": "x"}\n')
+        before = record.read_run(tmp_path, "score", "ab12")
+        assert (before.done, before.result, before.metrics()) == (False, None, [])
+        run.log(1, {"loss": 2.0})
+        running = record.read_run(tmp_path, "score", "ab12")
+        assert running.files == run.files and running.metrics() == [{"step": 1, "loss": 2.0}]
+        run.finish({"scores": []})
     after = record.read_run(tmp_path, "score", "ab12")
     assert after.path == tmp_path / "score" / "ab" / "ab12"
     assert after.done and after.result["scores"] == []

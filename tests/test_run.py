@@ -138,14 +138,14 @@ def test_metrics_survive_tearing_and_are_cut_at_the_checkpoint(root):
     with run.claim():
         for step in (10, 20, 30):
             run.log(step, {"loss": 1 / step})
-    with open(run.path / "metrics.jsonl", "ab") as file:
+    with open(run.files / "metrics.jsonl", "ab") as file:
         file.write(b'{"step": 40, "lo')
     run = folder(root)
     with run.claim():
         run.log(40, {"loss": 0.0})
         run.truncate(20)
         run.log(21, {"loss": 0.5})
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (run.files / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 10, "loss": 0.1}, {"step": 20, "loss": 0.05}, {"step": 21, "loss": 0.5}]
 
 
@@ -157,10 +157,10 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run.write_bytes("model.safetensors", b"new")
         monkeypatch.undo()
-        assert (run.path / "model.safetensors").read_bytes() == b"old"
-        assert len(list(run.path.glob(".*.part"))) == 1
+        assert (run.files / "model.safetensors").read_bytes() == b"old"
+        assert len(list(run.path.rglob(".*.part"))) == 1
     with run.claim():
-        assert not list(run.path.glob(".*.part"))
+        assert not list(run.path.rglob(".*.part"))
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             run.write_json("state.json", 2)
         monkeypatch.undo()
-        assert json.loads((run.path / "state.json").read_text()) == 1 and not list(run.path.glob(".*.part"))
+        assert json.loads((run.files / "state.json").read_text()) == 1 and not list(run.path.rglob(".*.part"))
 
 
 def test_progress_is_for_watchers_and_at_most_once_a_second(tmp_path):

@@ -19,6 +19,7 @@ import pytest
 
 from ablate.journal import Journal
 from ablate.record import run_path
+from ablate.run import RunFolder
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
@@ -61,7 +62,7 @@ def outcomes(root, id, kind="score"):
 
 
 def steps(root, id):
-    return [json.loads(line)["step"] for line in (run_path(root, "score", id) / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line)["step"] for line in (RunFolder(root, "score", id).files / "metrics.jsonl").read_text().splitlines()]
 
 
 def done(root, id, kind="score"):
@@ -85,7 +86,7 @@ def wait_for(condition, seconds=90.0):
 
 def begun(root, id):
     """Wait until a stage has a checkpoint."""
-    wait_for((run_path(root, "score", id) / "checkpoint.json").exists)
+    wait_for(lambda: (RunFolder(root, "score", id).files / "checkpoint.json").exists())
 
 
 def queue(environment):
@@ -251,7 +252,7 @@ def test_cancelled_jobs_are_noticed(slurm, tmp_path):
     fakes.write(tmp_path, *stages, s("rr", do="deaf", steps=9000, kind="tokenizer"))
     process = driver(tmp_path, slurm)
     wait_for(lambda: job_of(tmp_path, "x0") and job_of(tmp_path, "bb"))
-    wait_for((run_path(tmp_path, "tokenizer", "rr") / "checkpoint.json").exists)
+    wait_for(lambda: (RunFolder(tmp_path, "tokenizer", "rr").files / "checkpoint.json").exists())
     for id in ("bb", "x0", "rr"):
         run(slurm, "scancel", job_of(tmp_path, id))
     said = finished(process, status=1)
@@ -349,13 +350,13 @@ def test_ranks(slurm, tmp_path):
     command = [sys.executable, str(HERE / "ranks.py"), str(tmp_path / "two"), str(tmp_path / "stages.pkl")]
     run(slurm, *command)
     for id in (*ids.values(), tuned):
-        paths = [run_path(tmp_path / name, stages[id].kind, id) for name in ("one", "two")]
-        (ours, _), (theirs, _) = (checkpoint.load(path / checkpoint.NAME) for path in paths)
+        runs = [RunFolder(tmp_path / name, stages[id].kind, id) for name in ("one", "two")]
+        ours, theirs = (checkpoint.of(run).weights for run in runs)
         assert ours.keys() == theirs.keys()
         for key in ours:
             torch.testing.assert_close(theirs[key], ours[key], rtol=1e-3, atol=1e-5, msg=f"{id} {key}")
-        lines = [[json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()] for path in paths]
+        lines = [[json.loads(line) for line in (run.files / "metrics.jsonl").read_text().splitlines()] for run in runs]
         assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
         for a, b in zip(*lines):
             assert a.keys() == b.keys() and a.get("loss", 0) == pytest.approx(b.get("loss", 0), rel=1e-4)
-        assert "rank 1 of 2" in (paths[1] / "logs" / "rank1.txt").read_text()
+        assert "rank 1 of 2" in (runs[1].path / "logs" / "rank1.txt").read_text()

@@ -201,7 +201,7 @@ def test_why_a_process_ended(tmp_path, code, own, kind, why):
     assert found.kind == kind and why in found.why
     failure.write(run, found)
     assert failure.read(run) == found
-    run.write_json("result.json", {})
+    run.note("result.json", {})
     assert failure.read(run) is None
 
 

@@ -43,17 +43,19 @@ def leaf(world, trunk):
     return id
 
 
-def tensors(world, id):
-    return checkpoint.load(world.run(id).path / checkpoint.NAME)
+def saved(world, id):
+    return checkpoint.of(world.run(id), moments=True)
 
 
 def test_a_trunk_keeps_moments_a_leaf_keeps_weights_only_and_measures_dev(world, trunk, leaf):
-    found, state = tensors(world, trunk)
-    assert any(k.startswith("exp_avg_sq/") for k in found) and state["step"] == 20 and state["updates"] == 20
-    result = world.run(trunk).result()
-    assert result["exposure"]["speech"]["items"] == state["cursors"]["speech"] > 20
-    found, _ = tensors(world, leaf)
-    assert found and all(k.startswith("model/") for k in found)
+    found, run = saved(world, trunk), world.run(trunk)
+    assert {k.partition("/")[0] for k in found.moments} == {"exp_avg", "exp_avg_sq"}
+    assert found.weights and found.step == found.state["updates"] == 20
+    assert run.result()["exposure"]["speech"]["items"] == found.state["cursors"]["speech"] > 20
+    files = {"checkpoint.json", "metrics.jsonl", "model.safetensors"}
+    assert set(run.result()["files"]) == files | {"moments.safetensors"}
+    found = saved(world, leaf)
+    assert found.weights and not found.moments and set(world.run(leaf).result()["files"]) == files
     final = world.run(leaf).result()["final"]
     assert math.isfinite(final["masked_text/loss"]) and "masked_speech/accuracy" in final
 
@@ -66,7 +68,7 @@ def test_every_task_fine_tunes_and_scores(world, leaf, task):
     result = world.run(scored).result()
     splits = {s["split"] for s in result["scores"]}
     assert splits == set(TASKS[task].splits) == {b["split"] for b in result["baselines"]}
-    lines = [json.loads(line) for line in (world.run(scored).path / "items.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (world.run(scored).files / "items.jsonl").read_text().splitlines()]
     assert len(lines) == 12 * len(splits)
 
 
@@ -77,7 +79,7 @@ def test_retrieval_is_scored_from_the_leaf(world, leaf):
 
 
 def items(world, scored):
-    return [json.loads(line) for line in (world.run(scored).path / "items.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (world.run(scored).files / "items.jsonl").read_text().splitlines()]
 
 
 def test_codes_of_a_leaf_are_scored_by_all_that_the_rows_tell(world, leaf):
@@ -106,7 +108,7 @@ def test_pairing_is_scored_from_the_heads_of_the_leaf(world, objectives):
 def test_scratch_is_a_stage_of_zero_steps(world):
     id = world.pretrain(*JOINT, steps=0, phase="decay")
     assert world.run(id).result()["steps"] == 0
-    assert tensors(world, id)[0]
+    assert saved(world, id).weights
 
 
 class Interrupt:
@@ -123,7 +125,7 @@ class Interrupt:
 
 def test_scratch_needs_no_data_of_the_objectives_that_it_does_not_train(tmp_path):
     world = World(tmp_path)
-    corpus = world.run(world.corpus).path
+    corpus = world.run(world.corpus).files
     world.run(world.tokenizer)
     shutil.rmtree(corpus / "tables" / "text")
     trunk = world.pretrain(*JOINT, steps=0)
@@ -153,38 +155,37 @@ def test_resumed_equals_uninterrupted_bit_for_bit(world, leaf, tmp_path, monkeyp
             other.run(ids[1])
     assert not run.RunFolder(tmp_path, kind, ids[1]).done
     one, two = (w.run(id) for w, id in zip(made, ids))
-    a, b = (checkpoint.load(r.path / checkpoint.NAME)[0] for r in (one, two))
-    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert (one.path / "metrics.jsonl").read_text() == (two.path / "metrics.jsonl").read_text()
+    a, b = (r.result()["files"] for r in (one, two))
+    assert a.keys() == b.keys() and all(a[k] == b[k] for k in a if k != checkpoint.CHECKPOINT) and checkpoint.MODEL in a
+    assert (one.files / "metrics.jsonl").read_text() == (two.files / "metrics.jsonl").read_text()
     assert len(json.loads((two.path / "attempts.jsonl").read_text().splitlines()[0])) > 0
 
 
 def test_continuing_loads_by_name_starts_new_parts_fresh_and_forgets_dropped(world, trunk):
     id = world.pretrain("masked_text", "stm", parent=trunk, start=20, steps=0)
-    old, state = tensors(world, trunk)
-    new, after = tensors(world, id)
-    encoder = [k for k in new if k.startswith("model/encoder.")]
-    assert encoder and all(torch.equal(new[k], old[k]) for k in encoder)
-    kept = [k for k in new if k.startswith("exp_avg/") and "stm" not in k]
-    assert kept and all(torch.equal(new[k], old[k]) for k in kept)
-    fresh = [k for k in new if k.startswith("exp_avg") and "stm" in k]
-    assert fresh and all(not new[k].any() for k in fresh)
-    assert not any("contrastive" in k for k in new)
-    assert after["updates"] == state["updates"] == 20 and after["cursors"]["text"] == state["cursors"]["text"]
+    old, new = saved(world, trunk), saved(world, id)
+    encoder = [k for k in new.weights if k.startswith("encoder.")]
+    assert encoder and all(torch.equal(new.weights[k], old.weights[k]) for k in encoder)
+    kept = [k for k in new.moments if k.startswith("exp_avg/") and "stm" not in k]
+    assert kept and all(torch.equal(new.moments[k], old.moments[k]) for k in kept)
+    fresh = [k for k in new.moments if k.startswith("exp_avg") and "stm" in k]
+    assert fresh and all(not new.moments[k].any() for k in fresh)
+    assert not any("contrastive" in k for k in [*new.weights, *new.moments])
+    assert new.state["updates"] == old.state["updates"] == 20
+    assert new.state["cursors"]["text"] == old.state["cursors"]["text"]
 
 
 def test_equal_seed_rows_start_from_equal_weights(world):
     joint, text = (world.pretrain(*names, steps=0, seed=5) for names in (JOINT, ("masked_text",)))
-    a, b = tensors(world, joint)[0], tensors(world, text)[0]
-    shared = [k for k in b if k.startswith("model/")]
-    assert shared and all(torch.equal(a[k], b[k]) for k in shared)
+    a, b = saved(world, joint).weights, saved(world, text).weights
+    assert b and all(torch.equal(a[k], b[k]) for k in b)
 
 
 def test_shards_change_results_only_where_statistics_are_over_a_shard(world):
     one, two = (
         world.pretrain("masked_text", steps=10, update=Update(text=120, shards=n), seed=2) for n in (1, 2)
     )
-    a, b = tensors(world, one)[1], tensors(world, two)[1]
+    a, b = saved(world, one).state, saved(world, two).state
     assert a["updates"] == b["updates"] and abs(a["cursors"]["text"] - b["cursors"]["text"]) <= 20
 
 
@@ -201,7 +202,7 @@ def fault(world, id, monkeypatch) -> tuple[str, dict]:
     with pytest.raises(train.NotFinite) as error:
         world.run(id)
     folder = run.RunFolder(world.root, world.stages[id].kind, id)
-    written = json.loads((folder.path / "not_finite.json").read_text())
+    written = json.loads((folder.files / "not_finite.json").read_text())
     assert len(made) == written["step"] and not folder.done, "no step was made with what is not finite"
     assert f"update {written['step']} is not finite" in str(error.value)
     return str(error.value), written

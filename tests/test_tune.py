@@ -64,7 +64,7 @@ def test_every_seed_takes_the_winners_settings_and_the_tuned_seed_its_run(world,
         stage = world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=SENTIMENT, seed=seed), parents, "seed"))
         run = world.run(stage)
         assert run.result().get("adopted") == (winner.id if seed == 0 else None)
-        mine, best = (checkpoint.load(folder.path / checkpoint.NAME)[0] for folder in (run, winner))
+        mine, best = (checkpoint.of(folder).weights for folder in (run, winner))
         assert all(torch.equal(mine[k], best[k]) for k in best) == (seed == 0)
     config = tune.settled(FinetuneStage(encoder=ENCODER, task=SENTIMENT), {"tune": world.run(id)})
     assert config.task.head.pool == world.run(id).result()["chosen"]["head.pool"]
@@ -107,8 +107,8 @@ def test_frozen_weights_do_not_move_while_the_head_learns(world):
     parents = [*world.base, ("pretrain", world.leaf)]
     run = world.run(world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=frozen), parents, "frozen")))
     assert run.result()["best_step"] == 9, "the first of equal scores is kept, and it is from before the thaw"
-    mine, before = (checkpoint.load(folder.path / checkpoint.NAME)[0] for folder in (run, world.run(world.leaf)))
-    encoder = [k for k in mine if k.startswith("model/encoder.")]
+    mine, before = (checkpoint.of(folder).weights for folder in (run, world.run(world.leaf)))
+    encoder = [k for k in mine if k.startswith("encoder.")]
     assert encoder and all(torch.equal(mine[k], before[k]) for k in encoder)
     with pytest.raises(UserError, match="frozen is 1.5, expected a share"):
         replace(SENTIMENT, frozen=1.5)

@@ -36,7 +36,7 @@ class TinyConfig(CorpusConfig):
         splits["asr"] = ("train", "dev", "test", "test_unseen")
         for table, names in splits.items():
             for split in names:
-                with TableWriter(run.path, table, split) as writer:
+                with TableWriter(run.files, table, split) as writer:
                     for i in range(self.rows):
                         rng = seeds.rng(seeds.key(0, f"{table}/{split}", i))
                         text = " ".join(rng.choice(WORDS, 4))

@@ -147,7 +147,7 @@ class BuiltinConfig(CorpusConfig):
     def prepare(self, run: Any) -> dict[str, Any]:
         """Write the tables into `run`, starting over if there is something already."""
         self.resolved()
-        shutil.rmtree(Path(run.path) / "tables", ignore_errors=True)
+        shutil.rmtree(Path(run.files) / "tables", ignore_errors=True)
         entries = self.entries()
         spoken = [entry for entry in entries if entry.said is not None]
         processes = getattr(run, "workers", None) or len(os.sched_getaffinity(0))
@@ -160,7 +160,7 @@ class BuiltinConfig(CorpusConfig):
                 mel, phones = (None, None) if entry.said is None else next(heard)
                 for place in entry.places:
                     if place not in writers:
-                        writers[place] = open_tables.enter_context(TableWriter(run.path, *place))
+                        writers[place] = open_tables.enter_context(TableWriter(run.files, *place))
                     row = entry.row_of(place[0])
                     writers[place].add(row if phones is None else row | {"phones": phones}, mel)
                 if mel is not None:

@@ -190,7 +190,7 @@ class RealConfig(CorpusConfig):
         total, unit = (recordings, "recordings") if recordings else (sum(splits.rows), "rows")  # texts take no time beside them
         with ExitStack() as stack:
             names = sorted((table, split) for table, splits in tables(made).items() for split in splits)
-            writers = {name: stack.enter_context(TableWriter(run.path, *name)) for name in names}
+            writers = {name: stack.enter_context(TableWriter(run.files, *name)) for name in names}
             for done, ((row, places), heard) in enumerate(_heard(hear, splits.placed(made, faults)), 1):
                 run.progress(min(done, total), total, unit=unit)
                 run.check()

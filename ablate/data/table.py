@@ -259,10 +259,10 @@ def describe(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
 def write_corpus(
     run: Any, audit: Mapping[str, Any], tokenizer: Sequence[str] = TOKENIZER_FIELDS, **more: Any
 ) -> dict[str, Any]:
-    """Write corpus.json for the tables in `run.path`, and return what it says.
+    """Write corpus.json for the tables in `run.files`, and return what it says.
 
     `tokenizer` names the fields ("table.field") that a general tokenizer learns from, on their train splits.
     """
-    corpus = {"tables": describe(run.path), "audit": dict(audit), "fields": {"tokenizer": list(tokenizer)}, **more}
+    corpus = {"tables": describe(run.files), "audit": dict(audit), "fields": {"tokenizer": list(tokenizer)}, **more}
     run.write_json("corpus.json", corpus)
     return corpus

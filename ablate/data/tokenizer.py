@@ -120,7 +120,7 @@ def run(config: TokenizerConfig, parents: Mapping[str, Any], run: Any) -> dict[s
 
     Deterministic: one thread, nothing sampled. Returns the real size, and per encoded split the texts and ids.
     """
-    corpus = parents["corpus"].path
+    corpus = parents["corpus"].files
     facts = json.loads((corpus / "corpus.json").read_text(encoding="utf-8"))
     fields = config.fields or tuple(facts["fields"]["tokenizer"])
     count = sum(1 for _ in _texts(corpus, fields))
@@ -130,7 +130,7 @@ def run(config: TokenizerConfig, parents: Mapping[str, Any], run: Any) -> dict[s
     run.write_bytes("model.spm", model)
     run.write_json("vocabulary.json", _vocabulary(model, _texts(corpus, fields)))
 
-    (run.path / "tokens").mkdir(exist_ok=True)
+    (run.files / "tokens").mkdir(exist_ok=True)
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     encoded: dict[str, dict[str, int]] = {}
     _check_encode(config, corpus, facts)
@@ -140,7 +140,7 @@ def run(config: TokenizerConfig, parents: Mapping[str, Any], run: Any) -> dict[s
         for field in text_fields(table):
             if not config.encode or f"{table_name}.{field}" in config.encode:
                 name = f"{table_name}.{split}.{field}"
-                encoded[name] = _encode(processor, table, field, run.path / "tokens" / f"{name}{Tokens.SUFFIX}")
+                encoded[name] = _encode(processor, table, field, run.files / "tokens" / f"{name}{Tokens.SUFFIX}")
         run.progress(step, len(splits), note=f"{table_name}.{split}")
     return {"size": processor.get_piece_size(), "asked": config.size, "encoded": encoded}
 

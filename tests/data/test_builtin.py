@@ -252,7 +252,8 @@ def test_asr_may_have_the_transcripts_of_the_pairs():
 
 class Run:
     def __init__(self, path, workers):
-        self.path, self.workers, self.steps = path, workers, []
+        self.path = self.files = path
+        self.workers, self.steps = workers, []
         path.mkdir()
 
     def check(self):

@@ -26,7 +26,8 @@ class Run:
     """What a stage sees of its run folder."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.reported = path, []
+        self.path = self.files = path
+        self.reported = []
         path.mkdir(parents=True, exist_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:

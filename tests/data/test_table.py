@@ -12,7 +12,7 @@ from ablate.errors import UserError
 
 class Run:
     def __init__(self, path):
-        self.path = path
+        self.path = self.files = path
 
     def write_json(self, name, content):
         (self.path / name).write_text(json.dumps(content))

@@ -30,7 +30,7 @@ class Run:
     """What a stage sees of its run folder."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = self.files = path
         path.mkdir(parents=True, exist_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:

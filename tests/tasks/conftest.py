@@ -79,12 +79,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tokenized(corpus: Path, folder: Path, config: tokenizer.TokenizerConfig) -> Path:
     """Run the tokenizer stage without its run folder's machinery."""
     run = SimpleNamespace(
-        path=folder,
+        files=folder,
         write_bytes=lambda name, data: (folder / name).write_bytes(data),
         write_json=lambda name, data: (folder / name).write_text(json.dumps(data)),
         progress=lambda *_, **__: None,
     )
-    tokenizer.run(config, {"corpus": SimpleNamespace(path=corpus)}, run)
+    tokenizer.run(config, {"corpus": SimpleNamespace(files=corpus)}, run)
     return folder
 
 

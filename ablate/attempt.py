@@ -1,0 +1,166 @@
+"""What one attempt at a stage writes: a folder in the run folder, named by the token of its claim. Standard library only.
+
+Who takes a stage over first renames the folders of earlier attempts, so that their processes, should they wake up, write
+nowhere; then takes the best of what they saved; then removes them. A result names one attempt, and that one stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate.disk import linked, open_append, synced
+from ablate.errors import UserError
+from ablate.record import files_of, read_json
+from ablate.version import code_version
+
+CHECKPOINT = "checkpoint.json"  # {"step": ..., "files": {name: ...}, ...}, of what an attempt saved last
+TOKEN = re.compile(r"\.?([0-9a-f]{12})(\.gone)?")  # names of attempts' folders, and of those that were put away
+CHUNK = 1 << 20
+
+Facts = Mapping[str, Any]  # {"size": bytes, "digest": hex}
+
+_looked: dict[Path, tuple[Any, ...]] = {}  # files found to be what their record says: digest, size, time and inode then
+
+
+def new_token() -> str:
+    """A token for a claim, which is a folder's name, too."""
+    return secrets.token_hex(6)
+
+
+def ended(path: Path, claim: Mapping[str, Any], when: float, outcome: str) -> None:
+    """Note in the run folder `path` how the attempt of this claim ended."""
+    line = {k: claim.get(k) for k in ("token", "host", "pid", "job", "began")}
+    line |= {"ended": when, "outcome": outcome, "code": code_version()}
+    with open_append(path / "attempts.jsonl") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def settle(path: Path, own: str = "") -> None:
+    """Leave one attempt in the run folder `path`: the one that completed the stage, else `own`.
+
+    `own` takes over the last complete checkpoint that the others saved, and their log. Of these only what is there at
+    the call is touched: a process that is suspended here and wakes up later finds nothing of who came after it.
+    """
+    others = [(entry, token) for entry, token in _attempts(path) if token != own]
+    result = path / "result.json"
+    if result.exists():
+        own = read_json(result).get("attempt", "")
+    gone = {token: path / f".{token}.gone" for _, token in others}
+    for entry, token in others:
+        if token != own and entry != gone[token]:
+            if gone[token].exists():  # its process was put away before, and made a new one
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(entry, gone[token])
+    if result.exists():  # perhaps only now, by one of those that were just put away
+        valid = read_json(result).get("attempt", "")
+        if valid in gone and gone[valid].exists() and not (path / valid).exists():
+            os.rename(gone[valid], path / valid)
+    elif gone:
+        _inherit(list(gone.values()), path / own)
+    for folder in gone.values():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _attempts(path: Path) -> list[tuple[Path, str]]:
+    """Folders of attempts in a run folder, also those put away, and their tokens."""
+    found = ((entry, TOKEN.fullmatch(entry.name)) for entry in path.iterdir())
+    return [(entry, match[1]) for entry, match in found if match]
+
+
+def _inherit(candidates: list[Path], own: Path) -> None:
+    """Take over from the attempt that saved the highest step, of equals the latest."""
+    ranked = []
+    for folder in candidates:
+        with contextlib.suppress(FileNotFoundError):
+            ranked.append(((_saved(folder) or {}).get("step", -1), folder.stat().st_mtime_ns, folder))
+    for _, _, folder in sorted(ranked, reverse=True):
+        try:
+            _take_over(folder, own)
+        except FileNotFoundError:  # another one who was suspended removes it just now, having taken it over itself
+            continue
+        return
+
+
+def _take_over(old: Path, own: Path) -> None:
+    """Link what never changes, copy what grows; the checkpoint's own file comes last and makes it one."""
+    saved = _saved(old)
+    for name in (saved or {}).get("files", ()):
+        with contextlib.suppress(FileExistsError):
+            linked(old / name, own / name)
+    for name in ("metrics.jsonl", CHECKPOINT):
+        if (old / name).exists():
+            beside = own / f".{name}.part"
+            shutil.copyfile(old / name, beside)
+            synced(beside)
+            os.replace(beside, own / name)
+    synced(own)
+
+
+def _saved(folder: Path) -> Optional[dict[str, Any]]:
+    path = folder / CHECKPOINT
+    return read_json(path) if path.exists() else None
+
+
+# What is in the files --------------------------------------------------------------------------------------------
+
+
+def facts(folder: Path, names: Optional[Iterable[str]] = None) -> dict[str, dict[str, Any]]:
+    """Size and digest of files in a folder by relative name; of all but hidden ones where no names are given."""
+    if names is None:
+        paths = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+        names = sorted(p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts))
+    return {name: {"size": (folder / name).stat().st_size, "digest": digest(folder / name)} for name in names}
+
+
+def digest(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 16 bytes in hex."""
+    hashed = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            hashed.update(chunk)
+    return hashed.hexdigest()
+
+
+def named(path: Path, result: Mapping[str, Any], name: str) -> Path:
+    """Return the path of a file of the stage in the run folder `path`, if its size and digest are what its result says.
+
+    Raises UserError where they are not. A result of format 1 says nothing, so there is nothing to check.
+    """
+    found = files_of(path, result) / name
+    if "files" not in result:
+        return found
+    advice = f"remove {path}, and run the sweep again, which makes that stage anew."
+    if name not in result["files"]:
+        raise UserError(f"The stage in {path} has no file {name}; {advice}")
+    return checked(found, result["files"][name], advice)
+
+
+def checked(path: Path, expected: Facts, advice: str) -> Path:
+    """Return `path` if its size and digest are as expected; a file is read once per process, unless it changes.
+
+    Raises UserError with `advice` in it otherwise.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing, though the record names it; {advice}") from None
+    seen = (expected["digest"], status.st_size, status.st_mtime_ns, status.st_ino)
+    if _looked.get(path) == seen:
+        return path
+    if status.st_size != expected["size"]:
+        raise UserError(f"{path} has {status.st_size} bytes, its record says {expected['size']}; {advice}")
+    if (found := digest(path)) != expected["digest"]:
+        raise UserError(f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}")
+    _looked[path] = seen
+    return path

@@ -1,0 +1,61 @@
+"""Files that are whole or not there: written beside and renamed, linked, appended to line by line. Standard library only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+NO_LINKS = {errno.EPERM, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+
+
+def open_append(path: Path) -> BinaryIO:
+    """Open a JSON-lines file at its end, without the torn line a crash may have left."""
+    file = open(path, "ab")
+    data = path.read_bytes()
+    file.truncate(data.rfind(b"\n") + 1)
+    return file
+
+
+def replace(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write beside and rename; `durable` also waits for the disk."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    if durable:
+        synced(path.parent)
+
+
+def linked(source: Path, target: Path) -> None:
+    """Give a file a second name, or make a copy where the file system has no links. Raises FileExistsError."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        beside = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, beside)
+        synced(beside)
+        os.rename(beside, target)
+
+
+def synced(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
