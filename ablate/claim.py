@@ -138,6 +138,12 @@ def create(path: Path, claim: Mapping[str, Any]) -> bool:
     return True
 
 
+def held(path: Path, token: str) -> bool:
+    """Whether the claim in a run folder is the one with this token."""
+    claim = read_claim_file(path / "claim.json")
+    return claim is not None and claim["token"] == token
+
+
 def take(path: Path, token: Optional[str]) -> bool:
     """Move the claim with this token out of a run folder; False, and nothing done, where it is another's by now."""
     moved = path / f".claim.{uuid.uuid4().hex}.dead"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate import attempt
-from ablate.claim import PROGRESS, alive, create, me, read_claim, take
+from ablate.claim import PROGRESS, alive, create, held, me, read_claim, take
 from ablate.disk import linked, open_append, replace, synced
 from ablate.machine import machine
 from ablate.record import FORMAT, files_of, read_json, read_jsonl, run_path
@@ -152,7 +152,7 @@ class RunFolder:
         own, self._token = self.path / self._token, ""
         self._close()
         if claim is not None:
-            if self._holds(claim["token"]):
+            if held(self.path, claim["token"]):
                 attempt.ended(self.path, claim, time.time(), outcome)
                 take(self.path, claim["token"])
             if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
@@ -168,13 +168,9 @@ class RunFolder:
         stopped = kind is not None and issubclass(kind, (Stopped, KeyboardInterrupt, SystemExit))
         self.release("stopped" if stopped else "failed" if kind else "done" if self.done else "left")
 
-    def _holds(self, token: str) -> bool:
-        claim = read_claim(self.path)
-        return claim is not None and claim.get("token") == token
-
     def _beat(self, token: str) -> None:
         while not self._stop.wait(BEAT_SECONDS) and self._token == token:
-            if self._holds(token):
+            if held(self.path, token):
                 with contextlib.suppress(FileNotFoundError):  # put away by somebody else just now: seen the next time
                     os.utime(self.path / token / PROGRESS)
             else:
@@ -201,7 +197,7 @@ class RunFolder:
         """Return if this process still holds the claim. Raises Lost when somebody else does or completed the stage,
         Stopped when the claim was removed, FileNotFoundError when the run folder was.
         """
-        if self.rank or (self._claim is not None and self._holds(self._token)):
+        if self.rank or (self._claim is not None and held(self.path, self._token)):
             return
         self.path.stat()
         claim = read_claim(self.path)
@@ -250,7 +246,7 @@ class RunFolder:
                 self._metrics = open_append(files / "metrics.jsonl")
         elif now - self._held > 1.0:
             self._held = now
-            if not self._holds(self._token):
+            if not held(self.path, self._token):
                 self._stop.set()
         self._metrics.write(json.dumps({"step": step, **metrics}).encode() + b"\n")
         self._metrics.flush()

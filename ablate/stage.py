@@ -253,4 +253,6 @@ def execute(stage_id: str, root: str | Path) -> None:
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
         module, _, name = KINDS[kind].function.partition(":")
         function = getattr(importlib.import_module(module), name)
-        run.finish(function(restored(run), parents, run))
+        with run.writing():
+            result = function(restored(run), parents, run)
+        run.finish(result)

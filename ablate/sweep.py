@@ -58,7 +58,8 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
 
 where things lie:
   ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which row)
-  ROOT/KIND/AB/ID/     a stage: config.yaml, metrics.jsonl, checkpoint, logs/out.txt, result.json (last: it is complete)
+  ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, result.json (last: it is complete, and says which attempt's folder
+                       has its files: metrics.jsonl, model.safetensors, items.jsonl)
 
 exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, 3 Slurm takes
 nothing now, 130 interrupted.

@@ -87,7 +87,7 @@ def test_what_is_no_finished_run_is_named(world, tmp_path, capsys):
     with pytest.raises(UserError, match="is no run folder"):
         Finished(tmp_path)
     with pytest.raises(UserError, match="is a run of kind 'corpus', expected finetune"):
-        Finished(world.run(world.corpus).files)
+        Finished(world.run(world.corpus).path)
     tuned, _ = world.finetune("sentiment", world.pretrain("masked_text", steps=0, phase="decay"), steps=11)
     unfinished = world.root / "finetune" / tuned[:2] / tuned
     with pytest.raises(UserError, match="is not finished"):

@@ -35,7 +35,7 @@ class Recorded(CorpusConfig):
         audio.mkdir()
         for table, splits in {"speech": ("train", "dev"), "text": ("train",), "asr": ("train", "dev", "test")}.items():
             for split in splits:
-                with TableWriter(run.path, table, split) as writer:
+                with TableWriter(run.files, table, split) as writer:
                     for i in range(12):
                         row = {"id": f"{table}-{split}-{i}", "text": " ".join(WORDS[i % 5 :])}
                         if table == "text":

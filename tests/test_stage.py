@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import pytest
 
+from ablate import run as run_module
 from ablate import stage
 from ablate.errors import UserError
-from ablate.run import RunFolder
+from ablate.run import Lost, RunFolder
 from ablate.stage import KINDS, Kind, Plan, execute, make, materialise
 
 CALLS = []
@@ -98,3 +99,17 @@ def test_a_new_version_is_a_new_stage(monkeypatch):
     old = make("corpus", Grain(), [], "grain")
     monkeypatch.setitem(stage.KINDS, "corpus", Kind(stage.KINDS["corpus"].version + 1, f"{__name__}:sow"))
     assert make("corpus", Grain(), [], "grain").id != old.id
+
+
+def test_a_stage_whose_folder_is_put_away_under_it_ends_as_lost(planned, tmp_path, monkeypatch):
+    """Tables are written past the run folder's own methods."""
+    first, _ = planned()
+
+    def write(config, parents, run):
+        monkeypatch.setattr(run_module, "alive", lambda claim: False)
+        RunFolder(tmp_path, "corpus", first.id).claim()
+        (run.files / "rows.jsonl").write_text("late")
+
+    monkeypatch.setattr(f"{__name__}.sow", write)
+    with pytest.raises(Lost, match="was taken over"):
+        execute(first.id, tmp_path)
