@@ -161,6 +161,8 @@ def checked(path: Path, expected: Facts, advice: str) -> Path:
     if status.st_size != expected["size"]:
         raise UserError(f"{path} has {status.st_size} bytes, its record says {expected['size']}; {advice}")
     if (found := digest(path)) != expected["digest"]:
-        raise UserError(f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}")
+        raise UserError(
+            f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}"
+        )
     _looked[path] = seen
     return path
