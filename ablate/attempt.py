@@ -13,18 +13,23 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from ablate.claim import clock, held
 from ablate.disk import linked, open_append, synced
 from ablate.errors import UserError
-from ablate.record import files_of, read_json
+from ablate.machine import machine
+from ablate.record import files_of, read_json, read_jsonl
 from ablate.version import code_version
 
 CHECKPOINT = "checkpoint.json"  # {"step": ..., "files": {name: ...}, ...}, of what an attempt saved last
 TOKEN = re.compile(r"\.?([0-9a-f]{12})(\.gone)?")  # names of attempts' folders, and of those that were put away
 CHUNK = 1 << 20
+SMALL = 1 << 22  # bytes of a file that is read for its digest whenever something starts from it
+TORN_SECONDS = 60.0  # after which what is half-written has no writer
 
 Facts = Mapping[str, Any]  # {"size": bytes, "digest": hex}
 
@@ -44,11 +49,20 @@ def ended(path: Path, claim: Mapping[str, Any], when: float, outcome: str) -> No
         file.write(json.dumps(line).encode() + b"\n")
 
 
+def circumstances(path: Path, claim: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of how the stage in `path` was made, its last attempt that of this claim, ending now."""
+    now, earlier = time.time(), list(read_jsonl(path / "attempts.jsonl"))
+    seconds = now - claim["began"] + sum(max(0.0, one["ended"] - one["began"]) for one in earlier)
+    ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    return {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended, "machine": machine()}
+
+
 def settle(path: Path, own: str = "") -> None:
     """Leave one attempt in the run folder `path`: the one that completed the stage, else `own`.
 
     `own` takes over the last complete checkpoint that the others saved, and their log. Of these only what is there at
-    the call is touched: a process that is suspended here and wakes up later finds nothing of who came after it.
+    the call is touched, and nothing of who holds the claim: a process that was suspended and wakes up here does no harm to
+    who came after it.
     """
     others = [(entry, token) for entry, token in _attempts(path) if token != own]
     result = path / "result.json"
@@ -56,7 +70,7 @@ def settle(path: Path, own: str = "") -> None:
         own = read_json(result).get("attempt", "")
     gone = {token: path / f".{token}.gone" for _, token in others}
     for entry, token in others:
-        if token != own and entry != gone[token]:
+        if token != own and entry != gone[token] and not held(path, token):
             if gone[token].exists():  # its process was put away before, and made a new one
                 shutil.rmtree(entry, ignore_errors=True)
             else:
@@ -67,7 +81,7 @@ def settle(path: Path, own: str = "") -> None:
         if valid in gone and gone[valid].exists() and not (path / valid).exists():
             os.rename(gone[valid], path / valid)
     elif gone:
-        _inherit(list(gone.values()), path / own)
+        _inherit([folder for token, folder in gone.items() if not held(path, token)], path / own)
     for folder in gone.values():
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -115,12 +129,16 @@ def _saved(folder: Path) -> Optional[dict[str, Any]]:
 # What is in the files --------------------------------------------------------------------------------------------
 
 
-def facts(folder: Path, names: Optional[Iterable[str]] = None) -> dict[str, dict[str, Any]]:
-    """Size and digest of files in a folder by relative name; of all but hidden ones where no names are given."""
+def facts(folder: Path, names: Optional[Iterable[str]] = None, digests: bool = True) -> dict[str, dict[str, Any]]:
+    """Size and digest of files in a folder by relative name; of all but hidden ones where no names are given.
+
+    Without `digests`, sizes alone, as of what is written again and again while a stage runs.
+    """
     if names is None:
         paths = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
         names = sorted(p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts))
-    return {name: {"size": (folder / name).stat().st_size, "digest": digest(folder / name)} for name in names}
+    sizes = {name: {"size": (folder / name).stat().st_size} for name in names}
+    return {name: {**size, "digest": digest(folder / name)} for name, size in sizes.items()} if digests else sizes
 
 
 def digest(path: Path) -> str:
@@ -146,6 +164,24 @@ def named(path: Path, result: Mapping[str, Any], name: str) -> Path:
     return checked(found, result["files"][name], advice)
 
 
+def sound(path: Path, result: Mapping[str, Any]) -> Path:
+    """Return where the files of the stage in the run folder `path` lie, if all that its result names are of the size that it
+    says, and those up to `SMALL` bytes of the digest, too. Raises UserError where one is not."""
+    folder, advice = files_of(path, result), f"remove {path}, and run the sweep again, which makes that stage anew."
+    for name, expected in result.get("files", {}).items():
+        checked(folder / name, expected if expected["size"] <= SMALL else {"size": expected["size"]}, advice)
+    return folder
+
+
+def clear(path: Path) -> None:
+    """Remove what writers that were killed left half-written in a run folder; others may be at work there just now."""
+    now = clock(path)
+    for torn in (*path.glob(".*.part"), *path.glob(".claim.*.dead")):
+        with contextlib.suppress(FileNotFoundError):
+            if now - torn.stat().st_mtime > TORN_SECONDS:
+                torn.unlink()
+
+
 def checked(path: Path, expected: Facts, advice: str) -> Path:
     """Return `path` if its size and digest are as expected; a file is read once per process, unless it changes.
 
@@ -155,14 +191,12 @@ def checked(path: Path, expected: Facts, advice: str) -> Path:
         status = path.stat()
     except FileNotFoundError:
         raise UserError(f"{path} is missing, though the record names it; {advice}") from None
-    seen = (expected["digest"], status.st_size, status.st_mtime_ns, status.st_ino)
+    seen = (expected.get("digest"), status.st_size, status.st_mtime_ns, status.st_ino)
     if _looked.get(path) == seen:
         return path
     if status.st_size != expected["size"]:
         raise UserError(f"{path} has {status.st_size} bytes, its record says {expected['size']}; {advice}")
-    if (found := digest(path)) != expected["digest"]:
-        raise UserError(
-            f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}"
-        )
+    if "digest" in expected and (found := digest(path)) != expected["digest"]:
+        raise UserError(f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}")
     _looked[path] = seen
     return path

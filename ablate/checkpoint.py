@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ablate import attempt, distributed
@@ -59,9 +60,10 @@ def save(
     parts = {MODEL: weights, MOMENTS: moments} if moments else {MODEL: weights}
     files = {name if last else name.replace(".", f".{number}."): tensors for name, tensors in parts.items()}
     try:
+        mark = None if last else secrets.token_hex(8)  # of what is saved together, cheaper than digests every few seconds
         for name, tensors in files.items():
-            _write(folder / name, tensors)
-        kept = {"step": step, "number": number, "files": attempt.facts(folder, files), "state": state}
+            _write(folder / name, tensors, {} if last else {"mark": mark})
+        kept = {"step": step, "number": number, "files": attempt.facts(folder, files, last), "mark": mark, "state": state}
         replace(about, json.dumps(kept).encode())
     except OSError:
         for name in files:
@@ -71,10 +73,10 @@ def save(
         (folder / name).unlink(missing_ok=True)
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     beside = path.with_name(f".{path.name}.part")
     try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside)
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata=metadata or None)
         synced(beside)
         os.replace(beside, path)
     except (SafetensorError, OSError) as error:
@@ -114,8 +116,15 @@ def _read(about: Mapping[str, Any], place: Callable[[str], Path], moments: bool)
     for name in about["files"]:
         part = name.partition(".")[0]
         if part == "model" or moments:
-            tensors[part] = load_file(place(name))
+            tensors[part], mark = _loaded(place(name))
+            if mark != about["mark"]:
+                raise UserError(f"{place(name)} is of another save than its record; remove its folder, and run the sweep again.")
     return Checkpoint(tensors["model"], tensors["moments"], about["step"], about["state"])
+
+
+def _loaded(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("mark")
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -111,15 +111,15 @@ def _started(pid: int) -> Optional[str]:
 
 
 def read_claim_file(path: Path) -> Optional[dict[str, Any]]:
-    """Return the claim in a file, with "seen" (when it was made) and "file"."""
+    """Return the claim in a file, with "made" and "seen" (when it was, by the clock of the file system) and "file"."""
     try:
         seen, data = path.stat().st_mtime, path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        return {**json.loads(data), "seen": seen, "file": path}
+        return {**json.loads(data), "made": seen, "seen": seen, "file": path}
     except ValueError:
-        return {"token": None, "pid": None, "began": seen, "seen": seen, "file": path}
+        return {"token": None, "pid": None, "host": "unknown", "began": seen, "made": seen, "seen": seen, "file": path}
 
 
 def create(path: Path, claim: Mapping[str, Any]) -> bool:
@@ -129,7 +129,7 @@ def create(path: Path, claim: Mapping[str, Any]) -> bool:
     except FileExistsError:
         return False
     try:
-        os.write(file, json.dumps({k: v for k, v in claim.items() if k not in ("seen", "file")}).encode())
+        os.write(file, json.dumps({k: v for k, v in claim.items() if k not in ("made", "seen", "file")}).encode())
     except OSError:  # a full disk: an empty claim would keep others away for nothing
         path.unlink(missing_ok=True)
         raise

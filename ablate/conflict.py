@@ -1,6 +1,6 @@
 """Gradient interference between objectives: do two losses pull the shared layers the same way?
 
-Measured on fixed probe batches from the dev split, in evaluation mode, over the parameters that all modalities go
+Measured on fixed probe batches of the training data, in evaluation mode, over the parameters that all modalities go
 through, per layer and part: the raw gradient of each objective with its own weight, and the same as Adam sees it,
 divided by the root of its second moment (PAPER §9.2). Gradient noise biases a plain cosine toward 0, so every inner
 product is taken between two halves of the probe that share no item: <g_i(a), g_j(b)> has no noise in common.
@@ -88,7 +88,7 @@ class Probe:
     """Two halves of fixed batches, made once; `measure` compares the objectives' gradients on them."""
 
     def __init__(self, model: Model, feeds: Mapping[str, Any], budgets: Mapping[str, float], vocabulary: Any):
-        """`feeds` are streams of the dev split by name, `budgets` how much of each a half holds, if there is twice as much."""
+        """`feeds` are streams by name, `budgets` how much of each a half holds, if there is twice as much."""
         self.model, self.halves = model, []
         self.parameters = shared(model.encoder.shared)
         self.scopes = scopes(self.parameters)

@@ -17,13 +17,22 @@ RATE = 2.6e10  # floating-point operations a second of one core, beyond that
 POSITIONS = 25.0  # speech positions a second
 PAIR = (3.0, 12)  # seconds and tokens of a typical pair
 ITEM = {"speech": 60, "text": 20, "pair": 80}  # positions of a typical item of a task
-CORPUS, TOKENIZER, KMEANS, START, SCORE = 20.0, 1.0, 5.0, 0.2, 1.5  # seconds
+RECORDINGS, TABLE, TOKENIZER, TOKENS, KMEANS, START, SCORE, HELDOUT = 5.0, 0.5, 1.0, 0.3, 5.0, 0.2, 1.5, 0.7  # seconds
 LENGTH = ("seed", "start", "steps", "horizon", "phase", "optimizer")  # of a config: what its updates' duration is not about
 
 
 def timings(root: Path) -> dict[str, float]:
     """Read how many seconds the finished stages under `root` took, by id."""
-    return {path.parent.name: read_json(path).get("seconds", 0.0) for path in root.glob("*/??/*/result.json")}
+    found = {path.parent.name: _read(path) for path in root.glob("*/??/*/result.json")}
+    return {id: result.get("seconds", 0.0) for id, result in found.items() if result}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record, empty where it is damaged or gone: estimates do without, and whoever needs the stage says so."""
+    try:
+        return read_json(path)
+    except (ValueError, FileNotFoundError):
+        return {}
 
 
 def paces(root: Path) -> dict[str, float]:
@@ -31,9 +40,10 @@ def paces(root: Path) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for kind in ("pretrain", "finetune"):
         for path in root.glob(f"{kind}/??/*/result.json"):
-            config = read_json(path.with_name("identity.json"))["config"]
-            if steps := config.get("task", config)["steps"]:
-                found.setdefault(shape(kind, config), []).append(read_json(path)["seconds"] / steps)
+            config, result = _read(path.with_name("identity.json")).get("config", {}), _read(path)
+            if result and (steps := config.get("task", config).get("steps")):
+                made = steps - result.get("continued", {}).get("steps", 0)  # a trunk may have begun where a shorter one ended
+                found.setdefault(shape(kind, config), []).append(result["seconds"] / made)
     return {key: median(values) for key, values in found.items()}
 
 

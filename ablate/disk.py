@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
+import json
 import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 NO_LINKS = {errno.EPERM, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 
@@ -18,6 +21,11 @@ def open_append(path: Path) -> BinaryIO:
     data = path.read_bytes()
     file.truncate(data.rfind(b"\n") + 1)
     return file
+
+
+def encoded(value: Any) -> bytes:
+    """A JSON file for people and programs."""
+    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def replace(path: Path, data: bytes, durable: bool = True) -> None:
@@ -46,7 +54,7 @@ def linked(source: Path, target: Path) -> None:
             raise
         if target.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
-        beside = target.with_name(f".{target.name}.part")
+        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
         shutil.copyfile(source, beside)
         synced(beside)
         os.rename(beside, target)
@@ -59,3 +67,12 @@ def synced(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def aside(folder: Path, name: str) -> str:
+    """Rename a folder to `name`, or to that with a number where it is taken; return what it is called then."""
+    taken = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
+    kept = next(path for path in map(folder.with_name, taken) if not path.exists())
+    with contextlib.suppress(FileNotFoundError):  # somebody else did so just now
+        os.rename(folder, kept)
+    return kept.name

@@ -131,11 +131,11 @@ def outcome_of(result: Mapping[str, Any]) -> str:
     final = [f"{k} {v:.4g}" for k, v in (result.get("final") or {}).items() if isinstance(v, (int, float))][:4]
     dev = result.get("dev") or {}
     best = [f"dev {dev['metric']} {dev['value']:.4g}"] if dev.get("value") is not None else []
-    audit = result.get("audit") or {}  # of a corpus
-    lacks = {"left out": sum((audit.get("left_out") or {}).values()), "skipped": len(audit.get("skipped") or ()),
-             "known to be broken": sum((audit.get("known_faults") or {}).values())}  # fmt: skip
-    lost = [f"{n:,} rows {what}" for what, n in lacks.items() if n] + ["corpus.json says why"] * any(lacks.values())
-    return ", ".join([*scores, *best, *final, *lost])
+    rows = [f"{result['rows']:,} rows"] if "rows" in result else []  # of a table, whose result says what it lacks
+    lacks = {"left out": sum((result.get("left_out") or {}).values()) if rows else 0, "skipped": len(result.get("skipped") or ()),
+             "known to be broken": sum((result.get("known_faults") or {}).values())}  # fmt: skip
+    lost = [f"{n:,} rows {what}" for what, n in lacks.items() if n] + ["result.json says why"] * any(lacks.values())
+    return ", ".join([*scores, *best, *final, *rows, *lost])
 
 
 def log_tail(path: Path, lines: int = TAIL) -> list[str]:

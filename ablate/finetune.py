@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
@@ -17,6 +19,7 @@ from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.evaluate import dev_score
 from ablate.optim import FlatAdamW, OptimizerConfig
+from ablate.prepare import opened
 from ablate.pretrain import load_encoder
 from ablate.run import RunFolder
 from ablate.stage import restored
@@ -34,11 +37,17 @@ from objectives.objective import AbstractObjective, Ports
 class FinetuneStage:
     """Identity of a fine-tuning stage."""
 
+    how: ClassVar[tuple[str, ...]] = ("search",)
+
+    tag: ClassVar[str] = "finetune"
+
     encoder: EncoderConfig
     task: TaskConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     """Betas, weight decay and clipping; learning rates and warm-up are the task's."""
     seed: int = 0
+    search: dict[str, Any] = field(default_factory=dict)
+    """How its task searches for predictions of new input, as its scores do."""
 
 
 class Items:
@@ -69,9 +78,15 @@ def items(config: TaskConfig, dataset: Dataset, seed: int) -> dict[str, Items]:
 
 
 def dataset(task: AbstractScored, parents: Mapping[str, RunFolder], split: str) -> Dataset:
-    """Open one split of the task's table with the tokens it needs."""
-    targets = parents["targets"].files if "targets" in parents else None
-    return Dataset(task.config.table, split, parents["corpus"].files, parents["tokenizer"].files, targets)
+    """Open one split of the task's table, with its texts as ids where the stage starts from these."""
+
+    def encoded(tokenizer: str, ids: str) -> tuple[Tokenizer, Path | None]:
+        folder = parents[f"{ids}/{split}"].sound() if f"{ids}/{split}" in parents else None
+        return Tokenizer(parents[tokenizer].sound()), folder
+
+    targets = encoded("targets", "targets-tokens") if "targets" in parents else None
+    table = opened(parents[f"table/{split}"], f"{task.config.table}.{split}")
+    return Dataset(table, encoded("tokenizer", "tokens"), targets)
 
 
 def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask, Tokenizer]:
@@ -79,8 +94,8 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
 
     `config` has encoder, task and seed: a fine-tuning stage, or a scoring stage that loads the weights afterwards.
     """
-    tokenizer = Tokenizer(parents["tokenizer"].files)
-    targets = Tokenizer(parents["targets"].files).vocabulary if "targets" in parents else None
+    tokenizer = Tokenizer(parents["tokenizer"].sound())
+    targets = Tokenizer(parents["targets"].sound()).vocabulary if "targets" in parents else None
     task = config.task.build()
     vocabulary = tokenizer.vocabulary
     encoder = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError, nearest
 from ablate.evaluate import predictions
 from ablate.finetune import build, dataset
-from ablate.record import read_json
+from ablate.record import FORMAT, read_json
 from ablate.run import RunFolder
 from ablate.stage import parents_of, restored
 from ablate.tasks.task import Row
@@ -69,13 +70,14 @@ class Finished:
         tuned = _finetuning(Path(folder))
         parents = parents_of(tuned)
         config = settled(restored(tuned), parents)
+        config = replace(config, task=replace(config.task, **config.search))
         self.model, self.task, tokenizer = build(config, parents)
         self.model.load_state_dict(checkpoint.of(tuned).weights)
         self.model.eval()
         self.tokenizer = tokenizer
-        self.target_tokenizer = Tokenizer(parents["targets"].files) if "targets" in parents else tokenizer
-        self.normalisation = read_json(parents["corpus"].files / "corpus.json").get("normalisation", "bins")
+        self.target_tokenizer = Tokenizer(parents["targets"].sound()) if "targets" in parents else tokenizer
         self.train = dataset(self.task, parents, "train").table
+        self.normalisation = self.train.recordings[0].normalisation if self.train.recordings else "bins"
         # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
         self.lower = all(row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given)
 
@@ -143,6 +145,8 @@ def _finetuning(folder: Path) -> RunFolder:
     run = RunFolder(root, "finetune", what["id"])
     if not run.done:
         raise UserError(f"The run in '{folder}' is not finished; run its sweep to the end first.")
+    if (made := run.result().get("format", 1)) != FORMAT:
+        raise UserError(f"The run in '{folder}' is of format {made}, which is listed and reported but no longer used; run its sweep again.")
     return run
 
 

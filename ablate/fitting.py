@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ablate.data.packing import TABLES
+from ablate.data.corpus import STREAMS
 from ablate.errors import UserError, nearest
 from ablate.row import Row, owner, reads
 
@@ -35,12 +35,11 @@ def held(row: Row, path: str) -> None:
         return
     have = sorted(f"{table}.{split}" for table, splits in tables.items() for split in splits)
     for name, objective in row.objectives.items() if row.total else ():
-        for split in ("train", "dev"):
-            if (place := f"{TABLES[owner(objective).reads]}.{split}") not in have:
-                raise UserError(
-                    f"{path}: objective '{name}' reads '{place}', which the data do not have; set its corpus in data, or "
-                    f"remove the objective with pretrain: {{objectives: {{{name}: null}}}}."
-                )
+        if (place := f"{STREAMS[owner(objective).reads]}.train") not in have:
+            raise UserError(
+                f"{path}: objective '{name}' reads '{place}', which the data do not have; set its corpus in data, or "
+                f"remove the objective with pretrain: {{objectives: {{{name}: null}}}}."
+            )
     for name, task in row.tasks.items():
         made = owner(task)
         learnt = ("train", "dev") if made.trained else (made.baseline_split,)

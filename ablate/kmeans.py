@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ablate.data.packing import Order, speech
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
+from ablate.prepare import opened
 from ablate.run import RunFolder
 from ablate.stage import restored
 from encoders import seeds
@@ -30,6 +31,8 @@ MAX_FRAMES = 1600  # longer utterances are cropped, as in pre-training
 @dataclass(frozen=True, kw_only=True)
 class KMeansStage:
     """Identity of a kmeans stage."""
+
+    tag: ClassVar[str] = "kmeans_fit"
 
     entries: int
     """Centroids."""
@@ -58,8 +61,8 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
     layer: Layer = stacked
     if config.encoder is not None:
         weights = checkpoint.part(checkpoint.of(parents["pretrain"]).weights, "encoder.")
-        layer, weights = frozen(config, Tokenizer(parents["tokenizer"].files).vocabulary, weights)
-    x_NC = vectors(Table(parents["corpus"].files, "speech", "train"), config, layer)
+        layer, weights = frozen(config, Tokenizer(parents["tokenizer"].sound()).vocabulary, weights)
+    x_NC = vectors(opened(parents["table/speech"], "speech.train"), config, layer)
 
     def report(done: int, distance: float) -> None:
         run.check()

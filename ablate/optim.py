@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW with a warm-up-stable-decay schedule (the stable part is the trunk, the decay a leaf of its own)."""
+
+    tag: ClassVar[str] = "adamw"
 
     lr: float = 2e-3
     """Peak learning rate."""

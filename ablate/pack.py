@@ -39,7 +39,7 @@ def arrays(
     """
     able, depth, todo = set(jobs), {}, {}
     for id, stage in board.stages.items():
-        parents = {parent for _, parent in stage.parents if board.state[parent] != DONE}
+        parents = {parent for parent in stage.awaits(board.stages) if board.state[parent] != DONE}
         depth[id] = 1 + max((depth[parent] for parent in parents), default=0)
         if board.state[id] == WAITING and parents <= able:
             able.add(id)
@@ -55,7 +55,7 @@ def arrays(
         if id in placed:
             continue
         kind = board.stages[id].kind
-        implied = schedule.ancestors(board.stages, [p for x in parents for _, p in board.stages[x].parents])
+        implied = schedule.ancestors(board.stages, [p for x in parents for p in board.stages[x].awaits(board.stages)])
         alike = {other for other, shape in shapes.items() if shape == shapes[kind]}
         unit = _along(board, id, todo, children, place, alike, parents | implied, lasting[kind])
         placed.update(unit)

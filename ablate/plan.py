@@ -14,9 +14,12 @@ from typing import Any
 
 from ablate import claims, config, cost, identity, tune
 from ablate.config import Registry
+from ablate.continuing import continued
+from ablate.data.corpus import STREAMS
 from ablate.errors import UserError, nearest
 from ablate.estimate import Estimator
 from ablate.finetune import FinetuneStage
+from ablate.heldout import HeldoutStage
 from ablate.kmeans import KMeansStage
 from ablate.patch import mapping
 from ablate.pretrain import PretrainStage
@@ -24,12 +27,13 @@ from ablate.row import Row, owner
 from ablate.rows import Resolver
 from ablate.score import ScoreStage
 from ablate.stage import Plan, Stage, make
+from ablate.supply import Supply
 from ablate.tasks.task import TaskConfig
 
 CLUSTERS = ("local", "debug", "slurm")
 
 Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
-"""Stages before fine-tuning: corpus and tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
+"""Stages before fine-tuning: the tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
 
 
 def plan_file(
@@ -63,6 +67,8 @@ class Planner:
         self.forms = identity.Forms()
         self.estimate = Estimator(str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"))
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
+        self.supply = Supply(self._supplied)
+        self.seen: dict[tuple[int, str], tuple[TaskConfig, TaskConfig]] = {}  # a task is kept, so that its id stays its own
 
     def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
@@ -80,8 +86,8 @@ class Planner:
         written = self.resolver.names
         manifest.sort(key=lambda line: written.index(line["row"]))
         return Plan(
-            name=self.name, sweep=described, manifest=manifest, stages=cost.scaled(self.stages, timings, paces),
-            resolved={name: grid[0][name].plain() for name in written}, notes=(*_twins(manifest), *self._columns_left(described)),
+            name=self.name, sweep=described, manifest=manifest, stages=continued(cost.scaled(self.stages, timings, paces)),
+            resolved={name: grid[0][name].plain() for name in written}, notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
             root=str(self.sweep["root"]), cluster=cluster, workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
             absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
@@ -112,10 +118,14 @@ class Planner:
             yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
 
     def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float,
-               memory: float = 0.0) -> str:  # fmt: skip
+               memory: float = 0.0, uses: Iterable[tuple[str, str]] = ()) -> str:  # fmt: skip
         """Add a stage unless an equal one is there; return its id."""
-        stage = make(kind, of, parents.items(), title, self.forms, steps=steps, cost=round(seconds, 2), memory=memory)
+        stage = make(kind, of, parents.items(), title, self.forms, uses=tuple(uses), steps=steps, cost=round(seconds, 2),
+                     memory=memory)  # fmt: skip
         return self.stages.setdefault(stage.id, stage).id
+
+    def _supplied(self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any) -> str:
+        return self._stage(kind, of, parents, title, 0, seconds, uses=uses)
 
     def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Lay out all stages of a row at one point and seed; return its line of the manifest."""
@@ -123,52 +133,84 @@ class Planner:
         where += [f"seed {seed}"] if len(self.seeds) > 1 else []
         suffix = f" ({', '.join(where)})" if where else ""
         made, fits, trunks, leaf = self._pretrained(row, rows, seed, suffix)
+        stages = {**made, **fits, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks, "tables": {}, "tokens": {}}
+        if row.total:
+            self._read(row, _streamed(row, "train"), made, stages)
+        if held := self._heldout(row, made, leaf, stages, f"{row.name} / held-out losses{suffix}"):
+            stages["heldout"] = held
         finetune, score, na = {}, {}, []
         for key in self.tasks:
             if not row.has(key):
                 na.append(key)
                 continue
-            task, parents = row.tasks[key], dict(made)
-            if task.tokenizer is not None:
-                parents["targets"] = self._tokenizer(task.tokenizer, made, f"tokenizer of {key}")
-            title = f"{row.name} / {key}{suffix}"
-            if key in row.grids:
-                parents["tune"] = self._tune(row, rows, key, suffix)
-            if owner(task).trained:
-                of = FinetuneStage(encoder=row.encoder, task=task, seed=seed)
-                seconds, memory = self.estimate.finetune(row, task, title)
-                started = {**parents, "pretrain": leaf}
-                finetune[key] = self._stage("finetune", of, started, title, task.steps, seconds, memory)
-                parents["finetune"] = finetune[key]
-            else:
-                parents["pretrain"] = leaf
-            of = ScoreStage(encoder=row.encoder, task=task, seed=seed)
-            score[key] = self._stage("score", of, parents, f"{title} score", len(task.splits), cost.SCORE)
+            task, title = row.tasks[key], f"{row.name} / {key}{suffix}"
+            trained = owner(task).trained
+            tuned = {"tune": self._tune(row, rows, key, suffix)} if key in row.grids else {}
+            if trained:
+                finetune[key] = self._finetune(row, task, {**made, **tuned, "pretrain": leaf}, seed, title, stages)
+            for split in task.splits:
+                parents = {**made, **tuned, **({"finetune": finetune[key]} if trained else {"pretrain": leaf})}
+                parents |= self._data(row, task, {owner(task).baseline_split: False, split: True}, made, stages)
+                of = ScoreStage(encoder=row.encoder, task=self._task(task, split), seed=seed)
+                name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
+                score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, cost.SCORE)
         return {
             "row": row.name, "point": {axis: shown(value) for axis, value in point.items()}, "seed": seed,
             "reads": list(row.encoder.reads), "after": row.after, "steps": row.total,
-            "stages": {**made, **fits, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks,
-                       "finetune": finetune, "score": score},
-            "na": na,
+            "stages": {**stages, "finetune": finetune, "score": score}, "na": na,
         }  # fmt: skip
+
+    def _read(self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str],
+              stages: dict[str, Any]) -> dict[str, str]:  # fmt: skip
+        """Lay out splits of tables that a stage starts from, by name: table, split, and whether it reads its texts as ids.
+
+        Returns the stages by role; `stages` of the manifest's line is told of them.
+        """
+        parents = {}
+        for name, (table, split, ids) in names.items():
+            parents[f"table/{name}"] = stages["tables"][f"{table}.{split}"] = self.supply.table(row.data, table, split)
+            if ids:
+                found = self.supply.tokens(row.data, made["tokenizer"], table, split)
+                parents[f"tokens/{name}"] = stages["tokens"][f"{table}.{split}"] = found
+        return parents
+
+    def _data(self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str],
+              stages: dict[str, Any]) -> dict[str, str]:  # fmt: skip
+        """Lay out splits of a task's table, and whether their texts are read as ids; return the stages by role."""
+        apart = task.tokenizer is not None  # whether what it writes is in ids of its own
+        own = "own" in task.ids() or "targets" in task.ids() and not apart
+        parents = self._read(row, {split: (task.table, split, ids and own) for split, ids in splits.items()}, made, stages)
+        if apart:
+            parents["targets"] = self.supply.tokenizer(row.data, task.tokenizer, f"tokenizer of {task.table}")
+        for split, ids in splits.items():
+            if ids and apart and "targets" in task.ids():
+                parents[f"targets-tokens/{split}"] = self.supply.tokens(row.data, parents["targets"], task.table, split)
+        return parents
+
+    def _task(self, task: TaskConfig, split: str = "") -> TaskConfig:
+        """A task as the score of a split sees it, else as training does: made once, as its form then is, too."""
+        key = id(task), split
+        if key not in self.seen:
+            self.seen[key] = task, task.for_scoring(split) if split else task.for_training()
+        return self.seen[key][1]
+
+    def _finetune(self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str,
+                  stages: dict[str, Any]) -> str:  # fmt: skip
+        read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
+        of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
+        seconds, memory = self.estimate.finetune(row, task, title)
+        return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, memory)
 
     def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
         """Lay out the fine-tunings of a task's grid, of the first seed, and the choice among them."""
         made, _, _, leaf = self._pretrained(row, rows, self.seeds[0], suffix)
-        choices, title = {}, f"{row.name} / {key}{suffix}"
+        choices, title, unseen = {}, f"{row.name} / {key}{suffix}", {"tables": {}, "tokens": {}}
         for number, (settings, task) in enumerate(row.grids[key]):
-            parents = {**made, "pretrain": leaf}
-            if task.tokenizer is not None:
-                parents["targets"] = self._tokenizer(task.tokenizer, made, f"tokenizer of {key}")
-            of = FinetuneStage(encoder=row.encoder, task=task, seed=self.seeds[0])
-            seconds = cost.finetune(row.encoder, task, owner(task).reads)
             tried = ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
-            choices[f"{tune.ROLE}{number}"] = self._stage("finetune", of, parents, f"{title} ({tried})", task.steps, seconds)
-        of = tune.TuneStage(task=row.tasks[key], settings=tuple(settings for settings, _ in row.grids[key]))
+            parents = {**made, "pretrain": leaf}
+            choices[f"{tune.ROLE}{number}"] = self._finetune(row, task, parents, self.seeds[0], f"{title} ({tried})", unseen)
+        of = tune.TuneStage(settings=tuple(settings for settings, _ in row.grids[key]))
         return self._stage("tune", of, choices, f"{title} tuned", 0, cost.START)
-
-    def _tokenizer(self, of: Any, made: Mapping[str, str], title: str) -> str:
-        return self._stage("tokenizer", of, {"corpus": made["corpus"]}, title, 0, cost.TOKENIZER)
 
     def _pretrained(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
         """Lay out all before fine-tuning, once."""
@@ -178,26 +220,25 @@ class Planner:
         return self.laid[key]
 
     def _lay(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
-        made = {"corpus": self._stage("corpus", row.data, {}, "corpus", 0, cost.CORPUS)}
-        made["tokenizer"] = self._tokenizer(row.tokenizer, made, "tokenizer")
+        made = {"tokenizer": self.supply.tokenizer(row.data, row.tokenizer, "tokenizer")}
         before = self._pretrained(rows[row.after], rows, seed, suffix)[2] if row.after else []
-        fits = self._fits(row, rows, made["corpus"], seed, suffix)
+        fits = self._fits(row, rows, seed, suffix)
         started = {**made, **fits, "pretrain": before[-1]} if before else {**made, **fits}
         trunks = [*before, self._pretrain(row, "trunk", started, seed, f"{row.name} / trunk{suffix}")]
         started = {**made, **fits, "pretrain": trunks[-1]}
         return made, fits, trunks, self._pretrain(row, "decay", started, seed, f"{row.name} / leaf{suffix}")
 
-    def _fits(self, row: Row, rows: Mapping[str, Row], corpus: str, seed: int, suffix: str) -> dict[str, str]:
+    def _fits(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> dict[str, str]:
         """The stages that the row's fitted speech targets come from, by role."""
         found = {}
         for name, targets in row.targets.items():
             if not targets.fitted:
                 continue
-            parents, encoder, title = {"corpus": corpus}, None, "k-means of log-mel"
+            parents, encoder, title = {"table/speech": self.supply.table(row.data, "speech", "train")}, None, "k-means of log-mel"
             if targets.of:
                 made, _, _, leaf = self._pretrained(rows[targets.of], rows, seed, suffix)
-                parents, encoder = {**made, "pretrain": leaf}, rows[targets.of].encoder
-                title = f"k-means of {targets.of} / {targets.input}{suffix}"
+                parents |= {**made, "pretrain": leaf}
+                encoder, title = rows[targets.of].encoder, f"k-means of {targets.of} / {targets.input}{suffix}"
             of = KMeansStage.of(targets, encoder)
             found[f"kmeans/{name}"] = self._stage("kmeans", of, parents, title, targets.iterations, cost.KMEANS)
         return found
@@ -206,18 +247,36 @@ class Planner:
         start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)
         of = PretrainStage(
             encoder=row.encoder, objectives=row.objectives, targets=row.targets, update=row.update,
-            optimizer=row.optimizer, start=start, steps=steps, horizon=row.horizon, phase=phase, seed=seed,
+            optimizer=row.optimizer, start=start, steps=steps, horizon=row.horizon if row.anneals else None, phase=phase,
+            seed=seed,
         )  # fmt: skip
         reads = sorted(owner(objective).reads for objective in row.objectives.values())
         streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
         seconds, memory = self.estimate.pretrain(row, streams, steps, title)
+        if start + steps:
+            parents = {**parents, **self._read(row, _streamed(row, "train"), parents, {"tables": {}, "tokens": {}})}
         return self._stage("pretrain", of, parents, title, steps, seconds, memory)
+
+    def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:
+        """The held-out losses of a row's leaf, where the data have what they are measured on."""
+        read, have = _streamed(row, "dev"), row.data.tables()
+        if not read or not (row.total if not have else all("dev" in have.get(table, ()) for table, _, _ in read.values())):
+            return None
+        parents = {**made, "pretrain": leaf, **self._read(row, read, made, stages)}
+        return self._stage("heldout", HeldoutStage(), parents, title, 0, cost.HELDOUT)
+
+
+def _streamed(row: Row, split: str) -> dict[str, tuple[str, str, bool]]:
+    """What the row's objectives read of a split, by table: table, split, and whether its texts are read as ids."""
+    tables = {STREAMS[owner(objective).reads] for objective in row.objectives.values()}
+    return {table: (table, split, table != "speech") for table in sorted(tables)}
 
 
 def described(task: TaskConfig) -> dict[str, Any]:
     """What checks of columns and claims, and analysis, know of a task before it is scored."""
     built = task.build()
-    found = {"reads": built.reads, "splits": list(task.splits), "metrics": [metric.name for metric in built.metrics]}
+    metrics = [metric.name for metric in built.metrics]
+    found = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
     return found | ({"by_class": built.by_class.name} if built.by_class else {})
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import ClassVar, Optional
 
 import torch
 from torch import nn
 
-from ablate import checkpoint, conflict, distributed, kmeans, optim
+from ablate import checkpoint, conflict, continuing, distributed, kmeans, optim, prepare
 from ablate.data.loader import Loader
-from ablate.data.packing import TABLES, Stream, streams
+from ablate.data.corpus import STREAMS
+from ablate.data.packing import streams
+from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
+from ablate.errors import UserError
 from ablate.optim import FlatAdamW, OptimizerConfig
 from ablate.run import RunFolder
 from ablate.stage import parents_of, restored
-from ablate.train import Loop, Model, prepare
+from ablate.train import Loop, Model
 from encoders import seeds
 from encoders.batch import Vocabulary
 from encoders.encoder import AbstractEncoder, EncoderConfig
@@ -26,15 +30,16 @@ from objectives.objective import ObjectiveConfig, Ports
 from objectives.targets import TargetsConfig
 
 
-# Frames, tokens or pairs of dev in each half of the conflict probe. With an eighth of it, no gradient of a nano encoder
-# is reproduced by the other half after 1,600 updates.
+# Frames, tokens or pairs in each half of the conflict probe. With an eighth of it, no gradient of a nano encoder is
+# reproduced by the other half after 1,600 updates.
 HALF = {"speech": 9600, "text": 2400, "pair": 48}
-HELD_OUT = {"speech": 6000, "text": 1500, "pair": 24}  # of dev in each of the batches that measure a leaf
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """What one optimizer update holds, per stream; streams that no objective reads are not drawn."""
+
+    tag: ClassVar[str] = "update"
 
     speech: float = 24.0
     """Seconds of unlabelled speech."""
@@ -52,6 +57,8 @@ class Update:
 class PretrainStage:
     """Identity of a pretrain stage."""
 
+    tag: ClassVar[str] = "pretrain"
+
     encoder: EncoderConfig
     objectives: dict[str, ObjectiveConfig]
     """Objectives by name, weights within."""
@@ -63,8 +70,9 @@ class PretrainStage:
     """Updates the trunk has behind it when this stage starts."""
     steps: int = 1000
     """Updates of this stage."""
-    horizon: int = 1000
-    """Updates over which annealed quantities (the Gumbel temperature) run: the length of the row's first trunk."""
+    horizon: Optional[int] = None
+    """Updates over which what anneals (the Gumbel temperature) runs: the length of the row's first trunk. None where nothing
+    does: then a longer trunk is the continuation of a shorter one."""
     phase: str = "trunk"
     """"trunk" (stable learning rate, keeps optimizer state) or "decay" (learning rate to zero, keeps weights only)."""
     seed: int = 0
@@ -100,17 +108,13 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
 
 
 def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
-    """Train a trunk or a leaf; the result has parameter counts, exposure and, for leaves, held-out losses."""
-    tokenizer = Tokenizer(parents["tokenizer"].files)
+    """Train a trunk or a leaf; the result has parameter counts and exposure."""
+    tokenizer = Tokenizer(parents["tokenizer"].sound())
     model = build(config, tokenizer, parents)
-    corpus = parents["corpus"].files
     budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}
     first, last = config.start, config.start + config.steps
-    names = model.mixture.streams
-    if not last and not all((corpus / "tables" / TABLES[name]).exists() for name in names):
-        names = frozenset()  # nothing is trained, so no data are needed; held-out losses are left out
-    opened = partial(streams, corpus, parents["tokenizer"].files, names, config.seed, bucket=config.update.bucket)
-    loader = Loader(opened, budgets, config.update.shards)
+    data = partial(streams, *read(parents))
+    loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
     optimizer = FlatAdamW({"all": (model.named_parameters(), config.optimizer.lr)}, config.optimizer)
 
     def factor(step: int) -> float:
@@ -119,39 +123,61 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
         return optim.stable(step, config.optimizer.warmup)
 
     def fraction(step: int) -> float:
-        return min(1.0, step / max(1, config.horizon))
+        return 0.0 if config.horizon is None else min(1.0, step / max(1, config.horizon))
 
-    dev = streams(corpus, parents["tokenizer"].files, names, 0, split="dev")
-    probe = conflict.Probe(model, dev, HALF, tokenizer.vocabulary)
+    trained = bool(config.objectives and config.steps)
+    probe = conflict.Probe(model, data(0), HALF, tokenizer.vocabulary) if trained else None
     loop = Loop(
         model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
         first=first, last=last, update=loader.update, factor=factor,
-        fraction=fraction, probe=lambda step: probe.measure(fraction(step), optimizer), probe_every=conflict.EVERY,
+        fraction=fraction, probe=probe and (lambda step: probe.measure(fraction(step), optimizer)), probe_every=conflict.EVERY,
     )  # fmt: skip
-    # Order of restoring: this run's own checkpoint, else the parent trunk, else fresh weights.
+    # Order of restoring: this run's own checkpoint, else a shorter trunk of the same training, else the parent trunk, else
+    # fresh weights.
     if "pretrain" in parents:
         inherit(loop, parents["pretrain"])
-    step, _ = loop.resume()
-    if config.objectives and config.steps:
+    step, saved = loop.resume()
+    continued = saved.state["extra"] if saved else {}
+    if saved is None and config.horizon is None and config.phase == "trunk":
+        for found in distributed.from_first(continuing.shorter(run.root, run.identity())):  # all ranks try the same ones
+            try:
+                step = go_on(loop, RunFolder(run.root, run.kind, found))
+            except UserError as error:  # another one will do, or none: it only takes longer
+                print(f"This trunk does not go on from {found}: {error}", flush=True)
+                continue
+            continued = {"continued": {"id": found, "steps": step - first}}
+            break
+    loop.extra = lambda: ({}, continued)
+    if trained:
         with loader:
             loop.fit(step)
-    scoring = time.monotonic()
-    measured = config.phase == "decay" and names and distributed.rank() == 0
-    final = held_out(model, dev, tokenizer.vocabulary) if measured else {}
     result = {
+        **continued,
         "parameters": model.encoder.parameters_by_modality(),
         "steps": last,
         "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in loader.feeds.items()},
         "left_out": {name: feed.left_out for name, feed in loader.feeds.items() if feed.left_out},
-        "final": final,
         "waiting": loop.waiting,
-        "busy_seconds": loop.busy_seconds + time.monotonic() - scoring,
+        "busy_seconds": loop.busy_seconds,
     }
     if config.phase == "decay":
         loop.keep(last, model.state_dict())
     else:
         loop.save(last, last=True)
+        if config.horizon is None:
+            continuing.note(run, config.steps)
     return result
+
+
+def go_on(loop: Loop, shorter: RunFolder) -> int:
+    """Take up a shorter trunk of the same training where it ended, with what it logged; return its last update.
+
+    Raises UserError when its files are not what its result says.
+    """
+    saved, log = checkpoint.of(shorter, moments=True), shorter.checked("metrics.jsonl").read_bytes()
+    loop.take_up(saved)
+    loop.run.write_bytes("metrics.jsonl", log)
+    return saved.step
 
 
 def inherit(loop: Loop, parent: RunFolder) -> None:
@@ -167,19 +193,11 @@ def inherit(loop: Loop, parent: RunFolder) -> None:
         loop.optimizer.load(saved.moments, loop.updates)
 
 
-@torch.no_grad()
-def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) -> dict[str, float]:
-    """Every objective's loss and metrics on the dev split: the same items and masks for every row."""
-    model.eval()
-    sums: distributed.Sums = {}
-    cursors = dict.fromkeys(dev, 0)
-    for number in range(4):
-        shard = {}
-        for name, feed in dev.items():
-            (shard[name],), cursors[name] = feed.next_update(cursors[name], HELD_OUT[name])
-        views = prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"held out/{name}", number))
-        distributed.add(sums, model.mixture(model.encoder, views, views.counts, 1.0)[1])
-    return {name: total / count for name, (total, count) in sorted(sums.items()) if count}
+def read(parents: Mapping[str, RunFolder]) -> tuple[dict[str, Table], dict[str, Path]]:
+    """The tables that a stage starts from, and the folders of their texts as ids, by stream."""
+    tables, ids = prepare.tables(parents), prepare.below(parents, "tokens")
+    named = {name: table for name, table in STREAMS.items() if table in tables}
+    return {name: tables[t] for name, t in named.items()}, {name: ids[t].sound() for name, t in named.items() if t in ids}
 
 
 def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:

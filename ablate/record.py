@@ -3,6 +3,13 @@
 A run folder is `ROOT/<kind>/<id[:2]>/<id>/`, a sweep folder `ROOT/sweeps/<name>/`. What a stage writes lies in a folder
 of the attempt that wrote it, which its result names (`files_of`). Readers never write, and never see
 half a file: writers write beside and rename, and the append-only `.jsonl` files are read up to their last whole line.
+
+`result.json` and `sweep.json` say the `format` of their folder, and the readers here look at it, once a folder:
+
+1. (nothing said) commit e7f69db and before: a stage's files lie in its run folder; a line of the manifest has one `corpus`
+   stage, and one `score` stage a task; how.json names Python modules. Read and reported for ever, met by no new plan.
+2. What a stage wrote lies in the folder of the attempt that `result.json` names. A line of the manifest has a stage for each
+   table and split (`tables`), encoding (`tokens`), and test split of a task (`score`).
 """
 
 from __future__ import annotations
@@ -13,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-FORMAT = 2  # of a stage's result.json and a sweep's sweep.json; 1 said nothing of its format
+from ablate.errors import UserError
+
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,11 @@ class Run:
     path: Path
     identity: dict[str, Any]
     result: Optional[dict[str, Any]]
+
+    @property
+    def format(self) -> int:
+        """Of the record; what is not complete is as this code writes it."""
+        return FORMAT if self.result is None else self.result.get("format", 1)
 
     @property
     def done(self) -> bool:
@@ -50,6 +64,11 @@ class Sweep:
     path: Path
     sweep: dict[str, Any]
     manifest: list[dict[str, Any]]
+
+    @property
+    def format(self) -> int:
+        """Of `sweep` and `manifest`."""
+        return self.sweep.get("format", 1)
 
 
 def run_path(root: Path, kind: str, id: str) -> Path:
@@ -80,16 +99,39 @@ def files_of(path: Path, result: Optional[Mapping[str, Any]]) -> Path:
 
 
 def read_run(root: Path, kind: str, id: str) -> Run:
-    """Read a stage's record. Raises FileNotFoundError when the stage was never planned under `root`."""
+    """Read a stage's record. Raises FileNotFoundError when the stage was never planned under `root`, UserError when it is of
+    a newer format."""
     path = run_path(root, kind, id)
-    result = path / "result.json"
-    return Run(path, read_json(path / "identity.json"), read_json(result) if result.exists() else None)
+    return Run(path, read_json(path / "identity.json"), read_result(path))
+
+
+def read_result(folder: Path) -> Optional[dict[str, Any]]:
+    """Read what came of the stage in a run folder, None when it is not complete.
+
+    Raises UserError for a newer format, and for a damaged file.
+    """
+    path = Path(folder) / "result.json"
+    try:
+        return known(path, read_json(path)) if path.exists() else None
+    except ValueError:
+        raise UserError(f"{path} is damaged; remove {folder}, and run the sweep again.") from None
 
 
 def read_sweep(root: Path, name: str) -> Sweep:
-    """Read a sweep's plan. Raises FileNotFoundError when no such sweep was planned under `root`."""
+    """Read a sweep's plan. Raises FileNotFoundError when no such sweep was planned under `root`, UserError when it is of a
+    newer format."""
     path = sweep_path(root, name)
-    return Sweep(path, read_json(path / "sweep.json"), list(read_jsonl(path / "manifest.jsonl")))
+    sweep = known(path / "sweep.json", read_json(path / "sweep.json"))
+    return Sweep(path, sweep, list(read_jsonl(path / "manifest.jsonl")))
+
+
+def known(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record if this code can read its format. Raises UserError if it is newer."""
+    if (found := record.get("format", 1)) > FORMAT:
+        raise UserError(
+            f"{path} was written by a newer version (format {found}), this one reads up to {FORMAT}; update ablate."
+        )
+    return record
 
 
 def read_json(path: Path) -> Any:

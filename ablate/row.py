@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,12 @@ class Row:
         """All pre-training updates behind the row's leaf."""
         return self.start + self.steps + self.decay
 
+    @property
+    def anneals(self) -> dict[str, str]:
+        """What changes with the fraction of the horizon that is done, by speech targets: then the end is part of an id."""
+        found = {name: targets.anneals() for name, targets in self.targets.items()}
+        return {name: what for name, what in found.items() if what}
+
     def has(self, task: str) -> bool:
         """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it.
 
@@ -53,14 +60,16 @@ class Row:
         """What analysis must know of the row."""
         return {
             "label": label, "reads": list(self.encoder.reads), "after": self.after, "steps": self.total,
-            **{name: _plain(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
+            **{name: people_see(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
         }  # fmt: skip
 
     def plain(self) -> dict[str, Any]:
         """Every setting as nested plain values, for people."""
-        settings = {name: _plain(getattr(self, name)) for name in SETTINGS}
+        settings = {name: people_see(getattr(self, name)) for name in SETTINGS}
         after = {"after": self.after} if self.after else {}
-        trunk = {"start": self.start, "steps": self.steps, "decay": self.decay}
+        anneals = [f"{what} of targets '{name}'" for name, what in self.anneals.items()]
+        horizon = f"{self.horizon} updates: {', '.join(anneals)}" if anneals and self.total else "of no effect: a longer trunk continues a shorter one"
+        trunk = {"start": self.start, "steps": self.steps, "decay": self.decay, "horizon": horizon}
         pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
         for key, tried in self.grids.items():
             settings["tasks"][key]["tune"] = [point for point, _ in tried]
@@ -68,18 +77,6 @@ class Row:
 
 
 SETTINGS = ("data", "encoder", "tokenizer", "objectives", "targets", "update", "optimizer", "tasks")
-
-
-def _plain(part: Any) -> Any:
-    if isinstance(part, Mapping):
-        return {key: _plain(value) for key, value in part.items()}
-    return {**_untagged(identity.canonical(part)), **identity.how(part)}
-
-
-def _untagged(form: Any) -> Any:
-    if isinstance(form, Mapping):
-        return {key: _untagged(value) for key, value in form.items() if key != "type"}
-    return form
 
 
 def owner(part: Any) -> Any:
@@ -98,3 +95,16 @@ def reads(part: Any) -> tuple[str, ...]:
     if not getattr(made, "trained", True):
         return made.sees
     return (getattr(part, "reads", None) or made.reads,)
+
+
+def people_see(value: Any, hint: Any = Any) -> Any:
+    """What people see of a config: every field by the name it has today, and recipes; nested mappings and lists."""
+    if dataclasses.is_dataclass(value):
+        recipe = {"recipe": value.recipe} if hasattr(value, "recipe") else {}
+        ordered = sorted(identity.fields(type(value)), key=lambda one: (one.how, one.attribute))
+        return recipe | {one.attribute: people_see(getattr(value, one.attribute), one.hint) for one in ordered}
+    if isinstance(value, Mapping):
+        return {str(key): people_see(value[key], identity.of_values(hint)) for key in sorted(value)}
+    if isinstance(value, (tuple, list)):
+        return [people_see(item, identity.of_items(hint)) for item in value]
+    return identity.Forms().of(value, hint).plain

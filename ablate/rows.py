@@ -50,6 +50,7 @@ class Resolver:
             for axis, values in mapping(sweep.get("axes"), "axes").items() if isinstance(values, Mapping)
         }  # fmt: skip
         self.made: dict[tuple[str, str | None, str], Any] = {}
+        self.data: dict[str, Any] = {}
 
     @property
     def names(self) -> list[str]:
@@ -83,9 +84,10 @@ class Resolver:
         for axis, value in point.items():
             patch = axis_patch(axis, value) if axis not in self.named else self.named[axis][value]
             base = patched(base, patch, f"axes.{axis}")
-        data = config.resolve(self.registry.data, base["data"], "data")
-        if hasattr(data, "resolved"):
-            data = data.resolved()  # checks that the files are there, and takes their fingerprint
+        key = json.dumps(base["data"], sort_keys=True)
+        if key not in self.data:  # what one has read of its files serves all points
+            self.data[key] = config.resolve(self.registry.data, base["data"], "data").resolved()
+        data = self.data[key]
         self._configs(base, "base")  # so that a mistake in the base is reported there
         resolved: dict[str, dict[str, Any]] = {}
         rows: dict[str, Row] = {}

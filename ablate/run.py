@@ -20,11 +20,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate import attempt
+from ablate import attempt, disk
 from ablate.claim import PROGRESS, alive, create, held, me, read_claim, take
 from ablate.disk import linked, open_append, replace, synced
-from ablate.machine import machine
-from ablate.record import FORMAT, files_of, read_json, read_jsonl, run_path
+from ablate.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
 from ablate.version import code_version, keep_patch
 
 RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
@@ -60,16 +59,16 @@ class RunFolder:
         self._reported = self._looked = self._held = 0.0
         self._handlers: dict[int, Any] = {}
 
-    # What is there ----------------------------------------------------------------------------------------------
-
     @property
     def done(self) -> bool:
         """Whether the stage is complete."""
         return (self.path / "result.json").exists()
 
     def result(self) -> dict[str, Any]:
-        """Return the stage's result. Raises FileNotFoundError when it is not complete."""
-        return read_json(self.path / "result.json")
+        """Return the stage's result. Raises FileNotFoundError when there is none, UserError as `read_result` does."""
+        if (found := read_result(self.path)) is None:
+            raise FileNotFoundError(self.path / "result.json")
+        return found
 
     @property
     def files(self) -> Path:
@@ -81,6 +80,10 @@ class RunFolder:
     def checked(self, name: str) -> Path:
         """Return the path of a file of this finished stage. Raises UserError unless it is what the result says."""
         return attempt.named(self.path, self.result(), name)
+
+    def sound(self) -> Path:
+        """Where the files of this finished stage lie. Raises UserError unless all are as its result says (see `attempt.sound`)."""
+        return attempt.sound(self.path, self.result())
 
     def identity(self) -> dict[str, Any]:
         """Return what the stage is: kind, version, config, parents, id, title."""
@@ -100,8 +103,6 @@ class RunFolder:
         """Have further attempts trade time for memory."""
         self.note("spare_memory.json", {"why": why})
 
-    # Holding it -------------------------------------------------------------------------------------------------
-
     def claim(self, token: str = "") -> RunFolder:
         """Become the only process that works on this stage; use as a context manager, which gives it up at the end.
 
@@ -118,14 +119,18 @@ class RunFolder:
         while not create(self.path / "claim.json", claim):
             self._bury()
         self._claim, self._token = claim, claim["token"]
-        self.files.mkdir()
-        self._report(step=0, steps=0)
-        attempt.settle(self.path, self._token)
-        for torn in self.path.glob(".*.part"):  # left by a writer that was killed
-            torn.unlink(missing_ok=True)
-        code = "".join(f"{name} {value}\n" for name, value in code_version().items())
-        replace(self.path / "code.txt", code.encode())
-        keep_patch(self.root)
+        try:
+            self.files.mkdir()
+            self._report(step=0, steps=0)
+            attempt.settle(self.path, self._token)
+            self.hold()
+            attempt.clear(self.path)
+            code = "".join(f"{name} {value}\n" for name, value in code_version().items())
+            replace(self.path / "code.txt", code.encode())
+            keep_patch(self.root)
+        except BaseException:  # Lost, a full disk: a claim without work would keep others away
+            self.release("failed")
+            raise
         self._handle()
         threading.Thread(target=self._beat, args=(self._token,), daemon=True).start()
         return self
@@ -144,7 +149,7 @@ class RunFolder:
         if alive(seen):
             raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
         if take(self.path, seen["token"]):
-            attempt.ended(self.path, seen, seen["seen"], "lost")
+            attempt.ended(self.path, {**seen, "began": seen["made"]}, seen["seen"], "lost")  # both by the disk's clock
 
     def release(self, outcome: str) -> None:
         """Give the claim up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
@@ -153,8 +158,10 @@ class RunFolder:
         self._close()
         if claim is not None:
             if held(self.path, claim["token"]):
-                attempt.ended(self.path, claim, time.time(), outcome)
-                take(self.path, claim["token"])
+                try:
+                    attempt.ended(self.path, claim, time.time(), outcome)
+                finally:
+                    take(self.path, claim["token"])
             if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
                 shutil.rmtree(own, ignore_errors=True)
         for number, handler in self._handlers.items():
@@ -205,8 +212,6 @@ class RunFolder:
             raise Stopped(f"The claim of {self.kind} {self.id} was removed; what was not saved before is dropped.")
         by = "somebody else finished it" if claim is None else f"process {claim.get('pid')} on {claim.get('host')} runs it"
         raise Lost(f"{self.kind} {self.id} was taken over: {by}; what this process did not save before is dropped.")
-
-    # Writing ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Path]:
@@ -266,7 +271,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this attempt, whole or not at all."""
-        self.write_bytes(name, _encoded(value))
+        self.write_bytes(name, disk.encoded(value))
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file of this attempt, whole or not at all, and make sure it is on disk. Raises Lost."""
@@ -281,7 +286,7 @@ class RunFolder:
         """Write a JSON file about the stage, of no attempt, whoever holds the claim."""
         if self._claim is None:
             self.path.mkdir(parents=True, exist_ok=True)
-        replace(self.path / name, _encoded(value))
+        replace(self.path / name, disk.encoded(value))
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when, and
@@ -292,13 +297,10 @@ class RunFolder:
         self._close()
         with self.writing() as files:
             found = attempt.facts(files)
-            now = time.time()
-            earlier = list(read_jsonl(self.path / "attempts.jsonl"))
-            seconds = now - self._claim["began"] + sum(max(0.0, a["ended"] - a["began"]) for a in earlier)
-            ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-            extra = {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended,
-                     "machine": machine()}  # fmt: skip
-            replace(files / RESULT, _encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}))
+            for name in found:
+                synced(files / name)  # tables are appended to, which waits for no disk
+            extra = attempt.circumstances(self.path, self._claim)
+            replace(files / RESULT, disk.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}))
             self.hold()
             with contextlib.suppress(FileExistsError):
                 linked(files / RESULT, self.path / "result.json")
@@ -314,7 +316,3 @@ class RunFolder:
         """Remove from the folder of a finished stage what other attempts left."""
         if self.done and not self.rank:
             attempt.settle(self.path)
-
-
-def _encoded(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"

@@ -34,7 +34,7 @@ class Board:
         self.ranks = ranks(self.stages)
         self._children: dict[str, list[str]] = {id: [] for id in self.stages}
         for id, stage in self.stages.items():
-            for parent in {parent for _, parent in stage.parents}:
+            for parent in stage.awaits(self.stages):
                 self._children[parent].append(id)
 
     def set(self, id: str, state: str, why: str = "") -> None:
@@ -55,11 +55,11 @@ class Board:
         return self._children[id]
 
     def ready(self) -> list[str]:
-        """Return the waiting stages whose parents are all done, the longest way to the end first."""
+        """Return the waiting stages whose needs are all done, the longest way to the end first."""
         able = [
             id
             for id, stage in self.stages.items()
-            if self.state[id] == WAITING and all(self.state[parent] == DONE for _, parent in stage.parents)
+            if self.state[id] == WAITING and all(self.state[parent] == DONE for parent in stage.awaits(self.stages))
         ]
         return sorted(able, key=lambda id: -self.ranks[id])
 
@@ -100,7 +100,7 @@ def in_order(stages: Mapping[str, Stage]) -> Iterable[tuple[str, Stage]]:
     def visit(id: str) -> Iterable[tuple[str, Stage]]:
         if id not in seen:
             seen.add(id)
-            for _, parent in stages[id].parents:
+            for parent in stages[id].awaits(stages):
                 yield from visit(parent)
             yield id, stages[id]
 
@@ -116,7 +116,7 @@ def ancestors(stages: Mapping[str, Stage], ids: Iterable[str]) -> set[str]:
         id = stack.pop()
         if id not in found:
             found.add(id)
-            stack += [parent for _, parent in stages[id].parents]
+            stack += stages[id].awaits(stages)
     return found
 
 
@@ -124,7 +124,7 @@ def ranks(stages: Mapping[str, Stage]) -> dict[str, float]:
     """Return for each stage the cost in seconds of the most expensive way from its start to an end."""
     rank = {id: stage.cost for id, stage in stages.items()}
     for id, stage in reversed(list(in_order(stages))):
-        for _, parent in stage.parents:
+        for parent in stage.awaits(stages):
             rank[parent] = max(rank[parent], stages[parent].cost + rank[id])
     return rank
 
@@ -139,10 +139,10 @@ def makespan(stages: Mapping[str, Stage], workers: int, progress: Optional[Mappi
         id: replace(s, parents=tuple(p for p in s.parents if p[1] in stages)) for id, s in stages.items()
     }
     rank = ranks(inside)
-    missing = {id: len({parent for _, parent in s.parents}) for id, s in inside.items()}
+    missing = {id: len(s.awaits(inside)) for id, s in inside.items()}
     children: dict[str, list[str]] = {id: [] for id in inside}
     for id, s in inside.items():
-        for parent in {parent for _, parent in s.parents}:
+        for parent in s.awaits(inside):
             children[parent].append(id)
     ready = [(-1 if id in progress else 0, -rank[id], id) for id in inside if not missing[id]]
     heapq.heapify(ready)

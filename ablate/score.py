@@ -1,4 +1,4 @@
-"""The `score` stage: a finished model on the test splits, once, with per-item records and shallow baselines."""
+"""The `score` stage: a finished model on a test split, once, with per-item records and shallow baselines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 from ablate import checkpoint
 from ablate.data.tokenizer import Tokenizer
@@ -20,7 +21,9 @@ from encoders.encoder import EncoderConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreStage:
-    """Identity of a scoring stage."""
+    """Identity of the score of one split, the task's only one."""
+
+    tag: ClassVar[str] = "score"
 
     encoder: EncoderConfig
     task: TaskConfig
@@ -28,7 +31,7 @@ class ScoreStage:
 
 
 def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
-    """Score every split of the task; writes items.jsonl, returns scores and baselines."""
+    """Score the task's split; writes items.jsonl, returns scores and baselines."""
     began = time.monotonic()
     config = settled(config, parents)
     task = config.task.build()
@@ -37,22 +40,22 @@ def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) ->
         model.load_state_dict(checkpoint.of(parents["finetune"]).weights)
         model.eval()
     else:
-        tokenizer = Tokenizer(parents["tokenizer"].files)
+        tokenizer = Tokenizer(parents["tokenizer"].sound())
         model = load_leaf(tokenizer, parents["pretrain"])
     vocabulary = tokenizer.vocabulary
-    train = dataset(task, parents, task.baseline_split).table.rows
-    scores, baselines, lines = [], [], []
-    for number, split in enumerate(config.task.splits):
-        data = dataset(task, parents, split)
-        rows = data.table.rows
-        if task.trained:
-            hypotheses = predictions(model, task, data, vocabulary, final=True)
-        else:
-            hypotheses = task.measure(model, data, vocabulary)
-        found, items = task.score(rows, hypotheses)
-        scores += [{"split": split, **asdict(s)} for s in found]
-        baselines += [{"split": split, **asdict(b)} for b in task.baselines(train, rows)]
-        lines += [json.dumps({"split": split, **item}, ensure_ascii=False) for item in items]
-        run.progress(number + 1, len(config.task.splits))
+    (split,) = config.task.splits
+    train, data = dataset(task, parents, task.baseline_split).table.rows, dataset(task, parents, split)
+    rows = data.table.rows
+    if task.trained:
+        hypotheses = predictions(model, task, data, vocabulary, final=True)
+    else:
+        hypotheses = task.measure(model, data, vocabulary)
+    scores, items = task.score(rows, hypotheses)
+    lines = [json.dumps({"split": split, **item}, ensure_ascii=False) for item in items]
     run.write_bytes("items.jsonl", ("\n".join(lines) + "\n").encode())
-    return {"task": task.name, "scores": scores, "baselines": baselines, "busy_seconds": time.monotonic() - began}
+    return {
+        "task": task.name,
+        "scores": [{"split": split, **asdict(score)} for score in scores],
+        "baselines": [{"split": split, **asdict(baseline)} for baseline in task.baselines(train, rows)],
+        "busy_seconds": time.monotonic() - began,
+    }

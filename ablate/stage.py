@@ -8,35 +8,48 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablate import identity
+from ablate import disk, identity
 from ablate.errors import UserError, nearest
-from ablate.record import read_json, run_path, sweep_path
+from ablate.patch import yaml
+from ablate.record import FORMAT, read_json, read_sweep, run_path, sweep_path
 from ablate.run import RunFolder
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of stage: the version of its code, raised by hand when results change, and its function."""
+    """A kind of stage: the version of its code, raised by hand when results change, and its function.
+
+    The type hint of the function's first parameter is the class of the stage's config, or the base of several.
+    """
 
     version: int
     function: str  # "module:name"
 
 
 KINDS = {
-    "corpus": Kind(2, "ablate.prepare:corpus"),
-    "tokenizer": Kind(2, "ablate.prepare:tokenizer"),
+    "recordings": Kind(1, "ablate.prepare:recordings"),
+    "table": Kind(1, "ablate.prepare:table"),
+    "tokenizer": Kind(3, "ablate.prepare:tokenizer"),
+    "tokens": Kind(1, "ablate.prepare:tokens"),
     "kmeans": Kind(1, "ablate.kmeans:run"),
-    "pretrain": Kind(2, "ablate.pretrain:run"),
+    "pretrain": Kind(3, "ablate.pretrain:run"),
+    "heldout": Kind(1, "ablate.heldout:run"),
     "tune": Kind(1, "ablate.tune:run"),
     "finetune": Kind(3, "ablate.finetune:run"),
-    "score": Kind(3, "ablate.score:run"),
+    "score": Kind(4, "ablate.score:run"),
 }
-PARENT_KINDS = {kind: kind for kind in KINDS} | {"targets": "tokenizer"}  # by role, up to a slash
+MOST_WAYS = 8  # to make one stage, in how.json
+PARENT_KINDS = {  # by role, up to a slash
+    "recordings": "recordings", "table": "table", "tokens": "tokens", "targets-tokens": "tokens",
+    "tokenizer": "tokenizer", "targets": "tokenizer", "kmeans": "kmeans", "pretrain": "pretrain", "continues": "pretrain",
+    "tune": "tune", "finetune": "finetune",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,8 +60,9 @@ class Stage:
     config: dict[str, Any]
     """Canonical form of the typed config (see `ablate.identity`)."""
     parents: tuple[tuple[str, str], ...]
-    """(role, stage id); roles: corpus, tokenizer, pretrain, finetune, targets (a task's own tokenizer), tune, finetune/N (what
-    tuning chooses from), and kmeans/NAME (the fit of the speech targets called NAME)."""
+    """(role, stage id) of what it starts from; roles: table/NAME and tokens/NAME (of a table and split), tokenizer, pretrain,
+    finetune, targets (a task's own tokenizer) and targets-tokens/NAME, tune, finetune/N (what tuning chooses from), and
+    kmeans/NAME (the fit of the speech targets called NAME)."""
     id: str
     title: str = ""
     steps: int = 0
@@ -57,8 +71,21 @@ class Stage:
     """Estimated seconds of its process, or of its processes together when it has several."""
     memory: float = 0.0
     """Estimated bytes of each of its processes; 0 where that is not known."""
-    restore: Mapping[str, Any] = field(default_factory=dict)
-    """What restoring the config takes beside its canonical form: {"modules": {tag: module}, "how": {path: value}}."""
+    how: Mapping[str, Any] = field(default_factory=dict)
+    """What of the config is not in its canonical form, as it only says how the stage runs: dotted path → value."""
+    uses: tuple[tuple[str, str], ...] = ()
+    """(role, stage id) of what must be finished before it runs, but is no part of its id: recordings (of a table), continues
+    (a shorter trunk that this one goes on from)."""
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """All that must be finished before it runs."""
+        return (*self.parents, *self.uses)
+
+    def awaits(self, stages: Mapping[str, Any]) -> list[str]:
+        """Ids of what must be finished before it runs, each once; what it uses without being among `stages` is left out."""
+        used = (id for _, id in self.uses if id in stages)
+        return list(dict.fromkeys([*(id for _, id in self.parents), *used]))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -70,16 +97,17 @@ class Stage:
 
 
 def make(
-    kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, forms: identity.Forms | None = None, **expected: Any
+    kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, forms: identity.Forms | None = None, *,
+    uses: Iterable[tuple[str, str]] = (), **expected: Any,
 ) -> Stage:  # fmt: skip
-    """Make the stage of a typed config and its parents; equal arguments make the same id.
+    """Make the stage of a typed config and its parents; equal arguments make the same id, whatever it `uses`.
 
     `forms` remembers what it made of the parts of configs, for many stages of few parts.
     """
     form, parents = (forms or identity.Forms()).of(config, type(config)), tuple(parents)
     return Stage(
         kind, form.plain, parents, identity.hashed(kind, KINDS[kind].version, form.text, parents), title, **expected,
-        restore={"modules": dict(form.modules), "how": dict(form.how)},
+        how=dict(form.how), uses=tuple(uses),
     )  # fmt: skip
 
 
@@ -124,8 +152,16 @@ class Plan:
             id = open_ids.pop()
             if id not in needed:
                 needed.add(id)
-                open_ids += [parent for _, parent in self.stages[id].parents]
+                open_ids += self.stages[id].awaits(self.stages)
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in needed})
+
+    def without_idle(self, done: Callable[[Stage], bool]) -> Plan:
+        """Leave out what only finished stages use and no row asks for: recordings of tables that are written."""
+        asked = {id for line in self.manifest for id in stage_ids(line)}
+        asked |= {id for stage in self.stages.values() for _, id in (stage.parents if done(stage) else stage.needs)}
+        used = {id for stage in self.stages.values() for _, id in stage.uses}
+        kept = {id: s for id, s in self.stages.items() if id in asked or id not in used or done(s)}
+        return replace(self, stages=kept)
 
     def show(self, row: str) -> str:
         """Describe a row: every setting as YAML, then how it differs from its reference row."""
@@ -151,44 +187,43 @@ def _side(values: Mapping[str, Any], path: str) -> str:
 
 def stage_ids(line: Mapping[str, Any]) -> list[str]:
     """All stage ids of a manifest line."""
-    found: list[str] = []
-    for value in line["stages"].values():
-        found += value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(places(line["stages"]).values()))
 
 
-def yaml(value: Any, indent: str = "") -> str:
-    """Write nested mappings as readable YAML: blocks for mappings, JSON (which YAML contains) for the rest."""
-    if not isinstance(value, Mapping) or not value:
-        return PLAIN.encode(value)
-    lines = []
-    for key, part in value.items():
-        nested = isinstance(part, Mapping) and part
-        lines.append(f"{indent}{key}:" + (f"\n{yaml(part, indent + '  ')}" if nested else f" {PLAIN.encode(part)}"))
-    return "\n".join(lines)
-
-
-PLAIN = json.JSONEncoder(ensure_ascii=False)
+def places(stages: Any, at: str = "") -> dict[str, str]:
+    """The stage ids in "stages" of a manifest line by their place there, such as "leaf", "trunks/0" or "score/asr/test"."""
+    if isinstance(stages, str):
+        return {at: stages}
+    found: dict[str, str] = {}
+    for key, part in enumerate(stages) if isinstance(stages, list) else stages.items():
+        found |= places(part, f"{at}/{key}" if at else key)
+    return found
 
 
 def materialise(plan: Plan, root: str | Path) -> None:
     """Write what each stage is into run folders that lack it, and the sweep's description into its folder.
 
-    Safe to repeat and to run from several drivers at once; a finished stage's identity is never touched.
+    Safe to repeat and to run from several drivers at once; of a finished stage only how.json is brought up to date.
     """
     for stage in plan.stages.values():
         folder = run_path(Path(root), stage.kind, stage.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        way = {"how": dict(stage.how), "uses": [list(used) for used in stage.uses]}
+        before = read_json(folder / "how.json")["ways"] if (folder / "how.json").exists() else []
+        ways = [way, *(one for one in before if one != way)]  # another sweep, which may be running, planned it another way
+        _write(folder / "how.json", json.dumps({"ways": ways[:MOST_WAYS]}) + "\n")
         if (folder / "result.json").exists():
             continue
-        folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.yaml").exists():
             _write(folder / "config.yaml", f"# {stage.title}\n{yaml(stage.config)}\n")
-        _write(folder / "how.json", json.dumps(stage.restore) + "\n")
         if not (folder / "identity.json").exists():
             _write(folder / "identity.json", json.dumps(stage.identity, ensure_ascii=False) + "\n")
     folder = sweep_path(Path(root), plan.name)
+    if (folder / "sweep.json").exists() and (older := read_sweep(root, plan.name).format) < FORMAT:
+        kept = disk.aside(folder, f"{plan.name}.format{older}")  # it stays to be read and reported
+        print(f"note: the sweep's records of before are of format {older}; they are called {kept} from now on.")
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "sweep.json", json.dumps(plan.sweep, indent=1, ensure_ascii=False) + "\n")
+    _write(folder / "sweep.json", json.dumps({"format": FORMAT, **plan.sweep}, indent=1, ensure_ascii=False) + "\n")
     _write(folder / "manifest.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in plan.manifest))
 
 
@@ -196,21 +231,42 @@ def _write(path: Path, text: str) -> None:
     """Write beside and rename, and leave alone what is already there and equal."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    disk.replace(path, text.encode(), durable=False)
+
+
+def config_class(kind: str) -> Any:
+    """The class of the configs of a kind of stage, or the base of several; the function that runs such stages says it."""
+    module, _, name = KINDS[kind].function.partition(":")
+    hints = typing.get_type_hints(getattr(importlib.import_module(module), name))
+    return next(iter(hints.values()))
 
 
 def restored(run: RunFolder) -> Any:
-    """Make the typed config of a planned stage again, from what `materialise` wrote into its run folder."""
-    restore = read_json(run.path / "how.json")
-    return identity.restore(run.identity()["config"], restore["modules"], restore["how"])
+    """Make the typed config of a planned stage again, from what `materialise` wrote into its run folder.
+
+    Raises UserError where the record says what this code does not know.
+    """
+    return identity.restore(run.identity()["config"], config_class(run.kind), _way(run)["how"])
 
 
 def parents_of(run: RunFolder) -> dict[str, RunFolder]:
     """Folders of the stages that a planned stage starts from, by role."""
-    kinds = {role: PARENT_KINDS[role.partition("/")[0]] for role, _ in run.identity()["parents"]}
-    return {role: RunFolder(run.root, kinds[role], id) for role, id in run.identity()["parents"]}
+    return _folders(run, run.identity()["parents"])
+
+
+def uses_of(run: RunFolder) -> dict[str, RunFolder]:
+    """Folders of the stages that a planned stage uses without being another for it, by role."""
+    return _folders(run, _way(run)["uses"])
+
+
+def _way(run: RunFolder) -> dict[str, Any]:
+    """The way to make a stage that was planned last, of those for which all is there that it uses, if there is one."""
+    ways = read_json(run.path / "how.json")["ways"]
+    return next((way for way in ways if all(one.done for one in _folders(run, way["uses"]).values())), ways[0])
+
+
+def _folders(run: RunFolder, roles: Iterable[tuple[str, str]]) -> dict[str, RunFolder]:
+    return {role: RunFolder(run.root, PARENT_KINDS[role.partition("/")[0]], id) for role, id in roles}
 
 
 def _claimed(run: RunFolder) -> RunFolder:
@@ -248,8 +304,8 @@ def execute(stage_id: str, root: str | Path) -> None:
         if run.done:  # another process finished it while this one came here
             return
         parents = parents_of(run)
-        for role, parent in parents.items():
-            if not parent.done:
+        for role, parent in {**uses_of(run), **parents}.items():
+            if not parent.done and role != "continues":  # without the shorter trunk it is made whole
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
         module, _, name = KINDS[kind].function.partition(":")
         function = getattr(importlib.import_module(module), name)

@@ -119,7 +119,7 @@ class Slurm:
 
     def _gone(self, id: str, job: str, state: Optional[str]) -> None:
         """Decide about a stage whose job left the queue without a result of it."""
-        folder, parents = self.board.folders[id], [parent for _, parent in self.board.stages[id].parents]
+        folder, parents = self.board.folders[id], self.board.stages[id].awaits(self.board.stages)
         together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
         begun = any(failure.started(self.board.folders[one], job) for one in together)
         innocent = begun and not failure.started(folder, job) and state != "CANCELLED"
@@ -155,7 +155,7 @@ class Slurm:
         """Cancel the pending tasks of stages that can no longer run, or whose parents are to be submitted anew."""
         orphans = set()
         for id, job in self.jobs.items():
-            parents = [self.board.state.get(parent) for _, parent in self.board.stages[id].parents]
+            parents = [self.board.state[parent] for parent in self.board.stages[id].awaits(self.board.stages)]
             if self.board.state[id] == BLOCKED or (self.board.state[id] == QUEUED and WAITING in parents):
                 if job not in queue or queue[job].state == "PENDING":
                     if all(one in self.board.stages for one in self.journal.tasks[job].stages):  # else others want it too

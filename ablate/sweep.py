@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate import pool, resources, slurm, submit, watch
+from ablate import continuing, pool, resources, slurm, submit, watch
+from ablate.again import again
 from ablate.display import Display, failures_text, plan_text, status_text
 from ablate.errors import UserError
 from ablate.job import LATER, Collector
 from ablate.preview import slurm_text
-from ablate.record import sweep_path
+from ablate.record import read_sweep, sweep_path
+from ablate.run import RunFolder
 from ablate.schedule import DONE, ELSEWHERE, QUEUED, RUNNING, STOPPED, WAITING, Board, cores
 from ablate.stage import Plan, materialise, stage_ids
 from ablate.version import code_version, keep_patch, label
@@ -35,7 +37,7 @@ is not done again, and stages that several rows or several sweeps need are run o
 MORE = """\
 examples:
   python -m ablate.sweep sweeps/objectives.yaml                      run it here, one worker per core
-  python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done, time left
+  python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done or made again and why, time
   python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, paired deltas
   python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and what sets it apart
   python -m ablate.sweep sweeps/objectives.yaml --only joint_tlm     this row and what it starts from
@@ -53,13 +55,14 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
                        tasks and nodes (processes of one run, on each of so many nodes), pack_min (minutes that a task of
                        short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML file of these),
                        gpu_gb and gpu_tflops (of a GPU, for checks and estimates);
-                       resources.KIND.NAME=VALUE for one kind of stage (corpus, tokenizer, kmeans, pretrain, finetune,
-                       score; collect for the job that --detach leaves)
+                       resources.KIND.NAME=VALUE for one kind of stage (table, tokens, tokenizer, kmeans, pretrain,
+                       finetune, score, ...; collect for the job that --detach leaves)
 
 where things lie:
   ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which row)
   ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, result.json (last: it is complete, and says which attempt's folder
                        has its files: metrics.jsonl, model.safetensors, items.jsonl)
+  python -m ablate.store lists a ROOT, and explains how two stages differ
 
 exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, 3 Slurm takes
 nothing now, 130 interrupted.
@@ -118,11 +121,15 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.only:
         plan = plan.only(options.only)
+    plan = plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done)
     on_slurm = plan.cluster == "slurm"
     if (options.cancel or options.detach) and not on_slurm:
         raise UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")
     workers = plan.workers or (resources.with_profile(plan.resources).get("parallelism", 256) if on_slurm else cores())
     board = Board(plan.stages, root)
+    made = _made(board)
+    if (sweep_path(root, plan.name) / "sweep.json").exists():
+        read_sweep(root, plan.name)  # of a newer format it is not to be touched
     if options.fresh and not (options.dry_run or options.status):
         _discard(board)
         board = Board(plan.stages, root)
@@ -136,7 +143,10 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{watch.cancel(board, jobs, whole=not options.only)} jobs cancelled; what they saved is kept.")
         return 0
     print(plan_text(plan, board, workers), flush=True)
-    _warn_of_other_code(board)
+    if not options.status:
+        left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
+        print("".join(f"{line}\n" for line in (*continuing.notes(left, root), *again(plan, root))), end="", flush=True)
+    _warn_of_other_code(made)
     if options.status:
         print(status_text(board))
     elif options.dry_run and plan.cluster == "slurm" and not board.ended:
@@ -239,10 +249,14 @@ def _discard(board: Board) -> None:
             shutil.rmtree(folder.path)
 
 
-def _warn_of_other_code(board: Board) -> None:
+def _made(board: Board) -> list[str]:
+    """By which code the finished stages were made. Raises UserError where one is of a newer format, or damaged."""
+    return [label(board.folders[id].result().get("code", {})) for id, state in board.state.items() if state == DONE]
+
+
+def _warn_of_other_code(made: list[str]) -> None:
     """Say once how many records were made by other code than this."""
     here = label(code_version())
-    made = [label(board.folders[id].result().get("code", {})) for id, s in board.state.items() if s == DONE]
     other = sorted({code for code in made if code and code != here})
     if other and here:
         count = sum(bool(code) and code != here for code in made)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ablate import checkpoint, distributed, faults
+from ablate import checkpoint, continuing, distributed, faults
 from ablate.checkpoint import Checkpoint
 from ablate.errors import UserError
 from ablate.faults import NotFinite
@@ -23,7 +23,7 @@ from encoders.encoder import AbstractEncoder
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
 
-LOG_EVERY = 10  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
+LOG_EVERY = continuing.EVERY  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
 SAVE_SECONDS = 20.0
 
 Shard = Mapping[str, Batch]  # stream -> batch
@@ -97,15 +97,18 @@ class Loop:
         if found is None:
             self.run.truncate(self.first)
             return self.first, None
-        self.model.load_state_dict(found.weights)
-        state = found.state
-        if state["updates"]:
-            self.optimizer.load(found.moments, state["updates"])
-        self.updates, self.cursors = state["updates"], dict(state["cursors"])
-        self.busy_seconds, self.finished = state["busy_seconds"], state["finished"]
-        self.waited_seconds = state["waited_seconds"]
+        self.take_up(found)
+        self.busy_seconds, self.waited_seconds = found.state["busy_seconds"], found.state["waited_seconds"]
         self.run.truncate(found.step)
         return found.step, found
+
+    def take_up(self, saved: Checkpoint) -> None:
+        """Go on from where a checkpoint of this very training was made."""
+        self.model.load_state_dict(saved.weights)
+        self.updates, self.cursors = saved.state["updates"], dict(saved.state["cursors"])
+        self.finished = saved.state["finished"]
+        if self.updates:
+            self.optimizer.load(saved.moments, self.updates)
 
     def save(self, step: int, last: bool = False) -> None:
         """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on. Raises Lost."""

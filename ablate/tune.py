@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ablate.errors import UserError
 from ablate.patch import mapping, merge
@@ -23,12 +23,13 @@ ROLE = "finetune/"  # of the fine-tunings to choose from, by number
 
 @dataclass(frozen=True, kw_only=True)
 class TuneStage:
-    """Identity of a choice; what is chosen from are its parents, in this order."""
+    """Identity of a choice: all of it is in what is chosen from, its parents, in this order."""
 
-    task: TaskConfig
-    """The task as it would be without tuning."""
-    settings: tuple[dict[str, Any], ...]
-    """What each of the fine-tunings sets, as {"lr": 1e-3}."""
+    tag: ClassVar[str] = "tune"
+    how: ClassVar[tuple[str, ...]] = ("settings",)
+
+    settings: tuple[dict[str, Any], ...] = ()
+    """What each of the fine-tunings sets, as {"lr": 1e-3}: for the record."""
 
 
 def choices(
@@ -66,7 +67,7 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def run(config: TuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Choose the best dev score, of equals the first; the result has what all of them reached."""
-    task, tried = config.task.build(), []
+    task, tried = restored(parents[f"{ROLE}0"]).task.build(), []
     for number, settings in enumerate(config.settings):
         tuned = parents[f"{ROLE}{number}"]
         result = tuned.result()
@@ -85,7 +86,7 @@ def settled(config: Any, parents: Mapping[str, RunFolder]) -> Any:
     """A fine-tuning or scoring stage's config, with the task as tuning left it where that is among the parents."""
     if "tune" not in parents:
         return config
-    return replace(config, task=restored(winner(parents["tune"])).task)
+    return replace(config, task=restored(winner(parents["tune"])).task.scored_as(config.task))
 
 
 def winner(tune: RunFolder) -> RunFolder:

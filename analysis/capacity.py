@@ -11,6 +11,7 @@ from analysis import figures
 from analysis.compare import delta, over_seeds
 from analysis.frame import DONE, Records, measure
 from analysis.interference import harm
+from analysis.manifest import finetuned
 
 COLUMNS = ["task", "kind", "row", "point", "parameters", "active", "mean", "low", "high", "n"]
 
@@ -126,7 +127,7 @@ def _sizes_of(frame: pd.DataFrame, rows: list[str]) -> int:
 def by_row(records: Records) -> pd.DataFrame:
     """Levels of the tasks that are fine-tuned for, of every row that has them, at one point; columns `COLUMNS`."""
     lines = []
-    tuned = {task for line in records.manifest for task in line["stages"].get("finetune", {})}
+    tuned = {task for line in records.manifest for task in finetuned(line)}
     for task in records.sweep["tasks"] if len(records.points) == 1 else ():
         if task not in tuned:
             continue

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis import origin
 from analysis.compare import ALPHA, MANY, Estimate, detectable, effect_with_items, holm, needed
 from analysis.frame import Measure, Records, measure
 
@@ -96,6 +97,8 @@ def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: i
         reason = "; ".join(filter(None, (f"so far: {estimate.n} of {len(records.seeds)} seeds are finished", reason)))
     if claim.get("unmatched"):
         reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
+    if origin.differ(origin.processors(records), [row for row, times in claim["coefficients"].items() if times], [found.measure.task]):
+        reason = "; ".join(filter(None, (reason, "rows were made on different kinds of processor")))
     return replace(found, verdict=verdict, reason=reason)
 
 

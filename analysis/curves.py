@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import figures
+from analysis import figures, manifest
 from analysis.frame import Records, point_name
 
 AT_MOST = 12
@@ -28,10 +28,7 @@ CURVES = ["row", "point", "seed", "task", "stage", "step", "metric", "value"]
 def pretraining_curves(records: Records) -> pd.DataFrame:
     """Pre-training metrics by step along each row's trunks, oldest first, and its leaf; columns `CURVES`."""
     chains = [
-        (line, "", "pretrain", list(dict.fromkeys(
-            id for id in [*line["stages"].get("trunks", ()), line["stages"].get("trunk"), line["stages"].get("leaf")]
-            if id
-        )))
+        (line, "", "pretrain", [id for id in dict.fromkeys([*manifest.trunks(line), manifest.leaf(line)]) if id])
         for line in records.manifest
     ]
     return _curves(records, chains)
@@ -41,8 +38,7 @@ def pretraining_curves(records: Records) -> pd.DataFrame:
 def finetuning_curves(records: Records) -> pd.DataFrame:
     """Fine-tuning metrics by step for every row and task; columns `CURVES`."""
     chains = [
-        (line, task, "finetune", [id])
-        for line in records.manifest for task, id in line["stages"].get("finetune", {}).items() if id
+        (line, task, "finetune", [id]) for line in records.manifest for task, id in manifest.finetuned(line).items()
     ]
     return _curves(records, chains)
 

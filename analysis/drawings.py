@@ -53,7 +53,8 @@ FIGURES = {  # name -> (title, what it shows, kinds of the stages it is drawn fr
     ),
     "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size.", SCORES),
     "losses": (
-        "Held-out losses", "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice.", TRAINING,
+        "Held-out losses", "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice.",
+        ("pretrain", "heldout"),
     ),
     "frontier": ("Frontier", "What rows trade of one measure for another.", ("score",)),
     "pretraining": (

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
 from analysis.frame import Records
-
-KINDS = ("corpus", "tokenizer", "kmeans", "pretrain", "finetune", "score")
+from analysis.manifest import KINDS, stages
 
 
 def fingerprint(records: Records, kinds: Collection[str] = KINDS) -> str:
@@ -53,22 +52,7 @@ def _stages(records: Records) -> dict[str, str]:
     for kind, id in dict.fromkeys((kind, id) for line in records.manifest for kind, _, id in stages(line)):
         digest = records.results.digest(kind, id)
         if not digest:
-            logs = (records.path(kind, id) / file for file in ("metrics.jsonl", "attempts.jsonl"))
+            logs = records.files(kind, id) / "metrics.jsonl", records.path(kind, id) / "attempts.jsonl"
             digest = str([path.stat().st_size for path in logs if path.exists()])
         names.setdefault(kind, hashlib.blake2b(digest_size=16)).update(f"{id} {digest}\n".encode())
     return {kind: name.hexdigest() for kind, name in names.items()}
-
-
-def stages(line: Mapping) -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, what it is for, id) of the stages behind a line of the manifest, in the order they run."""
-    about = line["stages"]
-    for kind in ("corpus", "tokenizer", "kmeans"):
-        for id in [about[kind]] if isinstance(about.get(kind), str) else about.get(kind) or ():
-            yield kind, "", id
-    for id in dict.fromkeys([*about.get("trunks", ()), about.get("trunk"), about.get("leaf")]):
-        if id:
-            yield "pretrain", "leaf" if id == about.get("leaf") else "trunk", id
-    for kind in ("finetune", "score"):
-        for task, id in about.get(kind, {}).items():
-            if id:
-                yield kind, task, id

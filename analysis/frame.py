@@ -9,23 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError, nearest
 from ablate.record import Run, read_run, read_sweep, run_path
+from analysis.cells import DONE, IMPOSSIBLE, MISSING, baselines, point_name, reads, scores
 from analysis.index import Index
 from analysis.logs import Logs
 from analysis.results import Results
-
-DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
-READS = {
-    "asr": "speech", "digits": "speech", "translation": "speech", "codes": "speech", "retrieval": "pair",
-    "sentiment": "text", "sentence_pair": "text", "normalization": "text",
-}
-KEYS = ["row", "point", "seed", "task", "split", "metric"]
-SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit", "signature"]
-BASELINES = ["task", "split", "metric", "name", "value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +68,7 @@ class Records:
     @functools.cached_property
     def logs(self) -> Logs:
         """What stages logged while they ran, kept beside the sweep."""
-        return Logs(self.folder / "logs.npz", _code("logs.py", "files.py"), self.root, self.results)
+        return Logs(self.folder / "logs.npz", _code("logs.py", "files.py"), self.results)
 
     @functools.cached_property
     def points(self) -> list[str]:
@@ -144,6 +135,10 @@ class Records:
         """Folder of a stage."""
         return run_path(self.root, kind, id)
 
+    def files(self, kind: str, id: str) -> Path:
+        """Folder of what a stage wrote, its log and its items among it."""
+        return self.results.files(kind, id)
+
     def difference(self, row: str, reference: str | None) -> dict[str, str]:
         """How `row` is defined where it differs from `reference`, as {key: "value (reference's value)"}.
 
@@ -160,7 +155,7 @@ class Records:
 
     def reads(self, task: str) -> str:
         """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""
-        return _reads(self.sweep, task)
+        return reads(self.sweep, task)
 
 
 def read(sweep: str | Path, root: str | Path = "runs") -> Records:
@@ -185,8 +180,8 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
     results = Results(root)
     return Records(
         root=Path(root), folder=folder, sweep=found.sweep, manifest=found.manifest,
-        scores=_scores(found.sweep, found.manifest, results),
-        baselines=_baselines(found.manifest, results), results=results,
+        scores=scores(found.sweep, found.manifest, results),
+        baselines=baselines(found.sweep, found.manifest, results), results=results,
     )
 
 
@@ -206,11 +201,6 @@ def open_run(root: Path, kind: str, id: str) -> Run | None:
     return read_run(root, kind, id) if (run_path(root, kind, id) / "identity.json").is_file() else None
 
 
-def point_name(point: dict[str, Any]) -> str:
-    """Name a point of the axes, e.g. {"encoder": "small"} -> "encoder=small"; "" for none."""
-    return ", ".join(f"{axis}={value}" for axis, value in point.items())
-
-
 @functools.lru_cache(maxsize=64)
 def measure(records: Records, name: str, split: str | None = None) -> Measure:
     """Resolve "task", "task.metric" or "task.split.metric"; split and metric default to the task's first.
@@ -224,7 +214,8 @@ def measure(records: Records, name: str, split: str | None = None) -> Measure:
     split = rest[0] if len(rest) > 1 else split
     s = records.scores[(records.scores.task == task) & (records.scores.metric != "")]
     if s.empty:
-        return Measure(task=task, split=split or "test", metric=rest[-1] if rest else "", better="", unit="")
+        split = split or records.scores.split[records.scores.task == task].iloc[0]
+        return Measure(task=task, split=split, metric=rest[-1] if rest else "", better="", unit="")
     split = split or s.split.iloc[0]
     if split not in set(s.split):
         raise UserError(f"'{name}': task '{task}' has no split '{split}': {nearest(split, s.split.unique())}")
@@ -257,64 +248,3 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(tree, list):
         tree = " + ".join(str(value) for value in tree)
     return {} if tree is None else {prefix: str(tree)}
-
-
-def _reads(sweep: dict, task: str) -> str:
-    declared = sweep["tasks"][task] if isinstance(sweep["tasks"], dict) else {}
-    return (declared or {}).get("reads") or READS.get(task, "pair")
-
-
-def _scores(sweep: dict, manifest: list[dict], results: Results) -> pd.DataFrame:
-    """Every cell the sweep asks for; splits and metrics of unfinished cells are those seen in finished ones."""
-    tasks = list(sweep["tasks"])
-    known: dict[str, dict[tuple[str, str], tuple[str, str]]] = {task: {} for task in tasks}
-    for line in manifest:
-        for task in tasks:
-            result = results("score", line["stages"].get("score", {}).get(task))
-            for score in result["scores"] if result else ():
-                known[task].setdefault((score["split"], score["metric"]), (score["better"], score.get("unit", "")))
-    lines = []
-    for line in manifest:
-        size = _parameters(results("pretrain", line["stages"].get("leaf")))
-        for task in tasks:
-            run = line["stages"].get("score", {}).get(task)
-            impossible = run is None or task in line.get("na", ())
-            result = None if impossible else results("score", run)
-            found = {(s["split"], s["metric"]): s for s in result["scores"]} if result else {}
-            commit = (result or {}).get("code", {}).get("commit", "")
-            for (split, metric), (better, unit) in (known[task] or {("test", ""): ("", "")}).items():
-                score = found.get((split, metric))
-                lines.append({
-                    "row": line["row"], "point": point_name(line["point"]), "seed": line["seed"],
-                    "task": task, "split": split, "metric": metric, "value": score["value"] if score else np.nan,
-                    "better": better, "unit": unit, "n": score["n"] if score else 0, "run": "" if impossible else run,
-                    "status": IMPOSSIBLE if impossible else DONE if score else MISSING, "commit": commit,
-                    "parameters": size.get("parameters", np.nan),
-                    "active": size.get(_reads(sweep, task), np.nan),
-                    "signature": score.get("signature", "") if score else "",
-                })
-    return pd.DataFrame(lines, columns=SCORES)
-
-
-def _parameters(result: dict | None) -> dict[str, float]:
-    """Count parameters without embeddings: in all, and those active when reading speech, text or a pair."""
-    if not result or "parameters" not in result:
-        return {}
-    counts = result["parameters"]
-    total = counts["total"] - counts["embedding"]
-    return {
-        "parameters": total, "pair": total,
-        "speech": counts["speech_only"] + counts["shared"], "text": counts["text_only"] + counts["shared"],
-    }
-
-
-def _baselines(manifest: list[dict], results: Results) -> pd.DataFrame:
-    """Baselines are properties of the data; where several worlds are in the sweep their mean is taken."""
-    lines = []
-    for line in manifest:
-        for task, run in line["stages"].get("score", {}).items():
-            result = results("score", run)
-            for baseline in (result or {}).get("baselines", ()):
-                lines.append({"task": task, **{key: baseline[key] for key in BASELINES[1:]}})
-    frame = pd.DataFrame(lines, columns=BASELINES)
-    return frame.groupby(BASELINES[:-1], sort=False, as_index=False)["value"].mean()

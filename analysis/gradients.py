@@ -15,6 +15,7 @@ from analysis import figures
 from analysis.curves import CONFLICT, of_metrics, pretraining_curves
 from analysis.frame import Records
 from analysis.interference import harm
+from analysis.manifest import trunks
 
 COLUMNS = ["row", "point", "seed", "step", "kind", "scope", "pair", "what", "value"]
 CEILING = 0.1
@@ -29,7 +30,7 @@ def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.Data
     `kind` is "raw" or "adam", `what` is "cosine" or "magnitude" of a `pair` "i~j", or "ceiling" of one objective.
     """
     curves = pretraining_curves(records) if curves is None else curves
-    own = {(line["row"], line["stages"].get("trunk")) for line in records.manifest}
+    own = {(line["row"], id) for line in records.manifest for id in trunks(line)[-1:]}
     frame = of_metrics(curves, lambda name: name.startswith(CONFLICT))
     if frame.empty:
         return pd.DataFrame(columns=COLUMNS)

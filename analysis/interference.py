@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from analysis import figures
 from analysis.compare import contrast, over_seeds
 from analysis.frame import IMPOSSIBLE, Measure, Records, decimals, measure
+from analysis.manifest import finetuned
 
 DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}
 PARTS = {  # part -> (colour, marker)
@@ -47,7 +48,7 @@ def harm(records: Records) -> pd.DataFrame:
     lines = []
     for task in records.sweep["tasks"]:
         role = named.get(records.reads(task))
-        if role is None or not any(task in line["stages"].get("finetune", {}) for line in records.manifest):
+        if role is None or not any(task in finetuned(line) for line in records.manifest):
             continue
         what = measure(records, task)
         values, cells = records.values(what), records.of(what)

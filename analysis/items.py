@@ -72,7 +72,7 @@ def _drawn(records: Records, run: str, what: Measure) -> Drawn | None:
 
 
 def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
-    """Read the items of all scores of a measure that the index lacks, on every split, and draw them block by block."""
+    """Read the items of all scores of a measure that the index lacks, on every split they have, and draw them block by block."""
     runs = {
         run: digest for run, _ in records.finished(what).values()
         if ((digest := records.results.digest("score", run)), what.split, what.metric) not in records.index.entries
@@ -82,7 +82,7 @@ def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
         same: dict[str, list[tuple[Key, Counts]]] = {}
         for run in list(runs)[start : start + BLOCK]:
             lines: dict[str, list[dict]] = {what.split: []}
-            for line in read_jsonl(records.path("score", run) / "items.jsonl"):
+            for line in read_jsonl(records.files("score", run) / "items.jsonl"):
                 lines.setdefault(line["split"], []).append(line)
             for split, own in lines.items():
                 key, counts = (runs[run], split, what.metric), read_counts(own, what.metric)

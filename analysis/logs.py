@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ablate.record import read_jsonl, run_path
+from ablate.record import read_jsonl
 from analysis.files import keep, kept
 from analysis.results import Results
 
@@ -29,11 +29,11 @@ class Log(NamedTuple):
 class Logs:
     """Logs by stage; `version` is the digest of the code that parses them: a file that other code made is not used."""
 
-    def __init__(self, path: Path, version: str, root: Path, results: Results) -> None:
+    def __init__(self, path: Path, version: str, results: Results) -> None:
         self.names: list[str] = []
         """Every metric seen so far."""
         self._codes: dict[str, int] = {}
-        self._path, self._version, self._root, self._results = path, version, root, results
+        self._path, self._version, self._results = path, version, results
         self._known: dict[tuple[str, str], Log] = {}
         self._changed = False
         self._read()
@@ -43,7 +43,7 @@ class Logs:
         key = id, self._results.digest(kind, id)
         found = self._known.get(key)
         if found is None:
-            found = self._parsed(read_jsonl(run_path(self._root, kind, id) / "metrics.jsonl"))
+            found = self._parsed(read_jsonl(self._results.files(kind, id) / "metrics.jsonl"))
             self._known[key], self._changed = found, self._changed or key[1] != ""
         return found
 

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import figures
+from analysis import figures, manifest
 from analysis.capacity import apart, count
 from analysis.compare import over_seeds
 from analysis.frame import Records, point_name
@@ -42,14 +42,14 @@ def held_out(records: Records) -> pd.DataFrame:
     """
     lines = []
     for line in records.manifest:
-        result, objectives = records.result("pretrain", line["stages"]["leaf"]), records.rows[line["row"]]["objectives"]
+        result, objectives = records.result("pretrain", manifest.leaf(line)), records.rows[line["row"]]["objectives"]
         if result is None:
             continue
         shown = exposure(result.get("exposure", {}))
-        counts = result["parameters"]
+        counts, final = result["parameters"], (records.result(*manifest.held_out(line)) or {}).get("final", {})
         for name, about in objectives.items():
             modality = _modality(name, about)
-            value = result.get("final", {}).get(f"{name}/loss")
+            value = final.get(f"{name}/loss")
             if modality is None or value is None:
                 continue
             total = counts["total"] - counts["embedding"]

@@ -10,11 +10,11 @@ from html import escape
 from pathlib import Path
 
 from ablate.record import read_jsonl
-from analysis import formats, samples
+from analysis import formats, origin, samples
 from analysis.claims import Verdict, measured
 from analysis.drawings import Drawing
-from analysis.fingerprint import stages
 from analysis.frame import DONE, Records
+from analysis.manifest import stages
 from analysis.sheet import Sheet
 from analysis.table import Table
 
@@ -210,7 +210,7 @@ def _runs(records: Records, lines: list[dict]) -> str:
         point = ", ".join(f"{axis}={value}" for axis, value in line["point"].items())
         ids = [
             f"{kind}{f' {what}' if what else ''} <code>{id}</code>{'' if records.result(kind, id) else ' ○'}"
-            for kind, what, id in stages(line) if kind in ("pretrain", "finetune", "score")
+            for kind, what, id in stages(line) if kind in ("pretrain", "heldout", "finetune", "score")
         ]  # fmt: skip
         texts.append(f"<li>{escape(point + ', ' if point else '')}seed {line['seed']}: {', '.join(ids)}</li>")
     return f'<ul class="note">{"".join(texts)}</ul>'
@@ -221,10 +221,12 @@ def _provenance(records: Records) -> str:
     results = {(kind, id): records.result(kind, id) for line in records.manifest for kind, _, id in stages(line)}
     done = [result for result in results.values() if result]
     code = Counter(_version(result) for result in done)
+    processors = Counter(kind for result in done if (kind := origin.processor(result)))
     ended = sorted(result["ended"] for result in done if "ended" in result)
     about = {
         "stages": f"{len(done)} of {len(results)} finished",
         "code": "; ".join(f"{version} ({count} stages)" for version, count in code.most_common()) or "—",
+        "processors": "; ".join(f"{kind} ({count} stages)" for kind, count in processors.most_common()) or "—",
         "finished between": f"{ended[0]} and {ended[-1]}" if ended else "—",
         "work": f"{sum(result.get('busy_seconds', result.get('seconds', 0)) for result in done) / 3600:.2f} worker hours",
         "tried again": f"{sum(result.get('attempts', 1) > 1 for result in done)} finished stages took more than one attempt",

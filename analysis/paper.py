@@ -49,7 +49,7 @@ SOURCES = (
       for name, column in (("ami_ihm", "AMI IHM"), ("ami_sdm1", "AMI SDM1"), ("common_voice", "Common Voice"), ("swbd", "SWBD"),
                            ("ch", "CH"), ("tedlium", "TED-LIUM"), ("wsj", "WSJ"))),
 )  # fmt: skip
-"""Our columns beside theirs; a test set of SpeechStew is known by the name it has in `data.speechstew_tests`."""
+"""Our columns beside theirs; a test set of SpeechStew is known by its name in `data.tests`, without "speechstew.test_"."""
 
 
 def stages(records: Records, row: str) -> str | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ablate.record import run_path
+from ablate.record import files_of, known, run_path
 
 
 class Results:
@@ -17,7 +17,7 @@ class Results:
         self._seen: dict[tuple[str, str], tuple[dict | None, str]] = {}
 
     def __call__(self, kind: str, id: str | None) -> dict | None:
-        """The result of a stage; None for no stage, and for one that is not finished."""
+        """The result of a stage; None for no stage, and for one that is not finished. Raises UserError for a newer format."""
         return None if id is None else self._read(kind, id)[0]
 
     def digest(self, kind: str, id: str) -> str:
@@ -28,10 +28,14 @@ class Results:
         """Digests of all results read so far."""
         return {digest for _, digest in self._seen.values()} - {""}
 
+    def files(self, kind: str, id: str) -> Path:
+        """Folder of what a stage wrote, its log and its items among it."""
+        return files_of(run_path(self._root, kind, id), self(kind, id))
+
     def _read(self, kind: str, id: str) -> tuple[dict | None, str]:
         if (kind, id) not in self._seen:
             path = run_path(self._root, kind, id) / "result.json"
             data = path.read_bytes() if path.exists() else b""
-            found = (json.loads(data), hashlib.blake2b(data, digest_size=12).hexdigest()) if data else (None, "")
-            self._seen[kind, id] = found
+            digest = hashlib.blake2b(data, digest_size=12).hexdigest() if data else ""
+            self._seen[kind, id] = known(path, json.loads(data)) if data else None, digest
         return self._seen[kind, id]

@@ -7,19 +7,17 @@ import difflib
 import io
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ablate.record import read_jsonl
+from analysis import inputs
 from analysis.frame import Measure, Records
+from analysis.inputs import BINS
 from analysis.table import Cell, Table
 
 SAMPLES = 4
 """Test items shown per task."""
-BINS = 80
-"""Mel bins of a frame, as corpora store them."""
 FRAME = 0.01
 """Seconds from one frame to the next."""
 ABOUT = {"id", "voice", "label", "snr"}
@@ -57,7 +55,7 @@ def _answers(made: Table, k: int) -> dict[str, list[dict[str, Any]]]:
 
 def _grid(records: Records, what: Measure, answers: Mapping[str, list[dict[str, Any]]]) -> str:
     """One line per item: its input where the corpus is at hand, the reference, and each row's answer."""
-    rows = _rows(records, what)
+    rows = inputs.first(records, what, SAMPLES)
     heads = ["item", *(["input"] if rows else []), "reference", *answers]
     lines = []
     for number, item in enumerate(next(iter(answers.values()))):
@@ -83,29 +81,6 @@ def _marked(reference: str, answer: str) -> str:
     for block in difflib.SequenceMatcher(None, reference.split(), own, autojunk=False).get_matching_blocks():
         right.update(range(block.b, block.b + block.size))
     return " ".join(escape(word) if k in right else f"<mark>{escape(word)}</mark>" for k, word in enumerate(own))
-
-
-def _rows(records: Records, what: Measure) -> dict[str, dict[str, Any]]:
-    """First rows of the task's test table by id, with "mel" where they are spoken; empty where the corpus is not here."""
-    corpus = next((line["stages"].get("corpus") for line in records.manifest), None)
-    if corpus is None:
-        return {}
-    folder = records.path("corpus", corpus) / "tables" / what.task / what.split
-    rows = list(read_jsonl(folder / "rows.jsonl"))[:SAMPLES]
-    spoken = _mel(folder, sum(row.get("frames", 0) for row in rows))
-    start = 0
-    for row in rows if spoken is not None else ():
-        row["mel"] = spoken[start : start + row["frames"]]
-        start += row["frames"]
-    return {row["id"]: row for row in rows}
-
-
-def _mel(folder: Path, frames: int) -> np.ndarray | None:
-    """The table's first frames [frames, BINS]; None where it is not spoken, or was copied without its frames."""
-    path = folder / "mel.f16"
-    if not path.exists() or path.stat().st_size < frames * BINS * 2:
-        return None
-    return np.fromfile(path, dtype="<f2", count=frames * BINS).reshape(-1, BINS)
 
 
 def _input(row: Mapping[str, Any], reference: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError, nearest
-from analysis import compare
+from analysis import compare, origin
 from analysis.compare import Estimate
 from analysis.frame import DONE, IMPOSSIBLE, MISSING, Measure, Records, measure, read
 
@@ -258,10 +258,8 @@ def _caption(table: Table) -> str:
     waiting = int((done != DONE).sum())
     if waiting:
         parts.append(f"Incomplete: {waiting} of {len(done)} scoring runs are not finished (—).")
-    commits = sorted(set(table.records.scores.commit) - {""})
-    if len(commits) > 1:
-        parts.append(f"Records of {len(commits)} code versions are mixed: {', '.join(c[:8] for c in commits)}.")
-    return " ".join(parts)
+    compared = ((line.row, block.reference) for block in table.blocks if block.reference for line in block.lines)
+    return " ".join(filter(None, (*parts, origin.note(table.records, compared))))
 
 
 def why(table: Table, row: str, column: str) -> str:
@@ -287,8 +285,9 @@ def why(table: Table, row: str, column: str) -> str:
                 s = records.scores[records.scores.run == run]
                 value = np.format_float_positional(cell.values[seed], trim="-") if seed in cell.values else MISSING
                 commit = f", commit {s.commit.iloc[0]}" if run and s.commit.iloc[0] else ""
+                kinds = sorted(origin.processors(records)[row, line.point, seed, name.task]) if run else []
                 place = records.path("score", run) if run else lacking
-                out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}")
+                out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}{', on '.join(['', *kinds])}")
             out += [f"  {key}: {text}" for key, text in records.difference(row, block.reference).items()]
     if shown.baseline:
         out.append(f"  strongest shallow baseline: {shown.text(shown.baseline[1])} ({shown.baseline[0]})")

@@ -18,6 +18,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.record import read_jsonl
+from analysis import manifest
 from analysis.frame import DONE, Records, flatten, point_name, read
 
 FILE = "events.out.tfevents.0.ablate"
@@ -32,7 +33,7 @@ def write(sweep: str | Path, root: str | Path = "runs", to: Path | None = None) 
     _installed()
     records = read(sweep, root)
     to, settings = to or folder(records), _differing(records)
-    logs = [(name, _events(read_jsonl(records.path(kind, id) / "metrics.jsonl"))) for name, kind, id in logged(records)]
+    logs = [(name, _events(read_jsonl(records.files(kind, id) / "metrics.jsonl"))) for name, kind, id in logged(records)]
     outcomes = [(name, _outcome(records, name, line, settings[line["row"]])) for name, line in _seeds(records)]
     return [_brought(to / name / FILE, events) for name, events in logs + outcomes]
 
@@ -46,13 +47,12 @@ def logged(records: Records) -> Iterator[tuple[str, str, str]]:
     """Yield the TensorBoard run, kind and id of every stage that has logged something, each stage once."""
     seen: set[str] = set()
     for name, line in _seeds(records):
-        stages = line["stages"]
-        trunks = list(dict.fromkeys([*stages.get("trunks", ()), stages.get("trunk")]))
+        trunks = manifest.trunks(line)
         parts = [(f"trunk_{k}" if len(trunks) > 1 else "trunk", "pretrain", id) for k, id in enumerate(trunks, 1)]
-        parts.append(("leaf", "pretrain", stages.get("leaf")))
-        parts += [(f"finetune_{task}", "finetune", id) for task, id in stages.get("finetune", {}).items()]
+        parts.append(("leaf", "pretrain", manifest.leaf(line)))
+        parts += [(f"finetune_{task}", "finetune", id) for task, id in manifest.finetuned(line).items()]
         for part, kind, id in parts:
-            if id and id not in seen and (records.path(kind, id) / "metrics.jsonl").exists():
+            if id and id not in seen and (records.files(kind, id) / "metrics.jsonl").exists():
                 seen.add(id)
                 yield f"{name}/{part}", kind, id
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +108,8 @@ class Joint(AbstractEncoder):
     @dataclass(frozen=True, kw_only=True)
     class Config(EncoderConfig):
         """The shape of a joint encoder."""
+
+        tag: ClassVar[str] = "joint"
 
         width: int = 64
         """Width D of every layer."""

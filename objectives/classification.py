@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,8 @@ class Classification(AbstractObjective):
     @dataclass(frozen=True, kw_only=True)
     class Config(ObjectiveConfig):
         """One linear layer on a pooled encoding."""
+
+        tag: ClassVar[str] = "classifier"
 
         reads: str = "text"
         """What is classified: "text" or "speech"."""

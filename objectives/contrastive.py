@@ -127,6 +127,8 @@ class Contrastive(AbstractObjective):
     class Config(ObjectiveConfig):
         """wav2vec 2.0's loss with w2v-BERT's masks."""
 
+        tag: ClassVar[str] = "contrastive"
+
         at: str = "speech_tower"
         """Encoding stage that must tell: "speech_tower" (w2v-BERT), or "joint" where no other loss trains the top."""
         diversity: float = 0.1

@@ -50,6 +50,8 @@ class CTC(AbstractObjective):
     class Config(ObjectiveConfig):
         """CTC on the joint stage; built with the labels' vocabulary (the encoder's unless another is given)."""
 
+        tag: ClassVar[str] = "ctc"
+
         dropout: float = 0.1
         """Dropout before the output layer."""
         view: SpecAugment = SpecAugment()

@@ -42,6 +42,7 @@ class KMeans(AbstractTargets):
     class Config(TargetsConfig):
         """One codebook of `entries` centroids; all but `dim` says how they are fitted."""
 
+        tag: ClassVar[str] = "kmeans"
         learned: ClassVar[bool] = False
         fitted: ClassVar[bool] = True
         how: ClassVar[tuple[str, ...]] = ("of",)  # what the row is, the fit's parents say; its name is for people

@@ -52,6 +52,8 @@ class MaskedSpeech(AbstractObjective):
     class Config(ObjectiveConfig):
         """w2v-BERT's masked prediction; with `targets: random_projection`, BEST-RQ's."""
 
+        tag: ClassVar[str] = "masked_speech"
+
         targets: str = "learned"
         """Speech targets whose codes are predicted."""
         prob: float = 0.065

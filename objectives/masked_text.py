@@ -52,6 +52,8 @@ class MaskedText(AbstractObjective):
     class Config(ObjectiveConfig):
         """SpanBERT as in the paper: 15 % of the pieces, in spans of 5."""
 
+        tag: ClassVar[str] = "masked_text"
+
         share: float = 0.15
         """Share of the pieces (or words) to hide; at least one span per text."""
         span: int = 5

@@ -68,6 +68,8 @@ class PairCTC(AbstractObjective):
     class Config(ObjectiveConfig):
         """Clean speech and an output layer of its own."""
 
+        tag: ClassVar[str] = "pair_ctc"
+
         prob: float = 0.0
         """Probability that a speech position starts a masked span (w2v-BERT: .065); 0 shows all."""
         span: int = 10

@@ -57,6 +57,10 @@ class TargetsConfig(ABC):
         """Channels of the input stage."""
         return ports.stacked if self.input == "stacked" else ports.width
 
+    def anneals(self) -> str:
+        """What of them changes with the fraction of training done, so that a longer training is another one; or ''."""
+        return ""
+
     @abstractmethod
     def build(self, ports: Ports) -> "AbstractTargets":
         """Make the module."""
@@ -93,6 +97,7 @@ class Learned(AbstractTargets):
     class Config(TargetsConfig):
         """Codes trained by the contrastive loss and the diversity term."""
 
+        tag: ClassVar[str] = "gumbel"
         learned: ClassVar[bool] = True
 
         hot: float = 2.0
@@ -107,6 +112,9 @@ class Learned(AbstractTargets):
             check_choice("Codes to predict", self.predict, ("sampled", "argmax"))
             if not 0 < self.cold <= self.hot:
                 raise ValueError(f"Gumbel temperatures fall from {self.hot} to {self.cold}; expected 0 < cold <= hot.")
+
+        def anneals(self) -> str:
+            return "Gumbel temperature" if self.hot != self.cold else ""
 
         def build(self, ports: Ports) -> "Learned":
             return Learned(self, ports)

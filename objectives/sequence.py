@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,8 @@ class Sequence(AbstractObjective):
     @dataclass(frozen=True, kw_only=True)
     class Config(ObjectiveConfig):
         """A pre-norm decoder with sinusoidal positions and one embedding for input and output."""
+
+        tag: ClassVar[str] = "attention_decoder"
 
         reads: str = "text"
         """What the decoder attends to: "speech" or "text"."""

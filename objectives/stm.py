@@ -29,6 +29,8 @@ class STM(AbstractObjective):
     class Config(ObjectiveConfig):
         """Ratio and masking are not in the paper."""
 
+        tag: ClassVar[str] = "stm"
+
         negatives: float = 0.5
         """Share of the pairs that are made false."""
         masked: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ class SpecAugment(ViewSpec):
     Time spans are masked after the front end, as in pre-training; bands are set to 0, the mean of normalised log-mel.
     Draws come from the utterance's own key, so neighbours change nothing. All zero is the clean view.
     """
+
+    tag: ClassVar[str] = "spec_augment"
 
     time: float = 0.1
     """Share of an utterance's positions to hide (spans may overlap, so at most)."""

@@ -25,6 +25,7 @@ class RandomProjection(AbstractTargets):
     class Config(TargetsConfig):
         """Codes that training never changes; they depend on `seed` alone (BEST-RQ: 8,192 entries of width 16)."""
 
+        tag: ClassVar[str] = "random_projection"
         learned: ClassVar[bool] = False
 
         dim: int = 16

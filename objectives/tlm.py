@@ -26,6 +26,8 @@ class TLM(AbstractObjective):
     class Config(ObjectiveConfig):
         """Half of the text and 75 % of the speech hidden, as in the paper."""
 
+        tag: ClassVar[str] = "tlm"
+
         targets: str = "learned"
         """Speech targets whose codes are predicted."""
         pairs: str = "together"

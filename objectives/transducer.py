@@ -36,6 +36,8 @@ class Transducer(AbstractObjective):
     class Config(ObjectiveConfig):
         """LSTM predictor and joint network on the joint stage; the paper's has 2 layers of 640."""
 
+        tag: ClassVar[str] = "transducer"
+
         hidden: int = 64
         """Width of the predictor and of the joint network."""
         layers: int = 1

@@ -5,21 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from ablate import optim, pretrain
 from ablate.config import Registry
+from ablate.data.corpus import CorpusConfig, Split, SplitConfig
+from ablate.data.tokenizer import TokenizerConfig
 from ablate.errors import UserError
 from ablate.row import owner
-from ablate.tasks.task import Metric
+from ablate.tasks.task import Metric, TaskConfig
+from encoders.encoder import EncoderConfig
+from objectives.objective import ObjectiveConfig
+from objectives.quantizer import TargetsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
+    tag: ClassVar[str] = "fake_block"
     kernel: int = 5
     norm: str = "group"
 
 
 class Encoder:
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(EncoderConfig):
+        tag: ClassVar[str] = "fake_encoder"
         reads: tuple[str, ...] = ("speech", "text", "pair")
         width: int = 64
         shared_layers: int = 2
@@ -27,10 +35,13 @@ class Encoder:
         block: Block = Block()
         extra: Optional[Block] = None
 
+        def build(self, vocabulary):
+            """Never built."""
 
-class Loss:
-    def check(self, targets) -> None:
-        """Fits all targets."""
+
+class Loss(ObjectiveConfig):
+    def build(self, ports):
+        """Never built."""
 
 
 class Contrastive:
@@ -38,6 +49,7 @@ class Contrastive:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Loss):
+        tag: ClassVar[str] = "fake_contrastive"
         weight: float = 1.0
         at: str = "speech_tower"
         diversity: float = 0.1
@@ -57,6 +69,7 @@ class MaskedSpeech:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Loss):
+        tag: ClassVar[str] = "fake_masked_speech"
         weight: float = 1.0
         targets: str = "learned"
         hides: str = "features"
@@ -76,6 +89,7 @@ class MaskedText:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Loss):
+        tag: ClassVar[str] = "fake_masked_text"
         weight: float = 1.0
         text: str = "true"
         needs: ClassVar[tuple[str, ...]] = ()
@@ -91,6 +105,7 @@ class Tlm:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Loss):
+        tag: ClassVar[str] = "fake_tlm"
         weight: float = 1.0
         pairs: str = "together"
         needs: ClassVar[tuple[str, ...]] = ()
@@ -102,6 +117,7 @@ class Stm:
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Loss):
+        tag: ClassVar[str] = "fake_stm"
         weight: float = 1.0
         needs: ClassVar[tuple[str, ...]] = ()
         trains: ClassVar[tuple[str, ...]] = ()
@@ -109,69 +125,103 @@ class Stm:
 
 class Learned:
     @dataclass(frozen=True, kw_only=True)
-    class Config:
-        fitted: ClassVar[bool] = False
+    class Config(TargetsConfig):
+        tag: ClassVar[str] = "fake_learned"
         learned: ClassVar[bool] = True
         codes: int = 64
+
+        def anneals(self):
+            return "temperature"
+
+        def build(self, ports):
+            """Never built."""
 
 
 class Fixed:
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TargetsConfig):
+        tag: ClassVar[str] = "fake_fixed"
         learned: ClassVar[bool] = False
-        fitted: ClassVar[bool] = False
         codes: int = 32
 
+        def build(self, ports):
+            """Never built."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class FakeSplit(SplitConfig):
+    tag: ClassVar[str] = "fake_split"
     recipe: ClassVar[int] = 1
-    seed: int = 0
-    sentences: int = 100
+    of: str
 
-    def tables(self) -> dict:
-        """Not known beforehand."""
-        return {}
+    def write(self, run, recordings):
+        """Never made."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
+class FakeRows(FakeSplit):
+    tag: ClassVar[str] = "fake_rows"
     recipe: ClassVar[int] = 3
     how: ClassVar[tuple[str, ...]] = ("root",)
     root: str = ""
-    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World(CorpusConfig):
+    tag: ClassVar[str] = "fake_world"
+    seed: int = 0
+    sentences: int = 100
+
+    def tables(self):
+        return {}
+
+    def split(self, table, split):
+        return Split(FakeSplit(of=f"{self.seed}/{self.sentences}/{table}.{split}"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(CorpusConfig):
+    tag: ClassVar[str] = "fake_folder"
+    how: ClassVar[tuple[str, ...]] = ("root",)
+    root: str = ""
+    rows: str = ""
 
     def resolved(self) -> Folder:
         if not self.root:
             raise UserError("data.root is not set; add data.root=PATH.")
         return self
 
-    def tables(self) -> dict:
-        """Not known beforehand."""
+    def tables(self):
         return {}
+
+    def split(self, table, split):
+        return Split(FakeRows(of=f"{self.rows}/{table}.{split}", root=self.root))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pieces:
+class Pieces(TokenizerConfig):
+    tag: ClassVar[str] = "fake_pieces"
     fields: tuple[str, ...] = ()
     size: int = 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Update:
+class Update(pretrain.Update):
+    tag: ClassVar[str] = "fake_update"
     speech: float = 24.0
     text: int = 400
     pairs: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer:
+class Optimizer(optim.OptimizerConfig):
+    tag: ClassVar[str] = "fake_optimizer"
     lr: float = 4e-3
     warmup: int = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class FakeTask:
+class FakeTask(TaskConfig):
     table: str
     splits: tuple[str, ...] = ("test",)
     steps: int = 10
@@ -187,6 +237,7 @@ class FakeTask:
 class Task:
     trained = True
     by_class = None
+    baseline_split = "train"
 
 
 class Asr(Task):
@@ -194,6 +245,7 @@ class Asr(Task):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(FakeTask):
+        tag: ClassVar[str] = "fake_asr"
         table: str = "asr"
         splits: tuple[str, ...] = ("test", "test_unseen")
 
@@ -203,8 +255,12 @@ class Translation(Task):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(FakeTask):
+        tag: ClassVar[str] = "fake_translation"
         table: str = "translation"
         tokenizer: Optional[Pieces] = Pieces(fields=("translation.translation",), size=600)
+
+        def ids(self):
+            return ("own", "targets")
 
 
 class Sentiment(Task):
@@ -212,6 +268,7 @@ class Sentiment(Task):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(FakeTask):
+        tag: ClassVar[str] = "fake_sentiment"
         table: str = "sentiment"
 
 
@@ -225,6 +282,7 @@ class Retrieval(Task):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(FakeTask):
+        tag: ClassVar[str] = "fake_retrieval"
         table: str = "retrieval"
 
 

@@ -141,8 +141,8 @@ def execute(id: str, root: Path) -> None:
             die()
         return step(self, factor, *more)
 
-    def dying_save_file(tensors, path):
-        save_file(tensors, path)
+    def dying_save_file(tensors, path, metadata=None):
+        save_file(tensors, path, metadata)
         if fires("checkpoint"):
             os.truncate(path, path.stat().st_size // 2)
             die()

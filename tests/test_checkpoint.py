@@ -75,10 +75,10 @@ def test_a_write_that_fails_leaves_the_old_pair_alone(tmp_path, monkeypatch, fil
     save(tmp_path, 1, 1.0)
     before, real = names(tmp_path), checkpoint.save_file
 
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         if path.name.startswith(f".{file}"):
             raise OSError("no space left on device")
-        real(tensors, path)
+        real(tensors, path, metadata)
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(OSError, match="no space"):
@@ -93,7 +93,7 @@ def test_a_file_of_another_save_is_refused(tmp_path, file):
     save(tmp_path, 1, 1.0), save(tmp_path / "other", 1, 2.0)
     name = f"{file}.1.safetensors"
     os.replace(tmp_path / "other" / name, tmp_path / name)
-    with pytest.raises(UserError, match=f"{file}.1.safetensors has other bytes than its record says"):
+    with pytest.raises(UserError, match=f"{file}.1.safetensors is of another save than its record"):
         checkpoint.load(tmp_path)
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"has 0 bytes, its record says \d+"):

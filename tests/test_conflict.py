@@ -75,7 +75,6 @@ def test_a_trunk_logs_conflict_and_trains_as_without(tmp_path, monkeypatch):
     for number, every in enumerate((10, 10_000)):
         monkeypatch.setattr(conflict, "EVERY", every)
         world = World(tmp_path / str(number))
-        world.run(world.corpus), world.run(world.tokenizer)
         run = world.run(world.pretrain("contrastive", "masked_speech", "masked_text", steps=20))
         weights.append(checkpoint.of(run).weights)
         logged = {k for line in (run.files / "metrics.jsonl").read_text().splitlines() for k in json.loads(line)}
@@ -92,7 +91,6 @@ def test_nothing_shared_is_nothing_to_compare(tmp_path, monkeypatch):
 
     monkeypatch.setattr(conflict, "EVERY", 1)
     world = World(tmp_path)
-    world.run(world.corpus), world.run(world.tokenizer)
     separate = replace(ENCODER, per_modality=PARTS)
     run = world.run(world.pretrain("contrastive", "masked_text", steps=2, encoder=separate))
     assert "conflict" not in (run.files / "metrics.jsonl").read_text()

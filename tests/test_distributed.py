@@ -112,7 +112,7 @@ def test_a_stage_resumed_on_other_ranks_ends_the_same(tmp_path):
         leaf = world.pretrain("contrastive", "masked_speech", "masked_text", parent=trunk, phase="decay", start=20, steps=5,
                               **fields)  # fmt: skip
         ids = [trunk, leaf, world.finetune("sentiment", leaf, steps=10)[0]]
-        world.run(world.corpus), world.run(world.tokenizer)
+        world.lay(*ids)
         runs = [RunFolder(world.root, world.stages[id].kind, id) for id in ids]
         if ranks == 2:
             assert ranks_of(world.root, 2, *ids, stop=stop) == [75 if stop > 0 else 0] * 2

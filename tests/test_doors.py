@@ -14,7 +14,8 @@ HOMES = {  # library -> where alone it may be imported
     "sacrebleu": {"ablate/tasks/metrics.py"},
 }
 DRIVER = ("sweep", "submit", "run", "claim", "record", "stage", "schedule", "pool", "errors", "display",
-          "pack", "slurm", "failure", "journal", "resources", "job", "watch", "snapshot", "machine")  # no torch at import
+          "pack", "slurm", "failure", "journal", "resources", "job", "watch", "snapshot", "machine", "identity", "again",
+          "attempt", "disk", "continuing", "store/__main__", "store/differ", "store/listing", "store/upgrade")  # no torch at import
 
 
 def files(room: str) -> list[Path]:

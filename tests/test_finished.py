@@ -12,7 +12,6 @@ import soundfile
 from tiny import World
 
 from ablate import predict, transcribe
-from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.finished import Finished, less_mean
 
@@ -21,8 +20,6 @@ from ablate.finished import Finished, less_mean
 def world(tmp_path_factory):
     world = World(tmp_path_factory.mktemp("runs"))
     leaf = world.pretrain("masked_text", steps=0, phase="decay")
-    for id in (world.corpus, world.tokenizer, leaf):
-        world.run(id)
     for task in ("sentiment", "sentence_pair", "normalization", "asr"):
         for id in world.finetune(task, leaf, steps=10, evaluate_every=10):
             setattr(world, task, world.run(id))
@@ -30,10 +27,10 @@ def world(tmp_path_factory):
 
 
 def test_lines_get_what_the_score_gave_the_same_texts(world, monkeypatch, capsys):
-    rows = Table(world.run(world.corpus).files, "normalization", "test").rows
+    rows = world.opened("normalization", "test").rows
     items = [line["hypothesis"] for line in _items(world.normalization)]
     assert Finished(world.normalization.path).predict([row["written"] for row in rows]) == items
-    pairs = Table(world.run(world.corpus).files, "sentence_pair", "test").rows
+    pairs = world.opened("sentence_pair", "test").rows
     text = "".join(f"{row['text']}\t{row['text_b']}\n" for row in pairs)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
     assert predict.main([str(world.sentence_pair.path)]) == 0
@@ -86,8 +83,8 @@ def test_wrong_lines_are_named(world, task, lines, message):
 def test_what_is_no_finished_run_is_named(world, tmp_path, capsys):
     with pytest.raises(UserError, match="is no run folder"):
         Finished(tmp_path)
-    with pytest.raises(UserError, match="is a run of kind 'corpus', expected finetune"):
-        Finished(world.run(world.corpus).path)
+    with pytest.raises(UserError, match="is a run of kind 'tokenizer', expected finetune"):
+        Finished(world.run(world.tokenizer).path)
     tuned, _ = world.finetune("sentiment", world.pretrain("masked_text", steps=0, phase="decay"), steps=11)
     unfinished = world.root / "finetune" / tuned[:2] / tuned
     with pytest.raises(UserError, match="is not finished"):

@@ -8,7 +8,6 @@ import torch
 from tiny import ENCODER, World
 
 from ablate import checkpoint
-from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.kmeans import KMeansStage, fit, load, stacked, vectors
 from ablate.pretrain import PretrainStage, build, load_encoder
@@ -74,14 +73,12 @@ def test_too_few_distinct_rows_are_refused():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("runs"))
-    world.run(world.corpus), world.run(world.tokenizer)
-    return world
+    return World(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
 def fitted(world):
-    return world.add(make("kmeans", KMeansStage.of(TARGETS), [("corpus", world.corpus)], "k-means"))
+    return world.add(make("kmeans", KMeansStage.of(TARGETS), [("table/speech", world.supply.table(world.data, "speech", "train"))], "k-means"))
 
 
 def test_the_stage_fits_stacked_log_mel_of_unlabelled_speech(world, fitted):
@@ -89,14 +86,14 @@ def test_the_stage_fits_stacked_log_mel_of_unlabelled_speech(world, fitted):
     result, (centroids, layer) = run.result(), load(run, VOCABULARY)
     assert layer is None and centroids.shape == (8, 320) and result["positions"] == 200
     assert 0 < result["explained"] < 1 < result["perplexity"] <= 8
-    x = vectors(Table(world.run(world.corpus).files, "speech", "train"), KMeansStage.of(TARGETS), stacked)
+    x = vectors(world.opened("speech", "train"), KMeansStage.of(TARGETS), stacked)
     assert float(torch.cdist(x, centroids).min(1).values.square().mean()) == pytest.approx(result["distance"], rel=1e-3)
     lines = [json.loads(line) for line in (run.files / "metrics.jsonl").read_text().splitlines()]
     assert lines[0]["distance"] > result["distance"]
 
 
 def test_all_positions_are_taken_where_there_are_fewer(world):
-    table = Table(world.run(world.corpus).files, "speech", "train")
+    table = world.opened("speech", "train")
     x = vectors(table, KMeansStage.of(replace(TARGETS, positions=10**6)), stacked)
     assert len(x) == sum(-(-n // 4) for n in table.frames.tolist())
 
@@ -108,7 +105,7 @@ def test_rows_pretrain_on_its_codes_and_continue(world, fitted):
     world.run(trunk)
     also["objectives"] = SPEECH | {"tlm": replace(OBJECTIVES["tlm"], targets="kmeans")}
     leaf = world.pretrain(parent=trunk, start=30, steps=10, phase="decay", **also)
-    final = world.run(leaf).result()["final"]
+    final = world.run(world.heldout(leaf)).result()["final"]
     assert 0 < final["masked_speech/loss"] < torch.tensor(8.0).log() + 0.5
     assert final["tlm/speech"] > 0 and final["contrastive/contrastive"] > 0 and "contrastive/diversity" not in final
     assert not any("centroids" in name for name in checkpoint.of(world.run(leaf)).weights)
@@ -116,7 +113,7 @@ def test_rows_pretrain_on_its_codes_and_continue(world, fitted):
 
 def test_a_stage_uses_its_own_parents_centroids(world, fitted):
     config = replace(TARGETS, seed=1)
-    other = world.add(make("kmeans", KMeansStage.of(config), [("corpus", world.corpus)], "k-means"))
+    other = world.add(make("kmeans", KMeansStage.of(config), [("table/speech", world.supply.table(world.data, "speech", "train"))], "k-means"))
     stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config})
     tokenizer = Tokenizer(world.run(world.tokenizer).files)
     model = build(stage, tokenizer, {"kmeans/kmeans": world.run(other)})
@@ -131,14 +128,15 @@ def test_a_layer_of_a_finished_row_is_clustered_and_predicted(world, layer):
     leaf = world.pretrain("masked_speech", "contrastive", "masked_text", steps=5, phase="decay")
     world.run(leaf)
     config = KMeans.Config(entries=6, positions=200, iterations=20, of="a row", input=layer)
-    parents = [*world.base, ("pretrain", leaf)]
+    parents = [*world.read("speech"), ("pretrain", leaf)]
     fitted = world.add(make("kmeans", KMeansStage.of(config, ENCODER), parents, "k-means"))
     run = world.run(fitted)
     assert run.result()["explained"] > 0.05
     tokenizer = Tokenizer(world.run(world.tokenizer).files)
     stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config}, seed=7)
     model = build(stage, tokenizer, {"kmeans/kmeans": run})
-    (batch,), _ = streams(world.run(world.corpus).files, world.run(world.tokenizer).files, ["pair"], 0)["pair"].next_update(0, 3)
+    ids = world.run(world.supply.tokens(world.data, world.tokenizer, "pairs", "train")).files
+    (batch,), _ = streams({"pair": world.opened("pairs", "train")}, {"pair": ids}, 0)["pair"].next_update(0, 3)
     lengths = model.encoder.subsampled(batch.inputs.speech.lengths)
     view = PairMask().build(batch, ViewContext(lengths, tokenizer.vocabulary, 0))
     codes = model.mixture.targets["kmeans"](view, model.encoder(view), 0.5)
@@ -151,6 +149,6 @@ def test_a_layer_of_a_finished_row_is_clustered_and_predicted(world, layer):
 
     trained = world.pretrain(objectives=SPEECH, targets={"kmeans": config}, parents=[("kmeans/kmeans", fitted)],
                              steps=10, phase="decay")  # fmt: skip
-    assert world.run(trained).result()["final"]["masked_speech/loss"] > 0
+    assert world.run(world.heldout(trained)).result()["final"]["masked_speech/loss"] > 0
     names = checkpoint.of(world.run(trained)).weights
     assert not any(name.startswith("mixture.targets") for name in names)  # the teacher stays in its own stage

@@ -17,8 +17,6 @@ LOSSES = ("contrastive/contrastive", "masked_speech/loss", "masked_text/loss", "
 @pytest.mark.slow
 def test_two_thousand_updates_stay_finite_and_use_the_codebook(tmp_path):
     world = World(tmp_path)
-    world.run(world.corpus)
-    world.run(world.tokenizer)
     ends = {}
     for precision in ("fp32", "bf16"):
         encoder = replace(PRESETS["nano"], precision=precision)

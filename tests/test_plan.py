@@ -9,7 +9,9 @@ from fake_registry import registry
 from ablate import identity
 from ablate.errors import UserError
 from ablate.plan import plan_file
-from ablate.stage import Plan, materialise, stage_ids, yaml
+from ablate.run import RunFolder
+from ablate.patch import yaml
+from ablate.stage import Plan, materialise, restored, stage_ids
 
 SWEEP = """
 name: small
@@ -58,24 +60,29 @@ def test_rows_become_stages(plan):
     assert (trunk.config["phase"], trunk.config["start"], trunk.config["steps"]) == ("trunk", 0, 100)
     assert (leaf.config["phase"], leaf.config["start"], leaf.config["steps"]) == ("decay", 100, 20)
     assert dict(leaf.parents)["pretrain"] == trunk.id and "pretrain" not in dict(trunk.parents)
-    finetune, score = made.stages[joint["stages"]["finetune"]["asr"]], made.stages[joint["stages"]["score"]["asr"]]
-    assert dict(finetune.parents)["pretrain"] == leaf.id and dict(score.parents)["finetune"] == finetune.id
-    assert trunk.config["update"] == {"type": "Update", "speech": 24.0, "text": 400, "pairs": 8}
+    finetune = made.stages[joint["stages"]["finetune"]["asr"]]
+    scores = {split: made.stages[id] for split, id in joint["stages"]["score"]["asr"].items()}
+    assert dict(finetune.parents)["pretrain"] == leaf.id and list(scores) == ["test", "test_unseen"]
+    assert all(dict(score.parents)["finetune"] == finetune.id for score in scores.values())
+    assert dict(made.stages[joint["stages"]["heldout"]].parents)["pretrain"] == leaf.id
+    assert trunk.config["update"] == {
+        "type": "fake_update", "speech": 24.0, "text": 400, "pairs": 8, "shards": 1, "bucket": 0,
+    }  # fmt: skip
 
 
 def test_retrieval_is_scored_straight_from_the_leaf(plan):
     made = plan()
     stages = line(made, "joint")["stages"]
     assert "retrieval" not in stages["finetune"]
-    assert dict(made.stages[stages["score"]["retrieval"]].parents)["pretrain"] == stages["leaf"]
+    assert dict(made.stages[stages["score"]["retrieval"]["test"]].parents)["pretrain"] == stages["leaf"]
 
 
 def test_a_tasks_own_tokenizer_is_a_stage(plan):
     made = plan()
     stages = line(made, "joint")["stages"]
-    for kind in ("finetune", "score"):
-        targets = dict(made.stages[stages[kind]["translation"]].parents)["targets"]
-        assert made.stages[targets].config["size"] == 600 and targets != stages["tokenizer"]
+    for id in (stages["finetune"]["translation"], stages["score"]["translation"]["test"]):
+        targets = dict(made.stages[id].parents)["targets"]
+        assert made.stages[targets].config["tokenizer"]["size"] == 600 and targets != stages["tokenizer"]
     assert "targets" not in dict(made.stages[stages["finetune"]["asr"]].parents)
 
 
@@ -115,7 +122,7 @@ def test_measures_of_the_leaf_need_the_parts_they_measure(tmp_path):
     }  # fmt: skip
     stages = line(made, "joint")["stages"]
     assert stages["finetune"] == {}
-    assert dict(made.stages[stages["score"]["codes"]].parents)["pretrain"] == stages["leaf"]
+    assert dict(made.stages[stages["score"]["codes"]["dev"]].parents)["pretrain"] == stages["leaf"]
     assert made.sweep["tasks"]["codes"]["splits"] == ["dev"]
     with pytest.raises(UserError, match="stm"):
         plan_file(path, ["claims.uses_speech.effect=stm - joint"])
@@ -136,8 +143,72 @@ def test_equal_stages_are_one(plan):
     made = plan()
     trunks = [s for s in made.stages.values() if s.kind == "pretrain" and s.config["phase"] == "trunk"]
     assert len(trunks) == 7
-    assert sum(s.kind == "corpus" for s in made.stages.values()) == 1
-    assert len({id for at in made.manifest for id in stage_ids(at)} ^ set(made.stages)) == 1  # translation's tokenizer
+    tables = [s.title for s in made.stages.values() if s.kind == "table"]
+    assert len(tables) == len(set(tables)) and {"speech.train", "asr.test_unseen", "pairs.dev"} <= set(tables)
+    unnamed = {id for at in made.manifest for id in stage_ids(at)} ^ set(made.stages)
+    assert sorted(made.stages[id].kind for id in unnamed) == ["tokenizer", "tokens", "tokens", "tokens"]  # translation's own
+
+
+def test_a_stage_depends_on_what_it_reads_alone(plan):
+    """Pre-training on training splits, held-out losses on dev, a fine-tuning on train and dev, a score on its split."""
+    made = plan()
+
+    def read(id):
+        return {made.stages[p].title for _, p in made.stages[id].parents if made.stages[p].kind in ("table", "tokens")}
+
+    stages = line(made, "joint_tlm")["stages"]
+    pretrained = {"speech.train", "text.train", "text.train as ids", "pairs.train", "pairs.train as ids"}
+    assert read(stages["trunk"]) == read(stages["leaf"]) == pretrained
+    assert read(stages["heldout"]) == {title.replace("train", "dev") for title in pretrained}
+    assert read(line(made, "speech_only")["stages"]["trunk"]) == {"speech.train"}
+    assert read(line(made, "scratch")["stages"]["leaf"]) == set()
+    tuned = {"sentiment.train", "sentiment.dev", "sentiment.train as ids", "sentiment.dev as ids"}
+    assert read(stages["finetune"]["sentiment"]) == tuned
+    assert read(stages["score"]["sentiment"]["test"]) == {"sentiment.train", "sentiment.test", "sentiment.test as ids"}
+    assert read(stages["tokenizer"]) == {"text.train", "pairs.train"}
+    assert set(stages["tables"]) >= {"speech.train", "speech.dev", "asr.test_unseen"} and set(stages["tokens"]) >= {"text.train"}
+
+
+def test_another_test_split_costs_its_own_encoding_and_score(plan):
+    before, after = plan(), plan("base.tasks.sentiment.splits=[test,test_far]")
+    new = [stage for id, stage in after.stages.items() if id not in before.stages]
+    assert before.stages.keys() < after.stages.keys()
+    assert sorted(stage.kind for stage in new) == [*["score"] * 6, "table", "tokens"]  # six rows read text
+
+
+def test_the_search_of_the_final_scoring_trains_nothing(tmp_path):
+    path = tmp_path / "measures.yaml"
+    path.write_text(MEASURES.replace("tasks: [codes, pairing]", "tasks: [translation, asr]").partition("claims")[0])
+    before, after = plan_file(path), plan_file(path, ["base.tasks.translation.beam=8", "base.tasks.asr.beam=3"])
+    changed = {after.stages[id].kind for id in after.stages.keys() - before.stages.keys()}
+    assert changed == {"score"}
+
+
+TRUNKS = """
+name: trunks
+base: {pretrain: {objectives: {masked_text: 1.0}, steps: 100, decay: 20}}
+rows: {short: {}, long: {pretrain: {steps: 300}}, longest: {pretrain: {steps: 700}}, other: {pretrain: {steps: 200, optimizer: {lr: 1.0}}}}
+"""
+
+
+def test_a_longer_trunk_waits_for_a_shorter_one_and_its_id_does_not_say_so(plan):
+    made, alone = plan(text=TRUNKS, extra="tasks: []\n"), plan("~rows.short", "~rows.long", text=TRUNKS, extra="tasks: []\n")
+    trunks = {row: made.stages[line(made, row)["stages"]["trunk"]] for row in made.rows}
+    assert trunks["long"].uses == (("continues", trunks["short"].id),)
+    assert trunks["longest"].uses == (("continues", trunks["long"].id),)
+    assert trunks["short"].uses == trunks["other"].uses == ()
+    assert trunks["short"].config["horizon"] is None
+    apart = alone.stages[line(alone, "longest")["stages"]["trunk"]]
+    assert apart.id == trunks["longest"].id and apart.uses == ()
+    assert trunks["longest"].cost == pytest.approx(apart.cost * 4 / 7, rel=0.02)
+
+
+def test_where_something_anneals_the_end_is_part_of_an_id_and_show_says_what(plan):
+    made = plan(text=TRUNKS.replace("masked_text: 1.0", "contrastive: 1.0"), extra="tasks: []\n")
+    trunks = [made.stages[line(made, row)["stages"]["trunk"]] for row in ("short", "long")]
+    assert [trunk.config["horizon"] for trunk in trunks] == [100, 300] and trunks[1].uses == ()
+    assert "100 updates: temperature of targets 'learned'" in made.show("short")
+    assert "a longer trunk continues a shorter one" in plan(text=TRUNKS, extra="tasks: []\n").show("short")
 
 
 def test_two_sweeps_share(plan):
@@ -166,7 +237,7 @@ def test_what_changes_ids_downstream_and_only_there(plan):
     new_world = plan("data.seed=1")
     assert not set(before.stages) & set(new_world.stages)
     reseeded = plan("seeds=[1]")
-    assert {before.stages[id].kind for id in set(before.stages) & set(reseeded.stages)} == {"corpus", "tokenizer"}
+    assert {before.stages[id].kind for id in set(before.stages) & set(reseeded.stages)} == {"table", "tokens", "tokenizer"}
 
 
 def test_how_changes_no_id(plan):
@@ -174,15 +245,15 @@ def test_how_changes_no_id(plan):
     there = plan("data={preset: real, root: /there}", "cluster=slurm", "workers=7", "labels={joint: x}",
                  "resources={pretrain: {gpus: 1}}", "root=elsewhere")  # fmt: skip
     assert here.stages.keys() == there.stages.keys()
-    corpus = next(s for s in there.stages.values() if s.kind == "corpus")
-    assert corpus.restore["how"] == {"root": "/there"} and corpus.config["recipe"] == 3
+    table = next(s for s in there.stages.values() if s.kind == "table")
+    assert table.how == {"root": "/there"} and table.config["recipe"] == 3
     assert (there.root, there.cluster, there.workers) == ("elsewhere", "slurm", 7)
 
 
 def test_only_needed_targets_enter(plan):
     made = plan("base.pretrain.targets={learned: {codes: 32}, random_projection: {}}")
     trunks = {row: made.stages[line(made, row)["stages"]["trunk"]].config for row in ("joint", "text_only")}
-    assert trunks["joint"]["targets"] == {"learned": {"type": "Learned.Config", "codes": 32}}
+    assert [(one["type"], one["codes"]) for one in trunks["joint"]["targets"].values()] == [("fake_learned", 32)]
     assert trunks["text_only"]["targets"] == {}
 
 
@@ -201,7 +272,7 @@ def test_axes_are_a_cross_product_over_rows(plan):
 
 def test_axes_may_be_patches_and_reach_the_data(plan):
     made = plan(extra="axes: {encoder: [{width: 32}, {width: 64}], data.seed: [0, 1]}\n")
-    assert len(made.lines("joint")) == 4 and sum(s.kind == "corpus" for s in made.stages.values()) == 2
+    assert len(made.lines("joint")) == 4 and sum(s.title == "speech.train" for s in made.stages.values()) == 2
     assert made.lines("joint")[0]["point"] == {"encoder": '{"width":32}', "data.seed": 0}
 
 
@@ -223,7 +294,7 @@ def test_the_sweep_describes_itself(plan):
     made = plan("question=why", "labels={joint: SLAM}")
     assert made.sweep["question"] == "why" and made.sweep["rows"]["joint"]["label"] == "SLAM"
     assert made.sweep["rows"]["third"]["after"] == "joint_tlm" and made.sweep["rows"]["third"]["steps"] == 220
-    asr = {"reads": "speech", "splits": ["test", "test_unseen"], "metrics": ["wer", "cer"]}
+    asr = {"table": "asr", "reads": "speech", "splits": ["test", "test_unseen"], "metrics": ["wer", "cer"]}
     assert made.sweep["tasks"]["asr"] == asr
     assert made.sweep["table"]["blocks"] == [{"reference": "scratch", "rows": made.rows}]
     assert made.sweep["table"]["columns"] == ["asr.wer", "translation.bleu", "sentiment.accuracy", "retrieval.recall@1"]
@@ -287,13 +358,13 @@ def test_materialise_writes_what_is_planned_and_can_be_repeated(plan, tmp_path):
         materialise(made, root)
     for id, stage in made.stages.items():
         folder = root / stage.kind / id[:2] / id
-        what, how = (json.loads((folder / name).read_text()) for name in ("identity.json", "how.json"))
+        what = json.loads((folder / "identity.json").read_text())
         assert (what["id"], what["title"]) == (id, stage.title)
         assert identity.stage_id(what["kind"], what["version"], what["config"], what["parents"]) == id
-        assert identity.canonical(identity.restore(what["config"], how["modules"], how["how"])) == stage.config
+        assert identity.canonical(restored(RunFolder(root, stage.kind, id))) == stage.config
         assert (folder / "config.yaml").read_text().startswith(f"# {stage.title}\n")
     folder = root / "sweeps" / "small"
-    assert json.loads((folder / "sweep.json").read_text()) == made.sweep
+    assert json.loads((folder / "sweep.json").read_text()) == {"format": 2, **made.sweep}
     assert [json.loads(text) for text in (folder / "manifest.jsonl").read_text().splitlines()] == made.manifest
 
 

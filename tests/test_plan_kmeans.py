@@ -5,6 +5,7 @@ import pytest
 from ablate import identity
 from ablate.errors import UserError
 from ablate.plan import plan_file
+from ablate.stage import config_class
 
 SWEEP = """
 name: clusters
@@ -42,8 +43,8 @@ def fits(made, row, part="leaf"):
 def test_the_fit_is_shared_by_the_rows_that_need_it_and_absent_elsewhere(plan):
     made = plan()
     (fit,) = [stage for stage in made.stages.values() if stage.kind == "kmeans"]
-    assert fit.parents == (("corpus", made.lines("joint")[0]["stages"]["corpus"]),)
-    assert fit.config == {"type": "KMeansStage", "entries": 64, "positions": 50_000, "iterations": 50,
+    assert fit.parents == (("table/speech", made.lines("joint")[0]["stages"]["tables"]["speech.train"]),)
+    assert fit.config == {"type": "kmeans_fit", "entries": 64, "positions": 50_000, "iterations": 50,
                           "input": "stacked", "seed": 0, "encoder": None}  # fmt: skip
     for row in ("kmeans", "kmeans_longer", "kmeans_tlm"):
         assert fits(made, row) == fits(made, row, "trunk") == [fit.id]
@@ -92,7 +93,7 @@ def test_the_name_of_that_row_is_no_part_of_identity(plan):
     one, other = plan(OF % "joint"), plan(OF % "same", text=SWEEP.replace("  joint: {}", "  same: {}"))
     assert set(one.stages) == set(other.stages)
     for stage in one.stages.values():
-        config = identity.restore(stage.config, stage.restore["modules"], stage.restore["how"])
+        config = identity.restore(stage.config, config_class(stage.kind), stage.how)
         assert identity.canonical(config) == stage.config
 
 

@@ -38,7 +38,7 @@ def test_a_grid_becomes_fine_tunings_and_a_choice_for_all_seeds(plan):
         finals = [made.stages[line["stages"]["finetune"]["asr"]] for line in lines]
         assert [dict(stage.parents)["pretrain"] for stage in finals] == [line["stages"]["leaf"] for line in lines]
         (choice,) = {dict(stage.parents)["tune"] for stage in finals}
-        scores = [made.stages[line["stages"]["score"]["asr"]] for line in lines]
+        scores = [made.stages[line["stages"]["score"]["asr"]["test"]] for line in lines]
         assert {dict(stage.parents)["tune"] for stage in scores} == {choice}
         tried = [made.stages[id] for _, id in made.stages[choice].parents]
         assert [(stage.config["task"]["lr"], stage.config["task"]["items"]) for stage in tried] == [

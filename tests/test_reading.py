@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -16,39 +17,76 @@ from ablate import checkpoint, run
 from ablate.data import loader as loading
 from ablate.data.audio import Recording, features, frames
 from ablate.data.loader import Loader
-from ablate.data.table import CorpusConfig, TableWriter, write_corpus
+from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
+from ablate.data.recordings import Recordings, RecordingsWriter
+from ablate.data.table import TableWriter
 
 multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "soundfile"])  # many workers start here
 
 
+TABLES = {"speech": ("train", "dev"), "text": ("train",), "asr": ("train", "dev", "test")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sounds(RecordingsConfig):
+    """Twelve recordings of noise."""
+
+    tag: ClassVar[str] = "sounds"
+    recipe: ClassVar[int] = 1
+    how: ClassVar[tuple[str, ...]] = ("features", "root")
+    features: str
+    root: str
+
+    def write(self, run):
+        with RecordingsWriter(run.files) as writer:
+            for i in range(12):
+                recording = Recording(Path(self.root) / f"{i}.wav")
+                rng = np.random.default_rng(i)
+                recording.path.parent.mkdir(exist_ok=True, parents=True)
+                soundfile.write(recording.path, rng.uniform(-0.3, 0.3, 8_000 + 200 * i), 16_000)
+                mel = features(recording) if self.features == "stored" else None
+                writer.add(mel, frames(recording), recording.fields(Path(self.root)))
+        return {}
+
+    def open(self, folder):
+        return Recordings(folder, Path(self.root))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said(SplitConfig):
+    """Twelve rows with words; all tables are of the same sounds."""
+
+    tag: ClassVar[str] = "said"
+    recipe: ClassVar[int] = 1
+    table: str
+    split: str
+
+    def write(self, run, recordings):
+        with TableWriter(run.files, [folder.id for folder in recordings]) as writer:
+            for i in range(12):
+                row = {"id": f"{self.table}-{self.split}-{i}", "text": " ".join(WORDS[i % 5 :])}
+                if recordings:
+                    starts = Recordings(recordings[0].files).starts
+                    writer.add(row, recording=(0, i), frames=int(starts[i + 1] - starts[i]))
+                else:
+                    writer.add(row)
+        return {"rows": 12, "hours": writer.hours}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recorded(CorpusConfig):
-    """Twelve recordings of noise a split, with words."""
+    """Splits of text and of noise with words."""
 
-    recipe: ClassVar[int] = 1
-    how: ClassVar[tuple[str, ...]] = ("features",)
-
+    tag: ClassVar[str] = "recorded"
+    root: str
     features: str = "stored"
 
-    def prepare(self, run):
-        audio = run.path / "audio"
-        audio.mkdir()
-        for table, splits in {"speech": ("train", "dev"), "text": ("train",), "asr": ("train", "dev", "test")}.items():
-            for split in splits:
-                with TableWriter(run.files, table, split) as writer:
-                    for i in range(12):
-                        row = {"id": f"{table}-{split}-{i}", "text": " ".join(WORDS[i % 5 :])}
-                        if table == "text":
-                            writer.add(row)
-                            continue
-                        recording = Recording(audio / f"{row['id']}.wav")
-                        rng = np.random.default_rng(i)
-                        soundfile.write(recording.path, rng.uniform(-0.3, 0.3, 8_000 + 200 * i), 16_000)
-                        if self.features == "stored":
-                            writer.add(row, features(recording))
-                        else:
-                            writer.add(row | recording.fields(audio), frames=frames(recording))
-        return write_corpus(run, {}, root=str(audio))
+    def tables(self):
+        return TABLES
+
+    def split(self, table, split):
+        sounds = () if table == "text" else (Sounds(features=self.features, root=self.root),)
+        return Split(Said(table=table, split=split), sounds)
 
 
 def interrupted(world, id, monkeypatch, workers):
@@ -74,10 +112,9 @@ def under(monkeypatch, workers):
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 def test_reading_changes_nothing_and_resumes_under_another_number_of_workers(tmp_path, monkeypatch, kind):
-    worlds = {name: World(tmp_path / name, Recorded(features=name)) for name in ("stored", "read")}
+    worlds = {name: World(tmp_path / name, Recorded(features=name, root=str(tmp_path / "audio"))) for name in ("stored", "read")}
     ids, made, make = set(), [], loading._made
     for world in worlds.values():
-        world.run(world.corpus), world.run(world.tokenizer)
         leaf = world.pretrain("contrastive", steps=0, phase="decay")
         world.run(leaf)
         ids.add(

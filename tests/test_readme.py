@@ -27,7 +27,6 @@ def test_the_example_objective_trains(tmp_path, monkeypatch):
 
     monkeypatch.setitem(objectives.OBJECTIVES, "reconstruction", module.Reconstruction.Config())
     world = World(tmp_path)
-    world.run(world.corpus), world.run(world.tokenizer)
     run = world.run(world.pretrain("reconstruction", steps=40))
     losses = [json.loads(line)["reconstruction/loss"] for line in (run.files / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.9 * losses[0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import pytest
 
 from ablate import version
-from ablate.claim import alive, me, read_claim
+from ablate.claim import PROGRESS, alive, me, read_claim
 from ablate.run import Busy, RunFolder, Stopped
 
 NAMES = ["plain", "with space", "quote's \"both\"", "; echo foo", "new\nline", "ünï"]
@@ -69,9 +70,13 @@ def test_claims_of_the_dead_are_taken_over_and_their_time_counts(root):
     for changes in ({"pid": gone.pid}, {"pid": os.getpid(), "started": "1"}):  # the second: a reused process id
         run = folder(root)
         stale(run, **changes)
+        os.utime(run.path / "claim.json", (time.time() - 10,) * 2)
+        (run.path / "theirs").mkdir()
+        (run.path / "theirs" / PROGRESS).write_text("{}")  # the last sign of life, by the disk's clock as the first
         assert run.holder() is None
         with run.claim():
             pass
+        shutil.rmtree(run.path / "theirs")
     attempts = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()]
     assert [a["outcome"] for a in attempts] == ["lost", "left", "lost", "left"]
     assert attempts[0]["ended"] - attempts[0]["began"] == pytest.approx(10, abs=2)

@@ -111,7 +111,7 @@ def run(environment, *command):
 
 def family():
     s = fakes.stage
-    stages = [s("co", kind="corpus"), *(s(f"t{i}", "co", kind="pretrain") for i in range(5))]  # 5 > MaxArraySize
+    stages = [s("co", kind="table"), *(s(f"t{i}", "co", kind="pretrain") for i in range(5))]  # 5 > MaxArraySize
     stages += [s("bad", "co", do="fail", kind="kmeans"), s("x1", "bad"), s("die", "co", do="die", kind="kmeans")]
     return stages + [s("x2", "die", "t0"), s("bye", "co", do="exit", kind="kmeans"), s("ok", "t0", "t1")]
 
@@ -341,11 +341,11 @@ def test_ranks(slurm, tmp_path):
         }
         ids["leaf"] = world.pretrain("masked_text", "contrastive", steps=4, start=12, phase="decay", parent=ids[2])
         tuned, _ = world.finetune("sentiment", ids["leaf"], steps=6, evaluate_every=3)
-        world.run(world.corpus), world.run(world.tokenizer)
+        world.lay(tuned)
         if name == "one":
             for id in (*ids.values(), tuned):
                 world.run(id)
-    stages = {id: world.stages[id] for id in (world.corpus, world.tokenizer, *ids.values(), tuned)}
+    stages = world.needed(*ids.values(), tuned)
     (tmp_path / "stages.pkl").write_bytes(pickle.dumps(stages))
     command = [sys.executable, str(HERE / "ranks.py"), str(tmp_path / "two"), str(tmp_path / "stages.pkl")]
     run(slurm, *command)

@@ -28,7 +28,7 @@ def arrays(board, jobs=(), largest=1000, seconds=0.0, shapes=SHAPES):
 def board(tmp_path):
     """A corpus, a tokenizer, three trunks, and two fine-tunings of two of them."""
     s = fakes.stage
-    stages = [s("co", kind="corpus"), s("to", "co", kind="tokenizer")]
+    stages = [s("co", kind="table"), s("to", "co", kind="tokenizer")]
     stages += [s(f"t{i}", "co", "to", kind="pretrain", cost=100.0) for i in range(3)]
     stages += [s(f"f{i}{j}", "co", "to", f"t{i}", kind="finetune", cost=40.0) for i in range(2) for j in range(2)]
     return Board(fakes.write(tmp_path, *stages), tmp_path)
@@ -36,7 +36,7 @@ def board(tmp_path):
 
 def test_arrays_wait_for_exactly_their_parents(board, tmp_path):
     assert arrays(board) == [
-        ("corpus", [["co"]], []),
+        ("table", [["co"]], []),
         ("tokenizer", [["to"]], ["co"]),
         ("pretrain", [["t0"], ["t1"], ["t2"]], ["to"]),
         ("finetune", [["f00"], ["f01"]], ["t0"]),
@@ -54,7 +54,7 @@ def test_arrays_wait_for_exactly_their_parents(board, tmp_path):
 def test_short_stages_share_a_task(board):
     """Costs: corpus and tokenizer 1 s, trunks 100 s, fine-tunings 40 s."""
     assert arrays(board, seconds=90.0) == [
-        ("corpus", [["co"]], []),
+        ("table", [["co"]], []),
         ("tokenizer", [["to"]], ["co"]),
         ("pretrain", [["t0"], ["t1"], ["t2"]], ["to"]),
         ("finetune", [["f00", "f01"]], ["t0"]),
@@ -62,10 +62,10 @@ def test_short_stages_share_a_task(board):
     ]
     # a trunk takes along what follows from it alone; two such chains would be too long for one task
     assert arrays(board, seconds=200.0)[2:] == [("pretrain", [["t0", "f00", "f01"], ["t1", "f10", "f11"], ["t2"]], ["to"])]
-    assert arrays(board, seconds=1000.0) == [("corpus", [["co", "to", "t0", "t1", "t2", "f00", "f01", "f10", "f11"]], [])]
+    assert arrays(board, seconds=1000.0) == [("table", [["co", "to", "t0", "t1", "t2", "f00", "f01", "f10", "f11"]], [])]
     other = SHAPES | {"pretrain": "with a GPU"}  # which the others do not need
     assert arrays(board, seconds=1000.0, shapes=other) == [
-        ("corpus", [["co"]], []),
+        ("table", [["co"]], []),
         ("tokenizer", [["to"]], ["co"]),
         ("pretrain", [["t0", "t1", "t2"]], ["to"]),
         ("finetune", [["f00", "f01"]], ["t0"]),

@@ -23,10 +23,10 @@ def command(tmp_path, monkeypatch):
     """Return (run the command on a fake plan and return its status, the plan's root)."""
     root = tmp_path / "runs here"
     s = fakes.stage
-    stages = [s("c0", kind="corpus"), s("p1", "c0", kind="pretrain"), s("s1", "p1"), s("s2", "c0")]
+    stages = [s("c0", kind="table"), s("p1", "c0", kind="pretrain"), s("s1", "p1"), s("s2", "c0")]
     lines = [
-        {"row": "one", "seed": 0, "after": None, "steps": 40, "stages": {"corpus": "c0", "leaf": "p1", "score": {"t": "s1"}}},
-        {"row": "two", "seed": 0, "after": "one", "steps": 0, "stages": {"corpus": "c0", "score": {"t": "s2"}}},
+        {"row": "one", "point": {}, "seed": 0, "after": None, "steps": 40, "stages": {"table": "c0", "leaf": "p1", "score": {"t": "s1"}}},
+        {"row": "two", "point": {}, "seed": 0, "after": "one", "steps": 0, "stages": {"table": "c0", "score": {"t": "s2"}}},
     ]
     about = {"rows": {"one": {}, "two": {}}, "question": "Why?", "table": {"blocks": []}}
     plan = Plan("why", about, lines, {x.id: x for x in stages}, {"one": {"a": 1}, "two": {"a": 2}}, root=str(root), workers=2)
@@ -75,7 +75,7 @@ def test_a_plan_is_shown_and_nothing_written(command, capsys):
     assert "why: Why?" in said and "1 seed. About" in said and "on 2 workers" in said
     table = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line}
     assert table["one"] == ["40", "3", "0", "1"] and table["two"] == ["one", "0", "2", "0", "1"]
-    assert table["corpus"] == ["1", "0", "1", "1"] and table["score"] == ["2", "0", "2", "0"]
+    assert table["table"] == ["1", "0", "1", "1"] and table["score"] == ["2", "0", "2", "0"]
     assert not root.exists()
     assert run("--status") == 0 and "4 waiting" in capsys.readouterr().out
     assert not root.exists()
@@ -98,7 +98,7 @@ def test_a_sweep_ends_with_its_table_and_is_not_run_again(command, capsys):
     assert said.index("| the table |") < said.index("figures/x.png")
     assert run() == 0
     assert "All done." in capsys.readouterr().out
-    assert [attempts(root, *x) for x in (("corpus", "c0"), ("pretrain", "p1"), ("score", "s2"))] == [1, 1, 1]
+    assert [attempts(root, *x) for x in (("table", "c0"), ("pretrain", "p1"), ("score", "s2"))] == [1, 1, 1]
     assert [json.loads(x)["row"] for x in (root / "sweeps/why/manifest.jsonl").read_text().splitlines()] == ["one", "two"]
 
 
@@ -126,7 +126,7 @@ def test_a_failed_run_is_status_1_and_the_report_is_still_made(command, capsys):
 def test_records_of_another_commit_are_named_once(command, capsys):
     run, root, _ = command
     assert run() == 0 and "other code" not in capsys.readouterr().out
-    for kind, id in (("corpus", "c0"), ("score", "s2")):
+    for kind, id in (("table", "c0"), ("score", "s2")):
         path = run_path(root, kind, id) / "result.json"
         result = json.loads(path.read_text())
         result["code"]["commit"] = "f" * 40

@@ -7,6 +7,7 @@ import pytest
 from ablate import identity
 from ablate.errors import UserError
 from ablate.plan import plan_file
+from ablate.stage import config_class
 
 SWEEPS = Path(__file__).resolve().parents[1] / "sweeps"
 ROWS = [
@@ -162,12 +163,12 @@ def test_real_needs_a_root():
 def test_real_has_the_same_rows_on_other_data(real_data):
     plan = plan_file(SWEEPS / "objectives_real.yaml", [f"data.root={real_data}"])
     assert plan.rows == ROWS and plan.name == "objectives_real"
-    corpus = plan.stages[plan.manifest[0]["stages"]["corpus"]]
-    assert corpus.config["type"] == "RealConfig" and "root" not in corpus.config
-    assert corpus.restore["how"]["root"] == str(real_data)
+    table = plan.stages[plan.manifest[0]["stages"]["tables"]["asr.train"]]
+    assert table.config["type"] == "real_split" and str(real_data) not in str(table.config)
+    assert table.how["corpus"]["root"] == str(real_data)
 
 
 def test_every_planned_config_can_be_restored(objectives):
     for stage in objectives.stages.values():
-        config = identity.restore(stage.config, stage.restore["modules"], stage.restore["how"])
+        config = identity.restore(stage.config, config_class(stage.kind), stage.how)
         assert identity.canonical(config) == stage.config

@@ -72,7 +72,6 @@ def content(world, id):
 def calm(tmp_path_factory):
     """The files of a trunk that nobody disturbed."""
     world = World(tmp_path_factory.mktemp("calm"))
-    world.run(world.corpus), world.run(world.tokenizer)
     return same(world.run(world.pretrain(*NAMES, steps=40)))
 
 
@@ -84,8 +83,9 @@ def same(run):
 @pytest.fixture
 def planned(tmp_path):
     world = World(tmp_path)
-    world.run(world.corpus), world.run(world.tokenizer)
-    return world, world.pretrain(*NAMES, steps=40)
+    id = world.pretrain(*NAMES, steps=40)
+    world.lay(id)
+    return world, id
 
 
 @pytest.mark.parametrize("at", ["update:5", "update:25", "save:20", "save:40", "result:"])

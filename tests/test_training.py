@@ -10,23 +10,22 @@ import pytest
 import torch
 from tiny import World
 
-from ablate import checkpoint, run, train
+from ablate import checkpoint, continuing, run, train
 from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.optim import FlatAdamW
 from ablate.pretrain import Update
 from ablate.tasks import TASKS
 from objectives.masked_text import MaskedText
+from objectives.targets import TARGETS
 
 JOINT = ("contrastive", "masked_speech", "masked_text")
+FIXED = {"learned": TARGETS["random_projection"]}  # codes in which nothing anneals
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("runs"))
-    world.run(world.corpus)
-    world.run(world.tokenizer)
-    return world
+    return World(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def saved(world, id):
     return checkpoint.of(world.run(id), moments=True)
 
 
-def test_a_trunk_keeps_moments_a_leaf_keeps_weights_only_and_measures_dev(world, trunk, leaf):
+def test_a_trunk_keeps_moments_a_leaf_keeps_weights_only_and_its_losses_are_measured_on_dev(world, trunk, leaf):
     found, run = saved(world, trunk), world.run(trunk)
     assert {k.partition("/")[0] for k in found.moments} == {"exp_avg", "exp_avg_sq"}
     assert found.weights and found.step == found.state["updates"] == 20
@@ -56,7 +55,7 @@ def test_a_trunk_keeps_moments_a_leaf_keeps_weights_only_and_measures_dev(world,
     assert set(run.result()["files"]) == files | {"moments.safetensors"}
     found = saved(world, leaf)
     assert found.weights and not found.moments and set(world.run(leaf).result()["files"]) == files
-    final = world.run(leaf).result()["final"]
+    final = world.run(world.heldout(leaf)).result()["final"]
     assert math.isfinite(final["masked_text/loss"]) and "masked_speech/accuracy" in final
 
 
@@ -66,10 +65,9 @@ def test_every_task_fine_tunes_and_scores(world, leaf, task):
     result = world.run(tuned).result()
     assert result["best_step"] in (2, 4) and result["steps_run"] == 4
     result = world.run(scored).result()
-    splits = {s["split"] for s in result["scores"]}
-    assert splits == set(TASKS[task].splits) == {b["split"] for b in result["baselines"]}
+    assert {"test"} == {s["split"] for s in result["scores"]} == {b["split"] for b in result["baselines"]}
     lines = [json.loads(line) for line in (world.run(scored).files / "items.jsonl").read_text().splitlines()]
-    assert len(lines) == 12 * len(splits)
+    assert len(lines) == 12
 
 
 def test_retrieval_is_scored_from_the_leaf(world, leaf):
@@ -125,22 +123,61 @@ class Interrupt:
 
 def test_scratch_needs_no_data_of_the_objectives_that_it_does_not_train(tmp_path):
     world = World(tmp_path)
-    corpus = world.run(world.corpus).files
-    world.run(world.tokenizer)
-    shutil.rmtree(corpus / "tables" / "text")
-    trunk = world.pretrain(*JOINT, steps=0)
-    leaf = world.pretrain(*JOINT, parent=trunk, steps=0, phase="decay")
-    assert world.run(trunk).done and world.run(leaf).result()["final"] == {}
-    with pytest.raises(UserError, match="The corpus has no 'text.train'"):
-        world.run(world.pretrain(*JOINT, steps=1))
+    trunk = world.pretrain(*JOINT, steps=0, unread=True)
+    leaf = world.pretrain(*JOINT, parent=trunk, steps=0, phase="decay", unread=True)
+    assert world.run(trunk).done and world.run(leaf).result()["exposure"] == {}
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_longer_trunk_goes_on_from_a_shorter_one_bit_for_bit(tmp_path, monkeypatch, meanwhile):
+    """Also after the parent of both, when it is stopped on its way, and never from one of another training."""
+    whole, world = World(tmp_path / "whole"), World(tmp_path / "continued")
+    ids = {}
+    for w in (whole, world):
+        start = w.pretrain("masked_text", steps=10)
+        ids = {steps: w.pretrain("masked_text", "tlm", parent=start, start=10, steps=steps, targets=FIXED) for steps in (10, 20, 40)}
+        w.run(w.pretrain("masked_text", "tlm", parent=start, start=10, steps=30, targets=FIXED, seed=1))
+    world.run(ids[10]), world.run(ids[20])
+    if meanwhile:
+        with monkeypatch.context() as patch:
+            Interrupt(patch, looks=0)
+            with pytest.raises(run.Stopped, match="update 40"):
+                world.run(ids[40])
+    note = continuing.notes([world.stages[ids[40]]], world.root)
+    assert note == [f"note: pretrain goes on from a finished trunk, {ids[20]}, and will take less."]
+    assert not continuing.notes([whole.stages[ids[40]]], whole.root)
+    one, other = whole.run(ids[40]), world.run(ids[40])
+    assert "continued" not in one.result()
+    assert other.result()["continued"] == {"id": ids[20], "steps": 20}
+    a, b = (r.result()["files"] for r in (one, other))
+    assert a.keys() == b.keys() and all(a[k] == b[k] for k in a if k != checkpoint.CHECKPOINT)
+    assert whole.run(ids[10]).result()["files"][checkpoint.MODEL] == world.run(ids[10]).result()["files"][checkpoint.MODEL]
+
+
+def test_a_damaged_shorter_trunk_is_passed_over(tmp_path, capsys):
+    """The next shorter one serves; and of one that ends between two lines of the log nothing goes on."""
+    world = World(tmp_path)
+    ids = {steps: world.pretrain("masked_text", steps=steps) for steps in (5, 10, 20, 30)}
+    for steps in (5, 10, 20):
+        world.run(ids[steps])
+    assert "continued" not in world.run(ids[10]).result()
+    assert world.run(ids[20]).result()["continued"]["id"] == ids[10]
+    moments = world.run(ids[20]).files / checkpoint.MOMENTS
+    moments.write_bytes(moments.read_bytes()[:-1] + b"!")
+    assert world.run(ids[30]).result()["continued"] == {"id": ids[10], "steps": 10}
+    assert f"does not go on from {ids[20]}: {moments} has other bytes" in capsys.readouterr().out
+
+
+def test_a_trunk_in_which_something_anneals_goes_on_from_none(world):
+    for steps in (10, 20):
+        run = world.run(world.pretrain("contrastive", steps=steps, horizon=100))
+    assert "continued" not in run.result()
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 def test_resumed_equals_uninterrupted_bit_for_bit(world, leaf, tmp_path, monkeypatch, kind):
     other = World(tmp_path)
     made = [world, other]
-    for w in made:
-        w.run(w.corpus), w.run(w.tokenizer)
     if kind == "pretrain":
         ids = [w.pretrain(*JOINT, "tlm", "stm", steps=40, seed=3) for w in made]
     else:
@@ -214,7 +251,7 @@ def spoil(monkeypatch, table: str, row: int) -> None:
 
     def mel(self, index):
         frames = real(self, index)
-        if (self.table, self.split, index) == (table, "train", row):
+        if (self.name, index) == (f"{table}.train", row):
             frames = frames.copy()
             frames[3, 7] = np.nan
         return frames

@@ -22,8 +22,7 @@ SENTIMENT = replace(TASKS["sentiment"], tokenizer=None, steps=20, evaluate_every
 def world(tmp_path_factory):
     world = World(tmp_path_factory.mktemp("runs"))
     world.leaf = world.pretrain("masked_text", steps=0, phase="decay")
-    for id in (world.corpus, world.tokenizer, world.leaf):
-        world.run(id)
+    world.base = [*world.task("sentiment", "train", "dev"), ("pretrain", world.leaf)]
     return world
 
 
@@ -33,11 +32,11 @@ def chosen(world):
     points = [{"head.pool": "mean"}, {"head.pool": "first"}]
     found = tune.choices({}, {"head.pool": ["mean", "first"]}, "tasks.sentiment", made)
     assert [point for point, _ in found] == points
-    parents = [*world.base, ("pretrain", world.leaf)]
+    parents = world.base
     tuned = [world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=task), parents, "tried")) for _, task in found]
     for id in tuned:
         world.run(id)
-    of = tune.TuneStage(task=SENTIMENT, settings=tuple(points))
+    of = tune.TuneStage(settings=tuple(points))
     return world.add(make("tune", of, [(f"finetune/{n}", id) for n, id in enumerate(tuned)], "tuned")), tuned
 
 
@@ -59,7 +58,7 @@ def test_every_seed_takes_the_winners_settings_and_the_tuned_seed_its_run(world,
     id, _ = chosen
     world.run(id)
     winner = world.run(world.run(id).result()["winner"])
-    parents = [*world.base, ("pretrain", world.leaf), ("tune", id)]
+    parents = [*world.base, ("tune", id)]
     for seed in (0, 1):
         stage = world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=SENTIMENT, seed=seed), parents, "seed"))
         run = world.run(stage)
@@ -68,7 +67,8 @@ def test_every_seed_takes_the_winners_settings_and_the_tuned_seed_its_run(world,
         assert all(torch.equal(mine[k], best[k]) for k in best) == (seed == 0)
     config = tune.settled(FinetuneStage(encoder=ENCODER, task=SENTIMENT), {"tune": world.run(id)})
     assert config.task.head.pool == world.run(id).result()["chosen"]["head.pool"]
-    scored = world.add(make("score", ScoreStage(encoder=ENCODER, task=SENTIMENT, seed=1), [*parents, ("finetune", stage)], "s"))
+    tested = world.task("sentiment", "train", "test")
+    scored = world.add(make("score", ScoreStage(encoder=ENCODER, task=SENTIMENT, seed=1), [*tested, ("tune", id), ("finetune", stage)], "s"))
     assert world.run(scored).result()["scores"]
 
 
@@ -104,7 +104,7 @@ def test_a_frozen_encoder_stays_then_warms_up():
 
 def test_frozen_weights_do_not_move_while_the_head_learns(world):
     frozen = replace(SENTIMENT, steps=10, frozen=0.9, evaluate_every=9, patience=0)
-    parents = [*world.base, ("pretrain", world.leaf)]
+    parents = world.base
     run = world.run(world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=frozen), parents, "frozen")))
     assert run.result()["best_step"] == 9, "the first of equal scores is kept, and it is from before the thaw"
     mine, before = (checkpoint.of(folder).weights for folder in (run, world.run(world.leaf)))

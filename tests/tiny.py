@@ -7,11 +7,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from ablate.data.table import CorpusConfig, TableWriter, write_corpus
+from ablate import prepare
+from ablate.data.corpus import STREAMS, CorpusConfig, Split, SplitConfig
+from ablate.data.table import Table, TableWriter
+from ablate.data.tokenizer import TokenizerConfig
 from ablate.finetune import FinetuneStage
+from ablate.heldout import HeldoutStage
 from ablate.pretrain import PretrainStage, Update
+from ablate.row import owner
+from ablate.run import RunFolder
 from ablate.score import ScoreStage
 from ablate.stage import Plan, Stage, execute, make, materialise
+from ablate.supply import Supply
 from ablate.tasks import TASKS
 from encoders import seeds
 from encoders.presets import PRESETS
@@ -22,29 +29,47 @@ WORDS = "ada ben cat dog eats sees red blue".split()
 ENCODER = replace(PRESETS["nano"], width=16, heads=2, ffn=32, groups=2)
 
 
+TABLES = {
+    **dict.fromkeys(("speech", "text", "pairs"), ("train", "dev")), "asr": ("train", "dev", "test", "test_unseen"),
+    **dict.fromkeys(("translation", "sentiment", "sentence_pair", "normalization", "retrieval"), ("train", "dev", "test")),
+}  # fmt: skip
+SPOKEN = ("speech", "pairs", "asr", "translation", "retrieval")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinySplit(SplitConfig):
+    """One split; its speech lies beside its rows."""
+
+    tag: ClassVar[str] = "tiny_split"
+    recipe: ClassVar[int] = 1
+    table: str
+    split: str
+    rows: int
+
+    def write(self, run, recordings):
+        with TableWriter(run.files) as writer:
+            for i in range(self.rows):
+                rng = seeds.rng(seeds.key(0, f"{self.table}/{self.split}", i))
+                text = " ".join(rng.choice(WORDS, 4))
+                row = {"id": f"{self.table}-{self.split}-{i}", "text": text, "text_b": text[::-1], "translation": text.upper(),
+                       "label": i % 2, "written": text.replace("red", "1"), "spoken": text,
+                       "voice": f"v{i % 3}", "snr": 10.0 + i, "phones": [[8 * n, c] for n, c in enumerate(text)]}  # fmt: skip
+                writer.add(row, speak(text, rng) if self.table in SPOKEN else None)
+        return {"rows": self.rows, "hours": writer.hours}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig(CorpusConfig):
     """Rows per split of every table."""
 
-    recipe: ClassVar[int] = 1
+    tag: ClassVar[str] = "tiny"
     rows: int = 12
 
-    def prepare(self, run):
-        splits = {"speech": ("train", "dev"), "text": ("train", "dev"), "pairs": ("train", "dev")}
-        tasks = ("asr", "translation", "sentiment", "sentence_pair", "normalization", "retrieval")
-        splits |= dict.fromkeys(tasks, ("train", "dev", "test"))
-        splits["asr"] = ("train", "dev", "test", "test_unseen")
-        for table, names in splits.items():
-            for split in names:
-                with TableWriter(run.files, table, split) as writer:
-                    for i in range(self.rows):
-                        rng = seeds.rng(seeds.key(0, f"{table}/{split}", i))
-                        text = " ".join(rng.choice(WORDS, 4))
-                        row = {"id": f"{table}-{split}-{i}", "text": text, "text_b": text[::-1], "translation": text.upper(),
-                               "label": i % 2, "written": text.replace("red", "1"), "spoken": text,
-                               "voice": f"v{i % 3}", "snr": 10.0 + i, "phones": [[8 * n, c] for n, c in enumerate(text)]}  # fmt: skip
-                        writer.add(row, speak(text, rng) if table in ("speech", "pairs", "asr", "translation", "retrieval") else None)
-        return write_corpus(run, {})
+    def tables(self):
+        return TABLES
+
+    def split(self, table, split):
+        return Split(TinySplit(table=table, split=split, rows=self.rows))
 
 
 def speak(text: str, rng: np.random.Generator) -> np.ndarray:
@@ -59,45 +84,97 @@ class World:
     """Tiny stages under a root, made and run by name."""
 
     def __init__(self, root, corpus=TinyConfig()):
-        self.root, self.stages = root, {}
-        self.corpus = self.add(make("corpus", corpus, (), "corpus"))
-        from ablate.data.tokenizer import TokenizerConfig
+        self.root, self.data, self.stages = root, corpus, {}
+        self.supply = Supply(self._supplied)
+        self.tokenizer = self.supply.tokenizer(corpus, TokenizerConfig(fields=("text.text",), size=300), "tokenizer")
 
-        of = TokenizerConfig(fields=("text.text",), size=300)
-        self.tokenizer = self.add(make("tokenizer", of, [("corpus", self.corpus)], "tokenizer"))
-        self.base = [("corpus", self.corpus), ("tokenizer", self.tokenizer)]
+    def _supplied(self, kind, config, parents, title, cost, uses):
+        return self.add(make(kind, config, parents.items(), title, uses=uses))
 
     def add(self, stage: Stage) -> str:
         self.stages[stage.id] = stage
         materialise(Plan("tiny", {"table": {"blocks": []}, "rows": {}}, [], {stage.id: stage}, {}), self.root)
         return stage.id
 
-    def run(self, id: str):
-        from ablate.run import RunFolder
+    def run(self, id: str) -> RunFolder:
+        """Run a stage after all that it needs."""
+        run = RunFolder(self.root, self.stages[id].kind, id)
+        if not run.done:
+            self.prepare(id)
+            execute(id, self.root)
+        return run
 
-        execute(id, self.root)
-        return RunFolder(self.root, self.stages[id].kind, id)
+    def prepare(self, id: str) -> None:
+        """Run all that a stage needs."""
+        for _, needed in self.stages[id].needs:
+            self.run(needed)
+
+    def lay(self, *ids: str) -> None:
+        """Run the data stages that these stages need."""
+        for id, stage in self.needed(*ids).items():
+            if stage.kind in ("recordings", "table", "tokenizer", "tokens"):
+                self.run(id)
+
+    def needed(self, *ids: str) -> dict[str, Stage]:
+        """The stages and all that they need, as a plan has them."""
+        found: dict[str, Stage] = {}
+        for id in ids:
+            found |= self.needed(*(needed for _, needed in self.stages[id].needs)) | {id: self.stages[id]}
+        return found
+
+    def read(self, *tables: str, split: str = "train") -> list[tuple[str, str]]:
+        """The parents of a stage that reads a split of tables of pre-training."""
+        found = [("tokenizer", self.tokenizer)]
+        for table in sorted(tables):
+            found.append((f"table/{table}", self.supply.table(self.data, table, split)))
+            if table != "speech":
+                found.append((f"tokens/{table}", self.supply.tokens(self.data, self.tokenizer, table, split)))
+        return found
+
+    def task(self, table: str, *splits: str) -> list[tuple[str, str]]:
+        """The parents of a stage that reads splits of a task's table."""
+        found = [("tokenizer", self.tokenizer)]
+        for split in splits:
+            found.append((f"table/{split}", self.supply.table(self.data, table, split)))
+            found.append((f"tokens/{split}", self.supply.tokens(self.data, self.tokenizer, table, split)))
+        return found
+
+    def opened(self, table: str, split: str) -> Table:
+        """Open a table, made if it was not."""
+        return prepare.opened(self.run(self.supply.table(self.data, table, split)), f"{table}.{split}")
 
     def pretrain(self, *names: str, parent: str | None = None, **fields) -> str:
         """Plan a pretrain stage with the named objectives."""
-        parents = self.base + ([("pretrain", parent)] if parent else []) + fields.pop("parents", [])
-        config = PretrainStage(
-            encoder=fields.pop("encoder", ENCODER),
-            objectives=fields.pop("objectives", {name: OBJECTIVES[name] for name in names}),
-            targets=fields.pop(
-                "targets", {"learned": TARGETS["learned"]} if set(names) & {"contrastive", "masked_speech", "tlm"} else {}
-            ),
-            update=fields.pop("update", Update(speech=3.0, text=60, pairs=3)),
-            **fields,
+        objectives = fields.pop("objectives", {name: OBJECTIVES[name] for name in names})
+        tables = {STREAMS[owner(objective).reads] for objective in objectives.values()}
+        if fields.pop("unread", False):  # as a row from scratch, which trains nothing, is planned
+            tables = set()
+        parents = self.read(*tables) + ([("pretrain", parent)] if parent else []) + fields.pop("parents", [])
+        targets = fields.pop(
+            "targets", {"learned": TARGETS["learned"]} if set(names) & {"contrastive", "masked_speech", "tlm"} else {}
         )
+        if any(one.anneals() for one in targets.values()):
+            fields.setdefault("horizon", 1000)
+        config = PretrainStage(
+            encoder=fields.pop("encoder", ENCODER), objectives=objectives, targets=targets,
+            update=fields.pop("update", Update(speech=3.0, text=60, pairs=3)), **fields,
+        )  # fmt: skip
         return self.add(make("pretrain", config, parents, "pretrain"))
+
+    def heldout(self, leaf: str) -> str:
+        """Plan the held-out losses of a leaf."""
+        tables = [role.partition("/")[2] for role, _ in self.stages[leaf].parents if role.startswith("table/")]
+        return self.add(make("heldout", HeldoutStage(), [*self.read(*tables, split="dev"), ("pretrain", leaf)], "held out"))
 
     def finetune(self, task: str, leaf: str, **fields) -> tuple[str, str]:
         """Plan fine-tuning and scoring of a task; returns both ids."""
         config = replace(TASKS[task], tokenizer=None, **fields)
-        tuned = self.add(make("finetune", FinetuneStage(encoder=ENCODER, task=config),
-                              [*self.base, ("pretrain", leaf)], task))  # fmt: skip
+        parents = [*self.task(config.table, "train", "dev"), ("pretrain", leaf)]
+        tuned = self.add(make("finetune", FinetuneStage(encoder=ENCODER, task=config.for_training(), search=config.search()), parents, task))
         return tuned, self.score(config, ("finetune", tuned))
 
-    def score(self, config, parent: tuple[str, str]) -> str:
-        return self.add(make("score", ScoreStage(encoder=ENCODER, task=config), [*self.base, parent], "score"))
+    def score(self, config, *parents: tuple[str, str]) -> str:
+        """Plan the score of a task's first split."""
+        split, learnt = config.splits[0], owner(config).baseline_split
+        of = ScoreStage(encoder=ENCODER, task=config.for_scoring(split))
+        return self.add(make("score", of, [*self.task(config.table, *dict.fromkeys((learnt, split))), *parents], "score"))

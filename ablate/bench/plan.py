@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from ablate.bench import against
-from ablate.record import run_path
+from ablate.record import FORMAT, run_path
 
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "objectives.yaml"
 LIMITS = {"planned": 15.0, "submitted": 30.0, "planned again, all done": 15.0}  # seconds
@@ -55,7 +55,7 @@ def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
     from ablate.stage import materialise
 
     shared, each = (len(plan_file(SWEEP, [f"seeds={seeds}"]).stages) for seeds in ([0], [0, 1]))
-    seeds = -(-(runs - (2 * shared - each)) // (each - shared))  # a seed adds each - shared stages
+    seeds = max(1, -(-(runs - (2 * shared - each)) // (each - shared)))  # a seed adds each - shared stages
     overrides = [f"seeds={list(range(seeds))}".replace(" ", ""), f"root={root}"]
     took = {"planned": command(overrides)}
     print(f"planned in {took['planned'][0]:.1f} s", flush=True)
@@ -68,7 +68,7 @@ def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
     widest = max(len(list(folder.iterdir())) for folder in root.glob("*"))
     for stage in plan.stages.values():
         path = run_path(root, stage.kind, stage.id) / "result.json"
-        path.write_text(json.dumps({"seconds": 1.0, "code": {"commit": None}}))
+        path.write_text(json.dumps({"format": FORMAT, "seconds": 1.0, "code": {"commit": None}, "attempt": "", "files": {}}))
     took["planned again, all done"] = command(overrides)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     print(f"{len(plan.stages)} runs of {len(plan.manifest)} rows and seeds; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -23,17 +24,30 @@ SILENCE = 2.0**-15  # of a sample's range: one step of 16 bits
 
 _TOLD_AND_FOUND = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED = 2**31 - 2  # writers that cannot seek back leave a length this large or larger in a WAV header
+_UNKNOWN = 2**62  # samples: libsndfile's word for a FLAC that does not say how many it has
 _SLACK = 0.1  # seconds that a segment may reach beyond the end of its recording: segment times are rounded
 
 
-@dataclass(frozen=True)
-class Recording:
+class _Recording(NamedTuple):
+    file: str
+    start: float
+    stop: float | None
+    channel: int | None
+
+
+class Recording(_Recording):
     """An audio file, or the part of it from `start` to `stop` seconds, of one channel (from 0) or the mean of all."""
 
-    path: Path
-    start: float = 0.0
-    stop: float | None = None
-    channel: int | None = None
+    __slots__ = ()
+
+    def __new__(
+        cls, path: Path | str, start: float = 0.0, stop: float | None = None, channel: int | None = None
+    ) -> Recording:  # fmt: skip
+        return super().__new__(cls, os.fspath(path), start, stop, channel)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file)
 
     @classmethod
     def of(cls, row: Mapping[str, Any], root: Path) -> Recording:
@@ -43,13 +57,57 @@ class Recording:
     def fields(self, root: Path) -> dict[str, Any]:
         """What a row says of it: the inverse of `of`, defaults left out."""
         path = self.path.relative_to(root) if self.path.is_relative_to(root) else self.path
-        defaults = {"start": 0.0, "stop": None, "channel": None}
-        values = {name: value for name, value in asdict(self).items() if value != defaults.get(name, self.path)}
-        return {"path": path.as_posix(), **values}
+        given = {"start": self.start or None, "stop": self.stop, "channel": self.channel}
+        return {"path": path.as_posix(), **{name: value for name, value in given.items() if value is not None}}
 
     def __str__(self) -> str:
         part = "" if not self.start and self.stop is None else f" from {self.start:g} to {self.stop or 'its end'} s"
-        return f"{self.path}{part}"
+        return f"{self.file}{part}"
+
+
+class Head(NamedTuple):
+    """What the header of an audio file says: samples of each channel, samples a second, channels."""
+
+    samples: int
+    rate: int
+    channels: int
+    estimated: bool = False
+    """Whether there may be other than so many samples: an MP3 without an index."""
+
+
+def head(path: Path) -> Head:
+    """Read the header of an audio file. Raises UserError naming the file if it is absent or no audio."""
+    with _Open(Recording(path)) as file:
+        return file.head
+
+
+def span(recording: Recording, head: Head) -> tuple[int, int]:
+    """First sample of a recording and the one after its last, by its times and the header.
+
+    Raises UserError if the file is too short for it, says not how long it is, or has no such channel.
+    """
+    told, stop, first = head.samples, recording.stop, round(recording.start * head.rate)
+    if told >= _UNKNOWN:
+        raise UserError(f"{recording.file}: its header does not say how long it is; write the file again (flac -d, then flac).")
+    last = told if stop is None else round(stop * head.rate)
+    if last > told and not head.estimated:
+        if last - told > _SLACK * head.rate:
+            raise UserError(
+                f"{recording}: the file ends at {told / head.rate:.2f} s, before the segment does; correct its times."
+            )
+        last = told
+    if last <= first:
+        empty = "holds no audio" if not first and stop is None else "is an empty segment"
+        raise UserError(f"{recording}: {empty}; replace the file, or leave it out.")
+    if recording.channel is not None and recording.channel >= head.channels:
+        raise UserError(f"{recording.file}: has {head.channels} channels, and no channel {recording.channel}.")
+    return first, last
+
+
+def expected(recording: Recording, head: Head) -> int:
+    """How many frames the features of a recording are, by its header. Raises UserError as `span` does."""
+    first, last = span(recording, head)
+    return frontend.frames(-(-(last - first) * RATE // head.rate))
 
 
 def read(recording: Path | Recording, rate: int = RATE) -> np.ndarray:
@@ -102,16 +160,16 @@ class _Open:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        if not recording.path.is_file():
-            raise UserError(f"{recording.path}: there is no such audio file.")
+        if not os.path.isfile(recording.file):
+            raise UserError(f"{recording.file}: there is no such audio file.")
         try:
-            self._file = soundfile.SoundFile(recording.path)
+            self._file = soundfile.SoundFile(recording.file)
         except soundfile.LibsndfileError as error:
             raise self._unreadable(error) from error
         self.rate = self._file.samplerate
-        self._first = round(recording.start * self.rate)
-        self._whole = not self._first and recording.stop is None
-        self._lossy = self._file.format == "MP3"  # without an index the length of an MP3 is an estimate
+        estimated = self._file.format == "MP3"
+        self.head = Head(self._file.frames, self.rate, self._file.channels, estimated)
+        self._whole = not round(recording.start * self.rate) and recording.stop is None
 
     def __enter__(self) -> _Open:
         return self
@@ -123,26 +181,11 @@ class _Open:
 
     def _unreadable(self, error: soundfile.LibsndfileError) -> UserError:
         why = error.error_string.rstrip(".")
-        return UserError(f"{self.recording.path}: cannot be read as audio ({why}); replace the file.")
-
-    def _wanted(self) -> int:
-        """Samples of the part, by its times and the header; raises UserError if the file is too short for it."""
-        told, stop = self._file.frames, self.recording.stop
-        last = told if stop is None else round(stop * self.rate)
-        if last > told and not self._lossy:
-            if last - told > _SLACK * self.rate:
-                raise UserError(
-                    f"{self.recording}: the file ends at {told / self.rate:.2f} s, before the segment does; correct its times."
-                )
-            last = told
-        if last <= self._first:
-            empty = "holds no audio" if self._whole else "is an empty segment"
-            raise UserError(f"{self.recording}: {empty}; replace the file, or leave it out.")
-        return last - self._first
+        return UserError(f"{self.recording.file}: cannot be read as audio ({why}); replace the file.")
 
     def _cut_off(self, found: int, wanted: int) -> bool:
         """Whether there are fewer samples than the header says."""
-        if self._lossy:
+        if self.head.estimated:
             return found < 0.9 * wanted if self._whole else found == 0
         told_and_found = _TOLD_AND_FOUND.search(self._file.extra_info)
         if told_and_found is not None:  # libsndfile trusts the size of a WAV file over its header, and says so only here
@@ -153,15 +196,14 @@ class _Open:
 
     def part(self) -> np.ndarray:
         """Read the samples of the recording, float32 [samples]."""
-        wanted, channel = self._wanted(), self.recording.channel
-        if channel is not None and channel >= self._file.channels:
-            raise UserError(f"{self.recording.path}: has {self._file.channels} channels, and no channel {channel}.")
-        if self._first:
-            self._file.seek(self._first)
+        (first, last), channel = span(self.recording, self.head), self.recording.channel
+        wanted = last - first
+        if first:
+            self._file.seek(first)
         wave = self._file.read(-1 if self._whole else wanted, dtype="float32", always_2d=True)
         if self._cut_off(len(wave), wanted):
             raise UserError(
-                f"{self.recording.path}: is cut off (its header tells of more audio than there is); copy the file again."
+                f"{self.recording.file}: is cut off (its header tells of more audio than there is); copy the file again."
             )
         return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import TYPE_CHECKING, Any
 
 from ablate.data.espeak import measure
@@ -12,7 +12,7 @@ from ablate.data.redundancy import redundancy
 from ablate.tasks import TASKS
 
 if TYPE_CHECKING:
-    from ablate.data.builtin import Entry
+    from ablate.data.sample import Entry
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # by "table.split"
 
@@ -25,9 +25,12 @@ _WORDS = {  # what of a table is English words as they are said
 
 
 def seconds(entries: Sequence[Entry]) -> list[float | None]:
-    """Speak every entry that is spoken to see how long it lasts; None for the others."""
-    lengths = measure([entry.said for entry in entries if entry.said is not None])
-    return [None if entry.said is None else next(lengths) for entry in entries]
+    """Speak every entry that is spoken, sample by sample as they will be, to see how long it lasts; None for the others."""
+    found: list[float | None] = []
+    for _, sample in groupby(entries, lambda entry: entry.sample):
+        said = [entry.said for entry in sample]
+        found += [None] * len(said) if said[0] is None else measure(said)
+    return found
 
 
 def audit(entries: Sequence[Entry], lengths: Sequence[float | None] | None = None) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 Rules that its numbers rest on:
 
-- No sentence of a test split is in any dev or train split, and none of a dev split in any train split, over all
-  tables, stories and hypotheses included. `asr.test_unseen` says the sentences of `asr.test` with voices heard nowhere
-  else, so that the two differ by voice alone; the test splits of asr, translation and retrieval share utterances, and
-  so do their dev splits.
-- Voices: unlabelled speech and pairs have all `speech_voices`; labels have the first `label_voices` of them, dev and
-  test the `test_voices` that come next: a labelled voice is never tested. What unlabelled speech can offer here is
-  invariance to the speaker.
+- A sentence belongs to train, dev or test by a hash of the world's seed and itself, and a row goes to a split only if all
+  its sentences belong there. So no sentence of a test split is in any dev or train split, and none of a dev split in any
+  train split, over all tables, stories and hypotheses included. Every split is drawn on its own (see `ablate.data.sample`):
+  more rows of one leave its earlier rows and all other splits as they are.
+- `asr.test_unseen` says the sentences of `asr.test` with voices heard nowhere else, so that the two differ by voice alone;
+  the test splits of asr, translation and retrieval share utterances, and so do their dev splits.
+- Voices: unlabelled speech and pairs have the first `speech_voices` of all. Of these, some may be labelled and the others
+  tested, which is fixed for each: labels have the first `label_voices` of the ones, dev and test the first `test_voices` of
+  the others. So a labelled voice is never tested, also where there are more voices. What unlabelled speech can offer here
+  is invariance to the speaker.
 - Labels of asr, sentiment and sentence_pair use the common words only (`coverage` of each word class); everything else
   uses all words. Evaluation draws from all words, so part of it is known from unlabelled data alone.
 - Transcripts are labels: a row that trains on pairs has seen their transcripts, `asr.train` has not. With
@@ -21,45 +24,99 @@ Rules that its numbers rest on:
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ablate.data import audit, espeak, items
-from ablate.data.espeak import UNSEEN_VOICES, VOICES, Utterance
-from ablate.data.items import Item
-from ablate.data.table import CorpusConfig, TableWriter, write_corpus
-from ablate.data.world import Draw, World
+from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
+from ablate.data.espeak import UNSEEN_VOICES, VOICES
+from ablate.data.recordings import Recordings, RecordingsWriter
+from ablate.data.sample import LABEL_VOICES, Entry, Sample
+from ablate.data.table import FRAME, TableWriter
 from ablate.errors import UserError, nearest
-from encoders import seeds
 
-_PATIENCE = 20_000  # draws without a new sentence after which a table is taken to be too large
+RECIPE = 3  # of the world: of what its samples draw and of how they are spoken
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A row in the making: where it goes, what its sentences are, and how it is spoken if it is."""
+@dataclass(frozen=True, kw_only=True)
+class BuiltinSpeech(RecordingsConfig):
+    """A sample, spoken."""
 
-    row: dict[str, Any]
-    sentences: tuple[str, ...]
-    places: tuple[tuple[str, str], ...]  # (table, split): several if they share the utterance
-    said: Utterance | None = None
+    tag: ClassVar[str] = "builtin_speech"
+    recipe: ClassVar[int] = RECIPE
 
-    def row_of(self, table: str) -> dict[str, Any]:
-        """The row as `table` holds it: shared utterances have a translation only where it is asked for."""
-        return {name: value for name, value in self.row.items() if name != "translation" or table == "translation"}
+    sample: Sample
+
+    def write(self, run: Any) -> dict[str, Any]:
+        """Speak the utterances; beside their frames `phones.jsonl` has the phones of each, a line each."""
+        said = [entry.said for entry in self.sample.entries()]
+        processes = len(os.sched_getaffinity(0))
+        run.progress(0, len(said), unit="utterances")
+        with RecordingsWriter(run.files) as writer, open(run.files / "phones.jsonl", "w", encoding="utf-8") as file:
+            for done, (mel_FM, phones) in enumerate(espeak.speak(said, processes, run.check), 1):
+                writer.add(mel_FM)
+                file.write(json.dumps(phones) + "\n")
+                run.progress(done, len(said), unit="utterances")
+        return {"recordings": len(writer), "hours": round(writer.frames * FRAME / 3600, 4)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltinSplit(SplitConfig):
+    """One split of one table: a sample, and that of the pairs where asr.train holds them too."""
+
+    tag: ClassVar[str] = "builtin_split"
+    recipe: ClassVar[int] = RECIPE
+
+    table: str
+    split: str
+    sample: Sample
+    pairs: Sample | None = None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return (self.sample,) if self.pairs is None else (self.sample, self.pairs)
+
+    def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
+        """Write the rows; spoken ones point into `recordings`, one folder for each sample."""
+        total = sum(sample.rows for sample in self.samples)
+        with TableWriter(run.files, [source.id for source in recordings]) as writer:
+            for which, sample in enumerate(self.samples):
+                spoken = _Spoken(recordings[which].files) if sample.voices else None
+                for place, entry in enumerate(sample.entries()):
+                    run.check()
+                    row = entry.row_of(self.table)
+                    if spoken is None:
+                        writer.add(row)
+                    else:
+                        frames, phones = spoken[place]
+                        writer.add(row | {"phones": phones}, recording=(which, place), frames=frames)
+                    run.progress(len(writer), total, unit="rows")
+        return {"rows": len(writer), "hours": writer.hours, "left_out": {}}
+
+
+class _Spoken:
+    """What rows say of their recordings: how many frames they have, and their phones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._frames = np.diff(Recordings(folder).starts)
+        self._phones = (folder / "phones.jsonl").read_bytes().splitlines()
+
+    def __getitem__(self, place: int) -> tuple[int, list[list[Any]]]:
+        return int(self._frames[place]), json.loads(self._phones[place])
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinConfig(CorpusConfig):
     """The built-in corpus. Counts are rows; those of train splits are budgets."""
 
-    recipe: ClassVar[int] = 2
+    tag: ClassVar[str] = "builtin"
 
     seed: int = 0
     """Seed of the world: its common words, its sentences, how they are spoken."""
@@ -96,7 +153,7 @@ class BuiltinConfig(CorpusConfig):
     text_test: int = 1000
     """Rows of each test split without speech."""
     speech_voices: int = 24
-    """Voices of unlabelled speech and of pairs."""
+    """Voices of unlabelled speech and of pairs; of 24 labels may have 10, and dev and test the other 14."""
     label_voices: int = 2
     """Voices of labelled speech."""
     test_voices: int = 8
@@ -118,11 +175,12 @@ class BuiltinConfig(CorpusConfig):
 
     def resolved(self) -> BuiltinConfig:
         """Check the settings and that eSpeak NG is there, and return this config. Raises UserError."""
+        labelled = sum(voice in LABEL_VOICES for voice in VOICES[: self.speech_voices])
         for name, low, high in (
             ("speech_voices", 2, len(VOICES)),
             ("unseen_voices", 1, len(UNSEEN_VOICES)),
-            ("label_voices", 1, self.speech_voices - 1),
-            ("test_voices", 1, self.speech_voices - self.label_voices),
+            ("label_voices", 1, labelled),
+            ("test_voices", 1, self.speech_voices - labelled),
             ("coverage", 0.2, 1),
             ("rate_low", 80, self.rate_high),
             ("rate_high", self.rate_low, 450),
@@ -144,127 +202,45 @@ class BuiltinConfig(CorpusConfig):
     def tables(self) -> dict[str, tuple[str, ...]]:
         return items.TABLES
 
-    def prepare(self, run: Any) -> dict[str, Any]:
-        """Write the tables into `run`, starting over if there is something already."""
-        self.resolved()
-        shutil.rmtree(Path(run.files) / "tables", ignore_errors=True)
-        entries = self.entries()
-        spoken = [entry for entry in entries if entry.said is not None]
-        processes = getattr(run, "workers", None) or len(os.sched_getaffinity(0))
-        heard = espeak.speak([entry.said for entry in spoken], processes, run.check)
-        done = 0
-        run.progress(done, len(spoken), unit="utterances")
-        with ExitStack() as open_tables:
-            writers: dict[tuple[str, str], TableWriter] = {}
-            for entry in entries:
-                mel, phones = (None, None) if entry.said is None else next(heard)
-                for place in entry.places:
-                    if place not in writers:
-                        writers[place] = open_tables.enter_context(TableWriter(run.files, *place))
-                    row = entry.row_of(place[0])
-                    writers[place].add(row if phones is None else row | {"phones": phones}, mel)
-                if mel is not None:
-                    done += 1
-                    run.progress(done, len(spoken), unit="utterances")
-        return write_corpus(run, audit.audit(entries))
-
-    def entries(self) -> list[Entry]:
-        """Draw every row of every table; nothing is spoken yet."""
-        world, even = (World(self.seed, self.coverage, rare) for rare in (self.rare, 1.0))
-        held: dict[str, str] = {}  # sentence: the kind of split that has it
-        entries: list[Entry] = []
-        for kind in ("test", "dev", "train"):
-            for place, count, make, common in self._tables(kind):
-                drawn = even if place[0] == "sentence_pair" else world
-                entries += self._draw(drawn, held, place, count, make, common)
-        if self.asr_pairs:
-            shared = {("pairs", "train"): (("pairs", "train"), ("asr", "train"))}
-            entries = [dataclasses.replace(e, places=shared.get(e.places[0], e.places)) for e in entries]
-        return entries
-
-    def _tables(self, kind: str) -> Iterator[tuple[tuple[str, str], int, Callable[[Draw, int], Item], bool]]:
-        """Tables of one kind of split: place, rows, how a row is made from its number, whether of common words only."""
-        train = kind == "train"
-        pick = {"train": 0, "dev": 1, "test": 2}[kind]
-        if kind == "test":
-            yield ("asr", "test"), max(self.test, self.retrieval), _numberless(items.translation), False
-        elif kind == "dev":
-            yield ("asr", "dev"), self.dev, _numberless(items.translation), False
+    def split(self, table: str, split: str) -> Split:
+        kind = split.removesuffix("_unseen")
+        if table in ("asr", "translation", "retrieval") and split != "train":  # spoken tasks share utterances
+            rows = self.dev if split == "dev" else self.retrieval if table == "retrieval" else self.test
+            sample = self._sample(split, rows, self.unseen_voices if split != kind else self.test_voices)
+        elif table in ("asr", "translation"):
+            sample = self._sample(f"{table}.train", getattr(self, table), self.label_voices)
+        elif table in ("speech", "pairs"):
+            rows = getattr(self, table) if split == "train" else self.dev
+            sample = self._sample(f"{table}.{split}", rows, self.speech_voices)
         else:
-            yield ("asr", "train"), self.asr, _numberless(items.transcript), True
-            yield ("translation", "train"), self.translation, _numberless(items.translation), False
-        if kind != "test":
-            yield ("speech", kind), (self.speech, self.dev)[pick], _numberless(items.transcript), False
-            yield ("pairs", kind), (self.pairs, self.dev)[pick], _numberless(items.fact), False
-            yield ("text", kind), (self.text, self.text_dev)[pick], _numberless(items.story), False
-        for table, budget, make in (
-            ("sentiment", self.sentiment, lambda draw, i: items.sentiment(draw, good=i % 2 == 0)),
-            ("sentence_pair", self.sentence_pair, lambda draw, i: items.sentence_pair(draw, entailed=i % 2 == 0)),
-            ("normalization", self.normalization, _numberless(items.normalization)),
-        ):
-            yield (table, kind), (budget, self.text_dev, self.text_test)[pick], make, train and table != "normalization"
+            rows = {"train": getattr(self, table), "dev": self.text_dev, "test": self.text_test}[split]
+            sample = self._sample(f"{table}.{split}", rows)
+        pairs = self.split("pairs", "train").config.sample if (table, split) == ("asr", "train") and self.asr_pairs else None
+        config = BuiltinSplit(table=table, split=split, sample=sample, pairs=pairs)
+        words = [[own.name, own.rows, own.seed, own.coverage, own.rare] for own in config.samples]  # what is said, not how
+        texts = {"": json.dumps([RECIPE, table, split, *words])}
+        return Split(config, tuple(BuiltinSpeech(sample=self._whole(own)) for own in config.samples if own.voices), texts=texts)
 
-    def _draw(
-        self, world: World, held: dict[str, str], place: tuple[str, str], count: int,
-        make: Callable[[Draw, int], Item], common: bool,
-    ) -> Iterator[Entry]:  # fmt: skip
-        """Draw `count` different items whose sentences no other kind of split has; UserError if there are none."""
-        table, kind = place
-        draw = world.draw(seeds.rng(seeds.key(self.seed, f"world/{table}.{kind}")), common)
-        seen: set[tuple] = set()
-        for number in range(count):
-            for _ in range(_PATIENCE):
-                item = make(draw, number)
-                content = tuple(value for name, value in item.row.items() if name not in ("label", "translation"))
-                if content not in seen and all(held.get(said, kind) == kind for said in item.sentences):
-                    break
-            else:
-                raise UserError(f"The built-in world has no more than {number} rows for {table}.{kind}; ask for fewer.")
-            seen.add(content)
-            held.update(dict.fromkeys(item.sentences, kind))
-            yield from self._placed(place, number, item)
+    def _sample(self, name: str, rows: int, voices: int | None = None) -> Sample:
+        """A sample with those of the settings that its rows depend on."""
+        labels = name in ("asr.train", "sentiment.train", "sentence_pair.train")
+        spoken = () if voices is None else ("rate_low", "rate_high", "pitch_low", "pitch_high", "snr_low", "snr_high")
+        words = ("coverage",) if labels else () if name.startswith("sentence_pair") else ("coverage", "rare")
+        return Sample(name=name, rows=rows, voices=voices, seed=self.seed, **{n: getattr(self, n) for n in (*words, *spoken)})
 
-    def _placed(self, place: tuple[str, str], number: int, item: Item) -> Iterator[Entry]:
-        """Say where an item goes, and by whom it is spoken if its table is."""
-        table, kind = place
-        name = f"{kind}-{number:05}"
-        if table not in ("asr", "translation", "speech", "pairs"):
-            yield Entry({"id": name, **item.row}, item.sentences, (place,))
-            return
-        places: tuple[tuple[str, str], ...] = (place,)
-        if table == "asr" and kind != "train":  # the tables of spoken tasks share utterances
-            within = kind == "dev" or number < self.test
-            places = (("asr", kind), ("translation", kind)) if within else ()
-            if kind == "dev" or number < self.retrieval:
-                places += (("retrieval", kind),)
-        voices = VOICES[: self.speech_voices]
-        if table not in ("speech", "pairs"):
-            labelled = self.label_voices
-            voices = voices[:labelled] if kind == "train" else voices[labelled : labelled + self.test_voices]
-        yield self._spoken(f"{table}.{kind}", number, name, item, places, voices)
-        if place == ("asr", "test") and number < self.test:
-            unseen = UNSEEN_VOICES[: self.unseen_voices]
-            yield self._spoken("asr.test_unseen", number, name, item, (("asr", "test_unseen"),), unseen)
+    def _whole(self, sample: Sample) -> Sample:
+        """The sample with as many rows as any table has of it, so that it is spoken once."""
+        return replace(sample, rows=max(self.test, self.retrieval)) if sample.name == "test" else sample
 
-    def _spoken(
-        self, stream: str, number: int, name: str, item: Item, places: tuple[tuple[str, str], ...],
-        voices: tuple[str, ...],
-    ) -> Entry:  # fmt: skip
-        rng = seeds.rng(seeds.key(self.seed, f"speak/{stream}", number))
-        said = Utterance(
-            text=item.row["text"],
-            voice=voices[rng.integers(len(voices))],
-            rate=int(rng.integers(self.rate_low, self.rate_high + 1)),
-            pitch=int(rng.integers(self.pitch_low, self.pitch_high + 1)),
-            snr=float(rng.uniform(self.snr_low, self.snr_high)),
-            key=seeds.key(self.seed, f"noise/{stream}", number),
-        )
-        row = {"id": name, **item.row, "voice": said.voice, "snr": round(said.snr, 1)}
-        return Entry(row, item.sentences, places, said)
-
-
-def _numberless(make: Callable[[Draw], Item]) -> Callable[[Draw, int], Item]:
-    return lambda draw, number: make(draw)
+    def entries(self) -> Iterator[Entry]:
+        """Draw every row of every table, for an audit; nothing is spoken."""
+        splits = [self.split(table, split).config for table, splits in self.tables().items() for split in splits]
+        samples = {sample.name: self._whole(sample) for config in splits for sample in config.samples}
+        for name, sample in samples.items():
+            held = [(config, own.rows) for config in splits for own in config.samples if own.name == name]
+            for number, entry in enumerate(sample.entries()):
+                places = tuple((config.table, config.split) for config, rows in held if number < rows)
+                yield replace(entry, places=places)
 
 
 def main(arguments: list[str]) -> int:
@@ -287,7 +263,7 @@ def main(arguments: list[str]) -> int:
                 settings[name] = value.lower() == "true" if fields[name] is bool else fields[name](value)
             except ValueError:
                 raise UserError(f"{name}={value}: expected {fields[name].__name__}.") from None
-        entries = BuiltinConfig(**settings).resolved().entries()
+        entries = list(BuiltinConfig(**settings).resolved().entries())
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

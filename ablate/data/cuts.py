@@ -6,7 +6,9 @@ to be computed (mixed or padded cuts, transforms, audio behind a command or an a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +26,26 @@ def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
     recordings are looked for from the manifest's folder upwards.
     """
     path = Path(path)
-    known: dict[str, Path | None] = {}
+    folders = [str(folder) for folder in path.parents]
+
+    @lru_cache(4096)  # the cuts of a recording lie together
+    def there(name: str) -> str | None:
+        return next((file for folder in folders if os.path.isfile(file := os.path.join(folder, name))), None)
+
     for number, cut in jsonl(path, faults):
         where = f"{path}, line {number}"
         try:
-            found = list(_utterances(cut, path, where, known, faults))
+            found = list(_utterances(cut, path, where, there, faults))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             faults.found(f"{where}: cut '{cut.get('id')}' is not as lhotse writes it ({type(error).__name__}: {error}).")
             continue
         yield from found
 
 
-def _utterances(cut: dict[str, Any], path: Path, where: str, known: dict[str, Path | None], faults: Faults) -> Iterator[Row]:
-    """The rows of one cut; `known` has the recordings that were found so far."""
+def _utterances(
+    cut: dict[str, Any], path: Path, where: str, there: Callable[[str], str | None], faults: Faults
+) -> Iterator[Row]:  # fmt: skip
+    """The rows of one cut; `there` finds the file of a recording."""
     if reason := _refused(cut):
         faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")
         return
@@ -50,9 +59,7 @@ def _utterances(cut: dict[str, Any], path: Path, where: str, known: dict[str, Pa
             faults.found(f"{where}: recording '{cut['recording'].get('id')}' has no file with channel {channel}.")
             continue
         name, first = source
-        if name not in known:
-            known[name] = next((p for folder in path.parents if (p := folder / name).is_file()), None)
-        recording = known[name]
+        recording = there(name)
         if recording is None:
             faults.found(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
             continue

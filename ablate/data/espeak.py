@@ -31,7 +31,7 @@ RATE = 22_050  # Hz, of eSpeak
 # American English with a variant of the speaker each. Whispering, creaking and robots are left out, and so are variants
 # with breath (f2, f3, f5, ...): eSpeak makes it from memory that it never set, so they never sound the same again.
 VOICES = (
-    "m3", "f4", "m7", "f1", "m1", "linda", "m2", "Andrea", "m5", "anika", "m6", "aunty", "m8", "steph", "Michael",
+    "m3", "m7", "f4", "f1", "m1", "linda", "m2", "Andrea", "m5", "anika", "m6", "aunty", "m8", "steph", "Michael",
     "shelby", "paul", "grandma", "Mike", "boris", "ian", "max", "norbert", "rob", "antonio", "travis", "Lee", "zac",
 )  # fmt: skip
 UNSEEN_VOICES = ("m4", "belinda", "john", "Annie", "Gene", "Andy", "quincy", "Mario", "david", "iven")

@@ -30,7 +30,10 @@ class Faults:
         """Raise UserError with `message`, or note it."""
         if not self.skip:
             raise UserError(message)
-        self.skipped.append(self._relative(message))
+        message = self._relative(message)
+        if message in self.skipped:
+            return  # read once more
+        self.skipped.append(message)
         if len(self.skipped) > self.most:
             first = "\n  ".join(self.skipped[:5])
             raise UserError(

@@ -24,8 +24,6 @@ from encoders.batch import Batch, Pair, Speech, Text, Vocabulary
 
 FRAMES_PER_HOUR = 360_000
 
-TABLES = {"speech": "speech", "text": "text", "pair": "pairs"}  # of a corpus, by the stream of pre-training that draws from it
-
 Draws = Sequence[tuple[int, int]]  # (slot, item index)
 
 
@@ -175,7 +173,7 @@ class Stream(ABC):
         self.items = np.flatnonzero(~out)
         if len(self.items) == 0:
             why = f" (left out: {self.left_out})" if self.left_out else ""
-            raise UserError(f"{table.table}.{table.split} has no item to pre-train on{why}; add data, or raise the length limits.")
+            raise UserError(f"{table.name} has no item to pre-train on{why}; add data, or raise the length limits.")
         self.table = table
         self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed
         self.order = Order(len(self.items), seed, self.name, self.amounts, bucket)
@@ -257,27 +255,21 @@ class PairStream(Stream):
 
 
 def streams(
-    corpus: Path,
-    tokenizer: Path,
-    names: Iterable[str],
+    tables: Mapping[str, Table],
+    tokens: Mapping[str, Path],
     seed: int,
-    split: str = "train",
     max_frames: int = 1600,
     max_tokens: int = 256,
     bucket: int = 0,
 ) -> dict[str, Stream]:
-    """Open the streams called `names` ("speech", "text", "pair") over the folders of a corpus and a tokenizer stage."""
-
-    def text_of(table: Table) -> Tokens:
-        return Tokens(tokenizer, table.table, split, "text")
-
+    """Open a stream over each of `tables`, by stream ("speech", "text", "pair"); `tokens` are the folders of their ids."""
     opened: dict[str, Stream] = {}
-    for name in sorted(names):
-        table = Table(corpus, TABLES[name], split)
+    for name in sorted(tables):
+        table = tables[name]
         if name == "speech":
             opened[name] = SpeechStream(table, seed, max_frames, bucket)
         elif name == "text":
-            opened[name] = TextStream(table, text_of(table), seed, max_tokens, bucket)
+            opened[name] = TextStream(table, Tokens(tokens[name], "text"), seed, max_tokens, bucket)
         else:
-            opened[name] = PairStream(table, text_of(table), seed, max_frames, max_tokens, bucket)
+            opened[name] = PairStream(table, Tokens(tokens[name], "text"), seed, max_frames, max_tokens, bucket)
     return opened

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ablate.data.folders import entries
 from ablate.data.lines import STOP, Faults, headless, jsonl, lines, tsv
 from ablate.errors import UserError, nearest
 
@@ -56,7 +58,12 @@ def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[R
     """
     if task not in GLUE:
         raise UserError(f"There is no GLUE task '{task}': {nearest(task, GLUE)}")
-    spec, table = GLUE[task], Path(root) / task / f"{split}.tsv"
+    return sentences(Path(root) / task / f"{split}.tsv", task, faults)
+
+
+def sentences(table: Path, task: str, faults: Faults = STOP) -> Iterator[Row]:
+    """Read a file in the columns of a GLUE task."""
+    spec = GLUE[task]
     columns = [c for c in (spec.text, spec.text_b, spec.label) if isinstance(c, str)]
     rows = tsv(table, columns, faults, spec.broken) if spec.width is None else headless(table, spec.width, faults)
     for number, row in rows:
@@ -68,7 +75,7 @@ def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[R
             faults.found(f"{table}, line {number}: the label is '{row[spec.label]}', expected {valid}.")
             continue
         texts = {"text": row[spec.text]} | ({} if spec.text_b is None else {"text_b": row[spec.text_b]})
-        yield {"id": f"{task}-{split}-{number}", **texts, "label": label}
+        yield {"id": f"{task}-{table.stem}-{number}", **texts, "label": label}
 
 
 def _number(text: str) -> float:
@@ -103,24 +110,31 @@ def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[R
     `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 % dev and 5 % test, as its authors split it (Sproat &
     Jaitly 2017).
     """
-    shards = sorted(Path(folder).glob("output-*-of-*"))
+    for path in normalization_files(folder, split):
+        for row in normalized(path, faults):
+            yield row | {"id": f"{split}-{row['id']}" if path.suffix == ".tsv" else f"{split}-{path.stem}-{row['id']}"}
+
+
+def normalization_files(folder: Path, split: str) -> list[Path]:
+    """The files that a split of written and spoken text is in. Raises UserError if there are too few."""
+    shards = [Path(e.path) for e in entries(folder) if fnmatch(e.name, "output-*-of-*")]
     if not shards:
-        path = Path(folder) / f"{split}.tsv"
-        _, first = next(lines(path, faults), (0, ""))
-        if len(first.split("\t")) == 3 and "written" not in first.split("\t") or first.startswith("<eos>\t"):
-            shards = [path]
-        else:
-            for number, row in tsv(path, ("written", "spoken"), faults):
-                yield {"id": f"{split}-{number}", "written": row["written"], "spoken": row["spoken"]} | _classes(row)
-            return
-    else:
-        first, last = {"train": (0, 0.9), "dev": (0.9, 0.95), "test": (0.95, 1)}[split]
-        shards = shards[round(first * len(shards)) : round(last * len(shards))]
-        if not shards:
-            raise UserError(f"{folder}: has too few files output-*-of-* to take '{split}' of; add the other files.")
-    for shard in shards:
-        for row in google_tokens(shard, faults):
-            yield row | {"id": f"{split}-{shard.stem}-{row['id']}" if len(shards) > 1 else f"{split}-{row['id']}"}
+        return [Path(folder) / f"{split}.tsv"]
+    first, last = {"train": (0, 0.9), "dev": (0.9, 0.95), "test": (0.95, 1)}[split]
+    found = shards[round(first * len(shards)) : round(last * len(shards))]
+    if not found:
+        raise UserError(f"{folder}: has too few files output-*-of-* to take '{split}' of; add the other files.")
+    return found
+
+
+def normalized(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+    """Read a file of written and spoken text, whichever of the forms it has."""
+    _, first = next(lines(path, faults), (0, ""))
+    if len(first.split("\t")) == 3 and "written" not in first.split("\t") or first.startswith("<eos>\t"):
+        yield from google_tokens(path, faults)
+        return
+    for number, row in tsv(path, ("written", "spoken"), faults):
+        yield {"id": f"{number}", "written": row["written"], "spoken": row["spoken"]} | _classes(row)
 
 
 def _classes(row: Row) -> Row:

@@ -1,4 +1,4 @@
-"""The corpus stage on real corpora: the same tables as the built-in world, read from the corpora's own layouts.
+"""Real corpora: the same tables as the built-in world, read from the corpora's own layouts.
 
 What differs from the built-in world, and matters when reading results:
 
@@ -8,146 +8,57 @@ What differs from the built-in world, and matters when reading results:
   other), and "dev" is held out of GLUE's train. SST-2's train holds phrases of the same sentences, so that dev is easier.
 - A CoVoST folder without a test file gives its dev as "test", and "dev" is held out of its train.
 - Pre-training text holds no line that a dev or test split of any table has as its text; text-only tables never share
-  a text between splits. What that and the length limit leave out is counted in corpus.json, under "audit".
+  a text between splits. What that and the length limit leave out is counted in the result of each split.
+- A split is the digest of its rows: the same data at another place, or listed in another way, are the same splits, and a
+  new test set alters a training split only where both have a text.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain, tee
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-import numpy as np
-
-from ablate import identity
-from ablate.data import audio, readers
-from ablate.data.audio import Recording
+from ablate.data import readers
+from ablate.data.canonical import BARE, Held, LeftOut
+from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.lines import Faults
-from ablate.data.parallel import ordered
-from ablate.data.readers import Row
-from ablate.data.scan import Kept, fingerprint, told
-from ablate.data.sources import paths, sources, table_of, tables
-from ablate.data.split import Splits
-from ablate.data.table import FRAME, CorpusConfig, TableWriter, write_corpus
+from ablate.data.made import RealRecordings, RealSplit, distinct, plain, voiced
+from ablate.data.scan import hashed, told
+from ablate.data.settings import RealSettings
+from ablate.data.sources import Place, Source, paths, sources, table_of, tables
+from ablate.data.split import SHORTEST, Reading
+from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
 from encoders.frontend import NORMALISATIONS
 
-T = TypeVar("T")
-
-SHORTEST = 0.1  # seconds; a recording shorter than this is a fault of cutting, and leaves no positions to predict
-TOKENIZER_FIELDS = ("text.text", "pairs.text", "normalization.written", "sentiment.text", "sentence_pair.text")
-TRANSCRIBED = ("asr", "speechstew", "digits", "translation")  # whose transcripts a tokenizer learns from where there is no text
-UNLABELLED = ("speech", "pairs")  # streams of pre-training crop or leave out by limits of their own
-
 
 @dataclass(frozen=True, kw_only=True)
-class RealConfig(CorpusConfig):
-    """Real corpora under one folder. All paths are relative to it (or absolute); an empty one leaves its tables out.
+class RealConfig(RealSettings, CorpusConfig):
+    """Real corpora as data of a sweep. What `resolved` returns remembers what it read: each file is looked at once."""
 
-    A source of speech is a folder or manifest in any layout that `ablate.data.spoken` knows. `resolved()` checks the
-    folder and fills `fingerprint`, so identity follows the data and not where it lies.
-    """
-
-    recipe: ClassVar[int] = 2
+    tag: ClassVar[str] = "real"
     how: ClassVar[tuple[str, ...]] = ("root", "features", "on_error", "most_skipped")
 
-    root: str = ""
-    """Folder that holds the corpora; no part of identity."""
-    features: str = "stored"
-    """"stored": log-mel is written once, 58 MB an hour; "read": recordings are opened when they are needed, by worker
-    processes, for corpora larger than the disk. Results are the same."""
-    on_error: str = "stop"
-    """"stop" at the first row or recording that cannot be used; or "skip" and list them, after reading all recordings
-    once before anything else. What is skipped is part of identity."""
-    most_skipped: int = 100
-    """Rows and recordings that "skip" may skip; more are an error."""
-    fingerprint: str = ""
-    """Hash of the files used, and of what is skipped; filled by `resolved`."""
-    speech: tuple[str, ...] = ("LibriSpeech/train-clean", "LibriSpeech/train-lj")
-    """Sources that give unlabelled speech."""
-    pairs: tuple[str, ...] = ("LibriSpeech/train-clean",)
-    """Sources that give pairs for pre-training."""
-    asr: tuple[str, ...] = ("LibriSpeech/train-clean", "LibriSpeech/train-lj")
-    """Sources that train recognition."""
-    dev: str = "LibriSpeech/dev-clean"
-    """Source of "dev" of speech, pairs, asr, speechstew and retrieval."""
-    test: str = "LibriSpeech/test-clean"
-    """Source of "test" of asr and retrieval."""
-    test_unseen: str = "LibriSpeech/test-other"
-    """Source of "test_unseen" of asr."""
-    speechstew: tuple[str, ...] = ()
-    """Sources that are mixed to train recognition of several corpora."""
-    speechstew_tests: dict[str, str] = field(default_factory=dict)
-    """Sources by name, each the split "test_NAME" of speechstew."""
-    text: tuple[str, ...] = ("text/librispeech_lm.txt",)
-    """Texts, one a line (.txt), or one a record with "text" (.jsonl); either also as .gz."""
-    translation: str = "covost_qu_es"
-    """Folder in the layout of CoVoST 2."""
-    directions: tuple[str, ...] = ("qu_es",)
-    """Directions of translation, as "SOURCE_TARGET"; rows name theirs, and of several each is a split "test_DIRECTION" too."""
-    sentiment: str = "glue/SST-2"
-    """Folder of a GLUE task of single sentences."""
-    sentence_pair: str = "glue/RTE"
-    """Folder of a GLUE task of sentence pairs."""
-    glue: tuple[str, ...] = ()
-    """Folders of GLUE tasks that are tables by their own names: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb."""
-    normalization: str = "text_normalization"
-    """Folder of written and spoken text: train.tsv, dev.tsv and test.tsv, or Google's output-*-of-*."""
-    digits: str = "common_voice_digits/en"
-    """Folder in the layout of Common Voice."""
-    labels: int = 5000
-    """Most training rows of sentiment and sentence_pair."""
-    held_out: int = 500
-    """Most rows held out of train as "dev" where a corpus has none; a tenth of its rows if that is fewer."""
-    normalisation: str = "bins"
-    """Of log-mel: "bins", each mel bin to mean 0 and variance 1 over a recording; "level", to mean 0 alone, from the
-    loudest down to 50 dB below it: better for recordings of less than 16 kHz; or "speaker", the same but to mean 0 over all
-    of a speaker's recordings in a split (Kaldi's way), which leaves a short one what makes its word."""
-    lower: bool = True
-    """Whether all text is made lower case."""
-    max_seconds: float = 20.0
-    """Recordings longer than this are left out of supervised training; dev and test are always whole."""
-
     def resolved(self) -> RealConfig:
-        """Check that the data is there, and return this config with its fingerprint. Raises UserError.
-
-        Where faults are skipped, everything is read to find them, unless that was done before for the same data.
-        """
+        """Check that the data is there, reading no rows, and return this config anew. Raises UserError."""
         self.validate()
-        files = fingerprint(Path(self.root), [path for _, path in paths(self)])
-        found = dataclasses.replace(self, fingerprint=files)
-        skipped = found.skipped() if self.on_error == "skip" else []
-        if skipped:
-            print(f"data: {len(skipped)} rows or recordings are skipped; the first: {skipped[0]}", file=sys.stderr)
-            digest = hashlib.sha256("\n".join(skipped).encode()).hexdigest()
-            found = dataclasses.replace(found, fingerprint=f"{files}-{digest[:8]}")
-        return found
+        return dataclasses.replace(self)
 
     def tables(self) -> dict[str, set[str]]:
         return tables(sources(self))
 
-    def skipped(self) -> list[str]:
-        """List every row and recording that cannot be used, found by reading all of them; kept by what the data is."""
+    def split(self, table: str, split: str) -> Split:
+        """What one split is, its rows read if that was not done before. Raises UserError for data that cannot be used."""
+        return self._plan.split((table, split))
 
-        def look() -> list[str]:
-            faults = self._faults()
-            rows = ((row, ()) for source in sources(self) for row in source.read(faults))
-            for _, heard in told(_heard(audio.frames, rows), "Scanning", "rows"):
-                if isinstance(heard, str):
-                    faults.found(heard)
-            return sorted(set(faults.skipped))
-
-        what = dataclasses.replace(self, fingerprint=self.fingerprint.partition("-")[0])
-        return Kept("skipped").of(json.dumps([identity.canonical(what), self.most_skipped], sort_keys=True), look)
+    @cached_property
+    def _plan(self) -> _Plan:
+        return _Plan(self)
 
     def validate(self) -> None:
         """Raise one UserError that names everything missing under `root`, or a setting that cannot work."""
@@ -160,12 +71,6 @@ class RealConfig(CorpusConfig):
                             ("normalisation", tuple(NORMALISATIONS))):  # fmt: skip
             if getattr(self, name) not in valid:
                 raise UserError(f"data.{name} is '{getattr(self, name)}': {nearest(getattr(self, name), valid)}")
-        missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
-        if missing:
-            raise UserError(
-                f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
-                "or leave a corpus out by setting its path to ''."
-            )
         for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
             if twice := [one for one, n in Counter(made).items() if n > 1]:
                 raise UserError(f"data.{name} has '{twice[0]}' twice, which would be trained and scored on twice; remove one.")
@@ -176,118 +81,125 @@ class RealConfig(CorpusConfig):
             if folder and Path(folder).name not in valid:
                 raise UserError(f"data.{name} has '{folder}', whose last part names no fitting GLUE task: "
                                 f"{nearest(Path(folder).name, valid)}")  # fmt: skip
+        self._check_tests()
+        missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
+        if missing:
+            raise UserError(
+                f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
+                "or leave a corpus out by setting its path to ''."
+            )
 
-    def prepare(self, run: Any) -> dict[str, Any]:
-        """Write all tables and corpus.json into the run folder; recordings are read by all cores."""
-        self.validate()
-        if self.fingerprint and self.fingerprint != self.resolved().fingerprint:
-            raise UserError(f"Data under '{self.root}' changed after this sweep was planned; run the command again.")
-        made, faults = sources(self), self._faults()
-        splits = Splits(made, self._faults(), self.held_out, self.lower)
-        left_out, voices, counts = splits.left_out, _Voices(), Counter[str]()
-        hear = partial(audio.hear, normalisation=self.normalisation, stored=self.features == "stored")
-        recordings = sum(n for n, source in zip(splits.rows, made) if source.spoken)
-        total, unit = (recordings, "recordings") if recordings else (sum(splits.rows), "rows")  # texts take no time beside them
-        with ExitStack() as stack:
-            names = sorted((table, split) for table, splits in tables(made).items() for split in splits)
-            writers = {name: stack.enter_context(TableWriter(run.files, *name)) for name in names}
-            for done, ((row, places), heard) in enumerate(_heard(hear, splits.placed(made, faults)), 1):
-                run.progress(min(done, total), total, unit=unit)
-                run.check()
-                if isinstance(heard, str):
-                    faults.found(heard)
-                    continue
-                for table, split in places:
-                    if reason := self._unusable(table, split, row, heard):
-                        left_out[f"{table}.{split}: {reason}"] += 1
-                    else:
-                        self._write(writers[table, split], table, row, heard)
-                        voices.add(table, split, row)
-                        counts[f"{table}.{split}"] += 1
-        skipped = sorted(set(faults.skipped))
-        if self.fingerprint and self.on_error == "skip" and skipped != self.skipped():
-            raise UserError(f"Recordings under '{self.root}' changed after they were scanned; delete the cache of scans.")
-        for name in (f"{table}.{split}" for table, split in writers):
-            if not counts[name]:
-                why = ", ".join(f"{n} × {w}" for w, n in left_out.items() if w.startswith(f"{name}:"))
-                raise UserError(f"No row of {name} can be used ({why or 'its files are empty'}); see data.max_seconds.")
-        have = {table for table, _ in writers}
-        fields = [name for name in TOKENIZER_FIELDS if name.partition(".")[0] in have]
-        fields += [f"{table_of(folder)}.text" for folder in self.glue]
-        fields = fields or [f"{table}.text" for table in TRANSCRIBED if table in have]
-        audit = {"left_out": dict(sorted(left_out.items())), "voices_in_train_and_test": voices.shared(),
-                 "skipped": skipped, "known_faults": dict(faults.known)}  # fmt: skip
-        return write_corpus(run, audit, fields, root=str(Path(self.root).resolve()),
-                            normalisation=self.normalisation)  # fmt: skip
-
-    def _faults(self) -> Faults:
-        return Faults(self.on_error == "skip", self.most_skipped, Path(self.root))
-
-    def _write(self, writer: TableWriter, table: str, row: Row, heard: audio.Heard | None) -> None:
-        row = dict(row)
-        recording = row.pop("recording", None)
-        if table == "speech":
-            row.setdefault("text", "")  # a corpus may have transcripts of some recordings only
-        if heard is None:
-            writer.add(row)
-            return
-        if heard.mel_FM is None:
-            row |= recording.fields(Path(self.root))
-        writer.add(row, heard.mel_FM, heard.frames, heard.sum_M)
-
-    def _unusable(self, table: str, split: str, row: Row, heard: audio.Heard | None) -> str:
-        """Say why a row cannot be used in a table, or ''."""
-        if heard is None:
-            return ""
-        seconds = heard.frames * FRAME
-        if seconds < SHORTEST:
-            return f"shorter than {SHORTEST} s"
-        if table != "speech" and not row.get("text") or not row.get("translation", "x"):
-            return "no text"
-        if split == "train" and table not in UNLABELLED and seconds > self.max_seconds:
-            return f"longer than {self.max_seconds:g} s"
-        return ""
+    def _check_tests(self) -> None:
+        """Raise UserError for a further test split that cannot be."""
+        made = tables(sources(dataclasses.replace(self, tests={})))
+        for name in self.tests:
+            table, _, split = name.partition(".")
+            if table not in made:
+                known = nearest(table, sorted(made))
+                raise UserError(f"data.tests has '{name}', but the data have no table '{table}': {known}")
+            if not split.startswith("test"):
+                raise UserError(f"data.tests has '{name}', expected TABLE.test_NAME: write '{table}.test_{split or 'NAME'}'.")
+            if split in made[table]:
+                raise UserError(f"data.tests has '{name}', which is there already; give it another name.")
 
 
-class _Voices:
-    """Count per table the voices that are heard both in train and in a test split."""
+class _Looked:
+    """What a source gives to each of the splits that take its rows, and which recordings it has."""
 
-    def __init__(self) -> None:
-        self._heard: dict[str, dict[bool, set[str]]] = {}
-
-    def add(self, table: str, split: str, row: Row) -> None:
-        if "voice" in row and split != "dev":
-            self._heard.setdefault(table, {True: set(), False: set()})[split == "train"].add(row["voice"])
-
-    def shared(self) -> dict[str, int]:
-        return {table: len(sides[True] & sides[False]) for table, sides in sorted(self._heard.items())}
-
-
-Placed = tuple[Row, Any]
-
-
-def _heard(hear: Callable[[Recording], T], placed: Iterable[Placed]) -> Iterator[tuple[Placed, T | str | None]]:
-    """Yield each row with what `hear` makes of its recording, by all cores; None for texts, a message for a fault.
-
-    Rows with recordings come first.
-    """
-    placed = iter(placed)
-    texts: list[Placed] = []  # the first of them, where the spoken end
-
-    def spoken() -> Iterator[Placed]:
-        for one in placed:
-            if "recording" not in one[0]:
-                texts.append(one)
-                return
-            yield one
-
-    rows, again = tee(spoken())
-    yield from zip(rows, ordered(partial(_attempt, hear), (row["recording"] for row, _ in again)))
-    yield from ((one, None) for one in chain(texts, placed))
+    def __init__(self, config: RealConfig, reading: Reading, source: Source) -> None:
+        table = source.places[0][0]
+        places = [(table, "train"), (table, "dev")] if source.held_out else source.places
+        self.held = {place: Held(voiced(config, place[1])) for place in places}
+        self.left_out = {place: LeftOut() for place in places}
+        reading.scanned(source)
+        keys, before = bytearray(), len(reading.faults.skipped)
+        found = reading.rows(source, self.left_out, reading.faults)
+        for row in told(found, f"Looking at {source.name}", "recordings"):
+            if row.frames * FRAME >= SHORTEST:
+                keys += row.key
+            digests: dict[bool, bytes] = {}
+            for place in row.places:
+                bare = place == BARE
+                if bare not in digests:
+                    digests[bare] = row.digest(place)
+                self.held[place].add(digests[bare], row.row["voice"], {} if bare else row.row)
+        self.recordings, first = distinct(keys)
+        self.count, self.skipped = len(first), reading.faults.skipped[before:]
 
 
-def _attempt(hear: Any, recording: Recording) -> Any:
-    try:
-        return hear(recording)
-    except UserError as error:
-        return str(error)
+class _Plan:
+    """What is known of the splits of a configuration, each source read once."""
+
+    def __init__(self, config: RealConfig) -> None:
+        self.config, self.reading, self.plain = config, Reading(config), plain(config)
+        self._looked: dict[str, _Looked] = {}
+
+    def split(self, place: Place) -> Split:
+        """What a split is. Raises UserError if it has no rows."""
+        found = self.reading.of(place)
+        held, left_out, recordings, notes = (self._spoken if found[0].spoken else self._written)(place, found)
+        self.reading.kept.flush()
+        digest, count, texts = held
+        if not count:
+            why = ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items())) or "there is none in its files"
+            raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
+        spoken = self.config.normalisation if found[0].spoken else ""
+        config = RealSplit(
+            digest=digest, rows=count, normalisation=spoken, decoding=RealRecordings.recipe if spoken else 0, corpus=self.plain,
+            table=place[0], split=place[1],
+        )  # fmt: skip
+        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts)
+
+    def _spoken(self, place: Place, found: Sequence[Source]) -> Made:
+        held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []
+        recordings: dict[str, RealRecordings] = {}
+        for source in found:
+            if source.name not in self._looked:
+                self._looked[source.name] = _Looked(self.config, self.reading, source)
+            looked = self._looked[source.name]
+            held.extend(looked.held[place])
+            left_out.extend(looked.left_out[place])
+            notes += _skipped(source, looked.skipped)
+            if looked.count:
+                recordings.setdefault(looked.recordings, RealRecordings(
+                    recordings=looked.recordings, count=looked.count, normalisation=self.config.normalisation,
+                    corpus=self.plain, source=source.name,
+                ))  # fmt: skip
+        return _digest(held), left_out, tuple(recordings.values()), notes
+
+    def _written(self, place: Place, found: Sequence[Source]) -> Made:
+        """A split of texts, remembered by what their files hold and what of it other splits hold."""
+        reading, config = self.reading, self.config
+        tested = place[1].startswith("test")
+        others = {} if tested else reading.holders(place[0])
+        lines = reading.holders("") if place[0] == "text" and not tested else {}
+        taken = hashed(*(key + holder.encode() + b"\n" for held in (others, lines) for key, holder in sorted(held.items())))
+        states = [[source.held_out, source.most, *reading.state(source)] for source in found]
+        places = [(place[0], split) for split in ("train", "dev")] if any(source.held_out for source in found) else [place]
+
+        def made(faults: Faults) -> dict[str, Any]:
+            held, left_out = {one: Held(False) for one in places}, {one: LeftOut() for one in places}
+            for source in found:
+                for row in told(reading.rows(source, left_out, faults), f"Looking at {source.name}", "rows"):
+                    for one in row.places:
+                        held[one].add(row.digest(one), None, row.row)
+            return {one[1]: [_digest(held[one]), left_out[one].plain()] for one in places}
+
+        before = len(reading.faults.skipped)
+        what = ["split and texts", RealSplit.recipe, places, config.held_out, states, taken.hex()]
+        held, left_out = reading.remembered(what, made, reading.faults)[place[1]]
+        return held, LeftOut.of(left_out), (), _skipped(found[0], reading.faults.skipped[before:])
+
+
+Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], list[str]]
+"""The digest and the number of a split's rows and what its texts are by field, what is left out of it, its recordings, and notes."""
+
+
+def _digest(held: Held) -> tuple[str, int, dict[str, str]]:
+    texts = {field: f"{total % (1 << 128):032x}" for field, total in sorted(held.texts.items())}
+    return (held.canonical()[0], len(held), texts) if len(held) else ("", 0, {})
+
+
+def _skipped(source: Source, faults: Sequence[str]) -> list[str]:
+    count = f"{len(faults)} rows or recordings are" if len(faults) > 1 else "1 row or recording is"
+    return [f"data: {count} skipped in {source.name}, the first: {faults[0]}"] if faults else []

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ablate.data import readers, spoken
 from ablate.data.lines import Faults, lines
 from ablate.data.readers import Row
-
-if TYPE_CHECKING:
-    from ablate.data.real import RealConfig
+from ablate.data.settings import RealSettings
+from ablate.errors import UserError
 
 Place = tuple[str, str]  # table, split
+
+
+SPEECH = ("speech", "pairs", "asr", "speechstew", "retrieval")  # tables whose sources are speech in any layout
+COVOST = re.compile(r"covost_v2\.([^_.]+)_([^_.]+)\.([^/]+)\.tsv")
 
 
 @dataclass(frozen=True)
@@ -23,38 +27,76 @@ class Source:
     """Rows that are read together; all of them go to each of `places`, the first of which gives `held_out` its name.
 
     With `held_out`, rows go to "dev" or "train" of the only table instead, at most `most` of them to train. All rows
-    have recordings (`spoken`), or none has.
+    have recordings (`spoken`), or none has: then they are what `files` hold, read as `layout` says.
     """
 
+    name: str
+    """What it is called, once in a configuration."""
     read: Callable[[Faults], Iterator[Row]]
     places: tuple[Place, ...]
     spoken: bool = False
     held_out: bool = False
     most: int | None = None
+    layout: str = ""
+    files: Callable[[], list[Path]] = list
 
 
-def sources(config: RealConfig) -> list[Source]:
+def sources(config: RealSettings) -> list[Source]:
     """List what a configuration reads, in a fixed order: what is spoken comes first."""
     root = Path(config.root)
-    found = [Source(partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()]
+    found = [Source(path, partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()]
     if config.translation:
         found += [source for direction in config.directions for source in _translation(config, direction)]
     if config.digits:
         for split in ("train", "dev", "test"):
             reader = partial(spoken.common_voice, root / config.digits, split)
-            found.append(Source(reader, (("digits", split),), spoken=True))
+            found.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
     if config.text:
-        found.append(Source(partial(_texts, [root / path for path in config.text]), (("text", "train"),), held_out=True))
+        files = [root / path for path in config.text]
+        found.append(_written("text", files, partial(_texts, files), ("text", "train"), layout="text", held_out=True))
     for table, folder, most in _sentences(config):
-        task, reader = Path(folder).name, partial(readers.glue, (root / folder).parent, Path(folder).name)
-        found.append(Source(lambda faults, read=reader: read("train", faults), ((table, "train"),), held_out=True, most=most))
-        for split, file in readers.GLUE[task].dev.items():
-            found.append(Source(lambda faults, read=reader, file=file: read(file, faults), ((table, split),)))
+        task, splits = Path(folder).name, ("train", *_dev(folder).values())
+        files = {split: root / folder / f"{split}.tsv" for split in splits}
+        read = {split: partial(readers.sentences, path, task) for split, path in files.items()}
+        found.append(_written(f"{table} train", [files["train"]], read["train"], (table, "train"), layout=task, held_out=True,
+                              most=most))  # fmt: skip
+        for split, file in _dev(folder).items():
+            found.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
     if config.normalization:
+        folder = root / config.normalization
         for split in ("train", "dev", "test"):
-            reader = partial(readers.normalization, root / config.normalization, split)
-            found.append(Source(reader, (("normalization", split),)))
-    return found
+            reader, files_of = (partial(f, folder, split) for f in (readers.normalization, readers.normalization_files))
+            found.append(Source(f"normalization {split}", reader, (("normalization", split),), layout="normalization",
+                                files=files_of))  # fmt: skip
+    return found + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
+
+
+def _written(name: str, files: list[Path], read: Callable[[Faults], Iterator[Row]], place: Place, **fields: Any) -> Source:
+    return Source(name, read, (place,), files=lambda: files, **fields)
+
+
+def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
+    """A further test split of a table that is no speech in any layout."""
+    file, name, place = Path(config.root) / path, f"{table} {split}", (table, split)
+    if table == "digits":
+        return Source(name, partial(spoken.common_voice, file.parent, file.stem), (place,), spoken=True)
+    if table == "translation":
+        match = COVOST.fullmatch(file.name)
+        if match is None:
+            raise UserError(f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv.")
+        return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True)
+    if table == "text":
+        return _written(name, [file], partial(_texts, [file]), place, layout="text")
+    if table == "normalization":
+        return _written(name, [file], partial(readers.normalized, file), place, layout=table)
+    task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
+    return _written(name, [file], partial(readers.sentences, file, task), place, layout=task)
+
+
+def further(config: RealSettings) -> dict[Place, str]:
+    """The further test splits and their sources."""
+    places = {name: name.partition(".") for name in config.tests}
+    return {(table, split): config.tests[name] for name, (table, _, split) in places.items()}
 
 
 def tables(made: Iterable[Source]) -> dict[str, set[str]]:
@@ -66,9 +108,12 @@ def tables(made: Iterable[Source]) -> dict[str, set[str]]:
     return found
 
 
-def paths(config: RealConfig) -> list[tuple[str, str]]:
-    """Every file and folder used, as (field, path as configured or below it): what must exist, and what is hashed."""
-    found = [(field, path) for field, path in _used(config) for path in _files(Path(config.root), path)]
+def paths(config: RealSettings) -> list[tuple[str, str]]:
+    """Every file and folder that must exist, as (field, path as configured or below it)."""
+    used, tests = _used(config), [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()]
+    used += [(field, path) for field, table, path in tests if table in (*SPEECH, "digits")]
+    found = [(field, path) for field, path in used for path in _files(Path(config.root), path)]
+    found += [(field, path) for field, table, path in tests if table not in (*SPEECH, "digits")]
     found += [("text", path) for path in config.text]
     if config.translation:
         for direction in config.directions:
@@ -79,11 +124,11 @@ def paths(config: RealConfig) -> list[tuple[str, str]]:
             found += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
     for table, folder, _ in _sentences(config):
         field = table if table in ("sentiment", "sentence_pair") else "glue"
-        files = ("train", *readers.GLUE[Path(folder).name].dev.values()) if Path(folder).name in readers.GLUE else ()
+        files = ("train", *_dev(folder).values()) if Path(folder).name in readers.GLUE else ()
         found += [(field, f"{folder}/{split}.tsv") for split in files]
     if config.normalization:
         folder = Path(config.root) / config.normalization
-        files = sorted(p.name for p in folder.glob("output-*-of-*")) or [f"{s}.tsv" for s in ("train", "dev", "test")]
+        files = [path.name for split in ("train", "dev", "test") for path in readers.normalization_files(folder, split)]
         found += [("normalization", f"{config.normalization}/{name}") for name in files]
     if config.digits:
         parts = ("train.tsv", "dev.tsv", "test.tsv", "clips")
@@ -96,14 +141,19 @@ def table_of(folder: str) -> str:
     return Path(folder).name.lower().replace("-", "")
 
 
-def _sentences(config: RealConfig) -> list[tuple[str, str, int | None]]:
+def _dev(folder: str) -> Mapping[str, str]:
+    """Of a GLUE folder, the files with labels by our test splits."""
+    return readers.GLUE[Path(folder).name].dev
+
+
+def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:
     """Table, folder and most training rows of what is in GLUE's layout."""
     fixed = (("sentiment", config.sentiment), ("sentence_pair", config.sentence_pair))
     found: list[tuple[str, str, int | None]] = [(table, folder, config.labels) for table, folder in fixed if folder]
     return found + [(table_of(folder), folder, None) for folder in config.glue]
 
 
-def _speech(config: RealConfig) -> dict[str, tuple[Place, ...]]:
+def _speech(config: RealSettings) -> dict[str, tuple[Place, ...]]:
     """By source of speech, the splits that take all of it."""
     found: dict[str, tuple[Place, ...]] = {}
 
@@ -120,19 +170,18 @@ def _speech(config: RealConfig) -> dict[str, tuple[Place, ...]]:
         add(config.test, ("asr", "test"), ("retrieval", "test"))
         add(config.test_unseen, ("asr", "test_unseen"))
         add(config.dev, ("retrieval", "dev"))
-    if config.speechstew:
-        for name, path in config.speechstew_tests.items():
-            add(path, ("speechstew", f"test_{name}"))
+    for (table, split), path in further(config).items():
+        if table in SPEECH:
+            add(path, (table, split))
     return {path: places for path, places in found.items() if path}
 
 
-def _used(config: RealConfig) -> list[tuple[str, str]]:
+def _used(config: RealSettings) -> list[tuple[str, str]]:
     """The fields that name sources of speech, and the sources."""
     fields = {"speech": config.speech, "pairs": config.pairs, "asr": config.asr, "speechstew": config.speechstew}
     named = [(field, path) for field, paths in fields.items() for path in paths]
     used = _speech(config)
     evaluated = [("dev", config.dev), ("test", config.test), ("test_unseen", config.test_unseen)]
-    evaluated += [("speechstew_tests", path) for path in config.speechstew_tests.values()]
     return named + [(field, path) for field, path in evaluated if path in used]
 
 
@@ -155,18 +204,24 @@ def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Row]:
     return ({**row, "id": f"{path.name}-{row['id']}"} for path in files for row in readers.texts(path, faults))
 
 
-def _translation(config: RealConfig, direction: str) -> Iterator[Source]:
+def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
     """CoVoST's splits of a direction; without a test file its dev is "test", and "dev" is held out of train."""
     source, _, target = direction.partition("_")
     folder = Path(config.root) / config.translation
 
-    def read(split: str) -> Callable[[Faults], Iterator[Row]]:
-        rows = partial(spoken.covost, folder, source, target, split)
-        return lambda faults: ({**row, "direction": direction} for row in rows(faults))
-
     apart = (("translation", f"test_{direction}"),) if len(config.directions) > 1 else ()
     tested = (folder / f"covost_v2.{direction}.test.tsv").exists()
-    yield Source(read("train"), (("translation", "train"),), spoken=True, held_out=not tested)
+
+    def made(split: str, *places: Place, held_out: bool = False) -> Source:
+        return Source(f"{direction} {split}", _covost(folder, source, target, split), places, spoken=True, held_out=held_out)
+
+    yield made("train", ("translation", "train"), held_out=not tested)
     if tested:
-        yield Source(read("dev"), (("translation", "dev"),), spoken=True)
-    yield Source(read("test" if tested else "dev"), (("translation", "test"), *apart), spoken=True)
+        yield made("dev", ("translation", "dev"))
+    yield made("test" if tested else "dev", ("translation", "test"), *apart)
+
+
+def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Row]]:
+    """Read a table of CoVoST, each row with its direction."""
+    rows = partial(spoken.covost, folder, source, target, split)
+    return lambda faults: ({**row, "direction": f"{source}_{target}"} for row in rows(faults))

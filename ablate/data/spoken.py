@@ -1,8 +1,8 @@
 """Read speech corpora as they are distributed; `rows` looks at a path and knows its layout.
 
 Rows carry "id", "recording" and "voice", and "text" (a transcript as written in the corpus) where there is one.
-A missing file or column raises UserError; a transcript without its recording, a recording without its transcript, or a
-line that cannot be read is a fault with its file and line.
+A missing file or column raises UserError; a transcript without its recording, or a line that cannot be read, is a fault with its
+file and line. Recordings that no list or transcript names do not count.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
+from os.path import basename, dirname, isfile, join, splitext
 from pathlib import Path
 
 from ablate.data.audio import FORMATS, Recording
 from ablate.data.cuts import lhotse
+from ablate.data.folders import entries, folders
 from ablate.data.lines import STOP, Faults, lines, tsv
 from ablate.data.readers import Row
 from ablate.errors import UserError, nearest
@@ -42,40 +44,51 @@ def rows(source: Path, faults: Faults = STOP) -> Iterator[Row]:
         if name.endswith(".tsv"):
             _, first = next(lines(source), (0, ""))
             return fairseq(source, faults) if "\t" not in first else common_voice(source.parent, source.stem, faults)
-    elif any(source.glob("*.stm")) or any(source.glob("stm/*.stm")):
-        found = sorted([*source.glob("*.stm"), *source.glob("stm/*.stm")])
-        return (row for path in found for row in stm(path, faults))
-    elif any(source.glob("*/*/*.json")) and not any(source.glob("*/*/*.trans.txt")):
-        return librilight(source, faults)
-    elif any(p.is_dir() for p in source.glob("*/*")):
-        return librispeech(source, faults)
+    elif found := sorted(e.path for folder in (source, source / "stm") for e in entries(folder) if e.name.endswith(".stm")):
+        recordings: Beside = {}
+        return (row for path in found for row in stm(Path(path), faults, recordings))
+    elif chapters := folders(source, 2):
+        return (librilight if _librilight(chapters) else librispeech)(source, faults)
     raise UserError(
         f"{source}: is of no layout known here; expected a LibriSpeech or Libri-Light folder, a folder with .stm files, "
         "Common Voice's or fairseq's .tsv, or lhotse's cuts .jsonl.gz."
     )
 
 
+def _librilight(chapters: Iterable[str]) -> bool:
+    """Whether facts of recordings lie beside these, and transcripts nowhere."""
+    found = False
+    for chapter in chapters:
+        for entry in entries(chapter):
+            if entry.name.endswith(".trans.txt"):
+                return False
+            found = found or entry.name.endswith(".json")
+    return found
+
+
 def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
     """Read `SPEAKER/CHAPTER/` with its `.trans.txt` below `folder`, in order of names."""
     folder = Path(folder)
-    chapters = sorted(p for p in folder.glob("*/*") if p.is_dir()) if folder.is_dir() else []
+    chapters = folders(folder, 2)
     if not chapters:
         raise UserError(f"{folder}: expected the LibriSpeech layout SUBSET/SPEAKER/CHAPTER/, found no such folders.")
-    for chapter in chapters:
-        recordings = {p.stem: p for p in sorted(chapter.iterdir()) if p.suffix.lower() in FORMATS}
-        transcripts = chapter / f"{chapter.parent.name}-{chapter.name}.trans.txt"
-        if not transcripts.exists():
+    for path in chapters:
+        *_, voice, chapter = path.split("/")
+        found = {entry.name: entry.path for entry in entries(path)}
+        transcripts = Path(path, f"{voice}-{chapter}.trans.txt")
+        parts = ((splitext(name), path) for name, path in found.items())
+        recordings = {stem: path for (stem, suffix), path in parts if suffix.lower() in FORMATS}
+        if transcripts.name not in found:
             faults.found(f"{transcripts}: there is no such file, but recordings beside it.")
             continue
         for number, line in lines(transcripts, faults):
             name, _, text = line.partition(" ")
             if name in recordings:
-                yield {"id": name, "text": text.strip(), "voice": chapter.parent.name,
-                       "recording": Recording(recordings.pop(name))}  # fmt: skip
+                yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
             else:
                 faults.found(f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it.")
-        for name in recordings:
-            faults.found(f"{transcripts}: has no transcript of '{name}'; add it or remove the recording.")
+        for _ in recordings:  # what no transcript lists does not count
+            faults.expected(f"{folder}: recordings that no transcript lists")
 
 
 def limited(folder: Path, amount: str, faults: Faults = STOP) -> Iterator[Row]:
@@ -85,11 +98,11 @@ def limited(folder: Path, amount: str, faults: Faults = STOP) -> Iterator[Row]:
     own train-clean-100.)
     """
     for pattern in LIMITED[amount]:
-        parts = sorted(Path(folder).glob(f"{pattern}/*"))
+        parts = folders(Path(folder, *pattern.split("/")), 1) if "*" not in pattern else folders(Path(folder, "1h"), 2)
         if not parts:
             raise UserError(f"{folder}: expected Libri-Light's {pattern}/{{clean,other}}/, found none; add its files.")
         for part in parts:
-            yield from librispeech(part, faults)
+            yield from librispeech(Path(part), faults)
 
 
 def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
@@ -97,7 +110,7 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
 
     Its "voice_activity" are [start, stop] of speech in seconds; a run longer than that is cut evenly.
     """
-    for path in sorted(Path(folder).glob("*/*/*")):
+    for path in (Path(entry.path) for chapter in folders(folder, 2) for entry in entries(chapter)):
         if path.suffix.lower() not in FORMATS:
             continue
         facts = path.with_suffix(".json")
@@ -147,9 +160,9 @@ def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Ro
     """Read Common Voice, `folder/{split}.tsv` and `folder/clips/`."""
     table = Path(folder) / f"{split}.tsv"
     for number, row in tsv(table, ("client_id", "path", "sentence"), faults):
-        clip = Path(folder) / "clips" / row["path"]
+        clip = join(folder, "clips", row["path"])
         if _there(clip, table, number, faults):
-            yield {"id": clip.stem, "text": row["sentence"], "voice": row["client_id"], "recording": Recording(clip)}
+            yield {"id": splitext(basename(clip))[0], "text": row["sentence"], "voice": row["client_id"], "recording": Recording(clip)}
 
 
 def covost(folder: Path, source: str, target: str, split: str, faults: Faults = STOP) -> Iterator[Row]:
@@ -174,11 +187,10 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
     at, text, number = 0, "", 1
     for number, line in rows:
         name = line.split("\t")[0]
-        recording = Path(root) / name
+        recording = join(root, name)
         if not _there(recording, path, number, faults):
             continue
-        row: Row = {"id": Path(name).with_suffix("").as_posix(), "voice": Path(name).parent.as_posix(),
-                    "recording": Recording(recording)}  # fmt: skip
+        row: Row = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
         while at < number - 1 and (following := next(transcripts, None)):  # both files are read side by side, never held
             at, text = following
         if beside is None:
@@ -191,14 +203,18 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
         faults.found(f"{beside}, line {at}: has a transcript but no recording in {path.name}.")
 
 
-def stm(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+Beside = dict[Path, dict[str, Path]]
+"""By folder, the recordings that are in it or in a folder in it, by their names up to any dot."""
+
+
+def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iterator[Row]:
     """Read NIST segments, `FILE CHANNEL SPEAKER START STOP [<LABELS>] WORDS` a line, of recordings called FILE.
 
     These lie beside the .stm, or in a folder beside its folder (TED-LIUM: `stm/` and `sph/`). What is to be ignored in
-    scoring is left out; lines with ";;" are comments.
+    scoring is left out; lines with ";;" are comments. `beside` remembers what lies there, for the next .stm.
     """
     path = Path(path)
-    found: dict[str, Path | None] = {}
+    beside = {} if beside is None else beside
     for number, line in lines(path, faults):
         if line.startswith(";;"):
             continue
@@ -212,10 +228,11 @@ def stm(path: Path, faults: Faults = STOP) -> Iterator[Row]:
         text = text.partition(">")[2].strip() if text.startswith("<") else text.strip()
         if text.lower() == "ignore_time_segment_in_scoring":
             continue
-        if name not in found:
-            folders = (path.parent, path.parent.parent)
-            found[name] = next((p for folder in folders for p in _named(folder, name)), None)
-        recording = found[name]
+        for folder in (path.parent, path.parent.parent):
+            if folder not in beside:
+                beside[folder] = _beside(folder)
+            if recording := beside[folder].get(name):
+                break
         if recording is None:
             faults.found(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
             continue
@@ -223,14 +240,20 @@ def stm(path: Path, faults: Faults = STOP) -> Iterator[Row]:
                "recording": Recording(recording, start, stop, channel - 1)}  # fmt: skip
 
 
-def _named(folder: Path, name: str) -> Iterator[Path]:
-    for pattern in (f"{name}.*", f"*/{name}.*"):
-        yield from sorted(p for p in folder.glob(pattern) if p.suffix.lower() in FORMATS)
+def _beside(folder: Path) -> dict[str, Path]:
+    """List the recordings in and just below a folder; those in it come first."""
+    found: dict[str, Path] = {}
+    for place in (folder, *folders(folder)):
+        for path in (Path(entry.path) for entry in entries(place)):
+            parts = path.name.split(".")
+            for end in range(1, len(parts) if path.suffix.lower() in FORMATS else 1):
+                found.setdefault(".".join(parts[:end]), path)
+    return found
 
 
-def _there(recording: Path, table: Path, number: int, faults: Faults) -> bool:
+def _there(recording: Path | str, table: Path, number: int, faults: Faults) -> bool:
     """Whether a recording exists; if not, that is a fault of the line that names it."""
-    if recording.is_file():
+    if isfile(recording):
         return True
     faults.found(f"{table}, line {number}: the recording {recording} does not exist.")
     return False

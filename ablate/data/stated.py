@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ablate.data.table import CorpusConfig
+from ablate.data.corpus import STREAMS, CorpusConfig, Split, SplitConfig
 from ablate.errors import UserError
+
+ABSENT = (
+    "data: stated has sizes and no data, so that this sweep can only be planned (--dry-run); to run it, say data=real "
+    "data.root=PATH."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedSplit(SplitConfig):
+    """A split of which only the name and perhaps the size is known."""
+
+    tag: ClassVar[str] = "stated_split"
+    recipe: ClassVar[int] = 1
+
+    table: str
+    split: str
+    size: float | None
+    """Hours of speech or tokens of text, where they are stated: of what is trained on without labels."""
+    utterance: float
+    document: int
+
+    def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
+        raise UserError(ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatedConfig(CorpusConfig):
     """Sizes of corpora that need not be here; estimates are made of them. A sweep over them is planned, never run."""
 
-    recipe: ClassVar[int] = 1
-    absent: ClassVar[str] = (
-        "data: stated has sizes and no data, so that this sweep can only be planned (--dry-run); to run it, say data=real "
-        "data.root=PATH."
-    )
+    tag: ClassVar[str] = "stated"
+    absent: ClassVar[str] = ABSENT
 
     speech: float = 1000.0
     """Hours of unlabelled speech."""
@@ -30,5 +51,11 @@ class StatedConfig(CorpusConfig):
     document: int = 128
     """Tokens of a typical text, as it is packed."""
 
-    def prepare(self, run: Any) -> dict[str, Any]:
-        raise UserError(self.absent)
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Nothing is known of them: any table and split may be asked for."""
+        return {}
+
+    def split(self, table: str, split: str) -> Split:
+        size = getattr(self, table) if split == "train" and table in STREAMS.values() else None
+        config = StatedSplit(table=table, split=split, size=size, utterance=self.utterance, document=self.document)
+        return Split(config)

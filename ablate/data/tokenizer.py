@@ -1,23 +1,25 @@
-"""The tokenizer stage: train SentencePiece on a corpus, and write every text of the corpus as ids, once.
+"""Tokenizers: SentencePiece models trained on tables of text, and the texts of tables as ids, written once.
 
-A tokenizer folder holds `model.spm`, `vocabulary.json` (pieces, unigram counts, which pieces begin a word) and
-`tokens/<table>.<split>.<field>.i32` (ids, one text after the other) with `.i64` (where each text begins, and where the
-last ends), both memory-mapped when read. Ids 0-6 are pad, unk, bos, eos, cls, sep and mask; then 256 byte pieces (if
-asked for), then what was learnt. Text is not normalised and never lost: `decode(encode(s)) == s` for any string, save
-that U+2581, SentencePiece's own sign for a space, comes back as a space.
+A `tokenizer` folder holds `model.spm` and `vocabulary.json` (pieces, unigram counts, which pieces begin a word). A `tokens`
+folder holds every text field of one split of one table: `<field>.i32` (ids, one text after the other) with `<field>.i64`
+(where each text begins, and where the last ends), both memory-mapped when read. Ids 0-6 are pad, unk, bos, eos, cls, sep and
+mask; then 256 byte pieces (if asked for), then what was learnt. Text is not normalised and never lost:
+`decode(encode(s)) == s` for any string, save that U+2581, SentencePiece's own sign for a space, comes back as a space.
 """
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
 import numpy as np
 import sentencepiece
@@ -27,6 +29,7 @@ from ablate.data.table import Table
 from ablate.errors import UserError, nearest
 from encoders.batch import Vocabulary
 
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-%$&/"  # what has a piece whether or not the texts have it
 MODELS = ("bpe", "unigram", "char")
 SPACE = "\u2581"  # SentencePiece's sign for a space: a piece that starts with it begins a word
 BYTES = 256
@@ -38,8 +41,14 @@ CHUNK = 10_000  # texts that are encoded at once
 class TokenizerConfig:
     """What a tokenizer is trained on, and of which kind and size it is."""
 
+    tag: ClassVar[str] = "tokenizer"
+
     fields: tuple[str, ...] = ()
-    """Fields whose train split it learns from, as "table.field"; none: those that the corpus names for it."""
+    """Fields whose train split it learns from, as "table.field"; none: the texts of pre-training, `text.text` and
+    `pairs.text`, as far as the corpus has them."""
+    alphabet: Optional[str] = None
+    """Characters that have a piece whether or not the texts have them; null: `ALPHABET` where no `fields` are named, else
+    none."""
     size: int = 400
     """Most pieces to learn, specials included; byte pieces come on top. Fewer where the text supports no more."""
     model: str = "bpe"
@@ -47,9 +56,7 @@ class TokenizerConfig:
     bytes: bool = True
     """Spell what has no piece as bytes (256 more pieces); without, it becomes unk, and no character is dropped."""
     texts: int = 2_000_000
-    """Most texts to learn from, spread evenly over all there are: learning holds them in memory."""
-    encode: tuple[str, ...] = ()
-    """Fields to write as ids, in every split, as "table.field"; none: every text field of the corpus."""
+    """Most texts to learn from, those whose hashes are lowest of all there are: learning holds them in memory."""
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -59,13 +66,19 @@ class TokenizerConfig:
                 f"tokenizer.size is {self.size}, expected more than the {Vocabulary.specials} specials; try 400."
             )
 
+    def settled(self, tables: Collection[str]) -> TokenizerConfig:
+        """This config with its fields and alphabet written out, for a corpus with the pre-training `tables`."""
+        fields = self.fields or tuple(f"{table}.text" for table in ("text", "pairs") if table in tables)
+        alphabet = ("" if self.fields else ALPHABET) if self.alphabet is None else self.alphabet
+        return replace(self, fields=fields, alphabet=alphabet)
+
 
 class Tokenizer:
     """Turn strings into ids and back, with the model in a tokenizer stage's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self._model = sentencepiece.SentencePieceProcessor(model_file=str(self.folder / "model.spm"))
+        self.model = sentencepiece.SentencePieceProcessor(model_file=str(self.folder / "model.spm"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self.folder,)  # it comes with every batch of a worker: one in each process is enough
@@ -78,11 +91,11 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, without specials."""
-        return self._model.encode(text)
+        return self.model.encode(text)
 
     def decode(self, ids: list[int] | np.ndarray) -> str:
         """Return the text of `ids`; specials are dropped, and bytes that are no UTF-8 become U+FFFD."""
-        return self._model.decode([int(i) for i in ids if i == Vocabulary.unk or i >= Vocabulary.specials])
+        return self.model.decode([int(i) for i in ids if i == Vocabulary.unk or i >= Vocabulary.specials])
 
 
 @lru_cache(maxsize=8)
@@ -90,18 +103,40 @@ def _opened(folder: Path) -> Tokenizer:
     return Tokenizer(folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenizerStage:
+    """Identity of a `tokenizer` stage, beside the tables that it starts from."""
+
+    tag: ClassVar[str] = "tokenizer_stage"
+
+    tokenizer: TokenizerConfig
+    """Fields and alphabet written out."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """By field of `tokenizer` what its texts alone are, where that is known. Then the stage uses their table and does not start from
+    it: with other speech the texts are the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensConfig:
+    """Identity of a `tokens` stage: all of it is in what it starts from, a tokenizer and a split of a table."""
+
+    tag: ClassVar[str] = "tokens"
+
+
 class Tokens:
-    """All texts of one field of one table's split, as ids: `tokens[i]` is int32, without specials."""
+    """All texts of one field of one split of a table, as ids: `tokens[i]` is int32, without specials.
+
+    Raises UserError for a field that is not in `folder`, with the nearest name that is.
+    """
 
     SUFFIX: ClassVar[str] = ".i32"
 
-    def __init__(self, folder: Path, table: str, split: str, field: str) -> None:
-        name = f"{table}.{split}.{field}"
-        path = Path(folder) / "tokens" / f"{name}{self.SUFFIX}"
+    def __init__(self, folder: Path, field: str) -> None:
+        path = Path(folder) / f"{field}{self.SUFFIX}"
         if not path.exists():
             have = sorted(p.name.removesuffix(self.SUFFIX) for p in path.parent.glob(f"*{self.SUFFIX}"))
-            raise UserError(f"The tokenizer has encoded no '{name}': {nearest(name, have)}")
-        self.ids, self.offsets = column(path, "<i4"), column(path.with_name(f"{name}.i64"), "<i8")
+            raise UserError(f"This table has no text '{field}' as ids: {nearest(field, have)}")
+        self.ids, self.offsets = column(path, "<i4"), column(path.with_suffix(".i64"), "<i8")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -115,41 +150,33 @@ class Tokens:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
 
-def run(config: TokenizerConfig, parents: Mapping[str, Any], run: Any) -> dict[str, Any]:
-    """Train a tokenizer on the corpus stage `parents["corpus"]`, and encode the corpus with it.
+def run(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dict[str, Any]:
+    """Train a tokenizer on the train splits `tables`, by name; the config's fields and alphabet are written out.
 
-    Deterministic: one thread, nothing sampled. Returns the real size, and per encoded split the texts and ids.
+    Deterministic: one thread, nothing sampled. Returns the real size.
     """
-    corpus = parents["corpus"].files
-    facts = json.loads((corpus / "corpus.json").read_text(encoding="utf-8"))
-    fields = config.fields or tuple(facts["fields"]["tokenizer"])
-    count = sum(1 for _ in _texts(corpus, fields))
-    if not count:
-        raise UserError(f"The tokenizer has nothing to learn from: {', '.join(fields)} hold no text in 'train'.")
-    model = train(spread(_texts(corpus, fields), count, config.texts), config)
+    count = sum(1 for _ in _texts(tables, config.fields))
+    if not count and not config.alphabet:
+        raise UserError(f"The tokenizer has nothing to learn from: {', '.join(config.fields)} hold no text in 'train'.")
+    model = train(lowest(_texts(tables, config.fields), config.texts) if count else [config.alphabet], config)
     run.write_bytes("model.spm", model)
-    run.write_json("vocabulary.json", _vocabulary(model, _texts(corpus, fields)))
-
-    (run.files / "tokens").mkdir(exist_ok=True)
+    run.write_json("vocabulary.json", _vocabulary(model, _texts(tables, config.fields)))
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    encoded: dict[str, dict[str, int]] = {}
-    _check_encode(config, corpus, facts)
-    splits = [(table, split) for table, splits in sorted(facts["tables"].items()) for split in sorted(splits)]
-    for step, (table_name, split) in enumerate(splits, 1):
-        table = Table(corpus, table_name, split)
-        for field in text_fields(table):
-            if not config.encode or f"{table_name}.{field}" in config.encode:
-                name = f"{table_name}.{split}.{field}"
-                encoded[name] = _encode(processor, table, field, run.files / "tokens" / f"{name}{Tokens.SUFFIX}")
-        run.progress(step, len(splits), note=f"{table_name}.{split}")
-    return {"size": processor.get_piece_size(), "asked": config.size, "encoded": encoded}
+    return {"size": processor.get_piece_size(), "asked": config.size, "texts": count}
 
 
-def spread(texts: Iterable[str], count: int, most: int) -> Iterator[str]:
-    """Yield all of `count` texts, or `most` of them, evenly spread."""
-    if count <= most:
-        return iter(texts)
-    return (text for i, text in enumerate(texts) if (i + 1) * most // count > i * most // count)
+def encode(tokenizer: Tokenizer, table: Table, run: Any) -> dict[str, Any]:
+    """Write every text field of a table's split as ids. Returns per field the texts, ids and unknowns."""
+    fields, encoded = text_fields(table), {}
+    for number, field in enumerate(fields, 1):
+        encoded[field] = _encode(tokenizer.model, table, field, run.files / f"{field}{Tokens.SUFFIX}")
+        run.progress(number, len(fields), note=f"{table.name}.{field}")
+    return {"encoded": encoded}
+
+
+def lowest(texts: Iterable[str], most: int) -> list[str]:
+    """The `most` texts whose hashes are lowest, by their hashes: the same whatever the order of `texts`."""
+    return heapq.nsmallest(most, texts, key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def train(texts: Iterable[str], config: TokenizerConfig) -> bytes:
@@ -163,6 +190,7 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> bytes:
             vocab_size=config.size + BYTES * config.bytes,
             hard_vocab_limit=False,  # "at most": little text makes a smaller vocabulary instead of an error
             byte_fallback=config.bytes,
+            required_chars=config.alphabet or "",
             character_coverage=0.9995 if config.bytes else 1.0,  # rare characters are bytes rather than pieces
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
@@ -194,23 +222,14 @@ def text_fields(table: Table) -> list[str]:
     return [f for f in table.fields if isinstance(table.rows[0][f], str) and f not in LABELS]
 
 
-def _texts(corpus: Path, fields: tuple[str, ...]) -> Iterator[str]:
+def _texts(tables: Mapping[str, Table], fields: tuple[str, ...]) -> Iterator[str]:
     for name in fields:
         table_name, _, field = name.partition(".")
-        table = Table(corpus, table_name, "train")
+        table = tables[table_name]
         if len(table) and field not in text_fields(table):
             valid = [f"{table_name}.{f}" for f in text_fields(table)]
             raise UserError(f"tokenizer.fields has '{name}', which is no text field: {nearest(name, valid)}")
         yield from (row[field] for row in table.rows)
-
-
-def _check_encode(config: TokenizerConfig, corpus: Path, facts: Mapping[str, Any]) -> None:
-    """UserError if `encode` names a field that no split of the corpus has."""
-    tables = [Table(corpus, name, split) for name, splits in facts["tables"].items() for split in splits]
-    valid = {f"{table.table}.{field}" for table in tables for field in text_fields(table)}
-    for name in config.encode:
-        if name not in valid:
-            raise UserError(f"tokenizer.encode has '{name}', which is no text field: {nearest(name, sorted(valid))}")
 
 
 def _vocabulary(model: bytes, texts: Iterator[str]) -> dict[str, Any]:
@@ -227,7 +246,7 @@ def _vocabulary(model: bytes, texts: Iterator[str]) -> dict[str, Any]:
 
 
 def _encode(processor: Any, table: Table, field: str, path: Path) -> dict[str, int]:
-    """Write one field of one split as ids, and count texts, ids and unknowns."""
+    """Write one field as ids, and count texts, ids and unknowns."""
     ids, starts, unknown = ColumnWriter(path, "<i4"), ColumnWriter(path.with_suffix(".i64"), "<i8"), 0
     starts.append(0)
     texts = (row[field] for row in table.rows)

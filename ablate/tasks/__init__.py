@@ -21,7 +21,7 @@ from objectives.transducer import Transducer
 ASR_SLAM = Recognition.Config(
     head="transducer",
     transducer=Transducer.Config(hidden=640, layers=2),
-    tokenizer=TokenizerConfig(fields=("asr.text",), size=1024, encode=("asr.text",)),
+    tokenizer=TokenizerConfig(fields=("asr.text",), size=1024),
     steps=20_000,
     items=256,
     lr=3e-4,
@@ -31,7 +31,7 @@ ASR_SLAM = Recognition.Config(
 )
 TRANSLATION_SLAM = Translation.Config(
     decoder=sequence.Sequence.Config(reads="speech", layers=4, width=384, ffn=1536, heads=4, dropout=0.3),
-    tokenizer=TokenizerConfig(fields=("translation.translation",), size=8192, encode=("translation.translation",)),
+    tokenizer=TokenizerConfig(fields=("translation.translation",), size=8192),
     steps=20_000,
     items=256,
     lr=3e-4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ class AlignmentByLayer(AbstractMeasure):
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
         """Held-out pairs: a table with audio, `text` and `seconds`. Nothing is trained."""
+
+        tag: ClassVar[str] = "alignment_by_layer"
 
         table: str = "retrieval"
         steps: int = 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +40,10 @@ class Recognition(AbstractTask):
     class Config(TaskConfig):
         """Recognition of a table with audio and `text`."""
 
+        tag: ClassVar[str] = "asr"
+
+        scoring: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": (), "tokenizer": None, "beam": 1})
+
         table: str = "asr"
         splits: tuple[str, ...] = ("test", "test_unseen")
         steps: int = 1000
@@ -66,6 +71,9 @@ class Recognition(AbstractTask):
             if self.classes.reads != "speech":
                 raise UserError(f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away.")
 
+        def ids(self) -> tuple[str, ...]:
+            return () if self.head == "classes" else ("targets",)
+
         def build(self) -> "Recognition":
             return Recognition(self)
 
@@ -76,7 +84,7 @@ class Recognition(AbstractTask):
         if self.config.head == "classes":
             classes = sorted({row["text"] for row in train.rows})
             if len(classes) > MOST_CLASSES:
-                raise UserError(f"head is 'classes', but {train} has {len(classes)} different transcripts: at most {MOST_CLASSES} "
+                raise UserError(f"head is 'classes', but {train.name} has {len(classes)} different transcripts: at most {MOST_CLASSES} "
                                 "can be classes. Choose ctc or transducer.")  # fmt: skip
             return self.config.classes.build(ports, tuple(classes))
         head = self.config.ctc if self.config.head == "ctc" else self.config.transducer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class TextClassification(AbstractTask):
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
         """A table with `label` and one or two text fields; classes are those of its train split."""
+
+        tag: ClassVar[str] = "classification"
 
         table: str = "sentiment"
         fields: tuple[str, ...] = ("text",)
@@ -82,7 +84,7 @@ class TextClassification(AbstractTask):
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> Classification:
         labels = {row["label"] for row in train.rows}
         if self.config.positive and self.config.positive not in labels:
-            raise UserError(f"positive is '{self.config.positive}', which {train.table} does not have: "
+            raise UserError(f"positive is '{self.config.positive}', which {train.name} does not have: "
                             f"{nearest(self.config.positive, sorted(map(str, labels)))}")  # fmt: skip
         return self.config.head.build(ports, () if self.numbers else tuple(sorted(labels, key=str)))
 

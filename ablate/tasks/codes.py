@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,6 +61,8 @@ class SpeechCodes(AbstractMeasure):
         A row may have `voice`, `snr` (dB) and `phones`: [first frame, name] of each phone in order.
         """
 
+        tag: ClassVar[str] = "codes"
+
         table: str = "speech"
         splits: tuple[str, ...] = ("dev",)
         steps: int = 0
@@ -72,6 +74,9 @@ class SpeechCodes(AbstractMeasure):
         def __post_init__(self) -> None:
             if self.shuffles < 1:
                 raise UserError(f"shuffles is {self.shuffles}, expected at least 1 to know chance.")
+
+        def ids(self) -> tuple[str, ...]:
+            return ()
 
         def build(self) -> "SpeechCodes":
             return SpeechCodes(self)

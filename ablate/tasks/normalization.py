@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +42,12 @@ class Normalization(AbstractTask):
     class Config(TaskConfig):
         """Normalization of a table with `written` and `spoken`; the output is in the encoder's own tokens."""
 
+        tag: ClassVar[str] = "normalization"
+
+        scoring: ClassVar[Mapping[str, Any]] = MappingProxyType(
+            {"splits": (), "tokenizer": None, "beam": 1, "penalty": 0.0, "most": 1}
+        )
+
         table: str = "normalization"
         lr: float = 1e-3
         head_lr: float = 8e-3
@@ -58,6 +66,9 @@ class Normalization(AbstractTask):
             super().__post_init__()
             if self.decoder.copying and self.tokenizer is not None:
                 raise UserError("decoder.copying copies the encoder's own tokens; leave the task's tokenizer away, or do not copy.")
+
+        def ids(self) -> tuple[str, ...]:
+            return ("own", "targets")
 
         def build(self) -> "Normalization":
             return Normalization(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class Pairing(AbstractMeasure):
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
         """Held-out pairs: a table with audio, `text` and `seconds`. Nothing is trained."""
+
+        tag: ClassVar[str] = "pairing"
 
         table: str = "retrieval"
         steps: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class PairingByLayer(Pairing):
     @dataclass(frozen=True, kw_only=True)
     class Config(Pairing.Config):
         """Held-out pairs, as for `pairing`. Nothing of the leaf is trained."""
+
+        tag: ClassVar[str] = "pairing_by_layer"
 
         def build(self) -> "PairingByLayer":
             return PairingByLayer(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ _LOW, _HIGH = (2595 * np.log10(1 + hz / 700) for hz in (20, 8000))  # the range 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation:
     """What becomes of each training utterance, drawn from its own key; the defaults leave it as it is."""
+
+    tag: ClassVar[str] = "perturbation"
 
     speeds: tuple[float, ...] = ()
     """Speed factors, one drawn for each utterance: 1.1 is a tenth shorter and every pitch a tenth higher (Ko et al. 2015:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -57,6 +58,8 @@ class ProbesByLayer(AbstractMeasure):
     class Config(TaskConfig):
         """Held-out utterances with `text` and perhaps `voice` and `phones` ([first frame, name], in order)."""
 
+        tag: ClassVar[str] = "probes_by_layer"
+
         table: str = "retrieval"
         steps: int = 0
         items: int = 16
@@ -65,6 +68,9 @@ class ProbesByLayer(AbstractMeasure):
         """Positions of an utterance that the phone probe looks at, evenly spaced."""
         often: int = 5
         """A word is probed if so many utterances of each half have it, and as many have it not."""
+
+        def ids(self) -> tuple[str, ...]:
+            return ()
 
         def build(self) -> "ProbesByLayer":
             return ProbesByLayer(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ class Retrieval(AbstractMeasure):
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
         """Retrieval over a table with audio, `text` and `seconds`. Nothing is trained."""
+
+        tag: ClassVar[str] = "retrieval"
 
         table: str = "retrieval"
         steps: int = 0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Optional
@@ -22,6 +21,8 @@ from encoders.encoding import Encoding
 from objectives.objective import AbstractObjective, Ports
 
 Row = dict[str, Any]
+Encoder = tuple[Tokenizer, Optional[Path]]
+"""A tokenizer, and the folder of the ids that it made of a split; None where the task reads none (see `TaskConfig.ids`)."""
 
 
 @dataclass(frozen=True)
@@ -60,53 +61,45 @@ class Baseline:
 
 
 class Dataset:
-    """One split of a task's table with its tokens, opened when first asked for.
+    """One split of a task's table with its texts as ids, opened when first asked for.
 
-    `targets` is the folder of the task's own target tokenizer; without one the encoder's tokenizer serves.
+    `own` is the encoder's tokenizer and the folder of the ids that it made of the split, `targets` those of the task's own
+    target tokenizer; without one the encoder's serves.
     """
 
-    def __init__(self, table: str, split: str, corpus: Path, tokenizer: Path, targets: Path | None = None) -> None:
-        self.name, self.split, self.corpus = table, split, corpus
-        self.folder, self.target_folder = tokenizer, targets or tokenizer
+    def __init__(self, table: Table, own: Encoder, targets: Encoder | None = None) -> None:
+        self.table = table
+        (self.tokenizer, self._own), (self.target_tokenizer, self._targets) = own, targets or own
         self._tokens: dict[tuple[Path, str], Tokens] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Dataset, (self.name, self.split, self.corpus, self.folder, self.target_folder)  # another process opens it anew
+        own, targets = (self.tokenizer, self._own), (self.target_tokenizer, self._targets)
+        return Dataset, (self.table, own, targets)  # another process opens it anew
 
     def __len__(self) -> int:
         return len(self.table)
 
-    @cached_property
-    def table(self) -> Table:
-        return Table(self.corpus, self.name, self.split)
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The encoder's tokenizer."""
-        return Tokenizer(self.folder)
-
-    @cached_property
-    def target_tokenizer(self) -> Tokenizer:
-        """The tokenizer of what the task's objective writes."""
-        return self.tokenizer if self.target_folder == self.folder else Tokenizer(self.target_folder)
-
     def tokens(self, field: str) -> Tokens:
         """A field in the encoder's tokens."""
-        return self._open(self.folder, field)
+        return self._open(self._own, field)
 
     def target_tokens(self, field: str) -> Tokens:
         """A field in the target tokenizer's tokens."""
-        return self._open(self.target_folder, field)
+        return self._open(self._targets, field)
 
     def _open(self, folder: Path, field: str) -> Tokens:
         if (folder, field) not in self._tokens:
-            self._tokens[folder, field] = Tokens(folder, self.name, self.split, field)
+            self._tokens[folder, field] = Tokens(folder, field)
         return self._tokens[folder, field]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(ABC):
     """Base of task configs: the data, and how long and how fast to fine-tune."""
+
+    scoring: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": (), "tokenizer": None})
+    """Fields that training does not read, and the values that stand for them in its identity: those of scoring alone, and the
+    target tokenizer, which training starts from as a stage."""
 
     table: str
     """Table of the corpus to read: its "train" trains, its "dev" selects."""
@@ -144,6 +137,26 @@ class TaskConfig(ABC):
         for name in ("items", "evaluate_every", "beam", "most"):  # the last two are those of tasks that search
             if getattr(self, name, 1) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, expected at least 1.")
+
+    def ids(self) -> tuple[str, ...]:
+        """Whose ids of its table's texts it reads: "own", the encoder's tokenizer's, or "targets", of what it writes."""
+        return ("own",)
+
+    def for_training(self) -> TaskConfig:
+        """This task as training sees it: without what scoring alone reads."""
+        return replace(self, **self.scoring)
+
+    def search(self) -> dict[str, Any]:
+        """How predictions are searched for in scoring, which training does not read."""
+        return {name: getattr(self, name) for name in self.scoring if name not in ("splits", "tokenizer")}
+
+    def for_scoring(self, split: str) -> TaskConfig:
+        """This task as the score of one of its splits sees it."""
+        return replace(self, splits=(split,), tokenizer=None)
+
+    def scored_as(self, other: TaskConfig) -> TaskConfig:
+        """This task, scored as another is: tuning chooses how to train, never what is scored."""
+        return replace(self, **{name: getattr(other, name) for name in self.scoring})
 
     @abstractmethod
     def build(self) -> "AbstractScored":

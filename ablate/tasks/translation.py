@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Optional
+from types import MappingProxyType
+from typing import Any, ClassVar, Optional
 
 import numpy as np
 
@@ -39,14 +40,18 @@ class Translation(AbstractTask):
     class Config(TaskConfig):
         """Translation of a table with audio, `text` and `translation`; CTC on `text` helps the decoder to start."""
 
+        tag: ClassVar[str] = "translation"
+
+        scoring: ClassVar[Mapping[str, Any]] = MappingProxyType(
+            {"splits": (), "tokenizer": None, "beam": 1, "penalty": 0.0, "most": 1}
+        )
+
         table: str = "translation"
         steps: int = 900
         items: int = 12
         lr: float = 7e-4
         head_lr: float = 1e-2
-        tokenizer: Optional[TokenizerConfig] = TokenizerConfig(
-            fields=("translation.translation",), size=600, encode=("translation.translation",)
-        )
+        tokenizer: Optional[TokenizerConfig] = TokenizerConfig(fields=("translation.translation",), size=600)
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="speech", ctc=0.5)
         """The decoder; the paper's has 4 layers of width 384."""
         perturbation: Perturbation = Perturbation()
@@ -57,6 +62,9 @@ class Translation(AbstractTask):
         """Length penalty of the search; 0 prefers short output."""
         most: int = 64
         """Longest output in tokens."""
+
+        def ids(self) -> tuple[str, ...]:
+            return ("targets", "own") if self.decoder.ctc else ("targets",)
 
         def build(self) -> "Translation":
             return Translation(self)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import conftest
-from ablate.record import read_jsonl, run_path
+from ablate.record import read_jsonl, read_run
 
 ITEMS = 600
 """Test items per split."""
@@ -60,13 +60,13 @@ def timed(folder: Path) -> tuple[float, float, float]:
 def change_one(folder: Path, row: str) -> None:
     """Finish one score of a row anew, with another word wrong."""
     line = next(line for line in read_jsonl(folder / "manifest.jsonl") if line["row"] == row)
-    run = run_path(folder.parents[1], "score", line["stages"]["score"]["asr"])
-    items, result = list(read_jsonl(run / "items.jsonl")), json.loads((run / "result.json").read_text())
+    run = read_run(folder.parents[1], "score", line["stages"]["score"]["asr"]["test"])
+    items, result = run.items(), run.result
     items[0]["substitutions"] = (items[0]["substitutions"] + 1) % items[0]["words"]
     first = result["scores"][0]
-    first["value"] = conftest._score("wer", [item for item in items if item["split"] == first["split"]])
-    (run / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    (run / "result.json").write_text(json.dumps(result))
+    first["value"] = conftest._score("wer", items)
+    (run.files / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (run.path / "result.json").write_text(json.dumps(result))
 
 
 def main() -> None:

@@ -82,9 +82,11 @@ class FakeSweep:
     table: dict = field(default_factory=lambda: dict(TABLE))
     noise: float = 1.0
     missing: tuple = ()
-    """(row, seed, task) of score stages that are not finished; None stands for any."""
+    """(row, seed, task) of scores that are not finished, and perhaps a split; None stands for any."""
     size: int = 60
     """Test items per split."""
+    format: int = 2
+    """Of the records; with 1 they are as commit e7f69db wrote them, with the same numbers."""
 
     def write(self) -> Path:
         folder = self.root / "sweeps" / self.name
@@ -99,7 +101,7 @@ class FakeSweep:
             for name in self.rows
         }  # fmt: skip
         sweep = {
-            "name": self.name, "question": "Which pre-training losses earn their place in a joint encoder?",
+            **({"format": self.format} if self.format > 1 else {}), "name": self.name, "question": "Which pre-training losses earn their place in a joint encoder?",
             "changes_our_mind": "joint_longer matching joint_tlm on translation over five seeds",
             "rows": rows, "labels": {},
             "tasks": {
@@ -146,19 +148,28 @@ class FakeSweep:
         parameters["total"] = sum(parameters.values())
         self._run("pretrain", own, {"parameters": parameters, "steps": steps}, self._curve(row, start, steps, seed))
         last = steps + 800
-        self._run("pretrain", leaf, {"parameters": parameters, "steps": last}, self._curve(row, steps, last, seed))
+        losses = {"final": {f"{name}/loss": 2.5 for name in self._objectives(row)}} if steps else {}
+        one_result = losses if self.format == 1 else {}
+        self._run("pretrain", leaf, {"parameters": parameters, "steps": last, **one_result}, self._curve(row, steps, last, seed))
         possible = [t for t in self.tasks if all(m in reads for m in _modalities(TASKS[t][3]))]
-        stages = {"corpus": stage_id("corpus"), "tokenizer": stage_id("tokenizer"), "trunk": own, "leaf": leaf,
-                  "trunks": trunks, "finetune": {}, "score": {}}  # fmt: skip
+        stages = {"tokenizer": stage_id("tokenizer"), "trunk": own, "leaf": leaf, "trunks": trunks, "finetune": {}, "score": {}}
+        if self.format == 1:
+            stages["corpus"] = stage_id("corpus")
+        else:
+            names = [f"{task}.{split}" for task in possible for split in ("train", "dev", *TASKS[task][0])]
+            stages["tables"] = {name: stage_id("table", name) for name in names}
+            stages["tokens"] = {name: stage_id("tokens", name) for name in names if "text" in TASKS[name.split(".")[0]][3]}
+            if losses:
+                stages["heldout"] = stage_id("heldout", row, point, seed)
+                self._run("heldout", stages["heldout"], losses, [])
         for task in possible:
-            score = stages["score"][task] = stage_id("score", row, point, seed, task)
             if TASKS[task][3] != "pair":
                 stages["finetune"][task] = stage_id("finetune", row, point, seed, task)
                 self._finetune(stages["finetune"][task], row, task, seed)
-            if any(all(m in (None, v) for m, v in zip(miss, (row, seed, task))) for miss in self.missing):
-                (self.root / "score" / score[:2] / score / "result.json").unlink(missing_ok=True)
+            if self.format == 1:
+                stages["score"][task] = self._score(TASKS[task][0], row, point, seed, task)
             else:
-                self._score(score, row, point, seed, task)
+                stages["score"][task] = {split: self._score((split,), row, point, seed, task) for split in TASKS[task][0]}
         return {"row": row, "point": point, "seed": seed, "reads": reads, "after": AFTER.get(row), "steps": steps,
                 "stages": stages, "na": [t for t in self.tasks if t not in possible]}  # fmt: skip
 
@@ -172,12 +183,19 @@ class FakeSweep:
         shared = np.random.default_rng(int(stage_id("seed", seed, task), 16)).normal(0, 2)
         return level + (1 if better == "higher" else -1) * gain + shared * bool(self.noise) + rng.normal(0, self.noise)
 
-    def _score(self, id: str, row: str, point: dict, seed: int, task: str) -> None:
-        splits, metric, better, _, _, shallow = TASKS[task]
+    def _score(self, splits: tuple[str, ...], row: str, point: dict, seed: int, task: str) -> str:
+        """Score a task on splits in one stage, unless that is missing; return its id."""
+        every, metric, better, _, _, shallow = TASKS[task]
+        of_task = stage_id("score", row, point, seed, task)
+        id = of_task if self.format == 1 else stage_id("score", row, point, seed, task, *splits)
+        about = (row, seed, task, *splits)
+        if any(all(m in (None, v) for m, v in zip(miss, about)) for miss in self.missing):
+            (self.root / "score" / id[:2] / id / "result.json").unlink(missing_ok=True)
+            return id
         scores, items = [], []
-        for number, split in enumerate(splits):
-            value = self.value(row, point, seed, task) + 15 * number
-            rng = np.random.default_rng(int(id, 16) % 2**32)
+        for split in splits:
+            value = self.value(row, point, seed, task) + 15 * every.index(split)
+            rng = np.random.default_rng(int(of_task, 16) % 2**32)
             lines = _items(metric, split, value, self.size, rng)
             unit = "" if metric == "bleu" else "%"
             scores.append({"split": split, "metric": metric, "value": _score(metric, lines), "unit": unit,
@@ -190,6 +208,7 @@ class FakeSweep:
         result = {"task": task, "scores": scores, "baselines": baselines, "seconds": 3.2,
                   "code": {"commit": "a1b2c3d4e5f6", "dirty": False}}  # fmt: skip
         self._run("score", id, result, [], items)
+        return id
 
     def _finetune(self, id: str, row: str, task: str, seed: int) -> None:
         _, metric, better, modality, level, _ = TASKS[task]
@@ -215,16 +234,20 @@ class FakeSweep:
             lines.append({"step": step, **metrics})
         return lines
 
-    def _run(self, kind: str, id: str, result: dict | None, metrics: list[dict], items: list[dict] = ()) -> None:
+    def _run(self, kind: str, id: str, result: dict, metrics: list[dict], items: list[dict] = ()) -> None:
         path = self.root / kind / id[:2] / id
         path.mkdir(parents=True, exist_ok=True)
         identity = {"kind": kind, "id": id, "config": {}, "parents": [], "title": ""}
         (path / "identity.json").write_text(json.dumps(identity))
+        token = stage_id("attempt", kind, id)
+        files = path / token if self.format > 1 else path
+        files.mkdir(exist_ok=True)
         for name, lines in (("metrics.jsonl", metrics), ("items.jsonl", items)):
             if lines:
-                (path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-        if result is not None:
-            (path / "result.json").write_text(json.dumps(result))
+                (files / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if self.format > 1:
+            result = {"format": 2, "attempt": token, "files": {file.name: {"size": file.stat().st_size} for file in files.iterdir()}} | result
+        (path / "result.json").write_text(json.dumps(result))
 
 
 def _modalities(reads: str) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def sweep(fake, monkeypatch):
             lines = map(json.loads, (self.folder / "manifest.jsonl").read_text().splitlines())
             about = next(line["stages"] for line in lines if line["row"] == row)
             id = about["leaf"] if kind == "pretrain" else about[kind]["asr"]
+            id = id["test"] if kind == "score" else id
             return self.folder.parents[1] / kind / id[:2] / id
 
         def finish_anew(self, row, kind, log=None, **other):
@@ -48,8 +49,9 @@ def sweep(fake, monkeypatch):
             result = json.loads((path / "result.json").read_text())
             (path / "result.json").write_text(json.dumps(result | {"attempts": result.get("attempts", 1) + 1} | other))
             if log:
-                lines = [log(json.loads(line)) for line in (path / "metrics.jsonl").read_text().splitlines()]
-                (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+                logged = next(path.rglob("metrics.jsonl"))
+                lines = [log(json.loads(line)) for line in logged.read_text().splitlines()]
+                logged.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
         def scores(self, row):
             scores = json.loads((self.stage(row, "score") / "result.json").read_text())["scores"]

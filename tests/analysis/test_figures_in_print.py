@@ -25,7 +25,7 @@ def by_layer(folder):
     for line, path in runs(folder):
         if "asr" not in line["stages"]["score"]:
             continue
-        place = path("score", line["stages"]["score"]["asr"]) / "result.json"
+        place = path("score", line["stages"]["score"]["asr"]["test"]) / "result.json"
         result = json.loads(place.read_text())
         names = ("speech_0", "speech_1", "shared_0", "shared_1", "shared_2")
         result["scores"] += [

@@ -22,8 +22,10 @@ def test_warm_equals_cold_to_the_byte_and_opens_no_items(fake):
     folder = fake(**FEW)
     report.write(folder)
     cold = files(folder)
-    for path in folder.parents[1].glob("score/*/*/items.jsonl"):
+    paths = list(folder.parents[1].glob("score/**/items.jsonl"))
+    for path in paths:
         path.write_text("")
+    assert len(paths) == 2 * (3 * 2 + 2)  # of two seeds: three rows on both test sets of asr, two rows on sentence pairs
     (folder / report.STATE).unlink()  # so that all is made again
     report.write(folder)
     assert files(folder) == cold
@@ -47,9 +49,9 @@ def test_a_score_run_anew_is_read_anew(fake):
     records = read(folder)
     run = records.finished(what)["joint", "", 0][0]
     path = records.path("score", run)
-    lines = [json.loads(line) for line in (path / "items.jsonl").read_text().splitlines()]
-    lines = [line | {"substitutions": 10} if line["split"] == "test" else line for line in lines]
-    (path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    items_of = records.files("score", run) / "items.jsonl"
+    lines = [json.loads(line) | {"substitutions": 10} for line in items_of.read_text().splitlines()]
+    items_of.write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = json.loads((path / "result.json").read_text())
     next(s for s in result["scores"] if s["split"] == "test")["value"] = 100.0
     (path / "result.json").write_text(json.dumps(result))

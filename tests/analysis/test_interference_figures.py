@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ablate.record import files_of, read_result
 from analysis import capacity, figures, frontier, gradients, harm_over_training, layers, losses
 from analysis.frame import measure, read
 
@@ -19,17 +20,18 @@ def _theme():
 
 
 def runs(folder):
-    """Manifest lines of a fake sweep, each with the path of a stage of its row."""
-    root = folder.parents[1]
-    for line in map(json.loads, (folder / "manifest.jsonl").read_text().splitlines()):
-        yield line, lambda kind, id: root / kind / id[:2] / id
+    """Manifest lines of a fake sweep, each with what names the folder of a stage."""
+    records = read(folder)
+    for line in records.manifest:
+        yield line, records.path
 
 
 def probed(folder, cosine):
     """Add a probe of two objectives to every joint trunk: `cosine(row)`, or None where it is suppressed."""
     for line, path in runs(folder):
         if {"speech", "text"} <= set(line["reads"]):
-            with open(path("pretrain", line["stages"]["trunk"]) / "metrics.jsonl", "a") as file:
+            where = path("pretrain", line["stages"]["trunk"])
+            with open(files_of(where, read_result(where)) / "metrics.jsonl", "a") as file:
                 for step in (400, 800):
                     found = {}
                     for kind in ("raw", "adam"):
@@ -106,8 +108,8 @@ def test_layers_are_in_order_and_drawn(fake):
     folder = fake(rows=ROWS, tasks=("asr",), table={}, claims={}, seeds=(0, 1))
     names = ("speech_0", "speech_1", "shared_0", "shared_1", "shared_10", "shared_2")
     for line, path in runs(folder):
-        for run in line["stages"]["score"].values():
-            place = path("score", run) / "result.json"
+        for runs_of in line["stages"]["score"].values():
+            place = path("score", runs_of["test"]) / "result.json"
             result = json.loads(place.read_text())
             result["scores"] += [{**result["scores"][0], "metric": f"phone/{name}", "value": 40.0 + line["seed"]} for name in names]
             result["baselines"] += [{**result["baselines"][0], "metric": "phone", "name": "most frequent", "value": 4.5}]
@@ -136,13 +138,15 @@ def fixed_losses(folder, law):
         leaf = path("pretrain", line["stages"]["leaf"]) / "result.json"
         result, reads = json.loads(leaf.read_text()), line["reads"]
         counts = result["parameters"]
-        result["final"] = {
+        final = {
             f"{name}/loss": law(modality, counts["total"] - counts["embedding"], line["row"])
             for name, modality in (("masked_text", "text"), ("masked_speech", "speech"), ("fixed", "speech"))
             if modality in reads
         }
         result["exposure"] = {"speech": {"hours": 10.0}, "text": {"tokens": 1e6}}
         leaf.write_text(json.dumps(result))
+        held_out = path("heldout", line["stages"]["heldout"]) / "result.json"
+        held_out.write_text(json.dumps(json.loads(held_out.read_text()) | {"final": final}))
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_a_row_against_itself_never_differs(fake):
 def test_counts_that_do_not_give_the_score_are_not_used(fake):
     folder = fake(rows=("joint", "speech_only"), tasks=("asr",))
     records = read(folder)
-    run = records.path("score", records.scores.run.iloc[0])
+    run = records.files("score", records.of(measure(records, "asr")).run.iloc[0])
     text = (run / "items.jsonl").read_text()
     (run / "items.jsonl").write_text(text.replace('"words": 10', '"words": 20'))
     effect = {"joint": 1.0, "speech_only": -1.0}

@@ -43,10 +43,11 @@ def equal(one, other):
 
 
 def stage(folder, kind):
-    """Folder of the first stage of a kind."""
-    about = json.loads((folder / "manifest.jsonl").read_text().splitlines()[0])["stages"]
+    """Folder of the first stage of a kind, and its log."""
+    records = read(folder)
+    about = records.manifest[0]["stages"]
     id = about["leaf"] if kind == "pretrain" else about[kind]["asr"]
-    return folder.parents[1] / kind / id[:2] / id
+    return records.path(kind, id), records.files(kind, id) / "metrics.jsonl"
 
 
 def test_warm_equals_cold_and_opens_no_log(fake, opened):
@@ -61,16 +62,16 @@ def test_warm_equals_cold_and_opens_no_log(fake, opened):
 def test_a_run_done_anew_is_read_again_and_no_other(fake, opened):
     folder = fake(**FEW)
     cold = frames(folder)
-    changed = stage(folder, "finetune")
-    lines = [json.loads(line) for line in (changed / "metrics.jsonl").read_text().splitlines()]
-    (changed / "metrics.jsonl").write_text("".join(json.dumps({"new": 7.0} | line | {"lr": 0.5}) + "\n" for line in lines))
+    changed, log = stage(folder, "finetune")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps({"new": 7.0} | line | {"lr": 0.5}) + "\n" for line in lines))
     opened.clear()
     equal(frames(folder), cold)  # the result says when a run is done anew: a log alone is not looked at
     assert opened == []
     result = json.loads((changed / "result.json").read_text())
     (changed / "result.json").write_text(json.dumps(result | {"ended": "2030-01-01T00:00:00Z"}))
     again = frames(folder)
-    assert opened == [changed / "metrics.jsonl"]
+    assert opened == [log]
     own = again[1][again[1].stage == changed.name]
     assert set(own[own.metric == "lr"].value) == {0.5} and set(own[own.metric == "new"].value) == {7.0}
     assert_frame_equal(again[0], cold[0])
@@ -82,14 +83,14 @@ def test_a_run_done_anew_is_read_again_and_no_other(fake, opened):
 
 def test_an_unfinished_run_is_read_each_time_and_not_kept(fake, opened):
     folder = fake(**FEW)
-    running = stage(folder, "finetune")
+    running, log = stage(folder, "finetune")
     (running / "result.json").unlink()
+    (running / "claim.json").write_text(json.dumps({"token": log.parent.name}))
     frames(folder)
-    text = (running / "metrics.jsonl").read_text()
-    (running / "metrics.jsonl").write_text(text + json.dumps({"step": 900, "dev/wer": 1.5}) + "\n")
+    log.write_text(log.read_text() + json.dumps({"step": 900, "dev/wer": 1.5}) + "\n")
     opened.clear()
     tuned = frames(folder)[1]
-    assert opened == [running / "metrics.jsonl"]
+    assert opened == [log]
     assert tuned[(tuned.stage == running.name) & (tuned.step == 900)].value.tolist() == [1.5]
 
 

@@ -12,9 +12,11 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis import report
+from analysis.frame import read
 
 FEW = dict(
     rows=("scratch", "speech_only", "joint", "joint_placebo", "joint_tlm"), tasks=("asr", "sentence_pair"),
@@ -121,41 +123,76 @@ def test_each_figure_carries_its_data(fake):
 def test_failed_stages_are_shown_with_the_end_of_their_log(fake):
     folder = fake(**FEW, missing=(("joint", 0, "asr"),))
     line = next(x for x in map(json.loads, (folder / "manifest.jsonl").read_text().splitlines()) if x["row"] == "joint")
-    id = line["stages"]["score"]["asr"]
+    id = line["stages"]["score"]["asr"]["test_unseen"]
     run = folder.parents[1] / "score" / id[:2] / id
     run.mkdir(parents=True)
     (run / "attempts.jsonl").write_text(json.dumps({"host": "node7", "outcome": "failed"}) + "\n")
     (run / "logs").mkdir()
     (run / "logs" / "out.txt").write_text("first line\n" * 50 + "ValueError: <odd>\n")
     text = report.write(folder)["report"].read_text()
-    assert "score joint / asr (seed 0)" in text and "failed on node7" in text and "ValueError: &lt;odd&gt;" in text
+    assert "score joint / asr.test_unseen (seed 0)" in text and "failed on node7" in text and "ValueError: &lt;odd&gt;" in text
     assert text.count("first line") == 11
 
 
 def test_a_folder_copied_while_the_cluster_runs_shows_what_is_there(fake, tmp_path):
     folder = fake(**FEW, seeds=(0, 1), missing=(("joint", 1, "asr"),))
     root = folder.parents[1]
-    tuning = next(root.glob("finetune/*/*/metrics.jsonl"))
+    tuning = next(root.glob("finetune/*/*/*/metrics.jsonl"))
     tuning.write_text(tuning.read_text()[:-30])  # copied in the middle of a line
     shutil.rmtree(next(root.glob("pretrain/*/*")))  # not copied yet
     copied = shutil.copytree(root, tmp_path / "laptop")
     shutil.rmtree(root)
     made = report.write(copied / "sweeps" / folder.name)
     assert "(1/2)" in (copied / "sweeps" / folder.name / "table.md").read_text()
-    assert "○" in made["report"].read_text() and "Incomplete: 1 of" in made["report"].read_text()
+    assert "○" in made["report"].read_text() and "Incomplete: 2 of" in made["report"].read_text()
 
 
-def test_samples_show_what_the_model_was_given(fake):
-    folder = fake(**FEW | {"tasks": ("sentence_pair", "asr")})
-    line = json.loads((folder / "manifest.jsonl").read_text().splitlines()[0])
-    tables = folder.parents[1] / "corpus" / line["stages"]["corpus"][:2] / line["stages"]["corpus"] / "tables"
-    for task in ("sentence_pair", "asr"):
-        (tables / task / "test").mkdir(parents=True)
-    rows = [{"id": "test-0", "text": "a boat sank", "text_b": "nothing sank", "label": "no"}]
-    (tables / "sentence_pair" / "test" / "rows.jsonl").write_text(json.dumps(rows[0]) + "\n")
+def finished(stage):
+    """Folder of the files of a stage that is made out to be finished."""
+    (stage / "token").mkdir(parents=True)
+    (stage / "result.json").write_text(json.dumps({"format": 2, "attempt": "token"}))
+    return stage / "token"
+
+
+def voices(folder):
+    """Two recordings, of 7 frames and of 40."""
+    np.array([0, 7, 47], "<i8").tofile(folder / "frames.i64")
+    (folder / "mel.f16").write_bytes(bytes(2 * 80 * 47))
+
+
+def a_table(stage, row, spoken, recordings):
+    """A table whose first row in canonical order is the second in its file, and the second recording."""
+    place = finished(stage)
+    lines = [json.dumps(one) + "\n" for one in ({"id": "test-9", "text": "not this one"}, row)]
+    (place / "rows.jsonl").write_text("".join(lines))
+    first, whole = len(lines[0]), len("".join(lines))
+    np.array([[first, whole], [0, first]], "<i8").tofile(place / "rows.i64")
+    (place / "recordings.json").write_text(json.dumps([recordings] if recordings and spoken else []))
+    if spoken:
+        np.array([[0, 1], [0, 0]], "<i8").tofile(place / "recording.i64")
+        if not recordings:
+            (place / "own").mkdir()
+            voices(place / "own")
+
+
+@pytest.mark.parametrize("kind", ["format 1", "format 2", "format 2, frames beside the rows"])
+def test_samples_show_what_the_model_was_given(fake, kind):
+    folder = fake(**FEW | {"tasks": ("sentence_pair", "asr"), "format": 1 if kind == "format 1" else 2})
+    records = read(folder)
+    written = {"id": "test-0", "text": "a boat sank", "text_b": "nothing sank", "label": "no"}
     spoken = {"id": "test-0", "text": "six red boats", "frames": 40, "phones": [[0, "s"], [20, "I"]]}
-    (tables / "asr" / "test" / "rows.jsonl").write_text(json.dumps(spoken) + "\n")
-    (tables / "asr" / "test" / "mel.f16").write_bytes(bytes(2 * 80 * 40))
+    for table, row in {"sentence_pair": written, "asr": spoken}.items():
+        if kind == "format 1":
+            place = records.path("corpus", records.manifest[0]["stages"]["corpus"]) / "tables" / table / "test"
+            place.mkdir(parents=True)
+            (place / "rows.jsonl").write_text(json.dumps(row) + "\n")
+            if table == "asr":
+                (place / "mel.f16").write_bytes(bytes(2 * 80 * 40))
+        else:
+            recordings = "" if "beside" in kind else "f00d"
+            a_table(records.path("table", records.manifest[-1]["stages"]["tables"][f"{table}.test"]), row, table == "asr", recordings)
+    if "beside" not in kind and kind != "format 1":
+        voices(finished(records.path("recordings", "f00d")))
     text = report.write(folder)["report"].read_text()
     assert "a boat sank<br>nothing sank" in text
     assert 'alt="Log-mel spectrogram, 0.4 s: six red boats"' in text

@@ -29,7 +29,7 @@ def scalars(folder):
 def logged(records, kind, id):
     """The same of metrics.jsonl, read by hand."""
     found = {}
-    for line in map(json.loads, (records.path(kind, id) / "metrics.jsonl").read_text().splitlines()):
+    for line in map(json.loads, (records.files(kind, id) / "metrics.jsonl").read_text().splitlines()):
         for name, value in line.items():
             if name != "step":
                 found.setdefault(name, []).append((line["step"], pytest.approx(value, rel=1e-6)))
@@ -73,7 +73,7 @@ def test_again_appends_what_is_new_and_writes_anew_what_is_other(fake):
     folder = fake(**FEW)
     records = read(folder)
     id = records.manifest[-1]["stages"]["leaf"]
-    log = records.path("pretrain", id) / "metrics.jsonl"
+    log = records.files("pretrain", id) / "metrics.jsonl"
     whole = log.read_text()
     log.write_text(whole[: len(whole) // 2])  # torn in the middle of a line: the stage is running
     paths = tensorboard.write(folder)

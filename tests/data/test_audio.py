@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,7 @@ def test_recordings_and_rows() -> None:
         (Recording(Path("/else/b.flac"), stop=2.0), {"path": "/else/b.flac", "stop": 2.0}),
     ):
         assert recording.fields(root) == row and Recording.of({"id": "x", **row}, root) == recording
+        assert pickle.loads(pickle.dumps(recording)) == recording and isinstance(recording.path, Path)
 
 
 def test_silence_is_a_fault_and_a_whisper_is_not(tmp_path: Path) -> None:

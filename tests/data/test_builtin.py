@@ -1,6 +1,5 @@
-"""The built-in corpus: its splits, its labels, its shortcuts, its voices, and the files it is written to."""
+"""The built-in corpus: its sentences, its labels, its shortcuts, its voices, and its audit."""
 
-import hashlib
 import itertools
 import json
 import re
@@ -8,24 +7,17 @@ from collections import Counter
 from dataclasses import fields, replace
 
 import pytest
+from small_world import SMALL, drawn, places
 
 from ablate.data import audit as auditing
-from ablate.data import builtin, items, world
+from ablate.data import builtin, items, sample, world
 from ablate.data.builtin import BuiltinConfig
 from ablate.data.redundancy import redundancy
-from ablate.data.table import Table
-from ablate.errors import UserError
 from encoders import seeds
-
-SMALL = BuiltinConfig(
-    speech=60, text=40, pairs=30, asr=20, translation=20, sentiment=20, sentence_pair=20, normalization=20, dev=6,
-    test=8, retrieval=10, text_dev=10, text_test=12,
-)  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def entries():
-    return BuiltinConfig().entries()
+    return list(BuiltinConfig().entries())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +39,7 @@ def sentences(entries):
 
 
 def test_the_tables_are_those_that_planning_is_told(rows):
-    assert {(table, split) for table, splits in BuiltinConfig().tables().items() for split in splits} == rows.keys()
+    assert set(places(BuiltinConfig())) == rows.keys()
 
 
 # Splits, labels and shortcuts ---------------------------------------------------------------------------------------
@@ -59,6 +51,17 @@ def test_no_sentence_is_in_splits_of_different_kinds(sentences):
     for a_, b in itertools.combinations(sentences, 2):
         if kinds[a_[1]] != kinds[b[1]]:
             assert not sentences[a_] & sentences[b], (a_, b)
+
+
+def test_a_sentence_has_its_split_by_itself(entries):
+    """Also where another seed or size asks, and in about the stated shares of all sentences."""
+    kinds = Counter(sample.kind(0, f"anna met paul at {i}") for i in range(4000))
+    assert all(abs(kinds[name] / 4000 - share) < 0.03 for name, share in sample.SHARES.items())
+    moved = sum(sample.kind(0, f"anna met paul at {i}") != sample.kind(1, f"anna met paul at {i}") for i in range(1000))
+    assert 480 < moved < 640  # two draws differ with 1 - .6² - 2 · .2² = .56
+    for entry in entries:
+        split = entry.places[0][1].removesuffix("_unseen")
+        assert {sample.kind(0, said) for said in entry.sentences} == {split}
 
 
 def test_stories_are_audited_sentence_by_sentence(entries):
@@ -108,8 +111,8 @@ def test_labels_are_balanced(rows, table):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_shortcuts_do_not_pay(seed):
-    config = BuiltinConfig(seed=seed, speech=1, text=1, pairs=1, asr=1, translation=1, text_test=2000)
-    found = auditing.shallow(auditing._by_split(config.entries())[0])
+    config = BuiltinConfig(seed=seed, speech=1, text=1, pairs=1, asr=1, translation=1, text_dev=2)
+    found = auditing.shallow(auditing._by_split(list(config.entries()))[0])
     pairs, opinions = found["sentence_pair"]["accuracy"], found["sentiment"]["accuracy"]
     assert pairs["majority"] == opinions["majority"] == 50
     for rule in ("word overlap", "words of the second (naive Bayes)", "changed words (naive Bayes)"):
@@ -136,7 +139,7 @@ def test_pairs_of_sentences_are_tested_on_words_that_labels_lack(entries):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_stories_are_redundant_and_pairs_are_not(seed):
-    entries = BuiltinConfig(seed=seed, speech=1, text=1500, asr=1, sentence_pair=2, text_test=2).entries()
+    entries = list(BuiltinConfig(seed=seed, speech=1, text=1500, asr=1, sentence_pair=2, text_dev=2, text_test=2).entries())
     texts = {place: [e.sentences for e in entries if e.places[0] == (place, "train")] for place in ("text", "pairs")}
     stories, pairs = redundancy(texts["text"]), redundancy(texts["pairs"])
     assert stories["repeated"] > 60 and stories["guessed"] > 55
@@ -161,9 +164,8 @@ def test_coverage_and_duplicates_by_hand():
 
 def test_worlds_differ_in_words_and_not_in_balance(rows):
     """Another seed is another draw of the same design: as many words, as well covered, no leaks."""
-    found = [
-        auditing.audit(BuiltinConfig(seed=seed, speech=50, text=500, sentence_pair=500).entries()) for seed in (0, 1)
-    ]
+    small = BuiltinConfig(speech=50, text=500, sentence_pair=500, text_dev=20, text_test=500)
+    found = [auditing.audit(list(replace(small, seed=seed).entries())) for seed in (0, 1)]
     one, other = found
     assert one["coverage"] != other["coverage"]
     for name in ("asr.test by asr.train", "sentence_pair.test by sentence_pair.train"):
@@ -179,7 +181,7 @@ def test_hypotheses_of_a_contrast_share_as_much_with_the_premise(rows):
     draw = world.World(0).draw(seeds.rng(5))
     shares = {True: Counter(), False: Counter()}
     for i in range(2000):
-        row = items.sentence_pair(draw, entailed=i % 2 == 0).row
+        row = items.sentence_pair(draw, lambda said: True, entailed=i % 2 == 0).row
         given, words = set(row["text"].split()), set(row["text_b"].split())
         shares[i % 2 == 0][round(len(given & words) / len(words), 2)] += 1
     for share in set(shares[True]) | set(shares[False]):
@@ -203,10 +205,7 @@ def test_labels_use_common_words_and_evaluation_all(rows):
 
 
 def test_smaller_budgets_are_the_beginning_of_larger_ones():
-    def texts(config):
-        return [e.row["text"] for e in config.entries() if e.places[0] == ("asr", "train")]
-
-    large, small = texts(replace(SMALL, asr=30)), texts(replace(SMALL, asr=10))
+    large, small = (drawn(replace(SMALL, asr=rows), "asr", "train") for rows in (30, 10))
     assert small == large[:10]
 
 
@@ -239,89 +238,7 @@ def test_unseen_voices_say_what_known_ones_say(rows):
     assert [row["text"] for row in known] == [row["text"] for row in unseen]
 
 
-def test_asr_may_have_the_transcripts_of_the_pairs():
-    config = replace(SMALL, asr_pairs=True)
-    texts = {place: [e.row["text"] for e in config.entries() if place in e.places] for place in
-             (("asr", "train"), ("pairs", "train"))}  # fmt: skip
-    assert set(texts["pairs", "train"]) <= set(texts["asr", "train"])
-    assert len(texts["asr", "train"]) == config.asr + config.pairs
-
-
-# The corpus -----------------------------------------------------------------------------------------------------------
-
-
-class Run:
-    def __init__(self, path, workers):
-        self.path = self.files = path
-        self.workers, self.steps = workers, []
-        path.mkdir()
-
-    def check(self):
-        pass
-
-    def progress(self, step, steps, **fields):
-        self.steps.append((step, steps, fields["unit"]))
-
-    def write_json(self, name, content):
-        (self.path / name).write_text(json.dumps(content))
-
-
-def digests(path):
-    files = [file for file in path.rglob("*") if file.is_file()]
-    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def test_the_corpus_does_not_depend_on_processes_or_what_was_there(tmp_path):
-    pytest.importorskip("espeakng_loader")
-    one, two = Run(tmp_path / "one", 1), Run(tmp_path / "two", 3)
-    stale = two.path / "tables" / "asr" / "old"
-    stale.mkdir(parents=True)
-    (stale / "rows.jsonl").write_text("half a li")
-    result = SMALL.prepare(one)
-    assert SMALL.prepare(two) == result
-    assert digests(one.path) == digests(two.path)
-    assert one.steps[-1] == (one.steps[-1][1], one.steps[-1][1], "utterances")
-
-    assert result == json.loads((one.path / "corpus.json").read_text())
-    assert {table: {split: n["rows"] for split, n in splits.items()} for table, splits in result["tables"].items()} == {
-        "speech": {"train": 60, "dev": 6}, "text": {"train": 40, "dev": 10}, "pairs": {"train": 30, "dev": 6},
-        "asr": {"train": 20, "dev": 6, "test": 8, "test_unseen": 8}, "translation": {"train": 20, "dev": 6, "test": 8},
-        "sentiment": {"train": 20, "dev": 10, "test": 12}, "sentence_pair": {"train": 20, "dev": 10, "test": 12},
-        "normalization": {"train": 20, "dev": 10, "test": 12}, "retrieval": {"dev": 6, "test": 10},
-    }  # fmt: skip
-    assert result["audit"]["leaks"] == 0
-    fields = {"speech": {"voice"}, "asr": {"text"}, "translation": {"text", "translation"}, "retrieval": {"text"},
-              "pairs": {"text"}, "sentiment": {"text", "label"}, "sentence_pair": {"text", "text_b", "label"},
-              "normalization": {"written", "spoken"}, "text": {"text"}}  # fmt: skip
-    for table, names in fields.items():
-        for split in result["tables"][table]:
-            assert names <= set(Table(one.path, table, split).fields)
-    assert "translation" not in Table(one.path, "asr", "test").fields
-    asr, retrieval = Table(one.path, "asr", "test"), Table(one.path, "retrieval", "test")
-    assert (asr.mel(7) == retrieval.mel(7)).all() and asr.rows[7]["text"] == retrieval.rows[7]["text"]
-    assert 1.0 < asr.rows[0]["seconds"] < 4.5
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"speech_voices": 99}, "data.speech_voices is 99, expected 2 to"),
-        ({"label_voices": 25}, "data.label_voices is 25, expected 1 to 23"),
-        ({"pairs": 0}, "data.pairs is 0, expected at least 1"),
-        ({"coverage": 1.5}, "data.coverage is 1.5"),
-        ({"rate_low": 300}, "data.rate_low is 300, expected 80 to 240"),
-        ({"rare": 0.0}, "data.rare is 0.0"),
-    ],
-)
-def test_bad_settings_are_refused(change, message):
-    with pytest.raises(UserError, match=message):
-        replace(SMALL, **change).resolved()
-
-
-def test_a_table_can_be_too_large_for_the_world(monkeypatch):
-    monkeypatch.setattr(builtin, "_PATIENCE", 3)
-    with pytest.raises(UserError, match="The built-in world has no more than .* rows for"):
-        replace(SMALL, sentiment=20_000).entries()
+# The audit as a command ----------------------------------------------------------------------------------------------
 
 
 def test_the_audit_is_a_command(capsys):

@@ -196,7 +196,7 @@ def lines():
     for seed in (7, 8):
         draw = world.World(seed).draw(seeds.rng(seed))
         for _ in range(1000):
-            row = items.translation(draw).row
+            row = items.translation(draw, lambda said: True).row
             found[row["text"]] = row["translation"]
         clauses = []
         for event in dict.fromkeys(events.EVENTS):

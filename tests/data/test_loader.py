@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,35 +17,45 @@ from ablate.data.audio import Recording, features, frames
 from ablate.data.columns import ColumnWriter
 from ablate.data.loader import Loader
 from ablate.data.packing import streams
-from ablate.data.table import TableWriter
+from ablate.data.recordings import Recordings, RecordingsWriter
+from ablate.data.table import Table, TableWriter
 from ablate.errors import UserError
+
+Feeds = tuple[dict[str, Table], dict[str, Path]]  # tables, and folders of their texts as ids
 
 BUDGETS = {"speech": 400, "pair": 3}
 
 multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "soundfile"])  # many workers start here
 
 
-def corpus(folder: Path, audio: Path, stored: bool) -> Path:
-    """Speech and pairs of twenty recordings, and tokens of their texts."""
-    for table in ("speech", "pairs"):
-        with TableWriter(folder, table, "train") as writer:
-            for path in sorted(audio.iterdir()):
-                recording, row = Recording(path), {"id": path.stem, "text": "a b"}
-                if stored:
-                    writer.add(row, features(recording))
-                else:
-                    writer.add(row | recording.fields(audio), frames=frames(recording))
-    (folder / "corpus.json").write_text(json.dumps({"root": str(audio)}))
+def corpus(folder: Path, audio: Path, stored: bool) -> Feeds:
+    """Speech and pairs of twenty recordings, and tokens of their texts: what opens their streams, but for names and seed."""
+    with RecordingsWriter(folder / "recordings") as writer:
+        for path in sorted(audio.iterdir()):
+            recording = Recording(path)
+            writer.add(features(recording) if stored else None, frames(recording), recording.fields(audio))
+    recordings = Recordings(folder / "recordings", audio)
+    tables, counts = {}, np.diff(recordings.starts)
+    for name in ("speech", "pair"):
+        with TableWriter(folder / name, ["recordings"]) as table:
+            for place, path in enumerate(sorted(audio.iterdir())):
+                table.add({"id": path.stem, "text": "a b"}, recording=(0, place), frames=int(counts[place]))
+        tables[name] = Table(folder / name, f"{name}.train", [recordings])
     (folder / "tokens").mkdir()
     for suffix, dtype, values in (("i32", "<i4", np.arange(40)), ("i64", "<i8", np.arange(0, 42, 2))):
-        writer = ColumnWriter(folder / "tokens" / f"pairs.train.text.{suffix}", dtype)
-        writer.extend(values)
-        writer.close()
-    return folder
+        ids = ColumnWriter(folder / "tokens" / f"text.{suffix}", dtype)
+        ids.extend(values)
+        ids.close()
+    return tables, {"pair": folder / "tokens"}
+
+
+def opened(corpus: Feeds, *names: str, **fields: Any) -> Any:
+    """What opens streams over some tables of a corpus."""
+    return partial(streams, {name: corpus[0][name] for name in names}, corpus[1], **fields)
 
 
 @pytest.fixture(scope="module")
-def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Feeds]:
     root = tmp_path_factory.mktemp("loader")
     rng = np.random.default_rng(0)
     (root / "audio").mkdir()
@@ -62,10 +72,10 @@ def up(loader: Loader) -> Loader:
     return loader
 
 
-def taken(folder: Path, workers: int | None, cursors: dict[str, int], updates: int = 6) -> tuple[list[str], list[dict]]:
-    opened = partial(streams, folder, folder, ("speech", "pair"), 3, bucket=8)
+def taken(corpus: Feeds, workers: int | None, cursors: dict[str, int], updates: int = 6) -> tuple[list[str], list[dict]]:
+    made = opened(corpus, "speech", "pair", seed=3, bucket=8)
     found, after = [], []
-    with up(Loader(opened, BUDGETS, shards=2, workers=workers)) as loader:
+    with up(Loader(made, BUDGETS, shards=2, workers=workers)) as loader:
         for step in range(updates):
             shards, cursors = loader.update(step, cursors)
             found.append(repr(shards))
@@ -81,7 +91,7 @@ def made_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_nothing_depends_on_workers_or_on_where_features_come_from(corpora: dict[bool, Path], made_here: list[int]) -> None:
+def test_nothing_depends_on_workers_or_on_where_features_come_from(corpora: dict[bool, Feeds], made_here: list[int]) -> None:
     expected, cursors = taken(corpora[True], 0, {})
     assert len(set(expected)) == 6
     assert taken(corpora[False], 0, {}) == (expected, cursors)
@@ -95,13 +105,13 @@ def test_nothing_depends_on_workers_or_on_where_features_come_from(corpora: dict
 
 
 def test_training_does_not_wait_for_workers_that_start(
-    corpora: dict[bool, Path], made_here: list[int], monkeypatch: pytest.MonkeyPatch
+    corpora: dict[bool, Feeds], made_here: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, cursors = taken(corpora[True], 0, {})
-    opened = partial(streams, corpora[False], corpora[False], ("speech", "pair"), 3, bucket=8)
+    read = opened(corpora[False], "speech", "pair", seed=3, bucket=8)
     monkeypatch.setattr(Loader, "_ready", lambda self: False)
     made_here.clear()
-    with Loader(opened, BUDGETS, shards=2, workers=2) as loader:
+    with Loader(read, BUDGETS, shards=2, workers=2) as loader:
         assert repr(loader.update(0, {})[0]) == expected[0]
         monkeypatch.undo()
         assert repr(up(loader).update(1, cursors[0])[0]) == expected[1]  # made here, and the next ones begun
@@ -109,9 +119,9 @@ def test_training_does_not_wait_for_workers_that_start(
         assert repr(loader.update(2, cursors[1])[0]) == expected[2]
 
 
-def test_what_is_stored_is_made_ahead_too(corpora: dict[bool, Path], made_here: list[int]) -> None:
-    opened = partial(streams, corpora[True], corpora[True], ("speech",), 3)
-    with up(Loader(opened, {"speech": 400})) as loader:
+def test_what_is_stored_is_made_ahead_too(corpora: dict[bool, Feeds], made_here: list[int]) -> None:
+    stored = opened(corpora[True], "speech", seed=3)
+    with up(Loader(stored, {"speech": 400})) as loader:
         _, cursors = loader.update(0, {})
         for _, _, made in list(loader._ahead):
             made.result()
@@ -120,29 +130,25 @@ def test_what_is_stored_is_made_ahead_too(corpora: dict[bool, Path], made_here: 
         assert len(loader._ahead) == 3
 
 
-def test_only_recordings_are_worth_worker_processes(corpora: dict[bool, Path]) -> None:
-    loaders = {stored: Loader(partial(streams, folder, folder, ("speech",), 0), BUDGETS) for stored, folder in corpora.items()}
+def test_only_recordings_are_worth_worker_processes(corpora: dict[bool, Feeds]) -> None:
+    loaders = {stored: Loader(opened(corpus, "speech", seed=0), BUDGETS) for stored, corpus in corpora.items()}
     assert loaders[True].workers == 0 and 1 <= loaders[False].workers <= 4
 
 
-def test_going_elsewhere_throws_away_what_was_made(corpora: dict[bool, Path]) -> None:
+def test_going_elsewhere_throws_away_what_was_made(corpora: dict[bool, Feeds]) -> None:
     expected, cursors = taken(corpora[True], 0, {})
-    opened = partial(streams, corpora[False], corpora[False], ("speech", "pair"), 3, bucket=8)
-    with up(Loader(opened, BUDGETS, shards=2, workers=1)) as loader:
+    read = opened(corpora[False], "speech", "pair", seed=3, bucket=8)
+    with up(Loader(read, BUDGETS, shards=2, workers=1)) as loader:
         loader.update(0, {})
         assert repr(loader.update(4, cursors[3])[0]) == expected[4]
 
 
-def test_a_recording_that_is_gone_is_named_in_the_training_process(corpora: dict[bool, Path], tmp_path: Path) -> None:
-    folder = corpora[False]
-    opened = partial(streams, folder, folder, ("speech",), 0)
-    facts = (folder / "corpus.json").read_text()
-    (folder / "corpus.json").write_text(json.dumps({"root": str(tmp_path)}))
-    try:
-        with up(Loader(opened, BUDGETS, workers=1)) as loader:
-            loader.feeds["speech"].collate = lambda draws: None  # the first is made here, the next in the worker
-            _, cursors = loader.update(0, {})
-            with pytest.raises(UserError, match=r"\d\d.wav: there is no such"):
-                loader.update(1, cursors)
-    finally:
-        (folder / "corpus.json").write_text(facts)
+def test_a_recording_that_is_gone_is_named_in_the_training_process(corpora: dict[bool, Feeds], tmp_path: Path) -> None:
+    tables, tokens = corpora[False]
+    moved = [Recordings(recordings.folder, tmp_path) for recordings in tables["speech"].recordings]
+    speech = Table(tables["speech"].folder, "speech.train", moved)
+    with up(Loader(opened(({"speech": speech}, tokens), "speech", seed=0), BUDGETS, workers=1)) as loader:
+        loader.feeds["speech"].collate = lambda draws: None  # the first is made here, the next in the worker
+        _, cursors = loader.update(0, {})
+        with pytest.raises(UserError, match=r"\d\d.wav: there is no such"):
+            loader.update(1, cursors)

@@ -11,7 +11,7 @@ import torch
 
 from ablate.data import packing
 from ablate.data.packing import Order, PairStream, SpeechStream, TextStream, take
-from ablate.data.table import TableWriter
+from ablate.data.table import Table, TableWriter
 from ablate.errors import UserError
 from encoders import seeds
 
@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 class FakeTable:
     """Rows of the given lengths, whose frames are all distinct numbers."""
 
-    table, split = "some", "train"
+    name = "some.train"
 
     def __init__(self, *frames: int) -> None:
         self.frames = np.array(frames)
@@ -204,15 +204,18 @@ def test_pair_stream_leaves_out_what_does_not_fit_and_says_so() -> None:
 
 
 def test_streams_open_the_tables_they_are_named_for(tmp_path: Path) -> None:
-    for name in ("speech", "pairs", "text"):
-        with TableWriter(tmp_path, name, "train") as writer:
+    tables, tokens = {}, {}
+    for name in ("speech", "pair", "text"):
+        with TableWriter(tmp_path / name) as writer:
             for i in range(3):
                 mel = None if name == "text" else np.full((20 + i, 80), i, np.float16)
                 writer.add({"id": str(i), "text": "a b c"}, mel)
-        (tmp_path / "tokens").mkdir(exist_ok=True)
-        np.arange(9, dtype="<i4").tofile(tmp_path / "tokens" / f"{name}.train.text.i32")
-        np.array([0, 2, 5, 9], "<i8").tofile(tmp_path / "tokens" / f"{name}.train.text.i64")
-    opened = packing.streams(tmp_path, tmp_path, {"pair", "text", "speech"}, seed=0)
+        tables[name] = Table(tmp_path / name, f"{name}.train")
+        tokens[name] = tmp_path / f"{name} as ids"
+        tokens[name].mkdir()
+        np.arange(9, dtype="<i4").tofile(tokens[name] / "text.i32")
+        np.array([0, 2, 5, 9], "<i8").tofile(tokens[name] / "text.i64")
+    opened = packing.streams(tables, tokens, seed=0)
     assert list(opened) == ["pair", "speech", "text"]
     (batch,), _ = opened["pair"].next_update(0, budget=3)
     assert sorted(zip(batch.inputs.speech.lengths, batch.inputs.text.lengths)) == [(20, 4), (21, 5), (22, 6)]

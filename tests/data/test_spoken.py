@@ -59,10 +59,8 @@ def test_librispeech_faults(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1-2.trans.txt, line 2: '1-2-0001' has a transcript but no recording"):
         list(spoken.rows(folder))
     touch(folder / "1/2/1-2-0002.flac")
-    assert skipped(folder) == (["1-2-0000"], [
-        "dev-clean/1/2/1-2.trans.txt, line 2: '1-2-0001' has a transcript but no recording beside it.",
-        "dev-clean/1/2/1-2.trans.txt: has no transcript of '1-2-0002'; add it or remove the recording.",
-    ])  # fmt: skip
+    missing = "dev-clean/1/2/1-2.trans.txt, line 2: '1-2-0001' has a transcript but no recording beside it."
+    assert skipped(folder) == (["1-2-0000"], [missing])  # what no transcript lists does not count
     with pytest.raises(UserError, match="no such file or folder; did you mean 'dev-clean'"):
         spoken.rows(tmp_path / "dev-claen")
     (tmp_path / "empty").mkdir()

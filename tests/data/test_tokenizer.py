@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ablate.data import tokenizer
-from ablate.data.table import TableWriter, write_corpus
+from ablate.data.table import Table, TableWriter
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
 from ablate.errors import UserError
 
@@ -43,28 +43,38 @@ class Run:
         assert 0 < step <= steps
 
 
+Tables = dict[str, Table]
+FIELDS = ("text.text", "normalization.written")
+
+
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = Run(tmp_path_factory.mktemp("corpus"))
-    for split, sentences in (("train", SENTENCES), ("dev", ["the cat", ""])):
-        with TableWriter(run.path, "text", split) as writer:
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Train splits by table, and a dev split."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for split, sentences in (("text", SENTENCES), ("dev", ["the cat", ""])):
+        with TableWriter(folder / split) as writer:
             for number, text in enumerate(sentences):
                 writer.add({"id": str(number), "text": text})
-    with TableWriter(run.path, "normalization", "train") as writer:
+    with TableWriter(folder / "normalization") as writer:
         for number in range(1, 200):
             texts = {"written": f"${number} in {1800 + number}", "spoken": "a lot long ago"}
             writer.add({"id": str(number), **texts, "label": "some"})
-    write_corpus(run, {}, ("text.text", "normalization.written"))
-    return run
+    return {name: Table(folder / name, name) for name in ("text", "normalization", "dev")}
 
 
-def made(corpus: Run, path: Path, **fields: Any) -> tuple[Run, dict[str, Any]]:
+def made(corpus: Tables, path: Path, fields: tuple[str, ...] = FIELDS, **others: Any) -> tuple[Run, dict[str, Any]]:
     run = Run(path)
-    return run, tokenizer.run(TokenizerConfig(**fields), {"corpus": corpus}, run)
+    return run, tokenizer.run(TokenizerConfig(fields=fields, **others), corpus, run)
+
+
+def encoded(trained: Run, table: Table, path: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a table's ids, and the result of making it."""
+    run = Run(path)
+    return path, tokenizer.encode(Tokenizer(trained.path), table, run)["encoded"]
 
 
 @pytest.fixture(scope="module")
-def trained(corpus: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def trained(corpus: Tables, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made(corpus, tmp_path_factory.mktemp("tokenizer"), size=80)[0]
 
 
@@ -85,7 +95,7 @@ def test_odd_strings_come_back(trained: Run, text: str) -> None:
 
 
 @pytest.mark.parametrize("model", tokenizer.MODELS)
-def test_any_string_comes_back(corpus: Run, tmp_path: Path, model: str) -> None:
+def test_any_string_comes_back(corpus: Tables, tmp_path: Path, model: str) -> None:
     tokens = Tokenizer(made(corpus, tmp_path, size=60, model=model)[0].path)
     draw = random.Random(1)
     ranges = [(0, 0x80), (0x80, 0x2000), (0x2000, 0xD800), (0xE000, 0x110000)]
@@ -101,7 +111,7 @@ def test_specials_are_dropped_on_decoding(trained: Run) -> None:
     assert tokens.decode(np.array(tokens.encode("a dog"), np.int32)) == "a dog"
 
 
-def test_counts_are_those_of_the_training_text(trained: Run, corpus: Run) -> None:
+def test_counts_are_those_of_the_training_text(trained: Run, corpus: Tables) -> None:
     tokens = Tokenizer(trained.path)
     texts = SENTENCES + [f"${n} in {1800 + n}" for n in range(1, 200)]
     expected = np.zeros(tokens.vocabulary.size, int)
@@ -113,37 +123,45 @@ def test_counts_are_those_of_the_training_text(trained: Run, corpus: Run) -> Non
     assert expected[begins].sum() == sum(len(text.split()) for text in texts)
 
 
-def test_every_text_field_is_encoded(trained: Run) -> None:
-    names = {path.name for path in (trained.path / "tokens").iterdir()}
-    fields = ("text.train.text", "text.dev.text", "normalization.train.written", "normalization.train.spoken")
-    assert names == {f"{name}.{suffix}" for name in fields for suffix in ("i32", "i64")}
-    tokens, texts = Tokenizer(trained.path), Tokens(trained.path, "text", "train", "text")
+def test_every_text_field_of_a_split_is_encoded(trained: Run, corpus: Tables, tmp_path: Path) -> None:
+    folder, result = encoded(trained, corpus["normalization"], tmp_path / "normalization")
+    assert {path.name for path in folder.iterdir()} == {f"{name}.{suffix}" for name in result for suffix in ("i32", "i64")}
+    assert list(result) == ["written", "spoken"] and result["spoken"]["texts"] == 199
+    folder, _ = encoded(trained, corpus["text"], tmp_path / "text")
+    tokens, texts = Tokenizer(trained.path), Tokens(folder, "text")
     assert len(texts) == len(SENTENCES) and texts[0].dtype == np.int32
     assert all(texts[i].tolist() == tokens.encode(SENTENCES[i]) for i in range(len(texts)))
     assert texts.lengths.tolist() == [len(texts[i]) for i in range(len(texts))]
-    assert Tokens(trained.path, "text", "dev", "text").lengths[1] == 0
-    with pytest.raises(UserError, match="text.test.text.*did you mean 'text.dev.text'"):
-        Tokens(trained.path, "text", "test", "text")
+    assert Tokens(encoded(trained, corpus["dev"], tmp_path / "dev")[0], "text").lengths[1] == 0
+    with pytest.raises(UserError, match="no text 'txt' as ids: did you mean 'text'"):
+        Tokens(folder, "txt")
 
 
-def test_only_what_is_asked_for_is_encoded(corpus: Run, tmp_path: Path) -> None:
-    run, result = made(corpus, tmp_path, fields=("text.text",), encode=("normalization.spoken",), size=60)
-    assert list(result["encoded"]) == ["normalization.train.spoken"]
-    with pytest.raises(UserError, match="tokenizer.encode has 'text.txt'.*did you mean 'text.text'"):
-        made(corpus, tmp_path / "other", encode=("text.txt",))
+def test_it_learns_from_the_texts_of_pre_training_and_an_alphabet_unless_it_names_fields(corpus: Tables, tmp_path: Path) -> None:
+    plain = TokenizerConfig(size=80, bytes=False).settled(("speech", "text", "pairs", "glue"))
+    assert plain.fields == ("text.text", "pairs.text") and plain.alphabet == tokenizer.ALPHABET
+    assert TokenizerConfig().settled(("speech", "digits")).fields == ()
+    named = TokenizerConfig(fields=("text.text",)).settled(("text", "pairs"))
+    assert (named.fields, named.alphabet) == (("text.text",), "")
+    assert TokenizerConfig(fields=("text.text",), alphabet="$").settled(()).alphabet == "$"
+    run, result = made(corpus, tmp_path / "some", ("text.text",), alphabet="$\u00df", model="char", bytes=False)
+    pieces = json.loads((run.path / "vocabulary.json").read_text())["pieces"]
+    assert {"$", "\u00df"} <= set(pieces) and result["texts"] == len(SENTENCES)
+    run, result = made(corpus, tmp_path / "none", (), alphabet="ab", bytes=False)
+    assert Tokenizer(run.path).decode(Tokenizer(run.path).encode("ba ab")) == "ba ab" and result["texts"] == 0
 
 
-def test_without_bytes_nothing_is_dropped_but_what_was_never_seen(corpus: Run, tmp_path: Path) -> None:
-    run, result = made(corpus, tmp_path, fields=("text.text",), model="char", bytes=False)
+def test_without_bytes_nothing_is_dropped_but_what_was_never_seen(corpus: Tables, tmp_path: Path) -> None:
+    run, result = made(corpus, tmp_path / "chars", ("text.text",), model="char", bytes=False)
     letters = set("".join(SENTENCES)) - {" "}
     assert result["size"] == 7 + len(letters) + 1 and result["asked"] == 400
-    assert result["encoded"]["text.train.text"]["unknown"] == 0
-    assert result["encoded"]["normalization.train.written"]["unknown"] > 0
+    assert encoded(run, corpus["text"], tmp_path / "text")[1]["text"]["unknown"] == 0
+    assert encoded(run, corpus["normalization"], tmp_path / "written")[1]["written"]["unknown"] > 0
     assert Tokenizer(run.path).decode(Tokenizer(run.path).encode("the $ cat")) == "the  \u2047  cat"
 
 
 @pytest.mark.parametrize("model", tokenizer.MODELS)
-def test_little_text_makes_a_smaller_vocabulary(corpus: Run, tmp_path: Path, model: str) -> None:
+def test_little_text_makes_a_smaller_vocabulary(corpus: Tables, tmp_path: Path, model: str) -> None:
     run, result = made(corpus, tmp_path, size=20_000, model=model)
     assert result["size"] == Tokenizer(run.path).vocabulary.size < 2_000 and result["asked"] == 20_000
 
@@ -155,19 +173,20 @@ def test_training_is_deterministic(model: str) -> None:
     assert first == second
 
 
-def test_texts_to_learn_from_are_spread_evenly() -> None:
-    texts = [str(i) for i in range(10)]
-    assert list(tokenizer.spread(texts, 10, 20)) == texts
-    assert list(tokenizer.spread(texts, 10, 5)) == ["1", "3", "5", "7", "9"]
-    assert len(list(tokenizer.spread(texts, 10, 3))) == 3
+def test_texts_to_learn_from_do_not_depend_on_their_order() -> None:
+    texts = [str(i) for i in range(1000)] + ["7", "7"]
+    shuffled = random.Random(0).sample(texts, len(texts))
+    assert tokenizer.lowest(texts, 20) == tokenizer.lowest(shuffled, 20) == tokenizer.lowest(texts, 5000)[:20]
+    assert sorted(tokenizer.lowest(shuffled, 5000)) == sorted(texts)
+    assert 350 < sum(int(text) < 500 for text in tokenizer.lowest(texts, 800)) < 450  # spread over all there are
 
 
-def test_tokens_stay_on_disk(trained: Run) -> None:
-    texts = Tokens(trained.path, "text", "train", "text")
+def test_tokens_stay_on_disk(trained: Run, corpus: Tables, tmp_path: Path) -> None:
+    texts = Tokens(encoded(trained, corpus["text"], tmp_path)[0], "text")
     assert isinstance(texts.ids, np.memmap) and isinstance(texts.offsets, np.memmap)
 
 
-def test_faults(corpus: Run, tmp_path: Path) -> None:
+def test_faults(corpus: Tables, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'unigram'"):
         TokenizerConfig(model="unigramm")
     with pytest.raises(UserError, match="tokenizer.size is 7"):
@@ -176,5 +195,5 @@ def test_faults(corpus: Run, tmp_path: Path) -> None:
         made(corpus, tmp_path / "small", size=10)
     with pytest.raises(UserError, match="did you mean 'text.text'"):
         made(corpus, tmp_path / "field", fields=("text.txt",))
-    with pytest.raises(UserError, match="no 'texts.train'.*did you mean 'text.train'"):
-        made(corpus, tmp_path / "table", fields=("texts.text",))
+    with pytest.raises(UserError, match="nothing to learn from"):
+        made(corpus, tmp_path / "nothing", ())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ablate.data import tokenizer
-from ablate.data.table import TableWriter, describe
+from ablate.data.table import Table, TableWriter
+from ablate.data.tokenizer import Tokenizer
 from ablate.tasks.task import Dataset
 
 WORDS = "one two three cat dog bird runs sleeps eats the a no".split()
@@ -56,11 +56,13 @@ TABLES = {
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Table]:
+    """Every split of every table, by "table.split"."""
+    folder, made = tmp_path_factory.mktemp("tables"), {}
     for table, (fields, splits) in TABLES.items():
         for split in splits:
-            with TableWriter(folder, table, split) as writer:
+            name = f"{table}.{split}"
+            with TableWriter(folder / name) as writer:
                 for row in rows(split, 48 if split == "train" else 20):
                     kept = {"id": row["id"], **{field: row[field] for field in fields}}
                     if table == "sentiment":
@@ -71,39 +73,55 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                         kept["spoken"] = row["text"]
                     audio = table in ("asr", "translation", "retrieval")
                     writer.add(kept, row["mel"] if audio else None)
-    facts = {"tables": describe(folder), "fields": {"tokenizer": ["asr.text", "normalization.written"]}}
-    (folder / "corpus.json").write_text(json.dumps(facts))
-    return folder
+            made[name] = Table(folder / name, name)
+    return made
 
 
-def tokenized(corpus: Path, folder: Path, config: tokenizer.TokenizerConfig) -> Path:
-    """Run the tokenizer stage without its run folder's machinery."""
-    run = SimpleNamespace(
-        files=folder,
-        write_bytes=lambda name, data: (folder / name).write_bytes(data),
-        write_json=lambda name, data: (folder / name).write_text(json.dumps(data)),
-        progress=lambda *_, **__: None,
-    )
-    tokenizer.run(config, {"corpus": SimpleNamespace(files=corpus)}, run)
+class Run:
+    """What the tokenizer's stages ask of a run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = folder
+        folder.mkdir(exist_ok=True)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        (self.files / name).write_bytes(data)
+
+    def write_json(self, name: str, data: object) -> None:
+        (self.files / name).write_text(json.dumps(data))
+
+    def progress(self, *_, **__) -> None:
+        """Nobody watches."""
+
+
+def tokenized(tables: dict[str, Table], folder: Path, config: tokenizer.TokenizerConfig) -> Path:
+    """Train a tokenizer and encode all tables with it, without their stages' machinery."""
+    trained = {name.removesuffix(".train"): table for name, table in tables.items() if name.endswith(".train")}
+    tokenizer.run(config, trained, Run(folder))
+    for name, table in tables.items():
+        tokenizer.encode(Tokenizer(folder), table, Run(folder / name))
     return folder
 
 
 @pytest.fixture(scope="session")
-def tokens(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tokenized(corpus, tmp_path_factory.mktemp("tokens"), tokenizer.TokenizerConfig(size=60, bytes=False))
+def tokens(tables: dict[str, Table], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = tokenizer.TokenizerConfig(fields=("asr.text", "normalization.written"), size=60, bytes=False)
+    return tokenized(tables, tmp_path_factory.mktemp("tokens"), config)
 
 
 @pytest.fixture(scope="session")
-def german(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def german(tables: dict[str, Table], tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tokenizer.TokenizerConfig(fields=("translation.translation",), size=60, bytes=False)
-    return tokenized(corpus, tmp_path_factory.mktemp("german"), config)
+    return tokenized(tables, tmp_path_factory.mktemp("german"), config)
 
 
 @pytest.fixture
-def dataset(corpus: Path, tokens: Path, german: Path):
+def dataset(tables: dict[str, Table], tokens: Path, german: Path):
     """Open a split of a table; translation has its own target tokenizer."""
 
     def opened(table: str, split: str) -> Dataset:
-        return Dataset(table, split, corpus, tokens, german if table == "translation" else None)
+        name = f"{table}.{split}"
+        own, other = ((Tokenizer(folder), folder / name) for folder in (tokens, german))
+        return Dataset(tables[name], own, other if table == "translation" else None)
 
     return opened

@@ -93,7 +93,6 @@ def test_score_stages_write_every_layer(tmp_path):
     from ablate.tasks import TASKS
 
     world = World(tmp_path)
-    world.run(world.corpus), world.run(world.tokenizer)
     leaf = world.pretrain("contrastive", "masked_text", "tlm", steps=2, phase="decay")
     world.run(leaf)
     names = ("alignment_by_layer", "probes_by_layer", "pairing_by_layer", "retrieval", "pairing")

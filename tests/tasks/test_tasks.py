@@ -11,6 +11,7 @@ from ablate.errors import UserError
 from ablate.plan import described
 from ablate.tasks import TASKS
 from ablate.tasks.classification import TextClassification
+from ablate.tasks.task import TaskConfig
 from encoders.joint import Joint
 from objectives.objective import Ports, ViewContext
 
@@ -162,7 +163,7 @@ def test_inputs_are_a_function_of_draws_and_seed(dataset):
 @pytest.mark.parametrize("name", list(TASKS))
 def test_configs_survive_identity_and_patches(name):
     config = TASKS[name]
-    assert identity.restore(identity.canonical(config), identity.modules(config)) == config
+    assert identity.restore(identity.canonical(config), TaskConfig) == config
     changed = typed(config, {"steps": 7, "splits": ["dev"]}, f"tasks.{name}")
     assert (changed.steps, changed.splits) == (7, ("dev",)) and changed.build().config == changed
 

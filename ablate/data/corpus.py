@@ -1,0 +1,82 @@
+"""What planning knows of a corpus: its tables, what each of their splits is, and what its speech is decoded from.
+
+A kind of corpus is a `CorpusConfig` (`data:` of a sweep). It says which tables and splits there are, and, for a split that
+something reads, a `Split`: the config of a `table` stage, whose id says which rows it holds, and those of the `recordings`
+stages that its speech is taken from. How both lie on disk is told in `ablate.data.table`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ablate.data.recordings import Recordings
+
+STREAMS = {"speech": "speech", "text": "text", "pair": "pairs"}  # the table that each stream of pre-training draws from
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingsConfig(ABC):
+    """Identity of a `recordings` stage: what is decoded, and how it becomes features. Where it lies is `how`.
+
+    Tables that point into recordings do not start from them, so the recipe of both is raised, or a table's config has that of
+    its recordings, when decoding changes.
+    """
+
+    recipe: ClassVar[int]
+
+    @abstractmethod
+    def write(self, run: Any) -> dict[str, Any]:
+        """Write the recordings into `run.files`, telling progress, and return the result for the record."""
+
+    def open(self, folder: Path) -> Recordings:
+        """Open what `write` left in `folder`."""
+        return Recordings(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(ABC):
+    """Identity of a `table` stage: the rows that one split of one table holds."""
+
+    recipe: ClassVar[int]
+    """Version of the code that makes it: part of its identity, raised by hand when the result changes."""
+
+    @abstractmethod
+    def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
+        """Write the split into `run.files`, its speech from the run folders `recordings` (those of `Split.recordings`, in
+        that order), and return the result for the record: at least "rows" and "hours"."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """What planning knows of one split of one table before anything is made."""
+
+    config: SplitConfig
+    recordings: tuple[RecordingsConfig, ...] = ()
+    """What its speech is taken from; no part of its identity."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it, in sentences: rows left out because a test set has them, for instance."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """What its texts alone are, by field ("" of all others), where that is known: a tokenizer that learns from them does not depend
+    on their speech. In no order, as sets with repetitions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig(ABC):
+    """What a corpus is. Subclasses are the kinds of corpora (`data:` in a sweep)."""
+
+    def resolved(self) -> CorpusConfig:
+        """Check the settings and that what they name is there, and return the config. Raises UserError."""
+        return self
+
+    @abstractmethod
+    def tables(self) -> Mapping[str, Collection[str]]:
+        """Splits of every table that the corpus has, as far as that is known without reading it."""
+
+    @abstractmethod
+    def split(self, table: str, split: str) -> Split:
+        """What one split of one table is, called only for names in `tables()`. May read files to learn which rows it holds,
+        remembers what it read, and makes nothing. Raises UserError."""

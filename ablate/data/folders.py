@@ -1,0 +1,29 @@
+"""What lies in a folder of data, less what file managers, file systems and editors leave behind. Every reader lists here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_LEFT = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+def leftover(name: str) -> bool:
+    """Whether a name is no data: whatever is hidden (.DS_Store, ._*, .nfs*, .*.swp, .ipynb_checkpoints), backups, caches."""
+    return name[0] == "." or name[-1] == "~" or name[0] == name[-1] == "#" or name in _LEFT
+
+
+def entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name; nothing if there is no such folder."""
+    if not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as found:
+        return sorted((entry for entry in found if not leftover(entry.name)), key=lambda entry: entry.name)
+
+
+def folders(folder: Path | str, depth: int = 1) -> list[str]:
+    """Paths of the folders that lie `depth` levels below a folder, in order of names."""
+    found = [str(folder)]
+    for _ in range(depth):
+        found = [entry.path for path in found for entry in entries(path) if entry.is_dir()]
+    return found

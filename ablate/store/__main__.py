@@ -1,0 +1,61 @@
+"""`python -m ablate.store`: list, explain and upgrade a root of runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Optional
+
+from ablate.errors import UserError
+from ablate.store import differ, listing, upgrade
+
+HELP = """\
+Look at a root of runs (root=DIR of the sweep command), and bring it to the format of today. Nothing is trained or removed.
+"""
+MORE = """\
+examples:
+  python -m ablate.store list runs                             sweeps and stages, how many are done, of which format
+  python -m ablate.store explain 0d89321e1ee33c45 306b0c64234a12db --root runs
+                                                               how two stages differ, down to where it begins
+  python -m ablate.store explain runs/pretrain/04/04c7... other/pretrain/25/2589...      the same, of two roots
+  python -m ablate.store upgrade runs                          rewrite records of the format before this one
+
+A stage's id is a hash of what it is: its kind and the version of its code, its settings, and the ids of what it starts from. So
+two stages differ where one of these does, or where one of those they start from does: explain goes down to there. Ids
+are printed by `python -m ablate.sweep FILE --where ROW`. A sweep says itself, with --dry-run, what it must make again and why.
+"""
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Run the command and return its exit status: 0, or 2 when there is nothing at what it was given."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ablate.store", description=HELP, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    what = parser.add_subparsers(dest="what", metavar="COMMAND", required=True)
+    one = what.add_parser("list", help="sweeps and stages under ROOT, how many are done, and of which format")
+    one.add_argument("root", metavar="ROOT", type=Path)
+    one = what.add_parser("explain", help="how two stages differ, in words")
+    one.add_argument("first", metavar="A", help="id or folder of a stage, the older one")
+    one.add_argument("second", metavar="B", help="id or folder of another")
+    one.add_argument("--root", metavar="ROOT", type=Path, default=Path("runs"), help="where ids are looked up (default: runs)")
+    one = what.add_parser("upgrade", help="rewrite what an earlier version of this code wrote under ROOT")
+    one.add_argument("root", metavar="ROOT", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        if options.what == "list":
+            lines = listing.lines(options.root)
+        elif options.what == "upgrade":
+            lines = upgrade.upgrade(options.root)
+        else:
+            lines = differ.explain(options.first, options.second, options.root)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Bring the records under a root from the format before to that of today.
+
+Whoever changes what a record says raises `record.FORMAT` from N to N+1 and adds UPGRADES[N]: for every file that changes, a
+function from its content (of a .jsonl, of one line) to the new one. A kill may come between two files of a folder, so a
+function is given its own work again and must leave that as it is. The file that says the format is written last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ablate import disk, record
+from ablate.errors import UserError
+from ablate.store import listing
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPGRADES: dict[int, Mapping[str, Change]] = {}  # by the format they start from: file name -> change
+FIRST = 2  # the oldest format that is rewritten
+
+
+def upgrade(root: Path) -> list[str]:
+    """Rewrite all complete stages and all sweeps under a root; say how many. Safe to repeat, after a kill too.
+
+    Raises UserError when there are no runs, and for a record of a newer format.
+    """
+    folders = [(folder, "result.json") for folder in listing.stages(root)]
+    folders += [(record.sweep_path(root, name), "sweep.json") for name in listing.sweeps(root)]
+    if not folders:
+        raise UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
+    count: Counter[str] = Counter()
+    for folder, last in folders:
+        what = "stages" if last == "result.json" else "sweeps"
+        if not (folder / last).exists():
+            count["open"] += 1
+            continue
+        found = record.known(folder / last, record.read_json(folder / last)).get("format", 1)
+        if found < FIRST:
+            count["first"] += 1
+        elif found < record.FORMAT:
+            _rewrite(folder, last, found)
+            count[what] += 1
+        else:
+            count["new"] += 1
+    lines = [f"{count['stages']:,} stages and {count['sweeps']:,} sweeps rewritten to format {record.FORMAT}."]
+    lines += [f"{count['new']:,} are of format {record.FORMAT} already."] if count["new"] else []
+    lines += [f"{count['open']:,} stages are not complete; the sweep command goes on with them."] if count["open"] else []
+    if count["first"]:
+        lines.append(f"{count['first']:,} stages and sweeps are of format 1, which stays readable as it is; what a new plan "
+                     "needs of them is made again.")  # fmt: skip
+    return lines
+
+
+def _rewrite(folder: Path, last: str, found: int) -> None:
+    """Rewrite the records in a folder, one format after the other."""
+    for step in range(found, record.FORMAT):
+        changes = {name: change for name, change in UPGRADES[step].items() if name != last}
+        for name, change in changes.items():
+            if (path := folder / name).exists():
+                if path.suffix == ".jsonl":
+                    lines = [json.dumps(change(line), ensure_ascii=False) + "\n" for line in record.read_jsonl(path)]
+                    _write(path, "".join(lines))
+                else:
+                    _write(path, json.dumps(change(record.read_json(path)), indent=1, ensure_ascii=False) + "\n")
+        said = UPGRADES[step].get(last, dict)(record.read_json(folder / last))
+        _write(folder / last, json.dumps({**said, "format": step + 1}, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside and rename."""
+    disk.replace(path, text.encode())

@@ -1,0 +1,80 @@
+"""The names in the canonical form of every config class are fixed: a field that comes or goes must say what it was before.
+
+When this fails, read the docstring of ablate/identity.py: a new field of a class that was released states `absent`, a renamed
+one its `name`, a removed one goes into `removed`. Then nothing changes here. Only where classes are new, or ids are meant to
+change, write the file anew with
+
+    python tests/test_golden_fields.py
+"""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script's: it has an `objectives` of its own
+
+from ablate import identity  # noqa: E402
+
+GOLDEN = HERE / "golden-fields.json"
+ROOMS = ("encoders", "objectives", "ablate")
+LEFT = ("ablate.bench", "ablate.warm")  # no configs of stages; needs what is not installed; loads everything at once
+SAID = (
+    "'{tag}' has {found} in its form, had {expected}. A field that was added must state absent, the canonical text of the "
+    'value that means "as before": field(default=..., metadata={{"absent": "..."}}); a renamed one its old name, {{"name": '
+    "\"...\"}}; one that was removed stays in `removed` with its last value (see ablate/identity.py). Only if every id with a "
+    "'{tag}' is to change: python tests/test_golden_fields.py"
+)
+
+
+def classes() -> dict[str, list[type]]:
+    """All config classes of this project by tag."""
+    found: dict[str, list[type]] = {}
+    for room in ROOMS:
+        for info in pkgutil.walk_packages([str(HERE.parent / room)], f"{room}."):
+            if not info.name.startswith(LEFT) and not info.name.endswith("__main__"):
+                open_ = list(vars(importlib.import_module(info.name)).values())
+                for cls in open_:
+                    if isinstance(cls, type) and cls.__module__ == info.name:
+                        open_ += [inner for inner in vars(cls).values() if isinstance(inner, type) and inner not in open_]
+                        if dataclasses.is_dataclass(cls) and "tag" in vars(cls) and cls not in found.setdefault(cls.tag, []):
+                            found[cls.tag].append(cls)
+    return found
+
+
+def names(cls: type) -> list[str]:
+    """Names that are in a class's form whatever the values of its fields."""
+    own = [one.name for one in identity.fields(cls) if one.absent is None and not one.how]
+    return sorted([*own, *identity.removed(cls), *(["recipe"] if hasattr(cls, "recipe") else [])])
+
+
+def test_tags_are_each_of_one_class():
+    found = classes()
+    assert {"joint", "contrastive", "adamw", "pretrain", "asr", "builtin"} <= found.keys()
+    assert {tag: made for tag, made in found.items() if len(made) > 1} == {}
+
+
+def test_no_name_comes_or_goes_unsaid():
+    expected, found = json.loads(GOLDEN.read_text()), {tag: names(made) for tag, (made,) in classes().items()}
+    assert found.keys() == expected.keys(), "a class is new or gone; if this is meant: python tests/test_golden_fields.py"
+    for tag, had in expected.items():
+        assert found[tag] == had, SAID.format(tag=tag, found=found[tag], expected=had)
+
+
+def test_a_field_without_absent_is_noticed_and_one_with_it_is_not():
+    from ablate.optim import OptimizerConfig
+
+    fields = [("gain", float, dataclasses.field(default=1.0)),
+              ("lift", float, dataclasses.field(default=1.0, metadata={"absent": "1.0"}))]  # fmt: skip
+    made = {"bases": (OptimizerConfig,), "frozen": True, "kw_only": True}
+    loud, quiet = (dataclasses.make_dataclass("Later", [one], **made) for one in fields)
+    assert set(names(loud)) - set(names(OptimizerConfig)) == {"gain"}
+    assert names(quiet) == names(OptimizerConfig)
+
+
+if __name__ == "__main__":
+    lines = [f' "{tag}": {json.dumps(names(made))}' for tag, (made,) in sorted(classes().items())]
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
