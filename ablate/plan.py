@@ -260,7 +260,11 @@ class Planner:
     def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:
         """The held-out losses of a row's leaf, where the data have what they are measured on."""
         read, have = _streamed(row, "dev"), row.data.tables()
-        if not read or not (row.total if not have else all("dev" in have.get(table, ()) for table, _, _ in read.values())):
+        lacking = [table for table, _, _ in read.values() if have and "dev" not in have.get(table, ())]
+        if lacking and row.total:
+            lost = f"Held-out losses of rows that read {', '.join(lacking)} are left out: the data have no dev split of that."
+            self.supply.notes[lost] = None
+        if not read or lacking or not (have or row.total):
             return None
         parents = {**made, "pretrain": leaf, **self._read(row, read, made, stages)}
         return self._stage("heldout", HeldoutStage(), parents, title, 0, cost.HELDOUT)

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from fake_registry import registry
+from fake_registry import World, registry
 
 from ablate import identity
 from ablate.errors import UserError
@@ -167,6 +167,15 @@ def test_a_stage_depends_on_what_it_reads_alone(plan):
     assert read(stages["score"]["sentiment"]["test"]) == {"sentiment.train", "sentiment.test", "sentiment.test as ids"}
     assert read(stages["tokenizer"]) == {"text.train", "pairs.train"}
     assert set(stages["tables"]) >= {"speech.train", "speech.dev", "asr.test_unseen"} and set(stages["tokens"]) >= {"text.train"}
+
+
+def test_without_a_dev_split_there_are_no_held_out_losses_and_a_note(plan, monkeypatch):
+    """Pre-training reads training splits alone."""
+    monkeypatch.setattr(World, "tables", lambda self: {"text": ("train",), "pairs": ("train",)})
+    text = TRUNKS.replace("rows: {short", "rows: {scratch: {pretrain: {steps: 0, decay: 0}}, short")
+    made = plan(text=text, extra="tasks: []\n")
+    assert all("heldout" not in at["stages"] for at in made.manifest)
+    assert made.notes == ("Held-out losses of rows that read text are left out: the data have no dev split of that.",)
 
 
 def test_another_test_split_costs_its_own_encoding_and_score(plan):
