@@ -73,7 +73,7 @@ class Sweep:
 
 def run_path(root: Path, kind: str, id: str) -> Path:
     """Return the folder of a stage; folders fan out by the first two letters of the id."""
-    return Path(root) / kind / id[:2] / id
+    return Path(root, kind, id[:2], id)  # at once: ten thousand are made in a plan
 
 
 def sweep_path(root: Path, name: str) -> Path:

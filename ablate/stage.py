@@ -84,8 +84,8 @@ class Stage:
 
     def awaits(self, stages: Mapping[str, Any]) -> list[str]:
         """Ids of what must be finished before it runs, each once; what it uses without being among `stages` is left out."""
-        used = (id for _, id in self.uses if id in stages)
-        return list(dict.fromkeys([*(id for _, id in self.parents), *used]))
+        used = [id for _, id in self.uses if id in stages]
+        return list(dict.fromkeys([id for _, id in self.parents] + used))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -158,7 +158,8 @@ class Plan:
     def without_idle(self, done: Callable[[Stage], bool]) -> Plan:
         """Leave out what only finished stages use and no row asks for: recordings of tables that are written."""
         asked = {id for line in self.manifest for id in stage_ids(line)}
-        asked |= {id for stage in self.stages.values() for _, id in (stage.parents if done(stage) else stage.needs)}
+        for stage in self.stages.values():
+            asked.update(id for _, id in (stage.needs if stage.uses and not done(stage) else stage.parents))
         used = {id for stage in self.stages.values() for _, id in stage.uses}
         kept = {id: s for id, s in self.stages.items() if id in asked or id not in used or done(s)}
         return replace(self, stages=kept)
