@@ -7,7 +7,6 @@ nowhere; then takes the best of what they saved; then removes them. A result nam
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from ablate import disk
 from ablate.claim import clock, held
 from ablate.disk import linked, open_append, synced
 from ablate.errors import UserError
@@ -27,7 +27,6 @@ from ablate.version import code_version
 
 CHECKPOINT = "checkpoint.json"  # {"step": ..., "files": {name: ...}, ...}, of what an attempt saved last
 TOKEN = re.compile(r"\.?([0-9a-f]{12})(\.gone)?")  # names of attempts' folders, and of those that were put away
-CHUNK = 1 << 20
 SMALL = 1 << 22  # bytes of a file that is read for its digest whenever something starts from it
 TORN_SECONDS = 60.0  # after which what is half-written has no writer
 
@@ -143,11 +142,8 @@ def facts(folder: Path, names: Optional[Iterable[str]] = None, digests: bool = T
 
 def digest(path: Path) -> str:
     """BLAKE2b of a file's bytes, 16 bytes in hex."""
-    hashed = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            hashed.update(chunk)
-    return hashed.hexdigest()
+        return disk.digest(file).hex()
 
 
 def named(path: Path, result: Mapping[str, Any], name: str) -> Path:

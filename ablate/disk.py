@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 NO_LINKS = {errno.EPERM, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+BLOCK = 1 << 20  # bytes
 
 
 def open_append(path: Path) -> BinaryIO:
@@ -58,6 +60,14 @@ def linked(source: Path, target: Path) -> None:
         shutil.copyfile(source, beside)
         synced(beside)
         os.rename(beside, target)
+
+
+def digest(file: BinaryIO) -> bytes:
+    """BLAKE2b of what is left of a file, 16 bytes."""
+    hashed = hashlib.blake2b(digest_size=16)
+    while block := file.read(BLOCK):
+        hashed.update(block)
+    return hashed.digest()
 
 
 def synced(path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablate import disk
 from ablate.record import read_json
 
 NAME = "stages.json"
@@ -47,7 +48,8 @@ class Journal:
     def write(self, folder: Path, jobs: list[str], tasks: list[list[str]], sweep: str) -> None:
         """Note an array whose logs go to `folder`."""
         entry = {"when": time.time(), "cluster": self.whose[0], "user": self.whose[1], "sweep": sweep, "jobs": jobs, "tasks": tasks}
-        _replace(folder / NAME, entry)
+        folder.mkdir(parents=True, exist_ok=True)
+        disk.replace(folder / NAME, json.dumps(entry).encode())
         self._seen.add(folder.name)
         self._take(folder, entry)
 
@@ -68,13 +70,3 @@ class Journal:
             for id in stages:
                 self.latest[id] = job
                 self.times[id] = self.times.get(id, 0) + 1
-
-
-def _replace(path: Path, entry: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(entry, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

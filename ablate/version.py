@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ablate import disk
+
 CODE = "ABLATE_CODE"  # environment variable by which a driver tells its workers the code's version, as JSON
 ROOMS = ("ablate", "encoders", "objectives", "analysis")
 PATCH: list[bytes] = []  # found by this process
@@ -44,9 +46,7 @@ def keep_patch(root: Path) -> None:
     target = Path(root) / "code" / f"{name}.patch"
     if PATCH and not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-        beside.write_bytes(PATCH[0])
-        os.replace(beside, target)
+        disk.replace(target, PATCH[0], durable=False)
 
 
 def _changes() -> bytes:

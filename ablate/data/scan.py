@@ -19,6 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from ablate import disk
 from ablate.data import audio
 from ablate.data.audio import Head
 from ablate.errors import UserError
@@ -202,15 +203,9 @@ def _sound(path: str) -> tuple[bytes, Head]:
             samples = facts & (1 << 36) - 1
             if samples and any(md5):
                 return hashed(b"flac", first[18:]), Head(samples, facts >> 44, (facts >> 41 & 7) + 1)
-        digest = _digest(file, first)
+        file.seek(0)
+        digest = disk.digest(file)
     return digest, audio.head(Path(path))
-
-
-def _digest(file: Any, first: bytes = b"") -> bytes:
-    digest = blake2b(first, digest_size=16)
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.digest()
 
 
 def part(sound: Sound, recording: audio.Recording) -> bytes:
@@ -231,7 +226,7 @@ def content(path: Path, kept: Kept) -> str:
     known = kept.get(_key(b"t", facts)) if large else None
     if known is None:
         with open(path, "rb") as file:
-            known = _digest(file)
+            known = disk.digest(file)
         if large:
             kept.put(_key(b"t", facts), known)
     return known.hex()

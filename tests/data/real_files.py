@@ -6,11 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
 from ablate import identity
 from ablate.data.real import RealConfig
 from ablate.data.table import Table
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where what is kept of files lies; of every test in a module that imports this."""
+    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with a `world`."""
+    return world(tmp_path / "data")
 
 
 class Run:

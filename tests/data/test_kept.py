@@ -21,7 +21,7 @@ import soundfile
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]  # where this is a script
 
-from real_files import tsv, utterances, world  # noqa: E402
+from real_files import cache, tsv, utterances, world  # noqa: E402, F401 (a fixture)
 
 from ablate.plan import plan_file  # noqa: E402
 from ablate.stage import Plan  # noqa: E402
@@ -237,11 +237,6 @@ def kept(change: Change, folder: Path) -> tuple[Plan, Plan]:
 def titles(plan: Plan, without: Plan) -> set[str]:
     """What the stages of a plan are called that another has not."""
     return {stage.title for id, stage in plan.stages.items() if id not in without.stages}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.what)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from real_files import Made, Run, ids, small, tsv, utterances, world
+from real_files import Made, Run, cache, ids, root, small, tsv, utterances, world  # noqa: F401 (fixtures)
 
 from ablate import identity
 from ablate.data import audio, spoken
@@ -18,17 +18,6 @@ from ablate.data.real import RealConfig
 from ablate.errors import UserError
 from ablate.plan import plan_file
 from encoders.frontend import log_mel, normalise
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return world(tmp_path / "data")
 
 
 ROWS = {

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from real_files import Made, ids, small, tsv, utterances, world
+from real_files import Made, cache, ids, root, small, tsv, utterances, world  # noqa: F401 (fixtures)
 
 from ablate import identity
 from ablate.config import override, typed
@@ -26,17 +26,6 @@ from ablate.data import folders, readers, scan, spoken
 from ablate.data.canonical import Held
 from ablate.data.table import Table
 from ablate.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return world(tmp_path / "data")
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
@@ -247,7 +236,7 @@ def test_texts_are_parsed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert ids(small(root), "text.train", "text.dev", "sentiment.train") == before
     monkeypatch.setattr(scan, "LARGE", 0)  # now their hashes are kept as well
     assert ids(small(root), "text.train") == {"text.train": before["text.train"]}
-    monkeypatch.setattr(scan, "_digest", None)
+    monkeypatch.setattr(scan.disk, "digest", None)
     assert ids(small(root), "text.train") == {"text.train": before["text.train"]}
 
 
