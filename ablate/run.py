@@ -295,15 +295,15 @@ class RunFolder:
         if self.rank:
             return
         self._close()
-        with self.writing() as files:
-            found = attempt.facts(files)
+        with self.writing() as folder:
+            found = attempt.facts(folder)
             for name in found:
-                synced(files / name)  # tables are appended to, which waits for no disk
+                synced(folder / name)  # tables are appended to, which waits for no disk
             extra = attempt.circumstances(self.path, self._claim)
-            replace(files / RESULT, disk.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}))
+            replace(folder / RESULT, disk.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}))
             self.hold()
             with contextlib.suppress(FileExistsError):
-                linked(files / RESULT, self.path / "result.json")
+                linked(folder / RESULT, self.path / "result.json")
             synced(self.path)
             if self.result().get("attempt") != self._token:
                 raise Lost(f"{self.kind} {self.id} was finished by somebody else meanwhile; this attempt is dropped.")

@@ -38,10 +38,10 @@ def figure(records: Records) -> Figure | None:
     x, y = (measure(records, named[axis]) for axis in ("x", "y"))
     whole, (axes,) = figures.grid(1, 2.3)
     axes.plot(frame.x, frame.y, "-", color="0.6", lw=0.8, zorder=1)
-    for (row, look), line in zip(figures.row_styles(frame.row).items(), frame.itertuples()):
-        axes.plot([line.x_low, line.x_high], [line.y] * 2, color=look["color"], lw=0.8)
-        axes.plot([line.x] * 2, [line.y_low, line.y_high], color=look["color"], lw=0.8)
-        axes.plot(line.x, line.y, look["marker"], color=look["color"], ms=5.5, mec="white", mew=0.5, label=records.label(row), zorder=2)
+    for (row, style), line in zip(figures.row_styles(frame.row).items(), frame.itertuples()):
+        axes.plot([line.x_low, line.x_high], [line.y] * 2, color=style["color"], lw=0.8)
+        axes.plot([line.x] * 2, [line.y_low, line.y_high], color=style["color"], lw=0.8)
+        axes.plot(line.x, line.y, style["marker"], color=style["color"], ms=5.5, mec="white", mew=0.5, label=records.label(row), zorder=2)
     for what, line, dash in ((x, axes.axvline, (4, 2)), (y, axes.axhline, (1, 1.5))):
         s = records.of(what)
         alone = [row for row, about in records.rows.items() if len({"speech", "text"} & set(about["reads"])) == 1]

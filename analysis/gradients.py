@@ -131,8 +131,8 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
             mean = own.groupby("step").value.mean().reindex(sorted(frame.step.unique()))
             if mean.notna().any():
                 label = _short(pair).replace("\n", " ~ ") if kind == "raw" else None
-                look = styles[pair]
-                axes.plot(mean.index, mean, ls=dash, color=look["color"], marker=look["marker"], mfc=fill or look["color"], label=label)
+                style = styles[pair]
+                axes.plot(mean.index, mean, ls=dash, color=style["color"], marker=style["marker"], mfc=fill or style["color"], label=label)
     axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_ylim(-1, 1)
     axes.set_xlabel("step (hollow: as Adam scales them)")
@@ -157,11 +157,11 @@ def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
     axes.set_ylim(-1.15, 1.15)
     styles = figures.row_styles(list(dict.fromkeys(frame.task)))
     for task, own in frame.groupby("task", sort=False):
-        largest, look = max(own["mean"].abs().max(), 1e-9), styles[task]
+        largest, style = max(own["mean"].abs().max(), 1e-9), styles[task]
         fair = own.matched.to_numpy(bool)
         rank = spearman(own.cosine.to_numpy()[fair], own["mean"].to_numpy()[fair])
         label = figures.wrapped(records.task_label(task) + ("" if np.isnan(rank) else f" {figures.signed(rank, 2)}"), 1.0)
-        y, mark = own["mean"] / largest, {"ls": "none", "marker": look["marker"], "color": look["color"]}
+        y, mark = own["mean"] / largest, {"ls": "none", "marker": style["marker"], "color": style["color"]}
         axes.plot(own.cosine[fair], y[fair], **mark, ms=4, mec="white", mew=0.4, label=label)
         axes.plot(own.cosine[~fair], y[~fair], **mark, ms=3.4, mfc="white", mew=0.7)
     if frame.empty:

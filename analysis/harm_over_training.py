@@ -107,7 +107,7 @@ def figure(records: Records) -> Figure | None:
             figures.plt.Line2D([], [], color="0.2", ls=dashes[row]["linestyle"], label=records.label(row)) for row in rows
         ]
     else:
-        looks = {(row, parts[0]): look for (row, _), look in figures.looks(records, rows, records.points[:1]).items()}
+        looks = {(row, parts[0]): style for (row, _), style in figures.looks(records, rows, records.points[:1]).items()}
         keys = figures.keys(records, rows, records.points[:1])
     for panel, (title, (frame, unit)) in zip(axes, panels.items()):
         draw(frame[frame.row.isin(rows)], panel, looks)

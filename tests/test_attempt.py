@@ -33,10 +33,10 @@ def taken(tmp_path, monkeypatch):
 
 def save(run, step):
     """A checkpoint as training leaves it, of one file."""
-    with run.writing() as files:
+    with run.writing() as folder:
         name = f"model.{step}.safetensors"
-        (files / name).write_bytes(b"%d" % step)
-        disk.replace(files / "checkpoint.json", json.dumps({"step": step, "files": attempt.facts(files, [name])}).encode())
+        (folder / name).write_bytes(b"%d" % step)
+        disk.replace(folder / "checkpoint.json", json.dumps({"step": step, "files": attempt.facts(folder, [name])}).encode())
 
 
 def inside(run):

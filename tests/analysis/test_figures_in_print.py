@@ -190,7 +190,7 @@ def test_a_row_looks_the_same_whichever_rows_are_shown(fake):
     records = read(fake(rows=ROWS, tasks=("asr",), table={}, claims={}))
     few = figures.looks(records, ["joint"], [""])
     assert few["joint", ""] == figures.looks(records, list(ROWS), [""])["joint", ""]
-    assert len({(str(look["linestyle"]), look["marker"]) for look in figures.looks(records, ROWS, ["a", "b", "c"]).values()}) == 3 * len(ROWS)
+    assert len({(str(style["linestyle"]), style["marker"]) for style in figures.looks(records, ROWS, ["a", "b", "c"]).values()}) == 3 * len(ROWS)
 
 
 def test_lines_of_type_are_broken_to_their_width():
