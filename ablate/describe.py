@@ -16,9 +16,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from ablate import config
+from ablate.sweepfile import load
 from ablate.errors import UserError
-from ablate.pretrain import Update
+from ablate.stages.pretrain import Update
 from encoders.batch import Pair, Speech, Text, View, Vocabulary
 from encoders.count import OWNERS, Count, Work, parts
 from encoders.encoder import EncoderConfig
@@ -193,11 +193,11 @@ def resolve(name: str, overrides: Iterable[str]) -> EncoderConfig:
     """The preset called `name` with overrides of its fields. Raises UserError with the nearest valid name."""
     found: Mapping[str, Any] = {}
     for text in overrides:
-        found = config.override(found, [text if text.startswith("base.encoder.") else f"base.encoder.{text}"])
+        found = load.override(found, [text if text.startswith("base.encoder.") else f"base.encoder.{text}"])
     if "axes" in found:
         raise UserError(f"One encoder at a time: give {', '.join(found['axes'])} one value, or a list as key=[a,b].")
     patch = found.get("base", {}).get("encoder", {})
-    return config.resolve(PRESETS, {**patch, "preset": name}, "encoder")
+    return load.resolve(PRESETS, {**patch, "preset": name}, "encoder")
 
 
 def main(arguments: list[str] | None = None) -> int:

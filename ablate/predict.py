@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from ablate.errors import UserError
-from ablate.finished import Finished, command
+from ablate.stages.finished import Finished, command
 
 HELP = """\
 Give lines of text to a finished run of a task that reads text (sentiment, a sentence pair, normalization), and print what it

@@ -16,17 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate import continuing, pool, resources, slurm, submit, watch
-from ablate.again import again
-from ablate.display import Display, failures_text, plan_text, status_text
+from ablate.clusters import local, resources
+from ablate.clusters.slurm import controller, submit, watch
+from ablate.store import continuing
+from ablate.planning.again import again
+from ablate.clusters.display import Display, failures_text, plan_text, status_text
 from ablate.errors import UserError
-from ablate.job import LATER, Collector
-from ablate.preview import slurm_text
-from ablate.record import read_sweep, sweep_path
-from ablate.run import RunFolder
-from ablate.schedule import DONE, ELSEWHERE, QUEUED, RUNNING, STOPPED, WAITING, Board, cores
-from ablate.stage import Plan, materialise, stage_ids
-from ablate.version import code_version, keep_patch, label
+from ablate.clusters.slurm.job import LATER, Collector
+from ablate.clusters.slurm.preview import slurm_text
+from ablate.store.record import read_sweep, sweep_path
+from ablate.store.run import RunFolder
+from ablate.clusters.schedule import DONE, ELSEWHERE, QUEUED, RUNNING, STOPPED, WAITING, Board, cores
+from ablate.store.stage import Plan, materialise, stage_ids
+from ablate.store.version import code_version, keep_patch, label
 
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
@@ -79,7 +81,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOENT, *pool.DISK_ERRORS):
+        if error.errno not in (errno.ENOENT, *local.DISK_ERRORS):
             raise
         where = f" '{error.filename}'" if error.filename else ""
         print(f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
@@ -111,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    plan = pool.call(_plan, options.file, options.overrides)
+    plan = local.call(_plan, options.file, options.overrides)
     root = Path(plan.root)
     if options.show:
         print(plan.show(options.show))
@@ -136,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
     for id, folder in board.folders.items():
         if board.state[id] == WAITING and folder.holder() is not None:
             board.set(id, ELSEWHERE)
-    if options.status and (on_slurm or (root / "slurm").is_dir() and slurm.here()):
+    if options.status and (on_slurm or (root / "slurm").is_dir() and controller.here()):
         watch.status(board, submit.Slurm(board, plan.name, plan.resources))
     if options.cancel:
         jobs = submit.Slurm(board, plan.name, plan.resources)
@@ -174,7 +176,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def drive(
     board: Board, name: str, cluster: str, workers: int, wanted: Optional[dict[str, Any]] = None,
-    execute: str = pool.EXECUTE, collect: Optional[Collector] = None,
+    execute: str = local.EXECUTE, collect: Optional[Collector] = None,
 ) -> int:  # fmt: skip
     """Run the board's stages on a cluster, showing progress; 0 if that ended, else the exit status of an interrupted one.
 
@@ -196,8 +198,8 @@ def drive(
                 else:
                     watch.run_slurm(board, jobs, display, interrupts, poll)
             elif cluster in ("local", "debug"):
-                here = pool.Pool(board.root, workers, execute) if cluster == "local" else pool.Inline(board.root, execute)
-                pool.run_pool(board, here, display, interrupts)
+                here = local.Pool(board.root, workers, execute) if cluster == "local" else local.Inline(board.root, execute)
+                local.run_pool(board, here, display, interrupts)
             else:
                 raise UserError(f"Unknown cluster '{cluster}'; valid: local, debug, slurm.")
             display(board)
@@ -218,8 +220,8 @@ def drive(
 
 def _plan(file: str, overrides: list[str]) -> Plan:
     """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
-    from ablate import cost
-    from ablate.plan import plan_file
+    from ablate.planning import cost
+    from ablate.planning.plan import plan_file
 
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
@@ -295,7 +297,7 @@ def _report(board: Board, name: str, root: Path) -> None:
     import analysis
 
     folder = sweep_path(root, name)
-    summary, code = folder / "summary.txt", Path(analysis.__file__).parent.glob("*.py")
+    summary, code = folder / "summary.txt", Path(analysis.__file__).parent.rglob("*.py")
     read = [folder / "sweep.json", folder / "manifest.jsonl", *code]
     read += [run.path / "result.json" for run in board.folders.values()]
     if not summary.exists() or any(not p.exists() or p.stat().st_mtime > summary.stat().st_mtime for p in read):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ablate.finished import Finished, command
+from ablate.stages.finished import Finished, command
 
 HELP = """\
 Give recordings to a finished run of a task that hears speech (asr, digits, translation), and print what it says: one

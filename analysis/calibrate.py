@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablate.errors import UserError, nearest
-from analysis import compare, items
-from analysis.compare import ALPHA, Estimate
-from analysis.frame import DONE, Measure, Records, measure, read
-from analysis.sheet import Sheet
+from analysis.records import items
+from analysis.statistics import compare
+from analysis.statistics.compare import ALPHA, Estimate
+from analysis.records.frame import DONE, Measure, Records, measure, read
+from analysis.tables.sheet import Sheet
 
 DRAWS = 4000
 SIZES = (3, 5, 8)

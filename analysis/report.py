@@ -14,16 +14,19 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from ablate import child
+from ablate.store import child
 from ablate.errors import UserError
-from analysis import against, baselines, claims, drawings, formats, paper, table
-from analysis.claims import measured
-from analysis.drawings import Drawing, Key
-from analysis.files import replace
-from analysis.fingerprint import code, fingerprint
-from analysis.frame import Records, read
-from analysis.page import page
-from analysis.sheet import Sheet
+from analysis import table
+from analysis.figures import drawings
+from analysis.statistics import claims
+from analysis.tables import against, baselines, formats, paper
+from analysis.statistics.claims import measured
+from analysis.figures.drawings import Drawing, Key
+from analysis.records.files import replace
+from analysis.records.fingerprint import code, fingerprint
+from analysis.records.frame import Records, read
+from analysis.page.page import page
+from analysis.tables.sheet import Sheet
 from analysis.table import Table
 
 STATE = ".report.json"

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError, nearest
-from analysis import compare, origin
-from analysis.compare import Estimate
-from analysis.frame import DONE, IMPOSSIBLE, MISSING, Measure, Records, measure, read
+from analysis.records import origin
+from analysis.statistics import compare
+from analysis.statistics.compare import Estimate
+from analysis.records.frame import DONE, IMPOSSIBLE, MISSING, Measure, Records, measure, read
 
 ABBREVIATIONS = {
     "wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "accuracy": "acc.", "f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman", "nmi": "NMI",
@@ -126,7 +127,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The whole table; `analysis.formats` prints it."""
+    """The whole table; `analysis.tables.formats` prints it."""
 
     name: str
     columns: list[Column]
@@ -296,7 +297,7 @@ def why(table: Table, row: str, column: str) -> str:
 
 def main() -> None:
     """Print a sweep's table, or trace one cell of it."""
-    from analysis import baselines, formats, paper
+    from analysis.tables import baselines, formats, paper
 
     parser = argparse.ArgumentParser(prog="python -m analysis.table", description=main.__doc__)
     parser.add_argument("sweep", help="a sweep's name, or its folder")

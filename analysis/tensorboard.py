@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.record import read_jsonl
-from analysis import manifest
-from analysis.frame import DONE, Records, flatten, point_name, read
+from ablate.store.record import read_jsonl
+from analysis.records import manifest
+from analysis.records.frame import DONE, Records, flatten, point_name, read
 
 FILE = "events.out.tfevents.0.ablate"
 """Always the same name, so that a file is found again; TensorBoard asks for "tfevents" in it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
-from ablate import optim, pretrain
-from ablate.config import Registry
+from ablate.stages import pretrain
+from ablate.training import optim
+from ablate.sweepfile.load import Registry
 from ablate.data.corpus import CorpusConfig, Split, SplitConfig
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.errors import UserError
-from ablate.row import owner
+from ablate.sweepfile.row import owner
 from ablate.tasks.task import Metric, TaskConfig
 from encoders.encoder import EncoderConfig
 from objectives.objective import ObjectiveConfig

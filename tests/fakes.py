@@ -12,13 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-from ablate import pool, submit, sweep, watch
-from ablate.display import failures_text, status_text
-from ablate.job import Collector
-from ablate.record import run_path
-from ablate.run import RunFolder
-from ablate.schedule import Board
-from ablate.stage import Stage
+from ablate import sweep
+from ablate.clusters import local
+from ablate.clusters.slurm import submit, watch
+from ablate.clusters.display import failures_text, status_text
+from ablate.clusters.slurm.job import Collector
+from ablate.store.record import run_path
+from ablate.store.run import RunFolder
+from ablate.clusters.schedule import Board
+from ablate.store.stage import Stage
 
 EXECUTE = "fakes:execute"
 
@@ -93,7 +95,7 @@ def main(arguments: list[str]) -> int:
     """Drive the stages under a root as the command does; its exit status."""
     where, cluster, workers = Path(arguments[0]), arguments[1], int(arguments[2])
     wanted = {"poll_s": 1, "mem_gb": 1, "pack_min": 0, **json.loads(arguments[3] if len(arguments) > 3 else "{}")}
-    pool.PRELOAD = ["ablate.run"]  # fake stages need no torch
+    local.PRELOAD = ["ablate.store.run"]  # fake stages need no torch
     board = Board(read(where), where)
     if {"retry", "status", "cancel"} & set(arguments):
         jobs = submit.Slurm(board, "fakes", wanted, EXECUTE)

@@ -23,10 +23,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ablate import run as run_module
-from ablate import stage, sweep
-from ablate.claim import PROGRESS
-from ablate.record import files_of, read_jsonl
+from ablate.store import run as run_module
+from ablate import sweep
+from ablate.store import stage
+from ablate.store.lock import PROGRESS
+from ablate.store.record import files_of, read_jsonl
 
 HERE = Path(__file__).resolve().parent
 SWEEP = """
@@ -114,9 +115,9 @@ def dying_write(original, path: Path, text: str) -> None:
 
 
 def execute(id: str, root: Path) -> None:
-    """Run a stage as `ablate.stage.execute` does, leaving a trace of its updates, and perhaps dying on the way."""
-    from ablate import checkpoint, train
-    from ablate.optim import FlatAdamW
+    """Run a stage as `ablate.store.stage.execute` does, leaving a trace of its updates, and perhaps dying on the way."""
+    from ablate.training import checkpoint, loop
+    from ablate.training.optim import FlatAdamW
 
     kind = next(k for k in stage.KINDS if stage.run_path(root, k, id).joinpath("identity.json").exists())
     folder = stage.run_path(root, kind, id)
@@ -132,9 +133,9 @@ def execute(id: str, root: Path) -> None:
     if not (folder / "result.json").exists():
         trace("start", id)
     sys.addaudithook(opened)
-    train.SAVE_SECONDS = 0.2
-    step, fit, save, save_file = FlatAdamW.step, train.Loop.fit, train.Loop.save, checkpoint.save_file
-    update, release = train.Loop.one_update, run_module.RunFolder.release
+    loop.SAVE_SECONDS = 0.2
+    step, fit, save, save_file = FlatAdamW.step, loop.Loop.fit, loop.Loop.save, checkpoint.save_file
+    update, release = loop.Loop.one_update, run_module.RunFolder.release
 
     def dying_step(self, factor, *more):
         if fires("update"):
@@ -164,8 +165,8 @@ def execute(id: str, root: Path) -> None:
             die()
         release(self, outcome)
 
-    FlatAdamW.step, checkpoint.save_file, train.Loop.save = dying_step, dying_save_file, traced_save
-    train.Loop.fit, train.Loop.one_update, run_module.RunFolder.release = traced_fit, traced_update, dying_release
+    FlatAdamW.step, checkpoint.save_file, loop.Loop.save = dying_step, dying_save_file, traced_save
+    loop.Loop.fit, loop.Loop.one_update, run_module.RunFolder.release = traced_fit, traced_update, dying_release
     for module in (run_module, checkpoint):
         module.replace = functools.partial(dying_replace, module.replace)
     stage.execute(id, root)

@@ -5,7 +5,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate import describe
-from ablate.optim import FlatAdamW, OptimizerConfig
+from ablate.training.optim import FlatAdamW, OptimizerConfig
 from encoders.presets import PRESETS
 
 SIZES = describe.Sizes(speech=4.0, text=64, pairs=2, utterance=2.0, document=32)

@@ -1,7 +1,7 @@
 """What must not change by accident: the ids of the shipped sweeps, and what each kind of stage computes.
 
 When an id changes on purpose (a default, a preset, a field of a config), or training code changes what it computes (then
-raise the kind's `version` in ablate/stage.py too), write the new values with
+raise the kind's `version` in ablate/store/stage.py too), write the new values with
 
     python tests/test_golden.py
 """
@@ -20,8 +20,8 @@ sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script'
 
 import torch  # noqa: E402
 
-from ablate.machine import label, machine  # noqa: E402
-from ablate.plan import plan_file  # noqa: E402
+from ablate.store.machine import label, machine  # noqa: E402
+from ablate.planning.plan import plan_file  # noqa: E402
 
 GOLDEN = HERE / "golden.json"
 WITHOUT = ("objectives_real", "tasks_real")  # planning these reads corpora, which are not here

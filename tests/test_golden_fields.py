@@ -1,6 +1,6 @@
 """The names in the canonical form of every config class are fixed: a field that comes or goes must say what it was before.
 
-When this fails, read the docstring of ablate/identity.py: a new field of a class that was released states `absent`, a renamed
+When this fails, read the docstring of ablate/store/identity.py: a new field of a class that was released states `absent`, a renamed
 one its `name`, a removed one goes into `removed`. Then nothing changes here. Only where classes are new, or ids are meant to
 change, write the file anew with
 
@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script's: it has an `objectives` of its own
 
-from ablate import identity  # noqa: E402
+from ablate.store import identity  # noqa: E402
 
 GOLDEN = HERE / "golden-fields.json"
 ROOMS = ("encoders", "objectives", "ablate")
@@ -25,7 +25,7 @@ LEFT = ("ablate.bench", "ablate.warm")  # no configs of stages; needs what is no
 SAID = (
     "'{tag}' has {found} in its form, had {expected}. A field that was added must state absent, the canonical text of the "
     'value that means "as before": field(default=..., metadata={{"absent": "..."}}); a renamed one its old name, {{"name": '
-    "\"...\"}}; one that was removed stays in `removed` with its last value (see ablate/identity.py). Only if every id with a "
+    "\"...\"}}; one that was removed stays in `removed` with its last value (see ablate/store/identity.py). Only if every id with a "
     "'{tag}' is to change: python tests/test_golden_fields.py"
 )
 
@@ -65,7 +65,7 @@ def test_no_name_comes_or_goes_unsaid():
 
 
 def test_a_field_without_absent_is_noticed_and_one_with_it_is_not():
-    from ablate.optim import OptimizerConfig
+    from ablate.training.optim import OptimizerConfig
 
     fields = [("gain", float, dataclasses.field(default=1.0)),
               ("lift", float, dataclasses.field(default=1.0, metadata={"absent": "1.0"}))]  # fmt: skip

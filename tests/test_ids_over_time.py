@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.plan import plan_file
+from ablate.planning.plan import plan_file
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("ablate", "encoders", "objectives", "analysis", "sweeps")
@@ -24,8 +24,8 @@ print(json.dumps({sweep: ids(sweep) for sweep in SWEEPS}))
 FIELD = (r"^from typing import", "from dataclasses import field\nfrom typing import")
 GAIN = '{pad}gain: float = field(default=1.0, metadata={{"absent": "1.0"}})\n'
 FIVE = {  # file: a field before which a new one is put
-    "encoders/joint.py": "width", "objectives/contrastive.py": "at", "ablate/optim.py": "lr", "ablate/pretrain.py": "speech",
-    "ablate/tasks/asr.py": "table",
+    "encoders/joint.py": "width", "objectives/contrastive.py": "at", "ablate/training/optim.py": "lr", "ablate/stages/pretrain.py": "speech",
+    "ablate/tasks/supervised/asr.py": "table",
 }  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def test_fields_with_absent_in_five_classes_keep_all_ids(copy, before):
 def test_a_renamed_class_a_moved_module_and_a_renamed_field_keep_all_ids(copy, before):
     where = copy({
         "*": [(r"\bOptimizerConfig\b", "AdamW"), (r"\bobjectives\.tlm\b", "objectives.paired")],
-        "ablate/optim.py": [(r"^( +)eps: float = 1e-8", r'\1epsilon: float = field(default=1e-8, metadata={"name": "eps"})'),
+        "ablate/training/optim.py": [(r"^( +)eps: float = 1e-8", r'\1epsilon: float = field(default=1e-8, metadata={"name": "eps"})'),
                             (r"\.eps\b", ".epsilon"), FIELD],
     })  # fmt: skip
     (where / "objectives" / "tlm.py").rename(where / "objectives" / "paired.py")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny import World
 
-from ablate.plan import plan_file
+from ablate.planning.plan import plan_file
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

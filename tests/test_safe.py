@@ -14,8 +14,8 @@ UNSAFE = {
     "pd": {"read_pickle"}, "pandas": {"read_pickle"},
 }  # fmt: skip
 ALLOWED = {
-    ("ablate/config.py", "yaml.load"),  # with a subclass of the safe loader; see the test below
-    ("ablate/data/espeak.py", "pickle.loads"),  # from a pipe to its own child
+    ("ablate/sweepfile/load.py", "yaml.load"),  # with a subclass of the safe loader; see the test below
+    ("ablate/data/builtin/espeak.py", "pickle.loads"),  # from a pipe to its own child
     ("ablate/data/loader.py", "pickle.loads"),  # likewise
     ("analysis/report.py", "pickle.loads"),  # from its own parent
 }
@@ -48,12 +48,12 @@ def test_no_reader_runs_what_it_reads(room):
 
 
 def test_the_loader_of_sweep_files_is_a_safe_one(tmp_path):
-    from ablate import config
+    from ablate.sweepfile import load
     from ablate.errors import UserError
 
     (tmp_path / "evil.yaml").write_text("name: !!python/object/apply:os.system ['touch evil']\n")
     with pytest.raises(UserError, match="not valid YAML"):
-        config.load(tmp_path / "evil.yaml")
+        load.load(tmp_path / "evil.yaml")
 
 
 def test_the_scan_sees_what_it_is_for(tmp_path):

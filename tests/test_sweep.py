@@ -11,9 +11,10 @@ import fakes
 import pytest
 
 import analysis
-from ablate import pool, sweep
-from ablate.record import run_path
-from ablate.stage import Plan
+from ablate import sweep
+from ablate.clusters import local
+from ablate.store.record import run_path
+from ablate.store.stage import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +39,7 @@ def command(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "analysis.report", report)
     monkeypatch.setattr(analysis, "report", report, raising=False)
-    monkeypatch.setattr(pool, "call", lambda *_: plan)
+    monkeypatch.setattr(local, "call", lambda *_: plan)
     monkeypatch.setattr(sweep, "drive", functools.partial(sweep.drive, execute=fakes.EXECUTE))
     return (lambda *arguments: sweep.main(["why.yaml", *arguments])), root, plan
 

@@ -7,18 +7,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from ablate import prepare
+from ablate.stages import prepare
 from ablate.data.corpus import STREAMS, CorpusConfig, Split, SplitConfig
 from ablate.data.table import Table, TableWriter
 from ablate.data.tokenizer import TokenizerConfig
-from ablate.finetune import FinetuneStage
-from ablate.heldout import HeldoutStage
-from ablate.pretrain import PretrainStage, Update
-from ablate.row import owner
-from ablate.run import RunFolder
-from ablate.score import ScoreStage
-from ablate.stage import Plan, Stage, execute, make, materialise
-from ablate.supply import Supply
+from ablate.stages.finetune import FinetuneStage
+from ablate.stages.heldout import HeldoutStage
+from ablate.stages.pretrain import PretrainStage, Update
+from ablate.sweepfile.row import owner
+from ablate.store.run import RunFolder
+from ablate.stages.score import ScoreStage
+from ablate.store.stage import Plan, Stage, execute, make, materialise
+from ablate.planning.supply import Supply
 from ablate.tasks import TASKS
 from encoders import seeds
 from encoders.presets import PRESETS

@@ -26,10 +26,10 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-from ablate import machine
+from ablate.store import machine
 from ablate.bench.items import WORKLOADS
 from ablate.errors import UserError, nearest
-from ablate.version import code_version, label
+from ablate.store.version import code_version, label
 
 HERE = Path(__file__).resolve().parents[2]
 ROUNDS = 6  # as many begin on either side

@@ -28,7 +28,7 @@ DIGEST = slice(26, 42)  # bytes of a FLAC's header: the MD5 of its samples, at t
 WORDS = "the a of and to in he was that it his her with as had you not be for she at on by which have or from this".split()
 PLAN = """
 import sys, time
-from ablate.plan import plan_file
+from ablate.planning.plan import plan_file
 began = time.monotonic()
 plan = plan_file(sys.argv[1], sys.argv[2:])
 print(time.monotonic() - began, len(plan.stages))

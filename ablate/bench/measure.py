@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 from ablate.bench.catalogue import SYSTEMS, System
 from ablate.bench.items import WORKLOADS
-from ablate.pool import WORKER_ENVIRONMENT
+from ablate.clusters.local import WORKER_ENVIRONMENT
 
 THREADS = {name: value for name, value in WORKER_ENVIRONMENT.items() if name.endswith("_NUM_THREADS")}
 GEMM = 1024  # rows, columns and depth of the matrix product whose speed is called the peak

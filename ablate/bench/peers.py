@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ablate.bench import items
 from ablate.bench.systems import CODES, OBJECTIVES, VOCABULARY, Step, trained
-from ablate.train import Model
+from ablate.training.loop import Model
 from encoders.batch import Layout, View
 from encoders.encoding import Encoding
 from encoders.presets import PRESETS

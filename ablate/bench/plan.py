@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from ablate.bench import against
-from ablate.record import FORMAT, run_path
+from ablate.store.record import FORMAT, run_path
 
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "objectives.yaml"
 LIMITS = {"planned": 15.0, "submitted": 30.0, "planned again, all done": 15.0}  # seconds
@@ -51,8 +51,8 @@ def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
 
     `ablate.bench.against` calls this, and `command`, in older checkouts: their names and arguments stay.
     """
-    from ablate.plan import plan_file
-    from ablate.stage import materialise
+    from ablate.planning.plan import plan_file
+    from ablate.store.stage import materialise
 
     shared, each = (len(plan_file(SWEEP, [f"seeds={seeds}"]).stages) for seeds in ([0], [0, 1]))
     seeds = max(1, -(-(runs - (2 * shared - each)) // (each - shared)))  # a seed adds each - shared stages
@@ -90,20 +90,20 @@ def command(overrides: list[str]) -> tuple[float, float]:
 
 def submitted(plan, root: Path, resources: dict[str, int]) -> tuple[float, float]:
     """Seconds until all runs have a task, folders made, and of this process's time in it; all are cancelled then."""
-    from ablate import slurm, submit
-    from ablate.schedule import QUEUED, Board
-    from ablate.stage import materialise
+    from ablate.clusters.slurm import controller, submit
+    from ablate.clusters.schedule import QUEUED, Board
+    from ablate.store.stage import materialise
 
     os.environ["SBATCH_HOLD"] = "1"
     began, before = time.monotonic(), time.process_time()
     materialise(plan, root)
     jobs = submit.Slurm(Board(plan.stages, root), "bench", resources)
-    jobs.submit(slurm.queue())
+    jobs.submit(controller.queue())
     took = time.monotonic() - began, time.process_time() - before
     del os.environ["SBATCH_HOLD"]
     arrays = {job.partition("_")[0] for job in jobs.jobs.values()}
-    print(f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue: {len(slurm.queue())} tasks in {len(arrays)} arrays, held")
-    slurm.cancel(jobs.jobs.values())
+    print(f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue: {len(controller.queue())} tasks in {len(arrays)} arrays, held")
+    controller.cancel(jobs.jobs.values())
     return took
 
 

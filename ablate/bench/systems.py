@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ablate.bench import items
-from ablate.optim import FlatAdamW, OptimizerConfig
-from ablate.pretrain import PretrainStage, build
-from ablate.train import Loop, Model
+from ablate.training.optim import FlatAdamW, OptimizerConfig
+from ablate.stages.pretrain import PretrainStage, build
+from ablate.training.loop import Loop, Model
 from encoders.batch import Batch, Speech, Text, Vocabulary
 from encoders.frontend import log_mel, normalise
 from encoders.presets import PRESETS

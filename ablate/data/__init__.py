@@ -12,8 +12,8 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name != "DATA":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ablate.data.builtin import BuiltinConfig
-    from ablate.data.real import RealConfig
+    from ablate.data.builtin.corpus import BuiltinConfig
+    from ablate.data.real.corpus import RealConfig
     from ablate.data.stated import StatedConfig
 
     presets = {"builtin": BuiltinConfig(), "real": RealConfig(), "stated": StatedConfig()}

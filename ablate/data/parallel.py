@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from ablate import child
+from ablate.store import child
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.errors import UserError
-from ablate.record import read_json
+from ablate.store.record import read_json
 from ablate.store.listing import format_of
 
 Identity = Mapping[str, Any]  # content of identity.json

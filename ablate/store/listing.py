@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.record import read_json, read_result, read_sweep
+from ablate.store.record import read_json, read_result, read_sweep
 
 
 def lines(root: Path) -> list[str]:

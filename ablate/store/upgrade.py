@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate import disk, record
+from ablate.store import files, record
 from ablate.errors import UserError
 from ablate.store import listing
 
@@ -72,4 +72,4 @@ def _rewrite(folder: Path, last: str, found: int) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Write beside and rename."""
-    disk.replace(path, text.encode())
+    files.replace(path, text.encode())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from ablate.data.tokenizer import TokenizerConfig
-from ablate.tasks.alignment_by_layer import AlignmentByLayer
-from ablate.tasks.asr import Recognition
-from ablate.tasks.classification import TextClassification
-from ablate.tasks.codes import SpeechCodes
-from ablate.tasks.normalization import Normalization
-from ablate.tasks.pairing import Pairing
-from ablate.tasks.pairing_by_layer import PairingByLayer
-from ablate.tasks.probes_by_layer import ProbesByLayer
-from ablate.tasks.retrieval import Retrieval
+from ablate.tasks.measured.alignment_by_layer import AlignmentByLayer
+from ablate.tasks.supervised.asr import Recognition
+from ablate.tasks.supervised.classification import TextClassification
+from ablate.tasks.measured.codes import SpeechCodes
+from ablate.tasks.supervised.normalization import Normalization
+from ablate.tasks.measured.pairing import Pairing
+from ablate.tasks.measured.pairing_by_layer import PairingByLayer
+from ablate.tasks.measured.probes_by_layer import ProbesByLayer
+from ablate.tasks.measured.retrieval import Retrieval
 from ablate.tasks.task import TaskConfig
-from ablate.tasks.translation import Translation
+from ablate.tasks.supervised.translation import Translation
 from objectives import sequence
 from objectives.transducer import Transducer
 

@@ -15,7 +15,7 @@ from ablate.data.packing import Draws
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
 from ablate.errors import UserError
-from ablate.train import Model
+from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.objective import AbstractObjective, Ports

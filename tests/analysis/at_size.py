@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import conftest
-from ablate.record import read_jsonl, read_run
+from ablate.store.record import read_jsonl, read_run
 
 ITEMS = 600
 """Test items per split."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import analysis.figures  # noqa: F401  here, so that not every process that draws has to import it
+import analysis.figures.look  # noqa: F401  here, so that not every process that draws has to import it
 
 TASKS = {  # task -> (splits, metric, better, what it reads, value of the joint row, shallow baselines)
     "asr": (("test", "test_unseen"), "wer", "lower", "speech", 40.0, {"empty output": 100.0}),

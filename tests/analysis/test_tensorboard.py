@@ -9,7 +9,7 @@ import pytest
 
 from ablate.errors import UserError
 from analysis import tensorboard
-from analysis.frame import read
+from analysis.records.frame import read
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="the extra `tensorboard` is not installed"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ablate.config import typed
+from ablate.sweepfile.load import typed
 from ablate.errors import UserError
 from ablate.tasks import GROUPS, TASKS
-from ablate.tasks.agreement import f1, matthews, pearson, spearman
-from analysis import items
+from ablate.tasks.scoring.agreement import f1, matthews, pearson, spearman
+from analysis.records import items
 
 
 def test_by_hand():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablate.tasks import TASKS, baselines
-from ablate.tasks.agreement import accuracy
+from ablate.tasks import TASKS
+from ablate.tasks.scoring import baselines
+from ablate.tasks.scoring.agreement import accuracy
 
 
 def found(name: str, train: list[dict], test: list[dict]) -> dict[tuple[str, str], float]:

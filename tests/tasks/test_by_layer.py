@@ -5,10 +5,10 @@ import pytest
 import torch
 from tiny import ENCODER, World
 
-from ablate.tasks.alignment_by_layer import AlignmentByLayer, Sides
-from ablate.tasks.pairing import Losses
-from ablate.tasks.pairing_by_layer import PairingByLayer
-from ablate.tasks.probes_by_layer import TEST, TRAIN, Heard, ProbesByLayer
+from ablate.tasks.measured.alignment_by_layer import AlignmentByLayer, Sides
+from ablate.tasks.measured.pairing import Losses
+from ablate.tasks.measured.pairing_by_layer import PairingByLayer
+from ablate.tasks.measured.probes_by_layer import TEST, TRAIN, Heard, ProbesByLayer
 from encoders.batch import Text, View, Vocabulary
 from encoders.layers import by_layer
 

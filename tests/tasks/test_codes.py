@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from ablate.tasks.codes import Coded, SpeechCodes, measured, phones_at, terciles
-from ablate.tasks.information import adjusted, explained, perplexity
+from ablate.tasks.measured.codes import Coded, SpeechCodes, measured, phones_at, terciles
+from ablate.tasks.measured.information import adjusted, explained, perplexity
 from encoders.batch import Layout
 from encoders.encoding import Encoding
 from objectives import OBJECTIVES

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ablate.tasks import linear
+from ablate.tasks.measured import linear
 
 RNG = np.random.default_rng(0)
 

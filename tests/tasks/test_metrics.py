@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import sacrebleu
 
-from ablate.tasks import TASKS, metrics
-from ablate.tasks.metrics import Errors, NGrams
+from ablate.tasks import TASKS
+from ablate.tasks.scoring import metrics
+from ablate.tasks.scoring.metrics import Errors, NGrams
 
 
 def test_word_errors_by_hand():

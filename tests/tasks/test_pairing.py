@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablate.errors import UserError
-from ablate.tasks.pairing import Losses, Pairing, length_matched, predictor
+from ablate.tasks.measured.pairing import Losses, Pairing, length_matched, predictor
 from encoders.batch import Layout
 from encoders.encoding import Encoding
 from objectives import OBJECTIVES

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ablate.errors import UserError
-from ablate.tasks.perturbation import Perturbation, curve, faster, framed, lifted, warped
+from ablate.tasks.supervised.perturbation import Perturbation, curve, faster, framed, lifted, warped
 from encoders.batch import Speech
 
 EVERYTHING = Perturbation(speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5, edges=(-3, 12), floor=6, contrast=0.4, filter=0.4)

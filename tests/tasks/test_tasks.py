@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ablate import claims, identity
-from ablate.config import typed
+from ablate.store import identity
+from ablate.sweepfile import claims
+from ablate.sweepfile.load import typed
 from ablate.errors import UserError
-from ablate.plan import described
+from ablate.planning.plan import described
 from ablate.tasks import TASKS
-from ablate.tasks.classification import TextClassification
+from ablate.tasks.supervised.classification import TextClassification
 from ablate.tasks.task import TaskConfig
 from encoders.joint import Joint
 from objectives.objective import Ports, ViewContext
@@ -126,7 +127,7 @@ def test_recognition_by_classes_says_transcripts_of_train_only(dataset, monkeypa
     known = {row["text"] for row in train.table.rows}
     test = dataset("asr", "test")
     assert set(hypotheses(task, objective, encoder, test, vocabulary, True, 20)) <= known == set(objective.labels)
-    monkeypatch.setattr("ablate.tasks.asr.MOST_CLASSES", len(known) - 1)
+    monkeypatch.setattr("ablate.tasks.supervised.asr.MOST_CLASSES", len(known) - 1)
     with pytest.raises(UserError, match=f"{len(known)} different transcripts"):
         made("asr", dataset, {"head": "classes"})
 

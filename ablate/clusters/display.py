@@ -1,0 +1,242 @@
+"""Say on the terminal what a sweep will do, does, and did. Lines are plain; a live view is added on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ablate.clusters.slurm import failure
+from ablate.store.record import read_json
+from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
+from ablate.store.stage import Plan, stage_ids
+
+EVERY = 15.0  # seconds between two lines about a running stage
+TAIL = 15  # lines of a failed stage's log
+STATES = (DONE, RUNNING, ELSEWHERE, QUEUED, WAITING, BLOCKED, FAILED, STOPPED)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: 42 s, 7 min, 2 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plan_text(plan: Plan, board: Board, workers: int) -> str:
+    """Describe a plan: its rows, its stages, what is shared, done and missing, and the time left."""
+    users: dict[str, set[str]] = {}
+    for line in plan.manifest:
+        for id in stage_ids(line):
+            users.setdefault(id, set()).add(line["row"])
+    seeds = len({line["seed"] for line in plan.manifest})
+    lines = [f"{plan.name}: {plan.sweep.get('question') or ''}".rstrip(": "), ""]
+    lines.append(f"{'row':<28}{'after':<22}{'steps':>8}{'stages':>9}{'done':>7}{'shared':>9}")
+    for row in plan.rows:
+        ids = {id for line in plan.lines(row) for id in stage_ids(line) if id in board.state}
+        done = sum(board.state[id] == DONE for id in ids)
+        shared = sum(len(users[id]) > 1 for id in ids)
+        about = plan.lines(row)[0]
+        lines.append(f"{row:<28}{about.get('after') or '':<22}{about['steps']:>8}{len(ids):>9}{done:>7}{shared:>9}")
+    lines += ["", f"{'stages':<14}{'needed':>8}{'done':>8}{'missing':>9}{'shared by rows':>16}"]
+    for kind in dict.fromkeys(stage.kind for stage in board.stages.values()):
+        ids = [id for id, stage in board.stages.items() if stage.kind == kind]
+        done = sum(board.state[id] == DONE for id in ids)
+        shared = sum(len(users.get(id, ())) > 1 for id in ids)
+        lines.append(f"{kind:<14}{len(ids):>8}{done:>8}{len(ids) - done:>9}{shared:>16}")
+    total, done = len(board.stages), board.count(DONE)
+    lines.append(f"{'all':<14}{total:>8}{done:>8}{total - done:>9}")
+    lines += ["", f"{seeds} seed{'s' * (seeds != 1)}. " + (estimate(board, workers) if done < total else "All done.")]
+    lines += [f"note: {note}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def estimate(board: Board, workers: int) -> str:
+    """Say how long the missing stages will take."""
+    work = sum(stage.cost for id, stage in board.stages.items() if board.state[id] != DONE)
+    left = board.seconds_left(workers)
+    on = f"{workers} worker{'s' * (workers != 1)}"
+    return f"About {duration(left)} left on {on} ({duration(work)} of work), done {end_in(left)}."
+
+
+def end_in(seconds: float) -> str:
+    """Say when so many seconds from now will be."""
+    if seconds > 3e8:
+        return "in more than ten years"
+    form = "%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M"
+    return "about " + time.strftime(form, time.localtime(time.time() + seconds))
+
+
+def status_text(board: Board) -> str:
+    """List the stages that run, those that failed and why, and count the states."""
+    lines = [f"  {describe(board, id)}" for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
+    failed = [id for id, state in board.state.items() if state == FAILED]
+    lines += [f"  FAILED {board.stages[id].kind} {board.stages[id].title}: {board.why.get(id, '')}" for id in failed]
+    counts = ", ".join(f"{board.count(state)} {state}" for state in STATES if board.count(state))
+    return "\n".join([*lines, counts])
+
+
+def failures_text(board: Board, cluster: str = "local") -> str:
+    """List what failed and where its log is, and count what waits for it; empty when nothing failed."""
+    failed = [id for id, state in board.state.items() if state == FAILED]
+    if not failed:
+        return ""
+    lines = [f"\n{len(failed)} failed:"]
+    for id in failed:
+        log = board.folders[id].path / "logs" / "out.txt"
+        lines.append(f"  {board.stages[id].kind} {board.stages[id].title}: {board.why[id]}; {log}")
+    again = "run the same command again" + ("" if cluster != "slurm" else " with --retry-failed")
+    lines.append(f"{board.count(BLOCKED)} that need them did not run. Mend the cause and {again}.\n")
+    return "\n".join(lines)
+
+
+def describe(board: Board, id: str) -> str:
+    """Describe a running stage in one line."""
+    stage, claim = board.stages[id], board.folders[id].holder()
+    parts = [f"{stage.kind} {stage.title}"]
+    if board.state[id] in (ELSEWHERE, QUEUED):
+        parts.append(board.state[id] if claim is None else f"on {claim['host']}, process {claim['pid']}")
+    if claim is not None:
+        parts += [text for text in progress_of(claim).values() if text]
+    return ", ".join(parts)
+
+
+def progress_of(claim: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a claim says of progress, as texts: step, loss, rate, left, note."""
+    step, steps, rate = claim.get("step", 0), claim.get("steps", 0), claim.get("rate")
+    unit = claim.get("unit", "steps")
+    left = (steps - step) / rate if rate and steps and unit == "steps" else None
+    if left is None and steps and step:  # no rate in the unit of steps: as fast as on average
+        left = (claim["seen"] - claim["began"]) * (steps - step) / step
+    return {
+        "step": f"{step}/{steps}" if steps else "",
+        "loss": f"loss {claim['loss']:.3f}" if claim.get("loss") is not None else "",
+        "rate": f"{rate:.4g} {unit}/s" if rate else "",
+        "left": f"{duration(left)} left" if left is not None else "",
+        "note": str(claim.get("note", "")),
+    }
+
+
+def outcome_of(result: Mapping[str, Any]) -> str:
+    """Return the numbers of a result that one wants to see first."""
+    scores = [f"{s['split']} {s['metric']} {s['value']:.4g}{s.get('unit') or ''}" for s in result.get("scores", ())]
+    final = [f"{k} {v:.4g}" for k, v in (result.get("final") or {}).items() if isinstance(v, (int, float))][:4]
+    dev = result.get("dev") or {}
+    best = [f"dev {dev['metric']} {dev['value']:.4g}"] if dev.get("value") is not None else []
+    rows = [f"{result['rows']:,} rows"] if "rows" in result else []  # of a table, whose result says what it lacks
+    lacks = {"left out": sum((result.get("left_out") or {}).values()) if rows else 0, "skipped": len(result.get("skipped") or ()),
+             "known to be broken": sum((result.get("known_faults") or {}).values())}  # fmt: skip
+    lost = [f"{n:,} rows {what}" for what, n in lacks.items() if n] + ["result.json says why"] * any(lacks.values())
+    return ", ".join([*scores, *best, *final, *rows, *lost])
+
+
+def log_tail(path: Path, lines: int = TAIL) -> list[str]:
+    """Return the last lines of a log; empty when there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 20_000))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return []
+
+
+class Display:
+    """Shows a board as it changes: a line when a stage starts, every 15 s, and when it ends; a live table on a terminal.
+
+    On a terminal the table stands for the lines about starts and progress. A failure shows the end of its log at once.
+    """
+
+    def __init__(self, workers: int, console: Optional[Console] = None):
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.workers = workers
+        self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        self.said: dict[str, float] = {}
+        self.drawn = 0.0
+        self.estimated, self.left = 0.0, ""
+
+    def __enter__(self) -> Display:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def say(self, text: str) -> None:
+        """Print lines above the live table."""
+        self.console.print(text, markup=False)
+
+    def __call__(self, board: Board) -> None:
+        """Show what changed since the last call."""
+        now = time.monotonic()
+        if not self.left or now - self.estimated > 5.0 or board.events:
+            self.estimated, self.left = now, duration(board.seconds_left(self.workers))
+        while board.events:
+            self._event(board, *board.events.pop(0))
+        running = [id for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
+        if self.live is None:
+            for id in running:
+                if now - self.said.get(id, now) >= EVERY:
+                    self.said[id] = now
+                    self._line("   ", describe(board, id), board)
+        elif now - self.drawn > 0.4:
+            self.drawn = now
+            self.live.update(self._view(board, running), refresh=True)
+
+    def _line(self, mark: str, text: str, board: Board) -> None:
+        done = f"{board.count(DONE)}/{len(board.stages)} done, about {self.left} left"
+        self.say(f"{time.strftime('%H:%M:%S')} {mark:<7} {text}  [{done}]")
+
+    def _event(self, board: Board, id: str, state: str) -> None:
+        stage, folder = board.stages[id], board.folders[id]
+        name = f"{stage.kind} {stage.title}"
+        if state in (RUNNING, ELSEWHERE):
+            self.said[id] = time.monotonic()
+            if self.live is None:
+                self._line("start" if state == RUNNING else "follow", describe(board, id), board)
+        elif state == DONE:
+            result = folder.result()
+            took, numbers = duration(result.get("seconds", 0.0)), outcome_of(result)
+            self._line("done", f"{name}, {took}" + (f": {numbers}" if numbers else ""), board)
+        elif state == FAILED:
+            self._line("FAILED", f"{name}: {board.why.get(id, '')}", board)
+            for log in failure_logs(folder.path):
+                self.say("\n".join([*(f"        | {line}" for line in log_tail(log)), f"        log: {log}"]))
+        elif state == STOPPED:
+            self._line("stopped", name, board)
+        elif state == WAITING and board.why.get(id):
+            self._line("again", f"{name}: {board.why[id]}", board)
+
+    def _view(self, board: Board, running: list[str]) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for id in running:
+            texts = progress_of(board.folders[id].holder() or {})
+            cells = [texts[k] for k in ("step", "loss", "rate", "left", "note")]
+            table.add_row(board.stages[id].kind, Text(board.stages[id].title), *map(Text, cells))
+        total = sum(stage.cost for stage in board.stages.values()) or 1.0
+        done = sum(
+            stage.cost * (1.0 if board.state[id] == DONE else board.fraction(id) if id in running else 0.0)
+            for id, stage in board.stages.items()
+        )
+        bar = Table.grid(padding=(0, 2, 0, 0))
+        counts = ", ".join(f"{board.count(s)} {s}" for s in STATES if board.count(s))
+        bar.add_row(ProgressBar(total=total, completed=done, width=30), Text(f"{counts}; about {self.left} left"))
+        return Group(table, bar)
+
+
+def failure_logs(folder: Path) -> list[Path]:
+    """Return the logs that tell why a stage failed: its own, then those of its other ranks and its Slurm job."""
+    logs = [folder / "logs" / "out.txt"]
+    if (folder / failure.NAME).exists():
+        logs += [Path(log) for log in read_json(folder / failure.NAME)["logs"]]
+    return [log for log in dict.fromkeys(logs) if log.exists()]

@@ -1,0 +1,249 @@
+"""Run stages on this machine: in a pool of warm workers, or in this process (for debuggers).
+
+A worker is told a stage's id and the root, nothing else; what to do and where to go on it finds on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+from ablate.store.run import Busy, Lost, RunFolder, Stopped
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board
+
+PRELOAD = ["ablate.warm"]
+EXECUTE = "ablate.store.stage:execute"  # (stage id, root) -> None
+STOPPED_CODE, BUSY_CODE = 75, 76  # exit statuses of a worker
+DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
+DISK_ERRORS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+    errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+})  # fmt: skip
+WORKER_ENVIRONMENT = {
+    **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")},
+    # glibc keeps freed memory: a training step otherwise returns every activation to the kernel and faults it in again
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+
+
+def warm() -> multiprocessing.context.BaseContext:
+    """Return the context whose processes fork from a server that has everything imported; start the server."""
+    os.environ.update(WORKER_ENVIRONMENT)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    from multiprocessing import forkserver
+
+    # workers inherit the mask: Ctrl-C reaches the driver, which asks them to stop
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    return context
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a module-level function in a warm worker and return its result; what it raises is raised here.
+
+    Raises UserError when the worker died.
+    """
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = warm().Process(target=_answer, args=(sender, function, arguments))
+    process.start()
+    sender.close()
+    try:
+        worked, value = receiver.recv()
+    except EOFError:
+        process.join()
+        raise UserError(f"The planning worker died ({_exit(process.exitcode)}); its messages are above.") from None
+    process.join()
+    if worked:
+        return value
+    raise value
+
+
+def _answer(sender: multiprocessing.connection.Connection, function: Callable[..., Any], arguments: tuple) -> None:
+    try:
+        answer = (True, function(*arguments))
+    except UserError as error:
+        answer = (False, error)
+    except Exception:
+        answer = (False, RuntimeError(traceback.format_exc()))
+    sender.send(answer)
+
+
+def work(execute: str, kind: str, id: str, root: Path, log: str = "out.txt") -> None:
+    """Run one stage in a process of its own, its output going to logs/`log`; exits with a status for the pool."""
+    os.setpgid(0, 0)  # so that what the stage starts can be ended with it
+    log = RunFolder(root, kind, id).path / "logs" / log
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab", buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout.reconfigure(line_buffering=True)
+        function_named(execute)(id, root)
+    except Lost as lost:
+        print(lost)
+        sys.exit(BUSY_CODE)
+    except Stopped:
+        sys.exit(STOPPED_CODE)
+    except Busy:
+        sys.exit(BUSY_CODE)
+    except UserError as error:
+        print(error)
+        sys.exit(1)
+    except Exception as error:
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()
+        sys.exit(_disk(error, log.parents[1]) or 1)
+
+
+def _disk(error: Exception, folder: Path) -> int:
+    """Exit status for an error of the disk, so that the driver can say what its log may not hold; 0 for another."""
+    number = error.errno if isinstance(error, OSError) else None
+    gone = number == errno.ENOENT and not folder.exists()
+    return DISK_CODE + number if gone or number in DISK_ERRORS else 0
+
+
+def function_named(name: str) -> Callable[..., Any]:
+    """Import the function that "module:function" names."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _exit(code: int | None) -> str:
+    """Say how a process ended."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
+        return f"killed by signal {-code} ({name}{hint})"
+    if code is not None and code - DISK_CODE in (errno.ENOENT, *DISK_ERRORS):
+        return f"cannot use its folder: {os.strerror(code - DISK_CODE)}"
+    return "raised an error" if code == 1 else f"ended with exit status {code}"
+
+
+class Pool:
+    """Runs each stage in a process forked from a warm server, at most `workers` at a time."""
+
+    def __init__(self, root: Path, workers: int, execute: str = EXECUTE):
+        self.root, self.workers, self.execute = Path(root), workers, execute
+        self.context = warm()
+        self.processes: dict[str, multiprocessing.process.BaseProcess] = {}
+
+    @property
+    def free(self) -> int:
+        """How many more stages can be started."""
+        return self.workers - len(self.processes)
+
+    def start(self, id: str, kind: str) -> None:
+        """Start a stage."""
+        process = self.context.Process(target=work, args=(self.execute, kind, id, self.root), name=id)
+        process.start()
+        self.processes[id] = process
+
+    def ended(self, timeout: float) -> list[tuple[str, str, str]]:
+        """Wait up to `timeout` seconds for a stage to end; return (id, state, why) of those that did."""
+        multiprocessing.connection.wait([p.sentinel for p in self.processes.values()], timeout)
+        ended = []
+        for id, process in list(self.processes.items()):
+            if process.exitcode is not None:
+                del self.processes[id]
+                states = {0: DONE, STOPPED_CODE: STOPPED, BUSY_CODE: ELSEWHERE}
+                state = states.get(process.exitcode, FAILED)
+                ended.append((id, state, _exit(process.exitcode) if state == FAILED else ""))
+        return ended
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ask the workers to save and stop; with SIGKILL end them and all they started."""
+        for process in self.processes.values():
+            try:
+                (os.killpg if number == signal.SIGKILL else os.kill)(process.pid, number)
+            except ProcessLookupError:
+                process.kill()  # it has no group of its own yet, or it is gone
+
+
+class Inline:
+    """Runs each stage in this process, one after another, output and errors to the terminal (for debuggers)."""
+
+    def __init__(self, root: Path, execute: str = EXECUTE):
+        self.root, self.execute, self.workers = Path(root), execute, 1
+        self.result: list[tuple[str, str, str]] = []
+
+    @property
+    def free(self) -> int:
+        """How many more stages can be started."""
+        return 1 - len(self.result)
+
+    def start(self, id: str, kind: str) -> None:
+        """Run a stage to its end."""
+        try:
+            function_named(self.execute)(id, self.root)
+            ended = (id, DONE, "")
+        except Lost as lost:
+            print(lost)
+            ended = (id, ELSEWHERE, "")
+        except Stopped:
+            ended = (id, STOPPED, "")
+            signal.raise_signal(signal.SIGINT)  # the stage took the signal; the driver must know too
+        except Busy:
+            ended = (id, ELSEWHERE, "")
+        except Exception as error:
+            traceback.print_exc()
+            ended = (id, FAILED, f"{type(error).__name__}: {error}")
+        self.result.append(ended)
+
+    def ended(self, timeout: float) -> list[tuple[str, str, str]]:
+        """Return (id, state, why) of what was run since the last call."""
+        ended, self.result = self.result, []
+        if not ended:
+            time.sleep(timeout)
+        return ended
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Nothing runs between calls."""
+
+
+def run_pool(board: Board, pool: Pool | Inline, show: Callable[[Board], None], stop: Callable[[], int]) -> None:
+    """Run all stages of the board in the pool, calling `show` several times a second.
+
+    `stop()` says how often the user asked to stop: once, workers save and stop; twice, they are killed. A stage that
+    another process runs is waited for, and run here when that process gives it up.
+    """
+    asked = 0
+    while pool.free < pool.workers or not (asked or board.ended):
+        if stop() > asked:
+            asked = stop()
+            pool.stop(signal.SIGTERM if asked == 1 else signal.SIGKILL)
+        board.look()
+        for id in board.ready()[: 0 if asked else max(0, pool.free)]:
+            if board.folders[id].done:
+                board.set(id, DONE)
+            elif board.folders[id].holder() is not None:
+                board.set(id, ELSEWHERE)
+            else:
+                board.set(id, RUNNING)
+                pool.start(id, board.stages[id].kind)
+        for id, state, why in pool.ended(timeout=0.2):
+            if stop() and state != DONE:
+                board.set(id, STOPPED)
+            elif state == STOPPED:
+                gone = not (board.folders[id].path / "identity.json").exists()
+                board.set(id, FAILED, _exit(DISK_CODE + errno.ENOENT) if gone else "asked to stop by somebody else")
+            elif state == DONE and not board.folders[id].done:
+                board.set(id, FAILED, "ended without a result")
+            else:
+                board.set(id, state, why)
+        show(board)

@@ -1,0 +1,170 @@
+"""Which stages are done, running, or next; which order ends soonest; how long it will take. Starts nothing itself."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Optional
+
+from ablate.store.run import RunFolder
+from ablate.store.stage import Stage
+
+WAITING, QUEUED, RUNNING, ELSEWHERE = "waiting", "queued", "running", "running elsewhere"
+DONE, FAILED, BLOCKED, STOPPED = "done", "failed", "blocked", "stopped"
+ENDED = frozenset({DONE, FAILED, BLOCKED, STOPPED})
+
+
+class Board:
+    """The stages of a plan, parents first, and the state of each.
+
+    `events` collects (id, state) changes for a display to drain; `why` says what went wrong with a stage.
+    """
+
+    def __init__(self, stages: Mapping[str, Stage], root: Path):
+        self.stages = dict(in_order(stages))
+        self.root = Path(root)
+        self.folders = {id: RunFolder(root, stage.kind, id) for id, stage in self.stages.items()}
+        self.state = {id: DONE if self.folders[id].done else WAITING for id in self.stages}
+        self.found_done = self.count(DONE)
+        self.why: dict[str, str] = {}
+        self.events: list[tuple[str, str]] = []
+        self.ranks = ranks(self.stages)
+        self._children: dict[str, list[str]] = {id: [] for id in self.stages}
+        for id, stage in self.stages.items():
+            for parent in stage.awaits(self.stages):
+                self._children[parent].append(id)
+
+    def set(self, id: str, state: str, why: str = "") -> None:
+        """Change a stage's state; a failure blocks what depends on it."""
+        if self.state[id] == state:
+            return
+        self.state[id] = state
+        self.events.append((id, state))
+        if why:
+            self.why[id] = why
+        if state in (FAILED, BLOCKED):
+            for child in self.children(id):
+                if self.state[child] not in ENDED:
+                    self.set(child, BLOCKED, f"needs {self.stages[id].title} ({self.stages[id].kind})")
+
+    def children(self, id: str) -> list[str]:
+        """Return the stages that start from this one."""
+        return self._children[id]
+
+    def ready(self) -> list[str]:
+        """Return the waiting stages whose needs are all done, the longest way to the end first."""
+        able = [
+            id
+            for id, stage in self.stages.items()
+            if self.state[id] == WAITING and all(self.state[parent] == DONE for parent in stage.awaits(self.stages))
+        ]
+        return sorted(able, key=lambda id: -self.ranks[id])
+
+    def look(self) -> None:
+        """Follow the stages that other processes run: theirs when done, ours again when given up."""
+        for id, state in self.state.items():
+            if state == ELSEWHERE:
+                if self.folders[id].done:
+                    self.set(id, DONE)
+                elif self.folders[id].holder() is None:
+                    self.set(id, WAITING)
+
+    def count(self, *states: str) -> int:
+        """Count the stages in any of these states."""
+        return sum(state in states for state in self.state.values())
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to wait for."""
+        return all(state in ENDED for state in self.state.values())
+
+    def seconds_left(self, workers: int) -> float:
+        """Estimate the seconds until all is done, trusting the stages' costs as corrected by those just finished."""
+        progress = {id: self.fraction(id) for id, state in self.state.items() if state in (RUNNING, ELSEWHERE)}
+        open_ = {id: s for id, s in self.stages.items() if self.state[id] not in ENDED}
+        return makespan(open_, workers, progress)
+
+    def fraction(self, id: str) -> float:
+        """Return how much of a stage is done, by its own report."""
+        claim = self.folders[id].holder() or {}
+        return min(1.0, claim.get("step", 0) / claim["steps"]) if claim.get("steps") else 0.0
+
+
+def in_order(stages: Mapping[str, Stage]) -> Iterable[tuple[str, Stage]]:
+    """Yield (id, stage) with parents before children, else in the order given."""
+    seen: set[str] = set()
+
+    def visit(id: str) -> Iterable[tuple[str, Stage]]:
+        if id not in seen:
+            seen.add(id)
+            for parent in stages[id].awaits(stages):
+                yield from visit(parent)
+            yield id, stages[id]
+
+    for id in stages:
+        yield from visit(id)
+
+
+def ancestors(stages: Mapping[str, Stage], ids: Iterable[str]) -> set[str]:
+    """Return these stages and everything they start from."""
+    found: set[str] = set()
+    stack = list(ids)
+    while stack:
+        id = stack.pop()
+        if id not in found:
+            found.add(id)
+            stack += stages[id].awaits(stages)
+    return found
+
+
+def ranks(stages: Mapping[str, Stage]) -> dict[str, float]:
+    """Return for each stage the cost in seconds of the most expensive way from its start to an end."""
+    rank = {id: stage.cost for id, stage in stages.items()}
+    for id, stage in reversed(list(in_order(stages))):
+        for parent in stage.awaits(stages):
+            rank[parent] = max(rank[parent], stages[parent].cost + rank[id])
+    return rank
+
+
+def makespan(stages: Mapping[str, Stage], workers: int, progress: Optional[Mapping[str, float]] = None) -> float:
+    """Return how many seconds `workers` need for the stages; parents outside `stages` count as done.
+
+    Plays the schedule through: whenever a worker is free it takes the ready stage with the longest way to the end.
+    """
+    progress = progress or {}
+    inside = {
+        id: replace(s, parents=tuple(p for p in s.parents if p[1] in stages)) for id, s in stages.items()
+    }
+    rank = ranks(inside)
+    missing = {id: len(s.awaits(inside)) for id, s in inside.items()}
+    children: dict[str, list[str]] = {id: [] for id in inside}
+    for id, s in inside.items():
+        for parent in s.awaits(inside):
+            children[parent].append(id)
+    ready = [(-1 if id in progress else 0, -rank[id], id) for id in inside if not missing[id]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < max(1, workers):
+            id = heapq.heappop(ready)[2]
+            heapq.heappush(running, (now + inside[id].cost * (1.0 - progress.get(id, 0.0)), id))
+        now, id = heapq.heappop(running)
+        for child in children[id]:
+            missing[child] -= 1
+            if not missing[child]:
+                heapq.heappush(ready, (0, -rank[child], child))
+    return now
+
+
+def cores() -> int:
+    """Return the cores this process may use: its affinity, within its control group's quota."""
+    available = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return available
+    return available if quota == "max" else max(1, min(available, int(quota) // int(period)))

@@ -1,0 +1,125 @@
+"""Why a stage failed on a cluster: classified from exit status, logs and what Slurm says, and kept in failure.json."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional
+
+from ablate.store.lock import read_claim
+from ablate.store.record import read_json, read_jsonl
+from ablate.store.run import RunFolder
+
+NAME = "failure.json"
+EXCEPTION, MEMORY, TIME, PREEMPTED, NODE = "exception", "out of memory", "time-out", "preempted", "node failure"
+CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = "cancelled while pending", "cancelled while running", "killed", "lost"
+AGAIN, WITHDRAWN = "to be run again", "cancelled by --cancel"
+FORGIVEN = (AGAIN, WITHDRAWN)  # no failures to the next command
+STATES = {  # Slurm's -> ours; FAILED, CANCELLED and COMPLETED say too little
+    "OUT_OF_MEMORY": MEMORY, "TIMEOUT": TIME, "DEADLINE": TIME, "PREEMPTED": PREEMPTED, "NODE_FAIL": NODE, "BOOT_FAIL": NODE,
+}  # fmt: skip
+SAID = {  # pattern in a log -> kind
+    r"out of memory|OutOfMemoryError|MemoryError|bad_alloc|oom[-_]kill|Exceeded job memory limit|can't allocate memory": MEMORY,
+    r"DUE TO TIME LIMIT": TIME,
+    r"DUE TO PREEMPTION": PREEMPTED,
+    r"DUE TO NODE FAILURE": NODE,
+    r"\*\*\* (JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ \*\*\*": CANCELLED_RUNNING,
+}
+LOWER = {
+    "pretrain": "lower pretrain.update, or cut it into more shards (pretrain.update.shards)",
+    "finetune": "lower the task's items",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, in one word and in one line, in which job, and which logs tell."""
+
+    kind: str
+    why: str
+    job: Optional[str]
+    logs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == self.why else f"{self.kind}: {self.why}"
+
+
+def read(run: RunFolder) -> Optional[Failure]:
+    """Return a stage's failure, None when there is none (or it has a result after all)."""
+    path = run.path / NAME
+    if not path.exists() or run.done:
+        return None
+    said = read_json(path)
+    return Failure(said["kind"], said["why"], said["job"], tuple(said["logs"]))
+
+
+def write(run: RunFolder, failure: Failure) -> None:
+    """Keep a failure, in place of an earlier one; it counts while its job is the stage's latest."""
+    run.note(NAME, asdict(failure))
+
+
+def logs_of(run: RunFolder, slurm_log: Optional[Path]) -> tuple[str, ...]:
+    """The logs of a stage that exist: its own, those of its further ranks, and that of its Slurm job."""
+    paths = [run.path / "logs" / "out.txt", *sorted((run.path / "logs").glob("rank*.txt"))]
+    return tuple(str(path) for path in [*paths, *([slurm_log] if slurm_log else [])] if path.exists())
+
+
+def of_exit(run: RunFolder, job: Optional[str], code: int, slurm_log: Optional[Path]) -> Failure:
+    """The failure of a stage whose process ended with this status."""
+    logs = logs_of(run, slurm_log)
+    said, last = _said(logs)
+    if code == -signal.SIGKILL:
+        return Failure(MEMORY, "killed by SIGKILL, most likely because memory ran out", job, logs)
+    if said == MEMORY:
+        return Failure(MEMORY, last, job, logs)
+    if code < 0:
+        return Failure(KILLED, f"killed by {signal.Signals(-code).name}", job, logs)
+    return Failure(EXCEPTION, last if code == 1 and last else f"ended with exit status {code}", job, logs)
+
+
+def of_job(run: RunFolder, job: str, state: Optional[str], slurm_log: Optional[Path]) -> Failure:
+    """The failure of a stage whose job left the queue, in `state` if Slurm remembers one, and without a result."""
+    logs, begun = logs_of(run, slurm_log), started(run, job)
+    said, last = _said(logs)
+    kind = STATES.get(state or "")
+    if kind is None and state == "CANCELLED":
+        kind = CANCELLED_RUNNING if begun else CANCELLED_PENDING
+    if kind is None and begun:
+        kind = said or KILLED
+    if kind is None:  # a pending task cancelled out of an array is forgotten at once
+        kind = CANCELLED_PENDING if "_" in job and state is None else LOST
+    why = {
+        MEMORY: last, KILLED: f"job {job} ended without a word", LOST: f"job {job} left the queue without a trace",
+    }.get(kind, f"job {job}")  # fmt: skip
+    return Failure(kind, why, job, logs)
+
+
+def started(run: RunFolder, job: str) -> bool:
+    """Whether this job ever began to work on the stage."""
+    attempts = read_jsonl(run.path / "attempts.jsonl")
+    return (read_claim(run.path) or {}).get("job") == job or any(attempt.get("job") == job for attempt in attempts)
+
+
+def advice(failure: Failure, kind: str) -> Failure:
+    """Add what to do about memory that ran out for good."""
+    lower = LOWER.get(kind)
+    text = f"{failure.why}; " + (f"with activation checkpointing too: {lower}, or " if lower else "")
+    return Failure(failure.kind, f"{text}raise resources.{kind}.mem_gb (or take GPUs with more)", failure.job, failure.logs)
+
+
+def _said(logs: tuple[str, ...]) -> tuple[Optional[str], str]:
+    """What the ends of logs say: the kind of failure that a pattern tells, and the line that does, else the first log's last."""
+    ends = []
+    for log in logs:
+        with open(log, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 5000))
+            ends.append([line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()])
+    for pattern, kind in SAID.items():
+        for lines in ends:
+            for line in reversed(lines[-30:]):
+                if re.search(pattern, line, re.IGNORECASE):
+                    return kind, line[:200]
+    return None, next((lines[-1][:200] for lines in ends if lines), "")

@@ -1,0 +1,161 @@
+"""What a Slurm task calls: stages by id, one after another, each in a process of its own.
+
+It holds stage ids and a root, nothing else. It can be killed and requeued at any time: stages go on from their folders.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate.clusters import local
+from ablate.clusters.slurm import failure
+from ablate.store.lock import me
+from ablate.clusters.local import BUSY_CODE, EXECUTE, STOPPED_CODE, function_named
+from ablate.store.record import run_path
+from ablate.store.run import RunFolder
+from ablate.store.stage import KINDS
+
+SIGNALS = {signal.SIGTERM, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2}
+LATE = 20.0  # seconds in which a shared disk shows what another node wrote
+LATER = 3  # exit status of the command when Slurm takes no more jobs for now
+SAVING = 20.0  # seconds a stage gets to save when the job is about to be requeued
+
+
+class Job:
+    """Runs a task's stages in order. A stage that fails stops only those that start from it."""
+
+    process: Optional[multiprocessing.process.BaseProcess] = None  # of the stage that runs now
+    asked = False  # to stop
+
+    def __init__(self, execute: str = EXECUTE):
+        self.execute = execute
+
+    def __call__(self, ids: list[str], root: str, code: str) -> None:
+        """Run the stages; raises RuntimeError at the end if any failed or lacked a parent."""
+        if not Path(__file__).is_relative_to(code):
+            raise RuntimeError(f"This job was submitted with the code in {code} but runs that in {__file__}.")
+        os.chdir(os.environ["SLURM_SUBMIT_DIR"])  # it started in the snapshot of the code; data paths start from here
+        signal.signal(signal.SIGTERM, self._stop)  # Slurm sends it to the stages too
+        if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+            from submitit.helpers import TorchDistributedEnvironment
+
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        if len(ids) > 1 and self.execute == EXECUTE:
+            importlib.import_module("ablate.warm")  # once for all stages of the task
+        runs = {id: planned(Path(root), id) for id in ids}
+        bad = [id for id, run in runs.items() if not self._done(run, runs)]
+        if bad:
+            raise RuntimeError(f"These stages of the task did not end well: {', '.join(str(runs[id].path) for id in bad)}")
+
+    def checkpoint(self, *arguments: Any) -> Any:
+        """Let the stage save, and return what to run after a time-out or preemption: the same."""
+        from submitit.helpers import DelayedSubmission
+
+        self.asked = True
+        if self.process is not None:
+            self.process.terminate()
+            self.process.join(SAVING)
+        return DelayedSubmission(Job(self.execute), *arguments)
+
+    def _stop(self, *_: Any) -> None:
+        self.asked = True
+
+    def _done(self, run: RunFolder, together: dict[str, RunFolder]) -> bool:
+        """Bring one stage to its end, waiting while another process runs it; whether it is done."""
+        if run.done:
+            return True
+        job = me()["job"]
+        log = Path(os.environ["SUBMITIT_FOLDER"]) / f"{job}_0_log.err"
+        known = failure.read(run)
+        if known is not None and known.job == job:
+            return False  # before this job was requeued
+        for _, parent in run.identity()["parents"]:
+            if not _appears(planned(run.root, parent), 0.0 if parent in together else LATE):
+                failure.write(run, failure.Failure(failure.AGAIN, f"starts from {parent}, which was not done", job))
+                print(f"{run.path} is not run: it starts from {parent}, which is not done.", flush=True)
+                return False
+        while True:
+            code = self._process(run)
+            if code == BUSY_CODE:
+                time.sleep(10)
+            elif code == 0:
+                return True
+            else:
+                break
+        if code == -signal.SIGKILL:
+            time.sleep(2)  # whoever killed it may be about to end this process too
+        if self.asked or code in (STOPPED_CODE, -signal.SIGTERM):
+            time.sleep(600)  # all is saved; a job that ended by itself now would count as failed, not as to be requeued
+            raise RuntimeError("Asked to stop, but neither requeued nor cancelled.")
+        failure.write(run, found := failure.of_exit(run, job, code, log))
+        print(f"{run.path} failed: {found}", flush=True)
+        return False
+
+    def _process(self, run: RunFolder) -> int:
+        """Run a stage in a child process; its exit status. Signals to this process are no business of the child's start."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        child = multiprocessing.get_context("fork").Process(target=_child, args=(before, self.execute, run))
+        child.start()
+        self.process = child
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        child.join()
+        self.process = None
+        return child.exitcode
+
+
+def _child(mask: set[int], execute: str, run: RunFolder) -> None:
+    for number in SIGNALS:  # submitit's own signal is for the task, which asks the stage to stop by SIGTERM
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    rank = os.environ.get("RANK", "0")
+    local.work(execute, run.kind, run.id, run.root, "out.txt" if rank == "0" else f"rank{rank}.txt")
+
+
+def planned(root: Path, id: str) -> RunFolder:
+    """Return the folder of a stage of any kind. Raises FileNotFoundError when nobody planned it here."""
+    for kind in KINDS:
+        if run_path(root, kind, id).exists():
+            return RunFolder(root, kind, id)
+    raise FileNotFoundError(f"No stage {id} under {root}; was the folder removed?")
+
+
+def _appears(run: RunFolder, seconds: float) -> bool:
+    """Whether a stage is done, at once or within `seconds`."""
+    end = time.monotonic() + seconds
+    while not run.done:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(1)
+    return True
+
+
+class Collector:
+    """The command again, in a job of its own: it tops up, cancels orphans, reports, and leaves a successor if need be."""
+
+    def __init__(self, main: str, arguments: list[str]):
+        self.main, self.arguments = main, arguments
+
+    def __call__(self) -> int:
+        os.chdir(os.environ["SLURM_SUBMIT_DIR"])
+        before = dict(os.environ)
+        for name in before:  # what is submitted from here is not part of this job
+            if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF":
+                del os.environ[name]
+        try:
+            while (status := function_named(self.main)(self.arguments)) == LATER:
+                time.sleep(60)
+            return status
+        finally:
+            os.environ.update(before)
+
+    def checkpoint(self) -> Any:
+        """Return what to run after a time-out or preemption: the same."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)

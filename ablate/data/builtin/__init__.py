@@ -1,0 +1,1 @@
+"""The built-in corpus: a small world of sentences, spoken by eSpeak NG."""

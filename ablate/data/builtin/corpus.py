@@ -1,0 +1,276 @@
+"""The built-in corpus: the tables of the small world, spoken by eSpeak NG (see `ablate.data.builtin.world` for what it is).
+
+Rules that its numbers rest on:
+
+- A sentence belongs to train, dev or test by a hash of the world's seed and itself, and a row goes to a split only if all
+  its sentences belong there. So no sentence of a test split is in any dev or train split, and none of a dev split in any
+  train split, over all tables, stories and hypotheses included. Every split is drawn on its own (see `ablate.data.builtin.sample`):
+  more rows of one leave its earlier rows and all other splits as they are.
+- `asr.test_unseen` says the sentences of `asr.test` with voices heard nowhere else, so that the two differ by voice alone;
+  the test splits of asr, translation and retrieval share utterances, and so do their dev splits.
+- Voices: unlabelled speech and pairs have the first `speech_voices` of all. Of these, some may be labelled and the others
+  tested, which is fixed for each: labels have the first `label_voices` of the ones, dev and test the first `test_voices` of
+  the others. So a labelled voice is never tested, also where there are more voices. What unlabelled speech can offer here
+  is invariance to the speaker.
+- Labels of asr, sentiment and sentence_pair use the common words only (`coverage` of each word class); everything else
+  uses all words. Evaluation draws from all words, so part of it is known from unlabelled data alone.
+- Transcripts are labels: a row that trains on pairs has seen their transcripts, `asr.train` has not. With
+  `asr_pairs` the fine-tuning labels contain the pairs, which is the fair comparison for alignment losses.
+- A smaller label budget is the beginning of a larger one.
+
+`python -m ablate.data.builtin --audit [--no-hours] [field=value ...]` prints what a corpus would hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ablate.data.builtin import audit, espeak, items
+from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
+from ablate.data.builtin.espeak import UNSEEN_VOICES, VOICES
+from ablate.data.recordings import Recordings, RecordingsWriter
+from ablate.data.builtin.sample import LABEL_VOICES, Entry, Sample
+from ablate.data.table import FRAME, TableWriter
+from ablate.errors import UserError, nearest
+
+RECIPE = 3  # of the world: of what its samples draw and of how they are spoken
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltinSpeech(RecordingsConfig):
+    """A sample, spoken."""
+
+    tag: ClassVar[str] = "builtin_speech"
+    recipe: ClassVar[int] = RECIPE
+
+    sample: Sample
+
+    def write(self, run: Any) -> dict[str, Any]:
+        """Speak the utterances; beside their frames `phones.jsonl` has the phones of each, a line each."""
+        said = [entry.said for entry in self.sample.entries()]
+        processes = len(os.sched_getaffinity(0))
+        run.progress(0, len(said), unit="utterances")
+        with RecordingsWriter(run.files) as writer, open(run.files / "phones.jsonl", "w", encoding="utf-8") as file:
+            for done, (mel_FM, phones) in enumerate(espeak.speak(said, processes, run.check), 1):
+                writer.add(mel_FM)
+                file.write(json.dumps(phones) + "\n")
+                run.progress(done, len(said), unit="utterances")
+        return {"recordings": len(writer), "hours": round(writer.frames * FRAME / 3600, 4)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltinSplit(SplitConfig):
+    """One split of one table: a sample, and that of the pairs where asr.train holds them too."""
+
+    tag: ClassVar[str] = "builtin_split"
+    recipe: ClassVar[int] = RECIPE
+
+    table: str
+    split: str
+    sample: Sample
+    pairs: Sample | None = None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return (self.sample,) if self.pairs is None else (self.sample, self.pairs)
+
+    def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
+        """Write the rows; spoken ones point into `recordings`, one folder for each sample."""
+        total = sum(sample.rows for sample in self.samples)
+        with TableWriter(run.files, [source.id for source in recordings]) as writer:
+            for which, sample in enumerate(self.samples):
+                spoken = _Spoken(recordings[which].files) if sample.voices else None
+                for place, entry in enumerate(sample.entries()):
+                    run.check()
+                    row = entry.row_of(self.table)
+                    if spoken is None:
+                        writer.add(row)
+                    else:
+                        frames, phones = spoken[place]
+                        writer.add(row | {"phones": phones}, recording=(which, place), frames=frames)
+                    run.progress(len(writer), total, unit="rows")
+        return {"rows": len(writer), "hours": writer.hours, "left_out": {}}
+
+
+class _Spoken:
+    """What rows say of their recordings: how many frames they have, and their phones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._frames = np.diff(Recordings(folder).starts)
+        self._phones = (folder / "phones.jsonl").read_bytes().splitlines()
+
+    def __getitem__(self, place: int) -> tuple[int, list[list[Any]]]:
+        return int(self._frames[place]), json.loads(self._phones[place])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltinConfig(CorpusConfig):
+    """The built-in corpus. Counts are rows; those of train splits are budgets."""
+
+    tag: ClassVar[str] = "builtin"
+
+    seed: int = 0
+    """Seed of the world: its common words, its sentences, how they are spoken."""
+    coverage: float = 0.6
+    """Share of each class of words that labelled sentences use."""
+    rare: float = 0.35
+    """How often another word is drawn, against 1 for a common one; in tests of sentence_pair they are drawn alike."""
+    speech: int = 2400
+    """Unlabelled utterances."""
+    text: int = 12000
+    """Unlabelled stories of two or three sentences."""
+    pairs: int = 900
+    """Utterances with their transcripts, for pre-training."""
+    asr: int = 300
+    """Labelled utterances for recognition."""
+    asr_pairs: bool = False
+    """Whether asr.train holds the pairs too."""
+    translation: int = 900
+    """Utterances with German translations."""
+    sentiment: int = 300
+    """Labelled reviews."""
+    sentence_pair: int = 3000
+    """Labelled pairs of sentences."""
+    normalization: int = 500
+    """Written sentences with their spoken forms."""
+    dev: int = 100
+    """Rows of each spoken dev split."""
+    test: int = 200
+    """Rows of asr.test, asr.test_unseen and translation.test."""
+    retrieval: int = 300
+    """Rows of retrieval.test; the first ones are those of asr.test."""
+    text_dev: int = 200
+    """Rows of each dev split without speech."""
+    text_test: int = 1000
+    """Rows of each test split without speech."""
+    speech_voices: int = 24
+    """Voices of unlabelled speech and of pairs; of 24 labels may have 10, and dev and test the other 14."""
+    label_voices: int = 2
+    """Voices of labelled speech."""
+    test_voices: int = 8
+    """Voices of dev and test: known from unlabelled speech and pairs, never labelled."""
+    unseen_voices: int = 6
+    """Voices of asr.test_unseen."""
+    rate_low: int = 200
+    """Slowest speech, in words a minute."""
+    rate_high: int = 240
+    """Fastest speech, in words a minute."""
+    pitch_low: int = 40
+    """Lowest pitch, of 0 to 99."""
+    pitch_high: int = 60
+    """Highest pitch, of 0 to 99."""
+    snr_low: float = 25.0
+    """Loudest noise, in dB below the speech."""
+    snr_high: float = 40.0
+    """Softest noise, in dB below the speech."""
+
+    def resolved(self) -> BuiltinConfig:
+        """Check the settings and that eSpeak NG is there, and return this config. Raises UserError."""
+        labelled = sum(voice in LABEL_VOICES for voice in VOICES[: self.speech_voices])
+        for name, low, high in (
+            ("speech_voices", 2, len(VOICES)),
+            ("unseen_voices", 1, len(UNSEEN_VOICES)),
+            ("label_voices", 1, labelled),
+            ("test_voices", 1, self.speech_voices - labelled),
+            ("coverage", 0.2, 1),
+            ("rate_low", 80, self.rate_high),
+            ("rate_high", self.rate_low, 450),
+            ("pitch_low", 0, self.pitch_high),
+            ("pitch_high", self.pitch_low, 99),
+            ("snr_low", -20, self.snr_high),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"data.{name} is {getattr(self, name)}, expected {low} to {high}; change it.")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, int) and field.name not in ("asr_pairs", "seed", "pitch_low") and value < 1:
+                raise UserError(f"data.{field.name} is {value}, expected at least 1; change it.")
+        if not 0 < self.rare <= 1:
+            raise UserError(f"data.rare is {self.rare}, expected more than 0 and at most 1; change it.")
+        espeak.require()
+        return self
+
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        return items.TABLES
+
+    def split(self, table: str, split: str) -> Split:
+        kind = split.removesuffix("_unseen")
+        if table in ("asr", "translation", "retrieval") and split != "train":  # spoken tasks share utterances
+            rows = self.dev if split == "dev" else self.retrieval if table == "retrieval" else self.test
+            sample = self._sample(split, rows, self.unseen_voices if split != kind else self.test_voices)
+        elif table in ("asr", "translation"):
+            sample = self._sample(f"{table}.train", getattr(self, table), self.label_voices)
+        elif table in ("speech", "pairs"):
+            rows = getattr(self, table) if split == "train" else self.dev
+            sample = self._sample(f"{table}.{split}", rows, self.speech_voices)
+        else:
+            rows = {"train": getattr(self, table), "dev": self.text_dev, "test": self.text_test}[split]
+            sample = self._sample(f"{table}.{split}", rows)
+        pairs = self.split("pairs", "train").config.sample if (table, split) == ("asr", "train") and self.asr_pairs else None
+        config = BuiltinSplit(table=table, split=split, sample=sample, pairs=pairs)
+        words = [[own.name, own.rows, own.seed, own.coverage, own.rare] for own in config.samples]  # what is said, not how
+        texts = {"": json.dumps([RECIPE, table, split, *words])}
+        return Split(config, tuple(BuiltinSpeech(sample=self._whole(own)) for own in config.samples if own.voices), texts=texts)
+
+    def _sample(self, name: str, rows: int, voices: int | None = None) -> Sample:
+        """A sample with those of the settings that its rows depend on."""
+        labels = name in ("asr.train", "sentiment.train", "sentence_pair.train")
+        spoken = () if voices is None else ("rate_low", "rate_high", "pitch_low", "pitch_high", "snr_low", "snr_high")
+        words = ("coverage",) if labels else () if name.startswith("sentence_pair") else ("coverage", "rare")
+        return Sample(name=name, rows=rows, voices=voices, seed=self.seed, **{n: getattr(self, n) for n in (*words, *spoken)})
+
+    def _whole(self, sample: Sample) -> Sample:
+        """The sample with as many rows as any table has of it, so that it is spoken once."""
+        return replace(sample, rows=max(self.test, self.retrieval)) if sample.name == "test" else sample
+
+    def entries(self) -> Iterator[Entry]:
+        """Draw every row of every table, for an audit; nothing is spoken."""
+        splits = [self.split(table, split).config for table, splits in self.tables().items() for split in splits]
+        samples = {sample.name: self._whole(sample) for config in splits for sample in config.samples}
+        for name, sample in samples.items():
+            held = [(config, own.rows) for config in splits for own in config.samples if own.name == name]
+            for number, entry in enumerate(sample.entries()):
+                places = tuple((config.table, config.split) for config, rows in held if number < rows)
+                yield replace(entry, places=places)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the audit of a corpus with the given settings."""
+    if "--audit" not in arguments:
+        print("usage: python -m ablate.data.builtin --audit [--no-hours] [field=value ...]\n\n"
+              "Print what a built-in corpus with these settings holds. Hours and the baselines of retrieval\n"
+              "need it to be spoken, which takes most of the time; --no-hours leaves them out.")  # fmt: skip
+        return 2
+    fields = {field.name: type(field.default) for field in dataclasses.fields(BuiltinConfig)}
+    settings: dict[str, Any] = {}
+    try:
+        for argument in arguments:
+            name, equals, value = argument.partition("=")
+            if argument in ("--audit", "--no-hours"):
+                continue
+            if not equals or name not in fields:
+                raise UserError(f"'{name}' is no setting of the built-in corpus; {nearest(name, fields)}")
+            try:
+                settings[name] = value.lower() == "true" if fields[name] is bool else fields[name](value)
+            except ValueError:
+                raise UserError(f"{name}={value}: expected {fields[name].__name__}.") from None
+        entries = list(BuiltinConfig(**settings).resolved().entries())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    lengths = None if "--no-hours" in arguments else audit.seconds(entries)
+    print(audit.text(audit.audit(entries, lengths), audit.sizes(entries, lengths)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

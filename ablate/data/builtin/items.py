@@ -1,0 +1,131 @@
+"""Items of the built-in tables: one sentence, a story, a review, a pair of sentences, a sentence with numerals.
+
+All sentences of an item are `mine`: what has others is drawn again, within its kind, so that stories of three sentences and
+pairs with two premises are as frequent in a split that few sentences belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ablate.data.builtin.events import EVENTS, RELATIONS
+from ablate.data.builtin.lexicon import Clause
+from ablate.data.builtin.reviews import KINDS, opinion, review, work
+from ablate.data.builtin.world import Draw, Sentence, english
+
+_SPLITS = ("train", "dev", "test")
+TABLES = {  # of the built-in corpus, and their splits
+    **dict.fromkeys(("speech", "text", "pairs"), _SPLITS[:2]), "retrieval": _SPLITS[1:], "asr": (*_SPLITS, "test_unseen"),
+    **dict.fromkeys(("translation", "sentiment", "sentence_pair", "normalization"), _SPLITS),
+}  # fmt: skip
+SHORT, LONG = 5, 9  # spoken words of a sentence that is spoken aloud: some two to three seconds
+_NEGATED = 0.1  # of single sentences, where the clause allows it
+
+Mine = Callable[[str], bool]  # whether a sentence, as it is spoken, may be in the split that is drawn
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row without its id, and its sentences (spoken form), which decide the split that it is in."""
+
+    row: dict[str, Any]
+    sentences: tuple[str, ...]
+
+
+def negatable(clause: Clause) -> bool:
+    """Whether "not" can be added in both languages without moving anything else."""
+    return not clause.negated and bool(clause.verb.base) and all(part.role != "measure" for part in clause.parts)
+
+
+def sentence(draw: Draw, mine: Mine, reviews: float = 0.1) -> Sentence:
+    """Say one thing about one event, in 5 to 9 spoken words; `reviews` is the share of opinions."""
+    while True:
+        if draw.chance(reviews):
+            clause = draw.of(review(draw, work(draw), draw.chance(0.5), draw.of(KINDS)))
+        else:
+            clause = draw.of(draw.of(EVENTS)(draw).statements)
+            if draw.chance(_NEGATED) and negatable(clause):
+                clause = replace(clause, negated=True)
+        said = english(clause)
+        if SHORT <= said.length <= LONG and mine(said.spoken):
+            return said
+
+
+def transcript(draw: Draw, mine: Mine) -> Item:
+    """A sentence to be spoken."""
+    said = sentence(draw, mine)
+    return Item({"text": said.spoken}, (said.spoken,))
+
+
+def fact(draw: Draw, mine: Mine) -> Item:
+    """A sentence to be spoken whose words do not give each other away: no review."""
+    said = sentence(draw, mine, reviews=0.0)
+    return Item({"text": said.spoken}, (said.spoken,))
+
+
+def translation(draw: Draw, mine: Mine) -> Item:
+    said = sentence(draw, mine)
+    return Item({"text": said.spoken, "translation": said.german}, (said.spoken,))
+
+
+def story(draw: Draw, mine: Mine) -> Item:
+    """Restate one event in two or three sentences, all written or all spoken."""
+    kind = opinion if draw.chance(0.2) else draw.of(EVENTS)
+    most, written = 2 + draw.below(2), draw.chance(0.5)
+    while True:
+        clauses, told = list(kind(draw).statements), []
+        for _ in range(min(len(clauses), most)):
+            told.append(english(clauses.pop(draw.below(len(clauses)))))
+            if not mine(told[-1].spoken):
+                break
+        else:
+            text = " ".join(said.written if written else said.spoken for said in told)
+            return Item({"text": text}, tuple(said.spoken for said in told))
+
+
+def sentiment(draw: Draw, mine: Mine, good: bool) -> Item:
+    while True:
+        said = english(draw.of(review(draw, work(draw), good, draw.of(KINDS))))
+        if mine(said.spoken):
+            return Item({"text": said.spoken, "label": "positive" if good else "negative"}, (said.spoken,))
+
+
+def sentence_pair(draw: Draw, mine: Mine, entailed: bool) -> Item:
+    """A premise and a hypothesis that follows or not; both hypotheses have as many words in common with it."""
+    kind = None
+    while True:
+        relation, event = kind or draw.of(RELATIONS)
+        contrasts = [contrast for contrast in event(draw).contrasts if contrast.relation == relation]
+        if not contrasts:
+            continue
+        contrast = draw.of(contrasts)
+        premises = [english(clause).spoken for clause in contrast.premises]
+        if kind is not None and not all(map(mine, premises)):
+            continue
+        true, false = english(contrast.entailed).spoken, english(contrast.refuted).spoken
+        if _common(premises, true) != _common(premises, false):
+            continue
+        kind = relation, event
+        hypothesis = true if entailed else false
+        if not all(map(mine, (*premises, hypothesis))):
+            continue
+        label = "entailment" if entailed else "not_entailment"
+        row = {"text": " and ".join(premises), "text_b": hypothesis, "label": label}
+        return Item(row, (*premises, hypothesis))
+
+
+def _common(premises: list[str], hypothesis: str) -> tuple[int, ...]:
+    """Words of the hypothesis, different words, and how many of both kinds the premises have."""
+    words, given = hypothesis.split(), set(" ".join(premises).split())
+    return len(words), len(set(words)), sum(word in given for word in words), len(given.intersection(words))
+
+
+def normalization(draw: Draw, mine: Mine) -> Item:
+    """A written sentence with numerals, and how it is said."""
+    while True:
+        clause = draw.of(draw.of(EVENTS)(draw).statements)
+        said = english(clause)
+        if any(letter.isdigit() for letter in said.written) and mine(said.spoken):
+            return Item({"written": said.written, "spoken": said.spoken}, (said.spoken,))

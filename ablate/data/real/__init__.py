@@ -1,0 +1,1 @@
+"""Real corpora, read from the layouts they come in."""

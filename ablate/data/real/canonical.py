@@ -1,0 +1,140 @@
+"""What a split of real corpora is: the digest of its rows in canonical order, and what was left out of it."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ablate.data.real.layouts.written import Row
+from ablate.data.real.scan import hashed
+from ablate.data.real.sources import Place
+
+TEXTS = ("text", "text_b", "translation", "written", "spoken")
+READ = (*TEXTS, "direction", "label", "classes")  # what is read of a row beside its recording and its voice
+BARE = "speech", "train"  # of which nothing reads the texts
+SHOWN = 3  # lines that a note shows of those that are left out
+SHORT = 60  # letters of a line that a note shows
+_SOME = 1 << 16
+
+
+class Found(NamedTuple):
+    """A row of a source, its recording's key and number of frames by its header (0 for text), and the splits it goes to."""
+
+    row: Row
+    key: bytes
+    frames: int
+    places: list[Place]
+
+    def digest(self, place: Place) -> bytes:
+        """16 bytes that stand for all that is read of this row in a split, but for its voice."""
+        return digest(self.key, {} if place == BARE else self.row)
+
+
+def digest(key: bytes, row: Row) -> bytes:
+    """16 bytes that stand for a recording and the texts and labels of its row."""
+    said = [f"{name}\n{row[name]}" for name in READ if name in row]  # texts have single spaces, and no line ends
+    return hashed(key, "\n".join(said).encode())
+
+
+class Held:
+    """The rows that a split holds, 16 bytes each, and whose they are where that is read.
+
+    `texts` has a sum of hashes for each field of text: what a split's texts alone are, in whatever order and with whatever speech.
+    """
+
+    def __init__(self, voiced: bool) -> None:
+        self.digests = bytearray()
+        self.voices = array("q")
+        self.texts: Counter[str] = Counter()
+        self._voiced, self._numbers = voiced, {}
+
+    def __len__(self) -> int:
+        return len(self.digests) // 16
+
+    def add(self, digest: bytes, voice: str | None, texts: Row = {}) -> None:
+        self.digests += digest
+        for field in TEXTS:
+            if field in texts:
+                self.texts[field] += int.from_bytes(hashed(texts[field].encode()), "big")
+        if self._voiced and voice is not None:
+            self.voices.append(self._numbers.setdefault(voice, len(self._numbers)))
+
+    def extend(self, other: Held) -> None:
+        """Add the rows of another source; a voice of the same name is the same."""
+        self.digests += other.digests
+        self.texts.update(other.texts)
+        names = list(other._numbers)
+        self.voices.extend(self._numbers.setdefault(names[number], len(self._numbers)) for number in other.voices)
+
+    def canonical(self) -> tuple[str, np.ndarray]:
+        """The digest of all rows, and which comes at each place of the canonical order: that of the rows' own digests.
+
+        Voices count by who shares one, whatever they are called. Of equal rows that comes first whose voice has, by the
+        sum of its rows' digests, the lower mark.
+        """
+        rows = np.frombuffer(self.digests, ">u8").reshape(-1, 2)
+        numbered = b""
+        if not len(self.voices):
+            order = np.lexsort((rows[:, 1], rows[:, 0]))
+        else:
+            voices = np.array(self.voices)
+            marks = np.zeros(voices.max() + 1, np.uint64)
+            np.add.at(marks, voices, rows[:, 1].astype(np.uint64))
+            order = np.lexsort((marks[voices], rows[:, 1], rows[:, 0]))
+            _, first, inverse = np.unique(voices[order], return_index=True, return_inverse=True)
+            numbers = np.empty(len(first), "<i8")
+            numbers[np.argsort(first)] = np.arange(len(first))
+            numbered = numbers[inverse].tobytes()
+        digest = blake2b(digest_size=16)
+        for start in range(0, len(order), _SOME):  # little by little: there may be very many
+            digest.update(rows[order[start : start + _SOME]].tobytes())
+        digest.update(numbered)
+        return digest.hexdigest(), order
+
+
+class LeftOut:
+    """What is not in a split, counted by reason, and the first lines of those that another split holds."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.shared: dict[str, tuple[int, list[str]]] = {}
+
+    def overlaps(self, holder: str, text: str) -> None:
+        """Count a row whose text another split holds."""
+        self.reasons[f"the same text is in {holder}"] += 1
+        count, lines = self.shared.get(holder, (0, []))
+        self.shared[holder] = count + 1, (lines if len(lines) == SHOWN or text in lines else [*lines, text])
+
+    def extend(self, other: LeftOut) -> None:
+        """Add what another source lacks."""
+        self.reasons.update(other.reasons)
+        for holder, (count, lines) in other.shared.items():
+            before, shown = self.shared.get(holder, (0, []))
+            self.shared[holder] = before + count, list(dict.fromkeys([*shown, *lines]))[:SHOWN]
+
+    def plain(self) -> dict[str, Any]:
+        """What `of` makes it again from."""
+        return {"reasons": self.reasons, "shared": self.shared}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> LeftOut:
+        made = cls()
+        made.reasons.update(plain["reasons"])
+        made.shared = {holder: (count, lines) for holder, (count, lines) in plain["shared"].items()}
+        return made
+
+    def notes(self, table: str, split: str) -> list[str]:
+        """Sentences about what another split holds."""
+        found = []
+        for holder, (count, lines) in self.shared.items():
+            there = holder if "." in holder else f"{table}.{holder}"
+            told = ", ".join(f"'{line if len(line) <= SHORT else f'{line[: SHORT - 3]}...'}'" for line in lines)
+            if count == 1:
+                found.append(f"{table}.{split}: 1 line is left out because {there} has it: {told}.")
+            else:
+                found.append(f"{table}.{split}: {count:,} lines are left out because {there} has them, the first: {told}.")
+        return found

@@ -1,0 +1,205 @@
+"""Real corpora: the same tables as the built-in world, read from the corpora's own layouts.
+
+What differs from the built-in world, and matters when reading results:
+
+- All text is lower case (unless `lower` is off), written text too. Punctuation is kept where the corpus has it.
+- `asr.test` is LibriSpeech's test-clean and `asr.test_unseen` its test-other: all their voices are unseen in training.
+- GLUE publishes no labels for its test sets: "test" is GLUE's dev (of MNLI the matched one; "test_mismatched" is the
+  other), and "dev" is held out of GLUE's train. SST-2's train holds phrases of the same sentences, so that dev is easier.
+- A CoVoST folder without a test file gives its dev as "test", and "dev" is held out of its train.
+- Pre-training text holds no line that a dev or test split of any table has as its text; text-only tables never share
+  a text between splits. What that and the length limit leave out is counted in the result of each split.
+- A split is the digest of its rows: the same data at another place, or listed in another way, are the same splits, and a
+  new test set alters a training split only where both have a text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ablate.data.real.layouts import written
+from ablate.data.real.canonical import BARE, Held, LeftOut
+from ablate.data.corpus import CorpusConfig, Split
+from ablate.data.lines import Faults
+from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
+from ablate.data.real.scan import hashed, told
+from ablate.data.real.settings import RealSettings
+from ablate.data.real.sources import Place, Source, paths, sources, table_of, tables
+from ablate.data.real.split import SHORTEST, Reading
+from ablate.data.table import FRAME
+from ablate.errors import UserError, nearest
+from encoders.frontend import NORMALISATIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealConfig(RealSettings, CorpusConfig):
+    """Real corpora as data of a sweep. What `resolved` returns remembers what it read: each file is looked at once."""
+
+    tag: ClassVar[str] = "real"
+    how: ClassVar[tuple[str, ...]] = ("root", "features", "on_error", "most_skipped")
+
+    def resolved(self) -> RealConfig:
+        """Check that the data is there, reading no rows, and return this config anew. Raises UserError."""
+        self.validate()
+        return dataclasses.replace(self)
+
+    def tables(self) -> dict[str, set[str]]:
+        return tables(sources(self))
+
+    def split(self, table: str, split: str) -> Split:
+        """What one split is, its rows read if that was not done before. Raises UserError for data that cannot be used."""
+        return self._plan.split((table, split))
+
+    @cached_property
+    def _plan(self) -> _Plan:
+        return _Plan(self)
+
+    def validate(self) -> None:
+        """Raise one UserError that names everything missing under `root`, or a setting that cannot work."""
+        if not self.root:
+            raise UserError("data.root is not set, expected the folder that holds the corpora; add data.root=PATH.")
+        root = Path(self.root)
+        if not root.is_dir():
+            raise UserError(f"data.root is '{self.root}', which is no folder; set it to where the corpora are.")
+        for name, valid in (("features", ("stored", "read")), ("on_error", ("stop", "skip")),
+                            ("normalisation", tuple(NORMALISATIONS))):  # fmt: skip
+            if getattr(self, name) not in valid:
+                raise UserError(f"data.{name} is '{getattr(self, name)}': {nearest(getattr(self, name), valid)}")
+        for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
+            if twice := [one for one, n in Counter(made).items() if n > 1]:
+                raise UserError(f"data.{name} has '{twice[0]}' twice, which would be trained and scored on twice; remove one.")
+        folders = [(folder, None, "glue") for folder in self.glue]
+        for folder, pairs, name in ((self.sentiment, False, "sentiment"), (self.sentence_pair, True, "sentence_pair"), *folders):
+            valid = [n for n, task in written.GLUE.items()
+                     if pairs is None or task.classes and (task.text_b is not None) == pairs]  # fmt: skip
+            if folder and Path(folder).name not in valid:
+                raise UserError(f"data.{name} has '{folder}', whose last part names no fitting GLUE task: "
+                                f"{nearest(Path(folder).name, valid)}")  # fmt: skip
+        self._check_tests()
+        missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
+        if missing:
+            raise UserError(
+                f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
+                "or leave a corpus out by setting its path to ''."
+            )
+
+    def _check_tests(self) -> None:
+        """Raise UserError for a further test split that cannot be."""
+        made = tables(sources(dataclasses.replace(self, tests={})))
+        for name in self.tests:
+            table, _, split = name.partition(".")
+            if table not in made:
+                known = nearest(table, sorted(made))
+                raise UserError(f"data.tests has '{name}', but the data have no table '{table}': {known}")
+            if not split.startswith("test"):
+                raise UserError(f"data.tests has '{name}', expected TABLE.test_NAME: write '{table}.test_{split or 'NAME'}'.")
+            if split in made[table]:
+                raise UserError(f"data.tests has '{name}', which is there already; give it another name.")
+
+
+class _Looked:
+    """What a source gives to each of the splits that take its rows, and which recordings it has."""
+
+    def __init__(self, config: RealConfig, reading: Reading, source: Source) -> None:
+        table = source.places[0][0]
+        places = [(table, "train"), (table, "dev")] if source.held_out else source.places
+        self.held = {place: Held(voiced(config, place[1])) for place in places}
+        self.left_out = {place: LeftOut() for place in places}
+        reading.scanned(source)
+        keys, before = bytearray(), len(reading.faults.skipped)
+        found = reading.rows(source, self.left_out, reading.faults)
+        for row in told(found, f"Looking at {source.name}", "recordings"):
+            if row.frames * FRAME >= SHORTEST:
+                keys += row.key
+            digests: dict[bool, bytes] = {}
+            for place in row.places:
+                bare = place == BARE
+                if bare not in digests:
+                    digests[bare] = row.digest(place)
+                self.held[place].add(digests[bare], row.row["voice"], {} if bare else row.row)
+        self.recordings, first = distinct(keys)
+        self.count, self.skipped = len(first), reading.faults.skipped[before:]
+
+
+class _Plan:
+    """What is known of the splits of a configuration, each source read once."""
+
+    def __init__(self, config: RealConfig) -> None:
+        self.config, self.reading, self.plain = config, Reading(config), plain(config)
+        self._looked: dict[str, _Looked] = {}
+
+    def split(self, place: Place) -> Split:
+        """What a split is. Raises UserError if it has no rows."""
+        found = self.reading.of(place)
+        held, left_out, recordings, notes = (self._spoken if found[0].spoken else self._written)(place, found)
+        self.reading.kept.flush()
+        digest, count, texts = held
+        if not count:
+            why = ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items())) or "there is none in its files"
+            raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
+        spoken = self.config.normalisation if found[0].spoken else ""
+        config = RealSplit(
+            digest=digest, rows=count, normalisation=spoken, decoding=RealRecordings.recipe if spoken else 0, corpus=self.plain,
+            table=place[0], split=place[1],
+        )  # fmt: skip
+        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts)
+
+    def _spoken(self, place: Place, found: Sequence[Source]) -> Made:
+        held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []
+        recordings: dict[str, RealRecordings] = {}
+        for source in found:
+            if source.name not in self._looked:
+                self._looked[source.name] = _Looked(self.config, self.reading, source)
+            looked = self._looked[source.name]
+            held.extend(looked.held[place])
+            left_out.extend(looked.left_out[place])
+            notes += _skipped(source, looked.skipped)
+            if looked.count:
+                recordings.setdefault(looked.recordings, RealRecordings(
+                    recordings=looked.recordings, count=looked.count, normalisation=self.config.normalisation,
+                    corpus=self.plain, source=source.name,
+                ))  # fmt: skip
+        return _digest(held), left_out, tuple(recordings.values()), notes
+
+    def _written(self, place: Place, found: Sequence[Source]) -> Made:
+        """A split of texts, remembered by what their files hold and what of it other splits hold."""
+        reading, config = self.reading, self.config
+        tested = place[1].startswith("test")
+        others = {} if tested else reading.holders(place[0])
+        lines = reading.holders("") if place[0] == "text" and not tested else {}
+        taken = hashed(*(key + holder.encode() + b"\n" for held in (others, lines) for key, holder in sorted(held.items())))
+        states = [[source.held_out, source.most, *reading.state(source)] for source in found]
+        places = [(place[0], split) for split in ("train", "dev")] if any(source.held_out for source in found) else [place]
+
+        def made(faults: Faults) -> dict[str, Any]:
+            held, left_out = {one: Held(False) for one in places}, {one: LeftOut() for one in places}
+            for source in found:
+                for row in told(reading.rows(source, left_out, faults), f"Looking at {source.name}", "rows"):
+                    for one in row.places:
+                        held[one].add(row.digest(one), None, row.row)
+            return {one[1]: [_digest(held[one]), left_out[one].plain()] for one in places}
+
+        before = len(reading.faults.skipped)
+        what = ["split and texts", RealSplit.recipe, places, config.held_out, states, taken.hex()]
+        held, left_out = reading.remembered(what, made, reading.faults)[place[1]]
+        return held, LeftOut.of(left_out), (), _skipped(found[0], reading.faults.skipped[before:])
+
+
+Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], list[str]]
+"""The digest and the number of a split's rows and what its texts are by field, what is left out of it, its recordings, and notes."""
+
+
+def _digest(held: Held) -> tuple[str, int, dict[str, str]]:
+    texts = {field: f"{total % (1 << 128):032x}" for field, total in sorted(held.texts.items())}
+    return (held.canonical()[0], len(held), texts) if len(held) else ("", 0, {})
+
+
+def _skipped(source: Source, faults: Sequence[str]) -> list[str]:
+    count = f"{len(faults)} rows or recordings are" if len(faults) > 1 else "1 row or recording is"
+    return [f"data: {count} skipped in {source.name}, the first: {faults[0]}"] if faults else []

@@ -1,0 +1,98 @@
+"""Read lhotse's cut manifests, and so every corpus that lhotse prepares, without lhotse.
+
+A cut is a part of a recording, its supervisions are the utterances in it. Here a row is a supervision. What needs lhotse
+to be computed (mixed or padded cuts, transforms, audio behind a command or an address) is refused, not guessed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ablate.data.audio import Recording
+from ablate.data.lines import STOP, Faults, jsonl
+from ablate.data.real.layouts.written import Row
+
+ROUNDED = 1e-3  # seconds by which times that mean the same may differ
+
+
+def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+    """Read `cuts.jsonl` or `.jsonl.gz`: {id, voice, recording, [text]}, one row per supervision (or cut without any).
+
+    An utterance that reaches beyond its cut is read whole, and belongs to the cut that it begins in. Relative paths of
+    recordings are looked for from the manifest's folder upwards.
+    """
+    path = Path(path)
+    folders = [str(folder) for folder in path.parents]
+
+    @lru_cache(4096)  # the cuts of a recording lie together
+    def there(name: str) -> str | None:
+        return next((file for folder in folders if os.path.isfile(file := os.path.join(folder, name))), None)
+
+    for number, cut in jsonl(path, faults):
+        where = f"{path}, line {number}"
+        try:
+            found = list(_utterances(cut, path, where, there, faults))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            faults.found(f"{where}: cut '{cut.get('id')}' is not as lhotse writes it ({type(error).__name__}: {error}).")
+            continue
+        yield from found
+
+
+def _utterances(
+    cut: dict[str, Any], path: Path, where: str, there: Callable[[str], str | None], faults: Faults
+) -> Iterator[Row]:  # fmt: skip
+    """The rows of one cut; `there` finds the file of a recording."""
+    if reason := _refused(cut):
+        faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")
+        return
+    for said in cut.get("supervisions") or [{"id": cut["id"], "start": 0.0, "duration": cut["duration"]}]:
+        if said["start"] < -ROUNDED:
+            faults.expected(f"{path}: utterances that begin before their cut")
+            continue
+        channel = _channel(said.get("channel", cut.get("channel")))
+        source = _source(cut["recording"], channel)
+        if source is None:
+            faults.found(f"{where}: recording '{cut['recording'].get('id')}' has no file with channel {channel}.")
+            continue
+        name, first = source
+        recording = there(name)
+        if recording is None:
+            faults.found(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
+            continue
+        start = round(cut["start"] + said["start"], 6)
+        row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
+        if isinstance(said.get("text"), str):
+            row["text"] = said["text"].strip()
+        stop = round(start + said["duration"], 6)
+        whole = start <= 0 and stop >= cut["recording"]["duration"] - ROUNDED
+        place = (0.0, None) if whole else (max(0.0, start), stop)
+        yield row | {"recording": Recording(recording, *place, None if first is None else channel - first)}
+
+
+def _refused(cut: dict[str, Any]) -> str:
+    """Say why a cut cannot be read, or ''."""
+    if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut"):
+        return f"is a {cut['type']}, expected a MonoCut or MultiCut; save simple cuts (lhotse cut simple)"
+    if not isinstance(cut.get("recording"), dict) or not {"start", "duration", "id"} <= cut.keys():
+        return "has no recording; make cuts with recordings (lhotse cut simple -r)"
+    if cut["recording"].get("transforms"):
+        return "has a recording with transforms; save the cuts without (or their audio as it is heard)"
+    return ""
+
+
+def _channel(channel: Any) -> int:
+    """The first of a supervision's channels: lists are of utterances that all channels of an array hold."""
+    return int(channel[0]) if isinstance(channel, list) else int(channel or 0)
+
+
+def _source(recording: dict[str, Any], channel: int) -> tuple[str, int | None] | None:
+    """The file that holds a channel, and the number of its first channel (None if it has no other)."""
+    for source in recording.get("sources", ()):
+        channels = source.get("channels", [0])
+        if source.get("type") == "file" and channel in channels:
+            return source["source"], None if len(channels) == 1 else min(channels)
+    return None

@@ -1,0 +1,245 @@
+"""What files of real data hold, remembered by what the file system says of them, so that it is looked at once.
+
+Text counts as the hash of its bytes, a recording as what it sounds like: a FLAC's own MD5 of its samples where it has one,
+else the hash of its bytes too. What was found is kept in one file, `known.sqlite3` in `$ABLATE_CACHE`, else in `ablate` in
+the user's cache folder, by (size, time of change, inode); a file that was copied or touched is looked at once more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from ablate.store import files
+from ablate.data import audio
+from ablate.data.audio import Head
+from ablate.errors import UserError
+
+T = TypeVar("T")
+
+LARGE = 1 << 24  # bytes; hashes of texts larger than this are kept
+TELL = 2.0  # seconds between two messages
+_THREADS = 16  # that look into files: disks of clusters answer late, but many at once
+_HEAD = struct.Struct("<16sQIH?")
+LOOKING = 1  # version of what is kept of a file: part of its key, raised when that is made in another way
+
+
+def hashed(*parts: bytes) -> bytes:
+    """16 bytes that stand for `parts`, of which all but the last have the same length everywhere."""
+    return blake2b(b"".join(parts), digest_size=16).digest()
+
+
+class Kept:
+    """Values by key, in one file of the user's cache that any number of processes share; to delete it loses time only.
+
+    Without a place to write, values are kept as long as the process lives, and standard error says so.
+    """
+
+    _WAITING = 5000  # values that are written together
+
+    def __init__(self) -> None:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(os.environ.get("ABLATE_CACHE") or Path(cache) / "ablate")
+        self.path = folder / "known.sqlite3"
+        self._new: dict[bytes, bytes] = {}
+        self._writes = True
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = self._open(self.path)
+        except (OSError, sqlite3.OperationalError) as error:
+            self._db = self._open(":memory:")
+            self._forgets(error)
+
+    def _open(self, path: Path | str) -> sqlite3.Connection:
+        db = sqlite3.connect(path, timeout=60)
+        try:
+            db.execute("PRAGMA cache_size = -65536")
+            known = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'kept'").fetchone()
+            if known is None:
+                db.execute("CREATE TABLE IF NOT EXISTS kept (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path}: the cache of what is known of data is damaged ({error}); delete this file.") from error
+        return db
+
+    def _forgets(self, error: Exception) -> None:
+        self._writes = False
+        print(f"data: {self.path} cannot be written ({error}), so that what is found is looked for again each time; set "
+              "ABLATE_CACHE to a folder that can.", file=sys.stderr)  # fmt: skip
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return what was kept, or None."""
+        if key in self._new:
+            return self._new[key]
+        return self._asked("SELECT key, value FROM kept WHERE key = ?", (key,)).get(key)
+
+    def some(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What was kept under any of some thousand keys."""
+        query = f"SELECT key, value FROM kept WHERE key IN ({','.join('?' * len(keys))})"
+        return {key: self._new[key] for key in keys if key in self._new} | self._asked(query, keys)
+
+    def _asked(self, query: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What a query finds; nothing where the file cannot be read, which is said once."""
+        try:
+            return dict(self._db.execute(query, keys))
+        except sqlite3.DatabaseError as error:
+            if self._writes:
+                self._forgets(error)
+            return {}
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Keep a value, at the latest when `flush` is called."""
+        self._new[key] = value
+        if len(self._new) >= self._WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits to be written."""
+        if not self._new or not self._writes:
+            return
+        try:
+            with self._db:
+                self._db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", sorted(self._new.items()))
+        except sqlite3.OperationalError as error:
+            self._forgets(error)
+        else:
+            self._new.clear()
+
+    def of(self, what: Any, make: Callable[[], Any]) -> Any:
+        """Return the plain value that `make` makes, made once for each plain `what`."""
+        key = b"v" + hashed(json.dumps(what, sort_keys=True).encode())
+        kept = self.get(key)
+        if kept is None:
+            kept = json.dumps(make()).encode()
+            self.put(key, kept)
+            self.flush()
+        return json.loads(kept)
+
+
+class Sound(NamedTuple):
+    """What is known of an audio file."""
+
+    digest: bytes
+    """16 bytes that stand for what it sounds like."""
+    head: Head
+    size: int
+    changed: int
+    """Time of its last change, in ns."""
+
+
+class Sounds:
+    """What audio files hold, each looked into once."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept, self._pool = kept, ThreadPoolExecutor(_THREADS)
+
+    def of(self, files: Sequence[str]) -> list[Sound | str]:
+        """What is known of some thousand files, in order; a sentence about one that is absent or no audio."""
+        found: dict[str, Sound | str] = {}
+        asked: dict[str, tuple[bytes, os.stat_result]] = {}
+        for file in dict.fromkeys(files):
+            try:
+                facts = os.stat(file)
+            except OSError:
+                found[file] = f"{file}: there is no such audio file."
+                continue
+            asked[file] = _key(b"a", facts), facts
+        known = self._kept.some([key for key, _ in asked.values()])
+        unknown = [file for file, (key, _) in asked.items() if key not in known]
+        for part in self._pool.map(_look, (unknown[i : i + 32] for i in range(0, len(unknown), 32))):
+            for file, one in part:
+                if isinstance(one, str):
+                    found[file] = one
+                else:
+                    known[asked[file][0]] = value = _HEAD.pack(one[0], *one[1])
+                    self._kept.put(asked[file][0], value)
+        for file, (key, facts) in asked.items():
+            if key in known:
+                digest, *head = _HEAD.unpack(known[key])
+                found[file] = Sound(digest, Head(*head), facts.st_size, facts.st_mtime_ns)
+        return [found[file] for file in files]
+
+    def key(self, recording: audio.Recording) -> bytes | None:
+        """The key of one recording as it is now; None where it cannot be read."""
+        (sound,) = self.of([recording.file])
+        try:
+            return None if isinstance(sound, str) else part(sound, recording)
+        except UserError:  # it ends before the part that is wanted
+            return None
+
+
+def _key(kind: bytes, facts: os.stat_result) -> bytes:
+    return kind + struct.pack(">BQqqQ", LOOKING, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size)
+
+
+def _look(files: Sequence[str]) -> list[tuple[str, tuple[bytes, Head] | str]]:
+    """The digest and the header of audio files, or why there is none."""
+    found: list[tuple[str, tuple[bytes, Head] | str]] = []
+    for file in files:
+        try:
+            found.append((file, _sound(file)))
+        except UserError as error:
+            found.append((file, str(error)))
+        except OSError as error:
+            found.append((file, f"{file}: cannot be read ({error.strerror}); make it readable."))
+    return found
+
+
+def _sound(path: str) -> tuple[bytes, Head]:
+    with open(path, "rb") as file:
+        first = file.read(42)
+        if len(first) == 42 and first.startswith(b"fLaC") and first[4] & 0x7F == 0:  # STREAMINFO, which always comes first
+            facts, md5 = int.from_bytes(first[18:26], "big"), first[26:]
+            samples = facts & (1 << 36) - 1
+            if samples and any(md5):
+                return hashed(b"flac", first[18:]), Head(samples, facts >> 44, (facts >> 41 & 7) + 1)
+        file.seek(0)
+        digest = files.digest(file)
+    return digest, audio.head(Path(path))
+
+
+def part(sound: Sound, recording: audio.Recording) -> bytes:
+    """The key of a recording: 16 bytes that stand for a part of an audio file. Raises UserError as `audio.span` does."""
+    head = sound.head
+    first, last = audio.span(recording, head)
+    whole = recording.stop is None or last == head.samples and not head.estimated
+    channel = -1 if recording.channel is None or head.channels == 1 else recording.channel
+    return hashed(sound.digest, struct.pack("<qqq", first, -1 if whole else last, channel))
+
+
+def content(path: Path, kept: Kept) -> str:
+    """What the bytes of a text are, as hexadecimal digits. Raises UserError if there is no such file."""
+    if not path.is_file():
+        raise UserError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'there is no such file'}.")
+    facts = path.stat()
+    large = facts.st_size > LARGE
+    known = kept.get(_key(b"t", facts)) if large else None
+    if known is None:
+        with open(path, "rb") as file:
+            known = files.digest(file)
+        if large:
+            kept.put(_key(b"t", facts), known)
+    return known.hex()
+
+
+def told(items: Iterable[T], what: str, unit: str) -> Iterator[T]:
+    """Yield `items`, telling on standard error every few seconds how many there were; short work stays silent."""
+    last = began = time.monotonic()
+    count = 0
+    for count, item in enumerate(items, 1):
+        yield item
+        if time.monotonic() - last > TELL:
+            last = time.monotonic()
+            print(f"{what}: {count:,} {unit} in {last - began:.0f} s", file=sys.stderr, flush=True)
+    if last > began:
+        print(f"{what}: all {count:,} {unit} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

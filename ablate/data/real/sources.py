@@ -1,0 +1,227 @@
+"""What a configuration of real corpora reads: each source once, and every split that takes its rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ablate.data.real.layouts import written, spoken
+from ablate.data.lines import Faults, lines
+from ablate.data.real.layouts.written import Row
+from ablate.data.real.settings import RealSettings
+from ablate.errors import UserError
+
+Place = tuple[str, str]  # table, split
+
+
+SPEECH = ("speech", "pairs", "asr", "speechstew", "retrieval")  # tables whose sources are speech in any layout
+COVOST = re.compile(r"covost_v2\.([^_.]+)_([^_.]+)\.([^/]+)\.tsv")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows that are read together; all of them go to each of `places`, the first of which gives `held_out` its name.
+
+    With `held_out`, rows go to "dev" or "train" of the only table instead, at most `most` of them to train. All rows
+    have recordings (`spoken`), or none has: then they are what `files` hold, read as `layout` says.
+    """
+
+    name: str
+    """What it is called, once in a configuration."""
+    read: Callable[[Faults], Iterator[Row]]
+    places: tuple[Place, ...]
+    spoken: bool = False
+    held_out: bool = False
+    most: int | None = None
+    layout: str = ""
+    files: Callable[[], list[Path]] = list
+
+
+def sources(config: RealSettings) -> list[Source]:
+    """List what a configuration reads, in a fixed order: what is spoken comes first."""
+    root = Path(config.root)
+    found = [Source(path, partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()]
+    if config.translation:
+        found += [source for direction in config.directions for source in _translation(config, direction)]
+    if config.digits:
+        for split in ("train", "dev", "test"):
+            reader = partial(spoken.common_voice, root / config.digits, split)
+            found.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
+    if config.text:
+        files = [root / path for path in config.text]
+        found.append(_written("text", files, partial(_texts, files), ("text", "train"), layout="text", held_out=True))
+    for table, folder, most in _sentences(config):
+        task, splits = Path(folder).name, ("train", *_dev(folder).values())
+        files = {split: root / folder / f"{split}.tsv" for split in splits}
+        read = {split: partial(written.sentences, path, task) for split, path in files.items()}
+        found.append(_written(f"{table} train", [files["train"]], read["train"], (table, "train"), layout=task, held_out=True,
+                              most=most))  # fmt: skip
+        for split, file in _dev(folder).items():
+            found.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
+    if config.normalization:
+        folder = root / config.normalization
+        for split in ("train", "dev", "test"):
+            reader, files_of = (partial(f, folder, split) for f in (written.normalization, written.normalization_files))
+            found.append(Source(f"normalization {split}", reader, (("normalization", split),), layout="normalization",
+                                files=files_of))  # fmt: skip
+    return found + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
+
+
+def _written(name: str, files: list[Path], read: Callable[[Faults], Iterator[Row]], place: Place, **fields: Any) -> Source:
+    return Source(name, read, (place,), files=lambda: files, **fields)
+
+
+def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
+    """A further test split of a table that is no speech in any layout."""
+    file, name, place = Path(config.root) / path, f"{table} {split}", (table, split)
+    if table == "digits":
+        return Source(name, partial(spoken.common_voice, file.parent, file.stem), (place,), spoken=True)
+    if table == "translation":
+        match = COVOST.fullmatch(file.name)
+        if match is None:
+            raise UserError(f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv.")
+        return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True)
+    if table == "text":
+        return _written(name, [file], partial(_texts, [file]), place, layout="text")
+    if table == "normalization":
+        return _written(name, [file], partial(written.normalized, file), place, layout=table)
+    task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
+    return _written(name, [file], partial(written.sentences, file, task), place, layout=task)
+
+
+def further(config: RealSettings) -> dict[Place, str]:
+    """The further test splits and their sources."""
+    places = {name: name.partition(".") for name in config.tests}
+    return {(table, split): config.tests[name] for name, (table, _, split) in places.items()}
+
+
+def tables(made: Iterable[Source]) -> dict[str, set[str]]:
+    """Splits of every table that these sources make."""
+    found: dict[str, set[str]] = {}
+    for source in made:
+        for table, split in source.places:
+            found.setdefault(table, set()).update({split, "dev"} if source.held_out else {split})
+    return found
+
+
+def paths(config: RealSettings) -> list[tuple[str, str]]:
+    """Every file and folder that must exist, as (field, path as configured or below it)."""
+    used, tests = _used(config), [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()]
+    used += [(field, path) for field, table, path in tests if table in (*SPEECH, "digits")]
+    found = [(field, path) for field, path in used for path in _files(Path(config.root), path)]
+    found += [(field, path) for field, table, path in tests if table not in (*SPEECH, "digits")]
+    found += [("text", path) for path in config.text]
+    if config.translation:
+        for direction in config.directions:
+            source = direction.partition("_")[0]
+            names = [f"covost_v2.{direction}.{split}.tsv" for split in ("train", "dev")]
+            test = f"covost_v2.{direction}.test.tsv"
+            names += [test] if (Path(config.root) / config.translation / test).exists() else []
+            found += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
+    for table, folder, _ in _sentences(config):
+        field = table if table in ("sentiment", "sentence_pair") else "glue"
+        files = ("train", *_dev(folder).values()) if Path(folder).name in written.GLUE else ()
+        found += [(field, f"{folder}/{split}.tsv") for split in files]
+    if config.normalization:
+        folder = Path(config.root) / config.normalization
+        files = [path.name for split in ("train", "dev", "test") for path in written.normalization_files(folder, split)]
+        found += [("normalization", f"{config.normalization}/{name}") for name in files]
+    if config.digits:
+        parts = ("train.tsv", "dev.tsv", "test.tsv", "clips")
+        found += [("digits", f"{config.digits}/{part}") for part in parts]
+    return found
+
+
+def table_of(folder: str) -> str:
+    """The table of a GLUE folder: "glue/SST-2" is "sst2", "glue/MNLI" is "mnli"."""
+    return Path(folder).name.lower().replace("-", "")
+
+
+def _dev(folder: str) -> Mapping[str, str]:
+    """Of a GLUE folder, the files with labels by our test splits."""
+    return written.GLUE[Path(folder).name].dev
+
+
+def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:
+    """Table, folder and most training rows of what is in GLUE's layout."""
+    fixed = (("sentiment", config.sentiment), ("sentence_pair", config.sentence_pair))
+    found: list[tuple[str, str, int | None]] = [(table, folder, config.labels) for table, folder in fixed if folder]
+    return found + [(table_of(folder), folder, None) for folder in config.glue]
+
+
+def _speech(config: RealSettings) -> dict[str, tuple[Place, ...]]:
+    """By source of speech, the splits that take all of it."""
+    found: dict[str, tuple[Place, ...]] = {}
+
+    def add(path: str, *places: Place) -> None:
+        found[path] = (*found.get(path, ()), *places)
+
+    for table in ("speech", "pairs", "asr", "speechstew"):
+        for path in getattr(config, table):
+            add(path, (table, "train"))
+    trained = [table for table in ("speech", "pairs", "asr", "speechstew") if getattr(config, table)]
+    if trained:
+        add(config.dev, *((table, "dev") for table in trained))
+    if config.asr:
+        add(config.test, ("asr", "test"), ("retrieval", "test"))
+        add(config.test_unseen, ("asr", "test_unseen"))
+        add(config.dev, ("retrieval", "dev"))
+    for (table, split), path in further(config).items():
+        if table in SPEECH:
+            add(path, (table, split))
+    return {path: places for path, places in found.items() if path}
+
+
+def _used(config: RealSettings) -> list[tuple[str, str]]:
+    """The fields that name sources of speech, and the sources."""
+    fields = {"speech": config.speech, "pairs": config.pairs, "asr": config.asr, "speechstew": config.speechstew}
+    named = [(field, path) for field, paths in fields.items() for path in paths]
+    used = _speech(config)
+    evaluated = [("dev", config.dev), ("test", config.test), ("test_unseen", config.test_unseen)]
+    return named + [(field, path) for field, path in evaluated if path in used]
+
+
+def _files(root: Path, source: str) -> list[str]:
+    """The files and folders that a source of speech consists of, where the configuration or a manifest can tell."""
+    path, folder = root / source, Path(source).parent
+    if path.name in spoken.LIMITED and (path.parent / "1h").is_dir():
+        return [(folder / part).as_posix() for part in ("1h", "9h")[: 2 if path.name == "10h" else 1]]
+    if path.suffix == ".stm":
+        return [folder.as_posix()]
+    if path.suffix == ".tsv" and path.is_file():
+        _, first = next(lines(path), (0, ""))
+        beside = [folder / "clips"] if "\t" in first else [Path(source).with_suffix(s) for s in (".wrd", ".ltr")]
+        return [source, *(p.as_posix() for p in beside if "\t" in first or (root / p).exists())]
+    return [source]
+
+
+def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Row]:
+    """Texts of all files, with ids that say which one they are from."""
+    return ({**row, "id": f"{path.name}-{row['id']}"} for path in files for row in written.texts(path, faults))
+
+
+def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
+    """CoVoST's splits of a direction; without a test file its dev is "test", and "dev" is held out of train."""
+    source, _, target = direction.partition("_")
+    folder = Path(config.root) / config.translation
+
+    apart = (("translation", f"test_{direction}"),) if len(config.directions) > 1 else ()
+    tested = (folder / f"covost_v2.{direction}.test.tsv").exists()
+
+    def made(split: str, *places: Place, held_out: bool = False) -> Source:
+        return Source(f"{direction} {split}", _covost(folder, source, target, split), places, spoken=True, held_out=held_out)
+
+    yield made("train", ("translation", "train"), held_out=not tested)
+    if tested:
+        yield made("dev", ("translation", "dev"))
+    yield made("test" if tested else "dev", ("translation", "test"), *apart)
+
+
+def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Row]]:
+    """Read a table of CoVoST, each row with its direction."""
+    rows = partial(spoken.covost, folder, source, target, split)
+    return lambda faults: ({**row, "direction": f"{source}_{target}"} for row in rows(faults))

@@ -1,0 +1,316 @@
+"""Which rows a split of real corpora holds: planning and writing read them here, by the same code.
+
+"dev" is held out by a hash of a row's text, and no text of a text-only table is in two of its splits. What a row is, is
+a digest of all that anything reads of it, and a split is its rows in the order of their digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import heapq
+import json
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ablate.data import audio
+from ablate.data.real.canonical import TEXTS, Found, LeftOut, digest
+from ablate.data.lines import Faults
+from ablate.data.parallel import ordered
+from ablate.data.real.layouts.written import Row
+from ablate.data.real.scan import Kept, Sound, Sounds, content, hashed, part, told
+from ablate.data.real.settings import RealSettings
+from ablate.data.real.sources import Place, Source, sources
+from ablate.data.table import FRAME
+from ablate.errors import UserError
+
+CHOICE = 1  # raised by hand when other rows are held out of the same texts
+SHORTEST = 0.1  # seconds; a recording shorter than this is a fault of cutting, and leaves no positions to predict
+UNLABELLED = ("speech", "pairs")  # streams of pre-training crop or leave out by limits of their own
+_AT_ONCE = 512  # recordings that are looked up together
+
+
+class Choice(NamedTuple):
+    """What is held out of a source, by number of the row, and what is chosen for training (None: all the rest)."""
+
+    dev: set[int]
+    train: set[int] | None
+    held: list[tuple[bytes, bytes]]
+    """Keys of the rows held out, and keys of their texts alone."""
+
+
+Usable = Callable[[Row, bytes], str]
+"""Say why a recording that has a good header cannot be used all the same, or ''."""
+
+
+class Reading:
+    """Read what a configuration names. `usable` judges recordings; without it they are all read once where that is asked for.
+
+    Memory grows with what is evaluated, never with what is trained on: there rows are known by 8 bytes of a hash.
+    """
+
+    def __init__(self, config: RealSettings, usable: Usable | None = None) -> None:
+        self.config, self.root = config, Path(config.root)
+        self.sources = sources(config)
+        self.kept = Kept()
+        self.faults, self.looking = self._fresh(), self._fresh()  # of rows that are taken, and of looking ahead
+        self._sounds, self._usable = Sounds(self.kept), usable
+        self._choices: dict[str, Choice] = {}
+        self._holders: dict[str, dict[bytes, str]] = {}
+        self._bad: dict[str, dict[bytes, str]] = {}
+        self._states: dict[str, list[Any]] = {}
+
+    def _fresh(self) -> Faults:
+        return Faults(self.config.on_error == "skip", self.config.most_skipped, self.root)
+
+    def of(self, place: Place) -> list[Source]:
+        """The sources that a split is made of."""
+        table, split = place
+        return [s for s in self.sources if place in s.places or s.held_out and split == "dev" and s.places[0][0] == table]
+
+    def rows(self, source: Source, left_out: Mapping[Place, LeftOut], faults: Faults) -> Iterator[Found]:
+        """Read a source, each row with those splits of `left_out` that hold it, where it is counted what they do not."""
+        for number, (row, key, frames) in enumerate(self._heard(source, faults)):
+            places = []
+            for place in self._places(source, number):
+                if (out := left_out.get(place)) is None:
+                    continue
+                if source.spoken:
+                    if reason := self._unusable(*place, row, frames):
+                        out.reasons[reason] += 1
+                        continue
+                elif holder := self._holder(place, row):
+                    out.overlaps(holder, row.get("text", row.get("written", "")))
+                    continue
+                places.append(place)
+            if places or source.spoken:
+                yield Found(row, key, frames, places)
+
+    def keys(self, source: Source, faults: Faults) -> Iterator[tuple[Row, bytes]]:
+        """The rows of a source whose recordings are long enough to be used, and the recordings' keys."""
+        return ((row, key) for row, key, frames in self._heard(source, faults) if frames * FRAME >= SHORTEST)
+
+    def _labelled(self, source: Source, faults: Faults) -> Iterator[Row]:
+        """Read a source, its texts with single spaces, and lower-cased if so chosen."""
+        lower = self.config.lower
+        for row in source.read(faults):
+            if source.spoken:
+                row.setdefault("text", "")  # a corpus may have transcripts of some recordings only
+            for field in TEXTS:
+                if field in row:
+                    row[field] = " ".join((row[field].lower() if lower else row[field]).split())
+            yield row
+
+    def _heard(self, source: Source, faults: Faults) -> Iterator[tuple[Row, bytes, int]]:
+        """Read a source, each row with its recording's key and number of frames, without those that cannot be used."""
+        if not source.spoken:
+            yield from ((row, b"", 0) for row in self._labelled(source, faults))
+            return
+        usable = self._usable or self.scanned(source)
+        for row, sound, key, frames in self._looked(source, faults):
+            if frames * FRAME >= SHORTEST and (fault := usable(row, key)):
+                faults.found(fault)
+            else:
+                yield row, key, frames
+
+    def _looked(self, source: Source, faults: Faults) -> Iterator[tuple[Row, Sound, bytes, int]]:
+        """Read a source, each row with what is known of its recording by its header."""
+        rows = self._labelled(source, faults)
+        while some := list(islice(rows, _AT_ONCE)):
+            for row, sound in zip(some, self._sounds.of([row["recording"].file for row in some])):
+                if isinstance(sound, str):
+                    faults.found(sound)
+                    continue
+                try:
+                    key, frames = part(sound, row["recording"]), audio.expected(row["recording"], sound.head)
+                except UserError as error:
+                    faults.found(str(error))
+                    continue
+                yield row, sound, key, frames
+        self.kept.flush()
+
+    # Recordings that have a good header and cannot be used all the same -----------------------------------------
+
+    def scanned(self, source: Source) -> Usable:
+        """Read all recordings of a source that were not read before, where faults are skipped, and judge by what was found."""
+        if self.config.on_error != "skip":
+            return lambda row, key: ""
+        if source.name not in self._bad:
+            bad = self._bad[source.name] = {}
+            waiting: deque[tuple[str, bytes, bytes, bytes]] = deque()
+
+            def unknown() -> Iterator[audio.Recording]:
+                for row, sound, key, frames in self._looked(source, self.looking):
+                    good, ill = _judged(key, sound)
+                    if (why := self.kept.get(ill)) is not None:
+                        bad[key] = why.decode()
+                    elif frames * FRAME >= SHORTEST and self.kept.get(good) is None:
+                        waiting.append((row["recording"].file, key, good, ill))
+                        yield row["recording"]
+
+            with contextlib.closing(ordered(attempt, unknown())) as heard:  # its processes end with it
+                for fault in told(heard, f"Scanning {source.name}", "recordings"):
+                    file, key, good, ill = waiting.popleft()
+                    if fault:
+                        self.looking.found(fault)
+                        bad[key] = fault.removeprefix(file)
+                    self.kept.put(*((ill, bad[key].encode()) if fault else (good, b"")))
+            self.kept.flush()
+        bad = self._bad[source.name]
+        return lambda row, key: f"{row['recording'].file}{bad[key]}" if key in bad else ""
+
+    def spoilt(self, row: Row, fault: str) -> None:
+        """Remember that a recording which was found good before cannot be used."""
+        file = row["recording"].file
+        (sound,) = self._sounds.of([file])
+        if not isinstance(sound, str):
+            self.kept.put(_judged(part(sound, row["recording"]), sound)[1], fault.removeprefix(file).encode())
+
+    # Which splits a row goes to ---------------------------------------------------------------------------------
+
+    def _places(self, source: Source, number: int) -> Iterable[Place]:
+        if not source.held_out:
+            return source.places
+        table, chosen = source.places[0][0], self.choice(source)
+        if number in chosen.dev:
+            return [(table, "dev")]
+        return [(table, "train")] if chosen.train is None or number in chosen.train else []
+
+    def choice(self, source: Source) -> Choice:
+        """What is held out of a source, and what is trained on; of texts remembered by what the files hold."""
+        if source.name not in self._choices:
+            if source.spoken:
+                self._choices[source.name] = self._choose(source, self.looking)
+            else:
+                what = ["choice", CHOICE, source.places[0][0], self.config.held_out, source.most, *self.state(source)]
+                dev, train, held = self.remembered(what, lambda faults: _plain(self._choose(source, faults)), self.looking)
+                keys = [(bytes.fromhex(key), bytes.fromhex(text)) for key, text in held]
+                self._choices[source.name] = Choice(set(dev), None if train is None else set(train), keys)
+        return self._choices[source.name]
+
+    def _choose(self, source: Source, faults: Faults) -> Choice:
+        """Take the rows whose texts have the lowest hashes: first those held out, then those for training."""
+        table, held_out = source.places[0][0], self.config.held_out
+        lowest: list[tuple[int, int, bytes, bytes]] = []  # a heap of negated values
+        room, count = held_out + (source.most or 0), 0
+        for number, (row, key, _) in enumerate(told(self._heard(source, faults), f"Looking at {source.name}", "rows")):
+            count += 1
+            drawn = _hash("held out", table, _key(row).hex())  # equal texts lie together
+            if len(lowest) == room and -int.from_bytes(drawn + bytes(16), "big") < lowest[0][0]:
+                continue
+            entry = (-int.from_bytes(drawn + digest(key, row), "big"), number, _key(row), _text(row))
+            if len(lowest) < room:
+                heapq.heappush(lowest, entry)
+            elif entry > lowest[0]:
+                heapq.heapreplace(lowest, entry)
+        first = sorted(lowest, key=lambda entry: (-entry[0], entry[1]))
+        size = min(held_out, max(1, count // 10))
+        train = None if source.most is None else {number for _, number, _, _ in first[size:][: source.most]}
+        return Choice({number for _, number, _, _ in first[:size]}, train, [(key, text) for *_, key, text in first[:size]])
+
+    def _unusable(self, table: str, split: str, row: Row, frames: int) -> str:
+        """Say why a spoken row cannot be used in a table, or ''."""
+        seconds = frames * FRAME
+        if seconds < SHORTEST:
+            return f"shorter than {SHORTEST} s"
+        if table != "speech" and not row.get("text") or not row.get("translation", "x"):
+            return "no text"
+        if split == "train" and table not in UNLABELLED and seconds > self.config.max_seconds:
+            return f"longer than {self.config.max_seconds:g} s"
+        return ""
+
+    # What is in another split -----------------------------------------------------------------------------------
+
+    def _holder(self, place: Place, row: Row) -> str:
+        """The split that holds a row's text already, or ''. Test sets stay whole, and the dev of text-only data may hold what
+        other tables test.
+        """
+        table, split = place
+        if split not in ("train", "dev"):
+            return ""
+        key = _key(row)
+        holder = self.holders(table).get(key, split)
+        if holder == split and place == ("text", "train"):
+            return self.holders("").get(key, "")
+        return "" if holder == split else holder
+
+    def holders(self, table: str) -> dict[bytes, str]:
+        """The keys that evaluated splits of a table hold; of all tables but "text", the keys of single texts, for ''."""
+        if table not in self._holders:
+            held = self._holders[table] = {}
+            for source in self.sources:
+                owner = source.places[0][0]
+                evaluated = [("dev", owner)] if source.held_out else [(s, t) for t, s in source.places if s != "train"]
+                evaluated = [(s, t) for s, t in evaluated if t == table or not table and t != "text"]
+                if not evaluated:
+                    continue
+                if source.held_out:
+                    keys: Iterable[tuple[bytes, bytes]] = self.choice(source).held
+                else:
+                    keys = ((_key(row), _text(row)) for row in self._labelled(source, self.looking))
+                for key, text in keys:
+                    for split, owner in evaluated:
+                        if not table and text:
+                            held.setdefault(text, f"{owner}.{split}")
+                        elif table and (split != "dev" or key not in held):  # where dev and test share a text, test keeps it
+                            held[key] = split
+        return self._holders[table]
+
+    # Texts are read once, whatever is planned with them ---------------------------------------------------------
+
+    def state(self, source: Source) -> list[Any]:
+        """What a source of text holds, and how it is read."""
+        if source.name not in self._states:
+            files = [[path.suffixes, content(path, self.kept)] for path in source.files()]
+            self._states[source.name] = [source.layout, self.config.lower, files]
+        return self._states[source.name]
+
+    def remembered(self, what: Any, make: Callable[[Faults], Any], faults: Faults) -> Any:
+        """Return what `make` makes of texts, remembered by `what` it depends on, and what was found faulty with it."""
+
+        def made() -> list[Any]:
+            fresh = self._fresh()
+            return [make(fresh), fresh.skipped]
+
+        value, skipped = self.kept.of(what, made)
+        for fault in skipped:
+            faults.found(fault)
+        return value
+
+
+def _plain(choice: Choice) -> list[Any]:
+    train = None if choice.train is None else sorted(choice.train)
+    return [sorted(choice.dev), train, [[key.hex(), text.hex()] for key, text in choice.held]]
+
+
+def _judged(key: bytes, sound: Sound) -> tuple[bytes, bytes]:
+    """Under which keys it is kept that a recording can be used, and why it cannot: that, until its file is touched."""
+    size = struct.pack("<Q", sound.size)
+    return b"g" + hashed(key, size), b"i" + hashed(key, size, struct.pack("<q", sound.changed))
+
+
+def attempt(recording: audio.Recording) -> str:
+    """Read a recording, and say why that cannot be, or ''."""
+    try:
+        audio.frames(recording)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _key(row: Row) -> bytes:
+    """What must not be in two splits: a row's source texts."""
+    return _hash(*(row[field] for field in ("text", "text_b", "written") if field in row))
+
+
+def _text(row: Row) -> bytes:
+    """The key of a row's text alone, which text-only training data must not hold; nothing for pairs of sentences."""
+    return _hash(row["text"]) if "text" in row and "text_b" not in row else b""
+
+
+def _hash(*texts: str) -> bytes:
+    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=8).digest()

@@ -1,0 +1,82 @@
+"""What of a plan is to be made again although its sweep had it finished, and why, in words. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate.store.record import read_sweep, run_path, sweep_path
+from ablate.store.stage import Plan, places
+from ablate.store.differ import Crossing, Differences, Identity, on_disk
+
+MOST = 10  # lines
+TOGETHER = 4  # causes on one line
+
+
+def again(plan: Plan, root: Path) -> list[str]:
+    """Say which stages this sweep had finished under other ids, grouped by what changed; nothing when there are none.
+
+    Compares the plan with the manifest of the last run, place by place, so it is to be asked before `materialise`.
+    """
+    if not (sweep_path(root, plan.name) / "sweep.json").exists():
+        return []
+    before, on_root = read_sweep(root, plan.name), on_disk(root)
+
+    def planned(id: str) -> Optional[Identity]:
+        return plan.stages[id].identity if id in plan.stages else on_root(id)
+
+    pairs = _pairs(plan, before.manifest, on_root, first=before.format == 1)
+    made = {id: old for id, old in pairs.items() if _done(root, on_root, old) and not _done(root, planned, id)}
+    differ = (Crossing if before.format == 1 else Differences)(on_root, planned)
+    behind: dict[str, set[str]] = {}
+    for id, old in made.items():
+        for cause in differ.between(old, id):
+            behind.setdefault(cause, set()).add(id)
+    groups: dict[frozenset[str], list[str]] = {}  # causes that concern the same stages are one line
+    for cause, stages in behind.items():
+        groups.setdefault(frozenset(stages), []).append(cause)
+    lines = []
+    for stages, causes in sorted(groups.items(), key=lambda group: (-len(group[0]), group[1])):
+        more = f"; and {len(causes) - TOGETHER} other changes" if len(causes) > TOGETHER else ""
+        lines.append(f"{len(stages):,} to make again: {'; '.join(causes[:TOGETHER])}{more}")
+    if len(lines) > MOST:
+        lines[MOST - 1 :] = [f"and {len(lines) - MOST + 1} other changes; see python -m ablate.store explain"]
+    return lines
+
+
+def _pairs(plan: Plan, manifest: list[dict[str, Any]], known: Any, first: bool) -> dict[str, str]:
+    """What each stage of the plan was before, where it was another: by its place in the manifest, then down the roles."""
+    lines = {_at(line): places(line["stages"]) for line in manifest}
+    pairs: dict[str, str] = {}
+    for line in plan.manifest:
+        old = lines.get(_at(line), {})
+        for place, id in places(line["stages"]).items():
+            other = old.get(place, old.get(_first(place)) if first else None)
+            if id in plan.stages and other not in (None, id):
+                pairs.setdefault(id, other)
+    open_ = list(pairs)
+    while open_:
+        id = open_.pop()
+        old = dict((known(pairs[id]) or {"parents": ()})["parents"])
+        for role, parent in plan.stages[id].parents:
+            if parent in plan.stages and parent not in pairs and old.get(role, parent) != parent:
+                pairs[parent] = old[role]
+                open_.append(parent)
+    return pairs
+
+
+def _at(line: Mapping[str, Any]) -> tuple[str, str, int]:
+    return line["row"], json.dumps(line["point"], sort_keys=True), line["seed"]
+
+
+def _first(place: str) -> str:
+    """The place of the counterpart in format 1: the corpus (of a table), the tokenizer (of tokens), the task's score."""
+    kind, _, rest = place.partition("/")
+    return {"tables": "corpus", "tokens": "tokenizer", "score": f"score/{rest.rpartition('/')[0]}"}.get(kind, place)
+
+
+def _done(root: Path, known: Any, id: str) -> bool:
+    what = known(id)
+    return what is not None and (run_path(root, what["kind"], id) / "result.json").exists()

@@ -1,0 +1,100 @@
+"""What stages will cost in seconds: as stages of equal shape took, else from steps, sizes and operations."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ablate.store.record import read_json
+from ablate.store.stage import Stage
+
+PASS = 4e-3  # seconds of one forward and backward through one layer, at sizes where single operations rule
+RATE = 2.6e10  # floating-point operations a second of one core, beyond that
+POSITIONS = 25.0  # speech positions a second
+PAIR = (3.0, 12)  # seconds and tokens of a typical pair
+ITEM = {"speech": 60, "text": 20, "pair": 80}  # positions of a typical item of a task
+RECORDINGS, TABLE, TOKENIZER, TOKENS, KMEANS, START, SCORE, HELDOUT = 5.0, 0.5, 1.0, 0.3, 5.0, 0.2, 1.5, 0.7  # seconds
+LENGTH = ("seed", "start", "steps", "horizon", "phase", "optimizer")  # of a config: what its updates' duration is not about
+
+
+def timings(root: Path) -> dict[str, float]:
+    """Read how many seconds the finished stages under `root` took, by id."""
+    found = {path.parent.name: _read(path) for path in root.glob("*/??/*/result.json")}
+    return {id: result.get("seconds", 0.0) for id, result in found.items() if result}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record, empty where it is damaged or gone: estimates do without, and whoever needs the stage says so."""
+    try:
+        return read_json(path)
+    except (ValueError, FileNotFoundError):
+        return {}
+
+
+def paces(root: Path) -> dict[str, float]:
+    """Read how many seconds a step took, by shape: the median over the finished stages under `root`."""
+    found: dict[str, list[float]] = {}
+    for kind in ("pretrain", "finetune"):
+        for path in root.glob(f"{kind}/??/*/result.json"):
+            config, result = _read(path.with_name("identity.json")).get("config", {}), _read(path)
+            if result and (steps := config.get("task", config).get("steps")):
+                made = steps - result.get("continued", {}).get("steps", 0)  # a trunk may have begun where a shorter one ended
+                found.setdefault(shape(kind, config), []).append(result["seconds"] / made)
+    return {key: median(values) for key, values in found.items()}
+
+
+def shape(kind: str, config: Mapping[str, Any]) -> str:
+    """Name what the duration of a stage's updates depends on: its config without seed, length and learning rates."""
+    kept = {key: value for key, value in config.items() if key not in LENGTH}
+    if "task" in kept:
+        kept["task"] = {key: value for key, value in kept["task"].items() if key not in ("steps", "lr", "head_lr")}
+    return kind + json.dumps(kept, sort_keys=True)
+
+
+def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> float:
+    """Core-seconds of `steps` updates with one encoder pass for each of `streams`."""
+    sizes = {
+        "speech": update.speech * POSITIONS, "text": update.text,
+        "pair": update.pairs * (PAIR[0] * POSITIONS + PAIR[1]),
+    }  # fmt: skip
+    return START + steps * sum(_pass(encoder, sizes[stream]) for stream in streams)
+
+
+def finetune(encoder: Any, task: Any, reads: str) -> float:
+    """Core-seconds of fine-tuning on items of the kind it `reads`, to the last step."""
+    return START + task.steps * _pass(encoder, task.items * ITEM[reads])
+
+
+def _pass(encoder: Any, positions: float) -> float:
+    """Seconds of a forward and backward pass; an encoder that names no width and layers counts as a nano one."""
+    names = [field.name for field in dataclasses.fields(encoder)]
+    layers = sum(getattr(encoder, name) for name in names if name.endswith("_layers")) or 3
+    return layers * (PASS + 6 * positions * 12 * getattr(encoder, "width", 64) ** 2 / RATE)
+
+
+def scaled(
+    stages: Mapping[str, Stage], timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict
+) -> dict[str, Stage]:
+    """Replace estimates by what is known: a stage's own time, its shape's pace, else scale as others of its sort came out."""
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for id in timings.keys() & stages.keys():
+        if stages[id].cost > 0:
+            ratios.setdefault(_sort(stages[id]), []).append(timings[id] / stages[id].cost)
+    factors = {sort: median(values) for sort, values in ratios.items()}
+    known = paces() if stages.keys() - timings.keys() else {}
+
+    def seconds(stage: Stage) -> float:
+        if stage.id in timings:
+            return timings[stage.id]
+        pace = known.get(shape(stage.kind, stage.config)) if known and stage.steps else None
+        return stage.cost * factors.get(_sort(stage), 1.0) if pace is None else pace * stage.steps
+
+    return {id: dataclasses.replace(stage, cost=seconds(stage)) for id, stage in stages.items()}
+
+
+def _sort(stage: Stage) -> tuple[str, str]:
+    return stage.kind, stage.config.get("task", {}).get("type", "")

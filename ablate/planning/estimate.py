@@ -1,0 +1,75 @@
+"""How long each stage of a sweep takes and what it holds, on the machines that the sweep asks for; and whether that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ablate.planning import cost
+from ablate.describe import short
+from ablate.errors import UserError
+from ablate.clusters.resources import wanted, with_profile
+from ablate.sweepfile.row import Row, owner
+from encoders.joint import Joint
+
+UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens where the data does not say
+
+
+class Estimator:
+    """Seconds and bytes of training stages. Sizes are only looked into where a scheduler asks what is needed."""
+
+    def __init__(self, cluster: str, resources: Mapping[str, Any]):
+        self.wants = None
+        if cluster == "slurm":
+            resources = with_profile(resources)
+            self.wants = {kind: wanted(kind, resources) for kind in ("pretrain", "finetune")}
+
+    def pretrain(self, row: Row, streams: Sequence[str], steps: int, title: str) -> tuple[float, float]:
+        """Seconds and bytes of `steps` updates with a pass for each of `streams`."""
+        update = row.update
+        holds = [(s, {"speech": update.speech, "text": update.text, "pair": update.pairs}[s]) for s in streams]
+        seconds = cost.pretrain(row.encoder, streams, update, steps)
+        fix = f"cut an update into more pieces (pretrain.update.shards, now {getattr(update, 'shards', 1)})"
+        return self._sized("pretrain", row, holds if steps else (), getattr(update, "shards", 1), steps, seconds, title, fix)
+
+    def finetune(self, row: Row, task: Any, title: str) -> tuple[float, float]:
+        """Seconds and bytes of fine-tuning to the last update."""
+        reads = owner(task).reads
+        utterance, document = lengths(row.data)
+        holds = [(reads, task.items * {"speech": utterance, "text": document, "pair": 1}[reads])]
+        fix = f"train on fewer items at a time (tasks.{task.table}.items, now {task.items})"
+        return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
+
+    def _sized(
+        self, kind: str, row: Row, holds: Iterable[tuple[str, float]], shards: int, steps: int, seconds: float, title: str,
+        fix: str,
+    ) -> tuple[float, float]:  # fmt: skip
+        if self.wants is None or not holds or not isinstance(row.encoder, Joint.Config):
+            return seconds, 0.0
+        from ablate.planning import size
+
+        wants, pieces = self.wants[kind], row.tokenizer.size + 256 * row.tokenizer.bytes
+        found = size.update(row.encoder, pieces, tuple(holds), shards, *lengths(row.data))
+        _fits(found.bytes, found.parameters, wants, f"{kind} {title}", fix)
+        gpus = wants.get("gpus", 0) * wants.get("nodes", 1)
+        if gpus and "gpu_tflops" in wants:
+            seconds = cost.START + steps * found.flops / (1e12 * wants["gpu_tflops"] * min(gpus, shards))
+        else:
+            seconds /= min(shards, wants.get("tasks", 1) * wants.get("nodes", 1))
+        return seconds, found.bytes
+
+
+def lengths(data: Any) -> tuple[float, int]:
+    """Seconds of a typical utterance and tokens of a typical text."""
+    return getattr(data, "utterance", UTTERANCE), getattr(data, "document", DOCUMENT)
+
+
+def _fits(needs: float, parameters: int, wants: Mapping[str, Any], what: str, fix: str) -> None:
+    """Raise UserError when a process needs more memory than its job asks for."""
+    name = "gpu_gb" if wants.get("gpus") else "mem_gb"
+    asked = wants.get(name, 0) * 1e9 / (1 if name == "gpu_gb" else wants.get("tasks", 1))
+    if asked and needs > asked:
+        raise UserError(
+            f"{what} needs about {needs / 1e9:.1f} GB in each process ({short(parameters)} parameters), but resources.{name} "
+            f"allows {asked / 1e9:.1f} GB; ask for more, or {fix}."
+        )

@@ -1,0 +1,321 @@
+"""From a sweep file to its stages: rows resolved and typed, everything checked, equal stages made once.
+
+Planning imports what it plans (and so torch): drivers call `plan_file` in a worker and get a `Plan` of plain data.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ablate.planning import cost
+from ablate.stages import tune
+from ablate.store import identity
+from ablate.sweepfile import claims, load
+from ablate.sweepfile.load import Registry
+from ablate.store.continuing import continued
+from ablate.data.corpus import STREAMS
+from ablate.errors import UserError, nearest
+from ablate.planning.estimate import Estimator
+from ablate.stages.finetune import FinetuneStage
+from ablate.stages.heldout import HeldoutStage
+from ablate.stages.kmeans import KMeansStage
+from ablate.sweepfile.patch import mapping
+from ablate.stages.pretrain import PretrainStage
+from ablate.sweepfile.row import Row, owner
+from ablate.sweepfile.rows import Resolver
+from ablate.stages.score import ScoreStage
+from ablate.store.stage import Plan, Stage, make
+from ablate.planning.supply import Supply
+from ablate.tasks.task import TaskConfig
+
+CLUSTERS = ("local", "debug", "slurm")
+
+Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
+"""Stages before fine-tuning: the tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
+
+
+def plan_file(
+    path: str | Path, overrides: Iterable[str] = (), root: str | Path = "runs",
+    timings: Mapping[str, float] | None = None, registry: Registry | None = None,
+    paces: Callable[[], Mapping[str, float]] = dict,
+) -> Plan:  # fmt: skip
+    """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run.
+
+    `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()` seconds
+    a step by shape (see `ablate.planning.cost`), by which the costs of the others are estimated. Raises
+    UserError for whatever is wrong with the sweep.
+    """
+    sweep = load.interpolated(load.override(load.load(path), overrides))
+    return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {}, paces)
+
+
+class Planner:
+    """Turns one merged sweep into a plan."""
+
+    def __init__(self, sweep: Mapping[str, Any], registry: Registry):
+        self.sweep, self.name = sweep, str(sweep["name"])
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
+            raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
+        self.seeds = _seeds(sweep.get("seeds", [0]))
+        self.axes = _axes(sweep.get("axes"))
+        self.points = [dict(zip(self.axes, values)) for values in itertools.product(*self.axes.values())]
+        self.resolver = Resolver(sweep, registry)
+        self.tasks = self.resolver.tasks
+        self.stages: dict[str, Stage] = {}
+        self.forms = identity.Forms()
+        self.estimate = Estimator(str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"))
+        self.laid: dict[tuple[int, str, int], Pretrained] = {}
+        self.supply = Supply(self._supplied)
+        self.seen: dict[tuple[int, str], tuple[TaskConfig, TaskConfig]] = {}  # a task is kept, so that its id stays its own
+
+    def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
+        """Resolve and check every row at every point, then lay out the stages."""
+        cluster, workers = self.sweep.get("cluster", "local"), self.sweep.get("workers")
+        if cluster not in CLUSTERS:
+            raise UserError(f"cluster: found '{cluster}'; {nearest(str(cluster), CLUSTERS)}")
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise UserError(f"workers: expected a number of processes, found {workers!r}.")
+        grid = [self.resolver.rows(point) for point in self.points]
+        described = self._describe(grid)
+        manifest = [
+            self._line(rows[name], rows, point, seed)
+            for name in self.resolver.order for rows, point in zip(grid, self.points) for seed in self.seeds
+        ]  # fmt: skip
+        written = self.resolver.names
+        manifest.sort(key=lambda line: written.index(line["row"]))
+        return Plan(
+            name=self.name, sweep=described, manifest=manifest, stages=continued(cost.scaled(self.stages, timings, paces)),
+            resolved={name: grid[0][name].plain() for name in written}, notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
+            root=str(self.sweep["root"]), cluster=cluster, workers=workers,
+            resources=mapping(self.sweep.get("resources"), "resources"),
+            absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
+        )  # fmt: skip
+
+    def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:
+        """Check what is read at the end, and say what the sweep is (sweep.json)."""
+        sweep, rows, configs = self.sweep, {name: grid[0][name] for name in self.resolver.names}, {}
+        for row in rows.values():
+            configs |= {key: task for key, task in row.tasks.items() if key not in configs}
+        tasks = {key: described(configs[key]) for key in self.tasks if key in configs}
+        labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
+        taken_off = {*self.resolver.base["tasks"], *self.resolver.registry.tasks} - set(self.tasks)
+        return {
+            "name": self.name, "question": sweep.get("question", ""),
+            "changes_our_mind": sweep.get("changes_our_mind", ""), "seeds": self.seeds,
+            "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
+            "tasks": tasks, "axes": {axis: [shown(v) for v in values] for axis, values in self.axes.items()},
+            "table": claims.table(sweep.get("table"), list(rows), tasks, taken_off), "labels": labels,
+            "claims": claims.claims(sweep.get("claims"), grid, tasks),
+            "data": identity.canonical(grid[0][self.resolver.names[0]].data),
+        }  # fmt: skip
+
+    def _columns_left(self, described: Mapping[str, Any]) -> Iterable[str]:
+        """Note columns that left the table with their task."""
+        written = mapping(self.sweep.get("table"), "table").get("columns") or []
+        if left := [column for column in written if column not in described["table"]["columns"]]:
+            yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
+
+    def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float,
+               memory: float = 0.0, uses: Iterable[tuple[str, str]] = ()) -> str:  # fmt: skip
+        """Add a stage unless an equal one is there; return its id."""
+        stage = make(kind, of, parents.items(), title, self.forms, uses=tuple(uses), steps=steps, cost=round(seconds, 2),
+                     memory=memory)  # fmt: skip
+        return self.stages.setdefault(stage.id, stage).id
+
+    def _supplied(self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any) -> str:
+        return self._stage(kind, of, parents, title, 0, seconds, uses=uses)
+
+    def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Lay out all stages of a row at one point and seed; return its line of the manifest."""
+        where = [f"{axis}={shown(value)}" for axis, value in point.items()]
+        where += [f"seed {seed}"] if len(self.seeds) > 1 else []
+        suffix = f" ({', '.join(where)})" if where else ""
+        made, fits, trunks, leaf = self._pretrained(row, rows, seed, suffix)
+        stages = {**made, **fits, "trunk": trunks[-1], "leaf": leaf, "trunks": trunks, "tables": {}, "tokens": {}}
+        if row.total:
+            self._read(row, _streamed(row, "train"), made, stages)
+        if held := self._heldout(row, made, leaf, stages, f"{row.name} / held-out losses{suffix}"):
+            stages["heldout"] = held
+        finetune, score, na = {}, {}, []
+        for key in self.tasks:
+            if not row.has(key):
+                na.append(key)
+                continue
+            task, title = row.tasks[key], f"{row.name} / {key}{suffix}"
+            trained = owner(task).trained
+            tuned = {"tune": self._tune(row, rows, key, suffix)} if key in row.grids else {}
+            if trained:
+                finetune[key] = self._finetune(row, task, {**made, **tuned, "pretrain": leaf}, seed, title, stages)
+            for split in task.splits:
+                parents = {**made, **tuned, **({"finetune": finetune[key]} if trained else {"pretrain": leaf})}
+                parents |= self._data(row, task, {owner(task).baseline_split: False, split: True}, made, stages)
+                of = ScoreStage(encoder=row.encoder, task=self._task(task, split), seed=seed)
+                name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
+                score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, cost.SCORE)
+        return {
+            "row": row.name, "point": {axis: shown(value) for axis, value in point.items()}, "seed": seed,
+            "reads": list(row.encoder.reads), "after": row.after, "steps": row.total,
+            "stages": {**stages, "finetune": finetune, "score": score}, "na": na,
+        }  # fmt: skip
+
+    def _read(self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str],
+              stages: dict[str, Any]) -> dict[str, str]:  # fmt: skip
+        """Lay out splits of tables that a stage starts from, by name: table, split, and whether it reads its texts as ids.
+
+        Returns the stages by role; `stages` of the manifest's line is told of them.
+        """
+        parents = {}
+        for name, (table, split, ids) in names.items():
+            parents[f"table/{name}"] = stages["tables"][f"{table}.{split}"] = self.supply.table(row.data, table, split)
+            if ids:
+                found = self.supply.tokens(row.data, made["tokenizer"], table, split)
+                parents[f"tokens/{name}"] = stages["tokens"][f"{table}.{split}"] = found
+        return parents
+
+    def _data(self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str],
+              stages: dict[str, Any]) -> dict[str, str]:  # fmt: skip
+        """Lay out splits of a task's table, and whether their texts are read as ids; return the stages by role."""
+        apart = task.tokenizer is not None  # whether what it writes is in ids of its own
+        own = "own" in task.ids() or "targets" in task.ids() and not apart
+        parents = self._read(row, {split: (task.table, split, ids and own) for split, ids in splits.items()}, made, stages)
+        if apart:
+            parents["targets"] = self.supply.tokenizer(row.data, task.tokenizer, f"tokenizer of {task.table}")
+        for split, ids in splits.items():
+            if ids and apart and "targets" in task.ids():
+                parents[f"targets-tokens/{split}"] = self.supply.tokens(row.data, parents["targets"], task.table, split)
+        return parents
+
+    def _task(self, task: TaskConfig, split: str = "") -> TaskConfig:
+        """A task as the score of a split sees it, else as training does: made once, as its form then is, too."""
+        key = id(task), split
+        if key not in self.seen:
+            self.seen[key] = task, task.for_scoring(split) if split else task.for_training()
+        return self.seen[key][1]
+
+    def _finetune(self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str,
+                  stages: dict[str, Any]) -> str:  # fmt: skip
+        read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
+        of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
+        seconds, memory = self.estimate.finetune(row, task, title)
+        return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, memory)
+
+    def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
+        """Lay out the fine-tunings of a task's grid, of the first seed, and the choice among them."""
+        made, _, _, leaf = self._pretrained(row, rows, self.seeds[0], suffix)
+        choices, title, unseen = {}, f"{row.name} / {key}{suffix}", {"tables": {}, "tokens": {}}
+        for number, (settings, task) in enumerate(row.grids[key]):
+            tried = ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
+            parents = {**made, "pretrain": leaf}
+            choices[f"{tune.ROLE}{number}"] = self._finetune(row, task, parents, self.seeds[0], f"{title} ({tried})", unseen)
+        of = tune.TuneStage(settings=tuple(settings for settings, _ in row.grids[key]))
+        return self._stage("tune", of, choices, f"{title} tuned", 0, cost.START)
+
+    def _pretrained(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
+        """Lay out all before fine-tuning, once."""
+        key = id(rows), row.name, seed  # the grid keeps the rows of a point alive
+        if key not in self.laid:
+            self.laid[key] = self._lay(row, rows, seed, suffix)
+        return self.laid[key]
+
+    def _lay(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
+        made = {"tokenizer": self.supply.tokenizer(row.data, row.tokenizer, "tokenizer")}
+        before = self._pretrained(rows[row.after], rows, seed, suffix)[2] if row.after else []
+        fits = self._fits(row, rows, seed, suffix)
+        started = {**made, **fits, "pretrain": before[-1]} if before else {**made, **fits}
+        trunks = [*before, self._pretrain(row, "trunk", started, seed, f"{row.name} / trunk{suffix}")]
+        started = {**made, **fits, "pretrain": trunks[-1]}
+        return made, fits, trunks, self._pretrain(row, "decay", started, seed, f"{row.name} / leaf{suffix}")
+
+    def _fits(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> dict[str, str]:
+        """The stages that the row's fitted speech targets come from, by role."""
+        found = {}
+        for name, targets in row.targets.items():
+            if not targets.fitted:
+                continue
+            parents, encoder, title = {"table/speech": self.supply.table(row.data, "speech", "train")}, None, "k-means of log-mel"
+            if targets.of:
+                made, _, _, leaf = self._pretrained(rows[targets.of], rows, seed, suffix)
+                parents |= {**made, "pretrain": leaf}
+                encoder, title = rows[targets.of].encoder, f"k-means of {targets.of} / {targets.input}{suffix}"
+            of = KMeansStage.of(targets, encoder)
+            found[f"kmeans/{name}"] = self._stage("kmeans", of, parents, title, targets.iterations, cost.KMEANS)
+        return found
+
+    def _pretrain(self, row: Row, phase: str, parents: Mapping[str, str], seed: int, title: str) -> str:
+        start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)
+        of = PretrainStage(
+            encoder=row.encoder, objectives=row.objectives, targets=row.targets, update=row.update,
+            optimizer=row.optimizer, start=start, steps=steps, horizon=row.horizon if row.anneals else None, phase=phase,
+            seed=seed,
+        )  # fmt: skip
+        reads = sorted(owner(objective).reads for objective in row.objectives.values())
+        streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
+        seconds, memory = self.estimate.pretrain(row, streams, steps, title)
+        if start + steps:
+            parents = {**parents, **self._read(row, _streamed(row, "train"), parents, {"tables": {}, "tokens": {}})}
+        return self._stage("pretrain", of, parents, title, steps, seconds, memory)
+
+    def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:
+        """The held-out losses of a row's leaf, where the data have what they are measured on."""
+        read, have = _streamed(row, "dev"), row.data.tables()
+        lacking = [table for table, _, _ in read.values() if have and "dev" not in have.get(table, ())]
+        if lacking and row.total:
+            lost = f"Held-out losses of rows that read {', '.join(lacking)} are left out: the data have no dev split of that."
+            self.supply.notes[lost] = None
+        if not read or lacking or not (have or row.total):
+            return None
+        parents = {**made, "pretrain": leaf, **self._read(row, read, made, stages)}
+        return self._stage("heldout", HeldoutStage(), parents, title, 0, cost.HELDOUT)
+
+
+def _streamed(row: Row, split: str) -> dict[str, tuple[str, str, bool]]:
+    """What the row's objectives read of a split, by table: table, split, and whether its texts are read as ids."""
+    tables = {STREAMS[owner(objective).reads] for objective in row.objectives.values()}
+    return {table: (table, split, table != "speech") for table in sorted(tables)}
+
+
+def described(task: TaskConfig) -> dict[str, Any]:
+    """What checks of columns and claims, and analysis, know of a task before it is scored."""
+    built = task.build()
+    metrics = [metric.name for metric in built.metrics]
+    found = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
+    return found | ({"by_class": built.by_class.name} if built.by_class else {})
+
+
+def shown(value: Any) -> Any:
+    """An axis value as people read it: scalars as they are, patches as compact JSON."""
+    return value if isinstance(value, (str, int, float)) else json.dumps(value, separators=(",", ":"))
+
+
+def _axes(value: Any) -> dict[str, list[Any]]:
+    """Values of every axis: of the setting it names, or, where the file has a mapping, names of patches of the base."""
+    axes = {axis: list(v) if isinstance(v, Mapping) else v for axis, v in mapping(value, "axes").items()}
+    for axis, values in axes.items():
+        claims.listed(values, f"axes.{axis}")
+        if not values:
+            raise UserError(f"axes.{axis}: expected at least one value, found none.")
+    return axes
+
+
+def _seeds(value: Any) -> list[int]:
+    seeds = claims.listed(value, "seeds")
+    if not seeds or any(type(seed) is not int for seed in seeds):
+        raise UserError(f"seeds: expected a list of whole numbers, found {value!r}; write seeds: [0, 1, 2].")
+    return seeds
+
+
+def _twins(manifest: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Note rows that are the same model: one of them may not say what its author meant."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    noted = set()
+    for line in manifest:
+        other = seen.setdefault(line["stages"]["leaf"], line)
+        pair = other["row"], line["row"]
+        if pair[0] != pair[1] and pair not in noted:
+            noted.add(pair)
+            yield f"Rows '{pair[0]}' and '{pair[1]}' are the same model: their settings do not differ."

@@ -1,0 +1,81 @@
+"""The stages that a plan needs to have data: recordings, tables, tokenizers and texts as ids, each laid once, when asked for.
+
+Nothing is laid that nothing reads, so a corpus may have tables that no row uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ablate.planning import cost
+from ablate.data.corpus import CorpusConfig, Split
+from ablate.data.tokenizer import TokenizerConfig, TokenizerStage, TokensConfig
+from ablate.errors import UserError, nearest
+
+UNKNOWN = ("text", "pairs")  # pre-training tables of a corpus that does not say what it has
+
+
+class Supply:
+    """Lays the stages of one plan; `add(kind, config, parents, title, cost, uses)` makes a stage and returns its id."""
+
+    def __init__(self, add: Callable[..., str]) -> None:
+        self.add = add
+        self.notes: dict[str, None] = {}
+        self._split: dict[tuple[int, str, str], Split] = {}
+        self._made: dict[tuple[Any, ...], tuple[Any, str]] = {}  # what it was made for is kept, so that its id stays its own
+
+    def table(self, data: CorpusConfig, table: str, split: str) -> str:
+        """The stage of one split of a table."""
+
+        def lay() -> str:
+            found = data.split(table, split)
+            self.notes.update(dict.fromkeys(found.notes))
+            uses = []
+            for number, config in enumerate(found.recordings):
+                title = f"recordings of {table}.{split}"
+                uses.append((f"recordings/{number}", self.add("recordings", config, {}, title, cost.RECORDINGS, ())))
+            self._split[id(data), table, split] = found
+            return self.add("table", found.config, {}, f"{table}.{split}", cost.TABLE, uses)
+
+        return self._once(("table", id(data), table, split), data, lay)
+
+    def tokenizer(self, data: CorpusConfig, config: TokenizerConfig, title: str) -> str:
+        """The stage of a tokenizer; raises UserError where its config names a table that the corpus does not have."""
+
+        def lay() -> str:
+            have = data.tables()
+            settled = config.settled(have or UNKNOWN)
+            names = list(dict.fromkeys(field.partition(".")[0] for field in settled.fields))
+            for name in names:
+                if have and "train" not in have.get(name, ()):
+                    raise UserError(f"tokenizer.fields has '{name}', which is no table of the data: {nearest(name, have)}")
+            tables = {name: (f"table/{name}", self.table(data, name, "train")) for name in names}
+            texts = {field: self._texts(data, field) for field in settled.fields}
+            known = {field: text for field, text in texts.items() if text}
+            start = {field.partition(".")[0] for field in texts.keys() - known.keys()}
+            of = TokenizerStage(tokenizer=settled, texts=known)
+            parents = dict(role for name, role in tables.items() if name in start)
+            return self.add("tokenizer", of, parents, title, cost.TOKENIZER, [r for name, r in tables.items() if name not in start])
+
+        return self._once(("tokenizer", id(data), id(config)), (data, config), lay)
+
+    def tokens(self, data: CorpusConfig, tokenizer: str, table: str, split: str) -> str:
+        """The stage of a split's texts as the ids of a tokenizer, the stage `tokenizer`."""
+
+        def lay() -> str:
+            parents = {"tokenizer": tokenizer, "table/split": self.table(data, table, split)}
+            return self.add("tokens", TokensConfig(), parents, f"{table}.{split} as ids", cost.TOKENS, ())
+
+        return self._once(("tokens", id(data), tokenizer, table, split), data, lay)
+
+    def _texts(self, data: CorpusConfig, field: str) -> str:
+        """What the texts alone of a field ("table.field") are, in the train split; '' where that is not known."""
+        table, _, name = field.partition(".")
+        texts = self._split[id(data), table, "train"].texts
+        return texts.get(name, texts.get("", ""))
+
+    def _once(self, key: tuple[Any, ...], kept: Any, lay: Callable[[], str]) -> str:
+        if key not in self._made:
+            self._made[key] = kept, lay()
+        return self._made[key][1]

@@ -1,0 +1,66 @@
+"""Running a task's model over a split: packed in order, no gradient, nothing random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ablate.training import distributed
+from ablate.data.packing import take
+from ablate.tasks.task import AbstractTask, Dataset
+from ablate.training.loop import Model, context
+from encoders.batch import View, Vocabulary
+from encoders.encoding import Encoding
+from objectives.mixture import moved
+
+PACK = {"speech": 6000, "text": 1500, "pair": 6000}  # frames or tokens per evaluation pack
+
+
+class InOrder:
+    """The items of a split in their own order (the counterpart of the shuffled `Order`)."""
+
+    def __init__(self, n: int):
+        self.n = n
+
+    def index(self, slot: int) -> int:
+        return slot
+
+
+@torch.no_grad()
+def encoded(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabulary) -> Iterator[tuple[View, Encoding]]:
+    """Encode a split pack by pack, in order."""
+    objective = model.mixture.objectives["task"]
+    sizes, cursor = task.sizes(data), 0
+    while cursor < len(sizes):
+        (draws,), cursor = take(InOrder(len(sizes)), sizes, cursor, PACK[task.reads], 1, at_most=len(sizes) - cursor)
+        batch = task.inputs(data, draws, 0)
+        view = objective.view.build(batch, context(model.encoder, batch, vocabulary, 0))
+        view = moved(view, distributed.device())
+        yield view, model.encoder(view)
+
+
+@torch.no_grad()
+def predictions(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabulary, final: bool) -> list:
+    """One hypothesis per item; `final` may search harder (beams) than the greedy dev predictions."""
+    objective = model.mixture.objectives["task"]
+    return [
+        hypothesis
+        for view, encoding in encoded(model, task, data, vocabulary)
+        for hypothesis in task.predict(objective, view, encoding, final=final)
+    ]
+
+
+@torch.no_grad()
+def dev_score(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabulary) -> float:
+    """The task's selection metric on a split: a score of greedy predictions, or "loss", the mean of its first term."""
+    if task.select.name == "loss":
+        objective = model.mixture.objectives["task"]
+        total = count = 0.0
+        for view, encoding in encoded(model, task, data, vocabulary):
+            name, number = next(iter(objective.counts(view).items()))
+            total += float(objective(view, encoding, {})[name].total)
+            count += number
+        return total / count
+    scores, _ = task.score(data.table.rows, predictions(model, task, data, vocabulary, final=False))
+    return next(s.value for s in scores if s.metric == task.select.name)

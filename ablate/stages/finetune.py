@@ -1,0 +1,208 @@
+"""The `finetune` stage: a supervised objective on a pre-trained leaf, kept at its best dev score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from ablate.training import checkpoint, distributed, optim
+from ablate.training.checkpoint import Checkpoint
+from ablate.data.loader import Loader
+from ablate.data.packing import Draws, Order, ids
+from ablate.data.table import Table
+from ablate.data.tokenizer import Tokenizer
+from ablate.stages.evaluate import dev_score
+from ablate.training.optim import FlatAdamW, OptimizerConfig
+from ablate.stages.prepare import opened
+from ablate.stages.pretrain import load_encoder
+from ablate.store.run import RunFolder
+from ablate.store.stage import restored
+from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, TaskConfig
+from ablate.training.loop import Loop, Model
+from ablate.stages.tune import settled, winner
+from encoders import seeds
+from encoders.batch import Batch
+from encoders.encoder import EncoderConfig
+from objectives.mixture import Mixture
+from objectives.objective import AbstractObjective, Ports
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneStage:
+    """Identity of a fine-tuning stage."""
+
+    how: ClassVar[tuple[str, ...]] = ("search",)
+
+    tag: ClassVar[str] = "finetune"
+
+    encoder: EncoderConfig
+    task: TaskConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Betas, weight decay and clipping; learning rates and warm-up are the task's."""
+    seed: int = 0
+    search: dict[str, Any] = field(default_factory=dict)
+    """How its task searches for predictions of new input, as its scores do."""
+
+
+class Items:
+    """The training items of a task, in an endless order; an update's budget is how many it has."""
+
+    def __init__(self, task: AbstractTask, dataset: Dataset, seed: int) -> None:
+        self.task, self.dataset, self.seed = task, dataset, seed
+        self.order = Order(len(dataset), seed, f"finetune/{task.config.table}")
+
+    @property
+    def table(self) -> Table:
+        return self.dataset.table
+
+    def drawn(self, cursor: int, budget: float, shards: int = 1) -> tuple[list[Draws], int]:
+        assert shards == 1, "an update of fine-tuning is one shard"
+        last = cursor + int(budget)
+        return [[(slot, self.order.index(slot)) for slot in range(cursor, last)]], last
+
+    def collate(self, draws: Draws) -> Batch:
+        batch = self.task.inputs(self.dataset, draws, self.seed, training=True)
+        return replace(batch, ids=ids(self.table, draws))
+
+
+def items(config: TaskConfig, dataset: Dataset, seed: int) -> dict[str, Items]:
+    """What a loader draws from, by what the task reads."""
+    task = config.build()
+    return {task.reads: Items(task, dataset, seed)}
+
+
+def dataset(task: AbstractScored, parents: Mapping[str, RunFolder], split: str) -> Dataset:
+    """Open one split of the task's table, with its texts as ids where the stage starts from these."""
+
+    def encoded(tokenizer: str, ids: str) -> tuple[Tokenizer, Path | None]:
+        folder = parents[f"{ids}/{split}"].sound() if f"{ids}/{split}" in parents else None
+        return Tokenizer(parents[tokenizer].sound()), folder
+
+    targets = encoded("targets", "targets-tokens") if "targets" in parents else None
+    table = opened(parents[f"table/{split}"], f"{task.config.table}.{split}")
+    return Dataset(table, encoded("tokenizer", "tokens"), targets)
+
+
+def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask, Tokenizer]:
+    """Make the encoder (of the pre-trained leaf, where the stage has one) with the task's objective on top.
+
+    `config` has encoder, task and seed: a fine-tuning stage, or a scoring stage that loads the weights afterwards.
+    """
+    tokenizer = Tokenizer(parents["tokenizer"].sound())
+    targets = Tokenizer(parents["targets"].sound()).vocabulary if "targets" in parents else None
+    task = config.task.build()
+    vocabulary = tokenizer.vocabulary
+    encoder = (
+        load_encoder(config.encoder, vocabulary, parents["pretrain"])
+        if "pretrain" in parents
+        else config.encoder.build(vocabulary)
+    )
+    ports = Ports(width=encoder.width, vocabulary=vocabulary, embedding=encoder.embedding)
+    torch.manual_seed(seeds.key(config.seed, "init/objective/task"))
+    objective: AbstractObjective = task.objective(ports, targets, dataset(task, parents, "train").table)
+    model = Model(encoder, Mixture({"task": objective}, {"task": 1.0}, {}))
+    return model.to(distributed.device()), task, tokenizer
+
+
+def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+    """Fine-tune until the step budget ends or dev stops improving; keep the weights of the best dev score."""
+    if "tune" in parents and restored(winner(parents["tune"])).seed == config.seed:
+        return _adopted(winner(parents["tune"]), run)
+    config = settled(config, parents)
+    model, task, tokenizer = build(config, parents)
+    dev, how = dataset(task, parents, "dev"), config.task
+    loader = Loader(partial(items, how, dataset(task, parents, "train"), config.seed), {task.reads: how.items})
+    optimizer = FlatAdamW(
+        {
+            "encoder": ([(f"encoder.{n}", p) for n, p in model.encoder.named_parameters()], how.lr),
+            "head": ([(n, p) for n, p in model.named_parameters() if not n.startswith("encoder.")], how.head_lr),
+        },
+        config.optimizer,
+        how.average,
+    )
+    thaw = round(how.frozen * how.steps)
+
+    def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
+        model.encoder.requires_grad_(step >= thaw)
+        shards, after = loader.update(step, {task.reads: step * how.items})
+        return shards, {"items": after[task.reads]}
+
+    best = Best(better=task.select.better)
+
+    def evaluate(step: int) -> dict[str, float]:
+        with optimizer.averaged():
+            value = dev_score(model, task, dev, tokenizer.vocabulary)
+            best.offer(step, value, model)
+        loop.finished = bool(how.patience) and best.since >= how.patience
+        return {f"dev/{task.select.name}": value}
+
+    loop = Loop(
+        model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
+        first=0, last=how.steps, update=update,
+        factor=lambda step: optim.warmup_decay(step, how.steps, how.head_warmup),
+        factors=lambda step: {"encoder": encoder_factor(step, how)},
+        fraction=lambda step: step / how.steps, evaluate=evaluate, evaluate_every=how.evaluate_every,
+        extra=best.state,
+    )  # fmt: skip
+    step, saved = loop.resume()
+    if saved is not None:
+        best.restore(saved)
+    with loader:
+        loop.fit(step)
+    loop.keep(loop.updates, best.weights)
+    return {
+        "task": task.name,
+        "best_step": best.step,
+        "steps_run": loop.updates,
+        "dev": {"metric": task.select.name, "value": best.value},
+        "waiting": loop.waiting,
+        "busy_seconds": loop.busy_seconds,
+    }
+
+
+def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
+    """Take over the run that tuning chose: it is the same training, of the same seed."""
+    for name in (checkpoint.MODEL, "metrics.jsonl", checkpoint.CHECKPOINT):
+        run.write_bytes(name, tuned.checked(name).read_bytes())
+    kept = ("task", "best_step", "steps_run", "dev")
+    return {**{name: tuned.result()[name] for name in kept}, "adopted": tuned.id, "busy_seconds": 0.0}
+
+
+def encoder_factor(step: int, how: TaskConfig) -> float:
+    """Learning-rate factor of the encoder: 0 while it is frozen, then its own warm-up and decay over what is left."""
+    thaw = round(how.frozen * how.steps)
+    return 0.0 if step < thaw else optim.warmup_decay(step - thaw, how.steps - thaw, how.warmup)
+
+
+class Best:
+    """The best dev score so far, its weights, and how many evaluations ago it was. Ties keep the earlier."""
+
+    def __init__(self, better: str):
+        self.better = better
+        self.value = math.inf if better == "lower" else -math.inf
+        self.step, self.since, self.weights = 0, 0, {}
+
+    def offer(self, step: int, value: float, model: Model) -> None:
+        """Consider the weights at `step`; NaN never wins, the first score always does."""
+        won = value < self.value if self.better == "lower" else value > self.value
+        if won or not self.weights:
+            self.value, self.step, self.since = value, step, 0
+            self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        else:
+            self.since += 1
+
+    def state(self) -> tuple[dict, dict]:
+        tensors = {f"best/{k}": v for k, v in self.weights.items()}
+        return tensors, {"value": self.value, "step": self.step, "since": self.since} if self.weights else {}
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Take up what `state` gave; the last checkpoint holds the best weights as the model's."""
+        if extra := saved.state["extra"]:
+            self.weights = checkpoint.part(saved.moments, "best/") or saved.weights
+            self.value, self.step, self.since = extra["value"], extra["step"], extra["since"]

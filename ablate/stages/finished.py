@@ -1,0 +1,160 @@
+"""A finished run, used on new input: the model of a fine-tuned row, and items that no table holds.
+
+`python -m ablate.transcribe` gives it recordings, `python -m ablate.predict` lines of text.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ablate.training import checkpoint
+from ablate.data import audio
+from ablate.data.tokenizer import Tokenizer
+from ablate.errors import UserError, nearest
+from ablate.stages.evaluate import predictions
+from ablate.stages.finetune import build, dataset
+from ablate.store.record import FORMAT, read_json
+from ablate.store.run import RunFolder
+from ablate.store.stage import parents_of, restored
+from ablate.tasks.task import Row
+from ablate.stages.tune import settled
+
+SEEN = 2000  # training rows that say how a task's text is written
+KNOWN = 200  # frames that the mean of the training speakers counts in that of a new one
+
+
+class NewItems:
+    """Rows given by hand, with frames where they are spoken; what a task asks of a `Dataset`, without a table on disk."""
+
+    def __init__(self, rows: Sequence[Row], mels: Sequence[np.ndarray], tokenizer: Tokenizer, targets: Tokenizer):
+        self.rows, self.mels = list(rows), list(mels)
+        self.frames = np.array([len(mel_FM) for mel_FM in self.mels])
+        self.tokenizer, self.target_tokenizer = tokenizer, targets
+        self.table = self  # rows, frames and mel are a table's
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def mel(self, index: int) -> np.ndarray:
+        return self.mels[index]
+
+    def tokens(self, field: str) -> Encoded:
+        return Encoded([self.tokenizer.encode(row.get(field, "")) for row in self.rows])
+
+    def target_tokens(self, field: str) -> Encoded:
+        """References are unknown: nothing."""
+        return Encoded([[] for _ in self.rows])
+
+
+class Encoded(list):
+    """Ids of each text, as `Tokens` gives them."""
+
+    def __init__(self, lines: Sequence[Sequence[int]]):
+        super().__init__(np.array(line, np.int32) for line in lines)
+        self.lengths = np.array([len(line) for line in lines])
+
+
+class Finished:
+    """The model of a finished fine-tuning run, ready to predict.
+
+    `folder` is that of the fine-tuning stage or of its score, as `python -m ablate.sweep FILE --where ROW` prints it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        tuned = _finetuning(Path(folder))
+        parents = parents_of(tuned)
+        config = settled(restored(tuned), parents)
+        config = replace(config, task=replace(config.task, **config.search))
+        self.model, self.task, tokenizer = build(config, parents)
+        self.model.load_state_dict(checkpoint.of(tuned).weights)
+        self.model.eval()
+        self.tokenizer = tokenizer
+        self.target_tokenizer = Tokenizer(parents["targets"].sound()) if "targets" in parents else tokenizer
+        self.train = dataset(self.task, parents, "train").table
+        self.normalisation = self.train.recordings[0].normalisation if self.train.recordings else "bins"
+        # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
+        self.lower = all(row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given)
+
+    def transcribe(self, paths: Sequence[str | Path], into: str = "") -> list[str]:
+        """What the model makes of each recording, `into` which language where it knows several.
+
+        Where features are normalised by speaker, the recordings are taken to be of one (`less_mean`).
+        Raises UserError for a task of text, for what is no audio, and for a language that it does not know.
+        """
+        self._must_read("speech", "ablate.predict RUN < lines")
+        known = getattr(self.model.mixture.objectives["task"], "languages", ())
+        if into not in (known or ("",)):
+            raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
+        mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
+        if self.normalisation == "speaker":
+            mels = less_mean(mels, self.train.means.mean(0))
+        return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
+
+    def predict(self, lines: Sequence[str]) -> list[Any]:
+        """What the model makes of each line, which has the task's fields separated by tabs."""
+        self._must_read("text", "ablate.transcribe RUN FILE ...")
+        fields, rows = self.task.given, []
+        for number, line in enumerate(lines, 1):
+            cells = [" ".join((cell.lower() if self.lower else cell).split()) for cell in line.rstrip("\n").split("\t")]
+            if len(cells) != len(fields) or not all(cells):
+                raise UserError(
+                    f"Line {number} has {len(list(filter(None, cells)))} texts, expected {len(fields)} "
+                    f"({', '.join(fields)}), separated by tabs; each line is one item."
+                )
+            rows.append({"id": str(number), "label": None, **dict(zip(fields, cells))})
+        return self._predict(rows, [])
+
+    def _must_read(self, what: str, instead: str) -> None:
+        if self.task.reads != what:
+            raise UserError(f"This run is of '{self.task.name}', which reads {self.task.reads}; use python -m {instead}")
+
+    def _predict(self, rows: Sequence[Row], mels: Sequence[np.ndarray]) -> list[Any]:
+        if not rows:
+            return []
+        items = NewItems(rows, mels, self.tokenizer, self.target_tokenizer)
+        return predictions(self.model, self.task, items, self.tokenizer.vocabulary, final=True)
+
+
+def less_mean(mels: Sequence[np.ndarray], known_M: np.ndarray) -> list[np.ndarray]:
+    """Recordings [F, 80] of one speaker less that speaker's mean, float16, of which two seconds are `known_M`.
+
+    The mean over a word says more of the word than of the voice (NOTES.md, 2026-11-26); over a minute `known_M` hardly counts.
+    """
+    all_FM = np.concatenate(mels).astype(np.float64)
+    mean_M = (all_FM.sum(0) + KNOWN * known_M) / (len(all_FM) + KNOWN)
+    return [(mel_FM - mean_M.astype(np.float32)).astype(np.float16) for mel_FM in mels]
+
+
+def _finetuning(folder: Path) -> RunFolder:
+    """The run folder of the finished fine-tuning stage at `folder`, or behind the score there."""
+    if not (folder / "identity.json").is_file():
+        raise UserError(f"'{folder}' is no run folder; python -m ablate.sweep FILE --where ROW prints those of a row.")
+    what = read_json(folder / "identity.json")
+    root = folder.resolve().parents[2]
+    finetunes = [id for role, id in what["parents"] if role == "finetune"]
+    if what["kind"] == "score" and finetunes:
+        return _finetuning(RunFolder(root, "finetune", finetunes[0]).path)
+    if what["kind"] != "finetune":
+        raise UserError(f"'{folder}' is a run of kind '{what['kind']}', expected finetune: only that has a task's model.")
+    run = RunFolder(root, "finetune", what["id"])
+    if not run.done:
+        raise UserError(f"The run in '{folder}' is not finished; run its sweep to the end first.")
+    if (made := run.result().get("format", 1)) != FORMAT:
+        raise UserError(f"The run in '{folder}' is of format {made}, which is listed and reported but no longer used; run its sweep again.")
+    return run
+
+
+def command(act: Callable[[], None]) -> int:
+    """Run a command; the user's mistakes become one line and exit status 2."""
+    try:
+        act()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

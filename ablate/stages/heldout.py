@@ -1,0 +1,53 @@
+"""The `heldout` stage: every objective's loss of a finished leaf on dev, the same items and masks for every row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ablate.training import distributed
+from ablate.data.packing import Stream, streams
+from ablate.data.tokenizer import Tokenizer
+from ablate.stages.pretrain import load_leaf, read
+from ablate.store.run import RunFolder
+from ablate.training.loop import Model, prepare
+from encoders import seeds
+from encoders.batch import Vocabulary
+
+BATCHES = 4
+HELD_OUT = {"speech": 6000, "text": 1500, "pair": 24}  # frames, tokens or pairs of dev in each of the batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldoutStage:
+    """Identity of the held-out losses of a leaf: all of it is in what it starts from."""
+
+    tag: ClassVar[str] = "heldout"
+
+
+def run(config: HeldoutStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+    """Measure a leaf; the result has "final", a mean by "objective/term"."""
+    began = time.monotonic()
+    tokenizer = Tokenizer(parents["tokenizer"].sound())
+    model = load_leaf(tokenizer, parents["pretrain"])
+    final = held_out(model, streams(*read(parents), 0), tokenizer.vocabulary)
+    return {"final": final, "busy_seconds": time.monotonic() - began}
+
+
+@torch.no_grad()
+def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) -> dict[str, float]:
+    """Every objective's loss and metrics on streams of a dev split."""
+    model.eval()
+    sums: distributed.Sums = {}
+    cursors = dict.fromkeys(dev, 0)
+    for number in range(BATCHES):
+        shard = {}
+        for name, feed in dev.items():
+            (shard[name],), cursors[name] = feed.next_update(cursors[name], HELD_OUT[name])
+        views = prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"held out/{name}", number))
+        distributed.add(sums, model.mixture(model.encoder, views, views.counts, 1.0)[1])
+    return {name: total / count for name, (total, count) in sorted(sums.items()) if count}

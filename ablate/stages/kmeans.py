@@ -1,0 +1,171 @@
+"""The `kmeans` stage: centroids of unlabelled speech, whose nearest is what masked prediction may be asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ablate.training import checkpoint, distributed
+from ablate.data.packing import Order, speech
+from ablate.data.table import Table
+from ablate.data.tokenizer import Tokenizer
+from ablate.errors import UserError
+from ablate.stages.prepare import opened
+from ablate.store.run import RunFolder
+from ablate.store.stage import restored
+from encoders import seeds
+from encoders.batch import Speech, View, Vocabulary
+from encoders.encoder import EncoderConfig
+from encoders.frontend import stack
+from objectives.kmeans import KMeans, Layer, nearest
+
+ITEMS = 16  # utterances that are turned into vectors at a time
+MAX_FRAMES = 1600  # longer utterances are cropped, as in pre-training
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeansStage:
+    """Identity of a kmeans stage."""
+
+    tag: ClassVar[str] = "kmeans_fit"
+
+    entries: int
+    """Centroids."""
+    positions: int
+    """Positions they are fitted to, at most."""
+    iterations: int
+    """Rounds of Lloyd's algorithm, at most."""
+    input: str
+    """What is clustered: "stacked", or an encoding stage of `encoder`."""
+    seed: int
+    encoder: EncoderConfig | None = None
+    """Encoder of the parent leaf that gives the input; None for log-mel."""
+
+    @classmethod
+    def of(cls, targets: KMeans.Config, encoder: EncoderConfig | None = None) -> KMeansStage:
+        """The fit that speech targets need; `encoder` is that of the row they are of."""
+        fields = {name: getattr(targets, name) for name in ("entries", "positions", "iterations", "input", "seed")}
+        return cls(**fields, encoder=encoder)
+
+
+def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict[str, Any]:
+    """Fit centroids to the corpus's unlabelled training speech; write them, and the encoder whose layer they are of."""
+    began = time.monotonic()
+    run.truncate(-1)  # a fit that was stopped starts anew
+    weights: dict[str, Tensor] = {}
+    layer: Layer = stacked
+    if config.encoder is not None:
+        weights = checkpoint.part(checkpoint.of(parents["pretrain"]).weights, "encoder.")
+        layer, weights = frozen(config, Tokenizer(parents["tokenizer"].sound()).vocabulary, weights)
+    x_NC = vectors(opened(parents["table/speech"], "speech.train"), config, layer)
+
+    def report(done: int, distance: float) -> None:
+        run.check()
+        run.log(done, {"distance": distance})
+        run.progress(done, config.iterations, loss=distance)
+
+    centroids_VC = fit(x_NC, config.entries, config.iterations, seeds.key(config.seed, "kmeans/start"), report)
+    kept = {"centroids_VC": centroids_VC} | {f"encoder/{name}": x for name, x in weights.items()}
+    with run.writing() as files:
+        checkpoint.save(files, 0, kept, {}, {}, last=True)
+    ids_N, distance_N = nearest(x_NC, centroids_VC)
+    share_V = torch.bincount(ids_N, minlength=config.entries) / len(ids_N)
+    variance = float(x_NC.var(0, correction=0).sum())
+    return {
+        "positions": len(x_NC),
+        "distance": float(distance_N.mean()),
+        "explained": 1 - float(distance_N.mean()) / variance,
+        "perplexity": float(torch.special.entr(share_V).sum().exp()),
+        "busy_seconds": time.monotonic() - began,
+    }
+
+
+def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
+    """The centroids of a finished fit, and the layer they are of (None for log-mel)."""
+    config = restored(run)
+    tensors = checkpoint.of(run).weights
+    if config.encoder is None:
+        return tensors["centroids_VC"], None
+    return tensors["centroids_VC"], frozen(config, vocabulary, checkpoint.part(tensors, "encoder/"))[0]
+
+
+def frozen(
+    config: KMeansStage, vocabulary: Vocabulary, weights: Mapping[str, Tensor]
+) -> tuple[Layer, dict[str, Tensor]]:
+    """The encoder's layer that is clustered, of unmasked speech; and those of the `weights` that it takes.
+
+    Only the parts that speech goes through are made, so the vocabulary is without effect.
+    """
+    encoder = replace(config.encoder, reads=("speech",)).build(vocabulary)
+    taken = {name: weights[name] for name in encoder.state_dict()}
+    encoder.load_state_dict(taken)
+    encoder.eval().requires_grad_(False).to(distributed.device())
+
+    def layer(utterances: Speech) -> Tensor:
+        with torch.no_grad():
+            view = View(inputs=utterances, speech_lengths=encoder.subsampled(utterances.lengths))
+            return encoder(view).stages[config.input]
+
+    return layer, taken
+
+
+def stacked(utterances: Speech) -> Tensor:
+    """Log-mel of four frames a position, as the encoding stage "stacked" has it."""
+    return stack(utterances.mel_FM, utterances.lengths)
+
+
+def vectors(table: Table, config: KMeansStage, layer: Layer) -> Tensor:
+    """Vectors x_NC of `config.positions` positions (all, where there are fewer) of utterances in random order."""
+    order, found, count = Order(len(table), config.seed, "kmeans"), [], 0
+    for first in range(0, len(table), ITEMS):
+        draws = [(slot, order.index(slot)) for slot in range(first, min(len(table), first + ITEMS))]
+        found.append(layer(speech(table, draws, config.seed, MAX_FRAMES)))
+        count += len(found[-1])
+        if count >= config.positions:
+            break
+    return torch.cat(found)[: config.positions]
+
+
+def fit(
+    x_NC: Tensor, entries: int, iterations: int, key: int, report: Callable[[int, float], None] = lambda *_: None
+) -> Tensor:
+    """Centroids [entries, C] of k-means (Lloyd's algorithm from a k-means++ start); a pure function of its arguments.
+
+    A centroid that loses all its rows moves to the row farthest from its own. `report` is called before every round
+    with rounds done and the mean squared distance. Raises UserError when there are fewer distinct rows than entries.
+    """
+    centroids_VC = _start(x_NC, entries, key)
+    before_N = None
+    for done in range(iterations):
+        ids_N, distance_N = nearest(x_NC, centroids_VC)
+        report(done, float(distance_N.mean()))
+        count_V = torch.bincount(ids_N, minlength=entries)
+        if before_N is not None and torch.equal(ids_N, before_N) and count_V.all():
+            break
+        before_N = ids_N
+        centroids_VC = torch.zeros_like(centroids_VC).index_add_(0, ids_N, x_NC) / count_V.clamp_min(1).unsqueeze(1)
+        empty_J = (count_V == 0).nonzero().squeeze(1)
+        centroids_VC[empty_J] = x_NC[distance_N.topk(len(empty_J)).indices]
+    return centroids_VC
+
+
+def _start(x_NC: Tensor, entries: int, key: int) -> Tensor:
+    """k-means++: each next centroid is a row drawn with probability proportional to its squared distance (Arthur 2007)."""
+    rng = seeds.rng(key)
+    chosen = [int(rng.integers(len(x_NC)))]
+    distance_N = (x_NC - x_NC[chosen[0]]).square().sum(1)
+    while len(chosen) < entries:
+        reached_N = distance_N.double().cumsum(0)
+        if not reached_N[-1] > 0:
+            raise UserError(
+                f"K-means wants {entries} entries, but the speech it is fitted to has {len(chosen)} distinct positions; "
+                f"set pretrain: {{targets: {{kmeans: {{entries: {len(chosen)}}}}}}} or less."
+            )
+        chosen.append(int(torch.searchsorted(reached_N, float(rng.random()) * reached_N[-1], right=True)))
+        distance_N = torch.minimum(distance_N, (x_NC - x_NC[chosen[-1]]).square().sum(1))
+    return x_NC[chosen]

@@ -1,0 +1,216 @@
+"""The `pretrain` stage: a trunk at a stable learning rate, or the decay leaf that ends one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Optional
+
+import torch
+from torch import nn
+
+from ablate.stages import kmeans, prepare
+from ablate.store import continuing
+from ablate.training import checkpoint, conflict, distributed, optim
+from ablate.data.loader import Loader
+from ablate.data.corpus import STREAMS
+from ablate.data.packing import streams
+from ablate.data.table import Table
+from ablate.data.tokenizer import Tokenizer
+from ablate.errors import UserError
+from ablate.training.optim import FlatAdamW, OptimizerConfig
+from ablate.store.run import RunFolder
+from ablate.store.stage import parents_of, restored
+from ablate.training.loop import Loop, Model
+from encoders import seeds
+from encoders.batch import Vocabulary
+from encoders.encoder import AbstractEncoder, EncoderConfig
+from objectives.mixture import Mixture
+from objectives.objective import ObjectiveConfig, Ports
+from objectives.targets import TargetsConfig
+
+
+# Frames, tokens or pairs in each half of the conflict probe. With an eighth of it, no gradient of a nano encoder is
+# reproduced by the other half after 1,600 updates.
+HALF = {"speech": 9600, "text": 2400, "pair": 48}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What one optimizer update holds, per stream; streams that no objective reads are not drawn."""
+
+    tag: ClassVar[str] = "update"
+
+    speech: float = 24.0
+    """Seconds of unlabelled speech."""
+    text: int = 400
+    """Tokens of unlabelled text."""
+    pairs: int = 8
+    """Speech-text pairs."""
+    shards: int = 1
+    """Pieces that go through forward and backward alone; batch statistics are over a shard."""
+    bucket: int = 0
+    """Items among which those of about one length are brought together; 0 packs them as they are drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainStage:
+    """Identity of a pretrain stage."""
+
+    tag: ClassVar[str] = "pretrain"
+
+    encoder: EncoderConfig
+    objectives: dict[str, ObjectiveConfig]
+    """Objectives by name, weights within."""
+    targets: dict[str, TargetsConfig] = field(default_factory=dict)
+    """Speech targets the objectives need, by name."""
+    update: Update = Update()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    start: int = 0
+    """Updates the trunk has behind it when this stage starts."""
+    steps: int = 1000
+    """Updates of this stage."""
+    horizon: Optional[int] = None
+    """Updates over which what anneals (the Gumbel temperature) runs: the length of the row's first trunk. None where nothing
+    does: then a longer trunk is the continuation of a shorter one."""
+    phase: str = "trunk"
+    """"trunk" (stable learning rate, keeps optimizer state) or "decay" (learning rate to zero, keeps weights only)."""
+    seed: int = 0
+
+
+def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, RunFolder]) -> Model:
+    """Make encoder and objectives; each part's initial weights depend on the seed and its name alone.
+
+    Targets that were fitted beforehand take what their stage among `parents` found.
+    """
+    torch.manual_seed(seeds.key(config.seed, "init/encoder"))
+    encoder = config.encoder.build(tokenizer.vocabulary)
+    ports = Ports(
+        width=encoder.width, vocabulary=tokenizer.vocabulary, embedding=encoder.embedding, targets=config.targets
+    )
+
+    def made(kind: str, name: str, part) -> nn.Module:
+        torch.manual_seed(seeds.key(config.seed, f"init/{kind}/{name}"))
+        return part.build(ports)
+
+    targets = {name: made("targets", name, c) for name, c in config.targets.items()}
+    for name, c in config.targets.items():
+        if c.fitted:
+            targets[name].use(*kmeans.load(parents[f"kmeans/{name}"], tokenizer.vocabulary))
+    return Model(
+        encoder,
+        Mixture(
+            {name: made("objective", name, c) for name, c in config.objectives.items()},
+            {name: c.weight for name, c in config.objectives.items()},
+            targets,
+        ),
+    ).to(distributed.device())
+
+
+def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+    """Train a trunk or a leaf; the result has parameter counts and exposure."""
+    tokenizer = Tokenizer(parents["tokenizer"].sound())
+    model = build(config, tokenizer, parents)
+    budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}
+    first, last = config.start, config.start + config.steps
+    data = partial(streams, *read(parents))
+    loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
+    optimizer = FlatAdamW({"all": (model.named_parameters(), config.optimizer.lr)}, config.optimizer)
+
+    def factor(step: int) -> float:
+        if config.phase == "decay":
+            return optim.decay(step - first, config.steps, config.optimizer.final)
+        return optim.stable(step, config.optimizer.warmup)
+
+    def fraction(step: int) -> float:
+        return 0.0 if config.horizon is None else min(1.0, step / max(1, config.horizon))
+
+    trained = bool(config.objectives and config.steps)
+    probe = conflict.Probe(model, data(0), HALF, tokenizer.vocabulary) if trained else None
+    loop = Loop(
+        model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
+        first=first, last=last, update=loader.update, factor=factor,
+        fraction=fraction, probe=probe and (lambda step: probe.measure(fraction(step), optimizer)), probe_every=conflict.EVERY,
+    )  # fmt: skip
+    # Order of restoring: this run's own checkpoint, else a shorter trunk of the same training, else the parent trunk, else
+    # fresh weights.
+    if "pretrain" in parents:
+        inherit(loop, parents["pretrain"])
+    step, saved = loop.resume()
+    continued = saved.state["extra"] if saved else {}
+    if saved is None and config.horizon is None and config.phase == "trunk":
+        for found in distributed.from_first(continuing.shorter(run.root, run.identity())):  # all ranks try the same ones
+            try:
+                step = go_on(loop, RunFolder(run.root, run.kind, found))
+            except UserError as error:  # another one will do, or none: it only takes longer
+                print(f"This trunk does not go on from {found}: {error}", flush=True)
+                continue
+            continued = {"continued": {"id": found, "steps": step - first}}
+            break
+    loop.extra = lambda: ({}, continued)
+    if trained:
+        with loader:
+            loop.fit(step)
+    result = {
+        **continued,
+        "parameters": model.encoder.parameters_by_modality(),
+        "steps": last,
+        "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in loader.feeds.items()},
+        "left_out": {name: feed.left_out for name, feed in loader.feeds.items() if feed.left_out},
+        "waiting": loop.waiting,
+        "busy_seconds": loop.busy_seconds,
+    }
+    if config.phase == "decay":
+        loop.keep(last, model.state_dict())
+    else:
+        loop.save(last, last=True)
+        if config.horizon is None:
+            continuing.note(run, config.steps)
+    return result
+
+
+def go_on(loop: Loop, shorter: RunFolder) -> int:
+    """Take up a shorter trunk of the same training where it ended, with what it logged; return its last update.
+
+    Raises UserError when its files are not what its result says.
+    """
+    saved, log = checkpoint.of(shorter, moments=True), shorter.checked("metrics.jsonl").read_bytes()
+    loop.take_up(saved)
+    loop.run.write_bytes("metrics.jsonl", log)
+    return saved.step
+
+
+def inherit(loop: Loop, parent: RunFolder) -> None:
+    """Start from a parent trunk: parts that exist on both sides are loaded, new ones fresh, dropped ones forgotten.
+
+    Raises UserError when the trunk's files are not what its result says, or not of the update at which this starts.
+    """
+    saved = checkpoint.of(parent, step=loop.first, moments=True)
+    own = loop.model.state_dict()
+    loop.model.load_state_dict({k: saved.weights[k] if k in saved.weights else v for k, v in own.items()})
+    loop.updates, loop.cursors = saved.state["updates"], dict(saved.state["cursors"])
+    if loop.updates:
+        loop.optimizer.load(saved.moments, loop.updates)
+
+
+def read(parents: Mapping[str, RunFolder]) -> tuple[dict[str, Table], dict[str, Path]]:
+    """The tables that a stage starts from, and the folders of their texts as ids, by stream."""
+    tables, ids = prepare.tables(parents), prepare.below(parents, "tokens")
+    named = {name: table for name, table in STREAMS.items() if table in tables}
+    return {name: tables[t] for name, t in named.items()}, {name: ids[t].sound() for name, t in named.items() if t in ids}
+
+
+def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:
+    """Rebuild all of a finished leaf, in evaluation mode: encoder, objectives with their heads, speech targets."""
+    model = build(restored(leaf), tokenizer, parents_of(leaf))
+    model.load_state_dict(checkpoint.of(leaf).weights)
+    return model.eval()
+
+
+def load_encoder(config: EncoderConfig, vocabulary: Vocabulary, leaf: RunFolder) -> AbstractEncoder:
+    """Rebuild a finished leaf's encoder."""
+    encoder = config.build(vocabulary)
+    encoder.load_state_dict(checkpoint.part(checkpoint.of(leaf).weights, "encoder."))
+    return encoder.to(distributed.device())

@@ -1,0 +1,61 @@
+"""The `score` stage: a finished model on a test split, once, with per-item records and shallow baselines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from ablate.training import checkpoint
+from ablate.data.tokenizer import Tokenizer
+from ablate.stages.evaluate import predictions
+from ablate.stages.finetune import build, dataset
+from ablate.stages.pretrain import load_leaf
+from ablate.store.run import RunFolder
+from ablate.tasks.task import TaskConfig
+from ablate.stages.tune import settled
+from encoders.encoder import EncoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreStage:
+    """Identity of the score of one split, the task's only one."""
+
+    tag: ClassVar[str] = "score"
+
+    encoder: EncoderConfig
+    task: TaskConfig
+    seed: int = 0
+
+
+def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+    """Score the task's split; writes items.jsonl, returns scores and baselines."""
+    began = time.monotonic()
+    config = settled(config, parents)
+    task = config.task.build()
+    if task.trained:
+        model, task, tokenizer = build(config, parents)
+        model.load_state_dict(checkpoint.of(parents["finetune"]).weights)
+        model.eval()
+    else:
+        tokenizer = Tokenizer(parents["tokenizer"].sound())
+        model = load_leaf(tokenizer, parents["pretrain"])
+    vocabulary = tokenizer.vocabulary
+    (split,) = config.task.splits
+    train, data = dataset(task, parents, task.baseline_split).table.rows, dataset(task, parents, split)
+    rows = data.table.rows
+    if task.trained:
+        hypotheses = predictions(model, task, data, vocabulary, final=True)
+    else:
+        hypotheses = task.measure(model, data, vocabulary)
+    scores, items = task.score(rows, hypotheses)
+    lines = [json.dumps({"split": split, **item}, ensure_ascii=False) for item in items]
+    run.write_bytes("items.jsonl", ("\n".join(lines) + "\n").encode())
+    return {
+        "task": task.name,
+        "scores": [{"split": split, **asdict(score)} for score in scores],
+        "baselines": [{"split": split, **asdict(baseline)} for baseline in task.baselines(train, rows)],
+        "busy_seconds": time.monotonic() - began,
+    }

@@ -1,0 +1,75 @@
+"""Longer trunks that continue shorter ones: trunks that differ in nothing but their length are the same training.
+
+A trunk in which nothing depends on where it ends (its config has no horizon) starts from the longest finished one of its
+family. That changes neither its id nor its result, only how long it takes. Finished trunks are found by `trunks/FAMILY/`
+under the root. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ablate.store import identity
+from ablate.store.run import RunFolder
+from ablate.store.stage import Stage
+
+ROLE = "continues"
+EVERY = 10  # updates between two lines of the log: a trunk that ends between two is not continued
+
+
+def family(what: Mapping[str, Any]) -> str:
+    """Name all trunks that equal this one but for their length; `what` is the content of identity.json."""
+    config = {key: value for key, value in what["config"].items() if key != "steps"}
+    return identity.stage_id(what["kind"], what["version"], config, what["parents"])
+
+
+def continued(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """Let every trunk of a plan wait for the longest shorter one of its family, and cost what is left to train."""
+    families: dict[str, list[Stage]] = {}
+    for stage in stages.values():
+        if stage.kind == "pretrain" and stage.config["phase"] == "trunk" and stage.steps:
+            families.setdefault(family(stage.identity), []).append(stage)
+    found = dict(stages)
+    for members in families.values():
+        members.sort(key=lambda stage: stage.steps)
+        ends = [stage for stage in members if _noted(stage.config)]
+        for stage in members:
+            shorter = next((one for one in reversed(ends) if one.steps < stage.steps), None)
+            if shorter is None or stage.config["horizon"] is not None:
+                continue
+            left = stage.cost * (1 - shorter.steps / stage.steps)
+            found[stage.id] = replace(stage, uses=(*stage.uses, (ROLE, shorter.id)), cost=round(left, 2))
+    return found
+
+
+def note(run: RunFolder, steps: int) -> None:
+    """Let longer trunks find this one, which has `steps` updates of its own, once it is finished; nothing where its end is
+    between two lines of the log, since what is logged would be another.
+    """
+    if not _noted(run.identity()["config"]):
+        return
+    folder = run.root / "trunks" / family(run.identity())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{steps}-{run.id}").touch()
+
+
+def _noted(config: Mapping[str, Any]) -> bool:
+    return (config["start"] + config["steps"]) % EVERY == 0
+
+
+def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
+    """The ids of the finished trunks under a root that are shorter than this one and else the same, the longest first."""
+    folder = Path(root) / "trunks" / family(what)
+    noted = [path.name.partition("-") for path in folder.glob("*-*")] if folder.is_dir() else []
+    found = sorted(((int(length), id) for length, _, id in noted if 0 < int(length) < what["config"]["steps"]), reverse=True)
+    return [id for _, id in found if RunFolder(root, "pretrain", id).done]
+
+
+def notes(stages: Iterable[Stage], root: Path) -> list[str]:
+    """Say which of these stages will go on from a finished trunk."""
+    trunks = (stage for stage in stages if stage.kind == "pretrain" and stage.config.get("phase") == "trunk")
+    found = ((stage, shorter(root, stage.identity)) for stage in trunks if stage.config["horizon"] is None)
+    return [f"note: {stage.title} goes on from a finished trunk, {ids[0]}, and will take less." for stage, ids in found if ids]

@@ -1,0 +1,319 @@
+"""What a stage *is*: the canonical form of a config, the id made of it, and how the config is made again from that form.
+
+A run outlives the code that made it, so an id is of meaning and not of spelling: no name of a module, class or field of
+today is in it, but names that were given once and stay.
+
+A **class** has a `tag: ClassVar[str]` in its own body ("joint", "contrastive"): the form says `"type": tag`. The class may be
+renamed and moved; its tag stays. Tags are told apart by the type hint of the field that holds them: of a base class's
+subclasses no two have one tag. Further class variables, all of them optional:
+
+- `recipe: ClassVar[int]`: a version of the code behind it, part of the form, raised by hand when results change;
+- `how: ClassVar[tuple[str, ...]]`: fields that say how a stage runs, not what it is (where data lie, for instance); they
+  stay out of the form;
+- `removed: ClassVar[Mapping[str, str]]`: fields that there were, each with the canonical text of its last value. Nobody can
+  set them any more, but they stay in the form: `removed = {"old_field": "0.5"}`.
+
+A **field**'s name in the form is fixed for ever. Whoever changes a class that has been released does one of these:
+
+- *rename a field*: keep the name: `new: int = field(default=3, metadata={"name": "old"})`;
+- *add a field*: state the value that means "as before this field existed", as canonical text (JSON, keys sorted, no spaces;
+  a float as 0.0): `gain: float = field(default=1.0, metadata={"absent": "1.0"})`. At that value it is left out of the form,
+  so that all that was made before keeps its id. That text never changes; the default may, and then the ids of those that
+  use the new default do, as they should;
+- *remove a field*: write it into `removed`, with the value at which the code now works.
+
+tests/golden-fields.json holds the names that are in each class's form; a test says so when one comes or goes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ablate.errors import UserError, nearest
+
+
+def canonical(config: Any) -> dict[str, Any]:
+    """Return the JSON form of a frozen dataclass that says what it is: type tag, recipe and fields, as the module says.
+
+    Floats are floats (1 in a float field is 1.0), tuples are lists, keys are sorted. Raises TypeError for a class without
+    a tag and for values that JSON has no form for, ValueError for NaN and infinity.
+    """
+    return Forms().of(config, type(config)).plain
+
+
+def how(config: Any) -> dict[str, Any]:
+    """Return what `canonical` leaves out because it only says how a stage runs, as dotted path → value."""
+    return Forms().of(config, type(config)).how
+
+
+@dataclass(frozen=True)
+class Form:
+    """What there is to know of a config or a part of one."""
+
+    plain: Any
+    """Its canonical form."""
+    text: str
+    """That form as JSON with sorted keys and nothing to spare: what ids are hashes of."""
+    how: Mapping[str, Any]
+    """What says only how a stage runs, by dotted path."""
+
+
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+
+
+class Forms:
+    """Makes canonical forms, of every frozen config once: the stages of a sweep are made of few distinct parts."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, tuple[Any, Form]] = {}  # the config is kept, so that its id stays its own
+
+    def of(self, value: Any, hint: Any) -> Form:
+        """The form of a value in a field with this type hint."""
+        if isinstance(value, (str, bool)) or value is None:
+            return Form(value, json.dumps(value), NOTHING)
+        if isinstance(value, (int, float)):
+            number = float(value) if float in _members(hint) else value
+            if not math.isfinite(number):
+                raise ValueError(f"{number} has no canonical form; use a finite number.")
+            return Form(number, json.dumps(number), NOTHING)
+        if dataclasses.is_dataclass(value):
+            if id(value) not in self.made:
+                for base in _classes(hint):
+                    find(base, tag_of(type(value)))  # no other class under that base may have its tag
+                self.made[id(value)] = value, self._config(value)
+            return self.made[id(value)][1]
+        if isinstance(value, Mapping):
+            return _joined({str(key): self.of(value[key], of_values(hint)) for key in sorted(value)})
+        if isinstance(value, (tuple, list)):
+            parts = [self.of(item, of_items(hint)) for item in value]
+            if any(part.how for part in parts):
+                raise TypeError(f"{value!r} has configs with 'how' in a list, where it would be lost; put them in a mapping.")
+            return Form([part.plain for part in parts], f"[{','.join(part.text for part in parts)}]", NOTHING)
+        raise TypeError(f"a {type(value).__qualname__} ({value!r}) has no canonical form; use plain values.")
+
+    def _config(self, config: Any) -> Form:
+        cls = type(config)
+        parts, apart = {"type": self.of(tag_of(cls), str)}, {}
+        if hasattr(cls, "recipe"):
+            parts["recipe"] = self.of(cls.recipe, int)
+        for one in fields(cls):
+            value = getattr(config, one.attribute)
+            if one.how:
+                apart[one.name] = self.of(value, one.hint).plain
+                continue
+            part = self.of(value, one.hint)
+            if part.text != one.absent:
+                parts[one.name] = part
+        parts |= {name: Form(json.loads(text), text, NOTHING) for name, text in removed(cls).items()}
+        form = _joined({name: parts[name] for name in ("type", "recipe", *sorted(parts)) if name in parts})
+        return dataclasses.replace(form, how={**apart, **form.how})
+
+
+def _joined(parts: Mapping[str, Form]) -> Form:
+    """The form of a mapping."""
+    text = ",".join(f"{json.dumps(key)}:{parts[key].text}" for key in sorted(parts))
+    apart = {f"{key}.{path}": value for key, part in parts.items() for path, value in part.how.items()}
+    return Form({key: part.plain for key, part in parts.items()}, f"{{{text}}}", apart)
+
+
+# What classes say of themselves ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a config class."""
+
+    attribute: str
+    """What it is called today."""
+    name: str
+    """What it is called in the form, for ever."""
+    hint: Any
+    absent: str | None
+    """Canonical text of the value at which it is left out."""
+    how: bool
+    """Whether it says only how a stage runs."""
+
+
+@cache
+def fields(cls: type) -> tuple[Field, ...]:
+    """The fields of a config class. Raises TypeError where two have one name, or where `absent` is not canonical."""
+    hints, apart, found = typing.get_type_hints(cls), getattr(cls, "how", ()), []
+    for one in dataclasses.fields(cls):
+        if unknown := sorted(set(one.metadata) - {"name", "absent"}):
+            raise TypeError(f"{cls.__qualname__}.{one.name}: its metadata has '{unknown[0]}', expected name or absent.")
+        absent = one.metadata.get("absent")
+        if absent is not None:
+            _canonical(absent, hints[one.name], f"{cls.__qualname__}.{one.name}: absent")
+        name = one.metadata.get("name", one.name)
+        found.append(Field(one.name, name, hints[one.name], absent, one.name in apart))
+    names = ["type", "recipe", *removed(cls), *(one.name for one in found)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TypeError(f"{cls.__qualname__}: several things in its form are called {', '.join(twice)}.")
+    return tuple(found)
+
+
+@cache
+def removed(cls: type) -> dict[str, str]:
+    """The fields that a config class had, with the canonical text of their last value. Raises TypeError for other text."""
+    found = {name: text for one in reversed(cls.__mro__) for name, text in vars(one).get("removed", {}).items()}
+    for name, text in found.items():
+        _canonical(text, Any, f"{cls.__qualname__}: removed '{name}'")
+    return found
+
+
+def _canonical(text: Any, hint: Any, what: str) -> None:
+    """Raise TypeError unless this is the canonical text of a value."""
+    try:
+        expected = Forms().of(json.loads(text), hint).text
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} is {text!r}, expected the JSON text of a value, such as '0.0' or '\"name\"'.") from None
+    if expected != text:
+        raise TypeError(f"{what} is '{text}', in canonical text '{expected}'.")
+
+
+def tag_of(cls: type) -> str:
+    """The tag of a config class. Raises TypeError where it has none of its own."""
+    if "tag" not in vars(cls):
+        raise TypeError(
+            f'{cls.__qualname__} has no tag: say what it is called in ids, tag: ClassVar[str] = "..." in its own body.'
+        )
+    return cls.tag
+
+
+def find(base: type, tag: str) -> type | None:
+    """The class with a tag among a class and those made from it, None if there is none. Raises TypeError if there are two."""
+    found = [cls for cls in _below(base) if vars(cls).get("tag") == tag]
+    if len(found) > 1:
+        names = " and ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in found))
+        raise TypeError(f"{names} have one tag, '{tag}': give one of them another.")
+    return found[0] if found else None
+
+
+def _below(base: type) -> Iterator[type]:
+    """A class and all made from it, each once."""
+    seen, stack = set(), [base]
+    while stack:
+        cls = stack.pop()
+        if cls not in seen:
+            seen.add(cls)
+            yield cls
+            stack += cls.__subclasses__()
+
+
+def _members(hint: Any) -> list[Any]:
+    """What a type hint allows beside None: the members of a union, or the hint itself."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return [part for part in typing.get_args(hint) if part is not type(None)] if union else [hint]
+
+
+def _classes(hint: Any) -> list[type]:
+    """The config classes that a type hint allows."""
+    return [part for part in _members(hint) if isinstance(part, type) and dataclasses.is_dataclass(part)]
+
+
+def of_items(hint: Any) -> Any:
+    """Type hint of the items of what is a list or tuple."""
+    return (typing.get_args(_members(hint)[0]) or (Any,))[0]
+
+
+def of_values(hint: Any) -> Any:
+    """Type hint of the values of what is a mapping."""
+    return (typing.get_args(_members(hint)[0]) or (str, Any))[1]
+
+
+# And back -------------------------------------------------------------------------------------------------------
+
+
+def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
+    """Make the config again that a field with this type hint held, from its canonical form and its "how" values.
+
+    Raises UserError where there is no class or field for what the form says: newer code wrote it.
+    """
+    if isinstance(data, list):
+        return tuple(restore(item, of_items(hint)) for item in data)
+    if not isinstance(data, Mapping):
+        return data
+    bases = _classes(hint)
+    if not bases:
+        return {key: restore(value, of_values(hint), _within(how, key)) for key, value in data.items()}
+    cls = _class(bases, data["type"])
+    values, left = {}, set(data) - {"type", "recipe"}
+    for one in fields(cls):
+        left.discard(one.name)
+        if one.how and one.name in how:
+            values[one.attribute] = restore(how[one.name], one.hint)
+        elif one.name in data:
+            values[one.attribute] = restore(data[one.name], one.hint, _within(how, one.name))
+        elif one.absent is not None:
+            values[one.attribute] = restore(json.loads(one.absent), one.hint)
+        elif not one.how:
+            raise UserError(f"A record lacks the setting '{one.name}' of '{cls.tag}', which came later and says no 'absent'; what it "
+                            "computed with is not known.")  # fmt: skip
+    for name in sorted(left):
+        last = removed(cls).get(name)
+        if last is None:
+            raise UserError(f"A record has a setting '{name}' of '{cls.tag}' that this code does not know; update ablate, or say what it was in the class's 'removed'.")
+        if json.loads(last) != data[name]:
+            was = json.dumps(data[name])
+            raise UserError(f"A record has '{name}' of '{cls.tag}' at {was}; that setting was removed and works as {last} now.")
+    return cls(**values)
+
+
+def _class(bases: list[type], tag: str) -> type:
+    found = [cls for base in bases if (cls := find(base, tag))]
+    if not found:
+        _import_rooms()
+        found = [cls for base in bases if (cls := find(base, tag))]
+    if not found:
+        known = sorted({vars(cls)["tag"] for base in bases for cls in _below(base) if "tag" in vars(cls)})
+        raise UserError(f"A record is of a '{tag}', which this code does not know; {nearest(tag, known)}")
+    return found[0]
+
+
+def _import_rooms() -> None:
+    """Import all that this project has of encoders, objectives, targets, tasks and corpora."""
+    import ablate.data.builtin.corpus
+    import ablate.data.real.corpus
+    import ablate.data.stated
+    import ablate.tasks
+    import encoders.presets
+    import objectives.targets  # noqa: F401
+
+
+def _within(how: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {path.removeprefix(f"{key}."): value for path, value in how.items() if path.startswith(f"{key}.")}
+
+
+# Ids ------------------------------------------------------------------------------------------------------------
+
+
+def stage_id(kind: str, version: int, config: Mapping[str, Any], parents: Iterable[tuple[str, str]]) -> str:
+    """Return the id of a stage: 16 hexadecimal digits of a SHA-256 over what it is and what it starts from."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashed(kind, version, text, parents)
+
+
+def hashed(kind: str, version: int, config: str, parents: Iterable[tuple[str, str]]) -> str:
+    """Return the id of a stage whose canonical form is written already (see `Form.text`)."""
+    inputs = json.dumps(sorted([role, id] for role, id in parents), separators=(",", ":"))
+    text = f'{{"config":{config},"kind":{json.dumps(kind)},"parents":{inputs},"version":{version}}}'
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to dotted path → value."""
+    if not isinstance(value, Mapping) or not value:
+        return {path: value}
+    result: dict[str, Any] = {}
+    for key, part in value.items():
+        result |= flat(part, f"{path}.{key}" if path else str(key))
+    return result

@@ -1,0 +1,318 @@
+"""A run folder: claim it, log to it, checkpoint into it, finish it. Standard library only.
+
+`result.json` is created last and once, and its existence is completion. While a process works on a stage it holds
+`claim.json`, and what it writes lies in a folder that the claim's token names (see `ablate.store.attempt`): a process that lost
+its claim writes nothing that anybody reads. Every file is written beside and renamed, so a kill at any moment leaves
+either the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate.store import attempt, files
+from ablate.store.lock import PROGRESS, alive, create, held, me, read_claim, take
+from ablate.store.files import linked, open_append, replace, synced
+from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
+from ablate.store.version import code_version, keep_patch
+
+RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
+BEAT_SECONDS = 15.0  # how often a claim shows life while nothing reports progress
+
+
+class Stopped(Exception):
+    """The stage was asked to stop and has saved what it needs to go on."""
+
+
+class Lost(Stopped):
+    """Somebody else took the stage for dead and runs it, or finished it; nothing more is written."""
+
+
+class Busy(Exception):
+    """Another live process holds the stage's claim."""
+
+
+class RunFolder:
+    """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it.
+
+    Of several processes that work on a stage together, those with a `rank` above 0 write nothing.
+    """
+
+    def __init__(self, root: Path, kind: str, id: str, rank: int = 0):
+        self.root, self.rank = Path(root), rank
+        self.path = run_path(self.root, kind, id)
+        self.kind, self.id = kind, id
+        self._claim: Optional[dict[str, Any]] = None
+        self._token = ""  # of the claim, on every rank; empty while there is none
+        self._stop = threading.Event()  # set by signals, by a lost claim, and by the loss of the driver
+        self._metrics = None
+        self._reported = self._looked = self._held = 0.0
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage is complete."""
+        return (self.path / "result.json").exists()
+
+    def result(self) -> dict[str, Any]:
+        """Return the stage's result. Raises FileNotFoundError when there is none, UserError as `read_result` does."""
+        if (found := read_result(self.path)) is None:
+            raise FileNotFoundError(self.path / "result.json")
+        return found
+
+    @property
+    def files(self) -> Path:
+        """Where the stage's files lie: in the own attempt's folder while it is claimed, in that which the result names."""
+        if self._token:
+            return self.path / self._token
+        return files_of(self.path, self.result() if self.done else None)
+
+    def checked(self, name: str) -> Path:
+        """Return the path of a file of this finished stage. Raises UserError unless it is what the result says."""
+        return attempt.named(self.path, self.result(), name)
+
+    def sound(self) -> Path:
+        """Where the files of this finished stage lie. Raises UserError unless all are as its result says (see `attempt.sound`)."""
+        return attempt.sound(self.path, self.result())
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the stage is: kind, version, config, parents, id, title."""
+        return read_json(self.path / "identity.json")
+
+    def holder(self) -> Optional[dict[str, Any]]:
+        """Return the claim of the live process working on this stage, or None."""
+        claim = read_claim(self.path)
+        return claim if claim is not None and alive(claim) else None
+
+    @property
+    def spares_memory(self) -> bool:
+        """Whether to trade time for memory, because an attempt ran out of it. Results do not depend on it."""
+        return (self.path / "spare_memory.json").exists()
+
+    def spare_memory(self, why: str) -> None:
+        """Have further attempts trade time for memory."""
+        self.note("spare_memory.json", {"why": why})
+
+    def claim(self, token: str = "") -> RunFolder:
+        """Become the only process that works on this stage; use as a context manager, which gives it up at the end.
+
+        A claim whose process is dead is taken over, with what it saved. SIGTERM and SIGINT then ask the stage to stop
+        (see `stopping`). Ranks above 0 are given the `token` of the first's claim. Raises Busy when a live process
+        holds the stage. It may turn out to be done.
+        """
+        if self.rank:
+            self._token = token
+            self._handle()
+            return self
+        (self.path / "logs").mkdir(parents=True, exist_ok=True)
+        claim = {**me(), "token": attempt.new_token(), "began": time.time()}
+        while not create(self.path / "claim.json", claim):
+            self._bury()
+        self._claim, self._token = claim, claim["token"]
+        try:
+            self.files.mkdir()
+            self._report(step=0, steps=0)
+            attempt.settle(self.path, self._token)
+            self.hold()
+            attempt.clear(self.path)
+            code = "".join(f"{name} {value}\n" for name, value in code_version().items())
+            replace(self.path / "code.txt", code.encode())
+            keep_patch(self.root)
+        except BaseException:  # Lost, a full disk: a claim without work would keep others away
+            self.release("failed")
+            raise
+        self._handle()
+        threading.Thread(target=self._beat, args=(self._token,), daemon=True).start()
+        return self
+
+    def _handle(self) -> None:
+        """Take signals as requests to stop."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
+
+    def _bury(self) -> None:
+        """Move a dead claim away and note its attempt. Raises Busy when it is alive."""
+        seen = read_claim(self.path)
+        if seen is None:
+            return  # given up meanwhile
+        if alive(seen):
+            raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
+        if take(self.path, seen["token"]):
+            attempt.ended(self.path, {**seen, "began": seen["made"]}, seen["seen"], "lost")  # both by the disk's clock
+
+    def release(self, outcome: str) -> None:
+        """Give the claim up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
+        claim, self._claim = self._claim, None
+        own, self._token = self.path / self._token, ""
+        self._close()
+        if claim is not None:
+            if held(self.path, claim["token"]):
+                try:
+                    attempt.ended(self.path, claim, time.time(), outcome)
+                finally:
+                    take(self.path, claim["token"])
+            if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
+                shutil.rmtree(own, ignore_errors=True)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        stopped = kind is not None and issubclass(kind, (Stopped, KeyboardInterrupt, SystemExit))
+        self.release("stopped" if stopped else "failed" if kind else "done" if self.done else "left")
+
+    def _beat(self, token: str) -> None:
+        while not self._stop.wait(BEAT_SECONDS) and self._token == token:
+            if held(self.path, token):
+                with contextlib.suppress(FileNotFoundError):  # put away by somebody else just now: seen the next time
+                    os.utime(self.path / token / PROGRESS)
+            else:
+                self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether to save and stop: after SIGTERM or SIGINT, when the driver is gone, or when the claim was lost."""
+        now = time.monotonic()
+        if now - self._looked > 0.5:
+            self._looked = now
+            driver = multiprocessing.parent_process()
+            if driver is not None and not driver.is_alive():
+                self._stop.set()
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """Raise Stopped if stopping. Call it right after saving a checkpoint."""
+        if self.stopping:
+            self.hold()
+            raise Stopped(f"{self.kind} {self.id} was asked to stop.")
+
+    def hold(self) -> None:
+        """Return if this process still holds the claim. Raises Lost when somebody else does or completed the stage,
+        Stopped when the claim was removed, FileNotFoundError when the run folder was.
+        """
+        if self.rank or (self._claim is not None and held(self.path, self._token)):
+            return
+        self.path.stat()
+        claim = read_claim(self.path)
+        if claim is None and not self.done:
+            raise Stopped(f"The claim of {self.kind} {self.id} was removed; what was not saved before is dropped.")
+        by = "somebody else finished it" if claim is None else f"process {claim.get('pid')} on {claim.get('host')} runs it"
+        raise Lost(f"{self.kind} {self.id} was taken over: {by}; what this process did not save before is dropped.")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Path]:
+        """Write into the attempt's folder, which it gives, within this context.
+
+        Raises Lost when the claim is not held (see `hold`), or when it was lost meanwhile and writing failed.
+        """
+        self.hold()
+        try:
+            yield self.files
+        except OSError:
+            self.hold()
+            raise
+
+    def progress(self, step: int, steps: int, **fields: Any) -> None:
+        """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
+        now = time.monotonic()
+        if self._claim is None or now - self._reported < 1.0:
+            return
+        self._reported = now
+        try:
+            with self.writing():
+                self._report(step=step, steps=steps, **fields)
+        except Stopped:
+            self._stop.set()  # the stage ends where it saves next
+
+    def _report(self, **fields: Any) -> None:
+        replace(self.files / PROGRESS, json.dumps(fields).encode(), durable=False)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append a line of metrics at `step` to metrics.jsonl."""
+        if self.rank:
+            return
+        now = time.monotonic()
+        if self._metrics is None:
+            with self.writing() as folder:
+                self._metrics = open_append(folder / "metrics.jsonl")
+        elif now - self._held > 1.0:
+            self._held = now
+            if not held(self.path, self._token):
+                self._stop.set()
+        self._metrics.write(json.dumps({"step": step, **metrics}).encode() + b"\n")
+        self._metrics.flush()
+
+    def _close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    def truncate(self, step: int) -> None:
+        """Drop the logged lines of later steps: a resumed run writes them again."""
+        if self.rank:
+            return
+        self._close()
+        kept = [line for line in read_jsonl(self.files / "metrics.jsonl") if line["step"] <= step]
+        self.write_bytes("metrics.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of this attempt, whole or not at all."""
+        self.write_bytes(name, files.encoded(value))
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a file of this attempt, whole or not at all, and make sure it is on disk. Raises Lost."""
+        if self.rank:
+            return
+        with self.writing() as folder:
+            if (folder / name).parent != folder:  # a folder that somebody removed stays removed
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            replace(folder / name, data)
+
+    def note(self, name: str, value: Any) -> None:
+        """Write a JSON file about the stage, of no attempt, whoever holds the claim."""
+        if self._claim is None:
+            self.path.mkdir(parents=True, exist_ok=True)
+        replace(self.path / name, files.encoded(value))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when, and
+        which files it has. Raises Lost when the claim is not held, or somebody else completed the stage: nothing is replaced.
+        """
+        if self.rank:
+            return
+        self._close()
+        with self.writing() as folder:
+            found = attempt.facts(folder)
+            for name in found:
+                synced(folder / name)  # tables are appended to, which waits for no disk
+            extra = attempt.circumstances(self.path, self._claim)
+            replace(folder / RESULT, files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}))
+            self.hold()
+            with contextlib.suppress(FileExistsError):
+                linked(folder / RESULT, self.path / "result.json")
+            synced(self.path)
+            if self.result().get("attempt") != self._token:
+                raise Lost(f"{self.kind} {self.id} was finished by somebody else meanwhile; this attempt is dropped.")
+            for name in (RESULT, PROGRESS):
+                (folder / name).unlink(missing_ok=True)
+        attempt.settle(self.path, self._token)
+        self.release("done")
+
+    def tidy(self) -> None:
+        """Remove from the folder of a finished stage what other attempts left."""
+        if self.done and not self.rank:
+            attempt.settle(self.path)

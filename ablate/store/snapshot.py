@@ -1,0 +1,29 @@
+"""Copy the code, so that what is submitted is what runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+
+def snapshot(root: Path) -> Path:
+    """Copy the code under `root`/code and return the copy, so that edits do not reach jobs that wait in the queue."""
+    source = Path(__file__).resolve().parents[2]
+    files = sorted(f for room in ("ablate", "encoders", "objectives", "analysis") for f in (source / room).rglob("*.py"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes() + b"\0")
+    target = Path(root).resolve() / "code" / digest.hexdigest()[:16]
+    if not target.exists():
+        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        for file in files:
+            copy = beside / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        try:
+            beside.rename(target)
+        except OSError:  # another driver made the same copy first
+            shutil.rmtree(beside)
+    return target

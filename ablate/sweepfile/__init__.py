@@ -1,0 +1,1 @@
+"""The sweep file: read, checked, and made into rows of typed configs."""

@@ -1,0 +1,95 @@
+"""Combinations that a row cannot have, found before anything runs: each is named with what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ablate.data.corpus import STREAMS
+from ablate.errors import UserError, nearest
+from ablate.sweepfile.row import Row, owner, reads
+
+
+def fits(row: Row, path: str) -> None:
+    """Check that the encoder reads what the objectives need, and that there is something to train on."""
+    for name, objective in row.objectives.items():
+        for needed in reads(objective):
+            if needed not in row.encoder.reads:
+                raise UserError(
+                    f"{path}: objective '{name}' reads {needed}, but the encoder reads {', '.join(row.encoder.reads)}; "
+                    f"remove it with pretrain: {{objectives: {{{name}: null}}}}, or let the encoder read {needed}."
+                )
+        try:
+            objective.check(row.targets)
+        except ValueError as error:
+            raise UserError(f"{path}: objective '{name}': {error}") from error
+    if not row.objectives and row.steps + row.decay:
+        raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+    for name, task in row.tasks.items():
+        if owner(task).trained and task.steps < 1:
+            raise UserError(f"{path}.tasks.{name}.steps: found {task.steps}, expected at least one update of fine-tuning.")
+
+
+def held(row: Row, path: str) -> None:
+    """Check that the data have what the row trains on and what its tasks read, where it is known what they will have."""
+    if not (tables := row.data.tables()):
+        return
+    have = sorted(f"{table}.{split}" for table, splits in tables.items() for split in splits)
+    for name, objective in row.objectives.items() if row.total else ():
+        if (place := f"{STREAMS[owner(objective).reads]}.train") not in have:
+            raise UserError(
+                f"{path}: objective '{name}' reads '{place}', which the data do not have; set its corpus in data, or "
+                f"remove the objective with pretrain: {{objectives: {{{name}: null}}}}."
+            )
+    for name, task in row.tasks.items():
+        made = owner(task)
+        learnt = ("train", "dev") if made.trained else (made.baseline_split,)
+        for split in (*learnt, *task.splits) if row.has(name) else ():
+            if (place := f"{task.table}.{split}") in have:
+                continue
+            if split in task.splits and (scored := sorted({*tables.get(task.table, ())} - {*learnt})):
+                raise UserError(f"{path}.tasks.{name}.splits: the data have no '{place}'; write splits: [{', '.join(scored)}].")
+            raise UserError(f"{path}.tasks.{name}: reads '{place}', which the data do not have (but {', '.join(sorted(tables))}); "
+                            "set its corpus in data, or take it off tasks.")  # fmt: skip
+
+
+def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
+    """Check that learned speech codes are learned: by a loss of this row, or of one that it continues.
+
+    A loss of weight 0 passes, though it trains nothing: whoever writes it wants to see that.
+    """
+    chain = [row]
+    while chain[-1].after:
+        chain.append(rows[chain[-1].after])
+    trained = {target for one in chain for objective in one.objectives.values() for target in objective.trains}
+    for name, objective in row.objectives.items() if row.steps + row.decay else ():
+        for target in objective.needs:
+            if row.targets[target].learned and target not in trained:
+                raise UserError(
+                    f"{path}: objective '{name}' predicts the learned codes '{target}', which no loss of this row trains; "
+                    "add pretrain: {objectives: {contrastive: 1.0}} (at weight 0 it only measures, to study collapse), "
+                    f"or predict fixed codes: {{{name}: {{targets: random_projection}}}}."
+                )
+
+
+def teachers(rows: Mapping[str, Row]) -> None:
+    """Check the rows that speech targets are fitted to a layer of: they are there, hear speech, and start elsewhere."""
+
+    def visit(name: str, below: tuple[str, ...]) -> None:
+        if name in below:
+            chain = " needs ".join([*below[below.index(name):], name])
+            raise UserError(f"rows.{name}: {chain} is a cycle; fit its speech targets to another row, or to log-mel.")
+        row = rows[name]
+        for key, targets in row.targets.items():
+            if not (targets.fitted and targets.of):
+                continue
+            path = f"rows.{name}.pretrain.targets.{key}.of"
+            if targets.of not in rows:
+                raise UserError(f"{path}: no row '{targets.of}'; {nearest(targets.of, rows)}")
+            if "speech" not in rows[targets.of].encoder.reads:
+                raise UserError(f"{path}: the encoder of row '{targets.of}' does not read speech; name one that does.")
+            visit(targets.of, (*below, name))
+        if row.after is not None:
+            visit(row.after, (*below, name))
+
+    for name in rows:
+        visit(name, ())

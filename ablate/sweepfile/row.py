@@ -1,0 +1,110 @@
+"""A row at one point of the axes, with all its configs typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.store import identity
+from ablate.sweepfile.patch import PRETRAIN
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row at one axis point, typed."""
+
+    name: str
+    after: str | None
+    data: Any
+    encoder: Any
+    tokenizer: Any
+    objectives: dict[str, Any]
+    targets: dict[str, Any]
+    update: Any
+    optimizer: Any
+    steps: int
+    decay: int
+    tasks: dict[str, Any]
+    grids: dict[str, list[tuple[dict[str, Any], Any]]]
+    """Per tuned task, what is tried: settings by dotted name, and the task with them."""
+    start: int
+    """Trunk updates of the rows it continues."""
+    horizon: int
+    """Trunk updates of the row that its chain begins with: what is annealed is annealed over them."""
+
+    @property
+    def total(self) -> int:
+        """All pre-training updates behind the row's leaf."""
+        return self.start + self.steps + self.decay
+
+    @property
+    def anneals(self) -> dict[str, str]:
+        """What changes with the fraction of the horizon that is done, by speech targets: then the end is part of an id."""
+        found = {name: targets.anneals() for name, targets in self.targets.items()}
+        return {name: what for name, what in found.items() if what}
+
+    def has(self, task: str) -> bool:
+        """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it.
+
+        A task that measures the leaf itself also says whether the row's objectives leave there what it measures.
+        """
+        if task not in self.tasks or not set(reads(self.tasks[task])) <= set(self.encoder.reads):
+            return False
+        made = owner(self.tasks[task])
+        return made.trained or made.fits(self.objectives)
+
+    def summary(self, label: str) -> dict[str, Any]:
+        """What analysis must know of the row."""
+        return {
+            "label": label, "reads": list(self.encoder.reads), "after": self.after, "steps": self.total,
+            **{name: people_see(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
+        }  # fmt: skip
+
+    def plain(self) -> dict[str, Any]:
+        """Every setting as nested plain values, for people."""
+        settings = {name: people_see(getattr(self, name)) for name in SETTINGS}
+        after = {"after": self.after} if self.after else {}
+        anneals = [f"{what} of targets '{name}'" for name, what in self.anneals.items()]
+        horizon = f"{self.horizon} updates: {', '.join(anneals)}" if anneals and self.total else "of no effect: a longer trunk continues a shorter one"
+        trunk = {"start": self.start, "steps": self.steps, "decay": self.decay, "horizon": horizon}
+        pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
+        for key, tried in self.grids.items():
+            settings["tasks"][key]["tune"] = [point for point, _ in tried]
+        return {**after, **settings, "pretrain": pretrain}
+
+
+SETTINGS = ("data", "encoder", "tokenizer", "objectives", "targets", "update", "optimizer", "tasks")
+
+
+def owner(part: Any) -> Any:
+    """The class that a config is nested in, and that it builds."""
+    cls: Any = sys.modules[type(part).__module__]
+    for name in type(part).__qualname__.split(".")[:-1]:
+        cls = getattr(cls, name)
+    return cls
+
+
+def reads(part: Any) -> tuple[str, ...]:
+    """What an objective or task needs of the encoder; a measure of the leaf says what it shows it."""
+    made = owner(part)
+    if hasattr(made, "shows"):
+        return made.shows
+    if not getattr(made, "trained", True):
+        return made.sees
+    return (getattr(part, "reads", None) or made.reads,)
+
+
+def people_see(value: Any, hint: Any = Any) -> Any:
+    """What people see of a config: every field by the name it has today, and recipes; nested mappings and lists."""
+    if dataclasses.is_dataclass(value):
+        recipe = {"recipe": value.recipe} if hasattr(value, "recipe") else {}
+        ordered = sorted(identity.fields(type(value)), key=lambda one: (one.how, one.attribute))
+        return recipe | {one.attribute: people_see(getattr(value, one.attribute), one.hint) for one in ordered}
+    if isinstance(value, Mapping):
+        return {str(key): people_see(value[key], identity.of_values(hint)) for key in sorted(value)}
+    if isinstance(value, (tuple, list)):
+        return [people_see(item, identity.of_items(hint)) for item in value]
+    return identity.Forms().of(value, hint).plain

@@ -1,0 +1,183 @@
+"""The rows of a sweep: patches over the base or over the row they continue, resolved to typed configs and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ablate.sweepfile import load, checks
+from ablate.sweepfile.claims import listed
+from ablate.sweepfile.load import Registry
+from ablate.errors import UserError, nearest
+from ablate.sweepfile.patch import expand, mapping, patched, section
+from ablate.sweepfile.row import Row, owner
+from ablate.stages.tune import choices
+
+NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row or task
+
+
+class Resolver:
+    """Turns the rows of one merged sweep into typed rows, at any point of its axes."""
+
+    def __init__(self, sweep: Mapping[str, Any], registry: Registry):
+        self.registry = registry
+        self.patches = {name: mapping(row, f"rows.{name}") for name, row in mapping(sweep.get("rows"), "rows").items()}
+        if not self.patches:
+            raise UserError(f"Sweep '{sweep['name']}' has no rows; write rows: {{name: {{...}}}}.")
+        for name in self.patches:
+            if not re.fullmatch(NAME, name):
+                raise UserError(f"rows.{name}: expected a name of letters, digits and _; claims compute with it.")
+        base = mapping(sweep.get("base"), "base")
+        settings = _filled(base.get("tasks", {}))
+        pretrain = {key: _filled(part) if key in ("objectives", "targets") else part
+                    for key, part in base.get("pretrain", {}).items()}  # fmt: skip
+        written = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
+        self.tasks = list(dict.fromkeys(one for task in written for one in registry.groups.get(task, (task,))))
+        for task in self.tasks:
+            if not re.fullmatch(NAME, task):
+                raise UserError(f"tasks: '{task}' is no name; use letters, digits and _, as in asr_100.")
+            preset = settings.setdefault(task, {}).get("preset", task)
+            if preset not in registry.tasks:
+                raise UserError(f"tasks: no task '{preset}'; {nearest(preset, registry.tasks)}")
+        sections = {"data": sweep.get("data", {"preset": "builtin"}), "encoder": {}, "tokenizer": {}}
+        self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
+        self.order = self._order()
+        self.named = {
+            axis: {name: _named_patch(patch, f"axes.{axis}.{name}") for name, patch in values.items()}
+            for axis, values in mapping(sweep.get("axes"), "axes").items() if isinstance(values, Mapping)
+        }  # fmt: skip
+        self.made: dict[tuple[str, str | None, str], Any] = {}
+        self.data: dict[str, Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """All rows as the file orders them."""
+        return list(self.patches)
+
+    def _order(self) -> list[str]:
+        """Rows with parents before those that continue them; raises UserError for missing parents and cycles."""
+        order: list[str] = []
+
+        def visit(name: str, below: tuple[str, ...]) -> None:
+            if name in below:
+                chain = " after ".join([*below[below.index(name):], name])
+                raise UserError(f"rows.{name}: {chain} is a cycle; let one of them start from scratch.")
+            if name in order:
+                return
+            after = self.patches[name].get("after")
+            if after is not None:
+                if after not in self.patches:
+                    raise UserError(f"rows.{name}: after: no row '{after}'; {nearest(str(after), self.patches)}")
+                visit(after, (*below, name))
+            order.append(name)
+
+        for name in self.patches:
+            visit(name, ())
+        return order
+
+    def rows(self, point: Mapping[str, Any]) -> dict[str, Row]:
+        """Resolve all rows at one point of the axes, parents first."""
+        base = self.base
+        for axis, value in point.items():
+            patch = axis_patch(axis, value) if axis not in self.named else self.named[axis][value]
+            base = patched(base, patch, f"axes.{axis}")
+        key = json.dumps(base["data"], sort_keys=True)
+        if key not in self.data:  # what one has read of its files serves all points
+            self.data[key] = load.resolve(self.registry.data, base["data"], "data").resolved()
+        data = self.data[key]
+        self._configs(base, "base")  # so that a mistake in the base is reported there
+        resolved: dict[str, dict[str, Any]] = {}
+        rows: dict[str, Row] = {}
+        for name in self.order:
+            patch, path = dict(self.patches[name]), f"rows.{name}"
+            after = patch.pop("after", None)
+            for part in ("encoder", "tokenizer") if after else ():
+                if part in patch:
+                    raise UserError(f"{path}.{part}: a row keeps the {part} of the row it comes after; remove it.")
+            resolved[name] = patched(resolved[after] if after else base, patch, path)
+            pretrain, parent = resolved[name]["pretrain"], rows.get(after)
+            rows[name] = Row(
+                name=name, after=after, data=data, **self._configs(resolved[name], path),
+                steps=_count(pretrain, "steps", path), decay=_count(pretrain, "decay", path),
+                start=parent.start + parent.steps if parent else 0,
+                horizon=parent.horizon if parent else _count(pretrain, "steps", path),
+            )  # fmt: skip
+            checks.fits(rows[name], path)
+            checks.held(rows[name], path)
+            checks.trained(rows[name], rows, path)
+        checks.teachers(rows)
+        return rows
+
+    def _configs(self, row: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Make every config of a row; only speech targets that its objectives need are among them."""
+        pretrain = row["pretrain"]
+
+        def named(kind: str, parts: Mapping[str, Any], where: str) -> dict[str, Any]:
+            return {key: self._config(kind, part, f"{path}.{where}.{key}", key) for key, part in parts.items()}
+
+        objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
+        weights = pretrain.get("weights") or "unit"
+        if weights not in self.registry.weights:
+            raise UserError(f"{path}.pretrain.weights: no preset '{weights}'; {nearest(weights, self.registry.weights)}")
+        targets = {name: {} for objective in objectives.values() for name in objective.needs}
+        written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
+        tasks = {key: dict(row["tasks"][key]) for key in self.tasks if key in row["tasks"]}
+        tuned = {key: part.pop("tune", None) for key, part in tasks.items()}
+        grids = {key: choices(tasks[key], grid, f"{path}.tasks.{key}", lambda part, where: self._config("tasks", part, where, key))
+                 for key, grid in tuned.items() if grid}  # fmt: skip
+        return {
+            "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),
+            "tokenizer": self._config("tokenizer", row["tokenizer"], f"{path}.tokenizer"),
+            "objectives": {key: _times(part, self.registry.weights[weights]) for key, part in objectives.items()},
+            "targets": {name: written[name] for name in targets},
+            "update": self._config("update", pretrain.get("update", {}), f"{path}.pretrain.update"),
+            "optimizer": self._config("optimizer", pretrain.get("optimizer", {}), f"{path}.pretrain.optimizer"),
+            "tasks": named("tasks", tasks, "tasks"),
+            "grids": grids,
+        }
+
+    def _config(self, kind: str, patch: Mapping[str, Any], path: str, default: str | None = None) -> Any:
+        """Make one config, or find it: most rows share most of their settings, and making one takes milliseconds."""
+        key = kind, default, json.dumps(patch, sort_keys=True)
+        if key not in self.made:
+            presets = getattr(self.registry, kind)
+            self.made[key] = (
+                load.resolve(presets, patch, path, default) if isinstance(presets, Mapping)
+                else load.typed(presets, patch, path)
+            )  # fmt: skip
+        return self.made[key]
+
+
+def _times(objective: Any, factors: Mapping[str, float]) -> Any:
+    """An objective with its own weight times the factor for the stream it reads."""
+    return replace(objective, weight=objective.weight * factors[owner(objective).reads])
+
+
+def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Things by name, where nothing written (`asr:`) means the preset as it is."""
+    return {name: {} if part is None else part for name, part in parts.items()}
+
+
+def axis_patch(axis: str, value: Any) -> dict[str, Any]:
+    """The patch of `base` (or of `data`) that sets the dotted path `axis`, shorthand expanded."""
+    for key in reversed(axis.split(".")):
+        value = {key: value}
+    found = expand(value if "data" in value else {"base": value}, f"axes.{axis}")
+    return found.get("base", found)
+
+
+def _named_patch(patch: Any, path: str) -> dict[str, Any]:
+    """The patch of `base` that a named point of an axis stands for, shorthand expanded."""
+    return section(mapping(patch, path), path)
+
+
+def _count(pretrain: Mapping[str, Any], key: str, path: str) -> int:
+    path = f"{path}.pretrain"
+    if key not in pretrain:
+        raise UserError(f"{path}.{key}: must be given; write base: {{pretrain: {{{key}: 1000}}}}.")
+    if type(pretrain[key]) is not int or pretrain[key] < 0:
+        raise UserError(f"{path}.{key}: expected a number of updates, found {pretrain[key]!r}.")
+    return pretrain[key]

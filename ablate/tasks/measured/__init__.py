@@ -1,0 +1,1 @@
+"""Tasks that train nothing: what a pre-trained encoder already knows."""

@@ -1,0 +1,123 @@
+"""How alike a leaf's speech and text are, layer by layer: CKA of the two encodings of a sentence, and retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.data import packing
+from ablate.errors import UserError
+from ablate.tasks.measured import linear
+from ablate.tasks.measured.retrieval import alike, alone, both_ways, check_candidates, chunks, cosines, ranks
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.training.loop import Model
+from encoders.batch import Speech, Text, Vocabulary
+from encoders.encoder import AbstractEncoder
+from encoders.layers import by_layer
+
+CKA = Metric("cka", "higher", "")
+RECALL_1 = Metric("recall@1", "higher")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One pair: the mean vector of its speech and of its text at every shared layer."""
+
+    speech: Mapping[str, Tensor]
+    text: Mapping[str, Tensor]
+
+
+class AlignmentByLayer(AbstractMeasure):
+    """Likeness of speech and text, encoded alone and averaged over positions, at every shared layer.
+
+    `cka` and `recall@1` are of the top layer, `cka/shared_0` of what enters the shared layers, and so on. Sentences
+    that are longer are spoken longer, so lengths alone give some CKA: a baseline. Recall is among candidates of like
+    duration, as in `retrieval`.
+    """
+
+    reads = "pair"
+    sees = ("speech", "text")
+    baseline_split = "dev"
+    metrics = (CKA, RECALL_1)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Held-out pairs: a table with audio, `text` and `seconds`. Nothing is trained."""
+
+        tag: ClassVar[str] = "alignment_by_layer"
+
+        table: str = "retrieval"
+        steps: int = 0
+        candidates: int = 50
+        """Items to choose from in retrieval, the true one included."""
+        items: int = 16
+        """Items encoded at once."""
+
+        def __post_init__(self) -> None:
+            check_candidates(self.candidates)
+
+        def build(self) -> "AlignmentByLayer":
+            return AlignmentByLayer(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Sides]:
+        found: list[Sides] = []
+        for draws in chunks(len(dataset), self.config.items):
+            pair = packing.pair(dataset.table, dataset.tokens("text"), draws, 0)
+            sides = [means(model.encoder, side, vocabulary) for side in (pair.speech, pair.text)]
+            found += map(Sides, *sides)
+        return found
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[Sides]) -> tuple[list[Score], list[Row]]:
+        if len(rows) < 4:
+            raise UserError(f"CKA needs at least 4 pairs, found {len(rows)}; give the table more rows.")
+        allowed = alike(rows, self.config.candidates)
+        by_name: dict[str, list[float]] = {}
+        items: list[Row] = [{"id": row["id"], "reference": row["text"]} for row in rows]
+        for layer in hypotheses[0].speech:
+            speech, text = (torch.stack([getattr(h, side)[layer] for h in hypotheses]) for side in ("speech", "text"))
+            found = ranks(cosines(speech, text).numpy(), allowed)
+            first = float((np.array(found) <= 1).mean())
+            by_name[layer] = [linear.cka(speech.numpy(), text.numpy()), 100 * first]
+            for item, rank in zip(items, found):
+                item[f"ranks/{layer}"] = list(rank)
+        what = ("mean pool|unbiased linear CKA", f"mean pool|both directions|{self.config.candidates} nearest in duration")
+        scores = [
+            metric.score(value, len(rows), signature)
+            for metric, value, signature in zip(self.metrics, by_name[layer], what)  # the top one
+        ]
+        return scores + layered(self.metrics, by_name, len(rows), what), items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        seconds, letters = (np.array(x)[:, None] for x in ([r["seconds"] for r in test], [len(r["text"]) for r in test]))
+        allowed = alike(test, self.config.candidates)
+        equal = np.zeros(allowed.shape)
+        return [
+            Baseline("lengths only", CKA.name, linear.cka(seconds, letters)),
+            Baseline("chance", RECALL_1.name, 100 * both_ways(equal, allowed, 1)),
+        ]
+
+
+def means(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> list[dict[str, Tensor]]:
+    """Each sequence's mean over positions at every shared layer, encoded alone."""
+    encoding, layers = by_layer(encoder, alone(encoder, inputs, vocabulary))
+    lengths = encoding.layout.sequence_lengths
+    shared = {name: x_ND.float().cpu().split(lengths) for name, x_ND in layers.items() if name.startswith("shared_")}
+    return [{name: parts[b].mean(0) for name, parts in shared.items()} for b in range(len(lengths))]
+
+
+def layered(
+    metrics: Sequence[Metric], values: Mapping[str, Sequence[float]], n: int, signatures: Sequence[str]
+) -> list[Score]:
+    """Scores called "metric/layer", from each layer's values in the order of `metrics`."""
+    return [
+        Metric(f"{metric.name}/{layer}", metric.better, metric.unit).score(value, n, signature)
+        for layer, own in values.items() for metric, value, signature in zip(metrics, own, signatures)
+    ]  # fmt: skip

@@ -1,0 +1,188 @@
+"""What a leaf's speech codes are about: phones, or voice and noise; how many are in use, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.data import packing
+from ablate.errors import UserError
+from ablate.tasks.measured.information import adjusted, perplexity
+from ablate.tasks.measured.retrieval import chunks
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.training.loop import Model, context
+from encoders import seeds
+from encoders.batch import Batch, Vocabulary
+from encoders.frontend import STRIDE
+from objectives.mixture import moved
+from objectives.quantizer import AbstractTargets
+from objectives.views import Clean
+
+PERPLEXITY = Metric("perplexity", "higher", "")
+AGREEMENT = Metric("agreement", "higher")
+PHONE_NMI = Metric("phone_nmi", "higher")
+VOICE_NMI = Metric("voice_nmi", "lower")
+NOISE_NMI = Metric("noise_nmi", "lower")
+SILENCE = "_"  # the phone before an utterance's first
+PREFERRED = ("masked_speech", "contrastive")  # objectives whose targets are measured, if several have some
+
+
+@dataclass(frozen=True)
+class Coded:
+    """One utterance: its noise-free codes, and how many codes two noisy draws have in common."""
+
+    best_TG: np.ndarray
+    agreed: int
+
+
+class SpeechCodes(AbstractMeasure):
+    """Quality of the speech targets' codes, at all positions of clean, unmasked utterances.
+
+    `perplexity` is of the codes in use. `agreement` is how often two draws with the noise of training are one code
+    (100 % for fixed codes). `phone_nmi`, `voice_nmi` and `noise_nmi` are the shares of the entropy of phone, voice and
+    noise level (terciles of SNR) that the codes give, adjusted for chance: good codes say much about the first and
+    little about the others. What a table does not know of its utterances is left out. Groups of codes are averaged.
+    """
+
+    reads = "speech"
+    sees = ("speech",)
+    baseline_split = "dev"
+    metrics = (PERPLEXITY, AGREEMENT, PHONE_NMI, VOICE_NMI, NOISE_NMI)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Held-out unlabelled speech: many voices, and nothing is selected on it. Nothing is trained.
+
+        A row may have `voice`, `snr` (dB) and `phones`: [first frame, name] of each phone in order.
+        """
+
+        tag: ClassVar[str] = "codes"
+
+        table: str = "speech"
+        splits: tuple[str, ...] = ("dev",)
+        steps: int = 0
+        items: int = 16
+        """Utterances encoded at once."""
+        shuffles: int = 20
+        """Shuffles of the labels by which chance is estimated."""
+
+        def __post_init__(self) -> None:
+            if self.shuffles < 1:
+                raise UserError(f"shuffles is {self.shuffles}, expected at least 1 to know chance.")
+
+        def ids(self) -> tuple[str, ...]:
+            return ()
+
+        def build(self) -> "SpeechCodes":
+            return SpeechCodes(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def fits(cls, objectives: Mapping[str, Any]) -> bool:
+        return measured(objectives) is not None
+
+    @torch.no_grad()
+    def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Coded]:
+        targets = model.mixture.targets[measured(model.mixture.objectives)]
+        found: list[Coded] = []
+        for number, draws in enumerate(chunks(len(dataset), self.config.items)):
+            batch = Batch(packing.speech(dataset.table, draws, 0))
+            view = Clean().build(batch, context(model.encoder, batch, vocabulary, 0))
+            view = moved(view, next(model.encoder.parameters()).device)
+            x_TD = targets.read(view, model.encoder(view))
+            best_TG = targets.codes(x_TD, 0, 1.0).best_IG
+            one_TG, two_TG = (drawn(targets, x_TD, seeds.key(0, "codes/draw", number, draw)) for draw in (0, 1))
+            parts = (x.cpu().split(view.speech_lengths) for x in (best_TG, one_TG == two_TG))
+            found += [Coded(best.numpy(), int(agreed.sum())) for best, agreed in zip(*parts)]
+        return found
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[Coded]) -> tuple[list[Score], list[Row]]:
+        lengths = [len(coded.best_TG) for coded in hypotheses]
+        codes_NG = np.concatenate([coded.best_TG for coded in hypotheses])
+        n, what = len(rows), f"clean|all {len(codes_NG)} positions"
+        agreement = 100 * sum(coded.agreed for coded in hypotheses) / codes_NG.size
+        scores = [
+            PERPLEXITY.score(np.mean([perplexity(codes_N) for codes_N in codes_NG.T]), n, f"{what}|noise-free"),
+            AGREEMENT.score(agreement, n, f"{what}|two draws at the last temperature"),
+        ]
+        signature = f"{what}|noise-free|I/H|adjusted by {self.config.shuffles} shuffles of "
+        for metric, labels_N, shuffled, how in self._labels(rows, lengths):
+            nmi = np.mean([adjusted(codes_N, labels_N, shuffled) for codes_N in codes_NG.T])
+            scores.append(metric.score(100 * nmi, n, signature + how))
+        return scores, [
+            {"id": row["id"], "codes": coded.best_TG.size, "agreed": coded.agreed, "best": coded.best_TG.tolist()}
+            for row, coded in zip(rows, hypotheses, strict=True)
+        ]
+
+    def _labels(
+        self, rows: Sequence[Row], lengths: Sequence[int]
+    ) -> Iterator[tuple[Metric, np.ndarray, list[np.ndarray], str]]:
+        """What is known of the positions: the metric, their labels, shuffles of these, and how they were shuffled.
+
+        Shuffles keep what makes chance larger than that of independent positions: phones, which last for several
+        positions, are shifted against the codes, voices and noise levels change places as whole utterances.
+        """
+        if known(rows, "phones"):
+            phones_N = numbered([phone for row, n in zip(rows, lengths) for phone in phones_at(row["phones"], n)])
+            if varied(phones_N):
+                rng, n = seeds.rng(seeds.key(0, "codes/shift")), len(phones_N)
+                shifts = rng.integers(n // 10, n - n // 10, self.config.shuffles)
+                yield PHONE_NMI, phones_N, [np.roll(phones_N, shift) for shift in shifts], "phones shifted"
+        for metric, field, labelled in ((VOICE_NMI, "voice", numbered), (NOISE_NMI, "snr", terciles)):
+            if known(rows, field) and varied(labels_B := labelled([row[field] for row in rows])):
+                rng = seeds.rng(seeds.key(0, f"codes/{field}"))
+                orders = [rng.permutation(len(rows)) for _ in range(self.config.shuffles)]
+                shuffled = [np.repeat(labels_B[order], lengths) for order in orders]
+                yield metric, np.repeat(labels_B, lengths), shuffled, "utterances"
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        return []
+
+
+def measured(objectives: Mapping[str, Any]) -> str | None:
+    """Name of the speech targets to measure, among those that objectives (or their configs) need; None without any."""
+    first = [objectives[name] for name in PREFERRED if name in objectives]
+    return next((need for objective in [*first, *objectives.values()] for need in objective.needs), None)
+
+
+def drawn(targets: AbstractTargets, x_ID: Tensor, key: int) -> Tensor:
+    """Codes as the end of training draws them, with noise where they are learned."""
+    targets.train()
+    ids_IG = targets.codes(x_ID, key, 1.0).ids_IG
+    targets.eval()
+    return ids_IG
+
+
+def phones_at(phones: Sequence[tuple[int, str]], positions: int) -> list[str]:
+    """The phone at the centre of each position; one lasts until the next begins, the last to the end."""
+    centres = STRIDE * np.arange(positions) + STRIDE / 2
+    which = np.searchsorted([start for start, _ in phones], centres, side="right")
+    names = [SILENCE, *(name for _, name in phones)]
+    return [names[i] for i in which]
+
+
+def known(rows: Sequence[Row], field: str) -> bool:
+    """Whether every row has the field."""
+    return all(row.get(field) is not None for row in rows)
+
+
+def numbered(labels: Sequence[str]) -> np.ndarray:
+    """Labels as whole numbers from 0."""
+    return np.unique(np.asarray(labels), return_inverse=True)[1]
+
+
+def terciles(values: Sequence[float]) -> np.ndarray:
+    """0, 1 or 2 for the lowest, middle and highest third."""
+    return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values)
+
+
+def varied(labels: np.ndarray) -> bool:
+    """Whether there is anything to know: more than one label, and some label more than once."""
+    return 1 < len(np.unique(labels)) < len(labels)

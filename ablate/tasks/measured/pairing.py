@@ -1,0 +1,169 @@
+"""What true speech tells a leaf about masked text: TLM's own effect, measured directly (SCIENCE 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ablate.data import packing
+from ablate.errors import UserError
+from ablate.tasks.measured.retrieval import alike, chunks
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.training.loop import Model, context
+from encoders.batch import Batch, Pair, Speech, Text, View, Vocabulary
+from objectives.masked_text import MaskedText
+from objectives.masking import TextRule
+from objectives.mixture import moved
+from objectives.objective import gathered
+from objectives.tlm import TLM
+from objectives.views import Clean
+
+LOSS_DROP = Metric("loss_drop", "higher", "nats")
+LOSS = Metric("loss", "lower", "nats")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """One pair: how many pieces were hidden, and their summed loss beside the true and beside the other speech."""
+
+    tokens: int
+    true: float
+    other: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A view of texts, partly hidden, beside whole utterances; the head that guesses the hidden pieces; how many they are."""
+
+    view: View
+    head: nn.Module
+    tokens: list[int]
+
+    @staticmethod
+    def of(model: Model, speech: Speech, text: Text, share: float, vocabulary: Vocabulary) -> "Shown":
+        """Hide `share` of each text's pieces, for the head that `predictor` finds in the leaf."""
+        objective = predictor(model.mixture.objectives)
+        tlm = isinstance(objective, TLM)
+        head, text_first = (objective.text, objective.view.text_first) if tlm else (objective.head, True)
+        seen, masked_I, ids_I = TextRule(share=share).apply(text, vocabulary)
+        batch = Batch(Pair(speech, seen))
+        view = Clean(text_first=text_first).build(batch, context(model.encoder, batch, vocabulary, 0))
+        view = replace(view, text_masked_I=masked_I, text_targets_I=ids_I)
+        text_S = np.repeat(np.arange(len(text.lengths)), text.lengths)
+        tokens = np.bincount(text_S[masked_I.numpy()], minlength=len(text.lengths)).tolist()
+        return Shown(moved(view, next(model.encoder.parameters()).device), head, tokens)
+
+
+class Pairing(AbstractMeasure):
+    """Drop in masked-text loss, per hidden piece, when the true speech stands beside the text.
+
+    Compared with the speech of another sentence, of nearest duration. Both times the same pieces are hidden, as TLM
+    hides them, the speech is whole, and the loss is by the head of TLM, in rows without it by that of masked text.
+    """
+
+    reads = "pair"
+    sees = ("pair",)
+    baseline_split = "dev"
+    metrics = (LOSS_DROP, LOSS)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Held-out pairs: a table with audio, `text` and `seconds`. Nothing is trained."""
+
+        tag: ClassVar[str] = "pairing"
+
+        table: str = "retrieval"
+        steps: int = 0
+        items: int = 16
+        """Pairs encoded at once."""
+        share: float = 0.5
+        """Share of the text's pieces to hide."""
+
+        def __post_init__(self) -> None:
+            TextRule(share=self.share)
+
+        def build(self) -> "Pairing":
+            return Pairing(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def fits(cls, objectives: Mapping[str, Any]) -> bool:
+        return predictor(objectives) is not None
+
+    @torch.no_grad()
+    def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Losses]:
+        found: list[Losses] = []
+        for text, spoken in beside_both(dataset, self.config.items):
+            (tokens, true), (_, other) = (self._losses(model, speech, text, vocabulary) for speech in spoken)
+            found += map(Losses, tokens, true, other)
+        return found
+
+    def _losses(
+        self, model: Model, speech: Speech, text: Text, vocabulary: Vocabulary
+    ) -> tuple[list[int], list[float]]:
+        """Hidden pieces of each text, and their summed loss beside `speech`."""
+        shown = Shown.of(model, speech, text, self.config.share, vocabulary)
+        x_ID = gathered(model.encoder(shown.view), "joint", "text", shown.view.text_masked_I)
+        return shown.tokens, sums(shown.head, x_ID, shown.view.text_targets_I, shown.tokens)
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[Losses]) -> tuple[list[Score], list[Row]]:
+        tokens = sum(losses.tokens for losses in hypotheses)
+        true, other = (sum(getattr(losses, side) for losses in hypotheses) / tokens for side in ("true", "other"))
+        signature = f"{100 * self.config.share:g}% of the pieces hidden, {tokens} in all|speech whole"
+        return [
+            LOSS_DROP.score(other - true, len(rows), f"{signature}|other sentence of nearest duration - true"),
+            LOSS.score(true, len(rows), signature),
+        ], [
+            {"id": row["id"], "reference": row["text"], LOSS.name: [losses.true, losses.tokens],
+             LOSS_DROP.name: [losses.other - losses.true, losses.tokens]}
+            for row, losses in zip(rows, hypotheses, strict=True)
+        ]  # fmt: skip
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        return [Baseline("speech ignored", LOSS_DROP.name, 0.0)]
+
+
+def predictor(objectives: Mapping[str, Any]) -> Any:
+    """The objective (or config of one) whose head predicts text: TLM before masked text; None without either."""
+    return next(
+        (
+            objective
+            for kind in (TLM, MaskedText)
+            for objective in objectives.values()
+            if isinstance(objective, (kind, kind.Config))
+        ),
+        None,
+    )
+
+
+def beside_both(dataset: Dataset, items: int) -> Iterator[tuple[Text, tuple[Speech, Speech]]]:
+    """Texts in chunks of `items`, each with the true speech and with that of another sentence of nearest duration."""
+    others = length_matched(dataset.table.rows)
+    for draws in chunks(len(dataset), items):
+        true, other = (
+            packing.speech(dataset.table, whose, 0, stream="pair")
+            for whose in (draws, [(slot, others[index]) for slot, index in draws])
+        )
+        yield packing.text(dataset.tokens("text"), draws, 0, stream="pair/text"), (true, other)
+
+
+def length_matched(rows: Sequence[Row]) -> list[int]:
+    """For each item, the one of another text whose speech is nearest in duration."""
+    allowed = alike(rows, 2)
+    np.fill_diagonal(allowed, False)
+    if not allowed.any(1).all():
+        raise UserError("All pairs have the same text; pairing needs another sentence to compare with.")
+    return allowed.argmax(1).tolist()
+
+
+def sums(head: nn.Module, x_ID: Tensor, ids_I: Tensor, counts: Sequence[int]) -> list[float]:
+    """Summed loss of each text's hidden pieces, of which it has `counts`."""
+    parts = zip(x_ID.split(list(counts)), ids_I.split(list(counts)), strict=True)
+    return [float(head(x_JD, ids_J).total) for x_JD, ids_J in parts]

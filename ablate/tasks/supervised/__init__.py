@@ -1,0 +1,1 @@
+"""Tasks that train a head, and the encoder with it."""

@@ -1,0 +1,148 @@
+"""Speech recognition: words from speech, by CTC or a transducer, or one of the transcripts known from training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.errors import UserError, nearest
+from ablate.tasks.scoring import baselines, metrics
+from ablate.tasks.supervised.perturbation import Perturbation
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives.classification import Classification
+from objectives.ctc import CTC
+from objectives.objective import Ports
+from objectives.transducer import Transducer
+
+WER = Metric("wer", "lower")
+CER = Metric("cer", "lower")
+HEADS = ("ctc", "transducer", "classes")
+MOST_CLASSES = 1000
+
+
+class Recognition(AbstractTask):
+    """Word error rate without a language model (PAPER §4); a target tokenizer of its own may spell in characters."""
+
+    reads = "speech"
+    metrics = (WER, CER)
+    select = WER
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Recognition of a table with audio and `text`."""
+
+        tag: ClassVar[str] = "asr"
+
+        scoring: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": (), "tokenizer": None, "beam": 1})
+
+        table: str = "asr"
+        splits: tuple[str, ...] = ("test", "test_unseen")
+        steps: int = 1000
+        items: int = 12
+        lr: float = 7e-4
+        head: str = "ctc"
+        """What writes the words: "ctc" or "transducer"; or "classes": whole transcripts of train, as in keyword spotting."""
+        ctc: CTC.Config = CTC.Config()
+        """The CTC head, where it is chosen."""
+        transducer: Transducer.Config = Transducer.Config()
+        """The transducer head, where it is chosen."""
+        classes: Classification.Config = Classification.Config(reads="speech")
+        """The head over whole transcripts, where it is chosen."""
+        beam: int = 1
+        """Hypotheses kept in the search of the final scoring; 1 is greedy."""
+        perturbation: Perturbation = Perturbation()
+        """What becomes of speech in training, before SpecAugment (which belongs to the head)."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.head not in HEADS:
+                raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
+            if self.head == "classes" and self.tokenizer is not None:
+                raise UserError("head is 'classes', which spells nothing: a tokenizer would say nothing; write tokenizer: null.")
+            if self.classes.reads != "speech":
+                raise UserError(f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away.")
+
+        def ids(self) -> tuple[str, ...]:
+            return () if self.head == "classes" else ("targets",)
+
+        def build(self) -> "Recognition":
+            return Recognition(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> CTC | Transducer | Classification:
+        if self.config.head == "classes":
+            classes = sorted({row["text"] for row in train.rows})
+            if len(classes) > MOST_CLASSES:
+                raise UserError(f"head is 'classes', but {train.name} has {len(classes)} different transcripts: at most {MOST_CLASSES} "
+                                "can be classes. Choose ctc or transducer.")  # fmt: skip
+            return self.config.classes.build(ports, tuple(classes))
+        head = self.config.ctc if self.config.head == "ctc" else self.config.transducer
+        return head.build(ports, targets)
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
+        if self.config.head == "classes":
+            references = {"label": tuple(dataset.table.rows[index].get("text") for _, index in draws)}
+        else:
+            references = {
+                "transcript": packing.targets(dataset.target_tokens("text"), draws),
+                "tokenizer": dataset.target_tokenizer,
+            }
+        speech = packing.speech(dataset.table, draws, seed)
+        return Batch(self.config.perturbation.apply(speech, dataset.table.centred) if training else speech, references)
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return dataset.table.frames
+
+    def predict(self, objective, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+        if isinstance(objective, Classification):
+            return objective.decode(encoding)
+        return decoded(view, objective.decode(encoding, self.config.beam if final else 1))
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+        references = [row["text"] for row in rows]
+        words = metrics.word_errors(references, hypotheses)
+        characters = metrics.character_errors(references, hypotheses)
+        items = [
+            {
+                "id": row["id"],
+                "reference": row["text"],
+                "hypothesis": hypothesis,
+                "substitutions": w.substitutions,
+                "deletions": w.deletions,
+                "insertions": w.insertions,
+                "words": w.units,
+                "character_errors": c.total,
+                "characters": c.units,
+            }
+            for row, hypothesis, w, c in zip(rows, hypotheses, words, characters, strict=True)
+        ]
+        search = self.config.head + ("" if self.config.head == "classes" else f"|beam:{self.config.beam}")
+        scores = [
+            WER.score(metrics.error_rate(words), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(words)),
+            CER.score(metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)),
+        ]
+        return scores, items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        references = [row["text"] for row in test]
+
+        def rate(references: Sequence[str], hypotheses: Sequence[str], errors: Any = metrics.word_errors) -> float:
+            return metrics.error_rate(errors(references, hypotheses))
+
+        constant = baselines.best_constant([row["text"] for row in train], rate)
+        return [
+            Baseline(name, metric.name, rate(references, [text] * len(test), errors))
+            for name, text in (("empty output", ""), ("best constant", constant))
+            for metric, errors in ((WER, metrics.word_errors), (CER, metrics.character_errors))
+        ]

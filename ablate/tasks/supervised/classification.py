@@ -1,0 +1,146 @@
+"""Text classification: one sentence, or a pair of them; GLUE's tasks among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.errors import UserError, nearest
+from ablate.tasks.scoring import baselines
+from ablate.tasks.scoring.agreement import AGREEMENT, hits
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Row, Score, TaskConfig
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives.classification import Classification
+from objectives.objective import Ports
+
+CLASSES, NUMBERS = ("accuracy", "f1", "matthews"), ("pearson", "spearman")
+
+# What naive Bayes is shown as a baseline, by the number of texts: nothing that tells more of their order than bigrams.
+FEATURES: dict[int, dict[str, Callable[..., set[str]]]] = {
+    1: {"words": baselines.words, "bigrams": baselines.bigrams},
+    2: {
+        "words of the second": lambda a, b: baselines.words(b),
+        "changed words": baselines.changed,
+        "exchanged words": baselines.exchanged,
+    },
+}
+
+
+class TextClassification(AbstractTask):
+    """A linear head on the pooled text encoding: a class, or a number; two texts are one sequence, `CLS a SEP b SEP`."""
+
+    reads = "text"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """A table with `label` and one or two text fields; classes are those of its train split."""
+
+        tag: ClassVar[str] = "classification"
+
+        table: str = "sentiment"
+        fields: tuple[str, ...] = ("text",)
+        """The text fields, one or two."""
+        metrics: tuple[str, ...] = ("accuracy",)
+        """What is scored, the first on dev, too: accuracy, f1 and matthews of classes, pearson and spearman of numbers."""
+        positive: str = ""
+        """The class whose F1 and Matthews correlation are taken."""
+        head: Classification.Config = Classification.Config()
+        """Pooling and output layer."""
+        max_tokens: int = 256
+        """Longer input is cut, special tokens included."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if len(self.fields) not in (1, 2):
+                raise UserError(f"fields are {list(self.fields)}, expected one text field or two, such as [text].")
+            for name in self.metrics:
+                if name not in AGREEMENT:
+                    raise UserError(f"metrics has '{name}': {nearest(name, AGREEMENT)}")
+            if not self.metrics or {name in NUMBERS for name in self.metrics} == {True, False}:
+                raise UserError(f"metrics are {list(self.metrics)}, expected some of {', '.join(CLASSES)}, or of "
+                                f"{', '.join(NUMBERS)}: labels are classes or numbers.")  # fmt: skip
+            if self.tokenizer is not None:
+                raise UserError("tokenizer is for texts that a task writes, and labels are none; set base.tokenizer for what is read.")
+            if {"f1", "matthews"} & set(self.metrics) and not self.positive:
+                raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
+
+        def build(self) -> "TextClassification":
+            return TextClassification(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.given = config.fields
+        self.metrics = tuple(AGREEMENT[name][0] for name in config.metrics)
+        self.select = self.metrics[0]
+        self.numbers = config.metrics[0] in NUMBERS
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> Classification:
+        labels = {row["label"] for row in train.rows}
+        if self.config.positive and self.config.positive not in labels:
+            raise UserError(f"positive is '{self.config.positive}', which {train.name} does not have: "
+                            f"{nearest(self.config.positive, sorted(map(str, labels)))}")  # fmt: skip
+        return self.config.head.build(ports, () if self.numbers else tuple(sorted(labels, key=str)))
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
+        tokens = [dataset.tokens(field) for field in self.config.fields]
+        pack = packing.text if len(tokens) == 1 else packing.text_pair
+        labels = tuple(dataset.table.rows[index]["label"] for _, index in draws)
+        return Batch(pack(*tokens, draws, seed, self.config.max_tokens), {"label": labels})
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return sum(dataset.tokens(field).lengths for field in self.config.fields) + 1 + len(self.config.fields)
+
+    def predict(self, objective: Classification, view: View, encoding: Encoding, final: bool = True) -> list[Any]:
+        return objective.decode(encoding)
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Row]]:
+        items = [
+            {"id": row["id"], "reference": row["label"], "hypothesis": h, **self._counts(h, row["label"])}
+            for row, h in zip(rows, hypotheses, strict=True)
+        ]
+        labels = [row["label"] for row in rows]
+        return [
+            metric.score(self._value(metric.name, hypotheses, labels), len(rows), self._signature(metric.name))
+            for metric in self.metrics
+        ], items
+
+    def _counts(self, hypothesis: Any, label: Any) -> Row:
+        if self.numbers:
+            return {"moments": [hypothesis, label, hypothesis**2, label**2, hypothesis * label]}
+        counts = {"correct": int(hypothesis == label)}
+        return counts | ({"hits": hits(hypothesis, label, self.config.positive)} if self.config.positive else {})
+
+    def _value(self, name: str, predicted: Sequence[Any], wanted: Sequence[Any]) -> float:
+        return AGREEMENT[name][1](predicted, wanted, self.config.positive)
+
+    def _signature(self, name: str) -> str:
+        return f"{name}|positive:{self.config.positive}" if name in ("f1", "matthews") else name
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        learnt, wanted = [row["label"] for row in train], [row["label"] for row in test]
+        texts = [[tuple(row[field] for field in self.config.fields) for row in rows] for rows in (train, test)]
+        made: dict[str, Sequence[Any]] = {}
+        if self.numbers:
+            mean = sum(learnt) / max(1, len(learnt))
+            made["mean"] = [mean] * len(wanted)
+            if len(self.config.fields) == 2:
+                made["word overlap"] = [baselines.overlap(*pair) for pair in texts[1]]
+        else:
+            made["majority"] = [baselines.majority(learnt)] * len(wanted)
+            if len(self.config.fields) == 2:
+                made["word overlap"] = baselines.overlap_rule(texts[0], learnt, texts[1])
+            for name, features in FEATURES[len(self.config.fields)].items():
+                parts = ([features(*text) for text in part] for part in texts)
+                made[f"{name} (naive Bayes)"] = baselines.naive_bayes(next(parts), learnt, next(parts))
+        return [
+            Baseline(name, metric.name, self._value(metric.name, predicted, wanted))
+            for name, predicted in made.items()
+            for metric in self.metrics
+        ]

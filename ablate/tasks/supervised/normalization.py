@@ -1,0 +1,157 @@
+"""Text normalization: the spoken form of written text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.errors import UserError
+from ablate.tasks.scoring import baselines, metrics
+from ablate.tasks.supervised.asr import WER
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives import sequence
+from objectives.objective import Ports
+
+SER = Metric("ser", "lower")
+EXACT = "exact match|space:one"
+
+
+class Normalization(AbstractTask):
+    """Sentence error rate of a decoder over the text encoding (PAPER §4), selected by dev loss.
+
+    With `decoder: {copying: 0.95}` it begins as a copy of the input. Where rows have `classes`, "ser_CLASS" is the error rate of
+    the sentences that hold one.
+    """
+
+    reads = "text"
+    metrics = (SER, WER)
+    by_class = SER
+    select = Metric("loss", "lower", "nats/token")
+    given = ("written",)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Normalization of a table with `written` and `spoken`; the output is in the encoder's own tokens."""
+
+        tag: ClassVar[str] = "normalization"
+
+        scoring: ClassVar[Mapping[str, Any]] = MappingProxyType(
+            {"splits": (), "tokenizer": None, "beam": 1, "penalty": 0.0, "most": 1}
+        )
+
+        table: str = "normalization"
+        lr: float = 1e-3
+        head_lr: float = 8e-3
+        decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="text")
+        """The decoder."""
+        beam: int = 1
+        """Hypotheses kept in the search of the final scoring."""
+        penalty: float = 0.6
+        """Length penalty of the search."""
+        most: int = 96
+        """Longest output in tokens."""
+        max_tokens: int = 256
+        """Longer input is cut, special tokens included."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.decoder.copying and self.tokenizer is not None:
+                raise UserError("decoder.copying copies the encoder's own tokens; leave the task's tokenizer away, or do not copy.")
+
+        def ids(self) -> tuple[str, ...]:
+            return ("own", "targets")
+
+        def build(self) -> "Normalization":
+            return Normalization(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
+        return self.config.decoder.build(ports, targets)
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
+        references = {
+            "target": packing.targets(dataset.target_tokens("spoken"), draws),
+            "tokenizer": dataset.target_tokenizer,
+        }
+        return Batch(packing.text(dataset.tokens("written"), draws, seed, self.config.max_tokens), references)
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return dataset.tokens("written").lengths + 2
+
+    def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+        beam = self.config.beam if final else 1
+        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+        words = metrics.word_errors([row["spoken"] for row in rows], hypotheses)
+        items = [
+            {
+                "id": row["id"],
+                "reference": row["spoken"],
+                "hypothesis": hypothesis,
+                "correct": int(row["spoken"].split() == hypothesis.split()),
+                "substitutions": w.substitutions,
+                "deletions": w.deletions,
+                "insertions": w.insertions,
+                "words": w.units,
+                **({"classes": row["classes"]} if "classes" in row else {}),
+            }
+            for row, hypothesis, w in zip(rows, hypotheses, words, strict=True)
+        ]
+        return [
+            SER.score(wrong(items), len(rows), EXACT),
+            WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED, metrics.sums(words)),
+            *(
+                Metric(f"{SER.name}_{name.lower()}", SER.better).score(wrong(part), len(part), f"{EXACT}|sentences with {name}")
+                for name, part in by_class(items).items()
+            ),
+        ], items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        train = train[: baselines.LEARNT]  # Google's corpus has millions
+        # Some corpora write spoken text in lower case and without punctuation, some do not: train tells which.
+        def kept(copy: Callable[[str], str]) -> int:
+            return sum(len(set(row["spoken"].split()).intersection(copy(row["written"]).split())) for row in train)
+
+        copy = max(_COPIES, key=kept)
+        table = baselines.dictionary([copy(row["written"]) for row in train], [row["spoken"] for row in train])
+        copied = [copy(row["written"]) for row in test]
+        found = {"copy": copied, "dictionary": [baselines.looked_up(text, table) for text in copied]}
+        return [
+            Baseline(name, score.metric, score.value)
+            for name, hypotheses in found.items()
+            for score in self.score(test, hypotheses)[0]
+        ]
+
+
+def wrong(items: Sequence[Row]) -> float:
+    """Share of the sentences that are not right, in %; of none, 0."""
+    return 100 * sum(1 - item["correct"] for item in items) / max(1, len(items))
+
+
+def by_class(items: Sequence[Row]) -> dict[str, list[Row]]:
+    """The sentences that hold something of each class (DATE, MONEY, ...), where the corpus tells; one may be in several."""
+    found: dict[str, list[Row]] = {}
+    for item in items:
+        for name in item.get("classes", ()):
+            found.setdefault(name, []).append(item)
+    return dict(sorted(found.items()))
+
+
+def _bare(text: str) -> str:
+    """Drop punctuation at the ends of words."""
+    return " ".join(filter(None, (word.strip(".,;:!?\"()") for word in text.split())))
+
+
+_COPIES = (lambda text: _bare(text.lower()), _bare, str.lower, str)  # of equals, the first

@@ -1,0 +1,127 @@
+"""Speech translation: text in another language from speech."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Optional
+
+import numpy as np
+
+from ablate.data import packing
+from ablate.data.packing import Draws
+from ablate.data.table import Table
+from ablate.data.tokenizer import TokenizerConfig
+from ablate.tasks.scoring import baselines, metrics
+from ablate.tasks.supervised.perturbation import Perturbation
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from encoders.batch import Batch, View, Vocabulary
+from encoders.encoding import Encoding
+from objectives import sequence
+from objectives.objective import Ports
+
+BLEU = Metric("bleu", "higher", "")
+CHRF = Metric("chrf", "higher", "")
+
+
+class Translation(AbstractTask):
+    """BLEU of a Transformer decoder over the speech encoding (PAPER §4), selected by dev loss.
+
+    Rows of several target languages (`direction`, as "en_de") share one decoder, whose output starts with a token of the
+    language; list their splits, as "test_en_de", to score each.
+    """
+
+    reads = "speech"
+    metrics = (BLEU, CHRF)
+    select = Metric("loss", "lower", "nats/token")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TaskConfig):
+        """Translation of a table with audio, `text` and `translation`; CTC on `text` helps the decoder to start."""
+
+        tag: ClassVar[str] = "translation"
+
+        scoring: ClassVar[Mapping[str, Any]] = MappingProxyType(
+            {"splits": (), "tokenizer": None, "beam": 1, "penalty": 0.0, "most": 1}
+        )
+
+        table: str = "translation"
+        steps: int = 900
+        items: int = 12
+        lr: float = 7e-4
+        head_lr: float = 1e-2
+        tokenizer: Optional[TokenizerConfig] = TokenizerConfig(fields=("translation.translation",), size=600)
+        decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="speech", ctc=0.5)
+        """The decoder; the paper's has 4 layers of width 384."""
+        perturbation: Perturbation = Perturbation()
+        """What becomes of speech in training, before SpecAugment (which belongs to the decoder)."""
+        beam: int = 4
+        """Hypotheses kept in the search of the final scoring."""
+        penalty: float = 0.6
+        """Length penalty of the search; 0 prefers short output."""
+        most: int = 64
+        """Longest output in tokens."""
+
+        def ids(self) -> tuple[str, ...]:
+            return ("targets", "own") if self.decoder.ctc else ("targets",)
+
+        def build(self) -> "Translation":
+            return Translation(self)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
+        languages = tuple(sorted({into(row) for row in train.rows}))
+        return self.config.decoder.build(ports, targets, languages if len(languages) > 1 else ())
+
+    def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
+        references = {
+            "target": packing.targets(dataset.target_tokens("translation"), draws),
+            "tokenizer": dataset.target_tokenizer,
+            "language": tuple(into(dataset.table.rows[index]) for _, index in draws),
+        }
+        if self.config.decoder.ctc:
+            references["transcript"] = packing.targets(dataset.tokens("text"), draws)
+        speech = packing.speech(dataset.table, draws, seed)
+        return Batch(self.config.perturbation.apply(speech, dataset.table.centred) if training else speech, references)
+
+    def sizes(self, dataset: Dataset) -> np.ndarray:
+        return dataset.table.frames
+
+    def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
+        beam = self.config.beam if final else 1
+        return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
+
+    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+        references = [row["translation"] for row in rows]
+        items = [
+            {"id": row["id"], "reference": row["translation"], "hypothesis": hypothesis, **asdict(counts)}
+            for row, hypothesis, counts in zip(rows, hypotheses, metrics.ngrams(references, hypotheses), strict=True)
+        ]
+        bleu, bleu_signature = metrics.bleu(references, hypotheses)
+        chrf, chrf_signature = metrics.chrf(references, hypotheses)
+        search = f"|beam:{self.config.beam}|lp:{self.config.penalty}"
+        return [
+            BLEU.score(bleu, len(rows), bleu_signature + search),
+            CHRF.score(chrf, len(rows), chrf_signature + search),
+        ], items
+
+    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+        references = [row["translation"] for row in test]
+        constant = baselines.best_constant(
+            [row["translation"] for row in train],
+            lambda references, hypotheses: -metrics.bleu(references, hypotheses)[0],
+        )
+        found = {"best constant": [constant] * len(test), "copy of the transcript": [row["text"] for row in test]}
+        return [
+            Baseline(name, metric.name, score(references, hypotheses)[0])
+            for name, hypotheses in found.items()
+            for metric, score in ((BLEU, metrics.bleu), (CHRF, metrics.chrf))
+        ]
+
+
+def into(row: Row) -> str:
+    """The language that a row is to be translated into; "" where rows do not say."""
+    return row.get("direction", "").partition("_")[2]

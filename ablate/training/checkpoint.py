@@ -1,0 +1,133 @@
+"""Checkpoints: weights and moments in a file each, and a small one that names both, which is renamed last.
+
+While a stage runs every save writes new files beside the last ones; at its end they are `model.safetensors` and, where
+training may go on from there, `moments.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ablate.store import attempt
+from ablate.training import distributed
+from ablate.store.attempt import CHECKPOINT
+from ablate.store.files import replace, synced
+from ablate.errors import UserError
+from ablate.store.record import read_json
+from ablate.store.run import RunFolder
+
+MODEL, MOMENTS = "model.safetensors", "moments.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved after `step` updates."""
+
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    """Of the optimizer, and whatever else only training needs; empty where it does not go on, or they were not asked for."""
+    step: int
+    state: dict[str, Any]
+    """Further things as JSON has them."""
+
+
+def save(
+    folder: Path, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], state: Mapping[str, Any],
+    last: bool = False,
+) -> None:  # fmt: skip
+    """Write a checkpoint into `folder`, so that a reader sees the old one or the new one, in all its parts.
+
+    The `last` one of a stage has plain names; where it is there already, nothing is done: a stage that comes back after it
+    has nothing new. Of several ranks the first saves. Raises OSError, the old one kept, when the disk does not take it.
+    """
+    if distributed.rank() != 0:
+        return
+    about = folder / CHECKPOINT
+    before = read_json(about) if about.exists() else {"number": 0, "files": {}}
+    if last and MODEL in before["files"]:
+        return
+    number = before["number"] + 1
+    parts = {MODEL: weights, MOMENTS: moments} if moments else {MODEL: weights}
+    files = {name if last else name.replace(".", f".{number}."): tensors for name, tensors in parts.items()}
+    try:
+        mark = None if last else secrets.token_hex(8)  # of what is saved together, cheaper than digests every few seconds
+        for name, tensors in files.items():
+            _write(folder / name, tensors, {} if last else {"mark": mark})
+        kept = {"step": step, "number": number, "files": attempt.facts(folder, files, last), "mark": mark, "state": state}
+        replace(about, json.dumps(kept).encode())
+    except OSError:
+        for name in files:
+            (folder / name).unlink(missing_ok=True)
+        raise
+    for name in before["files"]:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata=metadata or None)
+        synced(beside)
+        os.replace(beside, path)
+    except (SafetensorError, OSError) as error:
+        beside.unlink(missing_ok=True)
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    synced(path.parent)
+
+
+def load(folder: Path) -> Checkpoint | None:
+    """Read what was last saved in the folder of an attempt; None where nothing was. Raises UserError where it is damaged."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    about = read_json(folder / CHECKPOINT)
+    advice = f"remove {folder}, and run the sweep again, which starts that stage anew."
+    return _read(about, lambda name: attempt.checked(folder / name, about["files"][name], advice), moments=True)
+
+
+def of(run: RunFolder, step: int | None = None, moments: bool = False) -> Checkpoint:
+    """Read the last checkpoint of a finished stage, `moments` too if asked for.
+
+    Raises UserError where a file of it is not what the stage's result says, or when it is not of `step`, if that is given.
+    """
+    about = read_json(run.checked(CHECKPOINT))
+    if step not in (None, about["step"]):
+        raise UserError(
+            f"The checkpoint of {run.kind} {run.id} is of update {about['step']}, expected {step}; remove {run.path}, and "
+            "run the sweep again, which makes that stage anew."
+        )
+    return _read(about, run.checked, moments)
+
+
+def _read(about: Mapping[str, Any], place: Callable[[str], Path], moments: bool) -> Checkpoint:
+    tensors: dict[str, dict[str, Tensor]] = {"model": {}, "moments": {}}
+    for name in about["files"]:
+        part = name.partition(".")[0]
+        if part == "model" or moments:
+            tensors[part], mark = _loaded(place(name))
+            if mark != about["mark"]:
+                raise UserError(f"{place(name)} is of another save than its record; remove its folder, and run the sweep again.")
+    return Checkpoint(tensors["model"], tensors["moments"], about["step"], about["state"])
+
+
+def _loaded(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("mark")
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under `prefix`, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,143 @@
+"""Gradient interference between objectives: do two losses pull the shared layers the same way?
+
+Measured on fixed probe batches of the training data, in evaluation mode, over the parameters that all modalities go
+through, per layer and part: the raw gradient of each objective with its own weight, and the same as Adam sees it,
+divided by the root of its second moment (PAPER §9.2). Gradient noise biases a plain cosine toward 0, so every inner
+product is taken between two halves of the probe that share no item: <g_i(a), g_j(b)> has no noise in common.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.training.optim import FlatAdamW
+from ablate.training.loop import Model, prepare
+from encoders import seeds
+
+EVERY = 400  # updates between two probes: under 2 % of training time
+CEILING = 0.1  # below this share of reproducible gradient a cosine says nothing, and is left out
+
+Gradients = Mapping[str, Mapping[str, Tensor]]  # objective -> parameter -> gradient
+
+
+def similarities(a: Gradients, b: Gradients, scopes: Mapping[str, list[str]]) -> dict[str, float]:
+    """Compare objectives by their gradients on two halves of a probe, over the parameters of each scope.
+
+    Returns for every scope and two names "scope/i~j/cosine" = <i, j> / sqrt(<i, i> <j, j>) and "scope/i~j/magnitude" =
+    2 |i| |j| / (|i|² + |j|²) (1 = equal norms; Yu et al. 2020), inner products across halves, and "scope/i/ceiling",
+    the cosine of an objective's gradient with itself on the other half. Pairs with a ceiling under `CEILING` are left
+    out, and so is a scope in which no two objectives have a gradient.
+    """
+    names = list(a)
+    inner: dict[str, Tensor] = {}  # parameter -> [O, O] products across halves; + [O, 2] squared norms of the halves
+    for parameter in a[names[0]] if names else ():
+        one, two = (torch.stack([side[name][parameter].reshape(-1) for name in names]) for side in (a, b))
+        squares = torch.stack([one.square().sum(1), two.square().sum(1)], 1)
+        inner[parameter] = torch.cat([one @ two.T, squares], 1)
+    found: dict[str, float] = {}
+    for scope, parameters in scopes.items():
+        summed = torch.stack([inner[p] for p in parameters]).double().sum(0).tolist()
+        plain = [(row[-2] * row[-1]) ** 0.5 for row in summed]
+        ceilings = [row[i] / plain[i] if plain[i] > 0 else 0.0 for i, row in enumerate(summed)]
+        if sum(norm > 0 for norm in plain) < 2:
+            continue
+        found |= {f"{scope}/{name}/ceiling": c for name, c, norm in zip(names, ceilings, plain) if norm > 0}
+        for i in range(len(names)):
+            for j in range(i + 1, len(names)):
+                if min(ceilings[i], ceilings[j]) >= CEILING:
+                    both = (summed[i][i] * summed[j][j]) ** 0.5
+                    cosine = (summed[i][j] + summed[j][i]) / 2 / both
+                    pair = f"{scope}/{names[i]}~{names[j]}"
+                    found[f"{pair}/cosine"] = max(-1.0, min(1.0, cosine))
+                    found[f"{pair}/magnitude"] = 2 * both / (summed[i][i] + summed[j][j])
+    return found
+
+
+def shared(stack: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters of the shared stack that are not copied per modality."""
+    return {name: p for name, p in stack.named_parameters() if "copies" not in name.split(".")}
+
+
+def scopes(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Which parameters each scope holds: "all", each layer ("layer_0"), each part of a layer ("layer_0.ffn")."""
+    found: dict[str, list[str]] = {"all": list(parameters)} if parameters else {}
+    for name in parameters:
+        layer = re.match(r"blocks\.(\d+)\.(\w+)", name)
+        scope = f"layer_{layer[1]}" if layer else "norm"
+        found.setdefault(scope, []).append(name)
+        if layer:
+            found.setdefault(f"{scope}.{_part(layer[2])}", []).append(name)
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "all", _order(item[0]))))
+
+
+def _part(module: str) -> str:
+    return "norms" if module.endswith("_norm") else {"first": "ffn", "second": "ffn"}.get(module, module)
+
+
+def _order(scope: str) -> tuple[int, str]:
+    number = re.search(r"\d+", scope)
+    return int(number[0]) if number else 10**6, scope
+
+
+class Probe:
+    """Two halves of fixed batches, made once; `measure` compares the objectives' gradients on them."""
+
+    def __init__(self, model: Model, feeds: Mapping[str, Any], budgets: Mapping[str, float], vocabulary: Any):
+        """`feeds` are streams by name, `budgets` how much of each a half holds, if there is twice as much."""
+        self.model, self.halves = model, []
+        self.parameters = shared(model.encoder.shared)
+        self.scopes = scopes(self.parameters)
+        cursors = dict.fromkeys(feeds, 0)
+        for half in range(2):
+            shard = {}
+            for name, feed in feeds.items():
+                (shard[name],), cursors[name] = feed.next_update(cursors[name], min(budgets[name], feed.sizes.sum() / 2))
+            self.halves.append(prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"probe/{name}", half)))
+
+    def measure(self, progress: float, optimizer: FlatAdamW) -> dict[str, float]:
+        """Return the similarities, "conflict/raw/..." and "conflict/adam/..."; nothing without two objectives.
+
+        `optimizer` trains the whole model; its second moments precondition the gradients of both halves alike.
+        """
+        training = self.model.training
+        self.model.eval()
+        a, b = (self._gradients(half, progress) for half in self.halves)
+        self.model.train(training)
+        if len(a) < 2 or a.keys() != b.keys():
+            return {}
+        found = {f"conflict/raw/{name}": value for name, value in similarities(a, b, self.scopes).items()}
+        moments = optimizer.state()
+        if moments:
+            scale = {
+                name: moments[f"exp_avg_sq/encoder.shared.{name}"].sqrt() + optimizer.config.eps
+                for name in self.parameters
+            }
+            a, b = ({o: {n: g / scale[n] for n, g in own.items()} for o, own in side.items()} for side in (a, b))
+            found |= {f"conflict/adam/{name}": value for name, value in similarities(a, b, self.scopes).items()}
+        return found
+
+    def _gradients(self, half: Any, progress: float) -> dict[str, dict[str, Tensor]]:
+        """Each objective's gradient of its weighted mean loss over the shared parameters."""
+        mixture, found = self.model.mixture, {}
+        if not self.parameters:
+            return found
+        for name, terms in mixture.terms(self.model.encoder, half, progress):
+            weights = mixture.objectives[name].term_weights
+            loss = mixture.weights[name] * sum(
+                weights[t] * term.total / half.counts[f"{name}/{t}"]
+                for t, term in terms.items() if half.counts[f"{name}/{t}"]
+            )  # fmt: skip
+            if not (isinstance(loss, Tensor) and loss.requires_grad):
+                continue  # weight 0, or nothing to sum
+            parts = torch.autograd.grad(loss, list(self.parameters.values()), retain_graph=True, allow_unused=True)
+            if any(part is not None for part in parts):
+                found[name] = {
+                    key: torch.zeros_like(p) if part is None else part.detach()
+                    for (key, p), part in zip(self.parameters.items(), parts)
+                }
+        return found

@@ -1,0 +1,107 @@
+"""Ranks of one run. Shards of an update are spread over ranks; one all-reduce of our own sums gradients after backward."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ablate.store.run import Busy, RunFolder
+
+
+def start() -> None:
+    """Join the process group when the launcher set WORLD_SIZE above 1 (gloo on CPU, nccl on CUDA)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(device())
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        print(f"rank {rank()} of {ranks()} on {device()}", flush=True)
+
+
+def claim(run: RunFolder) -> RunFolder:
+    """Claim a stage for all ranks; use as `RunFolder.claim`. Raises Busy on every rank when another process holds it."""
+    start()
+    refused, token = None, ""
+    if rank() == 0:
+        try:
+            token = run.claim().files.name
+        except Busy as busy:
+            refused = str(busy)
+    refused, token = from_first((refused, token))
+    if refused is not None:
+        raise Busy(refused)
+    return run if rank() == 0 else run.claim(token)
+
+
+def device() -> torch.device:
+    """Where this rank computes: its GPU if there is one, else the CPU."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def ranks() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def mine(shards: list) -> list[tuple[int, object]]:
+    """The (number, shard) pairs this rank works on; may be empty."""
+    return list(enumerate(shards))[rank() :: ranks()]
+
+
+def sum_(x: Tensor) -> Tensor:
+    """Sum `x` over ranks, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(x)
+    return x
+
+
+Sums = dict[str, list[float]]  # metrics as name -> [sum, count]
+
+
+def add(sums: Sums, found: Mapping[str, Iterable[Any]]) -> None:
+    """Add metrics, name -> (sum, count) as numbers or tensors, to `sums`."""
+    for name, (total, count) in found.items():
+        cell = sums.setdefault(name, [0.0, 0.0])
+        cell[0], cell[1] = cell[0] + float(total), cell[1] + float(count)
+
+
+def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
+    """Sum a loss and metrics over ranks; a rank may lack names that another has."""
+    if not dist.is_initialized():
+        return loss, metrics
+    everyone: list = [None] * ranks()
+    dist.all_gather_object(everyone, (loss, metrics))
+    total: Sums = {}
+    for _, found in everyone:
+        add(total, found)
+    return sum(one for one, _ in everyone), total
+
+
+def from_first(value: Any) -> Any:
+    """What the first rank has here."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def any_rank(value: bool) -> bool:
+    """Whether this is so on some rank."""
+    return any(gathered([value]))
+
+
+def gathered(mine: list) -> list:
+    """The lists of all ranks, one after the other."""
+    if not dist.is_initialized():
+        return mine
+    everyone: list = [None] * ranks()
+    dist.all_gather_object(everyone, mine)
+    return [item for one in everyone for item in one]

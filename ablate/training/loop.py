@@ -1,0 +1,211 @@
+"""The one training loop: accumulate shards, divide once, clip, step, log, checkpoint. Fine-tuning uses it too."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ablate.store import continuing
+from ablate.training import checkpoint, distributed, not_finite
+from ablate.training.checkpoint import Checkpoint
+from ablate.errors import UserError
+from ablate.training.not_finite import NotFinite
+from ablate.training.optim import FlatAdamW
+from ablate.store.run import RunFolder, Stopped
+from encoders import seeds
+from encoders.batch import Batch, Speech, Vocabulary
+from encoders.blocks import BatchNorm
+from encoders.encoder import AbstractEncoder
+from objectives.mixture import Mixture, Prepared
+from objectives.objective import ViewContext
+
+LOG_EVERY = continuing.EVERY  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
+SAVE_SECONDS = 20.0
+
+Shard = Mapping[str, Batch]  # stream -> batch
+
+
+class Model(nn.Module):
+    """An encoder and the objectives that score it."""
+
+    def __init__(self, encoder: AbstractEncoder, mixture: Mixture):
+        super().__init__()
+        self.encoder = encoder
+        self.mixture = mixture
+
+
+def context(encoder: AbstractEncoder, batch: Batch, vocabulary: Vocabulary, key: int) -> ViewContext:
+    """What views of `batch` may depend on: speech lengths after subsampling and a key for the shard."""
+    speech = batch.inputs if isinstance(batch.inputs, Speech) else getattr(batch.inputs, "speech", None)
+    lengths = encoder.subsampled(speech.lengths) if isinstance(speech, Speech) else ()
+    return ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=key)
+
+
+def prepare(model: Model, shard: Shard, vocabulary: Vocabulary, key: Callable[[str], int]) -> Prepared:
+    """Make the views of a shard, on this rank's device; `key(stream)` is the key of draws that concern the whole shard."""
+    contexts = {name: context(model.encoder, batch, vocabulary, key(name)) for name, batch in shard.items()}
+    return model.mixture.views(shard, contexts).to(distributed.device())
+
+
+@dataclass
+class Loop:
+    """State and policy of one run of training.
+
+    `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that
+    what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
+    that of groups of parameters with another one, `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
+    `evaluate_every` updates and returns metrics to log; it may set `finished` to stop early. `probe(step)` is logged
+    too, every `probe_every` updates, and changes nothing.
+    `extra()` returns further tensors and JSON-able state for the checkpoint.
+    """
+
+    model: Model
+    optimizer: FlatAdamW
+    run: RunFolder
+    vocabulary: Vocabulary
+    seed: int
+    first: int
+    last: int
+    update: Callable[[int, dict[str, int]], tuple[list[Shard], dict[str, int]]]
+    factor: Callable[[int], float]
+    fraction: Callable[[int], float]
+    evaluate: Callable[[int], Mapping[str, float]] | None = None
+    evaluate_every: int = 0
+    probe: Callable[[int], Mapping[str, float]] | None = None
+    probe_every: int = 0
+    extra: Callable[[], tuple[dict, dict]] = lambda: ({}, {})
+    factors: Callable[[int], Mapping[str, float]] = lambda step: {}
+    cursors: dict[str, int] = field(default_factory=dict)
+    updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
+    finished: bool = False
+    busy_seconds: float = 0.0
+    waited_seconds: float = 0.0  # of those, until data was there
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time spent training so far in which there was no data yet."""
+        return round(self.waited_seconds / max(self.busy_seconds, 1e-9), 4)
+
+    def resume(self) -> tuple[int, Checkpoint | None]:
+        """Take up this run's own checkpoint if there is one: (next step, checkpoint)."""
+        found = checkpoint.load(self.run.files)
+        distributed.from_first(None)  # all ranks have read before the first writes
+        if found is None:
+            self.run.truncate(self.first)
+            return self.first, None
+        self.take_up(found)
+        self.busy_seconds, self.waited_seconds = found.state["busy_seconds"], found.state["waited_seconds"]
+        self.run.truncate(found.step)
+        return found.step, found
+
+    def take_up(self, saved: Checkpoint) -> None:
+        """Go on from where a checkpoint of this very training was made."""
+        self.model.load_state_dict(saved.weights)
+        self.updates, self.cursors = saved.state["updates"], dict(saved.state["cursors"])
+        self.finished = saved.state["finished"]
+        if self.updates:
+            self.optimizer.load(saved.moments, self.updates)
+
+    def save(self, step: int, last: bool = False) -> None:
+        """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on. Raises Lost."""
+        self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0], last)
+
+    def keep(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the same."""
+        self._write(step, weights, {}, last=True)
+
+    def _write(self, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], last: bool) -> None:
+        state = {"updates": self.updates, "cursors": self.cursors, "extra": self.extra()[1],
+                 "busy_seconds": self.busy_seconds, "waited_seconds": self.waited_seconds,
+                 "finished": self.finished}  # fmt: skip
+        with self.run.writing() as files:
+            checkpoint.save(files, step, weights, moments, state, last)
+
+    def fit(self, step: int) -> None:
+        """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
+        sums: distributed.Sums = {}
+        saved, window, waited = time.monotonic(), time.monotonic(), 0.0
+        began, begun_busy, first = time.monotonic(), self.busy_seconds, step
+        if distributed.ranks() > 1 and any(isinstance(part, BatchNorm) for part in self.model.modules()):
+            raise UserError("Batch normalisation keeps means of the shards in their order, which ranks do not share; use "
+                            "another conv_norm, or resources.KIND.tasks=1.")  # fmt: skip
+        leads = distributed.rank() == 0  # the first rank evaluates, logs and saves
+        self.model.encoder.checkpointing = self.run.spares_memory
+        self.model.train()
+        while step < self.last and not self.finished:
+            norm, wait, metrics = self.one_update(step)
+            waited += wait
+            self.waited_seconds += wait
+            distributed.add(sums, {**metrics, "gradient_norm": (norm, 1.0)})
+            step += 1
+            boundary = step % LOG_EVERY == 0 or step == self.last
+            if boundary:
+                seconds = time.monotonic() - window
+                means = {k: t / c for k, (t, c) in sums.items() if c}
+                own = {f"lr/{group}": factor for group, factor in self.factors(step - 1).items()}
+                self.run.log(step, {**means, "lr": self.factor(step - 1), **own})
+                loss = means.get("loss", math.nan)
+                self.run.progress(step - self.first, self.last - self.first, loss=round(loss, 4),
+                                  rate=round((step - first) / (time.monotonic() - began), 2),
+                                  waiting=round(waited / max(seconds, 1e-9), 3))  # fmt: skip
+                sums, window, waited = {}, time.monotonic(), 0.0
+            if leads and self.probe and step % self.probe_every == 0:
+                self.run.log(step, self.probe(step))
+            if self.evaluate and (step % self.evaluate_every == 0 or step == self.last):
+                if leads:
+                    self.model.eval()
+                    self.run.log(step, self.evaluate(step))
+                    self.model.train()
+                self.finished = distributed.from_first(self.finished)
+            self.busy_seconds = begun_busy + time.monotonic() - began
+            stop = boundary and distributed.any_rank(self.run.stopping)  # ranks stop together
+            if stop or (boundary and time.monotonic() - saved > SAVE_SECONDS):
+                self.save(step)
+                saved = time.monotonic()
+            if stop:
+                raise Stopped(f"Asked to stop after update {step}, which is saved.")
+        self.model.eval()
+
+    def one_update(self, step: int) -> tuple[float, float, dict]:
+        """One optimizer update; returns (gradient norm, seconds waited for data, metrics as name -> (sum, count))."""
+        began = time.monotonic()
+        shards, self.cursors = self.update(step, self.cursors)
+        prepared = [
+            prepare(self.model, shard, self.vocabulary, lambda name: seeds.key(self.seed, f"shard/{name}", step, number))
+            for number, shard in enumerate(shards)
+        ]
+        denominators: dict[str, float] = {}
+        for p in prepared:
+            for name, count in p.counts.items():
+                denominators[name] = denominators.get(name, 0.0) + count
+        wait = time.monotonic() - began
+        self.optimizer.zero()
+        metrics: distributed.Sums = {}
+        loss_sum = 0.0
+
+        def dropout(number: int) -> int:
+            return seeds.key(self.seed, "dropout", step, number)
+
+        for number, p in distributed.mine(prepared):
+            torch.manual_seed(dropout(number))
+            loss, found = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step))
+            if loss.requires_grad:
+                loss.backward()
+            loss_sum += float(loss.detach())
+            distributed.add(metrics, found)
+        distributed.sum_(self.optimizer.gradient)
+        loss_sum, metrics = distributed.merged(loss_sum, metrics)
+        if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
+            mine = not_finite.found(self.model, shards, prepared, denominators, self.fraction(step), dropout)
+            found = distributed.gathered(list(mine))
+            if distributed.rank() == 0:
+                self.run.write_json(not_finite.NAME, {"step": step, "faults": found})
+            raise NotFinite(step, found)
+        norm = float(self.optimizer.step(self.factor(step), self.factors(step)))
+        self.updates += 1
+        return norm, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}

@@ -1,0 +1,82 @@
+"""Which objective, on which items, made an update's loss or gradient not finite; asked only when one was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.training import distributed
+from encoders.batch import Batch, Pair, Speech
+from objectives.mixture import Prepared
+
+NAME = "not_finite.json"  # in the run's folder: all faults
+SHOWN = 8  # ids in the message
+
+Fault = dict[str, Any]  # objective, term, what ("loss" or "gradient"), shard, stream, ids, broken_input
+
+
+class NotFinite(RuntimeError):
+    """The loss or gradient of an update was not finite; the weights were not touched."""
+
+    def __init__(self, step: int, faults: Sequence[Fault]):
+        told: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+        for fault in faults:
+            where = fault["stream"], tuple(fault["ids"]), tuple(fault["broken_input"])
+            told.setdefault(where, []).append(f"{fault['what']} of {fault['objective']} ({fault['term']})")
+        lines = [
+            f"{', '.join(whats)} on {stream} items {_some(ids)}" + (f", whose input is broken in {_some(bad)}" if bad else "")
+            for (stream, ids, bad), whats in told.items()
+        ]
+        where = "; ".join(lines) or "no objective alone, but their sum"
+        super().__init__(
+            f"update {step} is not finite, so it was not made and the weights are as before. Not finite: {where}. "
+            f"Look at these items (all in {NAME}), or lower the learning rate or optimizer.clip."
+        )
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return ", ".join(ids[:SHOWN]) + more
+
+
+def found(
+    model: nn.Module, shards: Sequence[Mapping[str, Batch]], prepared: Sequence[Prepared],
+    denominators: Mapping[str, float], progress: float, dropout: Callable[[int], int],
+) -> Iterator[Fault]:  # fmt: skip
+    """Go over this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
+
+    `dropout(number)` is the seed with which a shard was computed.
+    """
+    mixture, parameters = model.mixture, [p for p in model.parameters() if p.requires_grad]
+    for number, views in distributed.mine(list(prepared)):
+        torch.manual_seed(dropout(number))
+        for name, terms in mixture.terms(model.encoder, views, progress):
+            stream = mixture.objectives[name].reads
+            batch = shards[number][stream]
+            for term, scored in terms.items():
+                count = denominators[f"{name}/{term}"]
+                what = _fault(scored.total / count, parameters) if count else None
+                if what:
+                    yield {"objective": name, "term": term, "what": what, "shard": number, "stream": stream,
+                           "ids": list(batch.ids), "broken_input": _broken(batch)}  # fmt: skip
+
+
+def _fault(loss: Tensor, parameters: Sequence[nn.Parameter]) -> str | None:
+    if not torch.isfinite(loss):
+        return "loss"
+    if not loss.requires_grad:
+        return None
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return None if all(g is None or bool(g.isfinite().all()) for g in gradients) else "gradient"
+
+
+def _broken(batch: Batch) -> list[str]:
+    """Items whose log-mel is not finite."""
+    speech = batch.inputs.speech if isinstance(batch.inputs, Pair) else batch.inputs
+    if not isinstance(speech, Speech):
+        return []
+    utterances = speech.mel_FM.split(speech.lengths)
+    return [id for id, mel_FM in zip(batch.ids, utterances) if not bool(mel_FM.isfinite().all())]

@@ -1,0 +1,58 @@
+"""Name by content what something is made from: code, plan, and the stages of some kinds."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Collection
+from importlib.metadata import version
+from pathlib import Path
+
+from analysis.records.frame import Records
+from analysis.records.manifest import KINDS, stages
+
+
+def fingerprint(records: Records, kinds: Collection[str] = KINDS) -> str:
+    """Name all that is made from stages of these kinds: the code, the plan, their results, and what unfinished ones logged."""
+    of_kind = _stages(records)
+    return named(records, "".join(f"{kind} {of_kind.get(kind)}\n" for kind in kinds))
+
+
+def named(records: Records, text: str) -> str:
+    """Name what is made from a text: it, the code, the plan, and what is measured at all and which way is good."""
+    return hashlib.blake2b(_plan(records) + text.encode(), digest_size=16).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def _plan(records: Records) -> bytes:
+    """Digest of the code, the plan, and the splits and metrics that are measured."""
+    name = hashlib.blake2b(code().encode(), digest_size=16)
+    for file in ("sweep.json", "manifest.jsonl"):
+        name.update((records.folder / file).read_bytes())
+    measures = records.scores[["task", "split", "metric", "better", "unit"]].drop_duplicates()
+    name.update(measures.to_csv(index=False).encode())
+    return name.digest()
+
+
+@functools.cache
+def code() -> str:
+    """Digest of this package, and the versions of what it draws and computes with."""
+    package = Path(__file__).parents[1]
+    name = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for pattern in ("*.py", "page.*", "*.csv") for path in package.rglob(pattern)):
+        name.update(path.read_bytes())
+    name.update(" ".join(version(library) for library in ("numpy", "pandas", "matplotlib", "scipy")).encode())
+    return name.hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def _stages(records: Records) -> dict[str, str]:
+    """Digest by kind of all its stages' results or, for stages that are not finished, of how much they have logged."""
+    names: dict[str, hashlib.blake2b] = {}
+    for kind, id in dict.fromkeys((kind, id) for line in records.manifest for kind, _, id in stages(line)):
+        digest = records.results.digest(kind, id)
+        if not digest:
+            logs = records.files(kind, id) / "metrics.jsonl", records.path(kind, id) / "attempts.jsonl"
+            digest = str([path.stat().st_size for path in logs if path.exists()])
+        names.setdefault(kind, hashlib.blake2b(digest_size=16)).update(f"{id} {digest}\n".encode())
+    return {kind: name.hexdigest() for kind, name in names.items()}

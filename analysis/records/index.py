@@ -1,0 +1,72 @@
+"""What each score's test items give under every bootstrap draw, kept from one reading to the next.
+
+Parsing items is most of the work of a large sweep. An entry is keyed by the digest of the score's result.json, which is
+written last and once: a score that is run anew has another key, and a copied folder keeps its index.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.records.files import keep, kept
+
+
+class Drawn(NamedTuple):
+    """One metric of one score under each draw of the items."""
+
+    ids: str
+    """Digest of the items' ids in order: equal for scores of the same test items."""
+    level: float
+    """The metric over the items as they are."""
+    draws: np.ndarray
+    """float32: the metric under each draw."""
+
+
+Key = tuple[str, str, str]
+"""Digest of a score's result, split, metric."""
+
+
+@dataclass
+class Index:
+    """Entries by key; None stands for a metric without counts per item."""
+
+    path: Path
+    version: str
+    """Digest of the code that makes entries: a file that other code made is not used."""
+    entries: dict[Key, Drawn | None] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def read(cls, path: Path, version: str) -> Index:
+        """Read the file at `path`; empty where there is none that is whole and that this code made."""
+        index, found = cls(path, version), kept(path, version)
+        if found:
+            about, arrays = found
+            rows = iter(arrays["draws"])
+            for key, ids, level in about["entries"]:
+                index.entries[tuple(key)] = Drawn(ids, level, next(rows)) if ids else None
+        return index
+
+    def entry(self, key: Key, make: Callable[[], dict[Key, Drawn | None]]) -> Drawn | None:
+        """Return an entry; where it is not known, keep all that `make` returns, `key` among them."""
+        if key not in self.entries:
+            self.entries |= make()
+            self.changed = True
+        return self.entries[key]
+
+    def write(self, results: set[str]) -> None:
+        """Write the entries of these results beside the sweep and rename, if any is new and the folder can be written."""
+        if not self.changed or not os.access(self.path.parent, os.W_OK):
+            return
+        entries = {key: entry for key, entry in self.entries.items() if key[0] in results}
+        listed = [[key, entry.ids if entry else "", entry.level if entry else 0.0] for key, entry in entries.items()]
+        draws = [entry.draws for entry in entries.values() if entry]
+        about = {"version": self.version, "entries": listed}
+        keep(self.path, about, draws=np.stack(draws) if draws else np.zeros((0, 0)))
+        self.changed = False

@@ -1,0 +1,97 @@
+"""Where numbers come from: the code and the kind of processor of each stage behind a score, and rows whose stages differ in them.
+
+Kinds of processor round differently, so that a difference between rows may be one between machines. A record says its machine from
+format 2 on; what is not known differs from nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from analysis.records import manifest
+from analysis.records.scores import point_name
+from analysis.records.frame import Records
+from analysis.records.manifest import Line
+
+NAMED = 8
+"""Rows that a note names; of more it says how many."""
+
+Cell = tuple[str, str, int, str]
+"""Row, point, seed, task."""
+
+
+def processor(result: Mapping | None) -> str:
+    """Kind of processor that a result was computed on: a GPU by name, model of the CPU, instruction set; "" where not known."""
+    machine = (result or {}).get("machine") or {}
+    device = machine.get("device")
+    parts = [device if device != "cpu" else None, machine.get("processor"), machine.get("instructions")]
+    return ", ".join(part for part in parts if part)
+
+
+def behind(line: Line, task: str) -> Iterator[tuple[str, str]]:
+    """Kind and id of the stages whose computing is in a line's scores of a task: pre-training, fine-tuning, scoring."""
+    yield from (("pretrain", id) for id in dict.fromkeys([*manifest.trunks(line), manifest.leaf(line)]) if id)
+    if task in manifest.finetuned(line):
+        yield "finetune", manifest.finetuned(line)[task]
+    yield from (("score", id) for id in manifest.scores(line, task).values())
+
+
+@functools.lru_cache(maxsize=1)
+def processors(records: Records) -> dict[Cell, frozenset[str]]:
+    """Kinds of processor behind each row's scores of each task by point and seed; none where no record says."""
+    found = {}
+    for line in records.manifest:
+        for task in records.sweep["tasks"]:
+            kinds = {processor(records.result(*stage)) for stage in behind(line, task)} - {""}
+            found[line["row"], point_name(line["point"]), line["seed"], task] = frozenset(kinds)
+    return found
+
+
+def commits(records: Records) -> dict[Cell, frozenset[str]]:
+    """The code that scored each row's tasks by point and seed, as eight letters of its commit."""
+    found: dict[Cell, set[str]] = {}
+    s = records.scores
+    for *cell, commit in zip(s.row, s.point, s.seed, s.task, s.commit):
+        found.setdefault(tuple(cell), set()).update({commit[:8]} - {""})
+    return {cell: frozenset(of) for cell, of in found.items()}
+
+
+def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:
+    """Say in words what is mixed, of code and of kinds of processor; "" where all is of one.
+
+    Named are rows made with several, and those of `compared` (row, reference), or of `table.compare_with` of the sweep file, that
+    were not made with the same as what they are compared with.
+    """
+    other = (records.sweep.get("table") or {}).get("compare_with")
+    pairs = [*compared, *((row, other) for row in records.rows if other)]
+    return " ".join(filter(None, (
+        _mixed(records, "code versions", commits(records), pairs),
+        _mixed(records, "kinds of processor", processors(records), pairs),
+    )))  # fmt: skip
+
+
+def _mixed(records: Records, what: str, of: Mapping[Cell, frozenset[str]], pairs: Collection[tuple[str, str]]) -> str:
+    kinds = sorted(frozenset().union(*of.values()))
+    if len(kinds) < 2:
+        return ""
+    several = [row for row in records.rows if len(frozenset().union(*(own for cell, own in of.items() if cell[0] == row))) > 1]
+    apart = [row for row in records.rows if any(differ(of, (row, other)) for own, other in pairs if own == row)]
+    parts = [f"Records of {len(kinds)} {what} are mixed: {'; '.join(kinds)}."]
+    parts += [f"Made with several: {_names(records, several)}."] if several else []
+    parts += [f"Not made with the same as the row they are compared with: {_names(records, apart)}."] if apart else []
+    return " ".join(parts)
+
+
+def _names(records: Records, rows: list[str]) -> str:
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return ", ".join(records.label(row) for row in rows[:NAMED]) + more
+
+
+def differ(of: Mapping[Cell, frozenset[str]], rows: Collection[str], tasks: Collection[str] = ()) -> bool:
+    """Whether rows that are compared seed by seed have other origins than each other, on a task (by default any)."""
+    seen: dict[tuple[str, int, str], frozenset[str]] = {}
+    for (row, point, seed, task), own in of.items():
+        if row in rows and own and (not tasks or task in tasks) and seen.setdefault((point, seed, task), own) != own:
+            return True
+    return False

@@ -1,0 +1,113 @@
+"""The cells that a sweep asks for: a line per number, missing and impossible ones included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from analysis.records import manifest
+from analysis.records.manifest import Line
+from analysis.records.results import Results
+
+DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
+READS = {
+    "asr": "speech", "digits": "speech", "translation": "speech", "codes": "speech", "retrieval": "pair",
+    "sentiment": "text", "sentence_pair": "text", "normalization": "text",
+}
+KEYS = ["row", "point", "seed", "task", "split", "metric"]
+SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit", "signature"]
+BASELINES = ["task", "split", "metric", "name", "value"]
+
+
+def point_name(point: dict[str, Any]) -> str:
+    """Name a point of the axes, e.g. {"encoder": "small"} -> "encoder=small"; "" for none."""
+    return ", ".join(f"{axis}={value}" for axis, value in point.items())
+
+
+def reads(sweep: dict, task: str) -> str:
+    """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""
+    return _declared(sweep, task).get("reads") or READS.get(task, "pair")
+
+
+def table(sweep: dict, task: str) -> str:
+    """Table that a task reads; older plans do not say, and most tasks have its name."""
+    return _declared(sweep, task).get("table", task)
+
+
+def _declared(sweep: dict, task: str) -> dict:
+    """What the plan says of a task; older ones only list names."""
+    return (sweep["tasks"][task] if isinstance(sweep["tasks"], dict) else None) or {}
+
+
+def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
+    """Every cell the sweep asks for, with columns `SCORES`; metrics of unfinished cells are those seen in finished ones."""
+    tasks = list(sweep["tasks"])
+    known = {task: _known(sweep, task, lines, results) for task in tasks}
+    cells = []
+    for line in lines:
+        size = _parameters(results("pretrain", manifest.leaf(line)))
+        for task in tasks:
+            done = [result for run in manifest.scores(line, task).values() if (result := results("score", run))]
+            found = {(score["split"], score["metric"]): score for result in done for score in result["scores"]}
+            for (split, metric), (better, unit) in known[task].items():
+                run = manifest.scored(line, task, split)
+                impossible = run is None or task in line.get("na", ())
+                result = None if impossible else results("score", run)
+                score = None if impossible else found.get((split, metric))
+                cells.append({
+                    "row": line["row"], "point": point_name(line["point"]), "seed": line["seed"],
+                    "task": task, "split": split, "metric": metric, "value": score["value"] if score else np.nan,
+                    "better": better, "unit": unit, "n": score["n"] if score else 0, "run": "" if impossible else run,
+                    "status": IMPOSSIBLE if impossible else DONE if score else MISSING,
+                    "commit": (result or {}).get("code", {}).get("commit", ""),
+                    "parameters": size.get("parameters", np.nan),
+                    "active": size.get(reads(sweep, task), np.nan),
+                    "signature": score.get("signature", "") if score else "",
+                })
+    return pd.DataFrame(cells, columns=SCORES)
+
+
+def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> dict[tuple[str, str], tuple[str, str]]:
+    """Direction and unit by split and metric of a task, in the plan's order of splits.
+
+    A split of which nothing is finished has the metrics of the others; while nothing of the task is finished they are "".
+    """
+    splits = dict.fromkeys(_declared(sweep, task).get("splits", ()))
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for line in lines:
+        for split, run in manifest.scores(line, task).items():
+            splits |= {split: None} if split else {}
+            for score in (results("score", run) or {}).get("scores", ()):
+                found.setdefault((score["split"], score["metric"]), (score["better"], score.get("unit", "")))
+    splits |= dict.fromkeys(split for split, _ in found)
+    metrics = {metric: about for (_, metric), about in found.items()} or {"": ("", "")}
+    known = {}
+    for split in splits or ("test",):
+        own = {metric: about for (of, metric), about in found.items() if of == split}
+        known |= {(split, metric): about for metric, about in (own or metrics).items()}
+    return known
+
+
+def _parameters(result: dict | None) -> dict[str, float]:
+    """Count parameters without embeddings: in all, and those active when reading speech, text or a pair."""
+    if not result or "parameters" not in result:
+        return {}
+    counts = result["parameters"]
+    total = counts["total"] - counts["embedding"]
+    return {
+        "parameters": total, "pair": total,
+        "speech": counts["speech_only"] + counts["shared"], "text": counts["text_only"] + counts["shared"],
+    }
+
+
+def baselines(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
+    """What needs no learning at all, with columns `BASELINES`: properties of the data, meaned where a sweep has several worlds."""
+    found = []
+    for line in lines:
+        for task, run in ((task, run) for task in sweep["tasks"] for run in manifest.scores(line, task).values()):
+            for baseline in (results("score", run) or {}).get("baselines", ()):
+                found.append({"task": task, **{key: baseline[key] for key in BASELINES[1:]}})
+    frame = pd.DataFrame(found, columns=BASELINES)
+    return frame.groupby(BASELINES[:-1], sort=False, as_index=False)["value"].mean()

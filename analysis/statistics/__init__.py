@@ -1,0 +1,1 @@
+"""Differences, intervals, verdicts on claims, scaling laws."""

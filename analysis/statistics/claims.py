@@ -1,0 +1,155 @@
+"""Judge the claims a sweep file declares: supported, refuted, equivalent, undecided, or no assay.
+
+Claims are declared before running, so their p-values are corrected by Holm's procedure over all of them, finished or
+not; marks elsewhere in a table are exploratory. Effects point in the metric's good direction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.records import origin
+from analysis.statistics.compare import ALPHA, MANY, Estimate, detectable, effect_with_items, holm, needed
+from analysis.records.frame import Measure, Records, measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the records say about one declared claim."""
+
+    name: str
+    statement: str
+    measure: Measure
+    estimate: Estimate
+    items: tuple[float, float]
+    """Interval over test items alone (paired bootstrap), for the seeds there are; NaN without items."""
+    p: float
+    """Two-sided, not corrected."""
+    adjusted: float
+    """Corrected by Holm over all claims of the sweep."""
+    decimals: int
+    """Decimals that suit the effect."""
+    verdict: str
+    """"supported", "refuted", "equivalent", "undecided" or "no assay"."""
+    reason: str
+
+
+def verdicts(records: Records) -> list[Verdict]:
+    """Judge every claim of the sweep file, in its order.
+
+    The plan has checked them: `on`, `coefficients` of rows, one of `above`, `below` and `within`, and perhaps `margin`,
+    `split`, `unmatched`, and an `assay` with its `assay_coefficients`.
+    """
+    claims = records.sweep.get("claims") or {}
+    found = {name: _measure(records, name, claim) for name, claim in claims.items()}
+    adjusted = holm({name: verdict.p for name, verdict in found.items()})
+    judged = {name: replace(verdict, adjusted=adjusted[name]) for name, verdict in found.items()}
+    return [_judge(claims[name], verdict, records, len(claims)) for name, verdict in judged.items()]
+
+
+def measured(verdict: Verdict) -> str:
+    """Say an effect in words: its size, interval or intervals, and why the verdict is what it is."""
+    e = verdict.estimate
+    if e.n == 0:
+        return verdict.reason
+    d = verdict.decimals
+    parts = [f"effect {e.mean:+.{d}f}{verdict.measure.unit and ' ' + verdict.measure.unit}"]
+    if not math.isnan(e.half):
+        parts.append(f"95 % [{e.low:+.{d}f}, {e.high:+.{d}f}] over {e.over}, n = {e.n}")
+        parts.append(f"corrected p = {verdict.adjusted:.2g}")
+    elif not math.isnan(verdict.items[0]):
+        parts.append(f"over items alone 95 % [{verdict.items[0]:+.{d}f}, {verdict.items[1]:+.{d}f}]")
+    return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
+
+
+def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
+    """Estimate and p-value of a claim, before any verdict."""
+    what = measure(records, claim["on"], claim.get("split"))
+    estimate, resampled = effect_with_items(records, claim["coefficients"], what)
+    word = next(word for word in ("above", "below", "within") if word in claim)
+    bound = float(claim[word])
+    p = _p_within(estimate, bound) if word == "within" else estimate.p(bound)
+    statement = f"{claim['effect']} on {claim['on']} {'within ±' if word == 'within' else word + ' '}{bound:g}"
+    return Verdict(
+        name=name, statement=statement, measure=what, estimate=estimate, items=resampled, p=p, adjusted=math.nan,
+        decimals=max(2, records.decimals(what)), verdict="", reason="",
+    )  # fmt: skip
+
+
+def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: int) -> Verdict:
+    """Apply the rules of the verdicts, in order, to one of so many claims."""
+    estimate = found.estimate
+    verdict, reason = "undecided", ""
+    if estimate.n == 0:
+        reason = "nothing to compare yet"
+    elif estimate.n == 1:
+        reason = "one seed: a claim about rows needs the spread between seeds; run with more, e.g. seeds=[0,1,2]"
+    elif math.isnan(estimate.half):
+        reason = f"all {estimate.n} seeds give the very same difference: the metric is too coarse for an interval"
+    elif claim.get("assay") and not _assay_clear(records, claim):
+        verdict, reason = "no assay", f"the task does not show {claim['assay']} either, so it cannot show this"
+    else:
+        verdict, reason = decide(claim, estimate, found.adjusted, claims)
+    if 0 < estimate.n < len(records.seeds):
+        reason = "; ".join(filter(None, (f"so far: {estimate.n} of {len(records.seeds)} seeds are finished", reason)))
+    if claim.get("unmatched"):
+        reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
+    if origin.differ(origin.processors(records), [row for row, times in claim["coefficients"].items() if times], [found.measure.task]):
+        reason = "; ".join(filter(None, (reason, "rows were made on different kinds of processor")))
+    return replace(found, verdict=verdict, reason=reason)
+
+
+def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims: int = 1) -> tuple[str, str]:
+    """Verdict and reason from an estimate that has an interval, and its p-value corrected for so many claims."""
+    clear = adjusted < ALPHA
+    if "within" in claim:
+        bound = float(claim["within"])
+        inside = abs(estimate.mean) < bound
+        edges = (-bound, bound)
+        verdict = "equivalent" if inside else "refuted"
+    else:
+        bound = float(claim["above"] if "above" in claim else claim["below"])
+        edges = (bound,)
+        verdict = "supported" if (estimate.mean > bound) == ("above" in claim) else "refuted"
+        margin = claim.get("margin")
+        near = margin is not None and abs(estimate.mean - bound) < margin
+        if not clear and near and (p := _p_within(estimate, margin, bound)) * claims < ALPHA:
+            corrected = f", corrected for {claims} claims" if claims > 1 else ""
+            return "equivalent", f"inside the declared margin of {margin:g} (two one-sided tests, p = {p * claims:.2g}{corrected})"
+    if clear:
+        return verdict, ""
+    if not any(estimate.low <= edge <= estimate.high for edge in edges):
+        return "undecided", "clear by itself, but not after correction for the number of claims"
+    smallest = detectable(estimate)
+    reason = f"{estimate.n} seeds with this spread would show an effect of {smallest:.2g} four times in five"
+    if "within" not in claim:
+        reason += "; " + _more_seeds(estimate, abs(estimate.mean - edges[0]), claims)
+    return "undecided", reason
+
+
+def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
+    """Say how many seeds a true effect of the size found would take; at the level of Holm's first step, the strictest."""
+    seeds = needed(estimate, effect, ALPHA / claims)
+    corrected = f", corrected for {claims} claims" if claims > 1 else ""
+    if seeds is None:
+        limit = ", it takes more test items" if needed(replace(estimate, shared=0.0), effect, ALPHA / claims) else ""
+        return f"were the true effect as found, {MANY:,} seeds would not show it as often{corrected}{limit}"
+    return f"were the true effect as found, {seeds} would{corrected}"
+
+
+def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:
+    """P-value of the side the mean is on: two one-sided tests for inside `centre` ± `margin`, two-sided for outside."""
+    if math.isnan(estimate.half):
+        return math.nan
+    distance = margin - abs(estimate.mean - centre)
+    return estimate.tail(distance) if distance > 0 else 2 * estimate.tail(-distance)
+
+
+def _assay_clear(records: Records, claim: Mapping[str, Any]) -> bool:
+    """Whether the assay contrast is itself clearly positive on the same metric."""
+    what = measure(records, claim["on"], claim.get("split"))
+    estimate, _ = effect_with_items(records, claim["assay_coefficients"], what)
+    return estimate.low > 0

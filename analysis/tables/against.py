@@ -1,0 +1,121 @@
+"""Set every row against one named row, usually the one without pre-training: paired differences, seed by seed.
+
+The row is `table.compare_with` of the sweep file. Each block of the table compares with its own reference; this sheet
+asks one question of all rows, such as "did pre-training help at all?".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ablate.errors import UserError, nearest
+from analysis.statistics import compare
+from analysis.statistics.compare import Estimate
+from analysis.records.frame import IMPOSSIBLE, Records
+from analysis.tables.sheet import Sheet
+from analysis.table import Column, Line, Table
+
+ONE_SEED = "One seed: no interval."
+NOTE = (
+    "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of the "
+    "paired 95 % t-interval over seeds / over seeds and test items (never the narrower; nothing where the metric has no "
+    "counts per item). * the interval over seeds excludes 0, ** so does the other. Not corrected for the number of cells: "
+    "where nothing differs, one in twenty still gets a mark. No interval: one seed, or all differences the same."
+)
+FIELDS = (
+    "row", "point", "task", "split", "metric", "unit", "better", "seeds_done", "seeds", "difference", "low", "high",
+    "excludes_0", "with_items_low", "with_items_high", "with_items_excludes_0",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A row's paired difference from the named row in one column; positive is good."""
+
+    column: Column
+    seeds: Estimate
+    """Over seeds alone."""
+    with_items: Estimate | None
+    """Over seeds and items; None without counts per item, and where there is no interval over seeds."""
+    impossible: bool
+
+    def text(self, seeds: int) -> str:
+        """Mean, both half-widths, marks, and how many of `seeds` there are where some are missing."""
+        e, text = self.seeds, self.column.text
+        if e.n == 0:
+            return "n/a" if self.impossible else "—"
+        parts = [text(e.mean, signed=True)]
+        if not math.isnan(e.half):
+            parts.append(f" ± {text(e.half)}")
+        if self.with_items:
+            parts.append(f" / {text(self.with_items.half)}")
+        if e.excludes_zero:
+            parts.append("**" if self.with_items and self.with_items.excludes_zero else "*")
+        return "".join(parts) + (f" ({e.n}/{seeds})" if e.n < seeds else "")
+
+
+def reference(records: Records) -> str | None:
+    """Row that the sweep file names in `table.compare_with`; None where it names none."""
+    row = (records.sweep.get("table") or {}).get("compare_with")
+    if row is not None and row not in records.rows:
+        raise UserError(f"table.compare_with: no row '{row}' in the sweep: {nearest(row, records.rows)}")
+    return row
+
+
+def differences(table: Table, row: str) -> list[tuple[Line, list[Difference]]]:
+    """Compare every other line of the table with `row` at the line's own point of the axes; each line once."""
+    lines = {(line.row, line.point): line for line in table.lines}
+    return [
+        (line, [_difference(table, k, line, lines[row, line.point]) for k in range(len(table.columns))])
+        for line in lines.values() if line.row != row
+    ]  # fmt: skip
+
+
+def _difference(table: Table, k: int, line: Line, other: Line) -> Difference:
+    records, what = table.records, table.columns[k].measure
+    both, _ = compare.effect_with_items(records, {line.row: 1.0, other.row: -1.0}, what, [line.point])
+    return Difference(
+        column=table.columns[k], with_items=both if both.over == "seeds and items" else None,
+        seeds=compare.delta(records.values(what), what.sign, line.row, other.row, line.point),
+        impossible=IMPOSSIBLE in (line.cells[k].status, other.cells[k].status),
+    )  # fmt: skip
+
+
+def sheet(table: Table) -> Sheet | None:
+    """Print the differences, one line per row, and below them how many rows differ; None where no row is named."""
+    row = reference(table.records)
+    if row is None:
+        return None
+    found, records = differences(table, row), table.records
+    lines = [[line.label, *(each.text(table.seeds) for each in cells)] for line, cells in found]
+    if table.seeds > 1:
+        columns = list(zip(*(cells for _, cells in found)))
+        lines += [[f"rows clearly {word}", *(_count(column, sign) for column in columns)]
+                  for word, sign in (("above", 1), ("below", -1))]  # fmt: skip
+    return Sheet(
+        name=f"against_{row}", title=f"Against {records.label(row)}, paired by seed (positive is better)",
+        heads=["", *(f"{records.task_label(c.measure.task)} {c.title}" for c in table.columns)], lines=lines,
+        note=NOTE if table.seeds > 1 else ONE_SEED,
+        fields=FIELDS, values=[_values(line, each, table.seeds) for line, cells in found for each in cells],
+    )  # fmt: skip
+
+
+def _count(cells: tuple[Difference, ...], sign: int) -> str:
+    """Count the rows whose interval over seeds lies wholly above (sign 1) or below 0, among those that have one."""
+    with_interval = [cell.seeds for cell in cells if not math.isnan(cell.seeds.half)]
+    return f"{sum(e.excludes_zero and sign * e.mean > 0 for e in with_interval)} of {len(with_interval)}"
+
+
+def _values(line: Line, each: Difference, seeds: int) -> list:
+    what, e, both = each.column.measure, each.seeds, each.with_items
+    return [
+        line.row, line.point, what.task, what.split, what.metric, what.unit, what.better, e.n, seeds,
+        *((e.mean, e.low, e.high) if e.n else [None] * 3), _word(e), *((both.low, both.high) if both else [None] * 2),
+        _word(both),
+    ]  # fmt: skip
+
+
+def _word(estimate: Estimate | None) -> str:
+    """Whether an interval excludes 0: "yes" or "no", nothing without one."""
+    return "" if estimate is None or math.isnan(estimate.half) else "yes" if estimate.excludes_zero else "no"

@@ -1,0 +1,140 @@
+"""Ask of every column whether its best row clears the strongest shallow baseline, with an interval over test items.
+
+The best row is chosen by its mean on the same test items that give its interval, so it is flattered (the best of many
+equal rows lies above their common level). The strict question is put to every row: `short` names those that fall short.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.records import items
+from analysis.statistics.compare import ALPHA
+from analysis.records.frame import Records
+from analysis.tables.sheet import Sheet
+from analysis.table import Cell, Column, Line, Table
+
+TITLE = "Does the best row clear the strongest shallow baseline?"
+NOTE = (
+    "A row clears when its whole 95 % interval lies on the good side of the baseline, taken as a fixed number. Over "
+    "items: bootstrap of the counts per test item, the mean over the row's seeds, the same draws for all of them; over "
+    "seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these items, "
+    "which flatters it; the last column asks every finished row, and names those that do not clear where they are few."
+)
+HEADS = ("", "best row", "value", "95 % interval", "over", "strongest baseline", "verdict", "rows that clear")
+FEW = 3
+"""Rows that fall short are named up to this many."""
+FIELDS = (
+    "task", "split", "metric", "unit", "better", "row", "point", "seeds", "value", "low", "high", "over",
+    "baseline_name", "baseline", "verdict", "rows_that_clear", "rows", "rows_that_do_not",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A finished row's value with its interval."""
+
+    line: Line
+    cell: Cell
+    low: float
+    high: float
+    over: str
+    """What was sampled: "items" or "seeds"; "" when there is no interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clearance:
+    """How one column's rows stand to its strongest shallow baseline."""
+
+    column: Column
+    best: Level | None
+    """None while no row has all its seeds, and for a metric without a good direction."""
+    verdict: str
+    """"clears", "does not clear", "no interval", "no baseline" or "not finished"."""
+    short: list[Line]
+    """Finished rows that do not clear it."""
+    rows: int
+    """How many rows have all their seeds."""
+
+    @property
+    def clearing(self) -> int:
+        return self.rows - len(self.short)
+
+
+def clearances(table: Table) -> list[Clearance]:
+    """Judge every column, rows with all their seeds only; a row in several blocks counts once."""
+    found = []
+    for k, column in enumerate(table.columns):
+        lines = {(line.row, line.point): line for line in table.lines if line.cells[k].n == table.seeds}
+        levels = [_level(table.records, column, line, line.cells[k]) for line in lines.values()]
+        best = max(levels, key=lambda level: column.measure.sign * level.cell.estimate.mean, default=None)
+        found.append(Clearance(
+            column=column, best=best if column.measure.better else None, verdict=_verdict(column, best),
+            short=[level.line for level in levels if _verdict(column, level) != "clears"], rows=len(levels),
+        ))  # fmt: skip
+    return found
+
+
+def _level(records: Records, column: Column, line: Line, cell: Cell) -> Level:
+    what = column.measure
+    drawn = items.bootstrap(records, {line.row: 1.0}, what, list(cell.values), [line.point])
+    if drawn is not None:
+        low, high = np.quantile(what.sign * drawn, [ALPHA / 2, 1 - ALPHA / 2])
+        return Level(line=line, cell=cell, low=float(low), high=float(high), over="items")
+    over = "" if math.isnan(cell.estimate.half) else "seeds"
+    return Level(line=line, cell=cell, low=cell.estimate.low, high=cell.estimate.high, over=over)
+
+
+def _verdict(column: Column, level: Level | None) -> str:
+    if level is None:
+        return "not finished"
+    if column.baseline is None:
+        return "no baseline"
+    if not level.over:
+        return "no interval"
+    bound = column.baseline[1]
+    clear = level.high < bound if column.measure.better == "lower" else level.low > bound
+    return "clears" if clear else "does not clear"
+
+
+def sheet(table: Table) -> Sheet | None:
+    """Print the verdicts, one line per column; None while no column has a baseline."""
+    found = clearances(table)
+    if not any(c.column.baseline for c in found):
+        return None
+    return Sheet(
+        name="baselines", title=TITLE, heads=HEADS, lines=[_line(table, c) for c in found], note=NOTE,
+        fields=FIELDS, values=[_values(c) for c in found],
+    )  # fmt: skip
+
+
+def _line(table: Table, found: Clearance) -> list[str]:
+    column, best = found.column, found.best
+    name, value = column.baseline or ("", math.nan)
+    few = f" (not: {'; '.join(line.label for line in found.short)})" if 0 < len(found.short) <= FEW else ""
+    return [
+        f"{table.records.task_label(column.measure.task)} {column.title}",
+        best.line.label if best else "—",
+        column.text(best.cell.estimate.mean) if best else "—",
+        f"[{column.text(best.low)}, {column.text(best.high)}]" if best and best.over else "—",
+        best.over or "one seed" if best else "—",
+        f"{column.text(value)} ({name})" if name else "—",
+        found.verdict,
+        f"{found.clearing} of {found.rows}{few}" if name else "—",
+    ]
+
+
+def _values(found: Clearance) -> list:
+    what, best = found.column.measure, found.best
+    name, value = found.column.baseline or ("", math.nan)
+    level = (
+        [best.line.row, best.line.point, best.cell.n, best.cell.estimate.mean, best.low, best.high, best.over]
+        if best else [None] * 7
+    )  # fmt: skip
+    return [
+        what.task, what.split, what.metric, what.unit, what.better, *level, name, value, found.verdict,
+        found.clearing, found.rows, "; ".join(f"{line.row} {line.point}".strip() for line in found.short),
+    ]  # fmt: skip

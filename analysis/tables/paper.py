@@ -1,0 +1,154 @@
+"""Set rows beside the paper's own: what Bapna et al. (2021) print for the same losses in the same stages.
+
+A row mirrors one of the paper's when its chain of stages holds the same objectives, whatever the row is called; a row
+whose objectives are altered (placebo text, pairs apart, other speech targets) or whose encoder is of another kind
+mirrors none. The published values are of 600 M parameters, other data and one run each: signs and sizes of differences
+may be compared, levels may not.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.statistics import compare
+from analysis.records.frame import Measure, Records, measure
+from analysis.tables.sheet import Sheet
+from analysis.table import Column, Line, Table
+
+FOLDER = Path(__file__).parent / "published"
+SLAM = "contrastive+masked_speech+masked_text"
+AS_PUBLISHED = {"text": "true", "pairs": "together", "targets": "learned"}
+"""Settings of an objective that must have this value, where it has them, for the row to mirror one of the paper's."""
+TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 2021)"
+NOTE = (
+    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the 95 % "
+    "interval. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a "
+    "language model; SpeechStew; CoVoST 2, mean of four languages): compare the differences' signs, not the levels."
+)
+FIELDS = (
+    "row", "point", "task", "split", "metric", "ours", "ours_low", "ours_high", "seeds_done", "paper_row", "paper_table",
+    "paper_column", "published", "delta", "delta_low", "delta_high", "published_delta", "published_parameters",
+)  # fmt: skip
+
+
+class Source(NamedTuple):
+    """A published column that a metric of ours can stand beside."""
+
+    metric: str
+    file: str
+    column: str
+    head: str
+
+
+SOURCES = (
+    Source("asr.wer", "librispeech", "test-other", "LibriSpeech test-other"),
+    Source("translation.bleu", "covost2", "average", "CoVoST 2"),
+    *(Source(f"speechstew.test_{name}.wer", "speechstew", column, f"SpeechStew {column}")
+      for name, column in (("ami_ihm", "AMI IHM"), ("ami_sdm1", "AMI SDM1"), ("common_voice", "Common Voice"), ("swbd", "SWBD"),
+                           ("ch", "CH"), ("tedlium", "TED-LIUM"), ("wsj", "WSJ"))),
+)  # fmt: skip
+"""Our columns beside theirs; a test set of SpeechStew is known by its name in `data.tests`, without "speechstew.test_"."""
+
+
+def stages(records: Records, row: str) -> str | None:
+    """Name a row by the objectives of its stages, oldest first, as the files do; None for what the paper has not."""
+    about = records.rows.get(row)
+    if about is None:  # the parent of a row, taken out of the sweep
+        return None
+    encoder = about.get("encoder") or {}
+    if not about["steps"] or encoder.get("block", "conformer") != "conformer":
+        return None
+    if encoder.get("per_modality") or encoder.get("text_layers"):  # the paper's text goes through shared layers alone
+        return None
+    named = {name: settings for name, settings in about["objectives"].items() if settings["weight"]}
+    for settings in named.values():
+        if any(settings.get(key, value) != value for key, value in AS_PUBLISHED.items()):
+            return None
+    before = stages(records, about["after"]) if about["after"] else ""
+    own = "+".join(sorted(named))
+    return None if before is None else f"{before} > {own}" if before else own
+
+
+def rows(file: str) -> dict[str, dict[str, str]]:
+    """Lines of a published table by what they mirror; those that mirror nothing (other sizes, other text) are left out."""
+    with open(FOLDER / f"{file}.csv", encoding="utf-8", newline="") as lines:
+        return {line["stages"]: line for line in csv.DictReader(lines) if line["stages"]}
+
+
+class _Pair(NamedTuple):
+    """One of our columns with the published one beside it."""
+
+    source: Source
+    column: Column
+    place: int
+    published: dict[str, dict[str, str]]
+
+    def value(self, mirrored: str) -> float | None:
+        line = self.published.get(mirrored)
+        return float(line[self.source.column]) if line else None
+
+    def difference(self, mirrored: str) -> float | None:
+        """The paper's difference from its SLAM row, positive when good."""
+        value, reference = self.value(mirrored), self.value(SLAM)
+        return None if value is None or mirrored == SLAM else self.column.measure.sign * (value - reference)
+
+
+def sheet(table: Table) -> Sheet | None:
+    """Print ours and theirs, one line per row that mirrors one of the paper's; None where none does."""
+    records = table.records
+    pairs = [pair for source in SOURCES for pair in _pairs(table, source)]
+    lines = {(line.row, line.point): line for line in table.lines}
+    found = [(line, mirrored) for line in lines.values()
+             if (mirrored := stages(records, line.row)) and any(p.value(mirrored) is not None for p in pairs)]  # fmt: skip
+    if not found:
+        return None
+    alike = [line.row for line, mirrored in found if mirrored == SLAM]  # rows of other weights, too
+    reference = next((row for row in alike if row in {block.reference for block in table.blocks}), next(iter(alike), None))
+    heads = ["", "in the paper"]
+    for pair in pairs:
+        name = f"{records.task_label(pair.column.measure.task)} {pair.column.title}"
+        heads += [name, f"{pair.source.head}, published", "Δ ours", "Δ published"]
+    texts, values = [], []
+    for line, mirrored in found:
+        model = next(p.published[mirrored]["model"] for p in pairs if mirrored in p.published)
+        own = [_compared(table, pair, line, mirrored, reference) for pair in pairs]
+        texts.append([line.label, model, *(text for entry in own for text in entry[0])])
+        values += [entry[1] for entry in own]
+    return Sheet(name="published", title=TITLE, heads=heads, lines=texts, note=NOTE, fields=FIELDS, values=values)
+
+
+def _pairs(table: Table, source: Source) -> list[_Pair]:
+    """Our column for a published one: the metric on the task's first split, or the split named; none where the table lacks it."""
+    task, *split, _ = source.metric.split(".")
+    scores = table.records.scores
+    if task not in table.records.sweep["tasks"] or not {*split} <= {*scores.split[scores.task == task]}:
+        return []
+    what: Measure = measure(table.records, source.metric)
+    return [_Pair(source, column, k, rows(source.file)) for k, column in enumerate(table.columns) if column.measure == what]
+
+
+def _compared(
+    table: Table, pair: _Pair, line: Line, mirrored: str, reference: str | None
+) -> tuple[list[str], list]:
+    """Texts and values of one row in one pair of columns."""
+    cell, what = line.cells[pair.place], pair.column.measure
+    text, published, theirs = pair.column.text, pair.value(mirrored), pair.difference(mirrored)
+    ours = None
+    if reference is not None and line.row != reference:
+        ours = compare.delta(table.records.values(what), what.sign, line.row, reference, line.point)
+    difference = "—" if ours is None or not ours.n else text(ours.mean, signed=True)
+    if ours is not None and ours.half == ours.half:
+        difference += f" ± {text(ours.half)}"
+    texts = [
+        cell.display(pair.column).replace("†", ""), "—" if published is None else f"{published:.1f}",
+        "SLAM" if line.row == reference else difference,
+        "SLAM" if mirrored == SLAM else "—" if theirs is None else f"{theirs:+.1f}",
+    ]  # fmt: skip
+    paper = pair.published.get(mirrored, {})
+    return texts, [
+        line.row, line.point, what.task, what.split, what.metric, cell.estimate.mean, cell.estimate.low,
+        cell.estimate.high, cell.n, paper.get("model"), pair.source.file, pair.source.column, published,
+        *((ours.mean, ours.low, ours.high) if ours is not None and ours.n else [None] * 3), theirs, paper.get("parameters"),
+    ]  # fmt: skip

@@ -1,0 +1,78 @@
+"""A row against itself is called different at the nominal rate, and planted effects are found with the power foretold."""
+
+import numpy as np
+import pytest
+
+from analysis import calibrate
+from analysis.records import items
+from analysis.statistics import compare
+from analysis.calibrate import Pool
+from analysis.statistics.compare import Estimate
+from analysis.records.frame import Measure, read
+
+WER = Measure(task="asr", split="test", metric="wer", better="lower", unit="%")
+
+
+def synthetic(seeds: int, noise: float, rng: np.random.Generator, size: int = 300) -> Pool:
+    """Seeds of a row whose level varies by `noise`, each right or wrong on shared items that differ in difficulty."""
+    difficulty = rng.normal(0, 1, size)
+    shift = rng.normal(0, noise, seeds)
+    wrong = rng.random((seeds, size)) < 1 / (1 + np.exp(-(difficulty + shift[:, None])))
+    return Pool(what=WER, values=100 * wrong.mean(axis=1), resampled=100 * wrong @ items._draws(size).T / size)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.3])
+def test_equal_rows_are_called_different_in_at_most_five_percent(noise):
+    rng = np.random.default_rng(3)
+    found = [calibrate.calibrate(synthetic(40, noise, rng), 5, draws=150) for _ in range(6)]
+    assert 0.02 < np.mean([f.over_seeds for f in found]) < 0.08
+    assert np.mean([f.over_both for f in found]) < 0.06
+    assert np.mean([f.any_of_table for f in found]) < 0.08
+    assert 0.72 < np.mean([f.found for f in found]) < 0.88 and found[0].predicted == 0.8
+
+
+def test_items_alone_take_the_seeds_that_ran_for_all_there_are():
+    found = calibrate.calibrate(synthetic(40, 0.5, np.random.default_rng(5)), 3, draws=150)
+    assert found.over_items > 0.3 > found.over_seeds
+
+
+def test_too_few_seeds_are_refused(fake):
+    with pytest.raises(ValueError, match="no two groups"):
+        calibrate.calibrate(synthetic(5, 0.1, np.random.default_rng(0)), 3, draws=1)
+    with pytest.raises(calibrate.UserError, match="at least 6"):
+        calibrate.sheet(read(fake(rows=("joint",), seeds=(0, 1), claims={}, table={})), "joint")
+
+
+def test_sheet_has_a_line_per_column_and_size(fake):
+    records = read(fake(rows=("joint",), tasks=("asr",), seeds=tuple(range(10)), claims={}, table={"columns": ["asr.test.wer"]}))
+    sheet = calibrate.sheet(records, "joint", draws=20)
+    assert [line[1] for line in sheet.lines] == ["3", "5"] and "pool of 10 seeds" in sheet.title
+
+
+def test_shared_variance_is_that_of_the_items_alone():
+    """Effects of (seed, item) = item + noise: the mean over seeds and items varies by var(item) / items through the items."""
+    rng = np.random.default_rng(1)
+    size, seeds = 400, 4
+    found = []
+    for _ in range(40):
+        effects = rng.normal(0, 1.0, size) + rng.normal(0, 2.0, (seeds, size))
+        found.append(items.shared_variance(effects @ items._draws(size).T / size))
+    assert np.mean(found) == pytest.approx(1.0 / size, rel=0.15)  # the naive variance would be (1 + 4 / 4) / size
+    assert items.shared_variance(np.ones((3, 5))) == 0.0
+
+
+def test_power_and_seeds_needed_against_simulation():
+    plan = Estimate(mean=0.0, error=2.0 / np.sqrt(5), freedom=4, n=5)  # spread between seeds: 2
+    seeds = compare.needed(plan, 2.0)
+    assert compare.power(plan, 2.0, seeds) >= 0.8 > compare.power(plan, 2.0, seeds - 1)
+    draws = np.random.default_rng(0).normal(2.0, 2.0, (4000, seeds))
+    t = draws.mean(1) / (draws.std(1, ddof=1) / np.sqrt(seeds))
+    from scipy.stats import t as student
+
+    assert (abs(t) > student.ppf(0.975, seeds - 1)).mean() == pytest.approx(compare.power(plan, 2.0, seeds), abs=0.02)
+    assert compare.needed(plan, 2.0, level=0.01) > seeds
+
+
+def test_no_number_of_seeds_outruns_the_items():
+    plan = compare.with_items(Estimate(mean=0.0, error=1.0, freedom=4, n=5), variance=4.0)
+    assert compare.needed(plan, 2.0) is None and compare.needed(plan, 8.0) is not None

@@ -1,0 +1,99 @@
+"""Every row against one named row: paired differences with intervals over seeds, and over seeds and items."""
+
+import csv
+import io
+
+import pytest
+from planted import results
+
+from ablate.errors import UserError
+from analysis import report
+from analysis.records import items
+from analysis.tables import against
+from analysis.statistics.compare import with_items
+from analysis.records.frame import measure, read
+from analysis.table import build
+
+FEW = dict(
+    rows=("scratch", "text_only", "joint", "joint_longer"), tasks=("asr",), claims={},
+    table={"compare_with": "scratch", "columns": ["asr.test.wer"]},
+)  # fmt: skip
+WER = {"scratch": (50.0, 52.0, 54.0), "joint": (40.0, 44.0, 45.0), "joint_longer": (30.0, 60.0, 50.0)}
+
+
+def planted(fake, **options):
+    """Values of `WER` by row and seed, whose item counts do not give them and so are not used."""
+    folder = fake(**FEW | options)
+
+    def change(result, seed, row):
+        for score in result["scores"]:
+            score["value"] = WER[row][seed]
+
+    results(folder, change)
+    return folder
+
+
+def sheet_of(folder):
+    return against.sheet(build(read(folder)))
+
+
+def test_difference_and_interval_by_hand(fake):
+    sheet = sheet_of(planted(fake, seeds=(0, 1, 2)))
+    lines = {line[0]: line[1] for line in sheet.lines}
+    # 10, 8, 9 points fewer errors: 9 ± 4.3027 · 1 / √3; 20, -8, 4: 5.3333 ± 4.3027 · 14.0475 / √3
+    assert lines == {
+        "text only": "n/a", "joint": "+9.0 ± 2.5*", "joint longer": "+5.3 ± 34.9",
+        "rows clearly above": "1 of 2", "rows clearly below": "0 of 2",
+    }  # fmt: skip
+    found = {line["row"]: line for line in csv.DictReader(io.StringIO(sheet.csv()))}
+    assert [float(found["joint"][key]) for key in ("difference", "low", "high")] == [9.0, 6.5159, 11.4841]
+    assert [found[row]["excludes_0"] for row in ("joint", "joint_longer", "text_only")] == ["yes", "no", ""]
+    assert found["joint"]["with_items_low"] == "" and found["text_only"]["difference"] == ""
+
+
+def test_the_second_interval_counts_the_items_too(fake):
+    folder = fake(**FEW, seeds=(0, 1, 2))
+    records = read(folder)
+    table, what = build(records), measure(records, "asr.test.wer")
+    (found,) = (cells[0] for line, cells in against.differences(table, "scratch") if line.row == "joint")
+    drawn_SD = items.by_seed(records, {"joint": 1.0, "scratch": -1.0}, what, [0, 1, 2])
+    assert found.with_items == with_items(found.seeds, items.shared_variance(drawn_SD))
+    assert found.with_items.error >= found.seeds.error and " / " in found.text(3)
+
+
+def test_a_missing_seed_leaves_the_pairs_there_are(fake):
+    sheet = sheet_of(planted(fake, seeds=(0, 1, 2), missing=(("joint", 2, "asr"), ("joint_longer", None, "asr"))))
+    lines = {line[0]: line[1] for line in sheet.lines}
+    assert lines["joint"] == "+9.0 ± 12.7 (2/3)" and lines["joint longer"] == "—"  # 10, 8: 12.706 · √2 / √2
+    sheet = sheet_of(planted(fake, name="b", seeds=(0, 1), missing=(("scratch", 1, None),)))
+    assert dict(sheet.lines[:3])["joint"] == "+10.0 (1/2)"
+
+
+def test_one_seed_says_so_and_has_no_interval(fake):
+    sheet = sheet_of(planted(fake))
+    assert sheet.note == "One seed: no interval." and sheet.lines[1] == ["joint", "+10.0"] and len(sheet.lines) == 3
+
+
+def test_each_point_of_the_axes_is_compared_with_its_own(fake):
+    points = ({"encoder": "nano"}, {"encoder": "small"})
+    records = read(fake(**FEW, seeds=(0, 1), points=points))
+    values = records.values(measure(records, "asr.test.wer"))
+    for line, cells in against.differences(build(records), "scratch"):
+        if line.row == "joint":
+            own = values.loc[line.point]
+            assert cells[0].seeds.mean == pytest.approx((own.scratch - own.joint).mean())
+            assert cells[0].with_items.mean == pytest.approx(cells[0].seeds.mean)
+
+
+def test_the_row_must_exist_and_without_one_there_is_no_sheet(fake):
+    with pytest.raises(UserError, match="did you mean 'scratch'"):
+        sheet_of(fake(**FEW | {"table": {"compare_with": "scrath"}}))
+    assert sheet_of(fake(**FEW | {"table": {}})) is None
+
+
+def test_the_report_holds_it_and_files_lie_beside(fake):
+    paths = report.write(fake(**FEW, seeds=(0, 1)))
+    names = {path.name for path in paths["table"]}
+    assert names >= {"baselines.csv", "against_scratch.md", "against_scratch.csv"}
+    page = paths["report"].read_text()
+    assert "Against scratch, paired by seed" in page and "strongest shallow baseline?" in page

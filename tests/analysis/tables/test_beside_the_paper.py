@@ -1,0 +1,86 @@
+"""Which rows mirror the paper's, and that its values stand beside ours as published."""
+
+import csv
+import json
+
+import pytest
+
+from analysis.tables import paper
+from analysis.records.frame import read
+from analysis.table import build
+
+JOINT = ("scratch", "speech_only", "joint_contrastive", "joint", "joint_placebo", "joint_longer", "joint_tlm", "joint_tlm_stm",
+         "joint_tlm_stm_speech", "joint_tlm_one_stage")  # fmt: skip
+
+
+def test_rows_are_named_by_the_objectives_of_their_stages(fake):
+    records = read(fake(rows=JOINT))
+    slam = "contrastive+masked_speech+masked_text"
+    assert paper.stages(records, "scratch") is None  # no pre-training mirrors nothing
+    assert paper.stages(records, "speech_only") == "contrastive+masked_speech"
+    assert paper.stages(records, "joint") == slam == paper.SLAM
+    assert paper.stages(records, "joint_tlm") == f"{slam} > {slam}+tlm"
+    assert paper.stages(records, "joint_tlm_one_stage") == f"{slam}+tlm"
+
+
+def test_altered_rows_mirror_nothing(fake):
+    folder = fake(rows=JOINT)
+    assert paper.stages(read(folder), "joint_placebo") is None  # masked text of drawn tokens
+    sweep = json.loads((folder / "sweep.json").read_text())
+    sweep["rows"]["joint"]["objectives"]["masked_speech"]["targets"] = "kmeans"
+    sweep["rows"]["speech_only"]["encoder"]["block"] = "transformer"
+    sweep["rows"]["joint_tlm_one_stage"]["encoder"]["text_layers"] = 1
+    sweep["rows"]["joint_contrastive"]["objectives"]["stm"] = {"weight": 0.0}  # measured, not trained on
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    records = read(folder)
+    assert paper.stages(records, "joint") is None and paper.stages(records, "joint_tlm") is None
+    assert paper.stages(records, "speech_only") is paper.stages(records, "joint_tlm_one_stage") is None
+    assert paper.stages(records, "joint_contrastive") == "contrastive+masked_text"
+
+
+def test_values_and_differences_by_hand(fake):
+    sheet = paper.sheet(build(read(fake(rows=JOINT, seeds=(0, 1, 2), table={}))))
+    lines = {line[0]: line for line in sheet.lines}
+    assert "joint placebo" not in lines and "joint longer" not in lines and "scratch" not in lines
+    assert lines["joint tlm"][1] == "SLAM-TLM" and lines["joint tlm"][3] == "3.1" and lines["joint tlm"][5] == "+0.2"
+    assert lines["joint tlm"][7] == "24.1" and lines["joint tlm"][9] == "+0.6"
+    assert lines["speech only"][3] == "2.9" and lines["speech only"][5] == "+0.4"  # a lower WER is better
+    assert lines["joint"][4] == lines["joint"][5] == "SLAM"
+    # The one-stage row is in the paper's LibriSpeech table alone.
+    assert lines["joint tlm one stage"][3] == "3.2" and lines["joint tlm one stage"][7] == "—"
+    assert "±" in lines["joint tlm"][4] and "600 M" in sheet.title
+    first = dict(zip(sheet.fields, sheet.values[0]))
+    assert first["published_parameters"] == "600M"
+
+
+def test_test_sets_of_speechstew_are_known_by_name(fake):
+    columns = [f"speechstew.{split}.wer" for split in ("test_wsj", "test_own", "test_ami_ihm")]
+    sheet = paper.sheet(build(read(fake(rows=("speech_only", "joint"), tasks=("speechstew",), table={"columns": columns}))))
+    assert sheet.heads[3::4] == ["SpeechStew AMI IHM, published", "SpeechStew WSJ, published"]
+    lines = {line[0]: line for line in sheet.lines}
+    assert [lines["speech only"][k] for k in (1, 3, 5, 7, 9)] == ["w2v-bert", "9.1", "+0.3", "1.3", "+0.2"]
+    assert [lines["joint"][k] for k in (3, 7)] == ["9.4", "1.5"]
+
+
+def test_of_rows_alike_the_block_s_reference_stands_for_slam(fake):
+    def slam(table):
+        folder = fake(rows=("joint", "joint_longer"), table=table)
+        sweep = json.loads((folder / "sweep.json").read_text())
+        sweep["rows"]["joint_longer"] = {**sweep["rows"]["joint"], "label": "joint longer"}  # of another weight, say
+        (folder / "sweep.json").write_text(json.dumps(sweep))
+        return [line[0] for line in paper.sheet(build(read(folder))).lines if line[5] == "SLAM" and line[4] == "SLAM"]
+
+    assert slam({}) == ["joint"]
+    assert slam({"blocks": [{"reference": "joint_longer"}]}) == ["joint longer"]
+
+
+def test_a_sweep_that_mirrors_nothing_has_no_sheet(fake):
+    assert paper.sheet(build(read(fake(rows=("scratch", "joint_placebo", "joint_longer"), table={})))) is None
+    assert paper.sheet(build(read(fake(rows=("text_only", "joint"), tasks=("sentiment",), table={})))) is None
+
+
+def test_published_averages_are_the_mean_of_their_columns():
+    with open(paper.FOLDER / "covost2.csv", encoding="utf-8", newline="") as lines:
+        for line in csv.DictReader(lines):
+            languages = [float(line[language]) for language in ("De", "Ca", "Ar", "Tr")]
+            assert sum(languages) / 4 == pytest.approx(float(line["average"]), abs=0.051), line["model"]

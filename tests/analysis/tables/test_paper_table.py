@@ -1,0 +1,187 @@
+"""The table: marks, statuses, blocks, and each of its printed forms."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import UserError
+from analysis.tables import baselines, formats, paper
+from analysis.records.frame import read
+from analysis.table import build, why
+
+SMALL = dict(rows=("text_only", "speech_only", "joint"), tasks=("asr", "sentiment"), noise=0.0, table={}, claims={})
+GOLDEN = """\
+block,row,point,task,split,metric,unit,better,status,seeds_done,seeds,mean,low,high,delta,delta_low,delta_high,mark,runs
+joint,speech_only,,asr,test,wer,%,lower,done,2,2,36.7500,27.2203,46.2797,2.5000,-29.2655,34.2655,best,RUN RUN
+joint,speech_only,,asr,test_unseen,wer,%,lower,done,2,2,49.2500,33.3672,65.1328,7.0000,-31.1186,45.1186,best,RUN RUN
+joint,joint,,asr,test,wer,%,lower,done,2,2,39.2500,-2.0452,80.5452,,,,second,RUN RUN
+joint,joint,,asr,test_unseen,wer,%,lower,done,2,2,56.2500,2.2486,110.2514,,,,second,RUN RUN
+baseline,empty output,,asr,test,wer,%,lower,done,,,100.0000,,,,,,,
+baseline,empty output,,asr,test_unseen,wer,%,lower,done,,,100.0000,,,,,,,
+"""
+
+
+def table_of(fake, **options):
+    return build(read(fake(**options)))
+
+
+def cell(table, row, task, split="test"):
+    line = next(line for line in table.lines if line.row == row)
+    k = next(k for k, c in enumerate(table.columns) if (c.measure.task, c.measure.split) == (task, split))
+    return line.cells[k], table.columns[k]
+
+
+def test_best_and_second_respect_the_direction(fake):
+    table = table_of(fake, **SMALL)
+    assert cell(table, "speech_only", "asr")[0].mark == "best"  # 4 points fewer errors
+    assert cell(table, "joint", "asr")[0].mark == "second"
+    assert cell(table, "text_only", "sentiment")[0].mark == "best"
+    assert cell(table, "text_only", "asr")[0].mark == ""
+
+
+def test_impossible_missing_and_partial_are_told_apart(fake):
+    options = dict(seeds=(0, 1, 2), missing=(("joint", None, "asr"), ("speech_only", 2, "asr")))
+    table = table_of(fake, **options)
+    cells = {row: cell(table, row, "asr") for row in ("text_only", "joint", "speech_only")}
+    shown = {row: found.display(column) for row, (found, column) in cells.items()}
+    assert shown["text_only"] == "n/a" and shown["joint"] == "—"
+    assert shown["speech_only"].endswith("(2/3)") and "±" in shown["speech_only"]
+    assert cell(table, "speech_only", "asr")[0].mark == ""  # partial cells are not ranked
+    assert "not finished" in table.caption
+    lines = csv.DictReader(io.StringIO(formats.csv(table)))
+    statuses = {line["row"]: line["status"] for line in lines if line["task"] == "asr"}
+    assert (statuses["text_only"], statuses["joint"], statuses["speech_only"]) == ("n/a", "missing", "partial")
+
+
+def test_one_seed_says_so_and_shows_no_interval(fake):
+    table = table_of(fake)
+    text = formats.md(table)
+    assert "One seed: no interval" in text and "±" not in text and "Δ" not in text
+
+
+def test_several_seeds_show_interval_and_differences(fake):
+    table = table_of(fake, seeds=(0, 1, 2))
+    text = formats.md(table)
+    assert "±" in text and "Δ against joint (" in text and "Δ against joint longer (" in text
+
+
+def test_blocks_keep_row_order_and_collect_the_rest(fake):
+    table = table_of(fake)
+    assert [block.reference for block in table.blocks] == ["joint", "joint_longer", None]
+    assert [line.row for line in table.blocks[2].lines] == ["joint_tlm_stm_speech", "joint_tlm_stm_longer"]
+    assert table.blocks[1].title == "Two stages" and "*Two stages*" in formats.md(table)
+
+
+def test_columns_default_to_first_metrics_on_every_split_and_can_be_named(fake):
+    assert [c.name for c in table_of(fake, **SMALL).columns] == [
+        "asr.test.wer", "asr.test_unseen.wer", "sentiment.test.accuracy",
+    ]  # fmt: skip
+    named = {**SMALL, "table": {"columns": ["sentiment.accuracy", "asr.test_unseen.wer"]}}
+    assert [c.name for c in table_of(fake, **named).columns] == ["sentiment.test.accuracy", "asr.test_unseen.wer"]
+
+
+def test_unknown_block_row_names_the_nearest(fake):
+    with pytest.raises(UserError, match="did you mean 'joint'"):
+        table_of(fake, table={"blocks": [{"reference": "joit", "rows": []}]})
+
+
+def test_strongest_baseline_by_direction(fake):
+    table = table_of(fake)
+    assert cell(table, "joint", "sentence_pair")[1].baseline == ("word overlap", 73.0)
+    assert cell(table, "joint", "asr")[1].baseline == ("empty output", 100.0)
+    assert "[1] empty output" in formats.notes(table)
+
+
+def test_csv_is_byte_for_byte(fake):
+    options = dict(rows=("speech_only", "joint"), tasks=("asr",), noise=0.0, size=20, seeds=(0, 1), claims={})
+    folder = fake(**options, table={"blocks": [{"reference": "joint"}]})
+    text = formats.csv(build(read(folder)))
+    # By hand: joint 36.0 and 42.5, speech_only 36.0 and 37.5; t(1) = 12.706; a delta of 0 and 5 is 2.5 +- 31.77.
+    assert re.sub(r"[0-9a-f]{16}", "RUN", text) == GOLDEN
+    assert text == formats.csv(build(read(folder)))
+
+
+def test_latex_is_balanced_and_escaped(fake):
+    text = formats.tex(table_of(fake, seeds=(0, 1)))
+    assert text.count("{") == text.count("}") and text.count(r"\begin{") == text.count(r"\end{")
+    body = re.sub(r"\\multicolumn\{\d+\}", r"\\multicolumn", text).split(r"\toprule")[1].split(r"\bottomrule")[0]
+    width = 8  # columns and the label
+    for line in body.splitlines():
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            assert len(re.findall(r"(?<!\\)&", line)) == width - 1, line
+    assert not re.search(r"(?<!\\)[%#](?! \\use)", text.replace("% \\use", ""))
+    assert "_" not in re.sub(r"\\_|\\label\{[^}]*\}", "", text)
+    assert text.isascii()
+    assert formats.latex("a_b & 5% {x} [y]") == r"a\_b \& 5\% \{x\} [y]"
+    assert formats.latex("[1] x") == "{[1] x}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
+def test_pdflatex_sets_it_within_the_page(fake, tmp_path):
+    table = build(read(fake(seeds=(0, 1, 2))))
+    (tmp_path / "table.tex").write_text(formats.joined(table, "tex", [baselines.sheet(table), paper.sheet(table)]))
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "page.tex").write_text(head + r"\input{table.tex}\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout and (tmp_path / "page.pdf").stat().st_size
+
+
+def test_terminal_never_cuts_a_number(fake):
+    table = table_of(fake, seeds=(0, 1, 2))
+    for width in (60, 200):
+        text = formats.terminal(table, width)
+        assert "…" not in text and text.count("Δ against joint (") >= 1
+        for line in table.lines:
+            for shown, column in zip(line.cells, table.columns):
+                assert shown.display(column) in text
+
+
+def test_why_traces_a_cell(fake):
+    table = table_of(fake, seeds=(0, 1), missing=(("joint_tlm", 1, "asr"),))
+    text = why(table, "joint_tlm", "asr")
+    shown, _ = cell(table, "joint_tlm", "asr")
+    assert all(run in text for run in shown.runs.values())
+    assert "objectives.tlm: weight 1.0" in text and "commit a1b2c3d4e5f6" in text and "seed 1: done" not in text
+    with pytest.raises(UserError, match="did you mean 'joint_tlm'"):
+        why(table, "joint_tml", "asr")
+
+
+def test_why_tells_what_an_encoder_cannot_do_from_what_nobody_asked_for(fake):
+    folder = fake(rows=("text_only", "joint"), tasks=("asr", "sentiment"), table={}, claims={})
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    del lines[1]["stages"]["score"]["sentiment"]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = build(read(folder))
+    assert "n/a   the encoder does not read speech" in why(table, "text_only", "asr")
+    assert "n/a   the sweep file leaves this task out for the row" in why(table, "joint", "sentiment")
+
+
+def test_mixed_code_versions_are_said(fake):
+    folder = fake(**SMALL)
+    path = next((folder.parents[1] / "score").rglob("result.json"))
+    path.write_text(path.read_text().replace("a1b2c3d4e5f6", "ffffffffffff"))
+    assert "2 code versions" in build(read(folder)).caption
+
+
+def test_command_line(fake):
+    folder = fake(**SMALL)
+    place = Path(__file__).resolve().parents[3]
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "analysis.table", *arguments]
+        return subprocess.run(command, cwd=place, capture_output=True, text=True)
+
+    assert run(str(folder), "--format", "csv").stdout.startswith("block,row")
+    assert run("objectives", "--root", str(folder.parents[1]), "--format", "md").returncode == 0
+    wrong = run(str(folder), "--why", "joint", "asd")
+    assert wrong.returncode == 2 and "did you mean 'asr'" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -1,0 +1,211 @@
+"""What is submitted to Slurm and why a job is said to have failed, without Slurm; tests/test_slurm.py has the real one."""
+
+import json
+from pathlib import Path
+
+import fakes
+import pytest
+
+from ablate.clusters import resources
+from ablate.clusters.slurm import failure, pack, submit
+from ablate.errors import UserError
+from ablate.clusters.slurm.failure import Failure
+from ablate.clusters.slurm.journal import Journal
+from ablate.store.run import RunFolder
+from ablate.clusters.schedule import DONE, ELSEWHERE, Board
+from ablate.store.stage import KINDS
+
+HERE = Path(__file__).resolve().parents[1]
+SHAPES = dict.fromkeys(KINDS, "one")
+
+
+def arrays(board, jobs=(), largest=1000, seconds=0.0, shapes=SHAPES):
+    """(kind, tasks, parents) of the arrays."""
+    found = pack.arrays(board, jobs, largest, shapes, dict.fromkeys(KINDS, seconds))
+    return [(array.kind, array.tasks, array.parents) for array in found]
+
+
+@pytest.fixture
+def board(tmp_path):
+    """A corpus, a tokenizer, three trunks, and two fine-tunings of two of them."""
+    s = fakes.stage
+    stages = [s("co", kind="table"), s("to", "co", kind="tokenizer")]
+    stages += [s(f"t{i}", "co", "to", kind="pretrain", cost=100.0) for i in range(3)]
+    stages += [s(f"f{i}{j}", "co", "to", f"t{i}", kind="finetune", cost=40.0) for i in range(2) for j in range(2)]
+    return Board(fakes.write(tmp_path, *stages), tmp_path)
+
+
+def test_arrays_wait_for_exactly_their_parents(board, tmp_path):
+    assert arrays(board) == [
+        ("table", [["co"]], []),
+        ("tokenizer", [["to"]], ["co"]),
+        ("pretrain", [["t0"], ["t1"], ["t2"]], ["to"]),
+        ("finetune", [["f00"], ["f01"]], ["t0"]),
+        ("finetune", [["f10"], ["f11"]], ["t1"]),
+    ]
+    for id in ("co", "to", "t0", "t1"):
+        board.set(id, DONE)
+    board.set("t2", ELSEWHERE)
+    fakes.write(tmp_path, f2 := fakes.stage("f2", "t2", kind="finetune"))
+    board.stages["f2"], board.state["f2"] = f2, "waiting"
+    assert arrays(board, largest=3) == [("finetune", [["f00"], ["f01"], ["f10"]], []), ("finetune", [["f11"]], [])]
+    assert arrays(board, ["t2"], 3)[-1] == ("finetune", [["f2"]], ["t2"])
+
+
+def test_short_stages_share_a_task(board):
+    """Costs: corpus and tokenizer 1 s, trunks 100 s, fine-tunings 40 s."""
+    assert arrays(board, seconds=90.0) == [
+        ("table", [["co"]], []),
+        ("tokenizer", [["to"]], ["co"]),
+        ("pretrain", [["t0"], ["t1"], ["t2"]], ["to"]),
+        ("finetune", [["f00", "f01"]], ["t0"]),
+        ("finetune", [["f10", "f11"]], ["t1"]),
+    ]
+    # a trunk takes along what follows from it alone; two such chains would be too long for one task
+    assert arrays(board, seconds=200.0)[2:] == [("pretrain", [["t0", "f00", "f01"], ["t1", "f10", "f11"], ["t2"]], ["to"])]
+    assert arrays(board, seconds=1000.0) == [("table", [["co", "to", "t0", "t1", "t2", "f00", "f01", "f10", "f11"]], [])]
+    other = SHAPES | {"pretrain": "with a GPU"}  # which the others do not need
+    assert arrays(board, seconds=1000.0, shapes=other) == [
+        ("table", [["co"]], []),
+        ("tokenizer", [["to"]], ["co"]),
+        ("pretrain", [["t0", "t1", "t2"]], ["to"]),
+        ("finetune", [["f00", "f01"]], ["t0"]),
+        ("finetune", [["f10", "f11"]], ["t1"]),
+    ]
+
+
+def test_stages_that_cost_nothing_share_no_task_unless_asked(tmp_path):
+    s = fakes.stage
+    board = Board(fakes.write(tmp_path, s("a", cost=0), s("b", "a", cost=0)), tmp_path)
+    assert arrays(board) == [("score", [["a"]], []), ("score", [["b"]], ["a"])]
+    assert arrays(board, seconds=1.0) == [("score", [["a", "b"]], [])]
+
+
+def test_a_stage_with_two_parents_goes_along_with_neither(tmp_path):
+    s = fakes.stage
+    board = Board(fakes.write(tmp_path, s("a", cost=5), s("b", cost=5), s("c", "a", "b", cost=1)), tmp_path)
+    assert arrays(board, seconds=6.0) == [("score", [["a"], ["b"]], []), ("score", [["c"]], ["a", "b"])]
+
+
+@pytest.mark.parametrize("count", [1, 7, 100])
+def test_tasks_are_of_equal_length_and_lose_nothing(tmp_path, count):
+    stages = [fakes.stage(f"s{i:03}", cost=60.0 + i % 3) for i in range(count)]
+    board = Board(fakes.write(tmp_path, *stages), tmp_path)
+    ((_, tasks, _),) = arrays(board, seconds=600.0)
+    assert [id for task in tasks for id in task] == [stage.id for stage in stages]
+    assert max(map(len, tasks)) - min(map(len, tasks)) <= 2 and max(map(len, tasks)) <= 10
+
+
+def test_resources(tmp_path):
+    wanted = resources.resources_for("pretrain", {"mem_gb": 8, "partition": "gpu", "pretrain": {"gpus": 1, "mem_gb": 30}})
+    assert wanted == {"mem": "30GB", "cpus_per_task": 1, "time": 120, "partition": "gpu", "gpus_per_node": 1,
+                      "signal_delay_s": 90}  # fmt: skip
+    with pytest.raises(UserError, match="did you mean 'partition'"):
+        resources.resources_for("score", {"partion": "gpu"})
+    with pytest.raises(UserError, match="did you mean 'timeout_min'"):
+        resources.resources_for("score", {"score": {"timeout": 3}})
+    with pytest.raises(UserError, match="did you mean 'pretrain'"):
+        resources.resources_for("score", {"pretrian": {"gpus": 1}})
+
+
+def test_several_processes_are_for_training_alone():
+    assert resources.resources_for("pretrain", {"tasks": 2})["ntasks_per_node"] == 2
+    assert "ntasks_per_node" not in resources.resources_for("score", {"tasks": 2})
+    with pytest.raises(UserError, match="only pretrain and finetune"):
+        resources.resources_for("score", {"score": {"tasks": 2}})
+    assert resources.seconds_of_task("pretrain", {"tasks": 2}) == 0.0
+    assert resources.seconds_of_task("pretrain", {"timeout_min": 6}) == 180.0
+    assert resources.seconds_of_task("score", {"pack_min": 1}) == 60.0
+
+
+def test_a_profile_lies_under_what_the_sweep_asks_for(tmp_path):
+    profile = tmp_path / "here.yaml"
+    profile.write_text("partition: gpu\nmem_gb: 8\nsetup: [module load cuda]\npretrain: {gpus: 4, timeout_min: 600}\n")
+    given = {"profile": str(profile), "mem_gb": 16, "pretrain": {"gpus": 1}}
+    wanted = resources.resources_for("pretrain", given)
+    assert (wanted["partition"], wanted["mem"], wanted["gpus_per_node"], wanted["time"]) == ("gpu", "16GB", 1, 600)
+    assert wanted["setup"] == ["module load cuda"]
+    profile.write_text("partion: gpu\n")
+    with pytest.raises(UserError, match="did you mean 'partition'"):
+        resources.with_profile({"profile": profile})
+    with pytest.raises(UserError, match="did you mean 'here.yaml'"):
+        resources.with_profile({"profile": tmp_path / "hare.yaml"})
+
+
+def test_the_code_is_copied_once(tmp_path):
+    first = submit.snapshot(tmp_path)
+    assert (first / "ablate" / "clusters" / "slurm" / "submit.py").read_bytes() == (HERE.parent / "ablate" / "clusters" / "slurm" / "submit.py").read_bytes()
+    assert submit.snapshot(tmp_path) == first and len(list((tmp_path / "code").iterdir())) == 1
+
+
+def test_the_journal_knows_the_latest_job_of_this_cluster(tmp_path):
+    here, other = Journal(tmp_path, "here"), Journal(tmp_path, "other")
+    here.write(here.fresh("x"), ["7_0", "7_1"], [["a", "b"], ["c"]], "sweep")
+    here.write(here.fresh("x"), ["9"], [["a"]], "sweep")
+    other.write(other.fresh("x"), ["8"], [["c"]], "sweep")
+    fresh = Journal(tmp_path, "here")
+    fresh.read()
+    assert fresh.latest == here.latest == {"a": "9", "b": "7_0", "c": "7_1"} and fresh.times["a"] == 2
+    assert fresh.tasks["7_0"].stages == ("a", "b")
+    here.write(here.fresh("x"), ["12"], [["d"]], "sweep")
+    fresh.read()
+    assert fresh.latest["d"] == "12"
+
+
+def ended(tmp_path, job, state=None, log="", begun=False, own=""):
+    """Failure of a stage whose job ended in `state`, with these texts in Slurm's log and in its own."""
+    run = RunFolder(tmp_path, "pretrain", "aa11")
+    (run.path / "logs").mkdir(parents=True)
+    (run.path / "logs" / "out.txt").write_text(own)
+    if begun:
+        (run.path / "attempts.jsonl").write_text(json.dumps({"job": job, "outcome": "lost"}) + "\n")
+    slurm_log = tmp_path / "log.err"
+    slurm_log.write_text(log)
+    return failure.of_job(run, job, state, slurm_log)
+
+
+SLURMSTEPD = "slurmstepd: error: *** STEP 7.0 ON node CANCELLED AT 2026-01-01T00:00:00"
+CASES = [
+    ("7", "TIMEOUT", f"{SLURMSTEPD} DUE TO TIME LIMIT ***", True, failure.TIME),
+    ("7", None, f"{SLURMSTEPD} DUE TO TIME LIMIT ***", True, failure.TIME),  # without accounting
+    ("7", "PREEMPTED", "", True, failure.PREEMPTED),
+    ("7", None, f"{SLURMSTEPD} DUE TO PREEMPTION ***", True, failure.PREEMPTED),
+    ("7", "NODE_FAIL", "", True, failure.NODE),
+    ("7", "OUT_OF_MEMORY", "", True, failure.MEMORY),
+    ("7", "FAILED", "slurmstepd: error: Exceeded job memory limit", True, failure.MEMORY),
+    ("7", "CANCELLED", f"{SLURMSTEPD} ***", True, failure.CANCELLED_RUNNING),
+    ("7_3", "CANCELLED", "", False, failure.CANCELLED_PENDING),
+    ("7_3", None, "", False, failure.CANCELLED_PENDING),  # Slurm forgets a pending task cancelled out of an array
+    ("7", None, "", False, failure.LOST),
+    ("7", "FAILED", "", True, failure.KILLED),
+]
+
+
+@pytest.mark.parametrize("job, state, log, begun, kind", CASES)
+def test_why_a_job_is_gone(tmp_path, job, state, log, begun, kind):
+    assert ended(tmp_path, job, state, log, begun).kind == kind
+
+
+@pytest.mark.parametrize("code, own, kind, why", [
+    (1, "Traceback ...\nValueError: no such thing\n", failure.EXCEPTION, "ValueError: no such thing"),
+    (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n", failure.MEMORY, "Tried to allocate"),
+    (1, "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried\n", failure.MEMORY, "can't allocate"),
+    (-9, "", failure.MEMORY, "SIGKILL"),
+    (-11, "", failure.KILLED, "SIGSEGV"),
+    (3, "bye\n", failure.EXCEPTION, "exit status 3"),
+])  # fmt: skip
+def test_why_a_process_ended(tmp_path, code, own, kind, why):
+    run = RunFolder(tmp_path, "pretrain", "aa11")
+    (run.path / "logs").mkdir(parents=True)
+    (run.path / "logs" / "out.txt").write_text(own)
+    found = failure.of_exit(run, "7", code, None)
+    assert found.kind == kind and why in found.why
+    failure.write(run, found)
+    assert failure.read(run) == found
+    run.note("result.json", {})
+    assert failure.read(run) is None
+
+
+def test_memory_that_runs_out_twice_comes_with_advice():
+    told = str(failure.advice(Failure(failure.MEMORY, "CUDA out of memory", "7"), "pretrain"))
+    assert "lower pretrain.update" in told and "resources.pretrain.mem_gb" in told

@@ -1,0 +1,24 @@
+"""Activation checkpointing after memory ran out is how a stage runs, not what it is."""
+
+from tiny import World
+
+from ablate.training import checkpoint
+from ablate.stages.pretrain import Update
+from ablate.store.run import RunFolder
+from encoders import joint
+
+
+def test_saving_memory_changes_no_result(tmp_path, monkeypatch):
+    blobs, switched = {}, []
+    before = joint.Joint.checkpointing
+    monkeypatch.setattr(joint.Joint, "checkpointing", property(before.fget, lambda self, on: (switched.append(on), before.fset(self, on))))
+    for spare in (False, True):
+        world = World(tmp_path / str(spare))
+        id = world.pretrain("masked_text", "contrastive", steps=5, update=Update(speech=3.0, text=60))
+        if spare:
+            RunFolder(world.root, "pretrain", id).spare_memory("a test")
+
+        blobs[spare] = checkpoint.of(world.run(id)).weights
+    assert switched == [False, True]
+    assert blobs[False].keys() == blobs[True].keys()
+    assert all(blobs[True][name].equal(x) for name, x in blobs[False].items())
