@@ -8,18 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
-import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd.graph import saved_tensors_hooks
 
 from ablate.sweepfile import load
 from ablate.errors import UserError
-from ablate.stages.pretrain import Update
-from encoders.batch import Pair, Speech, Text, View, Vocabulary
+from ablate.planning.size import BYTES_PER_PARAMETER, Sizes, activations, short, vocabulary
+from ablate.training.update import Update
+from encoders.batch import Vocabulary
 from encoders.count import OWNERS, Count, Work, parts
 from encoders.encoder import EncoderConfig
 from encoders.joint import Joint
@@ -43,67 +41,6 @@ how to read it:
   float32: weights, gradients and the two moments of AdamW, and what the backward pass needs of the forward passes of one
   update. The heads of objectives come on top, as do temporaries.
 """
-BYTES_PER_PARAMETER = 16  # weight, gradient, and AdamW's two moments in float32
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What one update holds, and how long its sequences are."""
-
-    speech: float
-    """Seconds of speech."""
-    text: int
-    """Tokens of text."""
-    pairs: int
-    """Speech-text pairs."""
-    utterance: float
-    """Seconds of an utterance."""
-    document: int
-    """Tokens of a text, CLS and SEP included."""
-
-    def inputs(self, reads: Iterable[str]) -> dict[str, Speech | Text | Pair]:
-        """Make one update's inputs for each stream that is read and not empty, of equal sequences; contents mean nothing."""
-        made: dict[str, Speech | Text | Pair] = {}
-        if "speech" in reads and self.speech:
-            made["speech"] = self._speech(max(1, round(self.speech / self.utterance)))
-        if "text" in reads and self.text:
-            made["text"] = self._text(max(1, round(self.text / self.document)))
-        if "pair" in reads and self.pairs:
-            made["pair"] = Pair(self._speech(self.pairs), self._text(self.pairs))
-        return made
-
-    @property
-    def frames(self) -> int:
-        """Mel frames of an utterance."""
-        return max(1, round(100 * self.utterance))
-
-    def _speech(self, n: int) -> Speech:
-        return Speech(torch.zeros(n * self.frames, 80), (self.frames,) * n, tuple(range(n)))
-
-    def _text(self, n: int) -> Text:
-        return Text(torch.zeros(n * self.document, dtype=torch.long), (self.document,) * n, tuple(range(n)))
-
-
-def activations(encoder: nn.Module, inputs: Speech | Text | Pair) -> int:
-    """Bytes that a forward pass keeps for its backward pass, weights left out. Works on fake tensors too."""
-    weights = {p.untyped_storage()._cdata for p in encoder.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
-
-    def keep(x: torch.Tensor) -> torch.Tensor:
-        storage = x.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage
-        return x
-
-    with saved_tensors_hooks(keep, lambda x: x):
-        encoding = encoder(View(inputs=inputs))
-    del encoding
-    return sum(storage.nbytes() for storage in kept.values())
-
-
-def vocabulary(size: int) -> Vocabulary:
-    """A vocabulary of a size, of which nothing else is known."""
-    return Vocabulary(size, (0,) * size, (True,) * size)
 
 
 def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
@@ -172,14 +109,6 @@ def memory(parameters: int, kept: Mapping[str, int], sizes: Sizes) -> list[tuple
     rows = [("weights, gradients and two moments", f"{state / 1e9:.3f} GB")]
     rows += [(f"activations of {held[stream]}", f"{size / 1e9:.3f} GB") for stream, size in kept.items()]
     return [*rows, ("memory of one update in one shard", f"{(state + sum(kept.values())) / 1e9:.3f} GB")]
-
-
-def short(n: int) -> str:
-    """A count as 612 M, 4.2 M, 18.5 k or 960."""
-    for unit, letter in ((1e6, " M"), (1e3, " k")):
-        if n >= unit:
-            return f"{n / unit:.{0 if n >= 1000 * unit else 1}f}{letter}"
-    return str(n)
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:

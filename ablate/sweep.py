@@ -7,28 +7,12 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
-import shutil
-import signal
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
-from ablate.clusters import local, resources
-from ablate.clusters.slurm import controller, submit, watch
-from ablate.store import continuing
-from ablate.planning.again import again
-from ablate.clusters.display import Display, failures_text, plan_text, status_text
+from ablate.clusters.local import DISK_ERRORS
+from ablate.drive import run
 from ablate.errors import UserError
-from ablate.clusters.slurm.job import LATER, Collector
-from ablate.clusters.slurm.preview import slurm_text
-from ablate.store.record import read_sweep, sweep_path
-from ablate.store.run import RunFolder
-from ablate.clusters.schedule import DONE, ELSEWHERE, QUEUED, RUNNING, STOPPED, WAITING, Board, cores
-from ablate.store.stage import Plan, materialise, stage_ids
-from ablate.store.version import code_version, keep_patch, label
 
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
@@ -76,12 +60,12 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(options)
+        return run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOENT, *local.DISK_ERRORS):
+        if error.errno not in (errno.ENOENT, *DISK_ERRORS):
             raise
         where = f" '{error.filename}'" if error.filename else ""
         print(f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
@@ -110,209 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat")
     parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")
     return parser
-
-
-def _run(options: argparse.Namespace) -> int:
-    plan = local.call(_plan, options.file, options.overrides)
-    root = Path(plan.root)
-    if options.show:
-        print(plan.show(options.show))
-        return 0
-    if options.where:
-        print(_where(plan, root, options.where))
-        return 0
-    if options.only:
-        plan = plan.only(options.only)
-    plan = plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done)
-    on_slurm = plan.cluster == "slurm"
-    if (options.cancel or options.detach) and not on_slurm:
-        raise UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")
-    workers = plan.workers or (resources.with_profile(plan.resources).get("parallelism", 256) if on_slurm else cores())
-    board = Board(plan.stages, root)
-    made = _made(board)
-    if (sweep_path(root, plan.name) / "sweep.json").exists():
-        read_sweep(root, plan.name)  # of a newer format it is not to be touched
-    if options.fresh and not (options.dry_run or options.status):
-        _discard(board)
-        board = Board(plan.stages, root)
-    for id, folder in board.folders.items():
-        if board.state[id] == WAITING and folder.holder() is not None:
-            board.set(id, ELSEWHERE)
-    if options.status and (on_slurm or (root / "slurm").is_dir() and controller.here()):
-        watch.status(board, submit.Slurm(board, plan.name, plan.resources))
-    if options.cancel:
-        jobs = submit.Slurm(board, plan.name, plan.resources)
-        print(f"{watch.cancel(board, jobs, whole=not options.only)} jobs cancelled; what they saved is kept.")
-        return 0
-    print(plan_text(plan, board, workers), flush=True)
-    if not options.status:
-        left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
-        print("".join(f"{line}\n" for line in (*continuing.notes(left, root), *again(plan, root))), end="", flush=True)
-    _warn_of_other_code(made)
-    if options.status:
-        print(status_text(board))
-    elif options.dry_run and plan.cluster == "slurm" and not board.ended:
-        print("\n" + slurm_text(board, plan.resources))
-    if options.dry_run or options.status:
-        return 0
-    if plan.absent:
-        raise UserError(plan.absent)
-    materialise(plan, root)
-    keep_patch(root)
-    print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
-    if on_slurm and (options.retry_failed or options.fresh):
-        watch.retry(board, submit.Slurm(board, plan.name, plan.resources))
-    collect = None
-    if options.detach:
-        once = ("--detach", "--retry-failed", "--fresh")
-        collect = Collector("ablate.sweep:main", [*(a for a in options.arguments if a not in once), "--detach"])
-    left = drive(board, plan.name, plan.cluster, workers, plan.resources, collect=collect)
-    if left:
-        return 0 if collect is not None and board.count(QUEUED, RUNNING) else left
-    _report(board, plan.name, root)
-    print(failures_text(board, plan.cluster), end="", file=sys.stderr)
-    return 0 if board.count(DONE) == len(board.stages) else 1
-
-
-def drive(
-    board: Board, name: str, cluster: str, workers: int, wanted: Optional[dict[str, Any]] = None,
-    execute: str = local.EXECUTE, collect: Optional[Collector] = None,
-) -> int:  # fmt: skip
-    """Run the board's stages on a cluster, showing progress; 0 if that ended, else the exit status of an interrupted one.
-
-    With a job that will `collect` it only submits what there is to submit. Raises UserError for an unknown cluster or
-    resource.
-    """
-    code_version()  # once, for all workers
-    interrupts, restore = _count_interrupts(
-        "Leaving; the jobs go on." if cluster == "slurm" else "Stopping: workers save and stop. Once more kills them."
-    )
-    began = time.time()
-    try:
-        with Display(workers) as display:
-            if cluster == "slurm":
-                jobs = submit.Slurm(board, name, wanted or {}, execute)
-                poll = float(jobs.resources.get("poll_s", 30))
-                if collect is not None:
-                    watch.detach(board, jobs, display, poll, collect)
-                else:
-                    watch.run_slurm(board, jobs, display, interrupts, poll)
-            elif cluster in ("local", "debug"):
-                here = local.Pool(board.root, workers, execute) if cluster == "local" else local.Inline(board.root, execute)
-                local.run_pool(board, here, display, interrupts)
-            else:
-                raise UserError(f"Unknown cluster '{cluster}'; valid: local, debug, slurm.")
-            display(board)
-    finally:
-        restore()
-    wall = time.time() - began
-    kept = f"{board.count(DONE)} of {len(board.stages)} stages are done and kept."
-    if cluster == "slurm" and not board.ended:
-        print(f"\n{kept} {watch.parting(board, jobs, collect is not None)}", file=sys.stderr)
-        return LATER if collect is not None else 130
-    if interrupts() and not board.ended or board.count(STOPPED):
-        print(f"\nStopped: {kept} Run the same command again to go on.", file=sys.stderr)
-        return 130
-    if cluster == "local":
-        _utilisation(board, workers, began, wall)
-    return 0
-
-
-def _plan(file: str, overrides: list[str]) -> Plan:
-    """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
-    from ablate.planning import cost
-    from ablate.planning.plan import plan_file
-
-    roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
-    root = Path(roots[-1].strip("'\"") if roots else "runs")
-    return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root))
-
-
-def _where(plan: Plan, root: Path, row: str) -> str:
-    lines = [f"{sweep_path(root, plan.name)}  the sweep"]
-    board = Board(plan.stages, root)
-    wanted = {id for line in plan.lines(row) for id in stage_ids(line)}
-    for id, stage in board.stages.items():
-        if id in wanted:
-            lines.append(f"{board.folders[id].path}  {stage.kind} {stage.title}: {board.state[id]}")
-    return "\n".join(lines)
-
-
-def _discard(board: Board) -> None:
-    """Remove the records of all stages on the board. Raises UserError when one of them is running."""
-    for id, folder in board.folders.items():
-        if folder.holder() is not None:
-            raise UserError(
-                f"--fresh would remove {board.stages[id].title}, which process {folder.holder()['pid']} on "
-                f"{folder.holder()['host']} is running; stop that first."
-            )
-    for folder in board.folders.values():
-        if folder.path.exists():
-            shutil.rmtree(folder.path)
-
-
-def _made(board: Board) -> list[str]:
-    """By which code the finished stages were made. Raises UserError where one is of a newer format, or damaged."""
-    return [label(board.folders[id].result().get("code", {})) for id, state in board.state.items() if state == DONE]
-
-
-def _warn_of_other_code(made: list[str]) -> None:
-    """Say once how many records were made by other code than this."""
-    here = label(code_version())
-    other = sorted({code for code in made if code and code != here})
-    if other and here:
-        count = sum(bool(code) and code != here for code in made)
-        print(f"note: {count} of the finished stages were made by other code ({', '.join(other)}), this is {here}; "
-              "their ids say that nothing relevant changed. --fresh makes them anew.")  # fmt: skip
-
-
-def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]:
-    """Count requests to stop, saying `text` at the first, instead of dying; return the count's reader and the way back."""
-    count = 0
-
-    def interrupted(number: int, _frame: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == 1:
-            print(f"\n{text}", file=sys.stderr, flush=True)
-
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupted) for number in numbers}
-    return (lambda: count), (lambda: [signal.signal(number, handler) for number, handler in before.items()])
-
-
-def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
-    """Print which share of the cores' time went into training and scoring steps."""
-    busy = 0.0
-    for id, folder in board.folders.items():
-        if folder.done and (folder.path / "result.json").stat().st_mtime >= began:
-            busy += folder.result().get("busy_seconds", 0.0)
-    if busy:
-        print(f"\n{wall / 60:.1f} min on {workers} workers; {100 * busy / (wall * workers):.0f} % of that core time was "
-              "spent inside training and scoring steps.")  # fmt: skip
-
-
-def _report(board: Board, name: str, root: Path) -> None:
-    """Write table, figures and report, and print the table and where all lies; only print if nothing has changed."""
-    import analysis
-
-    folder = sweep_path(root, name)
-    summary, code = folder / "summary.txt", Path(analysis.__file__).parent.rglob("*.py")
-    read = [folder / "sweep.json", folder / "manifest.jsonl", *code]
-    read += [run.path / "result.json" for run in board.folders.values()]
-    if not summary.exists() or any(not p.exists() or p.stat().st_mtime > summary.stat().st_mtime for p in read):
-        from analysis import report
-
-        paths = report.write(folder, root)
-        text = report.summary(folder, root) + "\n\n" + "\n".join(str(path) for path in _flat(paths)) + "\n"
-        summary.write_text(text, encoding="utf-8")
-    print("\n" + summary.read_text(encoding="utf-8"), end="")
-
-
-def _flat(paths: Any) -> list[Any]:
-    """List the paths in a mapping of paths and lists of paths."""
-    values = paths.values() if isinstance(paths, dict) else paths
-    return [p for value in values for p in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ def _load() -> None:
 
     torch.set_num_threads(1)  # one worker per core, one thread per worker; results do not depend on the machine
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process imports for a second
-    from ablate.store.stage import KINDS
-
-    for module in ["ablate.planning.plan", *sorted({kind.function.partition(":")[0] for kind in KINDS.values()})]:
+    for module in ("ablate.planning.plan", "ablate.stages.execute"):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # forked workers share these pages: keep the collector from touching them

@@ -18,7 +18,8 @@ from ablate.errors import UserError, nearest
 from analysis.records import items
 from analysis.statistics import compare
 from analysis.statistics.compare import ALPHA, Estimate
-from analysis.records.frame import DONE, Measure, Records, measure, read
+from analysis.records.frame import Measure, Records, measure, read
+from analysis.records.scores import DONE
 from analysis.tables.sheet import Sheet
 
 DRAWS = 4000

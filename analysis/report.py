@@ -27,7 +27,7 @@ from analysis.records.fingerprint import code, fingerprint
 from analysis.records.frame import Records, read
 from analysis.page.page import page
 from analysis.tables.sheet import Sheet
-from analysis.table import Table
+from analysis.tables.cells import Table
 
 STATE = ".report.json"
 """What the files in a sweep's folder were made from."""

@@ -19,7 +19,8 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.store.record import read_jsonl
 from analysis.records import manifest
-from analysis.records.frame import DONE, Records, flatten, point_name, read
+from analysis.records.frame import Records, flatten, point_name, read
+from analysis.records.scores import DONE
 
 FILE = "events.out.tfevents.0.ablate"
 """Always the same name, so that a file is found again; TensorBoard asks for "tfevents" in it."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Optional
 
 from ablate.stages import pretrain
 from ablate.training import optim
-from ablate.sweepfile.load import Registry
+from ablate.sweepfile.registry import Registry
 from ablate.data.corpus import CorpusConfig, Split, SplitConfig
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.errors import UserError

@@ -12,23 +12,24 @@ import sys
 import time
 from pathlib import Path
 
-from ablate import sweep
-from ablate.clusters import local
-from ablate.clusters.slurm import submit, watch
+from ablate import drive
+from ablate.clusters.cluster import Program
+from ablate.clusters.registry import CLUSTERS
+from ablate.clusters.resources import Resources
 from ablate.clusters.display import failures_text, status_text
-from ablate.clusters.slurm.job import Collector
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
 from ablate.clusters.schedule import Board
 from ablate.store.stage import Stage
 
-EXECUTE = "fakes:execute"
+PROGRAM = Program("fakes:execute", preload="ablate.store.run", main="fakes:main")  # fake stages need no torch
+KINDS = {"table": False, "tokenizer": False, "pretrain": True, "finetune": True, "score": False}  # and which of them train
 
 
 def stage(id: str, *parents: str, do: str = "sleep", steps: int = 2, cost: float = 1.0, kind: str = "score") -> Stage:
     """Make a fake stage that takes `steps` steps of 20 ms."""
     return Stage(kind, {"do": do, "steps": steps}, tuple((f"p{i}", p) for i, p in enumerate(parents)), id,
-                 title=f"stage {id}", steps=steps, cost=cost)  # fmt: skip
+                 title=f"stage {id}", steps=steps, cost=cost, trains=KINDS[kind])  # fmt: skip
 
 
 def write(root: Path, *stages: Stage) -> dict[str, Stage]:
@@ -49,7 +50,7 @@ def read(root: Path) -> dict[str, Stage]:
     for path in sorted(root.glob("*/*/*/identity.json")):
         what = json.loads(path.read_text())
         stages[what["id"]] = Stage(what["kind"], what["config"], tuple(map(tuple, what["parents"])), what["id"],
-                                   title=what["title"], cost=what["cost"])  # fmt: skip
+                                   title=what["title"], cost=what["cost"], trains=KINDS[what["kind"]])  # fmt: skip
     return stages
 
 
@@ -95,23 +96,21 @@ def main(arguments: list[str]) -> int:
     """Drive the stages under a root as the command does; its exit status."""
     where, cluster, workers = Path(arguments[0]), arguments[1], int(arguments[2])
     wanted = {"poll_s": 1, "mem_gb": 1, "pack_min": 0, **json.loads(arguments[3] if len(arguments) > 3 else "{}")}
-    local.PRELOAD = ["ablate.store.run"]  # fake stages need no torch
     board = Board(read(where), where)
-    if {"retry", "status", "cancel"} & set(arguments):
-        jobs = submit.Slurm(board, "fakes", wanted, EXECUTE)
-        if "cancel" in arguments:
-            return 0 * watch.cancel(board, jobs, whole=True)
-        if "status" in arguments:
-            watch.status(board, jobs)
-            print(status_text(board))
-            return 0
-        watch.retry(board, jobs)
-    again = [one for one in arguments if one != "retry"]
-    collect = Collector("fakes:main", again) if "detach" in arguments else None
-    left = sweep.drive(board, "fakes", cluster, workers, wanted, EXECUTE, collect)
+    of = CLUSTERS[cluster](board, "fakes", Resources(wanted, KINDS), PROGRAM, workers)
+    if "cancel" in arguments:
+        return 0 * of.cancel(whole=True)
+    if "status" in arguments:
+        of.look()
+        print(status_text(board))
+        return 0
+    if "retry" in arguments:
+        of.retry()
+    collect = [one for one in arguments if one != "retry"] if "detach" in arguments else None
+    left = drive.drive(of, collect)
     assert cluster == "debug" or "torch" not in sys.modules, "the driver must not import torch"
     if collect is not None and board.ended:
-        (where / "collected").write_text(f"{board.count('done')} done\n{failures_text(board, cluster)}")
+        (where / "collected").write_text(f"{board.count('done')} done\n{failures_text(board, of.advice)}")
     if left:
         return 0 if collect is not None and board.count("queued", "running") else left
     return 0 if board.count("done") == len(board.stages) else 1

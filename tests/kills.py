@@ -24,7 +24,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ablate.store import run as run_module
-from ablate import sweep
+from ablate import drive, sweep
+from ablate.clusters.cluster import Program
 from ablate.store import stage
 from ablate.store.lock import PROGRESS
 from ablate.store.record import files_of, read_jsonl
@@ -115,12 +116,12 @@ def dying_write(original, path: Path, text: str) -> None:
 
 
 def execute(id: str, root: Path) -> None:
-    """Run a stage as `ablate.store.stage.execute` does, leaving a trace of its updates, and perhaps dying on the way."""
+    """Run a stage as `ablate.stages.execute` does, leaving a trace of its updates, and perhaps dying on the way."""
+    from ablate.stages.execute import execute as run_stage
     from ablate.training import checkpoint, loop
     from ablate.training.optim import FlatAdamW
 
-    kind = next(k for k in stage.KINDS if stage.run_path(root, k, id).joinpath("identity.json").exists())
-    folder = stage.run_path(root, kind, id)
+    folder = run_module.find(root, id).path
 
     def trace(*words: object) -> None:
         with open(folder / "trace", "ab", buffering=0) as file:
@@ -169,13 +170,13 @@ def execute(id: str, root: Path) -> None:
     loop.Loop.fit, loop.Loop.one_update, run_module.RunFolder.release = traced_fit, traced_update, dying_release
     for module in (run_module, checkpoint):
         module.replace = functools.partial(dying_replace, module.replace)
-    stage.execute(id, root)
+    run_stage(id, root)
 
 
-def drive(arguments: list[str]) -> int:
+def command(arguments: list[str]) -> int:
     """The sweep command with the stages above, and without a report at its end."""
-    sweep.drive = functools.partial(sweep.drive, execute="kills:execute")
-    sweep._report = lambda *_: None
+    drive.PROGRAM = Program("kills:execute", preload="ablate.warm")
+    drive.write_report = lambda *_: None
     stage._write = functools.partial(dying_write, stage._write)
     return sweep.main(arguments)
 
@@ -274,7 +275,7 @@ def made_again(folder: Path) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--drive"]:
-        sys.exit(drive(sys.argv[2:]))
+        sys.exit(command(sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)

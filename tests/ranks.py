@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ablate import sweep
+from ablate import drive
+from ablate.clusters.registry import CLUSTERS
+from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import Board
 
 STAGES = """
@@ -17,7 +19,7 @@ import torch
 torch.set_num_threads(1)
 from ablate.training import loop
 from ablate.store.run import Stopped
-from ablate.store.stage import execute
+from ablate.stages.execute import execute
 root, stop, *ids = sys.argv[1:]
 loop.SAVE_SECONDS = 1e9
 update = loop.Loop.one_update
@@ -53,4 +55,6 @@ def ranks_of(root, ranks: int, *ids: str, stop: int = -1) -> list[int]:
 if __name__ == "__main__":
     root, stages = Path(sys.argv[1]), pickle.loads(Path(sys.argv[2]).read_bytes())
     board = Board(stages, root)
-    sys.exit(sweep.drive(board, "ranks", "slurm", 4, {"poll_s": 1, "mem_gb": 2, "tasks": 2}) or board.count("done") < len(stages))
+    wanted = Resources({"poll_s": 1, "mem_gb": 2, "tasks": 2}, {stage.kind: stage.trains for stage in stages.values()})
+    status = drive.drive(CLUSTERS["slurm"](board, "ranks", wanted, drive.PROGRAM, 4))
+    sys.exit(status or board.count("done") < len(stages))

@@ -1,6 +1,5 @@
 """The command: what it prints, what it leaves, how it exits, and that its process stays light; with fake stages."""
 
-import functools
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import fakes
 import pytest
 
 import analysis
-from ablate import sweep
+from ablate import drive, sweep
 from ablate.clusters import local
 from ablate.store.record import run_path
 from ablate.store.stage import Plan
@@ -40,7 +39,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "analysis.report", report)
     monkeypatch.setattr(analysis, "report", report, raising=False)
     monkeypatch.setattr(local, "call", lambda *_: plan)
-    monkeypatch.setattr(sweep, "drive", functools.partial(sweep.drive, execute=fakes.EXECUTE))
+    monkeypatch.setattr(drive, "PROGRAM", fakes.PROGRAM)
     return (lambda *arguments: sweep.main(["why.yaml", *arguments])), root, plan
 
 
@@ -139,7 +138,7 @@ def test_records_of_another_commit_are_named_once(command, capsys):
 
 
 def _commit():
-    return sweep.code_version()["commit"]
+    return drive.code_version()["commit"]
 
 
 def test_an_unknown_cluster_is_an_error(command, capsys):
@@ -154,7 +153,7 @@ def test_a_full_disk_is_said_clearly(command, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device", "/somewhere")
 
-    monkeypatch.setattr(sweep, "materialise", full)
+    monkeypatch.setattr(drive, "materialise", full)
     assert run() == 2
     said = capsys.readouterr().err
     assert "'/somewhere'" in said and "No space left on device" in said and "run the same command again" in said

@@ -13,13 +13,16 @@ from ablate.data.table import Table, TableWriter
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.heldout import HeldoutStage
-from ablate.stages.pretrain import PretrainStage, Update
+from ablate.stages.pretrain import PretrainStage
+from ablate.training.update import Update
 from ablate.sweepfile.row import owner
 from ablate.store.run import RunFolder
 from ablate.stages.score import ScoreStage
-from ablate.store.stage import Plan, Stage, execute, make, materialise
+from ablate.stages.execute import execute
+from ablate.stages.registry import make
+from ablate.store.stage import Plan, Stage, materialise
 from ablate.planning.supply import Supply
-from ablate.tasks import TASKS
+from ablate.tasks.registry import TASKS
 from encoders import seeds
 from encoders.presets import PRESETS
 from objectives import OBJECTIVES

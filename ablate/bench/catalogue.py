@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablate.clusters.local import function_named
+from ablate.clusters.cluster import function_named
 
 
 @dataclass(frozen=True)

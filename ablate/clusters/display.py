@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ablate.clusters.slurm import failure
-from ablate.store.record import read_json
+from ablate.clusters import failure
+from ablate.store.record import read_json, sweep_path
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
 from ablate.store.stage import Plan, stage_ids
 
@@ -84,7 +84,7 @@ def status_text(board: Board) -> str:
     return "\n".join([*lines, counts])
 
 
-def failures_text(board: Board, cluster: str = "local") -> str:
+def failures_text(board: Board, advice: str) -> str:
     """List what failed and where its log is, and count what waits for it; empty when nothing failed."""
     failed = [id for id, state in board.state.items() if state == FAILED]
     if not failed:
@@ -93,8 +93,17 @@ def failures_text(board: Board, cluster: str = "local") -> str:
     for id in failed:
         log = board.folders[id].path / "logs" / "out.txt"
         lines.append(f"  {board.stages[id].kind} {board.stages[id].title}: {board.why[id]}; {log}")
-    again = "run the same command again" + ("" if cluster != "slurm" else " with --retry-failed")
-    lines.append(f"{board.count(BLOCKED)} that need them did not run. Mend the cause and {again}.\n")
+    lines.append(f"{board.count(BLOCKED)} that need them did not run. Mend the cause and {advice}.\n")
+    return "\n".join(lines)
+
+
+def where_text(plan: Plan, board: Board, row: str) -> str:
+    """List the folders of a row's stages. Raises UserError for an unknown row."""
+    wanted = {id for line in plan.lines(row) for id in stage_ids(line)}
+    lines = [f"{sweep_path(board.root, plan.name)}  the sweep"]
+    for id, stage in board.stages.items():
+        if id in wanted:
+            lines.append(f"{board.folders[id].path}  {stage.kind} {stage.title}: {board.state[id]}")
     return "\n".join(lines)
 
 

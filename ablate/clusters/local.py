@@ -1,4 +1,4 @@
-"""Run stages on this machine: in a pool of warm workers, or in this process (for debuggers).
+"""Run stages on this machine, in a pool of warm workers.
 
 A worker is told a stage's id and the root, nothing else; what to do and where to go on it finds on disk.
 """
@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import sys
-import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
-from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board
+from ablate.clusters.cluster import AbstractCluster, Program, Show, function_named
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board, cores
 
-PRELOAD = ["ablate.warm"]
-EXECUTE = "ablate.store.stage:execute"  # (stage id, root) -> None
 STOPPED_CODE, BUSY_CODE = 75, 76  # exit statuses of a worker
 DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
 DISK_ERRORS = frozenset({
@@ -40,11 +38,11 @@ WORKER_ENVIRONMENT = {
 }
 
 
-def warm() -> multiprocessing.context.BaseContext:
-    """Return the context whose processes fork from a server that has everything imported; start the server."""
+def warm(preload: str) -> multiprocessing.context.BaseContext:
+    """Return the context whose processes fork from a server that has imported this module; start the server."""
     os.environ.update(WORKER_ENVIRONMENT)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload([preload])
     from multiprocessing import forkserver
 
     # workers inherit the mask: Ctrl-C reaches the driver, which asks them to stop
@@ -54,20 +52,20 @@ def warm() -> multiprocessing.context.BaseContext:
     return context
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a module-level function in a warm worker and return its result; what it raises is raised here.
+def call(preload: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a module-level function in a worker that is warm with `preload`, and return its result; what it raises is raised here.
 
     Raises UserError when the worker died.
     """
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = warm().Process(target=_answer, args=(sender, function, arguments))
+    process = warm(preload).Process(target=_answer, args=(sender, function, arguments))
     process.start()
     sender.close()
     try:
         worked, value = receiver.recv()
     except EOFError:
         process.join()
-        raise UserError(f"The planning worker died ({_exit(process.exitcode)}); its messages are above.") from None
+        raise UserError(f"The planning worker died ({exit_text(process.exitcode)}); its messages are above.") from None
     process.join()
     if worked:
         return value
@@ -118,13 +116,7 @@ def _disk(error: Exception, folder: Path) -> int:
     return DISK_CODE + number if gone or number in DISK_ERRORS else 0
 
 
-def function_named(name: str) -> Callable[..., Any]:
-    """Import the function that "module:function" names."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
-def _exit(code: int | None) -> str:
+def exit_text(code: int | None) -> str:
     """Say how a process ended."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
@@ -135,12 +127,35 @@ def _exit(code: int | None) -> str:
     return "raised an error" if code == 1 else f"ended with exit status {code}"
 
 
-class Pool:
+class AbstractPool(ABC):
+    """Something that runs stages on this machine."""
+
+    workers: int
+
+    @property
+    @abstractmethod
+    def free(self) -> int:
+        """How many more stages can be started."""
+
+    @abstractmethod
+    def start(self, id: str, kind: str) -> None:
+        """Start a stage."""
+
+    @abstractmethod
+    def ended(self, timeout: float) -> list[tuple[str, str, str]]:
+        """Wait up to `timeout` seconds for a stage to end; return (id, state, why) of those that did."""
+
+    @abstractmethod
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ask what runs to save and stop; with SIGKILL end it and all that it started."""
+
+
+class Pool(AbstractPool):
     """Runs each stage in a process forked from a warm server, at most `workers` at a time."""
 
-    def __init__(self, root: Path, workers: int, execute: str = EXECUTE):
-        self.root, self.workers, self.execute = Path(root), workers, execute
-        self.context = warm()
+    def __init__(self, root: Path, workers: int, program: Program):
+        self.root, self.workers, self.execute = Path(root), workers, program.execute
+        self.context = warm(program.preload)
         self.processes: dict[str, multiprocessing.process.BaseProcess] = {}
 
     @property
@@ -163,7 +178,7 @@ class Pool:
                 del self.processes[id]
                 states = {0: DONE, STOPPED_CODE: STOPPED, BUSY_CODE: ELSEWHERE}
                 state = states.get(process.exitcode, FAILED)
-                ended.append((id, state, _exit(process.exitcode) if state == FAILED else ""))
+                ended.append((id, state, exit_text(process.exitcode) if state == FAILED else ""))
         return ended
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -175,48 +190,7 @@ class Pool:
                 process.kill()  # it has no group of its own yet, or it is gone
 
 
-class Inline:
-    """Runs each stage in this process, one after another, output and errors to the terminal (for debuggers)."""
-
-    def __init__(self, root: Path, execute: str = EXECUTE):
-        self.root, self.execute, self.workers = Path(root), execute, 1
-        self.result: list[tuple[str, str, str]] = []
-
-    @property
-    def free(self) -> int:
-        """How many more stages can be started."""
-        return 1 - len(self.result)
-
-    def start(self, id: str, kind: str) -> None:
-        """Run a stage to its end."""
-        try:
-            function_named(self.execute)(id, self.root)
-            ended = (id, DONE, "")
-        except Lost as lost:
-            print(lost)
-            ended = (id, ELSEWHERE, "")
-        except Stopped:
-            ended = (id, STOPPED, "")
-            signal.raise_signal(signal.SIGINT)  # the stage took the signal; the driver must know too
-        except Busy:
-            ended = (id, ELSEWHERE, "")
-        except Exception as error:
-            traceback.print_exc()
-            ended = (id, FAILED, f"{type(error).__name__}: {error}")
-        self.result.append(ended)
-
-    def ended(self, timeout: float) -> list[tuple[str, str, str]]:
-        """Return (id, state, why) of what was run since the last call."""
-        ended, self.result = self.result, []
-        if not ended:
-            time.sleep(timeout)
-        return ended
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Nothing runs between calls."""
-
-
-def run_pool(board: Board, pool: Pool | Inline, show: Callable[[Board], None], stop: Callable[[], int]) -> None:
+def run_pool(board: Board, pool: AbstractPool, show: Show, stop: Callable[[], int]) -> None:
     """Run all stages of the board in the pool, calling `show` several times a second.
 
     `stop()` says how often the user asked to stop: once, workers save and stop; twice, they are killed. A stage that
@@ -241,9 +215,21 @@ def run_pool(board: Board, pool: Pool | Inline, show: Callable[[Board], None], s
                 board.set(id, STOPPED)
             elif state == STOPPED:
                 gone = not (board.folders[id].path / "identity.json").exists()
-                board.set(id, FAILED, _exit(DISK_CODE + errno.ENOENT) if gone else "asked to stop by somebody else")
+                board.set(id, FAILED, exit_text(DISK_CODE + errno.ENOENT) if gone else "asked to stop by somebody else")
             elif state == DONE and not board.folders[id].done:
                 board.set(id, FAILED, "ended without a result")
             else:
                 board.set(id, state, why)
         show(board)
+
+
+class Local(AbstractCluster):
+    """This machine, a worker a core."""
+
+    counts_cores = True
+
+    def most_workers(self) -> int:
+        return cores()
+
+    def run(self, show: Show, stop: Callable[[], int]) -> None:
+        run_pool(self.board, Pool(self.board.root, self.workers, self.program), show, stop)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError, nearest
-from ablate.store.stage import KINDS
 
 RESOURCES = {  # ours -> submitit's; "" are ours alone
     "mem_gb": "mem", "cpus": "cpus_per_task", "gpus": "gpus_per_node", "timeout_min": "time", "partition": "partition",
@@ -17,65 +16,76 @@ RESOURCES = {  # ours -> submitit's; "" are ours alone
     "gpu_gb": "", "gpu_tflops": "",  # memory of a GPU, and what it sustains, for checks and estimates
     "poll_s": "", "profile": "",
 }  # fmt: skip
-RANKED = ("pretrain", "finetune")  # kinds whose updates spread over several processes
+CLUSTERS = ("local", "debug", "slurm")  # what `cluster` may say
 COLLECT = "collect"  # the job that `--detach` leaves behind, as a kind of its own
 DEFAULTS = {"mem_gb": 4, "cpus": 1, "timeout_min": 120}
 
 
-def with_profile(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Put `resources` on top of those in the YAML file that its `profile` names.
+class Resources:
+    """What a sweep asks for, on top of the YAML file that its `profile` names.
 
-    Raises UserError for a file that is not there or no mapping, and for unknown names.
+    `kinds` are the kinds of stages there are, and whether stages of a kind train: only those run as several processes. Raises
+    UserError for a profile that is not there or no mapping, and for unknown names.
     """
-    resources = dict(resources)
-    if "profile" in resources:
-        import yaml
 
-        path = Path(str(resources.pop("profile")))
-        if not path.is_file():
-            raise UserError(f"resources.profile: no file '{path}'; {nearest(path.name, [p.name for p in path.parent.glob('*.yaml')])}")
-        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(profile, dict):
-            raise UserError(f"{path}: expected a mapping of resources, such as 'partition: gpu'.")
-        for name, value in profile.items():
-            mine = resources.get(name)
-            resources[name] = {**value, **mine} if isinstance(value, dict) and isinstance(mine, Mapping) else resources.get(name, value)
-    for name, value in resources.items():
-        valid = [*KINDS, COLLECT] if isinstance(value, Mapping) else RESOURCES
-        if name not in valid:
-            raise UserError(f"Unknown resource '{name}'; {nearest(name, [*RESOURCES, *KINDS])}")
+    def __init__(self, given: Mapping[str, Any], kinds: Mapping[str, bool]) -> None:
+        self.all, self.kinds = _with_profile(given), kinds
+        for name, value in self.all.items():
+            valid = [*kinds, COLLECT] if isinstance(value, Mapping) else RESOURCES
+            if name not in valid:
+                raise UserError(f"Unknown resource '{name}'; {nearest(name, [*RESOURCES, *kinds])}")
+
+    def get(self, name: str, default: Any) -> Any:
+        """What is asked for, for all kinds."""
+        return self.all.get(name, default)
+
+    def wanted(self, kind: str) -> dict[str, Any]:
+        """Return what a stage kind wants, in our words: plain entries hold for all kinds, mappings for the kind they name.
+
+        Raises UserError for an unknown resource, and for several processes of a kind that has no use for them.
+        """
+        own, trains = self.all.get(kind, {}), self.kinds.get(kind, False)
+        for name in own:
+            if name not in RESOURCES:
+                raise UserError(f"Unknown resource '{name}' of '{kind}'; {nearest(name, RESOURCES)}")
+            if name in ("tasks", "nodes") and not trains:
+                able = " and ".join(name for name, trains in self.kinds.items() if trains)
+                raise UserError(f"resources.{kind}.{name}: only {able} run as several processes.")
+        shared = {k: v for k, v in self.all.items() if not isinstance(v, Mapping)}
+        if not trains:
+            shared = {k: v for k, v in shared.items() if k not in ("tasks", "nodes")}
+        return {**DEFAULTS, **shared, **own}
+
+    def for_submitit(self, kind: str) -> dict[str, Any]:
+        """Return submitit's parameters for a stage kind. Raises UserError as `wanted` does."""
+        found = self.wanted(kind)
+        found["mem_gb"] = f"{found['mem_gb']}GB" if found["mem_gb"] % 1 == 0 else f"{found['mem_gb'] * 1024:.0f}MB"
+        asked = {RESOURCES[name]: value for name, value in found.items() if RESOURCES[name]}
+        # how long before the end of its time a job is told to save; Slurm may be a minute early
+        return {**asked, "signal_delay_s": int(min(90, 15 * found["timeout_min"]))}
+
+    def seconds_of_task(self, kind: str) -> float:
+        """Return how long a task of several stages is to last; 0 when each is to have its own."""
+        found = self.wanted(kind)
+        if found.get("tasks", 1) * found.get("nodes", 1) > 1:
+            return 0.0
+        return 60.0 * min(found.get("pack_min", 10), found["timeout_min"] / 2)
+
+
+def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what is given on top of what the file called `profile` says."""
+    resources = dict(given)
+    if "profile" not in resources:
+        return resources
+    import yaml
+
+    path = Path(str(resources.pop("profile")))
+    if not path.is_file():
+        raise UserError(f"resources.profile: no file '{path}'; {nearest(path.name, [p.name for p in path.parent.glob('*.yaml')])}")
+    profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(profile, dict):
+        raise UserError(f"{path}: expected a mapping of resources, such as 'partition: gpu'.")
+    for name, value in profile.items():
+        mine = resources.get(name)
+        resources[name] = {**value, **mine} if isinstance(value, dict) and isinstance(mine, Mapping) else resources.get(name, value)
     return resources
-
-
-def wanted(kind: str, resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a stage kind wants, in our words: plain entries hold for all kinds, mappings for the kind they name.
-
-    Raises UserError for an unknown resource, and for several processes of a kind that has no use for them.
-    """
-    own = resources.get(kind, {})
-    for name in own:
-        if name not in RESOURCES:
-            raise UserError(f"Unknown resource '{name}' of '{kind}'; {nearest(name, RESOURCES)}")
-        if name in ("tasks", "nodes") and kind not in RANKED:
-            raise UserError(f"resources.{kind}.{name}: only {' and '.join(RANKED)} run as several processes.")
-    shared = {k: v for k, v in resources.items() if not isinstance(v, Mapping)}
-    if kind not in RANKED:
-        shared = {k: v for k, v in shared.items() if k not in ("tasks", "nodes")}
-    return {**DEFAULTS, **shared, **own}
-
-
-def resources_for(kind: str, resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return submitit's parameters for a stage kind. Raises UserError as `with_profile` and `wanted` do."""
-    found = wanted(kind, with_profile(resources))
-    found["mem_gb"] = f"{found['mem_gb']}GB" if found["mem_gb"] % 1 == 0 else f"{found['mem_gb'] * 1024:.0f}MB"
-    asked = {RESOURCES[name]: value for name, value in found.items() if RESOURCES[name]}
-    # how long before the end of its time a job is told to save; Slurm may be a minute early
-    return {**asked, "signal_delay_s": int(min(90, 15 * found["timeout_min"]))}
-
-
-def seconds_of_task(kind: str, resources: Mapping[str, Any]) -> float:
-    """Return how long a task of several stages is to last; 0 when each is to have its own."""
-    found = wanted(kind, resources)
-    if found.get("tasks", 1) * found.get("nodes", 1) > 1:
-        return 0.0
-    return 60.0 * min(found.get("pack_min", 10), found["timeout_min"] / 2)

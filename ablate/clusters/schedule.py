@@ -63,6 +63,12 @@ class Board:
         ]
         return sorted(able, key=lambda id: -self.ranks[id])
 
+    def follow_others(self) -> None:
+        """Take note of stages that other processes run now."""
+        for id, folder in self.folders.items():
+            if self.state[id] == WAITING and folder.holder() is not None:
+                self.set(id, ELSEWHERE)
+
     def look(self) -> None:
         """Follow the stages that other processes run: theirs when done, ours again when given up."""
         for id, state in self.state.items():

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ablate.planning import cost
-from ablate.describe import short
+from ablate.planning.size import short
 from ablate.errors import UserError
-from ablate.clusters.resources import wanted, with_profile
+from ablate.clusters.resources import Resources
 from ablate.sweepfile.row import Row, owner
 from encoders.joint import Joint
 
@@ -18,11 +18,11 @@ UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens where the data does not sa
 class Estimator:
     """Seconds and bytes of training stages. Sizes are only looked into where a scheduler asks what is needed."""
 
-    def __init__(self, cluster: str, resources: Mapping[str, Any]):
+    def __init__(self, cluster: str, resources: Mapping[str, Any], kinds: Mapping[str, bool]):
         self.wants = None
         if cluster == "slurm":
-            resources = with_profile(resources)
-            self.wants = {kind: wanted(kind, resources) for kind in ("pretrain", "finetune")}
+            asked = Resources(resources, kinds)
+            self.wants = {kind: asked.wanted(kind) for kind in ("pretrain", "finetune")}
 
     def pretrain(self, row: Row, streams: Sequence[str], steps: int, title: str) -> tuple[float, float]:
         """Seconds and bytes of `steps` updates with a pass for each of `streams`."""

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ablate.planning import cost
-from ablate.stages import tune
+from ablate.stages.tune import TuneStage
+from ablate.stages.tuned import ROLE
 from ablate.store import identity
 from ablate.sweepfile import claims, load
-from ablate.sweepfile.load import Registry
+from ablate.sweepfile.registry import Registry
 from ablate.store.continuing import continued
 from ablate.data.corpus import STREAMS
+from ablate.clusters.resources import CLUSTERS
 from ablate.errors import UserError, nearest
 from ablate.planning.estimate import Estimator
 from ablate.stages.finetune import FinetuneStage
@@ -29,11 +31,12 @@ from ablate.stages.pretrain import PretrainStage
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
 from ablate.stages.score import ScoreStage
-from ablate.store.stage import Plan, Stage, make
+from ablate.stages.registry import KINDS, make
+from ablate.store.stage import Plan, Stage
 from ablate.planning.supply import Supply
 from ablate.tasks.task import TaskConfig
 
-CLUSTERS = ("local", "debug", "slurm")
+TRAINS = {name: kind.trains for name, kind in KINDS.items()}
 
 Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
 """Stages before fine-tuning: the tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
@@ -68,7 +71,7 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
-        self.estimate = Estimator(str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"))
+        self.estimate = Estimator(str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"), TRAINS)
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
         self.supply = Supply(self._supplied)
         self.seen: dict[tuple[int, str], tuple[TaskConfig, TaskConfig]] = {}  # a task is kept, so that its id stays its own
@@ -92,7 +95,7 @@ class Planner:
             name=self.name, sweep=described, manifest=manifest, stages=continued(cost.scaled(self.stages, timings, paces)),
             resolved={name: grid[0][name].plain() for name in written}, notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
             root=str(self.sweep["root"]), cluster=cluster, workers=workers,
-            resources=mapping(self.sweep.get("resources"), "resources"),
+            resources=mapping(self.sweep.get("resources"), "resources"), kinds=TRAINS,
             absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
         )  # fmt: skip
 
@@ -211,8 +214,8 @@ class Planner:
         for number, (settings, task) in enumerate(row.grids[key]):
             tried = ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
             parents = {**made, "pretrain": leaf}
-            choices[f"{tune.ROLE}{number}"] = self._finetune(row, task, parents, self.seeds[0], f"{title} ({tried})", unseen)
-        of = tune.TuneStage(settings=tuple(settings for settings, _ in row.grids[key]))
+            choices[f"{ROLE}{number}"] = self._finetune(row, task, parents, self.seeds[0], f"{title} ({tried})", unseen)
+        of = TuneStage(settings=tuple(settings for settings, _ in row.grids[key]))
         return self._stage("tune", of, choices, f"{title} tuned", 0, cost.START)
 
     def _pretrained(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:

@@ -22,10 +22,9 @@ from ablate.training.optim import FlatAdamW, OptimizerConfig
 from ablate.stages.prepare import opened
 from ablate.stages.pretrain import load_encoder
 from ablate.store.run import RunFolder
-from ablate.store.stage import restored
 from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, TaskConfig
 from ablate.training.loop import Loop, Model
-from ablate.stages.tune import settled, winner
+from ablate.stages.tuned import settled, winner
 from encoders import seeds
 from encoders.batch import Batch
 from encoders.encoder import EncoderConfig
@@ -112,7 +111,7 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
 
 def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Fine-tune until the step budget ends or dev stops improving; keep the weights of the best dev score."""
-    if "tune" in parents and restored(winner(parents["tune"])).seed == config.seed:
+    if "tune" in parents and winner(parents["tune"]).identity()["config"]["seed"] == config.seed:
         return _adopted(winner(parents["tune"]), run)
     config = settled(config, parents)
     model, task, tokenizer = build(config, parents)

@@ -18,12 +18,13 @@ from ablate.data import audio
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError, nearest
 from ablate.stages.evaluate import predictions
-from ablate.stages.finetune import build, dataset
+from ablate.stages.finetune import FinetuneStage, build, dataset
 from ablate.store.record import FORMAT, read_json
 from ablate.store.run import RunFolder
-from ablate.store.stage import parents_of, restored
+from ablate.stages.kind import restored
+from ablate.store.stage import parents_of
 from ablate.tasks.task import Row
-from ablate.stages.tune import settled
+from ablate.stages.tuned import settled
 
 SEEN = 2000  # training rows that say how a task's text is written
 KNOWN = 200  # frames that the mean of the training speakers counts in that of a new one
@@ -69,7 +70,7 @@ class Finished:
     def __init__(self, folder: str | Path) -> None:
         tuned = _finetuning(Path(folder))
         parents = parents_of(tuned)
-        config = settled(restored(tuned), parents)
+        config = settled(restored(tuned, FinetuneStage), parents)
         config = replace(config, task=replace(config.task, **config.search))
         self.model, self.task, tokenizer = build(config, parents)
         self.model.load_state_dict(checkpoint.of(tuned).weights)

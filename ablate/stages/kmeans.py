@@ -17,7 +17,7 @@ from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
 from ablate.stages.prepare import opened
 from ablate.store.run import RunFolder
-from ablate.store.stage import restored
+from ablate.stages.kind import restored
 from encoders import seeds
 from encoders.batch import Speech, View, Vocabulary
 from encoders.encoder import EncoderConfig
@@ -87,7 +87,7 @@ def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -
 
 def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
     """The centroids of a finished fit, and the layer they are of (None for log-mel)."""
-    config = restored(run)
+    config = restored(run, KMeansStage)
     tensors = checkpoint.of(run).weights
     if config.encoder is None:
         return tensors["centroids_VC"], None

@@ -12,7 +12,8 @@ from ablate.data.tokenizer import Tokenizer, TokenizerStage, TokensConfig
 from ablate.errors import UserError
 from ablate.store.record import read_json
 from ablate.store.run import RunFolder
-from ablate.store.stage import restored, uses_of
+from ablate.stages.kind import restored
+from ablate.store.stage import uses_of
 
 Parents = Mapping[str, RunFolder]
 
@@ -57,4 +58,4 @@ def opened(run: RunFolder, name: str) -> Table:
     for source in made_of:
         if not source.done:
             raise UserError(f"{name} points into recordings {source.id}, which are gone; remove {run.path} and run the sweep again.")
-    return Table(run.files, name, [restored(source).open(source.sound()) for source in made_of])
+    return Table(run.files, name, [restored(source, RecordingsConfig).open(source.sound()) for source in made_of])

@@ -22,7 +22,9 @@ from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
 from ablate.training.optim import FlatAdamW, OptimizerConfig
 from ablate.store.run import RunFolder
-from ablate.store.stage import parents_of, restored
+from ablate.stages.kind import restored
+from ablate.store.stage import parents_of
+from ablate.training.update import Update
 from ablate.training.loop import Loop, Model
 from encoders import seeds
 from encoders.batch import Vocabulary
@@ -35,24 +37,6 @@ from objectives.targets import TargetsConfig
 # Frames, tokens or pairs in each half of the conflict probe. With an eighth of it, no gradient of a nano encoder is
 # reproduced by the other half after 1,600 updates.
 HALF = {"speech": 9600, "text": 2400, "pair": 48}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Update:
-    """What one optimizer update holds, per stream; streams that no objective reads are not drawn."""
-
-    tag: ClassVar[str] = "update"
-
-    speech: float = 24.0
-    """Seconds of unlabelled speech."""
-    text: int = 400
-    """Tokens of unlabelled text."""
-    pairs: int = 8
-    """Speech-text pairs."""
-    shards: int = 1
-    """Pieces that go through forward and backward alone; batch statistics are over a shard."""
-    bucket: int = 0
-    """Items among which those of about one length are brought together; 0 packs them as they are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +188,7 @@ def read(parents: Mapping[str, RunFolder]) -> tuple[dict[str, Table], dict[str, 
 
 def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:
     """Rebuild all of a finished leaf, in evaluation mode: encoder, objectives with their heads, speech targets."""
-    model = build(restored(leaf), tokenizer, parents_of(leaf))
+    model = build(restored(leaf, PretrainStage), tokenizer, parents_of(leaf))
     model.load_state_dict(checkpoint.of(leaf).weights)
     return model.eval()
 

@@ -15,7 +15,7 @@ from ablate.stages.finetune import build, dataset
 from ablate.stages.pretrain import load_leaf
 from ablate.store.run import RunFolder
 from ablate.tasks.task import TaskConfig
-from ablate.stages.tune import settled
+from ablate.stages.tuned import settled
 from encoders.encoder import EncoderConfig
 
 

@@ -236,7 +236,8 @@ def of_values(hint: Any) -> Any:
 def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
     """Make the config again that a field with this type hint held, from its canonical form and its "how" values.
 
-    Raises UserError where there is no class or field for what the form says: newer code wrote it.
+    Finds classes that were imported before. Raises UserError where there is no class or field for what the form says: newer
+    code wrote it.
     """
     if isinstance(data, list):
         return tuple(restore(item, of_items(hint)) for item in data)
@@ -271,22 +272,9 @@ def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
 def _class(bases: list[type], tag: str) -> type:
     found = [cls for base in bases if (cls := find(base, tag))]
     if not found:
-        _import_rooms()
-        found = [cls for base in bases if (cls := find(base, tag))]
-    if not found:
         known = sorted({vars(cls)["tag"] for base in bases for cls in _below(base) if "tag" in vars(cls)})
         raise UserError(f"A record is of a '{tag}', which this code does not know; {nearest(tag, known)}")
     return found[0]
-
-
-def _import_rooms() -> None:
-    """Import all that this project has of encoders, objectives, targets, tasks and corpora."""
-    import ablate.data.builtin.corpus
-    import ablate.data.real.corpus
-    import ablate.data.stated
-    import ablate.tasks
-    import encoders.presets
-    import objectives.targets  # noqa: F401
 
 
 def _within(how: Mapping[str, Any], key: str) -> dict[str, Any]:

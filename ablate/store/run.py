@@ -316,3 +316,9 @@ class RunFolder:
         """Remove from the folder of a finished stage what other attempts left."""
         if self.done and not self.rank:
             attempt.settle(self.path)
+
+
+def find(root: Path, id: str) -> Optional[RunFolder]:
+    """The folder of a stage of any kind, None when nobody planned it under this root."""
+    kinds = sorted(path.parents[1].name for path in Path(root).glob(f"*/{id[:2]}/{id}"))
+    return RunFolder(root, kinds[0], id) if kinds else None

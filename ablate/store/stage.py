@@ -1,14 +1,11 @@
-"""Stages and plans as plain data, and the one entry by which every kind of worker executes a stage.
+"""Stages and plans as plain data, and what of them is written into run folders.
 
-Only the standard library is imported here: drivers plan nothing and train nothing, they move these objects about.
+Drivers plan nothing and train nothing: they move these objects about.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,40 +13,11 @@ from typing import Any
 
 from ablate.store import files, identity
 from ablate.errors import UserError, nearest
-from ablate.sweepfile.patch import yaml
 from ablate.store.record import FORMAT, read_json, read_sweep, run_path, sweep_path
-from ablate.store.run import RunFolder
+from ablate.store.run import RunFolder, find
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of stage: the version of its code, raised by hand when results change, and its function.
-
-    The type hint of the function's first parameter is the class of the stage's config, or the base of several.
-    """
-
-    version: int
-    function: str  # "module:name"
-
-
-KINDS = {
-    "recordings": Kind(1, "ablate.stages.prepare:recordings"),
-    "table": Kind(1, "ablate.stages.prepare:table"),
-    "tokenizer": Kind(3, "ablate.stages.prepare:tokenizer"),
-    "tokens": Kind(1, "ablate.stages.prepare:tokens"),
-    "kmeans": Kind(1, "ablate.stages.kmeans:run"),
-    "pretrain": Kind(3, "ablate.stages.pretrain:run"),
-    "heldout": Kind(1, "ablate.stages.heldout:run"),
-    "tune": Kind(1, "ablate.stages.tune:run"),
-    "finetune": Kind(3, "ablate.stages.finetune:run"),
-    "score": Kind(4, "ablate.stages.score:run"),
-}
 MOST_WAYS = 8  # to make one stage, in how.json
-PARENT_KINDS = {  # by role, up to a slash
-    "recordings": "recordings", "table": "table", "tokens": "tokens", "targets-tokens": "tokens",
-    "tokenizer": "tokenizer", "targets": "tokenizer", "kmeans": "kmeans", "pretrain": "pretrain", "continues": "pretrain",
-    "tune": "tune", "finetune": "finetune",
-}  # fmt: skip
+PLAIN = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -76,6 +44,10 @@ class Stage:
     uses: tuple[tuple[str, str], ...] = ()
     """(role, stage id) of what must be finished before it runs, but is no part of its id: recordings (of a table), continues
     (a shorter trunk that this one goes on from)."""
+    version: int = 1
+    """Of the code of its kind."""
+    trains: bool = False
+    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare memory."""
 
     @property
     def needs(self) -> tuple[tuple[str, str], ...]:
@@ -91,24 +63,8 @@ class Stage:
     def identity(self) -> dict[str, Any]:
         """Content of identity.json."""
         parents = [list(parent) for parent in self.parents]
-        version = KINDS[self.kind].version
-        return {"kind": self.kind, "version": version, "config": self.config, "parents": parents, "id": self.id,
+        return {"kind": self.kind, "version": self.version, "config": self.config, "parents": parents, "id": self.id,
                 "title": self.title}  # fmt: skip
-
-
-def make(
-    kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, forms: identity.Forms | None = None, *,
-    uses: Iterable[tuple[str, str]] = (), **expected: Any,
-) -> Stage:  # fmt: skip
-    """Make the stage of a typed config and its parents; equal arguments make the same id, whatever it `uses`.
-
-    `forms` remembers what it made of the parts of configs, for many stages of few parts.
-    """
-    form, parents = (forms or identity.Forms()).of(config, type(config)), tuple(parents)
-    return Stage(
-        kind, form.plain, parents, identity.hashed(kind, KINDS[kind].version, form.text, parents), title, **expected,
-        how=dict(form.how), uses=tuple(uses),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,6 +86,8 @@ class Plan:
     cluster: str = "local"
     workers: int | None = None
     resources: dict[str, Any] = field(default_factory=dict)
+    kinds: dict[str, bool] = field(default_factory=dict)
+    """Kinds of stages there are, and whether they train."""
     absent: str = ""
     """Why this plan can only be looked at; empty when it can be run."""
 
@@ -228,26 +186,22 @@ def materialise(plan: Plan, root: str | Path) -> None:
     _write(folder / "manifest.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in plan.manifest))
 
 
+def yaml(value: Any, indent: str = "") -> str:
+    """Write nested mappings as readable YAML: blocks for mappings, JSON (which YAML contains) for the rest."""
+    if not isinstance(value, Mapping) or not value:
+        return PLAIN.encode(value)
+    lines = []
+    for key, part in value.items():
+        nested = isinstance(part, Mapping) and part
+        lines.append(f"{indent}{key}:" + (f"\n{yaml(part, indent + '  ')}" if nested else f" {PLAIN.encode(part)}"))
+    return "\n".join(lines)
+
+
 def _write(path: Path, text: str) -> None:
     """Write beside and rename, and leave alone what is already there and equal."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     files.replace(path, text.encode(), durable=False)
-
-
-def config_class(kind: str) -> Any:
-    """The class of the configs of a kind of stage, or the base of several; the function that runs such stages says it."""
-    module, _, name = KINDS[kind].function.partition(":")
-    hints = typing.get_type_hints(getattr(importlib.import_module(module), name))
-    return next(iter(hints.values()))
-
-
-def restored(run: RunFolder) -> Any:
-    """Make the typed config of a planned stage again, from what `materialise` wrote into its run folder.
-
-    Raises UserError where the record says what this code does not know.
-    """
-    return identity.restore(run.identity()["config"], config_class(run.kind), _way(run)["how"])
 
 
 def parents_of(run: RunFolder) -> dict[str, RunFolder]:
@@ -257,59 +211,15 @@ def parents_of(run: RunFolder) -> dict[str, RunFolder]:
 
 def uses_of(run: RunFolder) -> dict[str, RunFolder]:
     """Folders of the stages that a planned stage uses without being another for it, by role."""
-    return _folders(run, _way(run)["uses"])
+    return _folders(run, way(run)["uses"])
 
 
-def _way(run: RunFolder) -> dict[str, Any]:
+def way(run: RunFolder) -> dict[str, Any]:
     """The way to make a stage that was planned last, of those for which all is there that it uses, if there is one."""
     ways = read_json(run.path / "how.json")["ways"]
     return next((way for way in ways if all(one.done for one in _folders(run, way["uses"]).values())), ways[0])
 
 
 def _folders(run: RunFolder, roles: Iterable[tuple[str, str]]) -> dict[str, RunFolder]:
-    return {role: RunFolder(run.root, PARENT_KINDS[role.partition("/")[0]], id) for role, id in roles}
-
-
-def _claimed(run: RunFolder) -> RunFolder:
-    """Claim a stage, together with the other processes that work on it if the launcher started several."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return run.claim()
-    from ablate.training import distributed
-
-    return distributed.claim(run)
-
-
-def execute(stage_id: str, root: str | Path) -> None:
-    """Run one planned stage to its end in this process; returns at once if it is done.
-
-    Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every update.
-    Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has it,
-    `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over, and
-    whatever the stage itself raises.
-    """
-    root = Path(root)
-    kind = next((k for k in KINDS if (run_path(root, k, stage_id) / "identity.json").exists()), None)
-    if kind is None:
-        raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
-    run = RunFolder(root, kind, stage_id, rank=int(os.environ.get("RANK", "0")))
-    if run.done:
-        run.tidy()
-        return
-    what = run.identity()
-    if what["version"] != KINDS[kind].version:
-        raise UserError(
-            f"Stage {stage_id} was planned as version {what['version']} of '{kind}', this code is version "
-            f"{KINDS[kind].version}; run the sweep command again to plan it anew."
-        )
-    with _claimed(run):
-        if run.done:  # another process finished it while this one came here
-            return
-        parents = parents_of(run)
-        for role, parent in {**uses_of(run), **parents}.items():
-            if not parent.done and role != "continues":  # without the shorter trunk it is made whole
-                raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
-        module, _, name = KINDS[kind].function.partition(":")
-        function = getattr(importlib.import_module(module), name)
-        with run.writing():
-            result = function(restored(run), parents, run)
-        run.finish(result)
+    """The folders of stages by role; of one that is gone the folder in which it would not be done."""
+    return {role: find(run.root, id) or RunFolder(run.root, role.partition("/")[0], id) for role, id in roles}

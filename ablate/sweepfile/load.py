@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +24,6 @@ from ablate.errors import UserError, nearest
 from ablate.sweepfile.patch import expand, overlay
 
 BOOL = "tag:yaml.org,2002:bool"
-
-
-@dataclass(frozen=True)
-class Registry:
-    """Presets by name for everything a sweep file can name, and defaults for what has no presets."""
-
-    encoder: Mapping[str, Any]
-    objectives: Mapping[str, Any]
-    weights: Mapping[str, Mapping[str, float]]
-    targets: Mapping[str, Any]
-    tasks: Mapping[str, Any]
-    data: Mapping[str, Any]
-    tokenizer: Any
-    update: Any
-    optimizer: Any
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names that stand for several tasks."""
-
-    @classmethod
-    def default(cls) -> Registry:
-        """Collect the presets of this project."""
-        from ablate.data import DATA
-        from ablate.data.tokenizer import TokenizerConfig
-        from ablate.training.optim import OptimizerConfig
-        from ablate.stages.pretrain import Update
-        from ablate.tasks import GROUPS, TASKS
-        from encoders.presets import PRESETS
-        from objectives import OBJECTIVES, WEIGHTS
-        from objectives.targets import TARGETS
-
-        defaults = TokenizerConfig(), Update(), OptimizerConfig()
-        return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults, GROUPS)
 
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]

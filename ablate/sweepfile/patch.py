@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -113,20 +112,6 @@ def _quantity(key: str, value: Any, path: str) -> Any:
     if match is None or match[2] not in ("", unit):
         raise UserError(f"{path}: found '{value}', expected a number{f' of {unit}, as in 12 {unit}' if unit else ''}.")
     return float(match[1]) if "." in match[1] or "e" in match[1] else int(match[1])
-
-
-PLAIN = json.JSONEncoder(ensure_ascii=False)
-
-
-def yaml(value: Any, indent: str = "") -> str:
-    """Write nested mappings as readable YAML: blocks for mappings, JSON (which YAML contains) for the rest."""
-    if not isinstance(value, Mapping) or not value:
-        return PLAIN.encode(value)
-    lines = []
-    for key, part in value.items():
-        nested = isinstance(part, Mapping) and part
-        lines.append(f"{indent}{key}:" + (f"\n{yaml(part, indent + '  ')}" if nested else f" {PLAIN.encode(part)}"))
-    return "\n".join(lines)
 
 
 def merge(base: Mapping[str, Any], patch: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any
 
 from ablate.sweepfile import load, checks
 from ablate.sweepfile.claims import listed
-from ablate.sweepfile.load import Registry
+from ablate.sweepfile.registry import Registry
 from ablate.errors import UserError, nearest
 from ablate.sweepfile.patch import expand, mapping, patched, section
 from ablate.sweepfile.row import Row, owner
-from ablate.stages.tune import choices
+from ablate.sweepfile.grid import choices
 
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row or task
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import look
 from analysis.statistics.compare import delta, over_seeds
-from analysis.records.frame import DONE, Records, measure
+from analysis.records.frame import Records, measure
+from analysis.records.scores import DONE
 from analysis.figures.interference import harm
 from analysis.records.manifest import finetuned
 

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import look
 from analysis.statistics.compare import over_seeds
-from analysis.records.frame import DONE, Records, measure
+from analysis.records.frame import Records, measure
+from analysis.records.scores import DONE
 
 COLUMNS = ["row", "x", "x_low", "x_high", "y", "y_low", "y_high"]
 

@@ -20,7 +20,8 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import look
 from analysis.statistics.compare import contrast, over_seeds
-from analysis.records.frame import IMPOSSIBLE, Measure, Records, decimals, measure
+from analysis.records.frame import Measure, Records, decimals, measure
+from analysis.records.scores import IMPOSSIBLE
 from analysis.records.manifest import finetuned
 
 DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import look
 from analysis.statistics.compare import over_seeds
-from analysis.records.frame import DONE, Records
+from analysis.records.frame import Records
+from analysis.records.scores import DONE
 
 TITLES = {
     "cka": "speech–text CKA", "recall@1": "retrieval, recall@1 (%)", "phone": "phone probe, accuracy (%)",

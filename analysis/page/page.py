@@ -15,10 +15,11 @@ from analysis.records import origin
 from analysis.tables import formats
 from analysis.statistics.claims import Verdict, measured
 from analysis.figures.drawings import Drawing
-from analysis.records.frame import DONE, Records
+from analysis.records.frame import Records
+from analysis.records.scores import DONE
 from analysis.records.manifest import stages
 from analysis.tables.sheet import Sheet
-from analysis.table import Table
+from analysis.tables.cells import Table
 
 PLAIN = 200_000
 """Bytes up to which a figure's data are embedded as they are; longer ones are packed."""

@@ -14,7 +14,7 @@ import numpy as np
 from analysis.records import inputs
 from analysis.records.frame import Measure, Records
 from analysis.records.inputs import BINS
-from analysis.table import Cell, Table
+from analysis.tables.cells import Cell, Table
 
 SAMPLES = 4
 """Test items shown per task."""

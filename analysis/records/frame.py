@@ -13,7 +13,7 @@ import pandas as pd
 
 from ablate.errors import UserError, nearest
 from ablate.store.record import Run, read_run, read_sweep, run_path
-from analysis.records.scores import DONE, IMPOSSIBLE, MISSING, baselines, point_name, reads, scores
+from analysis.records.scores import DONE, baselines, point_name, reads, scores
 from analysis.records.index import Index
 from analysis.records.logs import Logs
 from analysis.records.results import Results

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from ablate.errors import UserError, nearest
 from analysis.statistics import compare
 from analysis.statistics.compare import Estimate
-from analysis.records.frame import IMPOSSIBLE, Records
+from analysis.records.frame import Records
+from analysis.records.scores import IMPOSSIBLE
 from analysis.tables.sheet import Sheet
-from analysis.table import Column, Line, Table
+from analysis.tables.cells import Column, Line, Table
 
 ONE_SEED = "One seed: no interval."
 NOTE = (

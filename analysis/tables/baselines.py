@@ -15,7 +15,7 @@ from analysis.records import items
 from analysis.statistics.compare import ALPHA
 from analysis.records.frame import Records
 from analysis.tables.sheet import Sheet
-from analysis.table import Cell, Column, Line, Table
+from analysis.tables.cells import Cell, Column, Line, Table
 
 TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (

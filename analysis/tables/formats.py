@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis.tables.sheet import FIT, Sheet, latex
-from analysis.table import Block, Cell, Column, Line, Table
+from analysis.tables.cells import Block, Cell, Column, Line, Table
 
 CSV = [
     "block", "row", "point", "task", "split", "metric", "unit", "better", "status", "seeds_done", "seeds", "mean",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from analysis.statistics import compare
 from analysis.records.frame import Measure, Records, measure
 from analysis.tables.sheet import Sheet
-from analysis.table import Column, Line, Table
+from analysis.tables.cells import Column, Line, Table
 
 FOLDER = Path(__file__).parent / "published"
 SLAM = "contrastive+masked_speech+masked_text"

@@ -11,7 +11,7 @@ from pathlib import Path
 import fakes
 import pytest
 
-from ablate.clusters import local, schedule
+from ablate.clusters import debug, local, schedule
 from ablate.errors import UserError
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parents[1]
 def pooled(root, stages, workers=2, stop=lambda: 0):
     """Run stages in a local pool; return the board and the events in order."""
     board, events = Board(fakes.write(root, *stages), root), []
-    workers_pool = local.Pool(root, workers, fakes.EXECUTE)
+    workers_pool = local.Pool(root, workers, fakes.PROGRAM)
     local.run_pool(board, workers_pool, lambda board: (events.extend(board.events), board.events.clear()), stop)
     return board, events
 
@@ -107,12 +107,12 @@ def test_the_driver_shows_the_end_of_a_failed_log_at_once(tmp_path):
 
 def test_an_error_of_a_called_function_comes_back():
     with pytest.raises(UserError, match="no such thing"):
-        local.call(_wrong, "no such thing")
+        local.call(fakes.PROGRAM.preload, _wrong, "no such thing")
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        local.call(divmod, 1, 0)
-    assert local.call(divmod, 7, 2) == (3, 1)
+        local.call(fakes.PROGRAM.preload, divmod, 1, 0)
+    assert local.call(fakes.PROGRAM.preload, divmod, 7, 2) == (3, 1)
     with pytest.raises(UserError, match="died"):
-        local.call(os._exit, 3)
+        local.call(fakes.PROGRAM.preload, os._exit, 3)
 
 
 def _wrong(text):
@@ -122,7 +122,7 @@ def _wrong(text):
 def test_debug_runs_in_this_process_and_goes_on_after_a_failure(tmp_path):
     s = fakes.stage
     board = Board(fakes.write(tmp_path, s("aa"), s("bb", do="fail"), s("cc", "bb"), s("dd", "aa")), tmp_path)
-    local.run_pool(board, local.Inline(tmp_path, fakes.EXECUTE), lambda _: None, lambda: 0)
+    local.run_pool(board, debug.Inline(tmp_path, fakes.PROGRAM), lambda _: None, lambda: 0)
     assert board.state == {"aa": DONE, "bb": FAILED, "cc": BLOCKED, "dd": DONE}
 
 

@@ -329,7 +329,7 @@ def test_ranks(slurm, tmp_path):
     from tiny import World
 
     from ablate.training import checkpoint
-    from ablate.stages.pretrain import Update
+    from ablate.training.update import Update
     import torch
 
     ids = {}

@@ -6,17 +6,24 @@ from pathlib import Path
 import fakes
 import pytest
 
-from ablate.clusters import resources
-from ablate.clusters.slurm import failure, pack, submit
+from ablate.clusters import registry, resources
+from ablate.clusters.resources import Resources
+from ablate.clusters import failure
+from ablate.clusters.slurm import diagnosis, pack, submit
 from ablate.errors import UserError
-from ablate.clusters.slurm.failure import Failure
+from ablate.clusters.failure import Failure
 from ablate.clusters.slurm.journal import Journal
 from ablate.store.run import RunFolder
 from ablate.clusters.schedule import DONE, ELSEWHERE, Board
-from ablate.store.stage import KINDS
+from ablate.stages.registry import KINDS
 
 HERE = Path(__file__).resolve().parents[1]
 SHAPES = dict.fromkeys(KINDS, "one")
+TRAINS = {name: kind.trains for name, kind in KINDS.items()}
+
+
+def asked(given):
+    return Resources(given, TRAINS)
 
 
 def arrays(board, jobs=(), largest=1000, seconds=0.0, shapes=SHAPES):
@@ -97,39 +104,39 @@ def test_tasks_are_of_equal_length_and_lose_nothing(tmp_path, count):
 
 
 def test_resources(tmp_path):
-    wanted = resources.resources_for("pretrain", {"mem_gb": 8, "partition": "gpu", "pretrain": {"gpus": 1, "mem_gb": 30}})
+    wanted = asked({"mem_gb": 8, "partition": "gpu", "pretrain": {"gpus": 1, "mem_gb": 30}}).for_submitit("pretrain")
     assert wanted == {"mem": "30GB", "cpus_per_task": 1, "time": 120, "partition": "gpu", "gpus_per_node": 1,
                       "signal_delay_s": 90}  # fmt: skip
     with pytest.raises(UserError, match="did you mean 'partition'"):
-        resources.resources_for("score", {"partion": "gpu"})
+        asked({"partion": "gpu"}).for_submitit("score")
     with pytest.raises(UserError, match="did you mean 'timeout_min'"):
-        resources.resources_for("score", {"score": {"timeout": 3}})
+        asked({"score": {"timeout": 3}}).for_submitit("score")
     with pytest.raises(UserError, match="did you mean 'pretrain'"):
-        resources.resources_for("score", {"pretrian": {"gpus": 1}})
+        asked({"pretrian": {"gpus": 1}}).for_submitit("score")
 
 
 def test_several_processes_are_for_training_alone():
-    assert resources.resources_for("pretrain", {"tasks": 2})["ntasks_per_node"] == 2
-    assert "ntasks_per_node" not in resources.resources_for("score", {"tasks": 2})
+    assert asked({"tasks": 2}).for_submitit("pretrain")["ntasks_per_node"] == 2
+    assert "ntasks_per_node" not in asked({"tasks": 2}).for_submitit("score")
     with pytest.raises(UserError, match="only pretrain and finetune"):
-        resources.resources_for("score", {"score": {"tasks": 2}})
-    assert resources.seconds_of_task("pretrain", {"tasks": 2}) == 0.0
-    assert resources.seconds_of_task("pretrain", {"timeout_min": 6}) == 180.0
-    assert resources.seconds_of_task("score", {"pack_min": 1}) == 60.0
+        asked({"score": {"tasks": 2}}).for_submitit("score")
+    assert asked({"tasks": 2}).seconds_of_task("pretrain") == 0.0
+    assert asked({"timeout_min": 6}).seconds_of_task("pretrain") == 180.0
+    assert asked({"pack_min": 1}).seconds_of_task("score") == 60.0
 
 
 def test_a_profile_lies_under_what_the_sweep_asks_for(tmp_path):
     profile = tmp_path / "here.yaml"
     profile.write_text("partition: gpu\nmem_gb: 8\nsetup: [module load cuda]\npretrain: {gpus: 4, timeout_min: 600}\n")
     given = {"profile": str(profile), "mem_gb": 16, "pretrain": {"gpus": 1}}
-    wanted = resources.resources_for("pretrain", given)
+    wanted = asked(given).for_submitit("pretrain")
     assert (wanted["partition"], wanted["mem"], wanted["gpus_per_node"], wanted["time"]) == ("gpu", "16GB", 1, 600)
     assert wanted["setup"] == ["module load cuda"]
     profile.write_text("partion: gpu\n")
     with pytest.raises(UserError, match="did you mean 'partition'"):
-        resources.with_profile({"profile": profile})
+        asked({"profile": profile})
     with pytest.raises(UserError, match="did you mean 'here.yaml'"):
-        resources.with_profile({"profile": tmp_path / "hare.yaml"})
+        asked({"profile": tmp_path / "hare.yaml"})
 
 
 def test_the_code_is_copied_once(tmp_path):
@@ -161,7 +168,7 @@ def ended(tmp_path, job, state=None, log="", begun=False, own=""):
         (run.path / "attempts.jsonl").write_text(json.dumps({"job": job, "outcome": "lost"}) + "\n")
     slurm_log = tmp_path / "log.err"
     slurm_log.write_text(log)
-    return failure.of_job(run, job, state, slurm_log)
+    return diagnosis.of_job(run, job, state, slurm_log)
 
 
 SLURMSTEPD = "slurmstepd: error: *** STEP 7.0 ON node CANCELLED AT 2026-01-01T00:00:00"
@@ -198,7 +205,7 @@ def test_why_a_process_ended(tmp_path, code, own, kind, why):
     run = RunFolder(tmp_path, "pretrain", "aa11")
     (run.path / "logs").mkdir(parents=True)
     (run.path / "logs" / "out.txt").write_text(own)
-    found = failure.of_exit(run, "7", code, None)
+    found = diagnosis.of_exit(run, "7", code, None)
     assert found.kind == kind and why in found.why
     failure.write(run, found)
     assert failure.read(run) == found
@@ -207,5 +214,11 @@ def test_why_a_process_ended(tmp_path, code, own, kind, why):
 
 
 def test_memory_that_runs_out_twice_comes_with_advice():
-    told = str(failure.advice(Failure(failure.MEMORY, "CUDA out of memory", "7"), "pretrain"))
+    told = str(diagnosis.advice(Failure(failure.MEMORY, "CUDA out of memory", "7"), "pretrain"))
     assert "lower pretrain.update" in told and "resources.pretrain.mem_gb" in told
+
+
+def test_planning_and_the_registry_know_the_same_clusters():
+    assert resources.CLUSTERS == tuple(registry.CLUSTERS)
+    with pytest.raises(UserError, match="did you mean 'slurm'"):
+        registry.named("slrum")

@@ -10,7 +10,8 @@ import pytest
 from ablate import sweep
 from ablate.planning.again import again
 from ablate.store.record import run_path
-from ablate.store.stage import Plan, make, materialise
+from ablate.stages.registry import make
+from ablate.store.stage import Plan, materialise
 
 OLD = Path(__file__).resolve().parents[1] / "data" / "root-e7f69db"
 

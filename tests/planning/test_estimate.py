@@ -13,11 +13,13 @@ from ablate.planning import cost, size
 from ablate.describe import BYTES_PER_PARAMETER, Sizes, activations, vocabulary
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
+from ablate.clusters.resources import Resources
 from ablate.clusters.slurm.preview import slurm_text
 from ablate.store.record import read_jsonl, run_path
 from ablate.store.run import RunFolder
 from ablate.clusters.schedule import Board, ancestors
-from ablate.store.stage import execute, materialise
+from ablate.stages.execute import execute
+from ablate.store.stage import materialise
 from encoders.presets import PRESETS
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
@@ -79,7 +81,7 @@ def test_the_papers_sweep_is_planned_without_its_corpora(tmp_path, capsys):
     trunk = plan.stages[joint["stages"]["trunk"]]
     assert (trunk.steps, joint["steps"], plan.lines("joint_tlm")[0]["steps"]) == (500_000, 550_000, 800_000)
     assert trunk.config["encoder"]["width"] == 1024 and trunk.config["targets"]["learned"]["entries"] == 1024
-    said = slurm_text(Board(plan.stages, tmp_path), plan.resources)
+    said = slurm_text(Board(plan.stages, tmp_path), Resources(plan.resources, plan.kinds))
     pretrain = next(line for line in said.splitlines() if line.startswith("pretrain "))
     assert "GPU-hours" in pretrain and "--nodes=8" in pretrain and "61.3 GB" in pretrain
     hours = float(pretrain.split("GPU-hours")[0].split()[-1].replace(",", ""))

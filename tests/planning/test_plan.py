@@ -10,8 +10,10 @@ from ablate.store import identity
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.store.run import RunFolder
-from ablate.sweepfile.patch import yaml
-from ablate.store.stage import Plan, materialise, restored, stage_ids
+from ablate.store.stage import yaml
+from ablate.stages.kind import restored
+from ablate.stages.registry import KINDS
+from ablate.store.stage import Plan, materialise, stage_ids
 
 SWEEP = """
 name: small
@@ -370,7 +372,7 @@ def test_materialise_writes_what_is_planned_and_can_be_repeated(plan, tmp_path):
         what = json.loads((folder / "identity.json").read_text())
         assert (what["id"], what["title"]) == (id, stage.title)
         assert identity.stage_id(what["kind"], what["version"], what["config"], what["parents"]) == id
-        assert identity.canonical(restored(RunFolder(root, stage.kind, id))) == stage.config
+        assert identity.canonical(restored(RunFolder(root, stage.kind, id), KINDS[stage.kind].config)) == stage.config
         assert (folder / "config.yaml").read_text().startswith(f"# {stage.title}\n")
     folder = root / "sweeps" / "small"
     assert json.loads((folder / "sweep.json").read_text()) == {"format": 2, **made.sweep}

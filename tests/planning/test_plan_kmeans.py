@@ -5,7 +5,7 @@ import pytest
 from ablate.store import identity
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
-from ablate.store.stage import config_class
+from ablate.stages.registry import KINDS
 
 SWEEP = """
 name: clusters
@@ -93,7 +93,7 @@ def test_the_name_of_that_row_is_no_part_of_identity(plan):
     one, other = plan(OF % "joint"), plan(OF % "same", text=SWEEP.replace("  joint: {}", "  same: {}"))
     assert set(one.stages) == set(other.stages)
     for stage in one.stages.values():
-        config = identity.restore(stage.config, config_class(stage.kind), stage.how)
+        config = identity.restore(stage.config, KINDS[stage.kind].config, stage.how)
         assert identity.canonical(config) == stage.config
 
 

@@ -13,7 +13,7 @@ from ablate.stages.kmeans import KMeansStage, fit, load, stacked, vectors
 from ablate.stages.pretrain import PretrainStage, build, load_encoder
 from ablate.data.packing import streams
 from ablate.data.tokenizer import Tokenizer
-from ablate.store.stage import make
+from ablate.stages.registry import make
 from encoders.batch import View, Vocabulary
 from objectives import OBJECTIVES
 from objectives.kmeans import KMeans, nearest

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tiny import World
 
-from ablate.stages.pretrain import Update
+from ablate.training.update import Update
 from ablate.store.record import read_jsonl
 from encoders.presets import PRESETS
 

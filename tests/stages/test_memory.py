@@ -3,7 +3,7 @@
 from tiny import World
 
 from ablate.training import checkpoint
-from ablate.stages.pretrain import Update
+from ablate.training.update import Update
 from ablate.store.run import RunFolder
 from encoders import joint
 

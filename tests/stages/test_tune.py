@@ -9,12 +9,14 @@ import torch
 from tiny import ENCODER, World
 
 from ablate.stages import tune
+from ablate.sweepfile import grid as grid_of
 from ablate.training import checkpoint
 from ablate.errors import UserError
 from ablate.stages.finetune import FinetuneStage, encoder_factor
 from ablate.stages.score import ScoreStage
-from ablate.store.stage import make
-from ablate.tasks import TASKS
+from ablate.stages.tuned import settled
+from ablate.stages.registry import make
+from ablate.tasks.registry import TASKS
 
 SENTIMENT = replace(TASKS["sentiment"], tokenizer=None, steps=20, evaluate_every=10)
 
@@ -31,7 +33,7 @@ def world(tmp_path_factory):
 def chosen(world):
     """A grid over pooling, and the choice: 0 is mean, 1 is first."""
     points = [{"head.pool": "mean"}, {"head.pool": "first"}]
-    found = tune.choices({}, {"head.pool": ["mean", "first"]}, "tasks.sentiment", made)
+    found = grid_of.choices({}, {"head.pool": ["mean", "first"]}, "tasks.sentiment", made)
     assert [point for point, _ in found] == points
     parents = world.base
     tuned = [world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=task), parents, "tried")) for _, task in found]
@@ -66,7 +68,7 @@ def test_every_seed_takes_the_winners_settings_and_the_tuned_seed_its_run(world,
         assert run.result().get("adopted") == (winner.id if seed == 0 else None)
         mine, best = (checkpoint.of(folder).weights for folder in (run, winner))
         assert all(torch.equal(mine[k], best[k]) for k in best) == (seed == 0)
-    config = tune.settled(FinetuneStage(encoder=ENCODER, task=SENTIMENT), {"tune": world.run(id)})
+    config = settled(FinetuneStage(encoder=ENCODER, task=SENTIMENT), {"tune": world.run(id)})
     assert config.task.head.pool == world.run(id).result()["chosen"]["head.pool"]
     tested = world.task("sentiment", "train", "test")
     scored = world.add(make("score", ScoreStage(encoder=ENCODER, task=SENTIMENT, seed=1), [*tested, ("tune", id), ("finetune", stage)], "s"))
@@ -84,16 +86,16 @@ def test_every_seed_takes_the_winners_settings_and_the_tuned_seed_its_run(world,
 )
 def test_mistakes_in_a_grid_are_named(grid, message):
     with pytest.raises(UserError, match=message):
-        tune.choices({}, grid, "tasks.x", made)
+        grid_of.choices({}, grid, "tasks.x", made)
 
 
 def test_a_task_without_training_cannot_be_tuned():
     with pytest.raises(UserError, match="trains nothing"):
-        tune.choices({}, {"candidates": [10, 20]}, "tasks.retrieval", lambda patch, path: TASKS["retrieval"])
+        grid_of.choices({}, {"candidates": [10, 20]}, "tasks.retrieval", lambda patch, path: TASKS["retrieval"])
 
 
 def test_dotted_names_are_nested():
-    assert tune.nested({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
+    assert grid_of.nested({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
 
 
 def test_a_frozen_encoder_stays_then_warms_up():

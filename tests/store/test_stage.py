@@ -9,9 +9,13 @@ import pytest
 from ablate.store import run as run_module
 from ablate.store import stage
 from ablate.errors import UserError
+from ablate.store.record import run_path
 from ablate.store.run import Lost, RunFolder
 from ablate.clusters.schedule import BLOCKED, DONE, FAILED, Board, ancestors, makespan
-from ablate.store.stage import KINDS, Kind, Plan, execute, make, materialise, parents_of, places, restored, uses_of
+from ablate.stages.execute import execute
+from ablate.stages.kind import Kind, restored
+from ablate.stages.registry import KINDS, make
+from ablate.store.stage import Plan, materialise, parents_of, places, uses_of
 
 CALLS = []
 
@@ -46,8 +50,8 @@ def bake(config: Bread, parents, run):
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
     CALLS.clear()
-    monkeypatch.setitem(KINDS, "table", Kind(1, f"{__name__}:sow"))
-    monkeypatch.setitem(KINDS, "tokenizer", Kind(1, f"{__name__}:bake"))
+    monkeypatch.setitem(KINDS, "table", Kind(1, sow))
+    monkeypatch.setitem(KINDS, "tokenizer", Kind(1, bake))
 
     def plan(grain=Grain(root="/here"), bread=Bread()):
         first = make("table", grain, [], "grain")
@@ -94,14 +98,14 @@ def test_unplanned_stages_missing_parents_and_other_versions_are_refused(planned
         execute("abc", tmp_path)
     with pytest.raises(UserError, match="starts from table/x .* not done yet"):
         execute(second.id, tmp_path)
-    monkeypatch.setitem(KINDS, "tokenizer", Kind(2, f"{__name__}:bake"))
+    monkeypatch.setitem(KINDS, "tokenizer", Kind(2, bake))
     with pytest.raises(UserError, match="planned as version 1 of 'tokenizer', this code is version 2"):
         execute(second.id, tmp_path)
 
 
 def test_a_new_version_is_a_new_stage(monkeypatch):
     old = make("table", Grain(), [], "grain")
-    monkeypatch.setitem(stage.KINDS, "table", Kind(stage.KINDS["table"].version + 1, f"{__name__}:sow"))
+    monkeypatch.setitem(KINDS, "table", Kind(KINDS["table"].version + 1, sow))
     assert make("table", Grain(), [], "grain").id != old.id
 
 
@@ -147,11 +151,22 @@ def test_folders_of_parents_and_of_what_is_used(tmp_path):
     grain = make("table", Grain(), of, "grain", uses=[("recordings/speech", "ee"), ("continues", "ff")])
     materialise(Plan("x", {}, [], {grain.id: grain}, {}), tmp_path)
     run = RunFolder(tmp_path, "table", grain.id)
-    kinds = {role: (folder.kind, folder.id) for role, folder in {**parents_of(run), **uses_of(run)}.items()}
-    assert kinds == {
+    expected = {
         "table/text.train": ("table", "aa"), "targets": ("tokenizer", "bb"), "targets-tokens/asr.test": ("tokens", "cc"),
         "kmeans/hubert": ("kmeans", "dd"), "recordings/speech": ("recordings", "ee"), "continues": ("pretrain", "ff"),
     }  # fmt: skip
+    for kind, id in expected.values():
+        run_path(tmp_path, kind, id).mkdir(parents=True)
+    assert {role: (one.kind, one.id) for role, one in {**parents_of(run), **uses_of(run)}.items()} == expected
+
+
+def test_a_stage_that_is_gone_is_not_done(tmp_path):
+    grain = make("table", Grain(), [("targets", "bb")], "grain", uses=[("continues", "ff")])
+    materialise(Plan("x", {}, [], {grain.id: grain}, {}), tmp_path)
+    run = RunFolder(tmp_path, "table", grain.id)
+    assert not parents_of(run)["targets"].done and not uses_of(run)["continues"].done
+    with pytest.raises(UserError, match="starts from targets bb, not done yet"):
+        execute(grain.id, tmp_path)
 
 
 def test_of_a_finished_stage_only_where_its_data_lie_is_brought_up_to_date(planned, tmp_path):
@@ -165,7 +180,7 @@ def test_of_a_finished_stage_only_where_its_data_lie_is_brought_up_to_date(plann
     assert json.loads((run.path / "how.json").read_text()) == {
         "ways": [{"how": {"root": "/there"}, "uses": []}, {"how": {"root": "/here"}, "uses": []}]
     }
-    assert restored(run) == Grain(root="/there")
+    assert restored(run, Grain) == Grain(root="/there")
 
 
 def test_places_in_a_manifest_line():
@@ -187,6 +202,6 @@ def test_a_stage_whose_folder_is_put_away_under_it_ends_as_lost(planned, tmp_pat
         RunFolder(tmp_path, "table", first.id).claim()
         (run.files / "rows.jsonl").write_text("late")
 
-    monkeypatch.setattr(f"{__name__}.sow", write)
+    monkeypatch.setitem(KINDS, "table", Kind(1, write))
     with pytest.raises(Lost, match="was taken over"):
         execute(first.id, tmp_path)

@@ -9,7 +9,8 @@ import pytest
 from ablate.store import record
 from ablate.errors import UserError
 from ablate.store.record import read_run, read_sweep, run_path
-from ablate.store.stage import Plan, make, materialise, places
+from ablate.stages.registry import make
+from ablate.store.stage import Plan, materialise, places
 from ablate.store import differ, listing, upgrade
 from ablate.store.__main__ import main
 

@@ -13,7 +13,7 @@ from tiny import World
 from ablate.training import checkpoint
 from ablate.errors import UserError
 from ablate.clusters.local import BUSY_CODE
-from ablate.store.stage import execute
+from ablate.stages.execute import execute
 
 NAMES = ("masked_text",)
 WORKER = """
@@ -41,7 +41,7 @@ if place == "result":  # the last look at the claim is over
 if who == "second":  # as another machine, which has waited long enough
     socket.gethostname = lambda: "elsewhere"
     lock.STALE_SECONDS = lock.CLOCK_SECONDS = 0.2
-local.work(local.EXECUTE, "pretrain", id, root, f"{who}.txt")
+local.work("ablate.stages.execute:execute", "pretrain", id, root, f"{who}.txt")
 """
 
 

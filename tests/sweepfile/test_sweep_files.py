@@ -7,7 +7,7 @@ import pytest
 from ablate.store import identity
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
-from ablate.store.stage import config_class
+from ablate.stages.registry import KINDS
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 ROWS = [
@@ -170,5 +170,5 @@ def test_real_has_the_same_rows_on_other_data(real_data):
 
 def test_every_planned_config_can_be_restored(objectives):
     for stage in objectives.stages.values():
-        config = identity.restore(stage.config, config_class(stage.kind), stage.how)
+        config = identity.restore(stage.config, KINDS[stage.kind].config, stage.how)
         assert identity.canonical(config) == stage.config

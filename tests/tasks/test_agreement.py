@@ -8,7 +8,7 @@ import scipy.stats
 
 from ablate.sweepfile.load import typed
 from ablate.errors import UserError
-from ablate.tasks import GROUPS, TASKS
+from ablate.tasks.registry import GROUPS, TASKS
 from ablate.tasks.scoring.agreement import f1, matthews, pearson, spearman
 from analysis.records import items
 

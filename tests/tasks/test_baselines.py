@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablate.tasks import TASKS
+from ablate.tasks.registry import TASKS
 from ablate.tasks.scoring import baselines
 from ablate.tasks.scoring.agreement import accuracy
 

@@ -90,7 +90,7 @@ def test_loss_drop_by_layer_by_hand():
 
 def test_score_stages_write_every_layer(tmp_path):
     """On a real leaf; at the top layer they agree with the measures of the top alone."""
-    from ablate.tasks import TASKS
+    from ablate.tasks.registry import TASKS
 
     world = World(tmp_path)
     leaf = world.pretrain("contrastive", "masked_text", "tlm", steps=2, phase="decay")

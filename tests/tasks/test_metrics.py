@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sacrebleu
 
-from ablate.tasks import TASKS
+from ablate.tasks.registry import TASKS
 from ablate.tasks.scoring import metrics
 from ablate.tasks.scoring.metrics import Errors, NGrams
 

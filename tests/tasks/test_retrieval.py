@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ablate.tasks import TASKS
+from ablate.tasks.registry import TASKS
 from ablate.tasks.measured.retrieval import Retrieval, both_ways, cosines, nearest_in_duration, ranks
 from encoders.batch import Layout, Speech
 from encoders.encoding import Encoding

@@ -10,7 +10,7 @@ from ablate.sweepfile import claims
 from ablate.sweepfile.load import typed
 from ablate.errors import UserError
 from ablate.planning.plan import described
-from ablate.tasks import TASKS
+from ablate.tasks.registry import TASKS
 from ablate.tasks.supervised.classification import TextClassification
 from ablate.tasks.task import TaskConfig
 from encoders.joint import Joint

@@ -11,7 +11,7 @@ from ranks import ranks_of
 from tiny import World
 
 from ablate.training import checkpoint
-from ablate.stages.pretrain import Update
+from ablate.training.update import Update
 from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 

@@ -15,8 +15,8 @@ from ablate.training import checkpoint, loop
 from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.training.optim import FlatAdamW
-from ablate.stages.pretrain import Update
-from ablate.tasks import TASKS
+from ablate.training.update import Update
+from ablate.tasks.registry import TASKS
 from objectives.masked_text import MaskedText
 from objectives.targets import TARGETS
 

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.clusters import local
-from ablate.clusters.slurm import failure
+from ablate.clusters import failure
+from ablate.clusters.slurm import diagnosis
 from ablate.store.lock import me
-from ablate.clusters.local import BUSY_CODE, EXECUTE, STOPPED_CODE, function_named
-from ablate.store.record import run_path
-from ablate.store.run import RunFolder
-from ablate.store.stage import KINDS
+from ablate.clusters.cluster import LATER, Program, function_named
+from ablate.clusters.local import BUSY_CODE, STOPPED_CODE
+from ablate.store.run import RunFolder, find
 
 SIGNALS = {signal.SIGTERM, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2}
 LATE = 20.0  # seconds in which a shared disk shows what another node wrote
-LATER = 3  # exit status of the command when Slurm takes no more jobs for now
 SAVING = 20.0  # seconds a stage gets to save when the job is about to be requeued
 
 
@@ -33,8 +32,8 @@ class Job:
     process: Optional[multiprocessing.process.BaseProcess] = None  # of the stage that runs now
     asked = False  # to stop
 
-    def __init__(self, execute: str = EXECUTE):
-        self.execute = execute
+    def __init__(self, program: Program):
+        self.program = program
 
     def __call__(self, ids: list[str], root: str, code: str) -> None:
         """Run the stages; raises RuntimeError at the end if any failed or lacked a parent."""
@@ -46,8 +45,8 @@ class Job:
             from submitit.helpers import TorchDistributedEnvironment
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
-        if len(ids) > 1 and self.execute == EXECUTE:
-            importlib.import_module("ablate.warm")  # once for all stages of the task
+        if len(ids) > 1 and self.program.preload:
+            importlib.import_module(self.program.preload)  # once for all stages of the task
         runs = {id: planned(Path(root), id) for id in ids}
         bad = [id for id, run in runs.items() if not self._done(run, runs)]
         if bad:
@@ -61,7 +60,7 @@ class Job:
         if self.process is not None:
             self.process.terminate()
             self.process.join(SAVING)
-        return DelayedSubmission(Job(self.execute), *arguments)
+        return DelayedSubmission(Job(self.program), *arguments)
 
     def _stop(self, *_: Any) -> None:
         self.asked = True
@@ -93,14 +92,14 @@ class Job:
         if self.asked or code in (STOPPED_CODE, -signal.SIGTERM):
             time.sleep(600)  # all is saved; a job that ended by itself now would count as failed, not as to be requeued
             raise RuntimeError("Asked to stop, but neither requeued nor cancelled.")
-        failure.write(run, found := failure.of_exit(run, job, code, log))
+        failure.write(run, found := diagnosis.of_exit(run, job, code, log))
         print(f"{run.path} failed: {found}", flush=True)
         return False
 
     def _process(self, run: RunFolder) -> int:
         """Run a stage in a child process; its exit status. Signals to this process are no business of the child's start."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        child = multiprocessing.get_context("fork").Process(target=_child, args=(before, self.execute, run))
+        child = multiprocessing.get_context("fork").Process(target=_child, args=(before, self.program.execute, run))
         child.start()
         self.process = child
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -119,9 +118,8 @@ def _child(mask: set[int], execute: str, run: RunFolder) -> None:
 
 def planned(root: Path, id: str) -> RunFolder:
     """Return the folder of a stage of any kind. Raises FileNotFoundError when nobody planned it here."""
-    for kind in KINDS:
-        if run_path(root, kind, id).exists():
-            return RunFolder(root, kind, id)
+    if (run := find(root, id)) is not None:
+        return run
     raise FileNotFoundError(f"No stage {id} under {root}; was the folder removed?")
 
 

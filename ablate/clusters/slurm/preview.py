@@ -9,17 +9,17 @@ from typing import Any
 
 from ablate.clusters.slurm import pack, controller
 from ablate.clusters.display import duration, end_in
-from ablate.clusters.resources import resources_for, seconds_of_task, wanted, with_profile
+from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, Board
 
 LARGEST = 1000  # tasks of an array, where no cluster can be asked (Slurm's default MaxArraySize is 1001)
 
 
-def slurm_text(board: Board, resources: Mapping[str, Any]) -> str:
+def slurm_text(board: Board, resources: Resources) -> str:
     """Describe the missing stages as jobs: what each kind asks for and needs, and the arrays that would be submitted."""
-    resources, largest = with_profile(resources), controller.limits()[1] if shutil.which("scontrol") else LARGEST
+    largest = controller.limits()[1] if shutil.which("scontrol") else LARGEST
     kinds = dict.fromkeys(board.stages[id].kind for id in board.stages if board.state[id] != DONE)
-    wants = {kind: wanted(kind, resources) for kind in kinds}
+    wants = {kind: resources.wanted(kind) for kind in kinds}
     rows = [("missing", "stages", "longest", "hours", "", "holds", "sbatch")]
     hours = {"GPU": 0.0, "core": 0.0}
     for kind in kinds:
@@ -33,7 +33,7 @@ def slurm_text(board: Board, resources: Mapping[str, Any]) -> str:
             f"{memory / 1e9:.1f} GB" if memory else "", options(kind, resources),
         ))  # fmt: skip
     shapes = {kind: json.dumps(wants[kind], sort_keys=True) for kind in kinds}
-    arrays = pack.arrays(board, (), largest, shapes, {kind: seconds_of_task(kind, resources) for kind in kinds})
+    arrays = pack.arrays(board, (), largest, shapes, {kind: resources.seconds_of_task(kind) for kind in kinds})
     where = {id: number for number, array in enumerate(arrays, 1) for task in array.tasks for id in task}
     queue = [("array", "tasks", "stages", "first of them", "after")]
     for number, array in enumerate(arrays, 1):
@@ -54,9 +54,9 @@ def processes(kind: str, wants: Mapping[str, Any]) -> int:
 OURS = ("setup", "array_parallelism", "signal_delay_s")  # submitit's own words, no options of sbatch
 
 
-def options(kind: str, resources: Mapping[str, Any]) -> str:
+def options(kind: str, resources: Resources) -> str:
     """A job's options for sbatch."""
-    found = {name: value for name, value in resources_for(kind, resources).items() if name not in OURS}
+    found = {name: value for name, value in resources.for_submitit(kind).items() if name not in OURS}
     return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in found.items())
 
 

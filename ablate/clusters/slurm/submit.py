@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.clusters import schedule
-from ablate.clusters.slurm import failure, pack, controller
+from ablate.clusters import failure
+from ablate.clusters.slurm import controller, diagnosis, pack
 from ablate.errors import UserError
-from ablate.clusters.slurm.failure import Failure
+from ablate.clusters.failure import Failure
 from ablate.clusters.slurm.job import Collector, Job
 from ablate.clusters.slurm.journal import Journal
-from ablate.clusters.local import EXECUTE, WORKER_ENVIRONMENT
-from ablate.clusters.resources import COLLECT, RANKED, resources_for, seconds_of_task, wanted, with_profile
+from ablate.clusters.cluster import Program
+from ablate.clusters.local import WORKER_ENVIRONMENT
+from ablate.clusters.resources import COLLECT, Resources
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
 from ablate.clusters.slurm.controller import Queued
 from ablate.store.snapshot import snapshot
@@ -38,17 +40,16 @@ class Refused(Exception):
     """Slurm did not take an array for now: "limit" or "busy"."""
 
 
-class Slurm:
+class Jobs:
     """Submits the waiting stages of a board and follows their jobs by run folders and one squeue call at a time."""
 
-    def __init__(self, board: Board, name: str, resources: Mapping[str, Any], execute: str = EXECUTE):
+    def __init__(self, board: Board, name: str, resources: Resources, program: Program):
         for command in ("sbatch", "squeue", "scancel", "scontrol", "srun"):
             if shutil.which(command) is None:
                 raise UserError(f"cluster=slurm needs the command '{command}', which is not here; use a login node.")
-        self.board, self.name, self.execute = board, name, execute
-        self.resources = with_profile(resources)
+        self.board, self.name, self.program, self.resources = board, name, program, resources
         for kind in {stage.kind for stage in board.stages.values()}:
-            resources_for(kind, self.resources)  # complain before anything is queued
+            resources.for_submitit(kind)  # complain before anything is queued
         cluster, self.largest = controller.limits()
         self.journal = Journal(board.root, cluster)
         self.jobs: dict[str, str] = {}  # stage id -> job id
@@ -122,26 +123,26 @@ class Slurm:
         """Decide about a stage whose job left the queue without a result of it."""
         folder, parents = self.board.folders[id], self.board.stages[id].awaits(self.board.stages)
         together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
-        begun = any(failure.started(self.board.folders[one], job) for one in together)
-        innocent = begun and not failure.started(folder, job) and state != "CANCELLED"
+        begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
+        innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
         if innocent or any(self.board.state[parent] == WAITING for parent in parents):
             self._wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
             return
-        found = failure.of_job(folder, job, state, self.journal.tasks[job].log)
+        found = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
         failure.write(folder, found)
         self._failed(id, found)
 
     def _failed(self, id: str, found: Failure) -> None:
         """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less need."""
-        folder, kind = self.board.folders[id], self.board.stages[id].kind
-        if found.kind == failure.MEMORY and kind in RANKED and not folder.spares_memory:
+        folder, stage = self.board.folders[id], self.board.stages[id]
+        if found.kind == failure.MEMORY and stage.trains and not folder.spares_memory:
             folder.spare_memory(found.why)
             self._wait_again(id, f"{found}; once more with activation checkpointing")
         elif self.journal.times.get(id, 0) < BLAMELESS.get(found.kind, 0):
             self._wait_again(id, f"{found}; once more")
         else:
             if found.kind == failure.MEMORY:
-                found = failure.advice(found, kind)
+                found = diagnosis.advice(found, stage.kind)
             self.board.set(id, FAILED, str(found))
 
     def _wait_again(self, id: str, why: str = "") -> None:
@@ -179,8 +180,8 @@ class Slurm:
             return
         self.code, self.refused = snapshot(self.board.root), ""
         kinds = {stage.kind for stage in self.board.stages.values()}
-        shapes = {kind: json.dumps(wanted(kind, self.resources), sort_keys=True) for kind in kinds}
-        lasting = {kind: seconds_of_task(kind, self.resources) for kind in kinds}
+        shapes = {kind: json.dumps(self.resources.wanted(kind), sort_keys=True) for kind in kinds}
+        lasting = {kind: self.resources.seconds_of_task(kind) for kind in kinds}
         arrays = pack.arrays(self.board, self.jobs, self.largest, shapes, lasting)
         width: dict[int, int] = {}
         for array in arrays:
@@ -213,7 +214,7 @@ class Slurm:
             parameters["array_parallelism"] = max(1, round(parameters.get("array_parallelism", 256) * share))
             part = rest[:size]
             try:
-                folder, jobs = self._sbatch(array.kind, parameters, Job(self.execute), part)
+                folder, jobs = self._sbatch(array.kind, parameters, Job(self.program), part)
             except Refused as why:
                 if str(why) == "limit" and size > 1:
                     size //= 2
@@ -230,7 +231,7 @@ class Slurm:
 
     def _parameters(self, kind: str, dependency: str) -> dict[str, Any]:
         code = shlex.quote(str(self.code))
-        parameters = resources_for(kind, self.resources)
+        parameters = self.resources.for_submitit(kind)
         go_there = [f"cd {code}", f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']
         parameters["setup"] = [*parameters.get("setup", []), *go_there]
         if dependency:

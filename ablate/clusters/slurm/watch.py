@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ablate.clusters.slurm import failure, controller
-from ablate.clusters.slurm.failure import Failure
+from ablate.clusters import failure
+from ablate.clusters.slurm import controller, diagnosis
+from ablate.clusters.failure import Failure
 from ablate.clusters.slurm.job import Collector
 from ablate.clusters.schedule import BLOCKED, FAILED, QUEUED, RUNNING, WAITING, Board
-from ablate.clusters.slurm.submit import Slurm
+from ablate.clusters.slurm.submit import Jobs
 
 FEW = 300  # up to so many jobs are looked at every second, of more only those that run
 
 
-def run_slurm(board: Board, jobs: Slurm, show: Callable[[Board], None], stop: Callable[[], int], poll: float) -> None:
+def run_slurm(board: Board, jobs: Jobs, show: Callable[[Board], None], stop: Callable[[], int], poll: float) -> None:
     """Submit, then follow until all stages ended or the user has seen enough; the jobs themselves go on.
 
     `poll` is the time in seconds between two looks at the queue; results are seen within a second or two.
@@ -37,7 +38,7 @@ def run_slurm(board: Board, jobs: Slurm, show: Callable[[Board], None], stop: Ca
         time.sleep(min(1.0, poll))
 
 
-def detach(board: Board, jobs: Slurm, show: Callable[[Board], None], poll: float, collect: Collector) -> bool:
+def detach(board: Board, jobs: Jobs, show: Callable[[Board], None], poll: float, collect: Collector) -> bool:
     """Deal with what ended, submit what can be, and leave a job that does so again; whether jobs are under way.
 
     False means that all stages ended, or that Slurm takes nothing for now.
@@ -58,7 +59,7 @@ def detach(board: Board, jobs: Slurm, show: Callable[[Board], None], poll: float
     return board.count(QUEUED, RUNNING) > 0
 
 
-def status(board: Board, jobs: Slurm) -> None:
+def status(board: Board, jobs: Jobs) -> None:
     """Bring a board up to date without changing anything on disk or in the queue."""
     queue = controller.queue()
     jobs.journal.read()
@@ -76,10 +77,10 @@ def status(board: Board, jobs: Slurm) -> None:
     states = controller.ended(gone.values()) if gone else {}
     for id, job in gone.items():
         if board.state[id] != BLOCKED:
-            board.set(id, FAILED, str(failure.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log)))
+            board.set(id, FAILED, str(diagnosis.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log)))
 
 
-def retry(board: Board, jobs: Slurm) -> int:
+def retry(board: Board, jobs: Jobs) -> int:
     """Forget why stages without a job failed, and that memory was short; how many there were."""
     queue = controller.queue()
     jobs.journal.read()
@@ -93,7 +94,7 @@ def retry(board: Board, jobs: Slurm) -> int:
     return forgiven
 
 
-def cancel(board: Board, jobs: Slurm, whole: bool) -> int:
+def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
     """Cancel the jobs of this sweep; unless `whole`, only those of the stages on the board. Returns how many there were."""
     queue = controller.queue()
     jobs.journal.read()
@@ -110,7 +111,7 @@ def cancel(board: Board, jobs: Slurm, whole: bool) -> int:
     return len(mine)
 
 
-def parting(board: Board, jobs: Slurm, detached: bool) -> str:
+def parting(board: Board, jobs: Jobs, detached: bool) -> str:
     """Say what goes on without this command, and how to come back."""
     queued, waiting = board.count(QUEUED, RUNNING), board.count(WAITING)
     if detached and not queued:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablate.data.builtin.espeak import measure
 from ablate.data.builtin.redundancy import redundancy
-from ablate.tasks import TASKS
-
-if TYPE_CHECKING:
-    from ablate.data.builtin.sample import Entry
+from ablate.data.builtin.sample import Entry
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # by "table.split"
 
@@ -33,12 +30,15 @@ def seconds(entries: Sequence[Entry]) -> list[float | None]:
     return found
 
 
-def audit(entries: Sequence[Entry], lengths: Sequence[float | None] | None = None) -> dict[str, Any]:
+def audit(
+    entries: Sequence[Entry], tasks: Mapping[str, Any], lengths: Sequence[float | None] | None = None
+) -> dict[str, Any]:
     """Count vocabulary, voices, shared and repeated sentences, redundancy and shallow baselines.
 
     `shared_sentences` names every two splits that have sentences in common; `leaks` counts sentences that splits of
     different kinds (train, dev, test) have in common, over all tables; `duplicates` counts rows that a split has
-    already. The baselines of retrieval need `lengths`, the `seconds` of the entries.
+    already. `tasks` are the configs of tasks by name, whose shallow baselines are computed; those of retrieval need `lengths`,
+    the `seconds` of the entries.
     """
     rows, sentences, voices = _by_split(entries, lengths)
     shared = {
@@ -66,7 +66,7 @@ def audit(entries: Sequence[Entry], lengths: Sequence[float | None] | None = Non
             place: redundancy([entry.sentences for entry in entries if (place.split(".")[0], "train") in entry.places])
             for place in ("text.train", "pairs.train")
         },
-        "baselines": shallow(rows),
+        "baselines": shallow(rows, tasks),
     }  # fmt: skip
 
 
@@ -99,14 +99,14 @@ def duplicates(rows: Sequence[Mapping[str, Any]]) -> int:
     return len(rows) - len({tuple(row.get(field) for field in fields) for row in rows})
 
 
-def shallow(rows: Rows) -> dict[str, dict[str, dict[str, float]]]:
+def shallow(rows: Rows, tasks: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
     """What rules that read no order beyond bigrams reach on test: by task, metric and rule, the strongest first.
 
     They are those of the sweep's table. Retrieval has them only if its rows have "seconds".
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name in _READ:
-        task = TASKS[name].build()
+        task = tasks[name].build()
         train, test = rows[f"{task.config.table}.{task.baseline_split}"], rows[f"{task.config.table}.test"]
         if task.reads == "pair" and "seconds" not in test[0]:
             continue

@@ -26,7 +26,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,13 +33,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ablate.data.builtin import audit, espeak, items
+from ablate.data.builtin import espeak, items
 from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
 from ablate.data.builtin.espeak import UNSEEN_VOICES, VOICES
 from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.builtin.sample import LABEL_VOICES, Entry, Sample
 from ablate.data.table import FRAME, TableWriter
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError
 
 RECIPE = 3  # of the world: of what its samples draw and of how they are spoken
 
@@ -241,36 +240,3 @@ class BuiltinConfig(CorpusConfig):
             for number, entry in enumerate(sample.entries()):
                 places = tuple((config.table, config.split) for config, rows in held if number < rows)
                 yield replace(entry, places=places)
-
-
-def main(arguments: list[str]) -> int:
-    """Print the audit of a corpus with the given settings."""
-    if "--audit" not in arguments:
-        print("usage: python -m ablate.data.builtin --audit [--no-hours] [field=value ...]\n\n"
-              "Print what a built-in corpus with these settings holds. Hours and the baselines of retrieval\n"
-              "need it to be spoken, which takes most of the time; --no-hours leaves them out.")  # fmt: skip
-        return 2
-    fields = {field.name: type(field.default) for field in dataclasses.fields(BuiltinConfig)}
-    settings: dict[str, Any] = {}
-    try:
-        for argument in arguments:
-            name, equals, value = argument.partition("=")
-            if argument in ("--audit", "--no-hours"):
-                continue
-            if not equals or name not in fields:
-                raise UserError(f"'{name}' is no setting of the built-in corpus; {nearest(name, fields)}")
-            try:
-                settings[name] = value.lower() == "true" if fields[name] is bool else fields[name](value)
-            except ValueError:
-                raise UserError(f"{name}={value}: expected {fields[name].__name__}.") from None
-        entries = list(BuiltinConfig(**settings).resolved().entries())
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    lengths = None if "--no-hours" in arguments else audit.seconds(entries)
-    print(audit.text(audit.audit(entries, lengths), audit.sizes(entries, lengths)))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from analysis.figures import capacity, curves, look, interference
-from analysis.records.frame import IMPOSSIBLE, measure, read
+from analysis.records.frame import measure, read
+from analysis.records.scores import IMPOSSIBLE
 
 FEW = ("text_only", "speech_only", "joint_contrastive", "joint", "joint_placebo", "joint_tlm")
 SIZES = ({"encoder": "nano"}, {"encoder": "small"}, {"encoder": "wide"})

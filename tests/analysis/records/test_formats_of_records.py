@@ -13,7 +13,8 @@ from analysis.figures import losses
 from analysis.statistics import claims
 from analysis.tables import formats
 from analysis.figures.curves import finetuning_curves, pretraining_curves
-from analysis.records.frame import MISSING, measure, read
+from analysis.records.frame import measure, read
+from analysis.records.scores import MISSING
 from analysis.records.manifest import KINDS, stages
 from analysis.table import build, why
 

@@ -10,7 +10,8 @@ import pytest
 from analysis import report, tensorboard
 from analysis.tables import formats
 from analysis.figures.curves import finetuning_curves, pretraining_curves
-from analysis.records.frame import DONE, measure, read
+from analysis.records.frame import measure, read
+from analysis.records.scores import DONE
 from analysis.figures.losses import held_out
 from analysis.table import build, why
 

@@ -11,7 +11,8 @@ import pytest
 
 from ablate.errors import UserError
 from analysis.figures.curves import finetuning_curves, pretraining_curves
-from analysis.records.frame import DONE, IMPOSSIBLE, MISSING, measure, read
+from analysis.records.frame import measure, read
+from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
 
 
 def status(records, row, task, seed=0):

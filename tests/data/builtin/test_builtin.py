@@ -9,7 +9,9 @@ from dataclasses import fields, replace
 import pytest
 from small_world import SMALL, drawn, places
 
+from ablate.data.builtin import __main__ as command
 from ablate.data.builtin import audit as auditing
+from ablate.tasks.registry import TASKS
 from ablate.data.builtin import corpus, items, sample, world
 from ablate.data.builtin.corpus import BuiltinConfig
 from ablate.data.builtin.redundancy import redundancy
@@ -112,7 +114,7 @@ def test_labels_are_balanced(rows, table):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_shortcuts_do_not_pay(seed):
     config = BuiltinConfig(seed=seed, speech=1, text=1, pairs=1, asr=1, translation=1, text_dev=2)
-    found = auditing.shallow(auditing._by_split(list(config.entries()))[0])
+    found = auditing.shallow(auditing._by_split(list(config.entries()))[0], TASKS)
     pairs, opinions = found["sentence_pair"]["accuracy"], found["sentiment"]["accuracy"]
     assert pairs["majority"] == opinions["majority"] == 50
     for rule in ("word overlap", "words of the second (naive Bayes)", "changed words (naive Bayes)"):
@@ -165,7 +167,7 @@ def test_coverage_and_duplicates_by_hand():
 def test_worlds_differ_in_words_and_not_in_balance(rows):
     """Another seed is another draw of the same design: as many words, as well covered, no leaks."""
     small = BuiltinConfig(speech=50, text=500, sentence_pair=500, text_dev=20, text_test=500)
-    found = [auditing.audit(list(replace(small, seed=seed).entries())) for seed in (0, 1)]
+    found = [auditing.audit(list(replace(small, seed=seed).entries()), TASKS) for seed in (0, 1)]
     one, other = found
     assert one["coverage"] != other["coverage"]
     for name in ("asr.test by asr.train", "sentence_pair.test by sentence_pair.train"):
@@ -243,21 +245,21 @@ def test_unseen_voices_say_what_known_ones_say(rows):
 
 def test_the_audit_is_a_command(capsys):
     arguments = [f"{field.name}={getattr(SMALL, field.name)}" for field in fields(BuiltinConfig)]
-    assert corpus.main(["--audit", "--no-hours", *arguments]) == 0
+    assert command.main(["--audit", "--no-hours", *arguments]) == 0
     short = capsys.readouterr().out
     assert "sentences shared between train, dev and test: 0" in short and "rows that a split has twice: 0" in short
     tasks = "asr.wer", "translation.bleu", "sentiment.accuracy", "sentence_pair.accuracy", "normalization.ser"
     assert all(f"  {task} " in short for task in tasks)
     assert "(not measured)" in short and "duration only" not in short
-    assert corpus.main(["--audit", "pears=3"]) == 2
+    assert command.main(["--audit", "pears=3"]) == 2
     assert "'pears' is no setting of the built-in corpus; did you mean 'pairs'?" in capsys.readouterr().err
-    assert corpus.main([]) == 2
+    assert command.main([]) == 2
 
 
 def test_the_audit_measures_hours_and_what_needs_them(capsys):
     pytest.importorskip("espeakng_loader")
     arguments = [f"{field.name}={getattr(SMALL, field.name)}" for field in fields(BuiltinConfig)]
-    assert corpus.main(["--audit", *arguments]) == 0
+    assert command.main(["--audit", *arguments]) == 0
     told = capsys.readouterr().out
     assert re.search(r"asr.train +20 +0\.\d{3} h", told) and "(not measured)" not in told
     assert re.search(r"retrieval.recall@1 +.*duration only", told)

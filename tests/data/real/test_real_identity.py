@@ -22,7 +22,8 @@ from real_files import Made, cache, ids, root, small, tsv, utterances, world  # 
 
 from ablate.store import identity
 from ablate.sweepfile.load import override, typed
-from ablate.data.real import folders, scan
+from ablate.data.real import scan
+from ablate.data.real.layouts import folders
 from ablate.data.real.layouts import written, spoken
 from ablate.data.real.canonical import Held
 from ablate.data.table import Table

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ablate.data.audio import FORMATS, Recording
 from ablate.data.real.layouts.lhotse import lhotse
-from ablate.data.real.folders import entries, folders
+from ablate.data.real.layouts.folders import entries, folders
 from ablate.data.lines import STOP, Faults, lines, tsv
 from ablate.data.real.layouts.written import Row
 from ablate.errors import UserError, nearest
@@ -25,7 +25,7 @@ LONGEST = 16.0  # seconds: Libri-Light's chapters are cut at pauses into pieces 
 
 
 def rows(source: Path, faults: Faults = STOP) -> Iterator[Row]:
-    """Read the utterances of `source`, a folder or manifest of any layout; see the table in the README.
+    """Read the utterances of `source`, a folder or manifest of any layout; see docs/data.md.
 
     Raises UserError if it does not exist or is of no layout that is known.
     """

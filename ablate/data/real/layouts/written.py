@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ablate.data.real.folders import entries
+from ablate.data.real.layouts.folders import entries
 from ablate.data.lines import STOP, Faults, headless, jsonl, lines, tsv
 from ablate.errors import UserError, nearest
 

@@ -1,22 +1,28 @@
-"""Why a stage failed on a cluster: classified from exit status, logs and what Slurm says, and kept in failure.json."""
+"""Why a stage failed, told from exit status, logs and what Slurm says."""
 
 from __future__ import annotations
 
 import re
 import signal
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
 from ablate.store.lock import read_claim
-from ablate.store.record import read_json, read_jsonl
+from ablate.clusters.failure import (
+    CANCELLED_PENDING,
+    CANCELLED_RUNNING,
+    EXCEPTION,
+    KILLED,
+    LOST,
+    MEMORY,
+    NODE,
+    PREEMPTED,
+    TIME,
+    Failure,
+)
+from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 
-NAME = "failure.json"
-EXCEPTION, MEMORY, TIME, PREEMPTED, NODE = "exception", "out of memory", "time-out", "preempted", "node failure"
-CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = "cancelled while pending", "cancelled while running", "killed", "lost"
-AGAIN, WITHDRAWN = "to be run again", "cancelled by --cancel"
-FORGIVEN = (AGAIN, WITHDRAWN)  # no failures to the next command
 STATES = {  # Slurm's -> ours; FAILED, CANCELLED and COMPLETED say too little
     "OUT_OF_MEMORY": MEMORY, "TIMEOUT": TIME, "DEADLINE": TIME, "PREEMPTED": PREEMPTED, "NODE_FAIL": NODE, "BOOT_FAIL": NODE,
 }  # fmt: skip
@@ -31,33 +37,6 @@ LOWER = {
     "pretrain": "lower pretrain.update, or cut it into more shards (pretrain.update.shards)",
     "finetune": "lower the task's items",
 }
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What went wrong, in one word and in one line, in which job, and which logs tell."""
-
-    kind: str
-    why: str
-    job: Optional[str]
-    logs: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.kind if self.kind == self.why else f"{self.kind}: {self.why}"
-
-
-def read(run: RunFolder) -> Optional[Failure]:
-    """Return a stage's failure, None when there is none (or it has a result after all)."""
-    path = run.path / NAME
-    if not path.exists() or run.done:
-        return None
-    said = read_json(path)
-    return Failure(said["kind"], said["why"], said["job"], tuple(said["logs"]))
-
-
-def write(run: RunFolder, failure: Failure) -> None:
-    """Keep a failure, in place of an earlier one; it counts while its job is the stage's latest."""
-    run.note(NAME, asdict(failure))
 
 
 def logs_of(run: RunFolder, slurm_log: Optional[Path]) -> tuple[str, ...]:

@@ -1,0 +1,58 @@
+"""Slurm as a cluster: stages are jobs, which go on without the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from ablate.clusters.cluster import AbstractCluster, Show
+from ablate.clusters.slurm import controller, watch
+from ablate.clusters.slurm.job import Collector
+from ablate.clusters.slurm.preview import slurm_text
+from ablate.clusters.slurm.submit import Jobs
+
+
+class Slurm(AbstractCluster):
+    """The Slurm that this machine can ask."""
+
+    outlives = True
+    advice = "run the same command again with --retry-failed"
+
+    def most_workers(self) -> int:
+        return self.resources.get("parallelism", 256)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The jobs of this sweep. Raises UserError where there is no Slurm."""
+        return Jobs(self.board, self.name, self.resources, self.program)
+
+    @property
+    def poll(self) -> float:
+        """Seconds between two looks at the queue."""
+        return float(self.resources.get("poll_s", 30))
+
+    def run(self, show: Show, stop: Callable[[], int]) -> None:
+        watch.run_slurm(self.board, self.jobs, show, stop, self.poll)
+
+    @classmethod
+    def left_at(cls, root: Path) -> bool:
+        return (root / "slurm").is_dir() and controller.here()
+
+    def preview(self) -> str:
+        return slurm_text(self.board, self.resources)
+
+    def look(self) -> None:
+        watch.status(self.board, self.jobs)
+
+    def retry(self) -> None:
+        watch.retry(self.board, self.jobs)
+
+    def cancel(self, whole: bool) -> int:
+        return watch.cancel(self.board, self.jobs, whole)
+
+    def detach(self, show: Show, arguments: list[str]) -> None:
+        watch.detach(self.board, self.jobs, show, self.poll, Collector(self.program.main, arguments))
+
+    def parting(self, detached: bool) -> str:
+        return watch.parting(self.board, self.jobs, detached)

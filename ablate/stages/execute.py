@@ -1,0 +1,51 @@
+"""The one entry by which every worker, wherever it runs, executes a planned stage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ablate.errors import UserError
+from ablate.stages.kind import restored
+from ablate.stages.registry import KINDS
+from ablate.store.run import RunFolder, find
+from ablate.store.stage import parents_of, uses_of
+from ablate.training import distributed
+
+
+def execute(stage_id: str, root: str | Path) -> None:
+    """Run one planned stage to its end in this process; returns at once if it is done.
+
+    Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every update.
+    Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has it,
+    `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over, and
+    whatever the stage itself raises.
+    """
+    found = find(Path(root), stage_id)
+    if found is None or found.kind not in KINDS or not (found.path / "identity.json").exists():
+        raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
+    kind, run = KINDS[found.kind], RunFolder(found.root, found.kind, stage_id, rank=int(os.environ.get("RANK", "0")))
+    if run.done:
+        run.tidy()
+        return
+    what = run.identity()
+    if what["version"] != kind.version:
+        raise UserError(
+            f"Stage {stage_id} was planned as version {what['version']} of '{run.kind}', this code is version "
+            f"{kind.version}; run the sweep command again to plan it anew."
+        )
+    with _claimed(run):
+        if run.done:  # another process finished it while this one came here
+            return
+        parents = parents_of(run)
+        for role, parent in {**uses_of(run), **parents}.items():
+            if not parent.done and role != "continues":  # without the shorter trunk it is made whole
+                raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
+        with run.writing():
+            result = kind.run(restored(run, kind.config), parents, run)
+        run.finish(result)
+
+
+def _claimed(run: RunFolder) -> RunFolder:
+    """Claim a stage, together with the other processes that work on it if the launcher started several."""
+    return run.claim() if int(os.environ.get("WORLD_SIZE", "1")) == 1 else distributed.claim(run)

@@ -1,0 +1,39 @@
+"""The kinds of stages, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ablate.stages import finetune, heldout, kmeans, prepare, pretrain, score, tune
+from ablate.stages.kind import Kind
+from ablate.store import identity
+from ablate.store.stage import Stage
+
+KINDS = {
+    "recordings": Kind(1, prepare.recordings),
+    "table": Kind(1, prepare.table),
+    "tokenizer": Kind(3, prepare.tokenizer),
+    "tokens": Kind(1, prepare.tokens),
+    "kmeans": Kind(1, kmeans.run),
+    "pretrain": Kind(3, pretrain.run, trains=True),
+    "heldout": Kind(1, heldout.run),
+    "tune": Kind(1, tune.run),
+    "finetune": Kind(3, finetune.run, trains=True),
+    "score": Kind(4, score.run),
+}
+
+
+def make(
+    kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, forms: identity.Forms | None = None, *,
+    uses: Iterable[tuple[str, str]] = (), **expected: Any,
+) -> Stage:  # fmt: skip
+    """Make the stage of a typed config and its parents; equal arguments make the same id, whatever it `uses`.
+
+    `forms` remembers what it made of the parts of configs, for many stages of few parts.
+    """
+    form, parents, of = (forms or identity.Forms()).of(config, type(config)), tuple(parents), KINDS[kind]
+    return Stage(
+        kind, form.plain, parents, identity.hashed(kind, of.version, form.text, parents), title, **expected,
+        how=dict(form.how), uses=tuple(uses), version=of.version, trains=of.trains,
+    )  # fmt: skip

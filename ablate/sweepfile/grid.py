@@ -1,0 +1,46 @@
+"""What tuning a task tries: the combinations of values that `tune:` lists."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ablate.errors import UserError
+from ablate.sweepfile.patch import mapping, merge
+from ablate.tasks.task import TaskConfig
+
+FIXED = ("preset", "table", "splits", "tokenizer")
+
+
+def choices(
+    part: Mapping[str, Any], tune: Any, path: str, made: Callable[[Mapping[str, Any], str], TaskConfig]
+) -> list[tuple[dict[str, Any], TaskConfig]]:
+    """What tuning a task tries: all combinations of the listed values, the last field varying fastest, and the configs
+    that `made` (from a patch and its path in the file) makes of `part` with them.
+
+    Raises UserError for what is no list, what cannot be tuned, and a task that trains nothing.
+    """
+    path, tune = f"{path}.tune", mapping(tune, f"{path}.tune")
+    for name, values in tune.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{path}.{name}: expected a list of values to try, found {values!r}; write {name}: [1, 2].")
+        if name.partition(".")[0] in FIXED:
+            raise UserError(f"{path}.{name}: cannot be tuned: what is scored must stay the same; choose another field.")
+    points = [dict(zip(tune, values)) for values in itertools.product(*tune.values())]
+    found = [(point, made(merge(part, nested(point)), path)) for point in points]
+    if not found[0][1].build().trained:
+        raise UserError(f"{path}: this task trains nothing, so there is nothing to tune; remove it.")
+    return found
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted name as a patch: {"decoder.layers": 2} is {"decoder": {"layers": 2}}."""
+    patch: dict[str, Any] = {}
+    for name, value in settings.items():
+        *above, last = name.split(".")
+        inner = patch
+        for key in above:
+            inner = inner.setdefault(key, {})
+        inner[last] = value
+    return patch
