@@ -13,9 +13,9 @@ from typing import Any
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ablate.sweepfile import load
 from ablate.errors import UserError
 from ablate.planning.size import BYTES_PER_PARAMETER, Sizes, activations, short, vocabulary
+from ablate.sweepfile import load
 from ablate.training.update import Update
 from encoders.batch import Vocabulary
 from encoders.count import OWNERS, Count, Work, parts
@@ -62,25 +62,35 @@ def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
         "speech": owned["speech_only"] + owned["shared"],
         "text": owned["text_only"] + owned["embedding"] + owned["shared"],
     }
-    return "\n".join([
-        f"{name}: {short(total)} parameters with a vocabulary of {size:,}; reads {', '.join(of.reads)}",
-        "used on " + ", on ".join(f"{modality}: {short(active[modality])}" for modality in passes), "",
-        *columns(tree(encoder, passes)), "",
-        *columns(memory(total, kept, sizes)),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"{name}: {short(total)} parameters with a vocabulary of {size:,}; reads {', '.join(of.reads)}",
+            "used on " + ", on ".join(f"{modality}: {short(active[modality])}" for modality in passes),
+            "",
+            *columns(tree(encoder, passes)),
+            "",
+            *columns(memory(total, kept, sizes)),
+        ]
+    )
 
 
 ORDER = ("speech", "embedding", "text", "segments", "shared")
-TITLES = {"speech": "speech tower", "embedding": "token embedding", "text": "text tower", "segments": "segment embeddings"}
+TITLES = {
+    "speech": "speech tower",
+    "embedding": "token embedding",
+    "text": "text tower",
+    "segments": "segment embeddings",
+}
 UNITS = {"speech": "GFLOP per s of audio", "text": "MFLOP per token"}
 
 
-def tree(
-    encoder: Joint, passes: Mapping[str, tuple[Mapping[tuple[str, ...], Count], float]]
-) -> list[tuple[str, ...]]:  # fmt: skip
+def tree(encoder: Joint, passes: Mapping[str, tuple[Mapping[tuple[str, ...], Count], float]]) -> list[tuple[str, ...]]:
     """A row per part and per group of parts, indented by depth: parameters by owner, operations per unit."""
-    stacks = {("speech", "layers"): encoder.config.speech_layers, ("text", "layers"): encoder.config.text_layers,
-              ("shared",): encoder.config.shared_layers}  # fmt: skip
+    stacks = {
+        ("speech", "layers"): encoder.config.speech_layers,
+        ("text", "layers"): encoder.config.text_layers,
+        ("shared",): encoder.config.shared_layers,
+    }
     counted = next(iter(passes.values()))[0]  # parameters are the same in any pass
     places = [place[:n] for place in sorted(counted, key=lambda at: ORDER.index(at[0])) for n in range(len(place) + 1)]
     rows = [("", "speech only", "text only", "shared", *(UNITS[modality] for modality in passes))]
@@ -89,9 +99,13 @@ def tree(
         label += f", {stacks[place]} × {encoder.config.block}" if place in stacks else ""
         held = [sum(c.parameters[owner] for c in _within(counted, place)) for owner in OWNERS]
         flops = [sum(c.flops for c in _within(parts, place)) / unit for parts, unit in passes.values()]
-        rows.append((
-            "  " * len(place) + label, *(short(n) if n else "" for n in held), *(f"{f:.3g}" if f else "" for f in flops)
-        ))  # fmt: skip
+        rows.append(
+            (
+                "  " * len(place) + label,
+                *(short(n) if n else "" for n in held),
+                *(f"{f:.3g}" if f else "" for f in flops),
+            )
+        )
     return rows
 
 
@@ -104,8 +118,9 @@ def memory(parameters: int, kept: Mapping[str, int], sizes: Sizes) -> list[tuple
     state = BYTES_PER_PARAMETER * parameters
     held = {
         "speech": f"{sizes.speech:g} s in utterances of {sizes.utterance:g} s",
-        "text": f"{sizes.text} tokens in texts of {sizes.document}", "pair": f"{sizes.pairs} pairs of such",
-    }  # fmt: skip
+        "text": f"{sizes.text} tokens in texts of {sizes.document}",
+        "pair": f"{sizes.pairs} pairs of such",
+    }
     rows = [("weights, gradients and two moments", f"{state / 1e9:.3f} GB")]
     rows += [(f"activations of {held[stream]}", f"{size / 1e9:.3f} GB") for stream, size in kept.items()]
     return [*rows, ("memory of one update in one shard", f"{(state + sum(kept.values())) / 1e9:.3f} GB")]
@@ -134,7 +149,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     try:
         of = resolve(options.preset, options.overrides)
-        least = {"speech": 0, "text": 0, "pairs": 0, "utterance": 0.01, "document": 1, "vocabulary": Vocabulary.specials + 1}
+        least = {
+            "speech": 0,
+            "text": 0,
+            "pairs": 0,
+            "utterance": 0.01,
+            "document": 1,
+            "vocabulary": Vocabulary.specials + 1,
+        }
         for option, smallest in least.items():
             if getattr(options, option) < smallest:
                 raise UserError(f"--{option}: found {getattr(options, option)}, expected at least {smallest}.")
@@ -148,12 +170,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m ablate.describe", description=HELP, epilog=MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+        prog="python -m ablate.describe",
+        description=HELP,
+        epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     update = Update()
     parser.add_argument("preset", metavar="PRESET", help="an encoder of encoders/presets.py, see below")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to its fields, as base.encoder of a sweep")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="changes to its fields, as base.encoder of a sweep"
+    )
     for name, kind, default, meaning in (
         ("vocabulary", int, 32_000, "pieces of the tokenizer (the paper: 32000)"),
         ("speech", float, update.speech, "seconds of speech in an update"),
@@ -162,7 +189,9 @@ def _parser() -> argparse.ArgumentParser:
         ("utterance", float, 12.0, "seconds of an utterance"),
         ("document", int, 128, "tokens of a text"),
     ):
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{meaning} (default: {default})")
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, metavar="N", help=f"{meaning} (default: {default})"
+        )
     return parser
 
 

@@ -1,4 +1,6 @@
-"""What the sweep command does: plan, show, run on a cluster with progress and interrupts, report. No torch in this process."""
+"""What the sweep command does: plan, show, run on a cluster with progress and interrupts, report. No torch in this
+process.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _status(plan: Plan, cluster: AbstractCluster, made: list[str]) -> None:
     """Say how a sweep stands, jobs that earlier commands left included."""
-    left = [cluster] if cluster.outlives else [kind.beside(cluster) for kind in CLUSTERS.values() if kind.left_at(Path(plan.root))]
+    left = (
+        [cluster]
+        if cluster.outlives
+        else [kind.beside(cluster) for kind in CLUSTERS.values() if kind.left_at(Path(plan.root))]
+    )
     for one in left:
         one.look()
     print(plan_text(plan, cluster.board, cluster.workers), flush=True)
@@ -110,7 +116,8 @@ def _plan(file: str, overrides: list[str]) -> Plan:
 
 
 def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
-    """Run the stages of a cluster's board, showing progress; 0 if that ended, else the exit status of an interrupted one.
+    """Run the stages of a cluster's board, showing progress; 0 if that ended, else the exit status of an interrupted
+    one.
 
     With the arguments of a command that will `collect` it only hands over what it can.
     """
@@ -174,7 +181,9 @@ def other_code(made: list[str]) -> list[str]:
 
 
 def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]:
-    """Count requests to stop, saying `text` at the first, instead of dying; return the count's reader and the way back."""
+    """Count requests to stop, saying `text` at the first, instead of dying; return the count's reader and the
+    way back.
+    """
     count = 0
 
     def interrupted(number: int, _frame: Any) -> None:
@@ -195,8 +204,10 @@ def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
         if folder.done and (folder.path / "result.json").stat().st_mtime >= began:
             busy += folder.result().get("busy_seconds", 0.0)
     if busy:
-        print(f"\n{wall / 60:.1f} min on {workers} workers; {100 * busy / (wall * workers):.0f} % of that core time was "
-              "spent inside training and scoring steps.")  # fmt: skip
+        print(
+            f"\n{wall / 60:.1f} min on {workers} workers; {100 * busy / (wall * workers):.0f} % of that core time was "
+            "spent inside training and scoring steps."
+        )
 
 
 def write_report(board: Board, name: str, root: Path) -> None:

@@ -28,16 +28,20 @@ exit status: 0 all were predicted, 2 the run or a line is wrong.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m ablate.predict", description=HELP, epilog=MORE,
+        prog="python -m ablate.predict",
+        description=HELP,
+        epilog=MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("run", metavar="RUN", help="folder of the finished run")
     options = parser.parse_args(arguments)
 
     def act() -> None:
         finished = Finished(options.run)
         try:
-            lines = sys.stdin.buffer.read().decode("utf-8-sig").removesuffix("\n").split("\n")  # nothing else ends a line
+            lines = (
+                sys.stdin.buffer.read().decode("utf-8-sig").removesuffix("\n").split("\n")
+            )  # nothing else ends a line
         except UnicodeDecodeError as error:
             raise UserError(f"The input is not UTF-8 (byte {error.start + 1}); convert it first.") from None
         for made in finished.predict(lines if lines != [""] else []):

@@ -68,8 +68,11 @@ def main(arguments: Optional[list[str]] = None) -> int:
         if error.errno not in (errno.ENOENT, *DISK_ERRORS):
             raise
         where = f" '{error.filename}'" if error.filename else ""
-        print(f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
-              "run the same command again.", file=sys.stderr)  # fmt: skip
+        print(
+            f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
+            "run the same command again.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted before anything ran.", file=sys.stderr)
@@ -78,9 +81,12 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m ablate.sweep", description=HELP, epilog=MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+        prog="python -m ablate.sweep",
+        description=HELP,
+        epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("file", metavar="FILE", help="the sweep: a YAML file, see sweeps/")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the sweep, see below")
     what = parser.add_mutually_exclusive_group()
@@ -88,10 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--status", action="store_true", help="show what is done, running and missing, and run nothing")
     what.add_argument("--show", metavar="ROW", help="show a row's settings and its difference from its reference")
     what.add_argument("--where", metavar="ROW", help="print the folders of a row's stages")
-    what.add_argument("--cancel", action="store_true", help="for slurm: cancel this sweep's jobs; what they saved is kept")
+    what.add_argument(
+        "--cancel", action="store_true", help="for slurm: cancel this sweep's jobs; what they saved is kept"
+    )
     what.add_argument("--detach", action="store_true", help="for slurm: submit and return; a job goes on from there")
     parser.add_argument("--retry-failed", action="store_true", help="for slurm: run what failed again")
-    parser.add_argument("--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat")
+    parser.add_argument(
+        "--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat"
+    )
     parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")
     return parser
 

@@ -27,12 +27,16 @@ exit status: 0 all were transcribed, 2 the run or a recording is wrong.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m ablate.transcribe", description=HELP, epilog=MORE,
+        prog="python -m ablate.transcribe",
+        description=HELP,
+        epilog=MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("run", metavar="RUN", help="folder of the finished run")
     parser.add_argument("files", metavar="FILE", nargs="+", help="recordings")
-    parser.add_argument("--into", metavar="LANGUAGE", default="", help="of a run that translates into several, which one")
+    parser.add_argument(
+        "--into", metavar="LANGUAGE", default="", help="of a run that translates into several, which one"
+    )
     options = parser.parse_args(arguments)
 
     def act() -> None:

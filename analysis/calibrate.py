@@ -2,9 +2,9 @@
 
     python -m analysis.calibrate SWEEP [--root runs] [--row ROW]
 
-Two groups of seeds are drawn without replacement, paired at random and compared as two rows would be. Whatever is found is
-false; of a nominal 5 % test at most one draw in twenty should find something. Then a constant is added to one group, the
-effect that so many seeds should show four times in five, and the share of draws that show it is set beside that.
+Two groups of seeds are drawn without replacement, paired at random and compared as two rows would be. Whatever is found
+is false; of a nominal 5 % test at most one draw in twenty should find something. Then a constant is added to one group,
+the effect that so many seeds should show four times in five, and the share of draws that show it is set beside that.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 
 from ablate.errors import UserError, nearest
 from analysis.records import items
-from analysis.statistics import compare
-from analysis.statistics.compare import ALPHA, Estimate
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE
+from analysis.statistics import compare
+from analysis.statistics.compare import ALPHA, Estimate
 from analysis.tables.sheet import Sheet
 
 DRAWS = 4000
@@ -28,18 +28,44 @@ SIZES = (3, 5, 8)
 FAMILY = 10
 """Rows that are set against one reference in the draws with Holm's correction, where the pool has seeds for so many."""
 POWER = 0.8
-HEADS = ("", "seeds a side", "over seeds", "over seeds and items", "over items alone", "any of a table",
-         "planted effect", "power found", "power predicted")  # fmt: skip
+HEADS = (
+    "",
+    "seeds a side",
+    "over seeds",
+    "over seeds and items",
+    "over items alone",
+    "any of a table",
+    "planted effect",
+    "power found",
+    "power predicted",
+)
 NOTE = (
-    "Share of draws called different at 5 %, though both sides are the same row: by the interval over seeds (marks of the "
-    "table and of differences), over seeds and test items (verdicts on claims), and over test items alone (which takes the "
-    "seeds that ran for all there are, so it speaks of these checkpoints and not of the row). Any of a table: at least one "
+    "Share of draws called different at 5 %, though both sides are the same row: by the interval over seeds (marks of "
+    "the "
+    "table and of differences), over seeds and test items (verdicts on claims), and over test items alone (which takes "
+    "the "
+    "seeds that ran for all there are, so it speaks of these checkpoints and not of the row). Any of a table: at least "
+    "one "
     "of so many rows marked † against one reference, corrected by Holm over them. Power: draws that show the planted "
     "effect by the interval over seeds, and what the noncentral t distribution says. Draws share the pool's seeds."
 )
-FIELDS = ("row", "task", "split", "metric", "seeds_in_pool", "seeds_a_side", "draws", "different_over_seeds",
-          "different_over_seeds_and_items", "different_over_items", "rows_of_table", "different_any_of_table",
-          "planted", "power_found", "power_predicted")  # fmt: skip
+FIELDS = (
+    "row",
+    "task",
+    "split",
+    "metric",
+    "seeds_in_pool",
+    "seeds_a_side",
+    "draws",
+    "different_over_seeds",
+    "different_over_seeds_and_items",
+    "different_over_items",
+    "rows_of_table",
+    "different_any_of_table",
+    "planted",
+    "power_found",
+    "power_predicted",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +81,9 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How often groups of `seeds` seeds were called different; shares between 0 and 1, NaN where there is no such test."""
+    """How often groups of `seeds` seeds were called different; shares between 0 and 1, NaN where there is no
+    such test.
+    """
 
     pool: Pool
     seeds: int
@@ -103,25 +131,41 @@ def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
             draw[2] = low > 0 or high < 0
     shares = called.mean(axis=0)
     return Calibration(
-        pool=own, seeds=seeds, over_seeds=shares[0], over_both=shares[1], over_items=shares[2], rows=rows,
-        any_of_table=shares[3], planted=planted, found=shares[4], predicted=POWER,
-    )  # fmt: skip
+        pool=own,
+        seeds=seeds,
+        over_seeds=shares[0],
+        over_both=shares[1],
+        over_items=shares[2],
+        rows=rows,
+        any_of_table=shares[3],
+        planted=planted,
+        found=shares[4],
+        predicted=POWER,
+    )
 
 
 def sheet(records: Records, row: str, sizes: tuple[int, ...] = SIZES, draws: int = DRAWS) -> Sheet:
-    """Print one line per column of the sweep's table and group size. Raises `UserError` where too few seeds are finished."""
+    """Print one line per column of the sweep's table and group size. Raises `UserError` where too few seeds are
+    finished.
+    """
     if row not in records.rows:
         raise UserError(f"no row '{row}' in sweep '{records.name}': {nearest(row, records.rows)}")
     names = (records.sweep.get("table") or {}).get("columns") or list(records.sweep["tasks"])
     pools = [pool(records, row, measure(records, name)) for name in names]
     found = [calibrate(own, n, draws) for own in pools for n in sizes if len(own.values) >= 2 * n]
     if not found:
-        raise UserError(f"row '{row}' has too few finished seeds: comparing it with itself takes at least {2 * min(sizes)}.")
+        raise UserError(
+            f"row '{row}' has too few finished seeds: comparing it with itself takes at least {2 * min(sizes)}."
+        )
     return Sheet(
-        name=f"calibration_{row}", heads=HEADS, lines=[_line(records, c) for c in found], note=NOTE, fields=FIELDS,
+        name=f"calibration_{row}",
+        heads=HEADS,
+        lines=[_line(records, c) for c in found],
+        note=NOTE,
+        fields=FIELDS,
         title=f"{records.label(row)}, against itself: draws called different, of a pool of {len(pools[0].values)} seeds",
         values=[_values(row, c, draws) for c in found],
-    )  # fmt: skip
+    )
 
 
 def _line(records: Records, found: Calibration) -> list[str]:
@@ -130,18 +174,37 @@ def _line(records: Records, found: Calibration) -> list[str]:
 
     what = found.pool.what
     return [
-        f"{records.task_label(what.task)} {what.metric}", str(found.seeds), percent(found.over_seeds),
-        percent(found.over_both), percent(found.over_items), f"{percent(found.any_of_table)} ({found.rows} rows)",
-        f"{found.planted:.2f}", percent(found.found), percent(found.predicted),
-    ]  # fmt: skip
+        f"{records.task_label(what.task)} {what.metric}",
+        str(found.seeds),
+        percent(found.over_seeds),
+        percent(found.over_both),
+        percent(found.over_items),
+        f"{percent(found.any_of_table)} ({found.rows} rows)",
+        f"{found.planted:.2f}",
+        percent(found.found),
+        percent(found.predicted),
+    ]
 
 
 def _values(row: str, found: Calibration, draws: int) -> list:
     what = found.pool.what
     return [
-        row, what.task, what.split, what.metric, len(found.pool.values), found.seeds, draws, found.over_seeds,
-        found.over_both, found.over_items, found.rows, found.any_of_table, found.planted, found.found, found.predicted,
-    ]  # fmt: skip
+        row,
+        what.task,
+        what.split,
+        what.metric,
+        len(found.pool.values),
+        found.seeds,
+        draws,
+        found.over_seeds,
+        found.over_both,
+        found.over_items,
+        found.rows,
+        found.any_of_table,
+        found.planted,
+        found.found,
+        found.predicted,
+    ]
 
 
 def main() -> None:

@@ -14,20 +14,20 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from ablate.store import child
 from ablate.errors import UserError
+from ablate.store import child
 from analysis import table
 from analysis.figures import drawings
-from analysis.statistics import claims
-from analysis.tables import against, baselines, formats, paper
-from analysis.statistics.claims import measured
 from analysis.figures.drawings import Drawing, Key
+from analysis.page.page import page
 from analysis.records.files import replace
 from analysis.records.fingerprint import code, fingerprint
 from analysis.records.frame import Records, read
-from analysis.page.page import page
-from analysis.tables.sheet import Sheet
+from analysis.statistics import claims
+from analysis.statistics.claims import measured
+from analysis.tables import against, baselines, formats, paper
 from analysis.tables.cells import Table
+from analysis.tables.sheet import Sheet
 
 STATE = ".report.json"
 """What the files in a sweep's folder were made from."""
@@ -36,10 +36,10 @@ STATE = ".report.json"
 def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list[Path]]:
     """Write table.md, table.tex, table.csv, figures/ and report.html into the sweep's folder; return their paths.
 
-    Beside them baselines.csv, published.csv where rows mirror the paper's and, where the sweep file names a row to compare
-    with, against_ROW.md and .csv; beside every figure its data. `sweep` is a name or a sweep folder. Cells that are not
-    finished are shown as missing. Raises `UserError` when the sweep file names what does not exist, FileNotFoundError
-    when there is no such sweep.
+    Beside them baselines.csv, published.csv where rows mirror the paper's and, where the sweep file names a row to
+    compare with, against_ROW.md and .csv; beside every figure its data. `sweep` is a name or a sweep folder. Cells that
+    are not finished are shown as missing. Raises `UserError` when the sweep file names what does not exist,
+    FileNotFoundError when there is no such sweep.
     """
     records = read(sweep, root)
     state, before = fingerprint(records), _before(records.folder)
@@ -47,7 +47,9 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
     if made is None:
         made, figures = _write(records, {name: Key(*key) for name, key in before.get("figures", {}).items()})
         names = {
-            key: [path.relative_to(records.folder).as_posix() for path in paths] if isinstance(paths, list) else paths.name
+            key: [path.relative_to(records.folder).as_posix() for path in paths]
+            if isinstance(paths, list)
+            else paths.name
             for key, paths in made.items()
         }
         about = {"code": code(), "state": state, "made": names, "figures": figures}

@@ -18,9 +18,9 @@ import pandas as pd
 
 from ablate.errors import UserError, nearest
 from analysis.records import origin
-from analysis.statistics import compare
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
+from analysis.statistics import compare
 from analysis.tables import baselines, formats, paper
 from analysis.tables.cells import Block, Cell, Column, Line, Table
 
@@ -29,16 +29,25 @@ def build(records: Records) -> Table:
     """Make the table of a sweep from its records, with whatever is finished."""
     columns = _columns(records)
     known = [
-        (dict(iter(records.of(column.measure).groupby(["row", "point"]))), records.values(column.measure),
-         column.measure.sign) for column in columns
-    ]  # fmt: skip
+        (
+            dict(iter(records.of(column.measure).groupby(["row", "point"]))),
+            records.values(column.measure),
+            column.measure.sign,
+        )
+        for column in columns
+    ]
     seeds, blocks = len(records.seeds), []
     for title, reference, rows in _blocks(records):
         lines = [
-            Line(row=row, point=point, label=records.label(row, point),
-                 cells=[_cell(*about, row, point, reference, seeds) for about in known])
-            for row in rows for point in records.points
-        ]  # fmt: skip
+            Line(
+                row=row,
+                point=point,
+                label=records.label(row, point),
+                cells=[_cell(*about, row, point, reference, seeds) for about in known],
+            )
+            for row in rows
+            for point in records.points
+        ]
         blocks.append(Block(title=title, reference=reference, lines=lines))
     table = Table(name=records.name, columns=columns, blocks=blocks, seeds=seeds, caption="", records=records)
     return replace(_marked(_tested(table)), caption=_caption(table))
@@ -53,8 +62,7 @@ def _columns(records: Records) -> list[Column]:
         splits = [first.split] if name.count(".") == 2 else list(s.split.unique()) or [first.split]
         measures += [replace(first, split=split) for split in splits]
     return [
-        Column(measure=what, decimals=records.decimals(what), baseline=_baseline(records, what))
-        for what in measures
+        Column(measure=what, decimals=records.decimals(what), baseline=_baseline(records, what)) for what in measures
     ]
 
 
@@ -87,9 +95,14 @@ def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
 
 
 def _cell(
-    scores: dict[tuple[str, str], pd.DataFrame], values: pd.DataFrame, sign: float, row: str, point: str,
-    reference: str | None, seeds: int,
-) -> Cell:  # fmt: skip
+    scores: dict[tuple[str, str], pd.DataFrame],
+    values: pd.DataFrame,
+    sign: float,
+    row: str,
+    point: str,
+    reference: str | None,
+    seeds: int,
+) -> Cell:
     """One cell from its column's lines, by (row, point), and values."""
     s = scores.get((row, point))
     lines = [] if s is None else sorted(zip(s.seed, s.run, s.status, s.value))
@@ -98,10 +111,12 @@ def _cell(
     compared = reference is not None and row != reference
     return Cell(
         status=DONE if len(done) else IMPOSSIBLE if impossible else MISSING,
-        values=done, runs={seed: run for seed, run, _, _ in lines}, seeds=seeds,
+        values=done,
+        runs={seed: run for seed, run, _, _ in lines},
+        seeds=seeds,
         estimate=compare.over_seeds(list(done.values())),
         delta=compare.delta(values, sign, row, reference, point) if compared else None,
-    )  # fmt: skip
+    )
 
 
 def _tested(table: Table) -> Table:
@@ -124,10 +139,13 @@ def _marked(table: Table) -> Table:
 
 
 def _with_cells(table: Table, change: Callable[[Cell], Cell]) -> Table:
-    return replace(table, blocks=[
-        replace(block, lines=[replace(line, cells=[change(cell) for cell in line.cells]) for line in block.lines])
-        for block in table.blocks
-    ])  # fmt: skip
+    return replace(
+        table,
+        blocks=[
+            replace(block, lines=[replace(line, cells=[change(cell) for cell in line.cells]) for line in block.lines])
+            for block in table.blocks
+        ],
+    )
 
 
 def _caption(table: Table) -> str:

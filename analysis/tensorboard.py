@@ -2,10 +2,10 @@
 
     python -m analysis.tensorboard SWEEP [--root runs] [--to DIR]
 
-Below DIR (by default `tensorboard` in the sweep's folder) a TensorBoard run is ROW/[POINT/]seed_K/STAGE: trunks, leaf and
-what was fine-tuned, every stage once, for the first row that has it. Final scores and how the rows differ lie in
-ROW/[POINT/]seed_K itself, for the tabs Scalars and HParams. Running it again appends what is new, also while a sweep goes on
-and TensorBoard reads along. Needs the extra `tensorboard`; torch is not imported.
+Below DIR (by default `tensorboard` in the sweep's folder) a TensorBoard run is ROW/[POINT/]seed_K/STAGE: trunks, leaf
+and what was fine-tuned, every stage once, for the first row that has it. Final scores and how the rows differ lie in
+ROW/[POINT/]seed_K itself, for the tabs Scalars and HParams. Running it again appends what is new, also while a sweep
+goes on and TensorBoard reads along. Needs the extra `tensorboard`; torch is not imported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def write(sweep: str | Path, root: str | Path = "runs", to: Path | None = None) 
     _installed()
     records = read(sweep, root)
     to, settings = to or folder(records), _differing(records)
-    logs = [(name, _events(read_jsonl(records.files(kind, id) / "metrics.jsonl"))) for name, kind, id in logged(records)]
+    logs = [
+        (name, _events(read_jsonl(records.files(kind, id) / "metrics.jsonl"))) for name, kind, id in logged(records)
+    ]
     outcomes = [(name, _outcome(records, name, line, settings[line["row"]])) for name, line in _seeds(records)]
     return [_brought(to / name / FILE, events) for name, events in logs + outcomes]
 
@@ -74,8 +76,9 @@ def _events(lines: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     for line in lines:
         values = [
             Summary.Value(tag=name, simple_value=value)
-            for name, value in line.items() if name != "step" and type(value) in (int, float)
-        ]  # fmt: skip
+            for name, value in line.items()
+            if name != "step" and type(value) in (int, float)
+        ]
         if values:
             yield Event(step=line["step"], summary=Summary(value=values)).SerializeToString()
 
@@ -88,7 +91,9 @@ def _outcome(records: Records, name: str, line: Mapping[str, Any], differing: Ma
     point = {axis: value if isinstance(value, (int, float)) else str(value) for axis, value in line["point"].items()}
     settings = {"row": line["row"], "seed": line["seed"], **point, **differing}
     s = records.scores
-    own = s[(s.row == line["row"]) & (s.point == point_name(line["point"])) & (s.seed == line["seed"]) & (s.status == DONE)]
+    own = s[
+        (s.row == line["row"]) & (s.point == point_name(line["point"])) & (s.seed == line["seed"]) & (s.status == DONE)
+    ]
     scores = {f"score/{one.task}.{one.split}.{one.metric}": float(one.value) for one in own.itertuples()}
     head, *scored = _events([{"step": 0, **scores}])
     yield head
@@ -98,7 +103,10 @@ def _outcome(records: Records, name: str, line: Mapping[str, Any], differing: Ma
 
 def _differing(records: Records) -> dict[str, dict[str, str]]:
     """Settings of each row, of those that are not the same in all of them."""
-    rows = {row: {key: str(value) for key, value in flatten(about).items() if key != "label"} for row, about in records.rows.items()}
+    rows = {
+        row: {key: str(value) for key, value in flatten(about).items() if key != "label"}
+        for row, about in records.rows.items()
+    }
     every = dict.fromkeys(key for about in rows.values() for key in about)
     keys = [key for key in every if len({about.get(key, "absent") for about in rows.values()}) > 1]
     return {row: {key: about.get(key, "absent") for key in keys} for row, about in rows.items()}
@@ -136,7 +144,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.tensorboard", description=main.__doc__)
     parser.add_argument("sweep", help="a sweep's name, or its folder")
     parser.add_argument("--root", default="runs", help="where runs live (default: runs)")
-    parser.add_argument("--to", type=Path, help="where the event files go (default: tensorboard/ in the sweep's folder)")
+    parser.add_argument(
+        "--to", type=Path, help="where the event files go (default: tensorboard/ in the sweep's folder)"
+    )
     arguments = parser.parse_args()
     try:
         to = arguments.to or folder(read(arguments.sweep, arguments.root))

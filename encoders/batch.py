@@ -12,9 +12,10 @@ Shape letters, used in names everywhere (`x_ND` is a tensor of N packed position
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 import torch

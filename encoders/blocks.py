@@ -66,7 +66,7 @@ class Packing:
         return rotary_table(self.layout.position_N, self.head_width)
 
     @cached_property
-    def by_modality(self) -> dict[str, "Packing"]:
+    def by_modality(self) -> dict[str, Packing]:
         """The segments of each modality, each a sequence by itself (for parts in which nothing crosses)."""
         layout = self.layout
         chosen = {name: [] for name in layout.modalities}

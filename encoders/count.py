@@ -47,7 +47,9 @@ class Count:
 
 
 def parts(encoder: Joint, work: Work) -> dict[tuple[str, ...], Count]:
-    """Count the parts of an encoder by place, such as ("speech", "layers", "attention"), all layers of a stack together."""
+    """Count the parts of an encoder by place, such as ("speech", "layers", "attention"), all layers of a stack
+    together.
+    """
     counted: dict[tuple[str, ...], Count] = {}
     for name, module in encoder.named_modules():
         for own, parameter in module.named_parameters(prefix=name, recurse=False):

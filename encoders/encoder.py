@@ -18,7 +18,7 @@ class EncoderConfig(ABC):
     reads: tuple[str, ...] = ("speech", "text", "pair")
 
     @abstractmethod
-    def build(self, vocabulary: Vocabulary) -> "AbstractEncoder":
+    def build(self, vocabulary: Vocabulary) -> AbstractEncoder:
         """Make the encoder with freshly initialised weights (the caller has seeded torch)."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Mapping
 
 from torch import Tensor
 
@@ -15,10 +15,10 @@ class Encoding:
     """Named intermediate results, each packed, and where everything lies.
 
     Stages, where the input has them:
-        stacked       x_TC  the input log-mel stacked to the rate of positions (never masked, no parameters)
-        features      x_TD  the front end's output, normalised, before masking (of masked frames, where a view hides those)
-        speech_tower  x_TD  after the speech-only layers
-        joint         x_ND  after the shared layers: the encoder's output, laid out by `layout`
+        stacked       x_TC  the input log-mel stacked to the rate of positions (never masked, no parameters) features
+        x_TD  the front end's output, normalised, before masking (of masked frames, where a view hides those)
+        speech_tower  x_TD  after the speech-only layers joint         x_ND  after the shared layers: the encoder's
+        output, laid out by `layout`
     `speech_layout` lays out the T positions of the first three; `layout` the N of the last.
     """
 
@@ -33,6 +33,6 @@ class Encoding:
             return joint_ND
         return joint_ND.index_select(0, self.layout.positions(modality))
 
-    def detached(self) -> "Encoding":
+    def detached(self) -> Encoding:
         """The same encoding, through which no gradient flows (for objectives of weight 0)."""
         return replace(self, stages={name: x.detach() for name, x in self.stages.items()})

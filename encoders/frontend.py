@@ -69,8 +69,8 @@ def bounded(mel_FM: Tensor) -> Tensor:
 def levelled(mel_FM: Tensor) -> Tensor:
     """Give each mel bin of `bounded` log-mel mean 0 over the utterance's frames, but keep how far it goes up and down.
 
-    Where utterances are a word long, or bins hold only noise (above 4 kHz in recordings at 8 kHz), variances say nothing of
-    speech, and dividing by them makes the noise as large as the rest.
+    Where utterances are a word long, or bins hold only noise (above 4 kHz in recordings at 8 kHz), variances say
+    nothing of speech, and dividing by them makes the noise as large as the rest.
     """
     loud_FM = bounded(mel_FM)
     return loud_FM - loud_FM.mean(-2, keepdim=True)

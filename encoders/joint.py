@@ -31,7 +31,7 @@ KINDS = {Speech: "speech", Text: "text", Pair: "pair"}
 class SpeechTower(nn.Module):
     """From log-mel to vectors for the shared layers."""
 
-    def __init__(self, config: "Joint.Config", shape: Shape) -> None:
+    def __init__(self, config: Joint.Config, shape: Shape) -> None:
         super().__init__()
         self.front_end = FRONT_ENDS[config.frontend](config.width, config.frontend_channels)
         self.layers = Stack(BLOCKS[config.block], shape, config.speech_layers, first_index=0)
@@ -85,7 +85,7 @@ class SpeechTower(nn.Module):
 class TextTower(nn.Module):
     """From embedded tokens to vectors for the shared layers."""
 
-    def __init__(self, config: "Joint.Config", shape: Shape) -> None:
+    def __init__(self, config: Joint.Config, shape: Shape) -> None:
         super().__init__()
         self.norm = LayerNorm(config.width)
         self.layers = Stack(BLOCKS[config.block], shape, config.text_layers, first_index=config.speech_layers)
@@ -178,7 +178,7 @@ class Joint(AbstractEncoder):
             if self.kernel % 2 == 0:
                 raise ValueError(f"Encoder kernel {self.kernel} is even: expected an odd number of positions.")
 
-        def build(self, vocabulary: Vocabulary) -> "Joint":
+        def build(self, vocabulary: Vocabulary) -> Joint:
             return Joint(self, vocabulary)
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:

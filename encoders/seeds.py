@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ def normal(keys: Sequence[int], stream: str, counts: Sequence[int] | np.ndarray)
     return np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _stream_hash(stream: str) -> np.uint64:
     return np.uint64(key(0, stream))
 

@@ -45,9 +45,11 @@ class Classification(AbstractObjective):
         def __post_init__(self) -> None:
             check_choice("pool", self.pool, ("mean", "first"))
             if self.hidden and self.reads != "text":
-                raise ValueError(f"hidden is {self.hidden} on {self.reads}, but only tokens of text can be hidden; set it to 0.")
+                raise ValueError(
+                    f"hidden is {self.hidden} on {self.reads}, but only tokens of text can be hidden; set it to 0."
+                )
 
-        def build(self, ports: Ports, labels: tuple[Label, ...] = ()) -> "Classification":
+        def build(self, ports: Ports, labels: tuple[Label, ...] = ()) -> Classification:
             """Make the head for these `labels`; none means regression."""
             return Classification(self, ports, labels)
 

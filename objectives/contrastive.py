@@ -159,7 +159,7 @@ class Contrastive(AbstractObjective):
         def trains(self) -> tuple[str, ...]:
             return (self.targets,)
 
-        def build(self, ports: Ports) -> "Contrastive":
+        def build(self, ports: Ports) -> Contrastive:
             return Contrastive(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

@@ -1,7 +1,7 @@
 """A pointer into the input beside a decoder's softmax (See et al. 2017), which begins as a copy of the input.
 
-Where the words written so far end as a stretch of the input does, the next word is likely the one that follows there. The
-pointer is told how long that stretch is, with weights that before any training make it repeat the input to its end.
+Where the words written so far end as a stretch of the input does, the next word is likely the one that follows there.
+The pointer is told how long that stretch is, with weights that before any training make it repeat the input to its end.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class Pointer(nn.Module):
 
 
 def runs(source: Source, ids_BU: Tensor) -> Tensor:
-    """For each output position the stretches that `Source.follows` would have found, [B, U, L]; `ids` begin with the start."""
+    """For each output position the stretches that `Source.follows` would have found, [B, U, L]; `ids` begin with the
+    start.
+    """
     run_BL, found = torch.zeros_like(source.ids_BL), []
     for last_B in ids_BU.unbind(1):
         run_BL = source.follows(run_BL, last_B)

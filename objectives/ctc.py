@@ -57,7 +57,7 @@ class CTC(AbstractObjective):
         view: SpecAugment = SpecAugment()
         """What the encoder is shown in training."""
 
-        def build(self, ports: Ports, targets: Vocabulary | None = None) -> "CTC":
+        def build(self, ports: Ports, targets: Vocabulary | None = None) -> CTC:
             return CTC(self, ports, targets or ports.vocabulary)
 
     def __init__(self, config: Config, ports: Ports, vocabulary: Vocabulary) -> None:

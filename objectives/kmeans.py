@@ -16,7 +16,6 @@ from encoders.encoding import Encoding
 from objectives.objective import Ports, check_choice
 from objectives.quantizer import AbstractTargets, Codes, TargetsConfig
 
-
 Layer = Callable[[Speech], Tensor]  # from packed utterances to vectors x_TC of their positions
 
 LAYERS = ("features", "speech_tower", "joint")  # encoding stages of a finished row that can be clustered
@@ -74,7 +73,7 @@ class KMeans(AbstractTargets):
                     "and no more than positions."
                 )
 
-        def build(self, ports: Ports) -> "KMeans":
+        def build(self, ports: Ports) -> KMeans:
             return KMeans(self)
 
     def __init__(self, config: Config) -> None:
@@ -82,8 +81,9 @@ class KMeans(AbstractTargets):
         self.config = config
         rng = seeds.torch_rng(seeds.key(config.seed, "targets/kmeans"))
         # Both are made again whenever a stage is built, so that no checkpoint carries another fit's centroids along.
-        self.register_buffer("codebook_VE", F.normalize(torch.randn(config.entries, config.dim, generator=rng), dim=1),
-                             persistent=False)  # fmt: skip
+        self.register_buffer(
+            "codebook_VE", F.normalize(torch.randn(config.entries, config.dim, generator=rng), dim=1), persistent=False
+        )
         self.register_buffer("centroids_VC", None, persistent=False)
         self.layer: Layer | None = None
 

@@ -71,7 +71,8 @@ class MaskedSpeech(AbstractObjective):
             codes = targets[self.targets]
             if self.hides == "frames" and codes.input == "features" and not codes.fitted:
                 raise ValueError(
-                    f"the codes '{self.targets}' are made of features, and with 'hides: frames' those of masked positions "
+                    f"the codes '{self.targets}' are made of features, and with 'hides: frames' those of masked "
+                    "positions "
                     "are hidden from them too; predict codes of log-mel (targets: random_projection), or hide features."
                 )
 
@@ -79,7 +80,7 @@ class MaskedSpeech(AbstractObjective):
         def needs(self) -> tuple[str, ...]:
             return (self.targets,)
 
-        def build(self, ports: Ports) -> "MaskedSpeech":
+        def build(self, ports: Ports) -> MaskedSpeech:
             return MaskedSpeech(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

@@ -78,7 +78,7 @@ class MaskedText(AbstractObjective):
                 text=self.text,
             )
 
-        def build(self, ports: Ports) -> "MaskedText":
+        def build(self, ports: Ports) -> MaskedText:
             return MaskedText(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

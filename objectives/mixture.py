@@ -20,7 +20,7 @@ class Prepared:
     views: tuple[tuple[View, tuple[str, ...]], ...]
     counts: Mapping[str, float]  # "objective/term" -> how many things will be summed
 
-    def to(self, device: torch.device | str) -> "Prepared":
+    def to(self, device: torch.device | str) -> Prepared:
         """Move every tensor of the views to `device`."""
         return replace(self, views=tuple((moved(view, torch.device(device)), names) for view, names in self.views))
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -75,7 +75,7 @@ class ObjectiveConfig(ABC):
         """Raise ValueError where the objective cannot go with these speech targets (configs by name)."""
 
     @abstractmethod
-    def build(self, ports: Ports) -> "AbstractObjective":
+    def build(self, ports: Ports) -> AbstractObjective:
         """Make the objective's module (heads included)."""
 
 

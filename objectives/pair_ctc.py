@@ -84,7 +84,7 @@ class PairCTC(AbstractObjective):
             """The view these fields describe."""
             return SpokenPair(mask=SpeechMask(prob=self.prob, span=self.span) if self.prob else None)
 
-        def build(self, ports: Ports) -> "PairCTC":
+        def build(self, ports: Ports) -> PairCTC:
             return PairCTC(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

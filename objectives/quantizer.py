@@ -26,7 +26,7 @@ class Codes:
     vectors_ID: Tensor  # code vectors, groups side by side
     mean_GV: Tensor | None = None  # noise-free probabilities averaged over I; None where nothing is learned
 
-    def detached(self) -> "Codes":
+    def detached(self) -> Codes:
         """The same codes, through which no gradient flows (for objectives of weight 0)."""
         mean_GV = None if self.mean_GV is None else self.mean_GV.detach()
         return replace(self, vectors_ID=self.vectors_ID.detach(), mean_GV=mean_GV)
@@ -62,7 +62,7 @@ class TargetsConfig(ABC):
         return ""
 
     @abstractmethod
-    def build(self, ports: Ports) -> "AbstractTargets":
+    def build(self, ports: Ports) -> AbstractTargets:
         """Make the module."""
 
 
@@ -116,7 +116,7 @@ class Learned(AbstractTargets):
         def anneals(self) -> str:
             return "Gumbel temperature" if self.hot != self.cold else ""
 
-        def build(self, ports: Ports) -> "Learned":
+        def build(self, ports: Ports) -> Learned:
             return Learned(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

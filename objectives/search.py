@@ -13,10 +13,11 @@ NONE = -math.inf
 
 
 def ctc_prefixes(log_p_TV: np.ndarray, blank: int, beam: int, specials: int) -> list[int]:
-    """Most probable labels under CTC: prefix search (Graves 2006; Hannun 2014) that keeps `beam` of them at each position.
+    """Most probable labels under CTC: prefix search (Graves 2006; Hannun 2014) that keeps `beam` of them at each
+    position.
 
-    Labels below `specials` are never written. Only the 2 `beam` best labels of a position are tried: with few hypotheses
-    others do not survive.
+    Labels below `specials` are never written. Only the 2 `beam` best labels of a position are tried: with few
+    hypotheses others do not survive.
     """
     log_p_TV = np.array(log_p_TV, dtype=np.float64)
     log_p_TV[:, :specials] = NONE
@@ -50,10 +51,11 @@ def transducer(
     beam: int,
     most: int,
 ) -> list[int]:
-    """Most probable labels of a transducer: position by position, `beam` hypotheses, at most `most` labels at a position.
+    """Most probable labels of a transducer: position by position, `beam` hypotheses, at most `most` labels at a
+    position.
 
-    `log_p(t, states)` is [hypotheses, V] at position t, -inf for what must not be written; `predict` gives the state of the
-    label predictor after each (state, label), `start` is the one before any label.
+    `log_p(t, states)` is [hypotheses, V] at position t, -inf for what must not be written; `predict` gives the state of
+    the label predictor after each (state, label), `start` is the one before any label.
     """
     at_rest: dict[Ids, tuple[float, Any]] = {(): (0.0, start)}
     for t in range(positions):

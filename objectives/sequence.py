@@ -25,11 +25,10 @@ from objectives.views import Clean
 class Sequence(AbstractObjective):
     """-log p(target | encoding), summed, counted in target tokens and one end per sequence; smoothed in training only.
 
-    Reads `references["target"]`: a `Text` of target ids without specials; of several languages, also `references["language"]`,
-    a name for each sequence. With `ctc`, a second term on speech:
-    CTC on `references["transcript"]` in the encoder's vocabulary, which at small size decides whether translation
-    is learnt at all. Source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384
-    (PAPER §4).
+    Reads `references["target"]`: a `Text` of target ids without specials; of several languages, also
+    `references["language"]`, a name for each sequence. With `ctc`, a second term on speech: CTC on
+    `references["transcript"]` in the encoder's vocabulary, which at small size decides whether translation is learnt at
+    all. Source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384 (PAPER §4).
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -53,8 +52,9 @@ class Sequence(AbstractObjective):
         smoothing: float = 0.1
         """Label smoothing: share of probability spread over the vocabulary."""
         copying: float = 0.0
-        """Probability of copying a token of the input rather than making one, at first: the decoder begins as a copy of the
-        input, whose tokens must be the target's (text only). 0: no part that copies."""
+        """Probability of copying a token of the input rather than making one, at first: the decoder begins as a copy of
+        the input, whose tokens must be the target's (text only). 0: no part that copies.
+        """
         ctc: float = 0.0
         """Weight of CTC on the transcript; 0 leaves it out (speech only)."""
         view: SpecAugment = SpecAugment()
@@ -65,15 +65,17 @@ class Sequence(AbstractObjective):
             if self.ctc and self.reads != "speech":
                 raise ValueError(f"ctc is {self.ctc} on {self.reads}, but CTC needs speech; set ctc to 0.")
             if self.copying and self.reads != "text":
-                raise ValueError(f"copying is {self.copying} on {self.reads}, but only text can be copied; set copying to 0.")
+                raise ValueError(
+                    f"copying is {self.copying} on {self.reads}, but only text can be copied; set copying to 0."
+                )
             if not 0 <= self.copying < 1:
                 raise ValueError(f"copying is {self.copying}, expected a probability below 1.")
             if self.width % (2 * self.heads):
                 raise ValueError(f"width is {self.width}, expected a multiple of twice the {self.heads} heads.")
 
-        def build(self, ports: Ports, targets: Vocabulary | None = None, languages: tuple[str, ...] = ()) -> "Sequence":
-            """Make the decoder for `targets`, or the encoder's vocabulary; of several target languages, each has a token
-            that the output starts with.
+        def build(self, ports: Ports, targets: Vocabulary | None = None, languages: tuple[str, ...] = ()) -> Sequence:
+            """Make the decoder for `targets`, or the encoder's vocabulary; of several target languages, each has a
+            token that the output starts with.
             """
             return Sequence(self, ports, targets or ports.vocabulary, languages)
 
@@ -121,9 +123,15 @@ class Sequence(AbstractObjective):
         return terms | self.ctc(view, encoding, targets) if self.ctc else terms
 
     def _copying(
-        self, view: View, encoding: Encoding, x_BUD: Tensor, ids_BU: Tensor, wanted: Rectangle, logits_NV: Tensor,
+        self,
+        view: View,
+        encoding: Encoding,
+        x_BUD: Tensor,
+        ids_BU: Tensor,
+        wanted: Rectangle,
+        logits_NV: Tensor,
         smoothing: float,
-    ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
+    ) -> tuple[Tensor, dict[str, Any]]:
         """The loss where tokens may be copied; smoothing concerns the softmax alone."""
         source, log_p_NV = Source(view.inputs, self.vocabulary, x_BUD.device), logits_NV.log_softmax(1)
         ends_BU = self._ends(ids_BU)
@@ -136,8 +144,8 @@ class Sequence(AbstractObjective):
         return total, {"copied": (copied_N.sum().detach(), float(len(copied_N)))}
 
     def teacher_forced(self, references: Mapping[str, Any], encoding: Encoding) -> tuple[Tensor, Tensor, Rectangle]:
-        """Decoded vectors [B, U, D] of each target token given those before it, what was read there [B, U] (the start, then
-        the tokens), and which of these positions are real; each sequence has one for its end.
+        """Decoded vectors [B, U, D] of each target token given those before it, what was read there [B, U] (the start,
+        then the tokens), and which of these positions are real; each sequence has one for its end.
         """
         target, device = references["target"], self.bias_V.device
         ids_BU = Rectangle(target.lengths, device).pad(target.ids_S.to(device).long(), self.vocabulary.eos)
@@ -159,9 +167,9 @@ class Sequence(AbstractObjective):
 
         A decoder that copies, or that writes several languages, must be given the `view` of what was encoded.
 
-        All sequences advance together with cached keys and values. A sequence is done when `beam` hypotheses have ended and
-        none that goes on is better; the best has the highest log-probability over ((5 + length) / 6) ** penalty, its end
-        counted in length.
+        All sequences advance together with cached keys and values. A sequence is done when `beam` hypotheses have ended
+        and none that goes on is better; the best has the highest log-probability over ((5 + length) / 6) ** penalty,
+        its end counted in length.
         """
         memories = self._memories(encoding)
         B, V, device = len(encoding.layout.sequence_lengths), self.vocabulary.size, self.bias_V.device

@@ -46,7 +46,7 @@ class STM(AbstractObjective):
             masks = PairMask() if self.masked else None
             return Matching(negatives=self.negatives, masks=masks, text_first=self.text_first)
 
-        def build(self, ports: Ports) -> "STM":
+        def build(self, ports: Ports) -> STM:
             return STM(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

@@ -1,4 +1,6 @@
-"""What a supervised objective is shown in training: SpecAugment, at the rate of encoder positions; or text with holes."""
+"""What a supervised objective is shown in training: SpecAugment, at the rate of encoder positions; or text
+with holes.
+"""
 
 from __future__ import annotations
 

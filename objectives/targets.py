@@ -35,7 +35,7 @@ class RandomProjection(AbstractTargets):
         seed: int = 0
         """Seed of projection and codebook."""
 
-        def build(self, ports: Ports) -> "RandomProjection":
+        def build(self, ports: Ports) -> RandomProjection:
             return RandomProjection(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

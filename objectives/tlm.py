@@ -68,7 +68,7 @@ class TLM(AbstractObjective):
         def trains(self) -> tuple[str, ...]:
             return (self.targets,) if self.contrastive else ()
 
-        def build(self, ports: Ports) -> "TLM":
+        def build(self, ports: Ports) -> TLM:
             return TLM(self, ports)
 
     def __init__(self, config: Config, ports: Ports) -> None:

@@ -47,7 +47,7 @@ class Transducer(AbstractObjective):
         view: SpecAugment = SpecAugment()
         """What the encoder is shown in training."""
 
-        def build(self, ports: Ports, targets: Vocabulary | None = None) -> "Transducer":
+        def build(self, ports: Ports, targets: Vocabulary | None = None) -> Transducer:
             return Transducer(self, ports, targets or ports.vocabulary)
 
     def __init__(self, config: Config, ports: Ports, vocabulary: Vocabulary) -> None:
@@ -167,9 +167,7 @@ class Transducer(AbstractObjective):
         return self.from_labels(y_B1H.squeeze(1)), state
 
 
-def log_likelihood(
-    blank_BTU: Tensor, emit_BTU: Tensor, positions: tuple[int, ...], labels: tuple[int, ...]
-) -> Tensor:
+def log_likelihood(blank_BTU: Tensor, emit_BTU: Tensor, positions: tuple[int, ...], labels: tuple[int, ...]) -> Tensor:
     """Sum over all alignments, in log space: [B].
 
     `blank` and `emit` are the log-probabilities of moving on and of emitting label u + 1 at point (t, u), u = 0 .. U.

@@ -141,6 +141,4 @@ def _with_speech_mask(view: View, speech: Speech, prob: float, span: int) -> Vie
 def _with_pair_masks(view: View, pair: Pair, masks: PairMask, context: ViewContext) -> View:
     text, text_masked_I, text_targets_I = masks.text.apply(pair.text, context.vocabulary)
     view = _with_speech_mask(view, pair.speech, masks.prob, masks.span)
-    return replace(
-        view, inputs=replace(pair, text=text), text_masked_I=text_masked_I, text_targets_I=text_targets_I
-    )
+    return replace(view, inputs=replace(pair, text=text), text_masked_I=text_masked_I, text_targets_I=text_targets_I)

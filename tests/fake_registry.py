@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
-from ablate.stages import pretrain
-from ablate.training import optim
-from ablate.sweepfile.registry import Registry
 from ablate.data.corpus import CorpusConfig, Split, SplitConfig
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.errors import UserError
+from ablate.stages import pretrain
+from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import owner
 from ablate.tasks.task import Metric, TaskConfig
+from ablate.training import optim
 from encoders.encoder import EncoderConfig
 from objectives.objective import ObjectiveConfig
 from objectives.quantizer import TargetsConfig
@@ -292,15 +292,25 @@ def registry() -> Registry:
     return Registry(
         encoder={"nano": Encoder.Config(), "nano_wide": Encoder.Config(width=96)},
         objectives={
-            "contrastive": Contrastive.Config(), "masked_speech": MaskedSpeech.Config(),
-            "masked_text": MaskedText.Config(), "tlm": Tlm.Config(), "stm": Stm.Config(),
+            "contrastive": Contrastive.Config(),
+            "masked_speech": MaskedSpeech.Config(),
+            "masked_text": MaskedText.Config(),
+            "tlm": Tlm.Config(),
+            "stm": Stm.Config(),
         },
-        weights={"unit": dict.fromkeys(("speech", "text", "pair"), 1.0), "mslam": {"speech": 1.0, "text": 0.3, "pair": 0.03}},
+        weights={
+            "unit": dict.fromkeys(("speech", "text", "pair"), 1.0),
+            "mslam": {"speech": 1.0, "text": 0.3, "pair": 0.03},
+        },
         targets={"learned": Learned.Config(), "random_projection": Fixed.Config()},
         tasks={
-            "asr": Asr.Config(), "translation": Translation.Config(), "sentiment": Sentiment.Config(),
+            "asr": Asr.Config(),
+            "translation": Translation.Config(),
+            "sentiment": Sentiment.Config(),
             "retrieval": Retrieval.Config(),
         },
         data={"builtin": World(), "real": Folder()},
-        tokenizer=Pieces(), update=Update(), optimizer=Optimizer(),
-    )  # fmt: skip
+        tokenizer=Pieces(),
+        update=Update(),
+        optimizer=Optimizer(),
+    )

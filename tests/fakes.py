@@ -14,22 +14,36 @@ from pathlib import Path
 
 from ablate import drive
 from ablate.clusters.cluster import Program
+from ablate.clusters.display import failures_text, status_text
 from ablate.clusters.registry import CLUSTERS
 from ablate.clusters.resources import Resources
-from ablate.clusters.display import failures_text, status_text
+from ablate.clusters.schedule import Board
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
-from ablate.clusters.schedule import Board
 from ablate.store.stage import Stage
 
 PROGRAM = Program("fakes:execute", preload="ablate.store.run", main="fakes:main")  # fake stages need no torch
-KINDS = {"table": False, "tokenizer": False, "pretrain": True, "finetune": True, "score": False}  # and which of them train
+KINDS = {
+    "table": False,
+    "tokenizer": False,
+    "pretrain": True,
+    "finetune": True,
+    "score": False,
+}  # and which of them train
 
 
 def stage(id: str, *parents: str, do: str = "sleep", steps: int = 2, cost: float = 1.0, kind: str = "score") -> Stage:
     """Make a fake stage that takes `steps` steps of 20 ms."""
-    return Stage(kind, {"do": do, "steps": steps}, tuple((f"p{i}", p) for i, p in enumerate(parents)), id,
-                 title=f"stage {id}", steps=steps, cost=cost, trains=KINDS[kind])  # fmt: skip
+    return Stage(
+        kind,
+        {"do": do, "steps": steps},
+        tuple((f"p{i}", p) for i, p in enumerate(parents)),
+        id,
+        title=f"stage {id}",
+        steps=steps,
+        cost=cost,
+        trains=KINDS[kind],
+    )
 
 
 def write(root: Path, *stages: Stage) -> dict[str, Stage]:
@@ -38,9 +52,17 @@ def write(root: Path, *stages: Stage) -> dict[str, Stage]:
         folder = run_path(root, one.kind, one.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "identity.json").write_text(
-            json.dumps({"kind": one.kind, "config": one.config, "parents": one.parents, "title": one.title,
-                        "cost": one.cost, "id": one.id})
-        )  # fmt: skip
+            json.dumps(
+                {
+                    "kind": one.kind,
+                    "config": one.config,
+                    "parents": one.parents,
+                    "title": one.title,
+                    "cost": one.cost,
+                    "id": one.id,
+                }
+            )
+        )
     return {one.id: one for one in stages}
 
 
@@ -49,8 +71,15 @@ def read(root: Path) -> dict[str, Stage]:
     stages = {}
     for path in sorted(root.glob("*/*/*/identity.json")):
         what = json.loads(path.read_text())
-        stages[what["id"]] = Stage(what["kind"], what["config"], tuple(map(tuple, what["parents"])), what["id"],
-                                   title=what["title"], cost=what["cost"], trains=KINDS[what["kind"]])  # fmt: skip
+        stages[what["id"]] = Stage(
+            what["kind"],
+            what["config"],
+            tuple(map(tuple, what["parents"])),
+            what["id"],
+            title=what["title"],
+            cost=what["cost"],
+            trains=KINDS[what["kind"]],
+        )
     return stages
 
 

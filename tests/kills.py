@@ -1,9 +1,9 @@
 """Kill a small sweep at random moments, run it again, and compare with one left alone: python tests/kills.py --kills 50
 
 A kill falls on an update before its step, half-way through the bytes of a checkpoint or of a record, between a stage's
-result and the end of its claim, on the driver while it writes its plan, or at a random time; it takes everything at once,
-the driver alone, or one worker. Each attempt has another number of workers. A sweep that gets done is compared, and the next
-kills fall on a fresh one.
+result and the end of its claim, on the driver while it writes its plan, or at a random time; it takes everything at
+once, the driver alone, or one worker. Each attempt has another number of workers. A sweep that gets done is compared,
+and the next kills fall on a fresh one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ablate.store import run as run_module
 from ablate import drive, sweep
 from ablate.clusters.cluster import Program
+from ablate.store import run as run_module
 from ablate.store import stage
 from ablate.store.lock import PROGRESS
 from ablate.store.record import files_of, read_jsonl
@@ -54,9 +54,23 @@ rows:
 tasks: [asr, sentiment, retrieval]
 """
 MOMENTS = {  # and up to how many such events an attempt lives through
-    "update": 50, "checkpoint": 8, "record": 20, "finish": 5, "plan": 12, "time": 0, "driver": 0,
-}  # fmt: skip
-FREE = {"seconds", "attempts", "attempt", "code", "ended", "busy_seconds", "waiting"}  # of a result: may differ between runs
+    "update": 50,
+    "checkpoint": 8,
+    "record": 20,
+    "finish": 5,
+    "plan": 12,
+    "time": 0,
+    "driver": 0,
+}
+FREE = {
+    "seconds",
+    "attempts",
+    "attempt",
+    "code",
+    "ended",
+    "busy_seconds",
+    "waiting",
+}  # of a result: may differ between runs
 
 
 # In the sweep's processes ----------------------------------------------------------------------------------------
@@ -127,7 +141,9 @@ def execute(id: str, root: Path) -> None:
         with open(folder / "trace", "ab", buffering=0) as file:
             file.write((" ".join(map(str, words)) + "\n").encode())
 
-    def opened(event: str, arguments: tuple) -> None:  # of all files that are opened, name half-written ones that are read
+    def opened(
+        event: str, arguments: tuple
+    ) -> None:  # of all files that are opened, name half-written ones that are read
         if event == "open" and str(arguments[0]).endswith((".part", ".tmp")) and "r" in str(arguments[1]):
             trace("half", arguments[0])
 
@@ -184,14 +200,25 @@ def command(arguments: list[str]) -> int:
 # In the process that kills ---------------------------------------------------------------------------------------
 
 
-def start(folder: Path, root: str, workers: int, moment: str = "none", number: int = 0, whom: str = "all") -> subprocess.Popen:
+def start(
+    folder: Path, root: str, workers: int, moment: str = "none", number: int = 0, whom: str = "all"
+) -> subprocess.Popen:
     """Start the sweep in a session of its own."""
     counter = folder / "events"
     counter.unlink(missing_ok=True)
-    environment = {**os.environ, "KILLS": f"{moment}:{number}:{whom}:{counter}",
-                   "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}  # fmt: skip
-    command = [sys.executable, str(HERE / "kills.py"), "--drive", str(folder / "kills.yaml"), f"root={folder / root}",
-               f"workers={workers}"]  # fmt: skip
+    environment = {
+        **os.environ,
+        "KILLS": f"{moment}:{number}:{whom}:{counter}",
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+    }
+    command = [
+        sys.executable,
+        str(HERE / "kills.py"),
+        "--drive",
+        str(folder / "kills.yaml"),
+        f"root={folder / root}",
+        f"workers={workers}",
+    ]
     log = open(folder / "log.txt", "ab")
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=HERE.parent, start_new_session=True)
 
@@ -230,9 +257,12 @@ def campaign(folder: Path, kills: int, seed: int) -> str:
             done, hit[moment] = done + 1, hit[moment] + 1
             assert moment != "none", (folder / "log.txt").read_text()[-3000:]
     what = ", ".join(f"{n} {name}" for name, n in sorted(hit.items()))
-    return (f"{done} kills ({what}) over {sweeps} sweeps in {attempts} attempts: every sweep ended as the calm one, bit for bit; "
-            f"{again} updates since a last checkpoint were made again, none before it; no half-written file was read; "
-            f"{(time.monotonic() - began) / 60:.1f} min")  # fmt: skip
+    return (
+        f"{done} kills ({what}) over {sweeps} sweeps in {attempts} attempts: every sweep ended as the calm one, bit "
+        "for bit; "
+        f"{again} updates since a last checkpoint were made again, none before it; no half-written file was read; "
+        f"{(time.monotonic() - began) / 60:.1f} min"
+    )
 
 
 def same(calm: Path, rough: Path) -> int:
@@ -252,7 +282,9 @@ def same(calm: Path, rough: Path) -> int:
             assert (ours / file).read_bytes() == (theirs / file).read_bytes(), (name, file)
         assert "metrics.jsonl" in first["files"] or name.parts[0] not in ("pretrain", "finetune")
         assert not set(two.glob("*.gone")) | set(two.glob(".*.gone")), name
-        assert [at for at in two.iterdir() if at.is_dir() and at.name != "logs"] == [theirs], name  # one attempt is left
+        assert [at for at in two.iterdir() if at.is_dir() and at.name != "logs"] == [theirs], (
+            name
+        )  # one attempt is left
         list(read_jsonl(two / "attempts.jsonl"))  # whole lines only
         again += made_again(two)
         assert not (two / "claim.json").exists() or results[1]["attempts"] > 0

@@ -43,8 +43,14 @@ def ranks_of(root, ranks: int, *ids: str, stop: int = -1) -> list[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    common = dict(os.environ, OMP_NUM_THREADS="1", WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
-                  PYTHONPATH=os.pathsep.join(sys.path))  # fmt: skip
+    common = dict(
+        os.environ,
+        OMP_NUM_THREADS="1",
+        WORLD_SIZE=str(ranks),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=port,
+        PYTHONPATH=os.pathsep.join(sys.path),
+    )
     processes = [
         subprocess.Popen([sys.executable, "-c", STAGES, str(root), str(stop), *ids], env=common | {"RANK": str(rank)})
         for rank in range(ranks)

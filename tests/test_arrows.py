@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ablate", "objectives", "encoders", "analysis")
 
-# A room is a folder, or a file that stands above or below the folders beside it. A room may import itself, and these; "x"
-# in a room's list allows the folder x and none of the folders in it.
+# A room is a folder, or a file that stands above or below the folders beside it. A room may import itself, and these;
+# "x" in a room's list allows the folder x and none of the folders in it.
 KERNEL = ("encoders", "objectives")
 BELOW_TASKS = ("ablate.errors", "ablate.store", "ablate.data", "ablate.data.registry", "ablate.training", *KERNEL)
 ALL_TASKS = (
@@ -99,7 +99,9 @@ def modules() -> dict[str, Path]:
 
 @cache
 def room(module: str) -> str:
-    """The room that a module is in: its own name where the table has it, a folder's otherwise. `__main__` is a command."""
+    """The room that a module is in: its own name where the table has it, a folder's otherwise. `__main__` is a
+    command.
+    """
     if module.endswith(".__main__"):
         return COMMANDS[0]
     rooms = (*ARROWS, *COMMANDS)

@@ -1,7 +1,7 @@
 """What must not change by accident: the ids of the shipped sweeps, and what each kind of stage computes.
 
-When an id changes on purpose (a default, a preset, a field of a config), or training code changes what it computes (then
-raise the kind's `version` in ablate/store/stage.py too), write the new values with
+When an id changes on purpose (a default, a preset, a field of a config), or training code changes what it computes
+(then raise the kind's `version` in ablate/store/stage.py too), write the new values with
 
     python tests/test_golden.py
 """
@@ -20,8 +20,8 @@ sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script'
 
 import torch  # noqa: E402
 
-from ablate.store.machine import label, machine  # noqa: E402
 from ablate.planning.plan import plan_file  # noqa: E402
+from ablate.store.machine import label, machine  # noqa: E402
 
 GOLDEN = HERE / "golden.json"
 WITHOUT = ("objectives_real", "tasks_real")  # planning these reads corpora, which are not here
@@ -38,7 +38,9 @@ def ids(sweep: str) -> dict[str, dict[str, str]]:
         kinds: dict[str, list[str]] = {}
         for stage in plan.only([row]).stages.values():
             kinds.setdefault(stage.kind, []).append(stage.id)
-        found[row] = {kind: hashlib.sha256(" ".join(sorted(kinds[kind])).encode()).hexdigest()[:12] for kind in sorted(kinds)}
+        found[row] = {
+            kind: hashlib.sha256(" ".join(sorted(kinds[kind])).encode()).hexdigest()[:12] for kind in sorted(kinds)
+        }
     return found
 
 
@@ -52,8 +54,9 @@ def losses(root: Path) -> dict[str, float]:
     tokenizer = world.run(world.tokenizer)
     trunk = world.pretrain("contrastive", "masked_speech", "masked_text", "tlm", "stm", steps=30)
     world.run(trunk)
-    leaf = world.pretrain("contrastive", "masked_speech", "masked_text", "tlm", "stm", parent=trunk, start=30, steps=10,
-                          phase="decay")  # fmt: skip
+    leaf = world.pretrain(
+        "contrastive", "masked_speech", "masked_text", "tlm", "stm", parent=trunk, start=30, steps=10, phase="decay"
+    )
     final = world.run(world.heldout(leaf)).result()["final"]
     tuned, scored = world.finetune("asr", leaf, steps=40, evaluate_every=20)
     lines = (world.run(tuned).files / "metrics.jsonl").read_text().splitlines()
@@ -61,7 +64,11 @@ def losses(root: Path) -> dict[str, float]:
     return {
         "table/hours": speech.result()["hours"],
         "tokenizer/size": tokenizer.result()["size"],
-        **{f"heldout/{name}": final[name] for name in final if name.endswith(("loss", "contrastive/contrastive", "tlm/text"))},
+        **{
+            f"heldout/{name}": final[name]
+            for name in final
+            if name.endswith(("loss", "contrastive/contrastive", "tlm/text"))
+        },
         "finetune/task/ctc": [json.loads(line) for line in lines if "task/ctc" in line][-1]["task/ctc"],
         "score/cer": next(s["value"] for s in world.run(scored).result()["scores"] if s["metric"] == "cer"),
     }
@@ -77,13 +84,19 @@ def within(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> float:
     return 1e-6 if here == recorded else 0.05
 
 
-@pytest.mark.parametrize("here", [pytest.param(machine(), id=f"within {within(RECORDED, machine()):g}: {label(machine())}")])
+@pytest.mark.parametrize(
+    "here", [pytest.param(machine(), id=f"within {within(RECORDED, machine()):g}: {label(machine())}")]
+)
 def test_what_each_kind_of_stage_computes(tmp_path, here):
     """Tightly on the machine they were recorded on, loosely elsewhere; the test's name says which."""
     expected, bound = json.loads(GOLDEN.read_text())["losses"], within(RECORDED, here)
     found = losses(tmp_path)
     differs = {key: (here.get(key), value) for key, value in RECORDED.items() if here.get(key) != value}
-    why = f"recorded on another machine (here, there): {differs}" if differs else "this is the machine they were recorded on"
+    why = (
+        f"recorded on another machine (here, there): {differs}"
+        if differs
+        else "this is the machine they were recorded on"
+    )
     assert found == pytest.approx(expected, rel=bound), f"held to {bound:g}, {why}; {AGAIN}"
 
 

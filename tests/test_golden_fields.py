@@ -1,8 +1,9 @@
-"""The names in the canonical form of every config class are fixed: a field that comes or goes must say what it was before.
+"""The names in the canonical form of every config class are fixed: a field that comes or goes must say what it was
+before.
 
-When this fails, read the docstring of ablate/store/identity.py: a new field of a class that was released states `absent`, a renamed
-one its `name`, a removed one goes into `removed`. Then nothing changes here. Only where classes are new, or ids are meant to
-change, write the file anew with
+When this fails, read the docstring of ablate/store/identity.py: a new field of a class that was released states
+`absent`, a renamed one its `name`, a removed one goes into `removed`. Then nothing changes here. Only where classes are
+new, or ids are meant to change, write the file anew with
 
     python tests/test_golden_fields.py
 """
@@ -23,9 +24,11 @@ GOLDEN = HERE / "golden-fields.json"
 ROOMS = ("encoders", "objectives", "ablate")
 LEFT = ("ablate.bench", "ablate.warm")  # no configs of stages; needs what is not installed; loads everything at once
 SAID = (
-    "'{tag}' has {found} in its form, had {expected}. A field that was added must state absent, the canonical text of the "
-    'value that means "as before": field(default=..., metadata={{"absent": "..."}}); a renamed one its old name, {{"name": '
-    "\"...\"}}; one that was removed stays in `removed` with its last value (see ablate/store/identity.py). Only if every id with a "
+    "'{tag}' has {found} in its form, had {expected}. A field that was added must state absent, the canonical text of "
+    "the "
+    'value that means "as before": field(default=..., metadata={{"absent": "..."}}); a renamed one its old name, '
+    '{{"name": '
+    '"..."}}; one that was removed stays in `removed` with its last value (see ablate/store/identity.py). Only if every id with a '
     "'{tag}' is to change: python tests/test_golden_fields.py"
 )
 
@@ -39,8 +42,14 @@ def classes() -> dict[str, list[type]]:
                 open_ = list(vars(importlib.import_module(info.name)).values())
                 for cls in open_:
                     if isinstance(cls, type) and cls.__module__ == info.name:
-                        open_ += [inner for inner in vars(cls).values() if isinstance(inner, type) and inner not in open_]
-                        if dataclasses.is_dataclass(cls) and "tag" in vars(cls) and cls not in found.setdefault(cls.tag, []):
+                        open_ += [
+                            inner for inner in vars(cls).values() if isinstance(inner, type) and inner not in open_
+                        ]
+                        if (
+                            dataclasses.is_dataclass(cls)
+                            and "tag" in vars(cls)
+                            and cls not in found.setdefault(cls.tag, [])
+                        ):
                             found[cls.tag].append(cls)
     return found
 
@@ -59,7 +68,9 @@ def test_tags_are_each_of_one_class():
 
 def test_no_name_comes_or_goes_unsaid():
     expected, found = json.loads(GOLDEN.read_text()), {tag: names(made) for tag, (made,) in classes().items()}
-    assert found.keys() == expected.keys(), "a class is new or gone; if this is meant: python tests/test_golden_fields.py"
+    assert found.keys() == expected.keys(), (
+        "a class is new or gone; if this is meant: python tests/test_golden_fields.py"
+    )
     for tag, had in expected.items():
         assert found[tag] == had, SAID.format(tag=tag, found=found[tag], expected=had)
 
@@ -67,8 +78,10 @@ def test_no_name_comes_or_goes_unsaid():
 def test_a_field_without_absent_is_noticed_and_one_with_it_is_not():
     from ablate.training.optim import OptimizerConfig
 
-    fields = [("gain", float, dataclasses.field(default=1.0)),
-              ("lift", float, dataclasses.field(default=1.0, metadata={"absent": "1.0"}))]  # fmt: skip
+    fields = [
+        ("gain", float, dataclasses.field(default=1.0)),
+        ("lift", float, dataclasses.field(default=1.0, metadata={"absent": "1.0"})),
+    ]
     made = {"bases": (OptimizerConfig,), "frozen": True, "kw_only": True}
     loud, quiet = (dataclasses.make_dataclass("Later", [one], **made) for one in fields)
     assert set(names(loud)) - set(names(OptimizerConfig)) == {"gain"}

@@ -1,4 +1,6 @@
-"""Ids outlive the code: a copy of it is changed as code is, by renaming, moving and adding, and plans the shipped sweeps."""
+"""Ids outlive the code: a copy of it is changed as code is, by renaming, moving and adding, and plans the shipped
+sweeps.
+"""
 
 import json
 import os
@@ -24,9 +26,12 @@ print(json.dumps({sweep: ids(sweep) for sweep in SWEEPS}))
 FIELD = (r"^from typing import", "from dataclasses import field\nfrom typing import")
 GAIN = '{pad}gain: float = field(default=1.0, metadata={{"absent": "1.0"}})\n'
 FIVE = {  # file: a field before which a new one is put
-    "encoders/joint.py": "width", "objectives/contrastive.py": "at", "ablate/training/optim.py": "lr", "ablate/stages/pretrain.py": "speech",
+    "encoders/joint.py": "width",
+    "objectives/contrastive.py": "at",
+    "ablate/training/optim.py": "lr",
+    "ablate/stages/pretrain.py": "speech",
     "ablate/tasks/supervised/asr.py": "table",
-}  # fmt: skip
+}
 
 pytestmark = pytest.mark.slow
 
@@ -69,19 +74,23 @@ def before():
 
 def test_fields_with_absent_in_five_classes_keep_all_ids(copy, before):
     edits = {
-        file: [(rf"^( +)({name}: )", lambda found: GAIN.format(pad=found[1]) + found[0]),
-               FIELD]
+        file: [(rf"^( +)({name}: )", lambda found: GAIN.format(pad=found[1]) + found[0]), FIELD]
         for file, name in FIVE.items()
-    }  # fmt: skip
+    }
     assert planned(copy(edits)) == before
 
 
 def test_a_renamed_class_a_moved_module_and_a_renamed_field_keep_all_ids(copy, before):
-    where = copy({
-        "*": [(r"\bOptimizerConfig\b", "AdamW"), (r"\bobjectives\.tlm\b", "objectives.paired")],
-        "ablate/training/optim.py": [(r"^( +)eps: float = 1e-8", r'\1epsilon: float = field(default=1e-8, metadata={"name": "eps"})'),
-                            (r"\.eps\b", ".epsilon"), FIELD],
-    })  # fmt: skip
+    where = copy(
+        {
+            "*": [(r"\bOptimizerConfig\b", "AdamW"), (r"\bobjectives\.tlm\b", "objectives.paired")],
+            "ablate/training/optim.py": [
+                (r"^( +)eps: float = 1e-8", r'\1epsilon: float = field(default=1e-8, metadata={"name": "eps"})'),
+                (r"\.eps\b", ".epsilon"),
+                FIELD,
+            ],
+        }
+    )
     (where / "objectives" / "tlm.py").rename(where / "objectives" / "paired.py")
     assert planned(where) == before
 
@@ -91,7 +100,7 @@ def test_a_changed_default_changes_exactly_the_rows_that_use_it(copy, before):
     after = planned(copy({"objectives/stm.py": [(r"^( +negatives: float = )[0-9.]+", r"\g<1>0.375")]}))
     assert {sweep: {row for row in rows if after[sweep][row] != rows[row]} for sweep, rows in before.items()} == {
         sweep: {row for row in rows if uses_stm(sweep, row)} for sweep, rows in before.items()
-    }  # fmt: skip
+    }
     row = "joint_tlm_stm"
     assert after["objectives"][row]["tokenizer"] == before["objectives"][row]["tokenizer"]
 

@@ -41,8 +41,12 @@ tasks: [asr, translation, sentiment, normalization, retrieval, pairing, codes]
 def command(tmp_path: Path, root: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "ablate.sweep", str(tmp_path / "tough.yaml"), f"root={tmp_path / root}", "workers=2"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=dict(os.environ),
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=dict(os.environ),
+    )
 
 
 def finished(process: subprocess.Popen) -> str:

@@ -10,9 +10,15 @@ ROOMS = ("ablate", "encoders", "objectives", "analysis")
 UNSAFE = {
     "yaml": {"load", "load_all", "unsafe_load", "full_load", "Loader", "UnsafeLoader", "FullLoader"},
     "torch": {"load", "save"},
-    "pickle": {"load", "loads", "Unpickler"}, "dill": None, "cloudpickle": None, "joblib": None, "shelve": None, "marshal": None,
-    "pd": {"read_pickle"}, "pandas": {"read_pickle"},
-}  # fmt: skip
+    "pickle": {"load", "loads", "Unpickler"},
+    "dill": None,
+    "cloudpickle": None,
+    "joblib": None,
+    "shelve": None,
+    "marshal": None,
+    "pd": {"read_pickle"},
+    "pandas": {"read_pickle"},
+}
 ALLOWED = {
     ("ablate/sweepfile/load.py", "yaml.load"),  # with a subclass of the safe loader; see the test below
     ("ablate/data/builtin/espeak.py", "pickle.loads"),  # from a pipe to its own child
@@ -31,9 +37,15 @@ def uses(path: Path) -> set[str]:
                 found.add(f"{node.value.id}.{node.attr}")
         elif isinstance(node, ast.ImportFrom) and node.module in UNSAFE:
             found |= {f"{node.module}.{a.name}" for a in node.names if a.name in (UNSAFE[node.module] or {a.name})}
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec", "__import__"):
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("eval", "exec", "__import__")
+        ):
             found.add(node.func.id)
-        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":  # of numpy's load, which else reads data alone
+        elif (
+            isinstance(node, ast.keyword) and node.arg == "allow_pickle"
+        ):  # of numpy's load, which else reads data alone
             if not (isinstance(node.value, ast.Constant) and node.value.value is False):
                 found.add("allow_pickle")
     return found
@@ -48,8 +60,8 @@ def test_no_reader_runs_what_it_reads(room):
 
 
 def test_the_loader_of_sweep_files_is_a_safe_one(tmp_path):
-    from ablate.sweepfile import load
     from ablate.errors import UserError
+    from ablate.sweepfile import load
 
     (tmp_path / "evil.yaml").write_text("name: !!python/object/apply:os.system ['touch evil']\n")
     with pytest.raises(UserError, match="not valid YAML"):
@@ -57,5 +69,7 @@ def test_the_loader_of_sweep_files_is_a_safe_one(tmp_path):
 
 
 def test_the_scan_sees_what_it_is_for(tmp_path):
-    (tmp_path / "bad.py").write_text("import torch, yaml\nfrom pickle import loads\ntorch.load('x')\nyaml.unsafe_load('')\neval('1')\n")
+    (tmp_path / "bad.py").write_text(
+        "import torch, yaml\nfrom pickle import loads\ntorch.load('x')\nyaml.unsafe_load('')\neval('1')\n"
+    )
     assert uses(tmp_path / "bad.py") == {"torch.load", "yaml.unsafe_load", "pickle.loads", "eval"}

@@ -25,11 +25,27 @@ def command(tmp_path, monkeypatch):
     s = fakes.stage
     stages = [s("c0", kind="table"), s("p1", "c0", kind="pretrain"), s("s1", "p1"), s("s2", "c0")]
     lines = [
-        {"row": "one", "point": {}, "seed": 0, "after": None, "steps": 40, "stages": {"table": "c0", "leaf": "p1", "score": {"t": "s1"}}},
-        {"row": "two", "point": {}, "seed": 0, "after": "one", "steps": 0, "stages": {"table": "c0", "score": {"t": "s2"}}},
+        {
+            "row": "one",
+            "point": {},
+            "seed": 0,
+            "after": None,
+            "steps": 40,
+            "stages": {"table": "c0", "leaf": "p1", "score": {"t": "s1"}},
+        },
+        {
+            "row": "two",
+            "point": {},
+            "seed": 0,
+            "after": "one",
+            "steps": 0,
+            "stages": {"table": "c0", "score": {"t": "s2"}},
+        },
     ]
     about = {"rows": {"one": {}, "two": {}}, "question": "Why?", "table": {"blocks": []}}
-    plan = Plan("why", about, lines, {x.id: x for x in stages}, {"one": {"a": 1}, "two": {"a": 2}}, root=str(root), workers=2)
+    plan = Plan(
+        "why", about, lines, {x.id: x for x in stages}, {"one": {"a": 1}, "two": {"a": 2}}, root=str(root), workers=2
+    )
     table = tmp_path / "table.md"
     table.write_text("| the table |\n")
     report = types.SimpleNamespace(
@@ -50,7 +66,9 @@ def attempts(root, kind, id):
 
 def test_importing_the_driver_loads_nothing_heavy():
     code = "import sys, ablate.sweep; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
     assert not {"torch", "numpy", "hydra", "omegaconf", "submitit", "pandas", "matplotlib"} & set(loaded)
 
 
@@ -99,7 +117,10 @@ def test_a_sweep_ends_with_its_table_and_is_not_run_again(command, capsys):
     assert run() == 0
     assert "All done." in capsys.readouterr().out
     assert [attempts(root, *x) for x in (("table", "c0"), ("pretrain", "p1"), ("score", "s2"))] == [1, 1, 1]
-    assert [json.loads(x)["row"] for x in (root / "sweeps/why/manifest.jsonl").read_text().splitlines()] == ["one", "two"]
+    assert [json.loads(x)["row"] for x in (root / "sweeps/why/manifest.jsonl").read_text().splitlines()] == [
+        "one",
+        "two",
+    ]
 
 
 def test_only_a_row_and_fresh(command, capsys):

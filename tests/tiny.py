@@ -7,22 +7,22 @@ from typing import ClassVar
 
 import numpy as np
 
-from ablate.stages import prepare
 from ablate.data.corpus import STREAMS, CorpusConfig, Split, SplitConfig
 from ablate.data.table import Table, TableWriter
 from ablate.data.tokenizer import TokenizerConfig
+from ablate.planning.supply import Supply
+from ablate.stages import prepare
+from ablate.stages.execute import execute
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.heldout import HeldoutStage
 from ablate.stages.pretrain import PretrainStage
-from ablate.training.update import Update
-from ablate.sweepfile.row import owner
-from ablate.store.run import RunFolder
-from ablate.stages.score import ScoreStage
-from ablate.stages.execute import execute
 from ablate.stages.registry import make
+from ablate.stages.score import ScoreStage
+from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, Stage, materialise
-from ablate.planning.supply import Supply
+from ablate.sweepfile.row import owner
 from ablate.tasks.registry import TASKS
+from ablate.training.update import Update
 from encoders import seeds
 from encoders.presets import PRESETS
 from objectives import OBJECTIVES
@@ -33,9 +33,12 @@ ENCODER = replace(PRESETS["nano"], width=16, heads=2, ffn=32, groups=2)
 
 
 TABLES = {
-    **dict.fromkeys(("speech", "text", "pairs"), ("train", "dev")), "asr": ("train", "dev", "test", "test_unseen"),
-    **dict.fromkeys(("translation", "sentiment", "sentence_pair", "normalization", "retrieval"), ("train", "dev", "test")),
-}  # fmt: skip
+    **dict.fromkeys(("speech", "text", "pairs"), ("train", "dev")),
+    "asr": ("train", "dev", "test", "test_unseen"),
+    **dict.fromkeys(
+        ("translation", "sentiment", "sentence_pair", "normalization", "retrieval"), ("train", "dev", "test")
+    ),
+}
 SPOKEN = ("speech", "pairs", "asr", "translation", "retrieval")
 
 
@@ -54,9 +57,18 @@ class TinySplit(SplitConfig):
             for i in range(self.rows):
                 rng = seeds.rng(seeds.key(0, f"{self.table}/{self.split}", i))
                 text = " ".join(rng.choice(WORDS, 4))
-                row = {"id": f"{self.table}-{self.split}-{i}", "text": text, "text_b": text[::-1], "translation": text.upper(),
-                       "label": i % 2, "written": text.replace("red", "1"), "spoken": text,
-                       "voice": f"v{i % 3}", "snr": 10.0 + i, "phones": [[8 * n, c] for n, c in enumerate(text)]}  # fmt: skip
+                row = {
+                    "id": f"{self.table}-{self.split}-{i}",
+                    "text": text,
+                    "text_b": text[::-1],
+                    "translation": text.upper(),
+                    "label": i % 2,
+                    "written": text.replace("red", "1"),
+                    "spoken": text,
+                    "voice": f"v{i % 3}",
+                    "snr": 10.0 + i,
+                    "phones": [[8 * n, c] for n, c in enumerate(text)],
+                }
                 writer.add(row, speak(text, rng) if self.table in SPOKEN else None)
         return {"rows": self.rows, "hours": writer.hours}
 
@@ -159,25 +171,39 @@ class World:
         if any(one.anneals() for one in targets.values()):
             fields.setdefault("horizon", 1000)
         config = PretrainStage(
-            encoder=fields.pop("encoder", ENCODER), objectives=objectives, targets=targets,
-            update=fields.pop("update", Update(speech=3.0, text=60, pairs=3)), **fields,
-        )  # fmt: skip
+            encoder=fields.pop("encoder", ENCODER),
+            objectives=objectives,
+            targets=targets,
+            update=fields.pop("update", Update(speech=3.0, text=60, pairs=3)),
+            **fields,
+        )
         return self.add(make("pretrain", config, parents, "pretrain"))
 
     def heldout(self, leaf: str) -> str:
         """Plan the held-out losses of a leaf."""
         tables = [role.partition("/")[2] for role, _ in self.stages[leaf].parents if role.startswith("table/")]
-        return self.add(make("heldout", HeldoutStage(), [*self.read(*tables, split="dev"), ("pretrain", leaf)], "held out"))
+        return self.add(
+            make("heldout", HeldoutStage(), [*self.read(*tables, split="dev"), ("pretrain", leaf)], "held out")
+        )
 
     def finetune(self, task: str, leaf: str, **fields) -> tuple[str, str]:
         """Plan fine-tuning and scoring of a task; returns both ids."""
         config = replace(TASKS[task], tokenizer=None, **fields)
         parents = [*self.task(config.table, "train", "dev"), ("pretrain", leaf)]
-        tuned = self.add(make("finetune", FinetuneStage(encoder=ENCODER, task=config.for_training(), search=config.search()), parents, task))
+        tuned = self.add(
+            make(
+                "finetune",
+                FinetuneStage(encoder=ENCODER, task=config.for_training(), search=config.search()),
+                parents,
+                task,
+            )
+        )
         return tuned, self.score(config, ("finetune", tuned))
 
     def score(self, config, *parents: tuple[str, str]) -> str:
         """Plan the score of a task's first split."""
         split, learnt = config.splits[0], owner(config).baseline_split
         of = ScoreStage(encoder=ENCODER, task=config.for_scoring(split))
-        return self.add(make("score", of, [*self.task(config.table, *dict.fromkeys((learnt, split))), *parents], "score"))
+        return self.add(
+            make("score", of, [*self.task(config.table, *dict.fromkeys((learnt, split))), *parents], "score")
+        )

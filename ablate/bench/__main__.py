@@ -38,15 +38,29 @@ than: pip install --no-deps espnet typeguard torch_complex humanfriendly
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m ablate.bench", description=HELP, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ablate.bench",
+        description=HELP,
+        epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="speech, text (default: both)")
     parser.add_argument("--shapes", nargs="+", choices=("nano", "tiny", "base"), default=["tiny", "base"])
-    parser.add_argument("--rounds", type=int, metavar="N",
-                        help=f"passes over all items, for medians (default: 3, or {against.ROUNDS} --against)")  # fmt: skip
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME",
-                        help="ours, and systems whose names hold these; with --against these alone")  # fmt: skip
-    parser.add_argument("--against", metavar="COMMIT", help="measure beside an earlier commit of this code, not beside peers")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help=f"passes over all items, for medians (default: 3, or {against.ROUNDS} --against)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="ours, and systems whose names hold these; with --against these alone",
+    )
+    parser.add_argument(
+        "--against", metavar="COMMIT", help="measure beside an earlier commit of this code, not beside peers"
+    )
     options = parser.parse_args(arguments)
     for workload in options.workloads:
         if workload not in SYSTEMS:

@@ -2,8 +2,8 @@
 
 The commit is unpacked into a temporary folder, which is removed at the end, and what is measured there runs there: its
 own modules, through the entries that its own benches have (`measure._serve`, `plan.measure` and `plan.command`), which
-therefore keep their names and arguments. Every round asks both sides, one after the other, and the next round the other way
-round: what else the machine does then meets both, and ratios are taken round by round.
+therefore keep their names and arguments. Every round asks both sides, one after the other, and the next round the other
+way round: what else the machine does then meets both, and ratios are taken round by round.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-from ablate.store import machine
 from ablate.bench.items import WORKLOADS
 from ablate.errors import UserError, nearest
+from ablate.store import machine
 from ablate.store.version import code_version, label
 
 HERE = Path(__file__).resolve().parents[2]
@@ -108,7 +108,8 @@ class Ratio:
 def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
     """This code, and a commit of it in a temporary folder that is removed at the end, however that comes.
 
-    `needs` is the file that the commit must have. Raises UserError where there is no git, no such commit or no such file.
+    `needs` is the file that the commit must have. Raises UserError where there is no git, no such commit or no such
+    file.
     """
     if shutil.which("git") is None or _git("rev-parse", "--git-dir").returncode:
         raise UserError(
@@ -119,7 +120,8 @@ def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
     if found.returncode:
         known = _git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags").stdout.split()
         raise UserError(
-            f"--against: this repository has no commit '{commit}'; {nearest(commit, known)} `git log --oneline` lists commits."
+            f"--against: this repository has no commit '{commit}'; {nearest(commit, known)} `git log --oneline` lists "
+            "commits."
         )
     full = found.stdout.strip()
     code = _git("ls-tree", "--name-only", full, "--", needs)
@@ -150,7 +152,9 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def process(side: Side, code: str, arguments: Sequence[str], changed: Mapping[str, str]) -> Iterator[Callable[[Any], Any]]:
+def process(
+    side: Side, code: str, arguments: Sequence[str], changed: Mapping[str, str]
+) -> Iterator[Callable[[Any], Any]]:
     """Run `code` on a side; yields what asks it a question and returns the answer. None waits for what it says unasked.
 
     It leaves Ctrl-C to this process, and is killed at the end. Raises UserError when it fails.
@@ -159,7 +163,7 @@ def process(side: Side, code: str, arguments: Sequence[str], changed: Mapping[st
     line = [sys.executable, "-c", code, str(theirs.fileno()), *arguments]
     child = subprocess.Popen(
         line, cwd=side.folder, env=side.environment(changed), pass_fds=[theirs.fileno()], start_new_session=True
-    )  # fmt: skip
+    )
     theirs.close()
 
     def ask(question: Any) -> Any:
@@ -168,10 +172,14 @@ def process(side: Side, code: str, arguments: Sequence[str], changed: Mapping[st
                 ours.send(question)
             answer = ours.recv()
         except (EOFError, ConnectionError):
-            raise UserError(f"The process of {side.name} died (status {child.wait()}); its messages are above.") from None
+            raise UserError(
+                f"The process of {side.name} died (status {child.wait()}); its messages are above."
+            ) from None
         if isinstance(answer, str):
             print(answer, file=sys.stderr)
-            raise UserError(f"{side.name} cannot be measured: {answer.strip().splitlines()[-1]}; the whole message is above.")
+            raise UserError(
+                f"{side.name} cannot be measured: {answer.strip().splitlines()[-1]}; the whole message is above."
+            )
         return answer
 
     try:
@@ -185,7 +193,7 @@ def process(side: Side, code: str, arguments: Sequence[str], changed: Mapping[st
 
 def alternating(
     ask: Callable[[int, str], Any], questions: Sequence[str], rounds: int, say: Callable[[str], None]
-) -> dict[str, list[tuple[Any, Any]]]:  # fmt: skip
+) -> dict[str, list[tuple[Any, Any]]]:
     """Ask both sides, 0 and 1, every question in every round; even rounds begin with side 0, odd ones with side 1.
 
     Returns by question the answers of (side 0, side 1), round by round.
@@ -212,34 +220,62 @@ def _say(line: str) -> None:
 # The benches ------------------------------------------------------------------------------------------------------
 
 
-def steps(commit: str, workloads: Sequence[str], shapes: Sequence[str], rounds: int, only: Sequence[str]) -> Iterator[str]:
-    """Yield a Markdown table a workload and shape: systems that both sides have, ours or those whose names hold `only`."""
+def steps(
+    commit: str, workloads: Sequence[str], shapes: Sequence[str], rounds: int, only: Sequence[str]
+) -> Iterator[str]:
+    """Yield a Markdown table a workload and shape: systems that both sides have, ours or those whose names
+    hold `only`.
+    """
     with sides(commit, "ablate/bench/measure.py") as both:
         listed = [_listed(side) for side in both]
         for workload in workloads:
             here, there = ({n: (needs, able) for n, needs, able in one["systems"].get(workload, ())} for one in listed)
-            chosen = [name for name, (needs, able) in here.items() if able and name in there and (
-                any(part.lower() in name.lower() for part in only) if only else not needs)]  # fmt: skip
+            chosen = [
+                name
+                for name, (needs, able) in here.items()
+                if able
+                and name in there
+                and (any(part.lower() in name.lower() for part in only) if only else not needs)
+            ]
             if not chosen:
-                raise UserError(f"--against: no system of {workload} on both sides fits; {nearest(' '.join(only), here)}")
+                raise UserError(
+                    f"--against: no system of {workload} on both sides fits; {nearest(' '.join(only), here)}"
+                )
             for shape in shapes:
-                lines = [_steps(both, listed, workload, shape, name, bool(here[name][0]), rounds,
-                                f"{workload}, {shape}: {name} ({number} of {len(chosen)})")
-                         for number, name in enumerate(chosen, 1)]  # fmt: skip
+                lines = [
+                    _steps(
+                        both,
+                        listed,
+                        workload,
+                        shape,
+                        name,
+                        bool(here[name][0]),
+                        rounds,
+                        f"{workload}, {shape}: {name} ({number} of {len(chosen)})",
+                    )
+                    for number, name in enumerate(chosen, 1)
+                ]
                 unit = WORKLOADS[workload].unit
-                yield "\n".join([
-                    f"### {workload}, {shape}: {both[0].name} against {both[1].name}", "",
-                    f"| system | batches | {unit} per s, here | there | faster here by (range) "
-                    "| peak memory here, GB | there | needs here (range) |",
-                    "|---|---|---:|---:|---:|---:|---:|---:|", *itertools.chain(*lines), "", _circumstances(rounds), "",
-                ])  # fmt: skip
+                yield "\n".join(
+                    [
+                        f"### {workload}, {shape}: {both[0].name} against {both[1].name}",
+                        "",
+                        f"| system | batches | {unit} per s, here | there | faster here by (range) "
+                        "| peak memory here, GB | there | needs here (range) |",
+                        "|---|---|---:|---:|---:|---:|---:|---:|",
+                        *itertools.chain(*lines),
+                        "",
+                        _circumstances(rounds),
+                        "",
+                    ]
+                )
 
 
 def _listed(side: Side) -> dict[str, Any]:
     """Systems and environments that a side's own bench states."""
     done = subprocess.run(
         [sys.executable, "-c", LIST], cwd=side.folder, env=side.environment({}), capture_output=True, text=True
-    )  # fmt: skip
+    )
     if done.returncode:
         raise UserError(f"The bench of {side.name} cannot be loaded: {done.stderr.strip().splitlines()[-1]}.")
     listed = json.loads(done.stdout)
@@ -252,7 +288,9 @@ def _steps(both, listed, workload: str, shape: str, name: str, peer: bool, round
     orders = ("unsorted", "bucketed") if peer else ("packed",)
     with contextlib.ExitStack() as stack:
         asks = [
-            stack.enter_context(process(side, STEPS, [workload, shape, name], one["environments"]["peers" if peer else "ours"]))
+            stack.enter_context(
+                process(side, STEPS, [workload, shape, name], one["environments"]["peers" if peer else "ours"])
+            )
             for side, one in zip(both, listed)
         ]
         for order in orders:
@@ -260,7 +298,9 @@ def _steps(both, listed, workload: str, shape: str, name: str, peer: bool, round
             for ask in asks:
                 ask(("warm", order))
             _say(f"{what}, {order}: both sides warm after {_duration(time.monotonic() - began)}")
-        found = alternating(lambda side, order: asks[side](("measure", order)), orders, rounds, lambda s: _say(f"{what}: {s}"))
+        found = alternating(
+            lambda side, order: asks[side](("measure", order)), orders, rounds, lambda s: _say(f"{what}: {s}")
+        )
     return [line(name, order, found[order]) for order in orders]
 
 
@@ -285,11 +325,19 @@ def plans(commit: str, runs: int, rounds: int) -> Iterator[str]:
             asks[-1](None)
             _say(f"{side.name}: {runs:,} runs planned and made up after {_duration(time.monotonic() - began)}")
         found = alternating(lambda side, question: asks[side](question), questions, rounds, _say)
-    lines = [f"### planning {runs:,} runs: {both[0].name} against {both[1].name}", "",
-             "| | seconds, here | there | here takes (range) |", "|---|---:|---:|---:|"]  # fmt: skip
+    lines = [
+        f"### planning {runs:,} runs: {both[0].name} against {both[1].name}",
+        "",
+        "| | seconds, here | there | here takes (range) |",
+        "|---|---:|---:|---:|",
+    ]
     for question in questions:
-        pairs = [(one[0], other[0]) for one, other in found[question]]  # the second figure is the driver's processor time
-        lines.append(f"| {question} | {' | '.join(f'{statistics.median(s):.2f}' for s in zip(*pairs))} | {Ratio.of(pairs)} |")
+        pairs = [
+            (one[0], other[0]) for one, other in found[question]
+        ]  # the second figure is the driver's processor time
+        lines.append(
+            f"| {question} | {' | '.join(f'{statistics.median(s):.2f}' for s in zip(*pairs))} | {Ratio.of(pairs)} |"
+        )
     yield "\n".join([*lines, "", _circumstances(rounds), ""])
 
 

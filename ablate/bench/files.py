@@ -2,9 +2,10 @@
 
     python -m ablate.bench.files [--recordings N] [--folder DIR]
 
-Makes a folder in LibriSpeech's layout, of tiny FLAC files that each state another digest of their samples, as real ones do
-(the samples themselves are silence: planning decodes nothing). Each planning is a process of its own with a cache in the same
-folder, which is removed at the end. Files were just written, so that the operating system has them in memory both times.
+Makes a folder in LibriSpeech's layout, of tiny FLAC files that each state another digest of their samples, as real ones
+do (the samples themselves are silence: planning decodes nothing). Each planning is a process of its own with a cache in
+the same folder, which is removed at the end. Files were just written, so that the operating system has them in memory
+both times.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ SPLITS = {"train": 0.94, "dev-clean": 0.02, "test-clean": 0.02, "test-other": 0.
 CHAPTER, SPEAKER = 50, 4  # recordings of a chapter, chapters of a speaker
 RATE, SECONDS = 16_000, 0.5
 DIGEST = slice(26, 42)  # bytes of a FLAC's header: the MD5 of its samples, at the end of STREAMINFO
-WORDS = "the a of and to in he was that it his her with as had you not be for she at on by which have or from this".split()
+WORDS = (
+    "the a of and to in he was that it his her with as had you not be for she at on by which have or from this".split()
+)
 PLAN = """
 import sys, time
 from ablate.planning.plan import plan_file
@@ -38,7 +41,9 @@ print(time.monotonic() - began, len(plan.stages))
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; the exit status is 1 when planning again takes longer than the limit."""
     parser = argparse.ArgumentParser(prog="python -m ablate.bench.files", description=__doc__.splitlines()[0])
-    parser.add_argument("--recordings", type=int, default=220_000, help="(default: 220000, somewhat less than LibriSpeech has)")
+    parser.add_argument(
+        "--recordings", type=int, default=220_000, help="(default: 220000, somewhat less than LibriSpeech has)"
+    )
     parser.add_argument("--folder", type=Path, help="where a temporary folder is made for them (default: the system's)")
     options = parser.parse_args(arguments)
     if options.recordings < 100:
@@ -64,17 +69,26 @@ def measure(recordings: int, folder: Path) -> int:
 def planned(folder: Path) -> tuple[float, float, int]:
     """Seconds of planning in a process of its own, seconds of all of that process, and how many stages it planned."""
     sweep = folder / "files.yaml"
-    sweep.write_text(json.dumps({
-        "name": "files", "data": {"preset": "real", "root": str(folder / "data"), **fields()},
-        "base": {"pretrain": {"objectives": {"contrastive": 1.0}, "steps": 10, "decay": 2}},
-        "rows": {"speech": {}}, "tasks": ["asr"],
-    }))  # fmt: skip
+    sweep.write_text(
+        json.dumps(
+            {
+                "name": "files",
+                "data": {"preset": "real", "root": str(folder / "data"), **fields()},
+                "base": {"pretrain": {"objectives": {"contrastive": 1.0}, "steps": 10, "decay": 2}},
+                "rows": {"speech": {}},
+                "tasks": ["asr"],
+            }
+        )
+    )
     environment = {**os.environ, "ABLATE_CACHE": str(folder / "cache")}
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", PLAN, str(sweep), f"root={folder / 'runs'}"], env=environment,
-        check=True, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", PLAN, str(sweep), f"root={folder / 'runs'}"],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     seconds, stages = done.stdout.split()
     return float(seconds), time.monotonic() - began, int(stages)
 
@@ -83,10 +97,19 @@ def fields() -> dict[str, object]:
     """What of a corpus's configuration names its files: these, and no others."""
     train = ["LibriSpeech/train"]
     return {
-        "speech": train, "pairs": train, "asr": train, "dev": "LibriSpeech/dev-clean", "test": "LibriSpeech/test-clean",
-        "test_unseen": "LibriSpeech/test-other", "text": [], "translation": "", "sentiment": "", "sentence_pair": "",
-        "normalization": "", "digits": "",
-    }  # fmt: skip
+        "speech": train,
+        "pairs": train,
+        "asr": train,
+        "dev": "LibriSpeech/dev-clean",
+        "test": "LibriSpeech/test-clean",
+        "test_unseen": "LibriSpeech/test-other",
+        "text": [],
+        "translation": "",
+        "sentiment": "",
+        "sentence_pair": "",
+        "normalization": "",
+        "digits": "",
+    }
 
 
 def write(root: Path, recordings: int) -> int:

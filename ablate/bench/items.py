@@ -26,7 +26,9 @@ class Workload:
 
     def lengths(self) -> np.ndarray:
         """Lengths of the items in units; always the same."""
-        drawn = self.median * np.exp(self.sigma * seeds.rng(seeds.key(0, f"bench/{self.unit}")).standard_normal(self.items))
+        drawn = self.median * np.exp(
+            self.sigma * seeds.rng(seeds.key(0, f"bench/{self.unit}")).standard_normal(self.items)
+        )
         return drawn.clip(self.least, self.most)
 
     def batches(self, bucketed: bool) -> list[list[int]]:

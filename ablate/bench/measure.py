@@ -41,9 +41,10 @@ def compare(workload: str, shape: str, rounds: int, only: Sequence[str] = ()) ->
     """Run every installed system `rounds` times over all items, in turns; progress goes to standard error."""
     absent = missing(workload)
     chosen = [
-        s for i, s in enumerate(SYSTEMS[workload])
+        s
+        for i, s in enumerate(SYSTEMS[workload])
         if s not in absent and (i == 0 or not only or any(part.lower() in s.name.lower() for part in only))
-    ]  # fmt: skip
+    ]
     context = multiprocessing.get_context("spawn")
     workers: list[tuple[Connection, Measured]] = []
     processes = []
@@ -173,7 +174,10 @@ def table(workload: str, shape: str, found: Sequence[Measured]) -> str:
     lines = [
         f"### {workload}, {shape}",
         "",
-        f"| system | batches | {unit} per s | ablate is faster by | share of GEMM peak | peak memory, GB | ablate needs |",
+        (
+            f"| system | batches | {unit} per s | ablate is faster by | share of GEMM peak | peak memory, GB | ablate "
+            "needs |"
+        ),
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for one in found:

@@ -71,10 +71,15 @@ class Wav2Vec2Bert(Padded):
         super().__init__(preset.width)
         self.model = Wav2Vec2BertModel(
             Wav2Vec2BertConfig(
-                hidden_size=preset.width, num_attention_heads=preset.heads, intermediate_size=preset.ffn, layerdrop=0.0,
-                num_hidden_layers=preset.speech_layers + preset.shared_layers, feature_projection_input_dim=320,
-                conv_depthwise_kernel_size=preset.kernel, apply_spec_augment=False,
-            )  # fmt: skip
+                hidden_size=preset.width,
+                num_attention_heads=preset.heads,
+                intermediate_size=preset.ffn,
+                layerdrop=0.0,
+                num_hidden_layers=preset.speech_layers + preset.shared_layers,
+                feature_projection_input_dim=320,
+                conv_depthwise_kernel_size=preset.kernel,
+                apply_spec_augment=False,
+            )
         )
 
     def subsampled(self, frames: tuple[int, ...]) -> tuple[int, ...]:
@@ -98,10 +103,17 @@ class ESPnet(Padded):
         preset = PRESETS[shape]
         super().__init__(preset.width)
         self.model = ConformerEncoder(
-            input_size=80, output_size=preset.width, attention_heads=preset.heads, linear_units=preset.ffn,
-            num_blocks=preset.speech_layers + preset.shared_layers, cnn_module_kernel=preset.kernel,
-            macaron_style=True, rel_pos_type="latest", pos_enc_layer_type="rel_pos", selfattention_layer_type="rel_selfattn",
-        )  # fmt: skip
+            input_size=80,
+            output_size=preset.width,
+            attention_heads=preset.heads,
+            linear_units=preset.ffn,
+            num_blocks=preset.speech_layers + preset.shared_layers,
+            cnn_module_kernel=preset.kernel,
+            macaron_style=True,
+            rel_pos_type="latest",
+            pos_enc_layer_type="rel_pos",
+            selfattention_layer_type="rel_selfattn",
+        )
 
     def subsampled(self, frames: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(((n - 1) // 2 - 1) // 2 for n in frames)
@@ -145,10 +157,14 @@ def wav2vec2_conformer(shape: str) -> Step:
     preset = PRESETS[shape]
     model = Wav2Vec2ConformerForPreTraining(
         Wav2Vec2ConformerConfig(
-            hidden_size=preset.width, num_attention_heads=preset.heads, intermediate_size=preset.ffn, layerdrop=0.0,
-            num_hidden_layers=preset.speech_layers + preset.shared_layers, conv_depthwise_kernel_size=preset.kernel,
+            hidden_size=preset.width,
+            num_attention_heads=preset.heads,
+            intermediate_size=preset.ffn,
+            layerdrop=0.0,
+            num_hidden_layers=preset.speech_layers + preset.shared_layers,
+            conv_depthwise_kernel_size=preset.kernel,
             feat_extract_norm="layer",
-        )  # fmt: skip
+        )
     )
 
     def loss(batch: list[int]) -> Tensor:
@@ -160,9 +176,11 @@ def wav2vec2_conformer(shape: str) -> Step:
         masked = _compute_mask_indices((len(waves), positions), 0.65, 10, inside, min_masks=2)
         negatives = _sample_negative_indices((len(waves), positions), model.config.num_negatives, masked)
         return model(
-            padded, attention_mask=attention_mask, mask_time_indices=torch.from_numpy(masked),
+            padded,
+            attention_mask=attention_mask,
+            mask_time_indices=torch.from_numpy(masked),
             sampled_negative_indices=torch.from_numpy(negatives),
-        ).loss  # fmt: skip
+        ).loss
 
     return _optimised(model, loss)
 
@@ -189,9 +207,13 @@ def bert(shape: str) -> Step:
 
     preset = PRESETS[shape]
     config = BertConfig(
-        vocab_size=items.VOCABULARY, hidden_size=preset.width, num_attention_heads=preset.heads, intermediate_size=preset.ffn,
-        num_hidden_layers=preset.speech_layers + preset.shared_layers, max_position_embeddings=640,
-    )  # fmt: skip
+        vocab_size=items.VOCABULARY,
+        hidden_size=preset.width,
+        num_attention_heads=preset.heads,
+        intermediate_size=preset.ffn,
+        num_hidden_layers=preset.speech_layers + preset.shared_layers,
+        max_position_embeddings=640,
+    )
     return _masked_language_model(BertForMaskedLM(config))
 
 
@@ -202,9 +224,16 @@ def modernbert(shape: str) -> Step:
 
     preset = PRESETS[shape]
     config = ModernBertConfig(
-        vocab_size=items.VOCABULARY, hidden_size=preset.width, num_attention_heads=preset.heads,
-        intermediate_size=preset.ffn * 2 // 3, num_hidden_layers=preset.speech_layers + preset.shared_layers,
-        pad_token_id=VOCABULARY.pad, bos_token_id=VOCABULARY.bos, eos_token_id=VOCABULARY.eos,
-        cls_token_id=VOCABULARY.cls, sep_token_id=VOCABULARY.sep, sparse_prediction=True,
-    )  # fmt: skip
+        vocab_size=items.VOCABULARY,
+        hidden_size=preset.width,
+        num_attention_heads=preset.heads,
+        intermediate_size=preset.ffn * 2 // 3,
+        num_hidden_layers=preset.speech_layers + preset.shared_layers,
+        pad_token_id=VOCABULARY.pad,
+        bos_token_id=VOCABULARY.bos,
+        eos_token_id=VOCABULARY.eos,
+        cls_token_id=VOCABULARY.cls,
+        sep_token_id=VOCABULARY.sep,
+        sparse_prediction=True,
+    )
     return _masked_language_model(ModernBertForMaskedLM(config))

@@ -1,10 +1,11 @@
-"""Time a sweep of ten thousand runs: planned, submitted to a queue that holds them, and planned again when all are done.
+"""Time a sweep of ten thousand runs: planned, submitted to a queue that holds them, and planned again when all are
+done.
 
     python -m ablate.bench.plan [--runs N] [--folder DIR] [--apart]
     python -m ablate.bench.plan --against COMMIT [--runs N] [--rounds N]     beside an earlier commit, in turns
 
-A run is a stage: what has a folder, and a task of a job array, of its own. Submitting is measured where `sbatch` is (SLURM_CONF may
-name a private cluster); the jobs are submitted held, and cancelled afterwards.
+A run is a stage: what has a folder, and a task of a job array, of its own. Submitting is measured where `sbatch` is
+(SLURM_CONF may name a private cluster); the jobs are submitted held, and cancelled afterwards.
 """
 
 from __future__ import annotations
@@ -33,9 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ablate.bench.plan", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000, help="stages of the sweep, at least (default: 10000)")
     parser.add_argument("--folder", type=Path, help="where runs go (default: a temporary folder)")
-    parser.add_argument("--apart", action="store_true", help="submit a task for each run, instead of several short runs in one")
-    parser.add_argument("--against", metavar="COMMIT", help="plan beside an earlier commit: a second checkout, "
-                        "in turns; nothing is submitted, no limit holds")  # fmt: skip
+    parser.add_argument(
+        "--apart", action="store_true", help="submit a task for each run, instead of several short runs in one"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="plan beside an earlier commit: a second checkout, in turns; nothing is submitted, no limit holds",
+    )
     parser.add_argument("--rounds", type=int, default=against.ROUNDS, help=f"of --against (default: {against.ROUNDS})")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.runs < 1:
@@ -43,7 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.against is not None:
         return against.told(against.plans(options.against, options.runs, options.rounds))
     with tempfile.TemporaryDirectory() as temporary:
-        return measure(options.runs, options.folder or Path(temporary) / "runs", {"pack_min": 0} if options.apart else {})
+        return measure(
+            options.runs, options.folder or Path(temporary) / "runs", {"pack_min": 0} if options.apart else {}
+        )
 
 
 def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
@@ -68,10 +76,15 @@ def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
     widest = max(len(list(folder.iterdir())) for folder in root.glob("*"))
     for stage in plan.stages.values():
         path = run_path(root, stage.kind, stage.id) / "result.json"
-        path.write_text(json.dumps({"format": FORMAT, "seconds": 1.0, "code": {"commit": None}, "attempt": "", "files": {}}))
+        path.write_text(
+            json.dumps({"format": FORMAT, "seconds": 1.0, "code": {"commit": None}, "attempt": "", "files": {}})
+        )
     took["planned again, all done"] = command(overrides)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
-    print(f"{len(plan.stages)} runs of {len(plan.manifest)} rows and seeds; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(
+        f"{len(plan.stages)} runs of {len(plan.manifest)} rows and seeds; load {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores"
+    )
     for what, (wall, cpu) in took.items():
         print(f"{what:<26}{wall:6.1f} s, {cpu:5.1f} s of its own processor time; limit {LIMITS[what]:.0f} s")
     print(f"{'largest process':<26}{peak / 1e6:6.0f} MB; limit {MEMORY / 1e6:.0f} MB")
@@ -91,9 +104,9 @@ def command(overrides: list[str]) -> tuple[float, float]:
 def submitted(plan, root: Path, resources: dict[str, int]) -> tuple[float, float]:
     """Seconds until all runs have a task, folders made, and of this process's time in it; all are cancelled then."""
     from ablate.clusters.resources import Resources
+    from ablate.clusters.schedule import QUEUED, Board
     from ablate.clusters.slurm import controller, submit
     from ablate.drive import PROGRAM
-    from ablate.clusters.schedule import QUEUED, Board
     from ablate.store.stage import materialise
 
     os.environ["SBATCH_HOLD"] = "1"
@@ -104,7 +117,10 @@ def submitted(plan, root: Path, resources: dict[str, int]) -> tuple[float, float
     took = time.monotonic() - began, time.process_time() - before
     del os.environ["SBATCH_HOLD"]
     arrays = {job.partition("_")[0] for job in jobs.jobs.values()}
-    print(f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue: {len(controller.queue())} tasks in {len(arrays)} arrays, held")
+    print(
+        f"{jobs.board.count(QUEUED)} of {len(plan.stages)} runs are in the queue: {len(controller.queue())} tasks in "
+        f"{len(arrays)} arrays, held"
+    )
     controller.cancel(jobs.jobs.values())
     return took
 

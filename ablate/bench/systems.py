@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ablate.bench import items
-from ablate.training.optim import FlatAdamW, OptimizerConfig
 from ablate.stages.pretrain import PretrainStage, build
 from ablate.training.loop import Loop, Model
+from ablate.training.optim import FlatAdamW, OptimizerConfig
 from encoders.batch import Batch, Speech, Text, Vocabulary
 from encoders.frontend import log_mel, normalise
 from encoders.presets import PRESETS
@@ -35,9 +35,10 @@ def ours(workload: str, shape: str, **changed) -> Step:
     layers = preset.speech_layers + preset.shared_layers
     own = {"reads": ("speech",)} if workload == "speech" else {"reads": ("text",), "shared_layers": layers}
     config = PretrainStage(
-        encoder=replace(preset, **own, **changed), objectives=OBJECTIVES[workload],
+        encoder=replace(preset, **own, **changed),
+        objectives=OBJECTIVES[workload],
         targets=CODES if workload == "speech" else {},
-    )  # fmt: skip
+    )
     return trained(workload, build(config, SimpleNamespace(vocabulary=VOCABULARY), {}))
 
 
@@ -46,10 +47,17 @@ def trained(workload: str, model: Model) -> Step:
     batch = speech if workload == "speech" else text
     taken: list[int] = []
     loop = Loop(
-        model=model.train(), optimizer=FlatAdamW({"all": (model.named_parameters(), 1e-4)}, OptimizerConfig()), run=None,
-        vocabulary=VOCABULARY, seed=0, first=0, last=0, factor=lambda step: 1.0, fraction=lambda step: 0.5,
+        model=model.train(),
+        optimizer=FlatAdamW({"all": (model.named_parameters(), 1e-4)}, OptimizerConfig()),
+        run=None,
+        vocabulary=VOCABULARY,
+        seed=0,
+        first=0,
+        last=0,
+        factor=lambda step: 1.0,
+        fraction=lambda step: 0.5,
         update=lambda step, cursors: ([{workload: batch(taken)}], cursors),
-    )  # fmt: skip
+    )
     steps = iter(range(1 << 30))
 
     def step(chosen: list[int]) -> None:

@@ -25,7 +25,8 @@ class Program:
     execute: str
     """"module:function" of (stage id, root), which brings one stage to its end."""
     preload: str = ""
-    """Module that is loaded beforehand, once for all stages that follow each other in a process or are forked from it."""
+    """Module that is loaded beforehand, once for all stages that follow each other in a process or are forked from it.
+    """
     main: str = ""
     """"module:function" of a list of arguments: the command itself, for a job that runs it again."""
 
@@ -46,7 +47,9 @@ class AbstractCluster(ABC):
     advice: ClassVar[str] = "run the same command again"
     """What to do when the cause of a failure is mended."""
 
-    def __init__(self, board: Board, name: str, resources: Resources, program: Program, workers: Optional[int] = None) -> None:
+    def __init__(
+        self, board: Board, name: str, resources: Resources, program: Program, workers: Optional[int] = None
+    ) -> None:
         self.board, self.name, self.resources, self.program = board, name, resources, program
         self.workers = workers or self.most_workers()
 
@@ -79,7 +82,9 @@ class AbstractCluster(ABC):
         """Forget earlier failures of jobs."""
 
     def cancel(self, whole: bool) -> int:
-        """Cancel the jobs of this sweep, unless `whole` only those of stages on the board; return how many. Raises UserError."""
+        """Cancel the jobs of this sweep, unless `whole` only those of stages on the board; return how many. Raises
+        UserError.
+        """
         raise self._has_no_jobs()
 
     def detach(self, show: Show, arguments: list[str]) -> None:

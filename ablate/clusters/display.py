@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.clusters import failure
-from ablate.store.record import read_json, sweep_path
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
+from ablate.store.record import read_json, sweep_path
 from ablate.store.stage import Plan, stage_ids
 
 EVERY = 15.0  # seconds between two lines about a running stage
@@ -141,8 +141,11 @@ def outcome_of(result: Mapping[str, Any]) -> str:
     dev = result.get("dev") or {}
     best = [f"dev {dev['metric']} {dev['value']:.4g}"] if dev.get("value") is not None else []
     rows = [f"{result['rows']:,} rows"] if "rows" in result else []  # of a table, whose result says what it lacks
-    lacks = {"left out": sum((result.get("left_out") or {}).values()) if rows else 0, "skipped": len(result.get("skipped") or ()),
-             "known to be broken": sum((result.get("known_faults") or {}).values())}  # fmt: skip
+    lacks = {
+        "left out": sum((result.get("left_out") or {}).values()) if rows else 0,
+        "skipped": len(result.get("skipped") or ()),
+        "known to be broken": sum((result.get("known_faults") or {}).values()),
+    }
     lost = [f"{n:,} rows {what}" for what, n in lacks.items() if n] + ["result.json says why"] * any(lacks.values())
     return ", ".join([*scores, *best, *final, *rows, *lost])
 
@@ -159,7 +162,8 @@ def log_tail(path: Path, lines: int = TAIL) -> list[str]:
 
 
 class Display:
-    """Shows a board as it changes: a line when a stage starts, every 15 s, and when it ends; a live table on a terminal.
+    """Shows a board as it changes: a line when a stage starts, every 15 s, and when it ends; a live table on a
+    terminal.
 
     On a terminal the table stands for the lines about starts and progress. A failure shows the end of its log at once.
     """

@@ -10,7 +10,12 @@ from ablate.store.run import RunFolder
 
 NAME = "failure.json"
 EXCEPTION, MEMORY, TIME, PREEMPTED, NODE = "exception", "out of memory", "time-out", "preempted", "node failure"
-CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = "cancelled while pending", "cancelled while running", "killed", "lost"
+CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = (
+    "cancelled while pending",
+    "cancelled while running",
+    "killed",
+    "lost",
+)
 AGAIN, WITHDRAWN = "to be run again", "cancelled by --cancel"
 FORGIVEN = (AGAIN, WITHDRAWN)  # no failures to the next command
 

@@ -18,17 +18,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablate.errors import UserError
-from ablate.store.run import Busy, Lost, RunFolder, Stopped
 from ablate.clusters.cluster import AbstractCluster, Program, Show, function_named
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board, cores
+from ablate.errors import UserError
+from ablate.store.run import Busy, Lost, RunFolder, Stopped
 
 STOPPED_CODE, BUSY_CODE = 75, 76  # exit statuses of a worker
 DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
-DISK_ERRORS = frozenset({
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
-    errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
-})  # fmt: skip
+DISK_ERRORS = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+    }
+)
 WORKER_ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")},
     # glibc keeps freed memory: a training step otherwise returns every activation to the kernel and faults it in again
@@ -53,7 +64,8 @@ def warm(preload: str) -> multiprocessing.context.BaseContext:
 
 
 def call(preload: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a module-level function in a worker that is warm with `preload`, and return its result; what it raises is raised here.
+    """Call a module-level function in a worker that is warm with `preload`, and return its result; what it raises is
+    raised here.
 
     Raises UserError when the worker died.
     """

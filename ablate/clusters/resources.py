@@ -9,13 +9,24 @@ from typing import Any
 from ablate.errors import UserError, nearest
 
 RESOURCES = {  # ours -> submitit's; "" are ours alone
-    "mem_gb": "mem", "cpus": "cpus_per_task", "gpus": "gpus_per_node", "timeout_min": "time", "partition": "partition",
-    "account": "account", "qos": "qos", "constraint": "constraint", "parallelism": "array_parallelism", "setup": "setup",
-    "tasks": "ntasks_per_node", "nodes": "nodes",  # processes of one run, on each of this many nodes
+    "mem_gb": "mem",
+    "cpus": "cpus_per_task",
+    "gpus": "gpus_per_node",
+    "timeout_min": "time",
+    "partition": "partition",
+    "account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "parallelism": "array_parallelism",
+    "setup": "setup",
+    "tasks": "ntasks_per_node",
+    "nodes": "nodes",  # processes of one run, on each of this many nodes
     "pack_min": "",  # minutes that a task of several short stages is to last
-    "gpu_gb": "", "gpu_tflops": "",  # memory of a GPU, and what it sustains, for checks and estimates
-    "poll_s": "", "profile": "",
-}  # fmt: skip
+    "gpu_gb": "",
+    "gpu_tflops": "",  # memory of a GPU, and what it sustains, for checks and estimates
+    "poll_s": "",
+    "profile": "",
+}
 CLUSTERS = ("local", "debug", "slurm")  # what `cluster` may say
 COLLECT = "collect"  # the job that `--detach` leaves behind, as a kind of its own
 DEFAULTS = {"mem_gb": 4, "cpus": 1, "timeout_min": 120}
@@ -24,8 +35,8 @@ DEFAULTS = {"mem_gb": 4, "cpus": 1, "timeout_min": 120}
 class Resources:
     """What a sweep asks for, on top of the YAML file that its `profile` names.
 
-    `kinds` are the kinds of stages there are, and whether stages of a kind train: only those run as several processes. Raises
-    UserError for a profile that is not there or no mapping, and for unknown names.
+    `kinds` are the kinds of stages there are, and whether stages of a kind train: only those run as several processes.
+    Raises UserError for a profile that is not there or no mapping, and for unknown names.
     """
 
     def __init__(self, given: Mapping[str, Any], kinds: Mapping[str, bool]) -> None:
@@ -40,7 +51,8 @@ class Resources:
         return self.all.get(name, default)
 
     def wanted(self, kind: str) -> dict[str, Any]:
-        """Return what a stage kind wants, in our words: plain entries hold for all kinds, mappings for the kind they name.
+        """Return what a stage kind wants, in our words: plain entries hold for all kinds, mappings for the kind they
+        name.
 
         Raises UserError for an unknown resource, and for several processes of a kind that has no use for them.
         """
@@ -81,11 +93,15 @@ def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:
 
     path = Path(str(resources.pop("profile")))
     if not path.is_file():
-        raise UserError(f"resources.profile: no file '{path}'; {nearest(path.name, [p.name for p in path.parent.glob('*.yaml')])}")
+        raise UserError(
+            f"resources.profile: no file '{path}'; {nearest(path.name, [p.name for p in path.parent.glob('*.yaml')])}"
+        )
     profile = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(profile, dict):
         raise UserError(f"{path}: expected a mapping of resources, such as 'partition: gpu'.")
     for name, value in profile.items():
         mine = resources.get(name)
-        resources[name] = {**value, **mine} if isinstance(value, dict) and isinstance(mine, Mapping) else resources.get(name, value)
+        resources[name] = (
+            {**value, **mine} if isinstance(value, dict) and isinstance(mine, Mapping) else resources.get(name, value)
+        )
     return resources

@@ -141,9 +141,7 @@ def makespan(stages: Mapping[str, Stage], workers: int, progress: Optional[Mappi
     Plays the schedule through: whenever a worker is free it takes the ready stage with the longest way to the end.
     """
     progress = progress or {}
-    inside = {
-        id: replace(s, parents=tuple(p for p in s.parents if p[1] in stages)) for id, s in stages.items()
-    }
+    inside = {id: replace(s, parents=tuple(p for p in s.parents if p[1] in stages)) for id, s in stages.items()}
     rank = ranks(inside)
     missing = {id: len(s.awaits(inside)) for id, s in inside.items()}
     children: dict[str, list[str]] = {id: [] for id in inside}

@@ -42,7 +42,7 @@ class Recording(_Recording):
 
     def __new__(
         cls, path: Path | str, start: float = 0.0, stop: float | None = None, channel: int | None = None
-    ) -> Recording:  # fmt: skip
+    ) -> Recording:
         return super().__new__(cls, os.fspath(path), start, stop, channel)
 
     @property
@@ -88,7 +88,9 @@ def span(recording: Recording, head: Head) -> tuple[int, int]:
     """
     told, stop, first = head.samples, recording.stop, round(recording.start * head.rate)
     if told >= _UNKNOWN:
-        raise UserError(f"{recording.file}: its header does not say how long it is; write the file again (flac -d, then flac).")
+        raise UserError(
+            f"{recording.file}: its header does not say how long it is; write the file again (flac -d, then flac)."
+        )
     last = told if stop is None else round(stop * head.rate)
     if last > told and not head.estimated:
         if last - told > _SLACK * head.rate:
@@ -139,7 +141,9 @@ def features(recording: Recording, normalisation: str = "bins") -> np.ndarray:
 
 @dataclass(frozen=True)
 class Heard:
-    """What a table keeps of a recording: how many frames, float16 [F, 80] if they are stored, float64 [80] if it is needed."""
+    """What a table keeps of a recording: how many frames, float16 [F, 80] if they are stored, float64 [80] if it is
+    needed.
+    """
 
     frames: int
     mel_FM: np.ndarray | None = None
@@ -147,7 +151,9 @@ class Heard:
 
 
 def hear(recording: Recording, normalisation: str, stored: bool) -> Heard:
-    """Read a recording for a table; the sum over its frames is for the mean of its speaker. Raises UserError as `read` does."""
+    """Read a recording for a table; the sum over its frames is for the mean of its speaker. Raises UserError as `read`
+    does.
+    """
     if not stored and normalisation != "speaker":
         return Heard(frames(recording))
     mel_FM = features(recording, normalisation)
@@ -188,7 +194,9 @@ class _Open:
         if self.head.estimated:
             return found < 0.9 * wanted if self._whole else found == 0
         told_and_found = _TOLD_AND_FOUND.search(self._file.extra_info)
-        if told_and_found is not None:  # libsndfile trusts the size of a WAV file over its header, and says so only here
+        if (
+            told_and_found is not None
+        ):  # libsndfile trusts the size of a WAV file over its header, and says so only here
             length, there = map(int, told_and_found.groups())
             if self._whole and there < length < _STREAMED:
                 return True
@@ -203,7 +211,8 @@ class _Open:
         wave = self._file.read(-1 if self._whole else wanted, dtype="float32", always_2d=True)
         if self._cut_off(len(wave), wanted):
             raise UserError(
-                f"{self.recording.file}: is cut off (its header tells of more audio than there is); copy the file again."
+                f"{self.recording.file}: is cut off (its header tells of more audio than there is); copy the file "
+                "again."
             )
         return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
 

@@ -1,8 +1,8 @@
 """What planning knows of a corpus: its tables, what each of their splits is, and what its speech is decoded from.
 
-A kind of corpus is a `CorpusConfig` (`data:` of a sweep). It says which tables and splits there are, and, for a split that
-something reads, a `Split`: the config of a `table` stage, whose id says which rows it holds, and those of the `recordings`
-stages that its speech is taken from. How both lie on disk is told in `ablate.data.table`.
+A kind of corpus is a `CorpusConfig` (`data:` of a sweep). It says which tables and splits there are, and, for a split
+that something reads, a `Split`: the config of a `table` stage, whose id says which rows it holds, and those of the
+`recordings` stages that its speech is taken from. How both lie on disk is told in `ablate.data.table`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ STREAMS = {"speech": "speech", "text": "text", "pair": "pairs"}  # the table tha
 class RecordingsConfig(ABC):
     """Identity of a `recordings` stage: what is decoded, and how it becomes features. Where it lies is `how`.
 
-    Tables that point into recordings do not start from them, so the recipe of both is raised, or a table's config has that of
-    its recordings, when decoding changes.
+    Tables that point into recordings do not start from them, so the recipe of both is raised, or a table's config has
+    that of its recordings, when decoding changes.
     """
 
     recipe: ClassVar[int]
@@ -46,8 +46,9 @@ class SplitConfig(ABC):
 
     @abstractmethod
     def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
-        """Write the split into `run.files`, its speech from the run folders `recordings` (those of `Split.recordings`, in
-        that order), and return the result for the record: at least "rows" and "hours"."""
+        """Write the split into `run.files`, its speech from the run folders `recordings` (those of `Split.recordings`,
+        in that order), and return the result for the record: at least "rows" and "hours".
+        """
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Split:
     notes: tuple[str, ...] = ()
     """What the user should know of it, in sentences: rows left out because a test set has them, for instance."""
     texts: Mapping[str, str] = field(default_factory=dict)
-    """What its texts alone are, by field ("" of all others), where that is known: a tokenizer that learns from them does not depend
-    on their speech. In no order, as sets with repetitions."""
+    """What its texts alone are, by field ("" of all others), where that is known: a tokenizer that learns from them
+    does not depend on their speech. In no order, as sets with repetitions.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,5 +80,6 @@ class CorpusConfig(ABC):
 
     @abstractmethod
     def split(self, table: str, split: str) -> Split:
-        """What one split of one table is, called only for names in `tables()`. May read files to learn which rows it holds,
-        remembers what it read, and makes nothing. Raises UserError."""
+        """What one split of one table is, called only for names in `tables()`. May read files to learn which rows it
+        holds, remembers what it read, and makes nothing. Raises UserError.
+        """

@@ -37,7 +37,8 @@ class Faults:
         if len(self.skipped) > self.most:
             first = "\n  ".join(self.skipped[:5])
             raise UserError(
-                f"More than data.most_skipped={self.most} rows or recordings cannot be used; repair the data, or raise the "
+                f"More than data.most_skipped={self.most} rows or recordings cannot be used; repair the data, or raise "
+                "the "
                 f"limit. The first are:\n  {first}"
             )
 

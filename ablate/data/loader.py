@@ -1,9 +1,9 @@
 """The updates of training, made ahead of time: by worker processes where recordings have to be read, else by a thread.
 
-What an update holds follows from the cursors alone, and cursors from the sizes of items, which are known without reading
-them. So the training process says what to make, workers make it in any order, and neither how many there are nor where
-training was resumed changes what it gets. While no worker is up yet, and where nothing is begun for the cursors it asks
-for, the training process makes the update itself.
+What an update holds follows from the cursors alone, and cursors from the sizes of items, which are known without
+reading them. So the training process says what to make, workers make it in any order, and neither how many there are
+nor where training was resumed changes what it gets. While no worker is up yet, and where nothing is begun for the
+cursors it asks for, the training process makes the update itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ AHEAD = 3  # updates a worker that are begun before they are asked for
 
 
 class Feed(Protocol):
-    """What a loader draws from, such as a `Stream`: it says what an update holds without reading it, and then makes it."""
+    """What a loader draws from, such as a `Stream`: it says what an update holds without reading it, and then
+    makes it.
+    """
 
     table: Table
 
@@ -44,11 +46,16 @@ class Loader:
     """Give the update at any cursors; use as a context manager, so that the workers end.
 
     `opened` opens the feeds, here and in every worker; `budgets` are of an update, by feed. `workers` is 0 where all
-    features are stored: a thread packs (and perturbs) them as fast. Without a number there are as many as cores, at most 4.
+    features are stored: a thread packs (and perturbs) them as fast. Without a number there are as many as cores, at
+    most 4.
     """
 
     def __init__(
-        self, opened: Callable[[], Mapping[str, Feed]], budgets: Mapping[str, float], shards: int = 1, workers: int | None = None
+        self,
+        opened: Callable[[], Mapping[str, Feed]],
+        budgets: Mapping[str, float],
+        shards: int = 1,
+        workers: int | None = None,
     ) -> None:
         self.feeds = opened()
         self.budgets, self.shards, self._opened = budgets, shards, opened

@@ -161,7 +161,12 @@ class Stream(ABC):
     unit: ClassVar[str]  # what `exposure` counts beside items: "hours" or "tokens"
 
     def __init__(
-        self, table: Table, sizes: np.ndarray, amounts: np.ndarray, reasons: Mapping[str, np.ndarray], seed: int,
+        self,
+        table: Table,
+        sizes: np.ndarray,
+        amounts: np.ndarray,
+        reasons: Mapping[str, np.ndarray],
+        seed: int,
         bucket: int = 0,
     ) -> None:
         """Draw from the items for which no reason holds; `sizes` are in units of budget, `amounts` in `unit`.
@@ -262,7 +267,9 @@ def streams(
     max_tokens: int = 256,
     bucket: int = 0,
 ) -> dict[str, Stream]:
-    """Open a stream over each of `tables`, by stream ("speech", "text", "pair"); `tokens` are the folders of their ids."""
+    """Open a stream over each of `tables`, by stream ("speech", "text", "pair"); `tokens` are the folders of
+    their ids.
+    """
     opened: dict[str, Stream] = {}
     for name in sorted(tables):
         table = tables[name]

@@ -1,4 +1,6 @@
-"""Speech that was decoded once: features of recordings in one folder, which tables point into (see `ablate.data.table`)."""
+"""Speech that was decoded once: features of recordings in one folder, which tables point into (see
+`ablate.data.table`).
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,21 @@ class RecordingsWriter:
         return self._starts.count - 1
 
     def add(
-        self, mel_FM: np.ndarray | None, frames: int = 0, place: Mapping[str, Any] | None = None,
+        self,
+        mel_FM: np.ndarray | None,
+        frames: int = 0,
+        place: Mapping[str, Any] | None = None,
         sum_M: np.ndarray | None = None,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Append a recording and return its number: its frames [F > 0, 80], or how many they are and the `place` it is
-        read from; `sum_M` [80] is their sum. Raises ValueError if recordings differ in what they have, or for no frames.
+        read from; `sum_M` [80] is their sum. Raises ValueError if recordings differ in what they have, or for no
+        frames.
         """
         if mel_FM is not None:
             if mel_FM.ndim != 2 or mel_FM.shape[1] != BINS or len(mel_FM) == 0:
-                raise ValueError(f"{self.folder}: recording {len(self)} has frames {mel_FM.shape}, expected [F > 0, {BINS}].")
+                raise ValueError(
+                    f"{self.folder}: recording {len(self)} has frames {mel_FM.shape}, expected [F > 0, {BINS}]."
+                )
             frames = len(mel_FM)
         if frames < 1:
             raise ValueError(f"{self.folder}: recording {len(self)} has no frames.")
@@ -80,14 +88,17 @@ class RecordingsWriter:
 class Recordings:
     """Read a folder of recordings; frames stay on disk until asked for.
 
-    `root` is where relative paths of recordings that are read on the fly begin, `normalisation` how they are normalised. Where
-    the corpus can tell better, `where` gives the recording at a place.
+    `root` is where relative paths of recordings that are read on the fly begin, `normalisation` how they are
+    normalised. Where the corpus can tell better, `where` gives the recording at a place.
     """
 
     def __init__(
-        self, folder: Path, root: Path | None = None, normalisation: str = "bins",
+        self,
+        folder: Path,
+        root: Path | None = None,
+        normalisation: str = "bins",
         where: Callable[[int], Recording] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.folder, self.root, self.normalisation, self.where = Path(folder), root, normalisation, where
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -6,13 +6,13 @@ Where features are normalised by speaker, `sums.f64` [recordings, 80] are the su
 `mel.f16`, `recordings.jsonl` says where each one is ("path", and "start", "stop" and "channel" of a part of one), and
 features are made when asked for; they are the same, bit for bit.
 
-A `table` folder holds one split of one table: `rows.jsonl`, one JSON object per row, and `rows.i64` [rows, 2], where each row
-begins and ends in it, in the split's canonical order: the order that everything draws by. Spoken tables also have
-`recording.i64` [rows, 2], which recordings folder a row's speech is in and at which place, and `frames.i64`, how many
-frames each row has; `recordings.json` names the stages that the folders are of, an empty list where the speech lies beside
-the rows themselves. Where features are normalised by speaker, `speaker.i64` says whose a row is, and `means.f32`
-[speakers, 80] what is taken away from that speaker's frames when they are read. Every kind of corpus writes this form,
-and later stages read nothing else; nothing of a table is held in memory.
+A `table` folder holds one split of one table: `rows.jsonl`, one JSON object per row, and `rows.i64` [rows, 2], where
+each row begins and ends in it, in the split's canonical order: the order that everything draws by. Spoken tables also
+have `recording.i64` [rows, 2], which recordings folder a row's speech is in and at which place, and `frames.i64`, how
+many frames each row has; `recordings.json` names the stages that the folders are of, an empty list where the speech
+lies beside the rows themselves. Where features are normalised by speaker, `speaker.i64` says whose a row is, and
+`means.f32` [speakers, 80] what is taken away from that speaker's frames when they are read. Every kind of corpus writes
+this form, and later stages read nothing else; nothing of a table is held in memory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class TableWriter:
     """
 
     def __init__(self, folder: Path, sources: Sequence[str] = ()) -> None:
-        """`sources` are the ids of the recordings stages that rows point into; none where frames are added with the rows."""
+        """`sources` are the ids of the recordings stages that rows point into; none where frames are added with the
+        rows.
+        """
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("recording.i64", "frames.i64", "speaker.i64", "means.f32"):
@@ -54,11 +56,16 @@ class TableWriter:
         self._closed = False
 
     def add(
-        self, row: Mapping[str, Any], mel_FM: np.ndarray | None = None, *, recording: tuple[int, int] | None = None,
-        frames: int = 0, sum_M: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
-        """Append `row`; a spoken one with its frames [F, 80], or with its `recording`, (which of the sources, place there),
-        and how many `frames` it has. Adds "frames" and "seconds" to the row.
+        self,
+        row: Mapping[str, Any],
+        mel_FM: np.ndarray | None = None,
+        *,
+        recording: tuple[int, int] | None = None,
+        frames: int = 0,
+        sum_M: np.ndarray | None = None,
+    ) -> None:
+        """Append `row`; a spoken one with its frames [F, 80], or with its `recording`, (which of the sources, place
+        there), and how many `frames` it has. Adds "frames" and "seconds" to the row.
 
         Where features are normalised by speaker, `sum_M` [80] is the sum over its frames, and the speaker is the row's
         "voice". Raises ValueError if rows differ in whether they are spoken.
@@ -210,7 +217,8 @@ class Table:
         return column(self.folder / "means.f32", "<f4").reshape(-1, BINS)
 
     def mel(self, index: int) -> np.ndarray:
-        """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording; less the speaker's mean.
+        """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording; less the speaker's
+        mean.
 
         Raises UserError naming a recording that is gone or is not what it was.
         """

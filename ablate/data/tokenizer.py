@@ -1,10 +1,11 @@
 """Tokenizers: SentencePiece models trained on tables of text, and the texts of tables as ids, written once.
 
-A `tokenizer` folder holds `model.spm` and `vocabulary.json` (pieces, unigram counts, which pieces begin a word). A `tokens`
-folder holds every text field of one split of one table: `<field>.i32` (ids, one text after the other) with `<field>.i64`
-(where each text begins, and where the last ends), both memory-mapped when read. Ids 0-6 are pad, unk, bos, eos, cls, sep and
-mask; then 256 byte pieces (if asked for), then what was learnt. Text is not normalised and never lost:
-`decode(encode(s)) == s` for any string, save that U+2581, SentencePiece's own sign for a space, comes back as a space.
+A `tokenizer` folder holds `model.spm` and `vocabulary.json` (pieces, unigram counts, which pieces begin a word). A
+`tokens` folder holds every text field of one split of one table: `<field>.i32` (ids, one text after the other) with
+`<field>.i64` (where each text begins, and where the last ends), both memory-mapped when read. Ids 0-6 are pad, unk,
+bos, eos, cls, sep and mask; then 256 byte pieces (if asked for), then what was learnt. Text is not normalised and never
+lost: `decode(encode(s)) == s` for any string, save that U+2581, SentencePiece's own sign for a space, comes back as a
+space.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ class TokenizerConfig:
     """Fields whose train split it learns from, as "table.field"; none: the texts of pre-training, `text.text` and
     `pairs.text`, as far as the corpus has them."""
     alphabet: Optional[str] = None
-    """Characters that have a piece whether or not the texts have them; null: `ALPHABET` where no `fields` are named, else
-    none."""
+    """Characters that have a piece whether or not the texts have them; null: `ALPHABET` where no `fields` are named,
+    else none.
+    """
     size: int = 400
     """Most pieces to learn, specials included; byte pieces come on top. Fewer where the text supports no more."""
     model: str = "bpe"
@@ -112,8 +114,9 @@ class TokenizerStage:
     tokenizer: TokenizerConfig
     """Fields and alphabet written out."""
     texts: dict[str, str] = field(default_factory=dict)
-    """By field of `tokenizer` what its texts alone are, where that is known. Then the stage uses their table and does not start from
-    it: with other speech the texts are the same."""
+    """By field of `tokenizer` what its texts alone are, where that is known. Then the stage uses their table and does
+    not start from it: with other speech the texts are the same.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

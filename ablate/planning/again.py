@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from ablate.store.differ import Crossing, Differences, Identity, on_disk
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.stage import Plan, places
-from ablate.store.differ import Crossing, Differences, Identity, on_disk
 
 MOST = 10  # lines
 TOGETHER = 4  # causes on one line
@@ -47,7 +47,9 @@ def again(plan: Plan, root: Path) -> list[str]:
 
 
 def _pairs(plan: Plan, manifest: list[dict[str, Any]], known: Any, first: bool) -> dict[str, str]:
-    """What each stage of the plan was before, where it was another: by its place in the manifest, then down the roles."""
+    """What each stage of the plan was before, where it was another: by its place in the manifest, then down
+    the roles.
+    """
     lines = {_at(line): places(line["stages"]) for line in manifest}
     pairs: dict[str, str] = {}
     for line in plan.manifest:
@@ -72,7 +74,9 @@ def _at(line: Mapping[str, Any]) -> tuple[str, str, int]:
 
 
 def _first(place: str) -> str:
-    """The place of the counterpart in format 1: the corpus (of a table), the tokenizer (of tokens), the task's score."""
+    """The place of the counterpart in format 1: the corpus (of a table), the tokenizer (of tokens), the task's
+    score.
+    """
     kind, _, rest = place.partition("/")
     return {"tables": "corpus", "tokens": "tokenizer", "score": f"score/{rest.rpartition('/')[0]}"}.get(kind, place)
 

@@ -18,7 +18,14 @@ POSITIONS = 25.0  # speech positions a second
 PAIR = (3.0, 12)  # seconds and tokens of a typical pair
 ITEM = {"speech": 60, "text": 20, "pair": 80}  # positions of a typical item of a task
 RECORDINGS, TABLE, TOKENIZER, TOKENS, KMEANS, START, SCORE, HELDOUT = 5.0, 0.5, 1.0, 0.3, 5.0, 0.2, 1.5, 0.7  # seconds
-LENGTH = ("seed", "start", "steps", "horizon", "phase", "optimizer")  # of a config: what its updates' duration is not about
+LENGTH = (
+    "seed",
+    "start",
+    "steps",
+    "horizon",
+    "phase",
+    "optimizer",
+)  # of a config: what its updates' duration is not about
 
 
 def timings(root: Path) -> dict[str, float]:
@@ -42,7 +49,9 @@ def paces(root: Path) -> dict[str, float]:
         for path in root.glob(f"{kind}/??/*/result.json"):
             config, result = _read(path.with_name("identity.json")).get("config", {}), _read(path)
             if result and (steps := config.get("task", config).get("steps")):
-                made = steps - result.get("continued", {}).get("steps", 0)  # a trunk may have begun where a shorter one ended
+                made = steps - result.get("continued", {}).get(
+                    "steps", 0
+                )  # a trunk may have begun where a shorter one ended
                 found.setdefault(shape(kind, config), []).append(result["seconds"] / made)
     return {key: median(values) for key, values in found.items()}
 
@@ -58,9 +67,10 @@ def shape(kind: str, config: Mapping[str, Any]) -> str:
 def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> float:
     """Core-seconds of `steps` updates with one encoder pass for each of `streams`."""
     sizes = {
-        "speech": update.speech * POSITIONS, "text": update.text,
+        "speech": update.speech * POSITIONS,
+        "text": update.text,
         "pair": update.pairs * (PAIR[0] * POSITIONS + PAIR[1]),
-    }  # fmt: skip
+    }
     return START + steps * sum(_pass(encoder, sizes[stream]) for stream in streams)
 
 
@@ -79,7 +89,9 @@ def _pass(encoder: Any, positions: float) -> float:
 def scaled(
     stages: Mapping[str, Stage], timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict
 ) -> dict[str, Stage]:
-    """Replace estimates by what is known: a stage's own time, its shape's pace, else scale as others of its sort came out."""
+    """Replace estimates by what is known: a stage's own time, its shape's pace, else scale as others of its sort came
+    out.
+    """
     ratios: dict[tuple[str, str], list[float]] = {}
     for id in timings.keys() & stages.keys():
         if stages[id].cost > 0:

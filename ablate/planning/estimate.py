@@ -1,14 +1,16 @@
-"""How long each stage of a sweep takes and what it holds, on the machines that the sweep asks for; and whether that fits."""
+"""How long each stage of a sweep takes and what it holds, on the machines that the sweep asks for; and whether that
+fits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ablate.clusters.resources import Resources
+from ablate.errors import UserError
 from ablate.planning import cost
 from ablate.planning.size import short
-from ablate.errors import UserError
-from ablate.clusters.resources import Resources
 from ablate.sweepfile.row import Row, owner
 from encoders.joint import Joint
 
@@ -30,7 +32,9 @@ class Estimator:
         holds = [(s, {"speech": update.speech, "text": update.text, "pair": update.pairs}[s]) for s in streams]
         seconds = cost.pretrain(row.encoder, streams, update, steps)
         fix = f"cut an update into more pieces (pretrain.update.shards, now {getattr(update, 'shards', 1)})"
-        return self._sized("pretrain", row, holds if steps else (), getattr(update, "shards", 1), steps, seconds, title, fix)
+        return self._sized(
+            "pretrain", row, holds if steps else (), getattr(update, "shards", 1), steps, seconds, title, fix
+        )
 
     def finetune(self, row: Row, task: Any, title: str) -> tuple[float, float]:
         """Seconds and bytes of fine-tuning to the last update."""
@@ -41,9 +45,16 @@ class Estimator:
         return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
 
     def _sized(
-        self, kind: str, row: Row, holds: Iterable[tuple[str, float]], shards: int, steps: int, seconds: float, title: str,
+        self,
+        kind: str,
+        row: Row,
+        holds: Iterable[tuple[str, float]],
+        shards: int,
+        steps: int,
+        seconds: float,
+        title: str,
         fix: str,
-    ) -> tuple[float, float]:  # fmt: skip
+    ) -> tuple[float, float]:
         if self.wants is None or not holds or not isinstance(row.encoder, Joint.Config):
             return seconds, 0.0
         from ablate.planning import size
@@ -70,6 +81,7 @@ def _fits(needs: float, parameters: int, wants: Mapping[str, Any], what: str, fi
     asked = wants.get(name, 0) * 1e9 / (1 if name == "gpu_gb" else wants.get("tasks", 1))
     if asked and needs > asked:
         raise UserError(
-            f"{what} needs about {needs / 1e9:.1f} GB in each process ({short(parameters)} parameters), but resources.{name} "
+            f"{what} needs about {needs / 1e9:.1f} GB in each process ({short(parameters)} parameters), but "
+            f"resources.{name} "
             f"allows {asked / 1e9:.1f} GB; ask for more, or {fix}."
         )

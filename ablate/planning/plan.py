@@ -12,28 +12,28 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.planning import cost
-from ablate.stages.tune import TuneStage
-from ablate.stages.tuned import ROLE
-from ablate.store import identity
-from ablate.sweepfile import claims, load
-from ablate.sweepfile.registry import Registry
-from ablate.store.continuing import continued
-from ablate.data.corpus import STREAMS
 from ablate.clusters.resources import CLUSTERS
+from ablate.data.corpus import STREAMS
 from ablate.errors import UserError, nearest
+from ablate.planning import cost
 from ablate.planning.estimate import Estimator
+from ablate.planning.supply import Supply
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.heldout import HeldoutStage
 from ablate.stages.kmeans import KMeansStage
-from ablate.sweepfile.patch import mapping
 from ablate.stages.pretrain import PretrainStage
+from ablate.stages.registry import KINDS, make
+from ablate.stages.score import ScoreStage
+from ablate.stages.tune import TuneStage
+from ablate.stages.tuned import ROLE
+from ablate.store import identity
+from ablate.store.continuing import continued
+from ablate.store.stage import Plan, Stage
+from ablate.sweepfile import claims, load
+from ablate.sweepfile.patch import mapping
+from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
-from ablate.stages.score import ScoreStage
-from ablate.stages.registry import KINDS, make
-from ablate.store.stage import Plan, Stage
-from ablate.planning.supply import Supply
 from ablate.tasks.task import TaskConfig
 
 TRAINS = {name: kind.trains for name, kind in KINDS.items()}
@@ -43,14 +43,17 @@ Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
 
 
 def plan_file(
-    path: str | Path, overrides: Iterable[str] = (), root: str | Path = "runs",
-    timings: Mapping[str, float] | None = None, registry: Registry | None = None,
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    root: str | Path = "runs",
+    timings: Mapping[str, float] | None = None,
+    registry: Registry | None = None,
     paces: Callable[[], Mapping[str, float]] = dict,
-) -> Plan:  # fmt: skip
+) -> Plan:
     """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run.
 
-    `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()` seconds
-    a step by shape (see `ablate.planning.cost`), by which the costs of the others are estimated. Raises
+    `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()`
+    seconds a step by shape (see `ablate.planning.cost`), by which the costs of the others are estimated. Raises
     UserError for whatever is wrong with the sweep.
     """
     sweep = load.interpolated(load.override(load.load(path), overrides))
@@ -71,10 +74,14 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
-        self.estimate = Estimator(str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"), TRAINS)
+        self.estimate = Estimator(
+            str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"), TRAINS
+        )
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
         self.supply = Supply(self._supplied)
-        self.seen: dict[tuple[int, str], tuple[TaskConfig, TaskConfig]] = {}  # a task is kept, so that its id stays its own
+        self.seen: dict[
+            tuple[int, str], tuple[TaskConfig, TaskConfig]
+        ] = {}  # a task is kept, so that its id stays its own
 
     def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
@@ -87,17 +94,26 @@ class Planner:
         described = self._describe(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)
-            for name in self.resolver.order for rows, point in zip(grid, self.points) for seed in self.seeds
-        ]  # fmt: skip
+            for name in self.resolver.order
+            for rows, point in zip(grid, self.points)
+            for seed in self.seeds
+        ]
         written = self.resolver.names
         manifest.sort(key=lambda line: written.index(line["row"]))
         return Plan(
-            name=self.name, sweep=described, manifest=manifest, stages=continued(cost.scaled(self.stages, timings, paces)),
-            resolved={name: grid[0][name].plain() for name in written}, notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
-            root=str(self.sweep["root"]), cluster=cluster, workers=workers,
-            resources=mapping(self.sweep.get("resources"), "resources"), kinds=TRAINS,
+            name=self.name,
+            sweep=described,
+            manifest=manifest,
+            stages=continued(cost.scaled(self.stages, timings, paces)),
+            resolved={name: grid[0][name].plain() for name in written},
+            notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
+            root=str(self.sweep["root"]),
+            cluster=cluster,
+            workers=workers,
+            resources=mapping(self.sweep.get("resources"), "resources"),
+            kinds=TRAINS,
             absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
-        )  # fmt: skip
+        )
 
     def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:
         """Check what is read at the end, and say what the sweep is (sweep.json)."""
@@ -108,14 +124,18 @@ class Planner:
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
         taken_off = {*self.resolver.base["tasks"], *self.resolver.registry.tasks} - set(self.tasks)
         return {
-            "name": self.name, "question": sweep.get("question", ""),
-            "changes_our_mind": sweep.get("changes_our_mind", ""), "seeds": self.seeds,
+            "name": self.name,
+            "question": sweep.get("question", ""),
+            "changes_our_mind": sweep.get("changes_our_mind", ""),
+            "seeds": self.seeds,
             "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
-            "tasks": tasks, "axes": {axis: [shown(v) for v in values] for axis, values in self.axes.items()},
-            "table": claims.table(sweep.get("table"), list(rows), tasks, taken_off), "labels": labels,
+            "tasks": tasks,
+            "axes": {axis: [shown(v) for v in values] for axis, values in self.axes.items()},
+            "table": claims.table(sweep.get("table"), list(rows), tasks, taken_off),
+            "labels": labels,
             "claims": claims.claims(sweep.get("claims"), grid, tasks),
             "data": identity.canonical(grid[0][self.resolver.names[0]].data),
-        }  # fmt: skip
+        }
 
     def _columns_left(self, described: Mapping[str, Any]) -> Iterable[str]:
         """Note columns that left the table with their task."""
@@ -123,11 +143,29 @@ class Planner:
         if left := [column for column in written if column not in described["table"]["columns"]]:
             yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
 
-    def _stage(self, kind: str, of: Any, parents: Mapping[str, str], title: str, steps: int, seconds: float,
-               memory: float = 0.0, uses: Iterable[tuple[str, str]] = ()) -> str:  # fmt: skip
+    def _stage(
+        self,
+        kind: str,
+        of: Any,
+        parents: Mapping[str, str],
+        title: str,
+        steps: int,
+        seconds: float,
+        memory: float = 0.0,
+        uses: Iterable[tuple[str, str]] = (),
+    ) -> str:
         """Add a stage unless an equal one is there; return its id."""
-        stage = make(kind, of, parents.items(), title, self.forms, uses=tuple(uses), steps=steps, cost=round(seconds, 2),
-                     memory=memory)  # fmt: skip
+        stage = make(
+            kind,
+            of,
+            parents.items(),
+            title,
+            self.forms,
+            uses=tuple(uses),
+            steps=steps,
+            cost=round(seconds, 2),
+            memory=memory,
+        )
         return self.stages.setdefault(stage.id, stage).id
 
     def _supplied(self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any) -> str:
@@ -161,14 +199,21 @@ class Planner:
                 name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
                 score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, cost.SCORE)
         return {
-            "row": row.name, "point": {axis: shown(value) for axis, value in point.items()}, "seed": seed,
-            "reads": list(row.encoder.reads), "after": row.after, "steps": row.total,
-            "stages": {**stages, "finetune": finetune, "score": score}, "na": na,
-        }  # fmt: skip
+            "row": row.name,
+            "point": {axis: shown(value) for axis, value in point.items()},
+            "seed": seed,
+            "reads": list(row.encoder.reads),
+            "after": row.after,
+            "steps": row.total,
+            "stages": {**stages, "finetune": finetune, "score": score},
+            "na": na,
+        }
 
-    def _read(self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str],
-              stages: dict[str, Any]) -> dict[str, str]:  # fmt: skip
-        """Lay out splits of tables that a stage starts from, by name: table, split, and whether it reads its texts as ids.
+    def _read(
+        self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str], stages: dict[str, Any]
+    ) -> dict[str, str]:
+        """Lay out splits of tables that a stage starts from, by name: table, split, and whether it reads its texts as
+        ids.
 
         Returns the stages by role; `stages` of the manifest's line is told of them.
         """
@@ -180,12 +225,15 @@ class Planner:
                 parents[f"tokens/{name}"] = stages["tokens"][f"{table}.{split}"] = found
         return parents
 
-    def _data(self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str],
-              stages: dict[str, Any]) -> dict[str, str]:  # fmt: skip
+    def _data(
+        self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str], stages: dict[str, Any]
+    ) -> dict[str, str]:
         """Lay out splits of a task's table, and whether their texts are read as ids; return the stages by role."""
         apart = task.tokenizer is not None  # whether what it writes is in ids of its own
         own = "own" in task.ids() or "targets" in task.ids() and not apart
-        parents = self._read(row, {split: (task.table, split, ids and own) for split, ids in splits.items()}, made, stages)
+        parents = self._read(
+            row, {split: (task.table, split, ids and own) for split, ids in splits.items()}, made, stages
+        )
         if apart:
             parents["targets"] = self.supply.tokenizer(row.data, task.tokenizer, f"tokenizer of {task.table}")
         for split, ids in splits.items():
@@ -200,8 +248,9 @@ class Planner:
             self.seen[key] = task, task.for_scoring(split) if split else task.for_training()
         return self.seen[key][1]
 
-    def _finetune(self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str,
-                  stages: dict[str, Any]) -> str:  # fmt: skip
+    def _finetune(
+        self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str, stages: dict[str, Any]
+    ) -> str:
         read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
         of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
         seconds, memory = self.estimate.finetune(row, task, title)
@@ -240,7 +289,11 @@ class Planner:
         for name, targets in row.targets.items():
             if not targets.fitted:
                 continue
-            parents, encoder, title = {"table/speech": self.supply.table(row.data, "speech", "train")}, None, "k-means of log-mel"
+            parents, encoder, title = (
+                {"table/speech": self.supply.table(row.data, "speech", "train")},
+                None,
+                "k-means of log-mel",
+            )
             if targets.of:
                 made, _, _, leaf = self._pretrained(rows[targets.of], rows, seed, suffix)
                 parents |= {**made, "pretrain": leaf}
@@ -252,10 +305,17 @@ class Planner:
     def _pretrain(self, row: Row, phase: str, parents: Mapping[str, str], seed: int, title: str) -> str:
         start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)
         of = PretrainStage(
-            encoder=row.encoder, objectives=row.objectives, targets=row.targets, update=row.update,
-            optimizer=row.optimizer, start=start, steps=steps, horizon=row.horizon if row.anneals else None, phase=phase,
+            encoder=row.encoder,
+            objectives=row.objectives,
+            targets=row.targets,
+            update=row.update,
+            optimizer=row.optimizer,
+            start=start,
+            steps=steps,
+            horizon=row.horizon if row.anneals else None,
+            phase=phase,
             seed=seed,
-        )  # fmt: skip
+        )
         reads = sorted(owner(objective).reads for objective in row.objectives.values())
         streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
         seconds, memory = self.estimate.pretrain(row, streams, steps, title)

@@ -36,7 +36,9 @@ class Sizes:
     """Tokens of a text, CLS and SEP included."""
 
     def inputs(self, reads: Iterable[str]) -> dict[str, Speech | Text | Pair]:
-        """Make one update's inputs for each stream that is read and not empty, of equal sequences; contents mean nothing."""
+        """Make one update's inputs for each stream that is read and not empty, of equal sequences; contents mean
+        nothing.
+        """
         made: dict[str, Speech | Text | Pair] = {}
         if "speech" in reads and self.speech:
             made["speech"] = self._speech(max(1, round(self.speech / self.utterance)))
@@ -117,7 +119,9 @@ def update(
 ) -> Size:
     """An update that `holds` (stream, seconds or tokens or pairs), one entry for each pass through the encoder."""
     length = {"speech": utterance, "text": document, "pair": 1}
-    passes = [(sequence(encoder, pieces, stream, utterance, document), amount / length[stream]) for stream, amount in holds]
+    passes = [
+        (sequence(encoder, pieces, stream, utterance, document), amount / length[stream]) for stream, amount in holds
+    ]
     parameters = max((one.parameters for one, _ in passes), default=0)
     kept = sum(one.bytes * count for one, count in passes) / shards
     flops = sum(one.flops * count for one, count in passes)

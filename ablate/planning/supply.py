@@ -1,4 +1,5 @@
-"""The stages that a plan needs to have data: recordings, tables, tokenizers and texts as ids, each laid once, when asked for.
+"""The stages that a plan needs to have data: recordings, tables, tokenizers and texts as ids, each laid once, when
+asked for.
 
 Nothing is laid that nothing reads, so a corpus may have tables that no row uses.
 """
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ablate.planning import cost
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.tokenizer import TokenizerConfig, TokenizerStage, TokensConfig
 from ablate.errors import UserError, nearest
+from ablate.planning import cost
 
 UNKNOWN = ("text", "pairs")  # pre-training tables of a corpus that does not say what it has
 
@@ -23,7 +24,9 @@ class Supply:
         self.add = add
         self.notes: dict[str, None] = {}
         self._split: dict[tuple[int, str, str], Split] = {}
-        self._made: dict[tuple[Any, ...], tuple[Any, str]] = {}  # what it was made for is kept, so that its id stays its own
+        self._made: dict[
+            tuple[Any, ...], tuple[Any, str]
+        ] = {}  # what it was made for is kept, so that its id stays its own
 
     def table(self, data: CorpusConfig, table: str, split: str) -> str:
         """The stage of one split of a table."""
@@ -49,14 +52,18 @@ class Supply:
             names = list(dict.fromkeys(field.partition(".")[0] for field in settled.fields))
             for name in names:
                 if have and "train" not in have.get(name, ()):
-                    raise UserError(f"tokenizer.fields has '{name}', which is no table of the data: {nearest(name, have)}")
+                    raise UserError(
+                        f"tokenizer.fields has '{name}', which is no table of the data: {nearest(name, have)}"
+                    )
             tables = {name: (f"table/{name}", self.table(data, name, "train")) for name in names}
             texts = {field: self._texts(data, field) for field in settled.fields}
             known = {field: text for field, text in texts.items() if text}
             start = {field.partition(".")[0] for field in texts.keys() - known.keys()}
             of = TokenizerStage(tokenizer=settled, texts=known)
             parents = dict(role for name, role in tables.items() if name in start)
-            return self.add("tokenizer", of, parents, title, cost.TOKENIZER, [r for name, r in tables.items() if name not in start])
+            return self.add(
+                "tokenizer", of, parents, title, cost.TOKENIZER, [r for name, r in tables.items() if name not in start]
+            )
 
         return self._once(("tokenizer", id(data), id(config)), (data, config), lay)
 

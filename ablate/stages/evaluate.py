@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from ablate.training import distributed
 from ablate.data.packing import take
 from ablate.tasks.task import AbstractTask, Dataset
+from ablate.training import distributed
 from ablate.training.loop import Model, context
 from encoders.batch import View, Vocabulary
 from encoders.encoding import Encoding

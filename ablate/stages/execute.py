@@ -16,10 +16,10 @@ from ablate.training import distributed
 def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
-    Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every update.
-    Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has it,
-    `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over, and
-    whatever the stage itself raises.
+    Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every
+    update. Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has
+    it, `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over,
+    and whatever the stage itself raises.
     """
     found = find(Path(root), stage_id)
     if found is None or found.kind not in KINDS or not (found.path / "identity.json").exists():

@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 
 import torch
 
-from ablate.training import checkpoint, distributed, optim
-from ablate.training.checkpoint import Checkpoint
 from ablate.data.loader import Loader
 from ablate.data.packing import Draws, Order, ids
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.stages.evaluate import dev_score
-from ablate.training.optim import FlatAdamW, OptimizerConfig
 from ablate.stages.prepare import opened
 from ablate.stages.pretrain import load_encoder
+from ablate.stages.tuned import settled, winner
 from ablate.store.run import RunFolder
 from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, TaskConfig
+from ablate.training import checkpoint, distributed, optim
+from ablate.training.checkpoint import Checkpoint
 from ablate.training.loop import Loop, Model
-from ablate.stages.tuned import settled, winner
+from ablate.training.optim import FlatAdamW, OptimizerConfig
 from encoders import seeds
 from encoders.batch import Batch
 from encoders.encoder import EncoderConfig
@@ -142,13 +142,21 @@ def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder)
         return {f"dev/{task.select.name}": value}
 
     loop = Loop(
-        model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
-        first=0, last=how.steps, update=update,
+        model=model,
+        optimizer=optimizer,
+        run=run,
+        vocabulary=tokenizer.vocabulary,
+        seed=config.seed,
+        first=0,
+        last=how.steps,
+        update=update,
         factor=lambda step: optim.warmup_decay(step, how.steps, how.head_warmup),
         factors=lambda step: {"encoder": encoder_factor(step, how)},
-        fraction=lambda step: step / how.steps, evaluate=evaluate, evaluate_every=how.evaluate_every,
+        fraction=lambda step: step / how.steps,
+        evaluate=evaluate,
+        evaluate_every=how.evaluate_every,
         extra=best.state,
-    )  # fmt: skip
+    )
     step, saved = loop.resume()
     if saved is not None:
         best.restore(saved)

@@ -13,25 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from ablate.training import checkpoint
 from ablate.data import audio
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError, nearest
 from ablate.stages.evaluate import predictions
 from ablate.stages.finetune import FinetuneStage, build, dataset
+from ablate.stages.kind import restored
+from ablate.stages.tuned import settled
 from ablate.store.record import FORMAT, read_json
 from ablate.store.run import RunFolder
-from ablate.stages.kind import restored
 from ablate.store.stage import parents_of
 from ablate.tasks.task import Row
-from ablate.stages.tuned import settled
+from ablate.training import checkpoint
 
 SEEN = 2000  # training rows that say how a task's text is written
 KNOWN = 200  # frames that the mean of the training speakers counts in that of a new one
 
 
 class NewItems:
-    """Rows given by hand, with frames where they are spoken; what a task asks of a `Dataset`, without a table on disk."""
+    """Rows given by hand, with frames where they are spoken; what a task asks of a `Dataset`, without a table
+    on disk.
+    """
 
     def __init__(self, rows: Sequence[Row], mels: Sequence[np.ndarray], tokenizer: Tokenizer, targets: Tokenizer):
         self.rows, self.mels = list(rows), list(mels)
@@ -80,7 +82,9 @@ class Finished:
         self.train = dataset(self.task, parents, "train").table
         self.normalisation = self.train.recordings[0].normalisation if self.train.recordings else "bins"
         # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
-        self.lower = all(row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given)
+        self.lower = all(
+            row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given
+        )
 
     def transcribe(self, paths: Sequence[str | Path], into: str = "") -> list[str]:
         """What the model makes of each recording, `into` which language where it knows several.
@@ -113,7 +117,9 @@ class Finished:
 
     def _must_read(self, what: str, instead: str) -> None:
         if self.task.reads != what:
-            raise UserError(f"This run is of '{self.task.name}', which reads {self.task.reads}; use python -m {instead}")
+            raise UserError(
+                f"This run is of '{self.task.name}', which reads {self.task.reads}; use python -m {instead}"
+            )
 
     def _predict(self, rows: Sequence[Row], mels: Sequence[np.ndarray]) -> list[Any]:
         if not rows:
@@ -125,7 +131,8 @@ class Finished:
 def less_mean(mels: Sequence[np.ndarray], known_M: np.ndarray) -> list[np.ndarray]:
     """Recordings [F, 80] of one speaker less that speaker's mean, float16, of which two seconds are `known_M`.
 
-    The mean over a word says more of the word than of the voice (NOTES.md, 2026-11-26); over a minute `known_M` hardly counts.
+    The mean over a word says more of the word than of the voice (NOTES.md, 2026-11-26); over a minute `known_M` hardly
+    counts.
     """
     all_FM = np.concatenate(mels).astype(np.float64)
     mean_M = (all_FM.sum(0) + KNOWN * known_M) / (len(all_FM) + KNOWN)
@@ -142,12 +149,17 @@ def _finetuning(folder: Path) -> RunFolder:
     if what["kind"] == "score" and finetunes:
         return _finetuning(RunFolder(root, "finetune", finetunes[0]).path)
     if what["kind"] != "finetune":
-        raise UserError(f"'{folder}' is a run of kind '{what['kind']}', expected finetune: only that has a task's model.")
+        raise UserError(
+            f"'{folder}' is a run of kind '{what['kind']}', expected finetune: only that has a task's model."
+        )
     run = RunFolder(root, "finetune", what["id"])
     if not run.done:
         raise UserError(f"The run in '{folder}' is not finished; run its sweep to the end first.")
     if (made := run.result().get("format", 1)) != FORMAT:
-        raise UserError(f"The run in '{folder}' is of format {made}, which is listed and reported but no longer used; run its sweep again.")
+        raise UserError(
+            f"The run in '{folder}' is of format {made}, which is listed and reported but no longer used; run its "
+            "sweep again."
+        )
     return run
 
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import torch
 
-from ablate.training import distributed
 from ablate.data.packing import Stream, streams
 from ablate.data.tokenizer import Tokenizer
 from ablate.stages.pretrain import load_leaf, read
 from ablate.store.run import RunFolder
+from ablate.training import distributed
 from ablate.training.loop import Model, prepare
 from encoders import seeds
 from encoders.batch import Vocabulary

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ablate.training import checkpoint, distributed
 from ablate.data.packing import Order, speech
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
+from ablate.stages.kind import restored
 from ablate.stages.prepare import opened
 from ablate.store.run import RunFolder
-from ablate.stages.kind import restored
+from ablate.training import checkpoint, distributed
 from encoders import seeds
 from encoders.batch import Speech, View, Vocabulary
 from encoders.encoder import EncoderConfig
@@ -155,7 +155,9 @@ def fit(
 
 
 def _start(x_NC: Tensor, entries: int, key: int) -> Tensor:
-    """k-means++: each next centroid is a row drawn with probability proportional to its squared distance (Arthur 2007)."""
+    """k-means++: each next centroid is a row drawn with probability proportional to its squared distance
+    (Arthur 2007).
+    """
     rng = seeds.rng(key)
     chosen = [int(rng.integers(len(x_NC)))]
     distance_N = (x_NC - x_NC[chosen[0]]).square().sum(1)
@@ -163,7 +165,8 @@ def _start(x_NC: Tensor, entries: int, key: int) -> Tensor:
         reached_N = distance_N.double().cumsum(0)
         if not reached_N[-1] > 0:
             raise UserError(
-                f"K-means wants {entries} entries, but the speech it is fitted to has {len(chosen)} distinct positions; "
+                f"K-means wants {entries} entries, but the speech it is fitted to has {len(chosen)} distinct "
+                "positions; "
                 f"set pretrain: {{targets: {{kmeans: {{entries: {len(chosen)}}}}}}} or less."
             )
         chosen.append(int(torch.searchsorted(reached_N, float(rng.random()) * reached_N[-1], right=True)))

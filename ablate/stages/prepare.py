@@ -10,9 +10,9 @@ from ablate.data.corpus import RecordingsConfig, SplitConfig
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer, TokenizerStage, TokensConfig
 from ablate.errors import UserError
+from ablate.stages.kind import restored
 from ablate.store.record import read_json
 from ablate.store.run import RunFolder
-from ablate.stages.kind import restored
 from ablate.store.stage import uses_of
 
 Parents = Mapping[str, RunFolder]
@@ -57,5 +57,7 @@ def opened(run: RunFolder, name: str) -> Table:
     made_of = [RunFolder(run.root, "recordings", id) for id in read_json(run.sound() / "recordings.json")]
     for source in made_of:
         if not source.done:
-            raise UserError(f"{name} points into recordings {source.id}, which are gone; remove {run.path} and run the sweep again.")
+            raise UserError(
+                f"{name} points into recordings {source.id}, which are gone; remove {run.path} and run the sweep again."
+            )
     return Table(run.files, name, [restored(source, RecordingsConfig).open(source.sound()) for source in made_of])

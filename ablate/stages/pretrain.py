@@ -11,28 +11,27 @@ from typing import ClassVar, Optional
 import torch
 from torch import nn
 
-from ablate.stages import kmeans, prepare
-from ablate.store import continuing
-from ablate.training import checkpoint, conflict, distributed, optim
-from ablate.data.loader import Loader
 from ablate.data.corpus import STREAMS
+from ablate.data.loader import Loader
 from ablate.data.packing import streams
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
-from ablate.training.optim import FlatAdamW, OptimizerConfig
-from ablate.store.run import RunFolder
+from ablate.stages import kmeans, prepare
 from ablate.stages.kind import restored
+from ablate.store import continuing
+from ablate.store.run import RunFolder
 from ablate.store.stage import parents_of
-from ablate.training.update import Update
+from ablate.training import checkpoint, conflict, distributed, optim
 from ablate.training.loop import Loop, Model
+from ablate.training.optim import FlatAdamW, OptimizerConfig
+from ablate.training.update import Update
 from encoders import seeds
 from encoders.batch import Vocabulary
 from encoders.encoder import AbstractEncoder, EncoderConfig
 from objectives.mixture import Mixture
 from objectives.objective import ObjectiveConfig, Ports
 from objectives.targets import TargetsConfig
-
 
 # Frames, tokens or pairs in each half of the conflict probe. With an eighth of it, no gradient of a nano encoder is
 # reproduced by the other half after 1,600 updates.
@@ -57,8 +56,9 @@ class PretrainStage:
     steps: int = 1000
     """Updates of this stage."""
     horizon: Optional[int] = None
-    """Updates over which what anneals (the Gumbel temperature) runs: the length of the row's first trunk. None where nothing
-    does: then a longer trunk is the continuation of a shorter one."""
+    """Updates over which what anneals (the Gumbel temperature) runs: the length of the row's first trunk. None where
+    nothing does: then a longer trunk is the continuation of a shorter one.
+    """
     phase: str = "trunk"
     """"trunk" (stable learning rate, keeps optimizer state) or "decay" (learning rate to zero, keeps weights only)."""
     seed: int = 0
@@ -114,18 +114,29 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
     trained = bool(config.objectives and config.steps)
     probe = conflict.Probe(model, data(0), HALF, tokenizer.vocabulary) if trained else None
     loop = Loop(
-        model=model, optimizer=optimizer, run=run, vocabulary=tokenizer.vocabulary, seed=config.seed,
-        first=first, last=last, update=loader.update, factor=factor,
-        fraction=fraction, probe=probe and (lambda step: probe.measure(fraction(step), optimizer)), probe_every=conflict.EVERY,
-    )  # fmt: skip
-    # Order of restoring: this run's own checkpoint, else a shorter trunk of the same training, else the parent trunk, else
-    # fresh weights.
+        model=model,
+        optimizer=optimizer,
+        run=run,
+        vocabulary=tokenizer.vocabulary,
+        seed=config.seed,
+        first=first,
+        last=last,
+        update=loader.update,
+        factor=factor,
+        fraction=fraction,
+        probe=probe and (lambda step: probe.measure(fraction(step), optimizer)),
+        probe_every=conflict.EVERY,
+    )
+    # Order of restoring: this run's own checkpoint, else a shorter trunk of the same training, else the parent trunk,
+    # else fresh weights.
     if "pretrain" in parents:
         inherit(loop, parents["pretrain"])
     step, saved = loop.resume()
     continued = saved.state["extra"] if saved else {}
     if saved is None and config.horizon is None and config.phase == "trunk":
-        for found in distributed.from_first(continuing.shorter(run.root, run.identity())):  # all ranks try the same ones
+        for found in distributed.from_first(
+            continuing.shorter(run.root, run.identity())
+        ):  # all ranks try the same ones
             try:
                 step = go_on(loop, RunFolder(run.root, run.kind, found))
             except UserError as error:  # another one will do, or none: it only takes longer
@@ -183,7 +194,9 @@ def read(parents: Mapping[str, RunFolder]) -> tuple[dict[str, Table], dict[str, 
     """The tables that a stage starts from, and the folders of their texts as ids, by stream."""
     tables, ids = prepare.tables(parents), prepare.below(parents, "tokens")
     named = {name: table for name, table in STREAMS.items() if table in tables}
-    return {name: tables[t] for name, t in named.items()}, {name: ids[t].sound() for name, t in named.items() if t in ids}
+    return {name: tables[t] for name, t in named.items()}, {
+        name: ids[t].sound() for name, t in named.items() if t in ids
+    }
 
 
 def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:

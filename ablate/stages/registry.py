@@ -25,15 +25,29 @@ KINDS = {
 
 
 def make(
-    kind: str, config: Any, parents: Iterable[tuple[str, str]], title: str, forms: identity.Forms | None = None, *,
-    uses: Iterable[tuple[str, str]] = (), **expected: Any,
-) -> Stage:  # fmt: skip
+    kind: str,
+    config: Any,
+    parents: Iterable[tuple[str, str]],
+    title: str,
+    forms: identity.Forms | None = None,
+    *,
+    uses: Iterable[tuple[str, str]] = (),
+    **expected: Any,
+) -> Stage:
     """Make the stage of a typed config and its parents; equal arguments make the same id, whatever it `uses`.
 
     `forms` remembers what it made of the parts of configs, for many stages of few parts.
     """
     form, parents, of = (forms or identity.Forms()).of(config, type(config)), tuple(parents), KINDS[kind]
     return Stage(
-        kind, form.plain, parents, identity.hashed(kind, of.version, form.text, parents), title, **expected,
-        how=dict(form.how), uses=tuple(uses), version=of.version, trains=of.trains,
-    )  # fmt: skip
+        kind,
+        form.plain,
+        parents,
+        identity.hashed(kind, of.version, form.text, parents),
+        title,
+        **expected,
+        how=dict(form.how),
+        uses=tuple(uses),
+        version=of.version,
+        trains=of.trains,
+    )

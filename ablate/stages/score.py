@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from ablate.training import checkpoint
 from ablate.data.tokenizer import Tokenizer
 from ablate.stages.evaluate import predictions
 from ablate.stages.finetune import build, dataset
 from ablate.stages.pretrain import load_leaf
+from ablate.stages.tuned import settled
 from ablate.store.run import RunFolder
 from ablate.tasks.task import TaskConfig
-from ablate.stages.tuned import settled
+from ablate.training import checkpoint
 from encoders.encoder import EncoderConfig
 
 

@@ -1,7 +1,8 @@
 """The `tune` stage: of fine-tunings that differ in some settings, the one with the best dev score.
 
-A task with `tune: {lr: [5e-4, 1e-3]}` is fine-tuned at every point of that grid, with the sweep's first seed and ordinary
-`finetune` stages. This stage records what each reached on dev and names the winner, whose settings all seeds then take.
+A task with `tune: {lr: [5e-4, 1e-3]}` is fine-tuned at every point of that grid, with the sweep's first seed and
+ordinary `finetune` stages. This stage records what each reached on dev and names the winner, whose settings all seeds
+then take.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def run(config: TuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> 
     for number, settings in enumerate(config.settings):
         tuned = parents[f"{ROLE}{number}"]
         result = tuned.result()
-        tried.append({"settings": settings, "dev": result["dev"]["value"], "best_step": result["best_step"], "id": tuned.id})
+        tried.append(
+            {"settings": settings, "dev": result["dev"]["value"], "best_step": result["best_step"], "id": tuned.id}
+        )
     best = (min if task.select.better == "lower" else max)(tried, key=lambda one: one["dev"])
     return {
         "task": task.name,

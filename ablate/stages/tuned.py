@@ -28,5 +28,7 @@ def winner(tune: RunFolder) -> RunFolder:
 
 def task_of(finetune: RunFolder) -> TaskConfig:
     """The task of a planned fine-tuning. Raises UserError where its record says what this code does not know."""
-    how = {path.removeprefix("task."): value for path, value in way(finetune)["how"].items() if path.startswith("task.")}
+    how = {
+        path.removeprefix("task."): value for path, value in way(finetune)["how"].items() if path.startswith("task.")
+    }
     return identity.restore(finetune.identity()["config"]["task"], TaskConfig, how)

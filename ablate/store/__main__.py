@@ -30,16 +30,21 @@ are printed by `python -m ablate.sweep FILE --where ROW`. A sweep says itself, w
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status: 0, or 2 when there is nothing at what it was given."""
     parser = argparse.ArgumentParser(
-        prog="python -m ablate.store", description=HELP, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m ablate.store",
+        description=HELP,
+        epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-    )  # fmt: skip
+    )
     what = parser.add_subparsers(dest="what", metavar="COMMAND", required=True)
     one = what.add_parser("list", help="sweeps and stages under ROOT, how many are done, and of which format")
     one.add_argument("root", metavar="ROOT", type=Path)
     one = what.add_parser("explain", help="how two stages differ, in words")
     one.add_argument("first", metavar="A", help="id or folder of a stage, the older one")
     one.add_argument("second", metavar="B", help="id or folder of another")
-    one.add_argument("--root", metavar="ROOT", type=Path, default=Path("runs"), help="where ids are looked up (default: runs)")
+    one.add_argument(
+        "--root", metavar="ROOT", type=Path, default=Path("runs"), help="where ids are looked up (default: runs)"
+    )
     one = what.add_parser("upgrade", help="rewrite what an earlier version of this code wrote under ROOT")
     one.add_argument("root", metavar="ROOT", type=Path)
     options = parser.parse_args(arguments)

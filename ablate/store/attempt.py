@@ -1,7 +1,9 @@
-"""What one attempt at a stage writes: a folder in the run folder, named by the token of its claim. Standard library only.
+"""What one attempt at a stage writes: a folder in the run folder, named by the token of its claim. Standard library
+only.
 
-Who takes a stage over first renames the folders of earlier attempts, so that their processes, should they wake up, write
-nowhere; then takes the best of what they saved; then removes them. A result names one attempt, and that one stays.
+Who takes a stage over first renames the folders of earlier attempts, so that their processes, should they wake up,
+write nowhere; then takes the best of what they saved; then removes them. A result names one attempt, and that one
+stays.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.store import files
-from ablate.store.lock import clock, held
-from ablate.store.files import linked, open_append, synced
 from ablate.errors import UserError
+from ablate.store import files
+from ablate.store.files import linked, open_append, synced
+from ablate.store.lock import clock, held
 from ablate.store.machine import machine
 from ablate.store.record import files_of, read_json, read_jsonl
 from ablate.store.version import code_version
@@ -53,15 +55,21 @@ def circumstances(path: Path, claim: Mapping[str, Any]) -> dict[str, Any]:
     now, earlier = time.time(), list(read_jsonl(path / "attempts.jsonl"))
     seconds = now - claim["began"] + sum(max(0.0, one["ended"] - one["began"]) for one in earlier)
     ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-    return {"seconds": round(seconds, 3), "attempts": len(earlier) + 1, "code": code_version(), "ended": ended, "machine": machine()}
+    return {
+        "seconds": round(seconds, 3),
+        "attempts": len(earlier) + 1,
+        "code": code_version(),
+        "ended": ended,
+        "machine": machine(),
+    }
 
 
 def settle(path: Path, own: str = "") -> None:
     """Leave one attempt in the run folder `path`: the one that completed the stage, else `own`.
 
     `own` takes over the last complete checkpoint that the others saved, and their log. Of these only what is there at
-    the call is touched, and nothing of who holds the claim: a process that was suspended and wakes up here does no harm to
-    who came after it.
+    the call is touched, and nothing of who holds the claim: a process that was suspended and wakes up here does no harm
+    to who came after it.
     """
     others = [(entry, token) for entry, token in _attempts(path) if token != own]
     result = path / "result.json"
@@ -161,8 +169,9 @@ def named(path: Path, result: Mapping[str, Any], name: str) -> Path:
 
 
 def sound(path: Path, result: Mapping[str, Any]) -> Path:
-    """Return where the files of the stage in the run folder `path` lie, if all that its result names are of the size that it
-    says, and those up to `SMALL` bytes of the digest, too. Raises UserError where one is not."""
+    """Return where the files of the stage in the run folder `path` lie, if all that its result names are of the size
+    that it says, and those up to `SMALL` bytes of the digest, too. Raises UserError where one is not.
+    """
     folder, advice = files_of(path, result), f"remove {path}, and run the sweep again, which makes that stage anew."
     for name, expected in result.get("files", {}).items():
         checked(folder / name, expected if expected["size"] <= SMALL else {"size": expected["size"]}, advice)
@@ -193,6 +202,8 @@ def checked(path: Path, expected: Facts, advice: str) -> Path:
     if status.st_size != expected["size"]:
         raise UserError(f"{path} has {status.st_size} bytes, its record says {expected['size']}; {advice}")
     if "digest" in expected and (found := digest(path)) != expected["digest"]:
-        raise UserError(f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}")
+        raise UserError(
+            f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}"
+        )
     _looked[path] = seen
     return path

@@ -15,7 +15,9 @@ def begin() -> None:
 
 
 def _follow_parent() -> None:
-    """A worker waits for work on a pipe that it or its siblings hold open too, so a killed parent would go unnoticed."""
+    """A worker waits for work on a pipe that it or its siblings hold open too, so a killed parent would go
+    unnoticed.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

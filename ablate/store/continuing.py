@@ -1,8 +1,8 @@
 """Longer trunks that continue shorter ones: trunks that differ in nothing but their length are the same training.
 
-A trunk in which nothing depends on where it ends (its config has no horizon) starts from the longest finished one of its
-family. That changes neither its id nor its result, only how long it takes. Finished trunks are found by `trunks/FAMILY/`
-under the root. Standard library only.
+A trunk in which nothing depends on where it ends (its config has no horizon) starts from the longest finished one of
+its family. That changes neither its id nor its result, only how long it takes. Finished trunks are found by
+`trunks/FAMILY/` under the root. Standard library only.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def continued(stages: Mapping[str, Stage]) -> dict[str, Stage]:
 
 
 def note(run: RunFolder, steps: int) -> None:
-    """Let longer trunks find this one, which has `steps` updates of its own, once it is finished; nothing where its end is
-    between two lines of the log, since what is logged would be another.
+    """Let longer trunks find this one, which has `steps` updates of its own, once it is finished; nothing where its end
+    is between two lines of the log, since what is logged would be another.
     """
     if not _noted(run.identity()["config"]):
         return
@@ -61,10 +61,14 @@ def _noted(config: Mapping[str, Any]) -> bool:
 
 
 def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
-    """The ids of the finished trunks under a root that are shorter than this one and else the same, the longest first."""
+    """The ids of the finished trunks under a root that are shorter than this one and else the same, the
+    longest first.
+    """
     folder = Path(root) / "trunks" / family(what)
     noted = [path.name.partition("-") for path in folder.glob("*-*")] if folder.is_dir() else []
-    found = sorted(((int(length), id) for length, _, id in noted if 0 < int(length) < what["config"]["steps"]), reverse=True)
+    found = sorted(
+        ((int(length), id) for length, _, id in noted if 0 < int(length) < what["config"]["steps"]), reverse=True
+    )
     return [id for _, id in found if RunFolder(root, "pretrain", id).done]
 
 
@@ -72,4 +76,8 @@ def notes(stages: Iterable[Stage], root: Path) -> list[str]:
     """Say which of these stages will go on from a finished trunk."""
     trunks = (stage for stage in stages if stage.kind == "pretrain" and stage.config.get("phase") == "trunk")
     found = ((stage, shorter(root, stage.identity)) for stage in trunks if stage.config["horizon"] is None)
-    return [f"note: {stage.title} goes on from a finished trunk, {ids[0]}, and will take less." for stage, ids in found if ids]
+    return [
+        f"note: {stage.title} goes on from a finished trunk, {ids[0]}, and will take less."
+        for stage, ids in found
+        if ids
+    ]

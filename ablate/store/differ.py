@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.errors import UserError
-from ablate.store.record import read_json
 from ablate.store.listing import format_of
+from ablate.store.record import read_json
 
 Identity = Mapping[str, Any]  # content of identity.json
 Known = Callable[[str], Optional[Identity]]  # from the id of a stage to what it is, None when that is not known
 
 FIRST_TAGS = {"BuiltinConfig": "builtin", "RealConfig": "real", "StatedConfig": "stated"}  # class names of format 1
-CALLED = {"builtin": "the built-in corpus", "real": "real corpora", "stated": "stated corpora"}  # by tags, and what they begin with
+CALLED = {
+    "builtin": "the built-in corpus",
+    "real": "real corpora",
+    "stated": "stated corpora",
+}  # by tags, and what they begin with
 DATA = ("recordings", "table", "tokens")  # kinds whose titles are names of data
 NOT_REUSED = "records of format 1 are not reused"
 
@@ -136,8 +140,11 @@ def settings(a: Any, b: Any, name: str, path: str = "") -> list[str]:
         here = f"{path}.{key}" if path else key
         if path == "texts" and a.get(key) != b.get(key):  # of a tokenizer, by table and field
             table, both = key.partition(".")[0], key in a and key in b
-            found.append(f"{table}.train has other texts than it had" if both else
-                         f"table {table} is {'new in' if key in b else 'gone from'} the tokenizer's texts")  # fmt: skip
+            found.append(
+                f"{table}.train has other texts than it had"
+                if both
+                else f"table {table} is {'new in' if key in b else 'gone from'} the tokenizer's texts"
+            )
             continue
         if key not in b:
             found.append(f"{name}: {here} is gone, was {_value(a[key])}")

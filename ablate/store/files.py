@@ -1,4 +1,6 @@
-"""Files that are whole or not there: written beside and renamed, linked, appended to line by line. Standard library only."""
+"""Files that are whole or not there: written beside and renamed, linked, appended to line by line. Standard library
+only.
+"""
 
 from __future__ import annotations
 

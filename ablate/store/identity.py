@@ -1,25 +1,26 @@
-"""What a stage *is*: the canonical form of a config, the id made of it, and how the config is made again from that form.
+"""What a stage *is*: the canonical form of a config, the id made of it, and how the config is made again from that
+form.
 
 A run outlives the code that made it, so an id is of meaning and not of spelling: no name of a module, class or field of
 today is in it, but names that were given once and stay.
 
-A **class** has a `tag: ClassVar[str]` in its own body ("joint", "contrastive"): the form says `"type": tag`. The class may be
-renamed and moved; its tag stays. Tags are told apart by the type hint of the field that holds them: of a base class's
-subclasses no two have one tag. Further class variables, all of them optional:
+A **class** has a `tag: ClassVar[str]` in its own body ("joint", "contrastive"): the form says `"type": tag`. The class
+may be renamed and moved; its tag stays. Tags are told apart by the type hint of the field that holds them: of a base
+class's subclasses no two have one tag. Further class variables, all of them optional:
 
 - `recipe: ClassVar[int]`: a version of the code behind it, part of the form, raised by hand when results change;
-- `how: ClassVar[tuple[str, ...]]`: fields that say how a stage runs, not what it is (where data lie, for instance); they
-  stay out of the form;
-- `removed: ClassVar[Mapping[str, str]]`: fields that there were, each with the canonical text of its last value. Nobody can
-  set them any more, but they stay in the form: `removed = {"old_field": "0.5"}`.
+- `how: ClassVar[tuple[str, ...]]`: fields that say how a stage runs, not what it is (where data lie, for instance);
+  they stay out of the form;
+- `removed: ClassVar[Mapping[str, str]]`: fields that there were, each with the canonical text of its last value. Nobody
+  can set them any more, but they stay in the form: `removed = {"old_field": "0.5"}`.
 
 A **field**'s name in the form is fixed for ever. Whoever changes a class that has been released does one of these:
 
 - *rename a field*: keep the name: `new: int = field(default=3, metadata={"name": "old"})`;
-- *add a field*: state the value that means "as before this field existed", as canonical text (JSON, keys sorted, no spaces;
-  a float as 0.0): `gain: float = field(default=1.0, metadata={"absent": "1.0"})`. At that value it is left out of the form,
-  so that all that was made before keeps its id. That text never changes; the default may, and then the ids of those that
-  use the new default do, as they should;
+- *add a field*: state the value that means "as before this field existed", as canonical text (JSON, keys sorted, no
+  spaces; a float as 0.0): `gain: float = field(default=1.0, metadata={"absent": "1.0"})`. At that value it is left out
+  of the form, so that all that was made before keeps its id. That text never changes; the default may, and then the ids
+  of those that use the new default do, as they should;
 - *remove a field*: write it into `removed`, with the value at which the code now works.
 
 tests/golden-fields.json holds the names that are in each class's form; a test says so when one comes or goes.
@@ -44,8 +45,8 @@ from ablate.errors import UserError, nearest
 def canonical(config: Any) -> dict[str, Any]:
     """Return the JSON form of a frozen dataclass that says what it is: type tag, recipe and fields, as the module says.
 
-    Floats are floats (1 in a float field is 1.0), tuples are lists, keys are sorted. Raises TypeError for a class without
-    a tag and for values that JSON has no form for, ValueError for NaN and infinity.
+    Floats are floats (1 in a float field is 1.0), tuples are lists, keys are sorted. Raises TypeError for a class
+    without a tag and for values that JSON has no form for, ValueError for NaN and infinity.
     """
     return Forms().of(config, type(config)).plain
 
@@ -96,7 +97,9 @@ class Forms:
         if isinstance(value, (tuple, list)):
             parts = [self.of(item, of_items(hint)) for item in value]
             if any(part.how for part in parts):
-                raise TypeError(f"{value!r} has configs with 'how' in a list, where it would be lost; put them in a mapping.")
+                raise TypeError(
+                    f"{value!r} has configs with 'how' in a list, where it would be lost; put them in a mapping."
+                )
             return Form([part.plain for part in parts], f"[{','.join(part.text for part in parts)}]", NOTHING)
         raise TypeError(f"a {type(value).__qualname__} ({value!r}) has no canonical form; use plain values.")
 
@@ -163,7 +166,9 @@ def fields(cls: type) -> tuple[Field, ...]:
 
 @cache
 def removed(cls: type) -> dict[str, str]:
-    """The fields that a config class had, with the canonical text of their last value. Raises TypeError for other text."""
+    """The fields that a config class had, with the canonical text of their last value. Raises TypeError for
+    other text.
+    """
     found = {name: text for one in reversed(cls.__mro__) for name, text in vars(one).get("removed", {}).items()}
     for name, text in found.items():
         _canonical(text, Any, f"{cls.__qualname__}: removed '{name}'")
@@ -175,7 +180,9 @@ def _canonical(text: Any, hint: Any, what: str) -> None:
     try:
         expected = Forms().of(json.loads(text), hint).text
     except (TypeError, ValueError):
-        raise TypeError(f"{what} is {text!r}, expected the JSON text of a value, such as '0.0' or '\"name\"'.") from None
+        raise TypeError(
+            f"{what} is {text!r}, expected the JSON text of a value, such as '0.0' or '\"name\"'."
+        ) from None
     if expected != text:
         raise TypeError(f"{what} is '{text}', in canonical text '{expected}'.")
 
@@ -190,7 +197,9 @@ def tag_of(cls: type) -> str:
 
 
 def find(base: type, tag: str) -> type | None:
-    """The class with a tag among a class and those made from it, None if there is none. Raises TypeError if there are two."""
+    """The class with a tag among a class and those made from it, None if there is none. Raises TypeError if there are
+    two.
+    """
     found = [cls for cls in _below(base) if vars(cls).get("tag") == tag]
     if len(found) > 1:
         names = " and ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in found))
@@ -236,8 +245,8 @@ def of_values(hint: Any) -> Any:
 def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
     """Make the config again that a field with this type hint held, from its canonical form and its "how" values.
 
-    Finds classes that were imported before. Raises UserError where there is no class or field for what the form says: newer
-    code wrote it.
+    Finds classes that were imported before. Raises UserError where there is no class or field for what the form says:
+    newer code wrote it.
     """
     if isinstance(data, list):
         return tuple(restore(item, of_items(hint)) for item in data)
@@ -257,15 +266,23 @@ def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
         elif one.absent is not None:
             values[one.attribute] = restore(json.loads(one.absent), one.hint)
         elif not one.how:
-            raise UserError(f"A record lacks the setting '{one.name}' of '{cls.tag}', which came later and says no 'absent'; what it "
-                            "computed with is not known.")  # fmt: skip
+            raise UserError(
+                f"A record lacks the setting '{one.name}' of '{cls.tag}', which came later and says no 'absent'; what "
+                "it "
+                "computed with is not known."
+            )
     for name in sorted(left):
         last = removed(cls).get(name)
         if last is None:
-            raise UserError(f"A record has a setting '{name}' of '{cls.tag}' that this code does not know; update ablate, or say what it was in the class's 'removed'.")
+            raise UserError(
+                f"A record has a setting '{name}' of '{cls.tag}' that this code does not know; update ablate, or say "
+                "what it was in the class's 'removed'."
+            )
         if json.loads(last) != data[name]:
             was = json.dumps(data[name])
-            raise UserError(f"A record has '{name}' of '{cls.tag}' at {was}; that setting was removed and works as {last} now.")
+            raise UserError(
+                f"A record has '{name}' of '{cls.tag}' at {was}; that setting was removed and works as {last} now."
+            )
     return cls(**values)
 
 

@@ -28,7 +28,9 @@ def lines(root: Path) -> list[str]:
     width = max(map(len, planned), default=0)
     found += [f"{kind:{width}}  {done[kind]:,} of {planned[kind]:,} done" for kind in sorted(planned)]
     if old:
-        found.append(f"{old:,} of these stages are of format 1: they are read and reported, and no new plan starts from them.")
+        found.append(
+            f"{old:,} of these stages are of format 1: they are read and reported, and no new plan starts from them."
+        )
     return found
 
 

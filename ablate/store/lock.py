@@ -52,7 +52,9 @@ def alive(claim: Mapping[str, Any]) -> bool:
 
 
 def _quiet(claim: Mapping[str, Any]) -> float:
-    """Seconds since a claim's last sign of life, by the file system's own clock; 0 where nothing can be touched there."""
+    """Seconds since a claim's last sign of life, by the file system's own clock; 0 where nothing can be
+    touched there.
+    """
     try:
         return clock(claim["file"].parent) - claim["seen"]
     except OSError:
@@ -60,7 +62,8 @@ def _quiet(claim: Mapping[str, Any]) -> float:
 
 
 def clock(folder: Path) -> float:
-    """The time by the clock of the file system that `folder` is on: that of a file touched in it, at most ten seconds ago.
+    """The time by the clock of the file system that `folder` is on: that of a file touched in it, at most ten seconds
+    ago.
 
     Hosts' clocks differ by minutes; those that share a disk agree on the times of its files. Raises OSError.
     """

@@ -1,4 +1,6 @@
-"""Which machine a number was made on: processors round differently. Imports no torch, but asks it where it is loaded."""
+"""Which machine a number was made on: processors round differently. Imports no torch, but asks it where it is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +14,31 @@ from typing import Any
 
 CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTIONS = {  # flags of /proc/cpuinfo, and what people call them; the highest comes first
-    "avx512f": "avx512", "avx2": "avx2", "avx": "avx", "sse4_2": "sse4.2", "sve2": "sve2", "sve": "sve", "asimd": "neon",
-}  # fmt: skip
+    "avx512f": "avx512",
+    "avx2": "avx2",
+    "avx": "avx",
+    "sse4_2": "sse4.2",
+    "sve2": "sve2",
+    "sve": "sve",
+    "asimd": "neon",
+}
 
 
 def machine() -> dict[str, Any]:
     """Return what this process computes on; None for what is not known.
 
-    "processor" (model), "family" (its family and model numbers: virtual machines hide the name's end), "instructions" (the
-    highest set it has), "device" ("cpu", or the GPU this process has used); and, of a process that has loaded torch,
-    "torch", "capability" (the instruction set torch uses), "blas", "onednn" and "threads".
+    "processor" (model), "family" (its family and model numbers: virtual machines hide the name's end), "instructions"
+    (the highest set it has), "device" ("cpu", or the GPU this process has used); and, of a process that has loaded
+    torch, "torch", "capability" (the instruction set torch uses), "blas", "onednn" and "threads".
     """
     torch = sys.modules.get("torch")
     found = {**_processor(), **dict.fromkeys(("device", "torch", "capability", "blas", "onednn", "threads"))}
     if torch is not None and hasattr(torch, "get_num_threads"):  # not one that is half imported
         gpu = torch.cuda.is_initialized()
         found |= _libraries() | {
-            "device": torch.cuda.get_device_name() if gpu else "cpu", "threads": torch.get_num_threads(),
-        }  # fmt: skip
+            "device": torch.cuda.get_device_name() if gpu else "cpu",
+            "threads": torch.get_num_threads(),
+        }
     return found
 
 

@@ -6,10 +6,11 @@ half a file: writers write beside and rename, and the append-only `.jsonl` files
 
 `result.json` and `sweep.json` say the `format` of their folder, and the readers here look at it, once a folder:
 
-1. (nothing said) commit e7f69db and before: a stage's files lie in its run folder; a line of the manifest has one `corpus`
-   stage, and one `score` stage a task; how.json names Python modules. Read and reported for ever, met by no new plan.
-2. What a stage wrote lies in the folder of the attempt that `result.json` names. A line of the manifest has a stage for each
-   table and split (`tables`), encoding (`tokens`), and test split of a task (`score`).
+1. (nothing said) commit e7f69db and before: a stage's files lie in its run folder; a line of the manifest has one
+   `corpus` stage, and one `score` stage a task; how.json names Python modules. Read and reported for ever, met by no
+   new plan.
+2. What a stage wrote lies in the folder of the attempt that `result.json` names. A line of the manifest has a stage for
+   each table and split (`tables`), encoding (`tokens`), and test split of a task (`score`).
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def files_of(path: Path, result: Optional[Mapping[str, Any]]) -> Path:
 
 
 def read_run(root: Path, kind: str, id: str) -> Run:
-    """Read a stage's record. Raises FileNotFoundError when the stage was never planned under `root`, UserError when it is of
-    a newer format."""
+    """Read a stage's record. Raises FileNotFoundError when the stage was never planned under `root`, UserError when it
+    is of a newer format.
+    """
     path = run_path(root, kind, id)
     return Run(path, read_json(path / "identity.json"), read_result(path))
 
@@ -118,8 +120,9 @@ def read_result(folder: Path) -> Optional[dict[str, Any]]:
 
 
 def read_sweep(root: Path, name: str) -> Sweep:
-    """Read a sweep's plan. Raises FileNotFoundError when no such sweep was planned under `root`, UserError when it is of a
-    newer format."""
+    """Read a sweep's plan. Raises FileNotFoundError when no such sweep was planned under `root`, UserError when it is
+    of a newer format.
+    """
     path = sweep_path(root, name)
     sweep = known(path / "sweep.json", read_json(path / "sweep.json"))
     return Sweep(path, sweep, list(read_jsonl(path / "manifest.jsonl")))

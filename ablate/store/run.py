@@ -1,9 +1,9 @@
 """A run folder: claim it, log to it, checkpoint into it, finish it. Standard library only.
 
 `result.json` is created last and once, and its existence is completion. While a process works on a stage it holds
-`claim.json`, and what it writes lies in a folder that the claim's token names (see `ablate.store.attempt`): a process that lost
-its claim writes nothing that anybody reads. Every file is written beside and renamed, so a kill at any moment leaves
-either the old file or the new one.
+`claim.json`, and what it writes lies in a folder that the claim's token names (see `ablate.store.attempt`): a process
+that lost its claim writes nothing that anybody reads. Every file is written beside and renamed, so a kill at any moment
+leaves either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.store import attempt, files
-from ablate.store.lock import PROGRESS, alive, create, held, me, read_claim, take
 from ablate.store.files import linked, open_append, replace, synced
+from ablate.store.lock import PROGRESS, alive, create, held, me, read_claim, take
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
 from ablate.store.version import code_version, keep_patch
 
@@ -72,7 +72,9 @@ class RunFolder:
 
     @property
     def files(self) -> Path:
-        """Where the stage's files lie: in the own attempt's folder while it is claimed, in that which the result names."""
+        """Where the stage's files lie: in the own attempt's folder while it is claimed, in that which the
+        result names.
+        """
         if self._token:
             return self.path / self._token
         return files_of(self.path, self.result() if self.done else None)
@@ -82,7 +84,9 @@ class RunFolder:
         return attempt.named(self.path, self.result(), name)
 
     def sound(self) -> Path:
-        """Where the files of this finished stage lie. Raises UserError unless all are as its result says (see `attempt.sound`)."""
+        """Where the files of this finished stage lie. Raises UserError unless all are as its result says (see
+        `attempt.sound`).
+        """
         return attempt.sound(self.path, self.result())
 
     def identity(self) -> dict[str, Any]:
@@ -210,7 +214,11 @@ class RunFolder:
         claim = read_claim(self.path)
         if claim is None and not self.done:
             raise Stopped(f"The claim of {self.kind} {self.id} was removed; what was not saved before is dropped.")
-        by = "somebody else finished it" if claim is None else f"process {claim.get('pid')} on {claim.get('host')} runs it"
+        by = (
+            "somebody else finished it"
+            if claim is None
+            else f"process {claim.get('pid')} on {claim.get('host')} runs it"
+        )
         raise Lost(f"{self.kind} {self.id} was taken over: {by}; what this process did not save before is dropped.")
 
     @contextlib.contextmanager
@@ -289,8 +297,9 @@ class RunFolder:
         replace(self.path / name, files.encoded(value))
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when, and
-        which files it has. Raises Lost when the claim is not held, or somebody else completed the stage: nothing is replaced.
+        """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when,
+        and which files it has. Raises Lost when the claim is not held, or somebody else completed the stage: nothing is
+        replaced.
         """
         if self.rank:
             return
@@ -300,7 +309,10 @@ class RunFolder:
             for name in found:
                 synced(folder / name)  # tables are appended to, which waits for no disk
             extra = attempt.circumstances(self.path, self._claim)
-            replace(folder / RESULT, files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}))
+            replace(
+                folder / RESULT,
+                files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}),
+            )
             self.hold()
             with contextlib.suppress(FileExistsError):
                 linked(folder / RESULT, self.path / "result.json")

@@ -11,7 +11,9 @@ from pathlib import Path
 def snapshot(root: Path) -> Path:
     """Copy the code under `root`/code and return the copy, so that edits do not reach jobs that wait in the queue."""
     source = Path(__file__).resolve().parents[2]
-    files = sorted(f for room in ("ablate", "encoders", "objectives", "analysis") for f in (source / room).rglob("*.py"))
+    files = sorted(
+        f for room in ("ablate", "encoders", "objectives", "analysis") for f in (source / room).rglob("*.py")
+    )
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes() + b"\0")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablate.store import files, identity
 from ablate.errors import UserError, nearest
+from ablate.store import files, identity
 from ablate.store.record import FORMAT, read_json, read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder, find
 
@@ -28,9 +28,10 @@ class Stage:
     config: dict[str, Any]
     """Canonical form of the typed config (see `ablate.store.identity`)."""
     parents: tuple[tuple[str, str], ...]
-    """(role, stage id) of what it starts from; roles: table/NAME and tokens/NAME (of a table and split), tokenizer, pretrain,
-    finetune, targets (a task's own tokenizer) and targets-tokens/NAME, tune, finetune/N (what tuning chooses from), and
-    kmeans/NAME (the fit of the speech targets called NAME)."""
+    """(role, stage id) of what it starts from; roles: table/NAME and tokens/NAME (of a table and split), tokenizer,
+    pretrain, finetune, targets (a task's own tokenizer) and targets-tokens/NAME, tune, finetune/N (what tuning chooses
+    from), and kmeans/NAME (the fit of the speech targets called NAME).
+    """
     id: str
     title: str = ""
     steps: int = 0
@@ -42,12 +43,15 @@ class Stage:
     how: Mapping[str, Any] = field(default_factory=dict)
     """What of the config is not in its canonical form, as it only says how the stage runs: dotted path → value."""
     uses: tuple[tuple[str, str], ...] = ()
-    """(role, stage id) of what must be finished before it runs, but is no part of its id: recordings (of a table), continues
-    (a shorter trunk that this one goes on from)."""
+    """(role, stage id) of what must be finished before it runs, but is no part of its id: recordings (of a table),
+    continues (a shorter trunk that this one goes on from).
+    """
     version: int = 1
     """Of the code of its kind."""
     trains: bool = False
-    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare memory."""
+    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare
+    memory.
+    """
 
     @property
     def needs(self) -> tuple[tuple[str, str], ...]:
@@ -55,7 +59,9 @@ class Stage:
         return (*self.parents, *self.uses)
 
     def awaits(self, stages: Mapping[str, Any]) -> list[str]:
-        """Ids of what must be finished before it runs, each once; what it uses without being among `stages` is left out."""
+        """Ids of what must be finished before it runs, each once; what it uses without being among `stages` is left
+        out.
+        """
         used = [id for _, id in self.uses if id in stages]
         return list(dict.fromkeys([id for _, id in self.parents] + used))
 
@@ -63,8 +69,14 @@ class Stage:
     def identity(self) -> dict[str, Any]:
         """Content of identity.json."""
         parents = [list(parent) for parent in self.parents]
-        return {"kind": self.kind, "version": self.version, "config": self.config, "parents": parents, "id": self.id,
-                "title": self.title}  # fmt: skip
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "config": self.config,
+            "parents": parents,
+            "id": self.id,
+            "title": self.title,
+        }
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,9 @@ def stage_ids(line: Mapping[str, Any]) -> list[str]:
 
 
 def places(stages: Any, at: str = "") -> dict[str, str]:
-    """The stage ids in "stages" of a manifest line by their place there, such as "leaf", "trunks/0" or "score/asr/test"."""
+    """The stage ids in "stages" of a manifest line by their place there, such as "leaf", "trunks/0" or
+    "score/asr/test".
+    """
     if isinstance(stages, str):
         return {at: stages}
     found: dict[str, str] = {}
@@ -169,7 +183,10 @@ def materialise(plan: Plan, root: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         way = {"how": dict(stage.how), "uses": [list(used) for used in stage.uses]}
         before = read_json(folder / "how.json")["ways"] if (folder / "how.json").exists() else []
-        ways = [way, *(one for one in before if one != way)]  # another sweep, which may be running, planned it another way
+        ways = [
+            way,
+            *(one for one in before if one != way),
+        ]  # another sweep, which may be running, planned it another way
         _write(folder / "how.json", json.dumps({"ways": ways[:MOST_WAYS]}) + "\n")
         if (folder / "result.json").exists():
             continue

@@ -1,8 +1,9 @@
 """Bring the records under a root from the format before to that of today.
 
-Whoever changes what a record says raises `record.FORMAT` from N to N+1 and adds UPGRADES[N]: for every file that changes, a
-function from its content (of a .jsonl, of one line) to the new one. A kill may come between two files of a folder, so a
-function is given its own work again and must leave that as it is. The file that says the format is written last.
+Whoever changes what a record says raises `record.FORMAT` from N to N+1 and adds UPGRADES[N]: for every file that
+changes, a function from its content (of a .jsonl, of one line) to the new one. A kill may come between two files of a
+folder, so a function is given its own work again and must leave that as it is. The file that says the format is written
+last.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.store import files, record
 from ablate.errors import UserError
-from ablate.store import listing
+from ablate.store import files, listing, record
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -48,10 +48,14 @@ def upgrade(root: Path) -> list[str]:
             count["new"] += 1
     lines = [f"{count['stages']:,} stages and {count['sweeps']:,} sweeps rewritten to format {record.FORMAT}."]
     lines += [f"{count['new']:,} are of format {record.FORMAT} already."] if count["new"] else []
-    lines += [f"{count['open']:,} stages are not complete; the sweep command goes on with them."] if count["open"] else []
+    lines += (
+        [f"{count['open']:,} stages are not complete; the sweep command goes on with them."] if count["open"] else []
+    )
     if count["first"]:
-        lines.append(f"{count['first']:,} stages and sweeps are of format 1, which stays readable as it is; what a new plan "
-                     "needs of them is made again.")  # fmt: skip
+        lines.append(
+            f"{count['first']:,} stages and sweeps are of format 1, which stays readable as it is; what a new plan "
+            "needs of them is made again."
+        )
     return lines
 
 

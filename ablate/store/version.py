@@ -52,7 +52,9 @@ def keep_patch(root: Path) -> None:
 def _changes() -> bytes:
     """The difference between the code and its commit, new files included."""
     new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *ROOMS).split(b"\0")
-    added = [_git("diff", "--no-index", "--binary", "--", "/dev/null", os.fsdecode(file)) for file in sorted(new) if file]
+    added = [
+        _git("diff", "--no-index", "--binary", "--", "/dev/null", os.fsdecode(file)) for file in sorted(new) if file
+    ]
     return b"".join([_git("diff", "--binary", "HEAD", "--", *ROOMS), *added])
 
 

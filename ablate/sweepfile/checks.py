@@ -26,11 +26,15 @@ def fits(row: Row, path: str) -> None:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
     for name, task in row.tasks.items():
         if owner(task).trained and task.steps < 1:
-            raise UserError(f"{path}.tasks.{name}.steps: found {task.steps}, expected at least one update of fine-tuning.")
+            raise UserError(
+                f"{path}.tasks.{name}.steps: found {task.steps}, expected at least one update of fine-tuning."
+            )
 
 
 def held(row: Row, path: str) -> None:
-    """Check that the data have what the row trains on and what its tasks read, where it is known what they will have."""
+    """Check that the data have what the row trains on and what its tasks read, where it is known what they
+    will have.
+    """
     if not (tables := row.data.tables()):
         return
     have = sorted(f"{table}.{split}" for table, splits in tables.items() for split in splits)
@@ -47,9 +51,13 @@ def held(row: Row, path: str) -> None:
             if (place := f"{task.table}.{split}") in have:
                 continue
             if split in task.splits and (scored := sorted({*tables.get(task.table, ())} - {*learnt})):
-                raise UserError(f"{path}.tasks.{name}.splits: the data have no '{place}'; write splits: [{', '.join(scored)}].")
-            raise UserError(f"{path}.tasks.{name}: reads '{place}', which the data do not have (but {', '.join(sorted(tables))}); "
-                            "set its corpus in data, or take it off tasks.")  # fmt: skip
+                raise UserError(
+                    f"{path}.tasks.{name}.splits: the data have no '{place}'; write splits: [{', '.join(scored)}]."
+                )
+            raise UserError(
+                f"{path}.tasks.{name}: reads '{place}', which the data do not have (but {', '.join(sorted(tables))}); "
+                "set its corpus in data, or take it off tasks."
+            )
 
 
 def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
@@ -65,7 +73,8 @@ def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
         for target in objective.needs:
             if row.targets[target].learned and target not in trained:
                 raise UserError(
-                    f"{path}: objective '{name}' predicts the learned codes '{target}', which no loss of this row trains; "
+                    f"{path}: objective '{name}' predicts the learned codes '{target}', which no loss of this row "
+                    "trains; "
                     "add pretrain: {objectives: {contrastive: 1.0}} (at weight 0 it only measures, to study collapse), "
                     f"or predict fixed codes: {{{name}: {{targets: random_projection}}}}."
                 )
@@ -76,7 +85,7 @@ def teachers(rows: Mapping[str, Row]) -> None:
 
     def visit(name: str, below: tuple[str, ...]) -> None:
         if name in below:
-            chain = " needs ".join([*below[below.index(name):], name])
+            chain = " needs ".join([*below[below.index(name) :], name])
             raise UserError(f"rows.{name}: {chain} is a cycle; fit its speech targets to another row, or to log-mel.")
         row = rows[name]
         for key, targets in row.targets.items():

@@ -174,7 +174,9 @@ def table(
     for column in columns:
         measure(column, tasks, "table.columns")
     described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}
-    return described | {k: v for k, v in (("interference", roles), ("compare_with", compared), ("frontier", frontier)) if v}
+    return described | {
+        k: v for k, v in (("interference", roles), ("compare_with", compared), ("frontier", frontier)) if v
+    }
 
 
 def labels(written: Any, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:

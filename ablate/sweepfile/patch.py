@@ -1,4 +1,6 @@
-"""The sweep file as plain dictionaries: shorthand, which keys there are, how patches merge; and such dictionaries as text."""
+"""The sweep file as plain dictionaries: shorthand, which keys there are, how patches merge; and such dictionaries as
+text.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,20 @@ from ablate.errors import UserError, nearest
 SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")  # of a row and of `base`
 PRETRAIN = ("objectives", "weights", "targets", "steps", "decay", "update", "optimizer")
 SWEEP = (
-    "name", "question", "changes_our_mind", "data", "seeds", "base", "rows", "tasks", "claims", "table", "resources",
-    "labels", "axes",
-)  # fmt: skip
+    "name",
+    "question",
+    "changes_our_mind",
+    "data",
+    "seeds",
+    "base",
+    "rows",
+    "tasks",
+    "claims",
+    "table",
+    "resources",
+    "labels",
+    "axes",
+)
 COMMAND = ("root", "cluster", "workers")  # how a sweep runs, for the command line; allowed in a file too
 COLLECTIONS = (("pretrain", "objectives"), ("pretrain", "targets"), ("tasks",))  # things by name: null removes one
 
@@ -166,8 +179,8 @@ def patched(row: Mapping[str, Any], patch: Mapping[str, Any], path: str) -> dict
 def overlay(sweep: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one expanded sweep over another: a merge, except that rows are patches themselves.
 
-    `rows: {name: null}` removes a row and its label; null within a row stays and is applied with the row. Data of another
-    preset replace those below.
+    `rows: {name: null}` removes a row and its label; null within a row stays and is applied with the row. Data of
+    another preset replace those below.
     """
     rows, added = dict(sweep.get("rows") or {}), patch.get("rows") or {}
     for name, row in added.items():

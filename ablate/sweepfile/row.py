@@ -42,7 +42,9 @@ class Row:
 
     @property
     def anneals(self) -> dict[str, str]:
-        """What changes with the fraction of the horizon that is done, by speech targets: then the end is part of an id."""
+        """What changes with the fraction of the horizon that is done, by speech targets: then the end is part
+        of an id.
+        """
         found = {name: targets.anneals() for name, targets in self.targets.items()}
         return {name: what for name, what in found.items() if what}
 
@@ -59,16 +61,23 @@ class Row:
     def summary(self, label: str) -> dict[str, Any]:
         """What analysis must know of the row."""
         return {
-            "label": label, "reads": list(self.encoder.reads), "after": self.after, "steps": self.total,
+            "label": label,
+            "reads": list(self.encoder.reads),
+            "after": self.after,
+            "steps": self.total,
             **{name: people_see(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
-        }  # fmt: skip
+        }
 
     def plain(self) -> dict[str, Any]:
         """Every setting as nested plain values, for people."""
         settings = {name: people_see(getattr(self, name)) for name in SETTINGS}
         after = {"after": self.after} if self.after else {}
         anneals = [f"{what} of targets '{name}'" for name, what in self.anneals.items()]
-        horizon = f"{self.horizon} updates: {', '.join(anneals)}" if anneals and self.total else "of no effect: a longer trunk continues a shorter one"
+        horizon = (
+            f"{self.horizon} updates: {', '.join(anneals)}"
+            if anneals and self.total
+            else "of no effect: a longer trunk continues a shorter one"
+        )
         trunk = {"start": self.start, "steps": self.steps, "decay": self.decay, "horizon": horizon}
         pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
         for key, tried in self.grids.items():

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ablate.sweepfile import load, checks
-from ablate.sweepfile.claims import listed
-from ablate.sweepfile.registry import Registry
 from ablate.errors import UserError, nearest
-from ablate.sweepfile.patch import expand, mapping, patched, section
-from ablate.sweepfile.row import Row, owner
+from ablate.sweepfile import checks, load
+from ablate.sweepfile.claims import listed
 from ablate.sweepfile.grid import choices
+from ablate.sweepfile.patch import expand, mapping, patched, section
+from ablate.sweepfile.registry import Registry
+from ablate.sweepfile.row import Row, owner
 
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row or task
 
@@ -32,8 +32,10 @@ class Resolver:
                 raise UserError(f"rows.{name}: expected a name of letters, digits and _; claims compute with it.")
         base = mapping(sweep.get("base"), "base")
         settings = _filled(base.get("tasks", {}))
-        pretrain = {key: _filled(part) if key in ("objectives", "targets") else part
-                    for key, part in base.get("pretrain", {}).items()}  # fmt: skip
+        pretrain = {
+            key: _filled(part) if key in ("objectives", "targets") else part
+            for key, part in base.get("pretrain", {}).items()
+        }
         written = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
         self.tasks = list(dict.fromkeys(one for task in written for one in registry.groups.get(task, (task,))))
         for task in self.tasks:
@@ -47,8 +49,9 @@ class Resolver:
         self.order = self._order()
         self.named = {
             axis: {name: _named_patch(patch, f"axes.{axis}.{name}") for name, patch in values.items()}
-            for axis, values in mapping(sweep.get("axes"), "axes").items() if isinstance(values, Mapping)
-        }  # fmt: skip
+            for axis, values in mapping(sweep.get("axes"), "axes").items()
+            if isinstance(values, Mapping)
+        }
         self.made: dict[tuple[str, str | None, str], Any] = {}
         self.data: dict[str, Any] = {}
 
@@ -63,7 +66,7 @@ class Resolver:
 
         def visit(name: str, below: tuple[str, ...]) -> None:
             if name in below:
-                chain = " after ".join([*below[below.index(name):], name])
+                chain = " after ".join([*below[below.index(name) :], name])
                 raise UserError(f"rows.{name}: {chain} is a cycle; let one of them start from scratch.")
             if name in order:
                 return
@@ -100,11 +103,15 @@ class Resolver:
             resolved[name] = patched(resolved[after] if after else base, patch, path)
             pretrain, parent = resolved[name]["pretrain"], rows.get(after)
             rows[name] = Row(
-                name=name, after=after, data=data, **self._configs(resolved[name], path),
-                steps=_count(pretrain, "steps", path), decay=_count(pretrain, "decay", path),
+                name=name,
+                after=after,
+                data=data,
+                **self._configs(resolved[name], path),
+                steps=_count(pretrain, "steps", path),
+                decay=_count(pretrain, "decay", path),
                 start=parent.start + parent.steps if parent else 0,
                 horizon=parent.horizon if parent else _count(pretrain, "steps", path),
-            )  # fmt: skip
+            )
             checks.fits(rows[name], path)
             checks.held(rows[name], path)
             checks.trained(rows[name], rows, path)
@@ -121,13 +128,20 @@ class Resolver:
         objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
         weights = pretrain.get("weights") or "unit"
         if weights not in self.registry.weights:
-            raise UserError(f"{path}.pretrain.weights: no preset '{weights}'; {nearest(weights, self.registry.weights)}")
+            raise UserError(
+                f"{path}.pretrain.weights: no preset '{weights}'; {nearest(weights, self.registry.weights)}"
+            )
         targets = {name: {} for objective in objectives.values() for name in objective.needs}
         written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
         tasks = {key: dict(row["tasks"][key]) for key in self.tasks if key in row["tasks"]}
         tuned = {key: part.pop("tune", None) for key, part in tasks.items()}
-        grids = {key: choices(tasks[key], grid, f"{path}.tasks.{key}", lambda part, where: self._config("tasks", part, where, key))
-                 for key, grid in tuned.items() if grid}  # fmt: skip
+        grids = {
+            key: choices(
+                tasks[key], grid, f"{path}.tasks.{key}", lambda part, where: self._config("tasks", part, where, key)
+            )
+            for key, grid in tuned.items()
+            if grid
+        }
         return {
             "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),
             "tokenizer": self._config("tokenizer", row["tokenizer"], f"{path}.tokenizer"),
@@ -145,9 +159,10 @@ class Resolver:
         if key not in self.made:
             presets = getattr(self.registry, kind)
             self.made[key] = (
-                load.resolve(presets, patch, path, default) if isinstance(presets, Mapping)
+                load.resolve(presets, patch, path, default)
+                if isinstance(presets, Mapping)
                 else load.typed(presets, patch, path)
-            )  # fmt: skip
+            )
         return self.made[key]
 
 

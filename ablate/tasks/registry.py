@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.measured.alignment_by_layer import AlignmentByLayer
-from ablate.tasks.supervised.asr import Recognition
-from ablate.tasks.supervised.classification import TextClassification
 from ablate.tasks.measured.codes import SpeechCodes
-from ablate.tasks.supervised.normalization import Normalization
 from ablate.tasks.measured.pairing import Pairing
 from ablate.tasks.measured.pairing_by_layer import PairingByLayer
 from ablate.tasks.measured.probes_by_layer import ProbesByLayer
 from ablate.tasks.measured.retrieval import Retrieval
-from ablate.tasks.task import TaskConfig
+from ablate.tasks.supervised.asr import Recognition
+from ablate.tasks.supervised.classification import TextClassification
+from ablate.tasks.supervised.normalization import Normalization
 from ablate.tasks.supervised.translation import Translation
+from ablate.tasks.task import TaskConfig
 from objectives import sequence
 from objectives.transducer import Transducer
 

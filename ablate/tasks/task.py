@@ -22,7 +22,9 @@ from objectives.objective import AbstractObjective, Ports
 
 Row = dict[str, Any]
 Encoder = tuple[Tokenizer, Optional[Path]]
-"""A tokenizer, and the folder of the ids that it made of a split; None where the task reads none (see `TaskConfig.ids`)."""
+"""A tokenizer, and the folder of the ids that it made of a split; None where the task reads none (see
+`TaskConfig.ids`).
+"""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Baseline:
 class Dataset:
     """One split of a task's table with its texts as ids, opened when first asked for.
 
-    `own` is the encoder's tokenizer and the folder of the ids that it made of the split, `targets` those of the task's own
-    target tokenizer; without one the encoder's serves.
+    `own` is the encoder's tokenizer and the folder of the ids that it made of the split, `targets` those of the task's
+    own target tokenizer; without one the encoder's serves.
     """
 
     def __init__(self, table: Table, own: Encoder, targets: Encoder | None = None) -> None:
@@ -98,8 +100,9 @@ class TaskConfig(ABC):
     """Base of task configs: the data, and how long and how fast to fine-tune."""
 
     scoring: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": (), "tokenizer": None})
-    """Fields that training does not read, and the values that stand for them in its identity: those of scoring alone, and the
-    target tokenizer, which training starts from as a stage."""
+    """Fields that training does not read, and the values that stand for them in its identity: those of scoring alone,
+    and the target tokenizer, which training starts from as a stage.
+    """
 
     table: str
     """Table of the corpus to read: its "train" trains, its "dev" selects."""
@@ -120,8 +123,9 @@ class TaskConfig(ABC):
     frozen: float = 0.0
     """Share of the steps, at first, in which the encoder stays as it is; its warm-up begins then."""
     average: float = 0.0
-    """Decay of a moving average of the weights, which dev sees and the run keeps in their place; 0 keeps them as they are.
-    Averages over some hundred updates (.99, .998) swing less and often do better (Polyak and Juditsky 1992)."""
+    """Decay of a moving average of the weights, which dev sees and the run keeps in their place; 0 keeps them as they
+    are. Averages over some hundred updates (.99, .998) swing less and often do better (Polyak and Juditsky 1992).
+    """
     evaluate_every: int = 100
     """Updates between evaluations on dev."""
     patience: int = 5
@@ -139,7 +143,9 @@ class TaskConfig(ABC):
                 raise UserError(f"{name} is {getattr(self, name)}, expected at least 1.")
 
     def ids(self) -> tuple[str, ...]:
-        """Whose ids of its table's texts it reads: "own", the encoder's tokenizer's, or "targets", of what it writes."""
+        """Whose ids of its table's texts it reads: "own", the encoder's tokenizer's, or "targets", of what it
+        writes.
+        """
         return ("own",)
 
     def for_training(self) -> TaskConfig:
@@ -159,7 +165,7 @@ class TaskConfig(ABC):
         return replace(self, **{name: getattr(other, name) for name in self.scoring})
 
     @abstractmethod
-    def build(self) -> "AbstractScored":
+    def build(self) -> AbstractScored:
         """Make the task."""
 
 

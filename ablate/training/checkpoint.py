@@ -19,13 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ablate.errors import UserError
 from ablate.store import attempt
-from ablate.training import distributed
 from ablate.store.attempt import CHECKPOINT
 from ablate.store.files import replace, synced
-from ablate.errors import UserError
 from ablate.store.record import read_json
 from ablate.store.run import RunFolder
+from ablate.training import distributed
 
 MODEL, MOMENTS = "model.safetensors", "moments.safetensors"
 
@@ -36,20 +36,27 @@ class Checkpoint:
 
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
-    """Of the optimizer, and whatever else only training needs; empty where it does not go on, or they were not asked for."""
+    """Of the optimizer, and whatever else only training needs; empty where it does not go on, or they were not asked
+    for.
+    """
     step: int
     state: dict[str, Any]
     """Further things as JSON has them."""
 
 
 def save(
-    folder: Path, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], state: Mapping[str, Any],
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
+    state: Mapping[str, Any],
     last: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write a checkpoint into `folder`, so that a reader sees the old one or the new one, in all its parts.
 
-    The `last` one of a stage has plain names; where it is there already, nothing is done: a stage that comes back after it
-    has nothing new. Of several ranks the first saves. Raises OSError, the old one kept, when the disk does not take it.
+    The `last` one of a stage has plain names; where it is there already, nothing is done: a stage that comes back after
+    it has nothing new. Of several ranks the first saves. Raises OSError, the old one kept, when the disk does not take
+    it.
     """
     if distributed.rank() != 0:
         return
@@ -61,10 +68,18 @@ def save(
     parts = {MODEL: weights, MOMENTS: moments} if moments else {MODEL: weights}
     files = {name if last else name.replace(".", f".{number}."): tensors for name, tensors in parts.items()}
     try:
-        mark = None if last else secrets.token_hex(8)  # of what is saved together, cheaper than digests every few seconds
+        mark = (
+            None if last else secrets.token_hex(8)
+        )  # of what is saved together, cheaper than digests every few seconds
         for name, tensors in files.items():
             _write(folder / name, tensors, {} if last else {"mark": mark})
-        kept = {"step": step, "number": number, "files": attempt.facts(folder, files, last), "mark": mark, "state": state}
+        kept = {
+            "step": step,
+            "number": number,
+            "files": attempt.facts(folder, files, last),
+            "mark": mark,
+            "state": state,
+        }
         replace(about, json.dumps(kept).encode())
     except OSError:
         for name in files:
@@ -90,7 +105,9 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """Read what was last saved in the folder of an attempt; None where nothing was. Raises UserError where it is damaged."""
+    """Read what was last saved in the folder of an attempt; None where nothing was. Raises UserError where it is
+    damaged.
+    """
     if not (folder / CHECKPOINT).exists():
         return None
     about = read_json(folder / CHECKPOINT)
@@ -101,12 +118,14 @@ def load(folder: Path) -> Checkpoint | None:
 def of(run: RunFolder, step: int | None = None, moments: bool = False) -> Checkpoint:
     """Read the last checkpoint of a finished stage, `moments` too if asked for.
 
-    Raises UserError where a file of it is not what the stage's result says, or when it is not of `step`, if that is given.
+    Raises UserError where a file of it is not what the stage's result says, or when it is not of `step`, if that is
+    given.
     """
     about = read_json(run.checked(CHECKPOINT))
     if step not in (None, about["step"]):
         raise UserError(
-            f"The checkpoint of {run.kind} {run.id} is of update {about['step']}, expected {step}; remove {run.path}, and "
+            f"The checkpoint of {run.kind} {run.id} is of update {about['step']}, expected {step}; remove {run.path}, "
+            "and "
             "run the sweep again, which makes that stage anew."
         )
     return _read(about, run.checked, moments)
@@ -119,7 +138,9 @@ def _read(about: Mapping[str, Any], place: Callable[[str], Path], moments: bool)
         if part == "model" or moments:
             tensors[part], mark = _loaded(place(name))
             if mark != about["mark"]:
-                raise UserError(f"{place(name)} is of another save than its record; remove its folder, and run the sweep again.")
+                raise UserError(
+                    f"{place(name)} is of another save than its record; remove its folder, and run the sweep again."
+                )
     return Checkpoint(tensors["model"], tensors["moments"], about["step"], about["state"])
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.training.optim import FlatAdamW
 from ablate.training.loop import Model, prepare
+from ablate.training.optim import FlatAdamW
 from encoders import seeds
 
 EVERY = 400  # updates between two probes: under 2 % of training time
@@ -96,7 +96,9 @@ class Probe:
         for half in range(2):
             shard = {}
             for name, feed in feeds.items():
-                (shard[name],), cursors[name] = feed.next_update(cursors[name], min(budgets[name], feed.sizes.sum() / 2))
+                (shard[name],), cursors[name] = feed.next_update(
+                    cursors[name], min(budgets[name], feed.sizes.sum() / 2)
+                )
             self.halves.append(prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"probe/{name}", half)))
 
     def measure(self, progress: float, optimizer: FlatAdamW) -> dict[str, float]:
@@ -130,8 +132,9 @@ class Probe:
             weights = mixture.objectives[name].term_weights
             loss = mixture.weights[name] * sum(
                 weights[t] * term.total / half.counts[f"{name}/{t}"]
-                for t, term in terms.items() if half.counts[f"{name}/{t}"]
-            )  # fmt: skip
+                for t, term in terms.items()
+                if half.counts[f"{name}/{t}"]
+            )
             if not (isinstance(loss, Tensor) and loss.requires_grad):
                 continue  # weight 0, or nothing to sum
             parts = torch.autograd.grad(loss, list(self.parameters.values()), retain_graph=True, allow_unused=True)

@@ -1,4 +1,6 @@
-"""Ranks of one run. Shards of an update are spread over ranks; one all-reduce of our own sums gradients after backward."""
+"""Ranks of one run. Shards of an update are spread over ranks; one all-reduce of our own sums gradients after
+backward.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def start() -> None:
 
 
 def claim(run: RunFolder) -> RunFolder:
-    """Claim a stage for all ranks; use as `RunFolder.claim`. Raises Busy on every rank when another process holds it."""
+    """Claim a stage for all ranks; use as `RunFolder.claim`. Raises Busy on every rank when another process
+    holds it.
+    """
     start()
     refused, token = None, ""
     if rank() == 0:
@@ -39,7 +43,11 @@ def claim(run: RunFolder) -> RunFolder:
 
 def device() -> torch.device:
     """Where this rank computes: its GPU if there is one, else the CPU."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def rank() -> int:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ablate.errors import UserError
 from ablate.store import continuing
+from ablate.store.run import RunFolder, Stopped
 from ablate.training import checkpoint, distributed, not_finite
 from ablate.training.checkpoint import Checkpoint
-from ablate.errors import UserError
 from ablate.training.not_finite import NotFinite
 from ablate.training.optim import FlatAdamW
-from ablate.store.run import RunFolder, Stopped
 from encoders import seeds
 from encoders.batch import Batch, Speech, Vocabulary
 from encoders.blocks import BatchNorm
@@ -24,7 +24,9 @@ from encoders.encoder import AbstractEncoder
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
 
-LOG_EVERY = continuing.EVERY  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
+LOG_EVERY = (
+    continuing.EVERY
+)  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
 SAVE_SECONDS = 20.0
 
 Shard = Mapping[str, Batch]  # stream -> batch
@@ -47,7 +49,9 @@ def context(encoder: AbstractEncoder, batch: Batch, vocabulary: Vocabulary, key:
 
 
 def prepare(model: Model, shard: Shard, vocabulary: Vocabulary, key: Callable[[str], int]) -> Prepared:
-    """Make the views of a shard, on this rank's device; `key(stream)` is the key of draws that concern the whole shard."""
+    """Make the views of a shard, on this rank's device; `key(stream)` is the key of draws that concern the
+    whole shard.
+    """
     contexts = {name: context(model.encoder, batch, vocabulary, key(name)) for name, batch in shard.items()}
     return model.mixture.views(shard, contexts).to(distributed.device())
 
@@ -56,12 +60,12 @@ def prepare(model: Model, shard: Shard, vocabulary: Vocabulary, key: Callable[[s
 class Loop:
     """State and policy of one run of training.
 
-    `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that
-    what an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
-    that of groups of parameters with another one, `fraction(step)` the share of training done (for annealing). `evaluate(step)`, when given, runs every
-    `evaluate_every` updates and returns metrics to log; it may set `finished` to stop early. `probe(step)` is logged
-    too, every `probe_every` updates, and changes nothing.
-    `extra()` returns further tensors and JSON-able state for the checkpoint.
+    `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that what
+    an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
+    that of groups of parameters with another one, `fraction(step)` the share of training done (for annealing).
+    `evaluate(step)`, when given, runs every `evaluate_every` updates and returns metrics to log; it may set `finished`
+    to stop early. `probe(step)` is logged too, every `probe_every` updates, and changes nothing. `extra()` returns
+    further tensors and JSON-able state for the checkpoint.
     """
 
     model: Model
@@ -112,17 +116,26 @@ class Loop:
             self.optimizer.load(saved.moments, self.updates)
 
     def save(self, step: int, last: bool = False) -> None:
-        """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on. Raises Lost."""
+        """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on.
+        Raises Lost.
+        """
         self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0], last)
 
     def keep(self, step: int, weights: Mapping[str, Tensor]) -> None:
-        """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the same."""
+        """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the
+        same.
+        """
         self._write(step, weights, {}, last=True)
 
     def _write(self, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], last: bool) -> None:
-        state = {"updates": self.updates, "cursors": self.cursors, "extra": self.extra()[1],
-                 "busy_seconds": self.busy_seconds, "waited_seconds": self.waited_seconds,
-                 "finished": self.finished}  # fmt: skip
+        state = {
+            "updates": self.updates,
+            "cursors": self.cursors,
+            "extra": self.extra()[1],
+            "busy_seconds": self.busy_seconds,
+            "waited_seconds": self.waited_seconds,
+            "finished": self.finished,
+        }
         with self.run.writing() as files:
             checkpoint.save(files, step, weights, moments, state, last)
 
@@ -132,8 +145,10 @@ class Loop:
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
         began, begun_busy, first = time.monotonic(), self.busy_seconds, step
         if distributed.ranks() > 1 and any(isinstance(part, BatchNorm) for part in self.model.modules()):
-            raise UserError("Batch normalisation keeps means of the shards in their order, which ranks do not share; use "
-                            "another conv_norm, or resources.KIND.tasks=1.")  # fmt: skip
+            raise UserError(
+                "Batch normalisation keeps means of the shards in their order, which ranks do not share; use "
+                "another conv_norm, or resources.KIND.tasks=1."
+            )
         leads = distributed.rank() == 0  # the first rank evaluates, logs and saves
         self.model.encoder.checkpointing = self.run.spares_memory
         self.model.train()
@@ -150,9 +165,13 @@ class Loop:
                 own = {f"lr/{group}": factor for group, factor in self.factors(step - 1).items()}
                 self.run.log(step, {**means, "lr": self.factor(step - 1), **own})
                 loss = means.get("loss", math.nan)
-                self.run.progress(step - self.first, self.last - self.first, loss=round(loss, 4),
-                                  rate=round((step - first) / (time.monotonic() - began), 2),
-                                  waiting=round(waited / max(seconds, 1e-9), 3))  # fmt: skip
+                self.run.progress(
+                    step - self.first,
+                    self.last - self.first,
+                    loss=round(loss, 4),
+                    rate=round((step - first) / (time.monotonic() - began), 2),
+                    waiting=round(waited / max(seconds, 1e-9), 3),
+                )
                 sums, window, waited = {}, time.monotonic(), 0.0
             if leads and self.probe and step % self.probe_every == 0:
                 self.run.log(step, self.probe(step))
@@ -176,7 +195,9 @@ class Loop:
         began = time.monotonic()
         shards, self.cursors = self.update(step, self.cursors)
         prepared = [
-            prepare(self.model, shard, self.vocabulary, lambda name: seeds.key(self.seed, f"shard/{name}", step, number))
+            prepare(
+                self.model, shard, self.vocabulary, lambda name: seeds.key(self.seed, f"shard/{name}", step, number)
+            )
             for number, shard in enumerate(shards)
         ]
         denominators: dict[str, float] = {}

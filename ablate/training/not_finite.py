@@ -27,7 +27,8 @@ class NotFinite(RuntimeError):
             where = fault["stream"], tuple(fault["ids"]), tuple(fault["broken_input"])
             told.setdefault(where, []).append(f"{fault['what']} of {fault['objective']} ({fault['term']})")
         lines = [
-            f"{', '.join(whats)} on {stream} items {_some(ids)}" + (f", whose input is broken in {_some(bad)}" if bad else "")
+            f"{', '.join(whats)} on {stream} items {_some(ids)}"
+            + (f", whose input is broken in {_some(bad)}" if bad else "")
             for (stream, ids, bad), whats in told.items()
         ]
         where = "; ".join(lines) or "no objective alone, but their sum"
@@ -43,9 +44,13 @@ def _some(ids: Sequence[str]) -> str:
 
 
 def found(
-    model: nn.Module, shards: Sequence[Mapping[str, Batch]], prepared: Sequence[Prepared],
-    denominators: Mapping[str, float], progress: float, dropout: Callable[[int], int],
-) -> Iterator[Fault]:  # fmt: skip
+    model: nn.Module,
+    shards: Sequence[Mapping[str, Batch]],
+    prepared: Sequence[Prepared],
+    denominators: Mapping[str, float],
+    progress: float,
+    dropout: Callable[[int], int],
+) -> Iterator[Fault]:
     """Go over this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
 
     `dropout(number)` is the seed with which a shard was computed.
@@ -60,8 +65,15 @@ def found(
                 count = denominators[f"{name}/{term}"]
                 what = _fault(scored.total / count, parameters) if count else None
                 if what:
-                    yield {"objective": name, "term": term, "what": what, "shard": number, "stream": stream,
-                           "ids": list(batch.ids), "broken_input": _broken(batch)}  # fmt: skip
+                    yield {
+                        "objective": name,
+                        "term": term,
+                        "what": what,
+                        "shard": number,
+                        "stream": stream,
+                        "ids": list(batch.ids),
+                        "broken_input": _broken(batch),
+                    }
 
 
 def _fault(loss: Tensor, parameters: Sequence[nn.Parameter]) -> str | None:

@@ -101,9 +101,7 @@ class FlatAdamW:
         self.borders = [0]
         for group in optimizer_groups:
             self.borders.append(self.borders[-1] + group["params"][0].numel())
-        self.adamw = torch.optim.AdamW(
-            optimizer_groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
-        )
+        self.adamw = torch.optim.AdamW(optimizer_groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
         self.average, self.mean, self.updates = average, self.flat.clone() if average else None, 0
 
     def zero(self) -> None:
@@ -139,7 +137,9 @@ class FlatAdamW:
             self.flat.copy_(own)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments by parameter name, `exp_avg/NAME` and `exp_avg_sq/NAME`, and `average/NAME`; empty before the first step."""
+        """Moments by parameter name, `exp_avg/NAME` and `exp_avg_sq/NAME`, and `average/NAME`; empty before the first
+        step.
+        """
         moments = self._moments()
         if moments and self.mean is not None:
             moments["average"] = self.mean

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import look
-from analysis.statistics.compare import delta, over_seeds
-from analysis.records.frame import Records, measure
-from analysis.records.scores import DONE
 from analysis.figures.interference import harm
+from analysis.records.frame import Records, measure
 from analysis.records.manifest import finetuned
+from analysis.records.scores import DONE
+from analysis.statistics.compare import delta, over_seeds
 
 COLUMNS = ["task", "kind", "row", "point", "parameters", "active", "mean", "low", "high", "n"]
 
@@ -41,12 +41,36 @@ def measurements(records: Records) -> pd.DataFrame:
             for kind, row in (("single", pair.single), ("joint", pair.row)):
                 own = here[here.row == row]
                 value = over_seeds(own[own.status == DONE].value)
-                lines.append([pair.task, kind, row, point, own.parameters.max(), own.active.max(),
-                              value.mean, value.low, value.high, value.n])  # fmt: skip
+                lines.append(
+                    [
+                        pair.task,
+                        kind,
+                        row,
+                        point,
+                        own.parameters.max(),
+                        own.active.max(),
+                        value.mean,
+                        value.low,
+                        value.high,
+                        value.n,
+                    ]
+                )
             joint = here[here.row == pair.row]
             gap = delta(values, what.sign, pair.row, pair.single, point)
-            lines.append([pair.task, "gap", pair.row, point, joint.parameters.max(), joint.active.max(),
-                          gap.mean, gap.low, gap.high, gap.n])  # fmt: skip
+            lines.append(
+                [
+                    pair.task,
+                    "gap",
+                    pair.row,
+                    point,
+                    joint.parameters.max(),
+                    joint.active.max(),
+                    gap.mean,
+                    gap.low,
+                    gap.high,
+                    gap.n,
+                ]
+            )
     return pd.DataFrame(lines, columns=COLUMNS).drop_duplicates(["task", "kind", "row", "point"])
 
 
@@ -84,7 +108,8 @@ def count(parameters: float) -> str:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw the capacity figure, a line of panels per task; None for a sweep with one encoder size or without joint rows.
+    """Draw the capacity figure, a line of panels per task; None for a sweep with one encoder size or without joint
+    rows.
 
     Sizes are points of an axis, or, without axes, what the rows themselves have: then every row is a mark of its own.
     """
@@ -114,9 +139,11 @@ def figure(records: Records) -> Figure | None:
         axes.set_xlabel(name)
     for axes in look.below(gaps):
         axes.set_xlabel("parameters in all")
-    about = ["lines: " * (len(records.seeds) > 1) + look.over_how_many(records, frame.n),
-             "without embeddings; active: those that the task's modality goes through",
-             *["joint − single in points: above 0 joint is better"] * lines]  # fmt: skip
+    about = [
+        "lines: " * (len(records.seeds) > 1) + look.over_how_many(records, frame.n),
+        "without embeddings; active: those that the task's modality goes through",
+        *["joint − single in points: above 0 joint is better"] * lines,
+    ]
     look.legend(whole, look.keys(records, rows, ("",)), "; ".join(about))
     return whole
 
@@ -135,7 +162,20 @@ def by_row(records: Records) -> pd.DataFrame:
         for row, own in records.of(measure(records, task)).groupby("row", sort=False):
             value = over_seeds(own[own.status == DONE].value)
             if value.n:
-                lines.append([task, "row", row, "", own.parameters.max(), own.active.max(), value.mean, value.low, value.high, value.n])
+                lines.append(
+                    [
+                        task,
+                        "row",
+                        row,
+                        "",
+                        own.parameters.max(),
+                        own.active.max(),
+                        value.mean,
+                        value.low,
+                        value.high,
+                        value.n,
+                    ]
+                )
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

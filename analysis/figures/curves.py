@@ -54,12 +54,19 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     if len(frame[["row", "point", "seed"]].drop_duplicates()) <= LINES or frame.seed.nunique() == 1:
         return frame
     keys = ["row", "point", "task", "metric", "step"]
-    mean = frame.groupby(keys, sort=False).agg(value=("value", "mean"), stage=("stage", "first"), seed=("seed", "first"))
+    mean = frame.groupby(keys, sort=False).agg(
+        value=("value", "mean"), stage=("stage", "first"), seed=("seed", "first")
+    )
     return mean.reset_index()[CURVES]
 
 
 def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]) -> pd.DataFrame:
-    parts = [(line, task, id, log) for line, task, kind, ids in chains for id in ids if len((log := records.logs(kind, id)).steps)]
+    parts = [
+        (line, task, id, log)
+        for line, task, kind, ids in chains
+        for id in ids
+        if len((log := records.logs(kind, id)).steps)
+    ]
     if not parts:
         return pd.DataFrame(columns=CURVES)
     lines, tasks, ids, logs = zip(*parts)
@@ -69,17 +76,25 @@ def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]
         codes, unique = pd.factorize(np.array(list(texts), dtype=object))
         return pd.Series(unique, dtype="str").take(np.repeat(codes, lengths)).reset_index(drop=True)
 
-    return pd.DataFrame({
-        "row": repeated(line["row"] for line in lines), "point": repeated(point_name(line["point"]) for line in lines),
-        "seed": np.repeat([line["seed"] for line in lines], lengths), "task": repeated(tasks), "stage": repeated(ids),
-        "step": np.concatenate([log.steps for log in logs]),
-        "metric": pd.Series(records.logs.names, dtype="str").take(np.concatenate([log.metrics for log in logs])).reset_index(drop=True),
-        "value": np.concatenate([log.values for log in logs]),
-    })[CURVES]  # fmt: skip
+    return pd.DataFrame(
+        {
+            "row": repeated(line["row"] for line in lines),
+            "point": repeated(point_name(line["point"]) for line in lines),
+            "seed": np.repeat([line["seed"] for line in lines], lengths),
+            "task": repeated(tasks),
+            "stage": repeated(ids),
+            "step": np.concatenate([log.steps for log in logs]),
+            "metric": pd.Series(records.logs.names, dtype="str")
+            .take(np.concatenate([log.metrics for log in logs]))
+            .reset_index(drop=True),
+            "value": np.concatenate([log.values for log in logs]),
+        }
+    )[CURVES]
 
 
 def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict], smooth: bool = True) -> None:
-    """Draw one metric over steps, a line per row and point: the mean at steps that all its seeds have, running if `smooth`.
+    """Draw one metric over steps, a line per row and point: the mean at steps that all its seeds have, running if
+    `smooth`.
 
     Faintly behind it each seed or, of one seed, the raw values. A stage that several rows share is drawn once, for the
     first of them: the others branch from it.
@@ -93,7 +108,10 @@ def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict], sm
         raw = own.pivot_table(index="step", columns="seed", values="value")
         table = raw.rolling(WINDOW, center=True, min_periods=1).mean().where(raw.notna()) if smooth else raw
         first = new.step.min()
-        steps = [*raw.index[raw.index < first][-1:], *np.sort(new.step.unique())]  # a continuation starts where its parent ended
+        steps = [
+            *raw.index[raw.index < first][-1:],
+            *np.sort(new.step.unique()),
+        ]  # a continuation starts where its parent ended
         look, behind = looks[row, point], table if raw.shape[1] > 1 else raw
         if raw.shape[1] > 1 or smooth:
             axes.plot(behind.loc[first:], color=look["color"], lw=0.5, alpha=0.25)
@@ -129,7 +147,9 @@ def finetuning(records: Records) -> Figure | None:
 
 
 def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame], smooth: bool) -> Figure | None:
-    """Draw a panel per title, with one legend of the rows shown; None without any. `every` has all seeds, averaged or not."""
+    """Draw a panel per title, with one legend of the rows shown; None without any. `every` has all seeds, averaged or
+    not.
+    """
     if not parts:
         return None
     found = set().union(*(part.row.unique() for part in parts.values()))
@@ -148,7 +168,11 @@ def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame
         axes.set_xlabel("step")
     counts = every[every.row.isin(shown)].groupby(["row", "point"]).seed.nunique()
     single = any(part.seed.nunique() > 1 for part in parts.values())
-    about = [look.over_how_many(records, counts, "mean"), "faint: single seeds" * single, look.left_out(len(shown), len(rows))]
+    about = [
+        look.over_how_many(records, counts, "mean"),
+        "faint: single seeds" * single,
+        look.left_out(len(shown), len(rows)),
+    ]
     look.legend(figure, look.keys(records, shown, points), "; ".join(part for part in about if part))
     return figure
 
@@ -163,4 +187,3 @@ def _limit(axes: Axes, values: pd.Series) -> None:
     """Let a few wild first steps leave the picture instead of flattening all the rest."""
     low, high = np.nanquantile(values, [0.0, 0.99])
     axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low) + 1e-9)
-

@@ -1,8 +1,8 @@
 """Every figure of a report: what it shows, what it is drawn from, and whether it has to be drawn again.
 
-Drawing is most of the work of a report. A figure is drawn from stages of some kinds: while their results, the plan and the
-code are what they were, its files stay as they are. Where one of those results is another, so may be the data; the picture
-of the same data, plan and code stays as it is.
+Drawing is most of the work of a report. A figure is drawn from stages of some kinds: while their results, the plan and
+the code are what they were, its files stay as they are. Where one of those results is another, so may be the data; the
+picture of the same data, plan and code stays as it is.
 """
 
 from __future__ import annotations
@@ -38,30 +38,43 @@ class Drawing:
 TUNING, TRAINING, SCORES = ("pretrain", "finetune"), ("pretrain",), ("pretrain", "score")
 FIGURES = {  # name -> (title, what it shows, kinds of the stages it is drawn from)
     "interference": (
-        "Interference", "What joint training costs each task against the row trained on its own modality alone.", ("score",),
+        "Interference",
+        "What joint training costs each task against the row trained on its own modality alone.",
+        ("score",),
     ),
     "harm_over_training": (
-        "Interference over training", "Harm by step: of the best dev score so far, and of a loss while pre-training.", TUNING,
+        "Interference over training",
+        "Harm by step: of the best dev score so far, and of a loss while pre-training.",
+        TUNING,
     ),
     "gradients": (
         "Gradient interference",
-        "Cosine of the gradients of every two losses over the shared layers, and whether it foretells harm.", SCORES,
+        "Cosine of the gradients of every two losses over the shared layers, and whether it foretells harm.",
+        SCORES,
     ),
     "layers": (
         "Representation by layer",
-        "Alignment of speech and text, linear probes, and what true speech tells about masked text, over the layers.", ("score",),
+        "Alignment of speech and text, linear probes, and what true speech tells about masked text, over the layers.",
+        ("score",),
     ),
     "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size.", SCORES),
     "losses": (
-        "Held-out losses", "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice.",
+        "Held-out losses",
+        "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice.",
         ("pretrain", "heldout"),
     ),
     "frontier": ("Frontier", "What rows trade of one measure for another.", ("score",)),
     "pretraining": (
-        "Pre-training", "Training metrics of each objective; a continuing row branches from its parent.", TRAINING,
+        "Pre-training",
+        "Training metrics of each objective; a continuing row branches from its parent.",
+        TRAINING,
     ),
-    "finetuning": ("Fine-tuning", "Dev score over fine-tuning steps; the best step of each run is the one scored.", TUNING),
-}  # fmt: skip
+    "finetuning": (
+        "Fine-tuning",
+        "Dev score over fine-tuning steps; the best step of each run is the one scored.",
+        TUNING,
+    ),
+}
 BEYOND = {"gradients", "layers", "capacity", "frontier"}
 """Figures that show something beyond the data beside them: those do not tell whether the picture is the same."""
 
@@ -83,7 +96,8 @@ def stages(records: Records) -> dict[str, str]:
 def draw(records: Records, stages: dict[str, str], before: dict[str, Key]) -> tuple[list[Drawing], dict[str, Key]]:
     """Draw every figure the records have something for, and write the data of each beside it.
 
-    Returns the figures, and what each was drawn from: `stages` and data. What was drawn from the same `before` is left alone.
+    Returns the figures, and what each was drawn from: `stages` and data. What was drawn from the same `before` is left
+    alone.
     """
     drawn, keys = [], {}
     for name, (title, text, _) in FIGURES.items():
@@ -101,16 +115,18 @@ def draw(records: Records, stages: dict[str, str], before: dict[str, Key]) -> tu
 
 
 def _drawn(records: Records, drawing: Drawing, before: str) -> str:
-    """Draw one figure and write its data, unless that is what it has been drawn of `before`; return the name of its data."""
+    """Draw one figure and write its data, unless that is what it has been drawn of `before`; return the name of its
+    data.
+    """
     from analysis.figures import (
         capacity,
         curves,
-        look,
         frontier,
         gradients,
         harm_over_training,
         interference,
         layers,
+        look,
         losses,
     )
 
@@ -122,8 +138,14 @@ def _drawn(records: Records, drawing: Drawing, before: str) -> str:
         "capacity": (capacity.figure, capacity.measurements),
         "losses": (losses.figure, losses.table),
         "frontier": (frontier.figure, frontier.frontier),
-        "pretraining": (curves.pretraining, lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/")),
-        "finetuning": (curves.finetuning, lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/")),
+        "pretraining": (
+            curves.pretraining,
+            lambda records: _once(curves.averaged(curves.pretraining_curves(records)), "/"),
+        ),
+        "finetuning": (
+            curves.finetuning,
+            lambda records: _once(curves.averaged(curves.finetuning_curves(records)), "dev/"),
+        ),
     }
     figure, data = made[drawing.name]
     text = functools.cache(lambda: data(records).to_csv(index=False, lineterminator="\n", float_format="%.6g"))

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import look
-from analysis.statistics.compare import over_seeds
 from analysis.records.frame import Records, measure
 from analysis.records.scores import DONE
+from analysis.statistics.compare import over_seeds
 
 COLUMNS = ["row", "x", "x_low", "x_high", "y", "y_low", "y_high"]
 
@@ -31,7 +31,9 @@ def frontier(records: Records) -> pd.DataFrame:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw the frontier, good towards the upper right, with the rows of one modality as lines to beat; None without one."""
+    """Draw the frontier, good towards the upper right, with the rows of one modality as lines to beat; None without
+    one.
+    """
     frame = frontier(records)
     if frame.empty or frame[["x", "y"]].isna().all(axis=None):
         return None
@@ -42,7 +44,17 @@ def figure(records: Records) -> Figure | None:
     for (row, style), line in zip(look.row_styles(frame.row).items(), frame.itertuples()):
         axes.plot([line.x_low, line.x_high], [line.y] * 2, color=style["color"], lw=0.8)
         axes.plot([line.x] * 2, [line.y_low, line.y_high], color=style["color"], lw=0.8)
-        axes.plot(line.x, line.y, style["marker"], color=style["color"], ms=5.5, mec="white", mew=0.5, label=records.label(row), zorder=2)
+        axes.plot(
+            line.x,
+            line.y,
+            style["marker"],
+            color=style["color"],
+            ms=5.5,
+            mec="white",
+            mew=0.5,
+            label=records.label(row),
+            zorder=2,
+        )
     for what, line, dash in ((x, axes.axvline, (4, 2)), (y, axes.axhline, (1, 1.5))):
         s = records.of(what)
         alone = [row for row, about in records.rows.items() if len({"speech", "text"} & set(about["reads"])) == 1]
@@ -58,7 +70,11 @@ def figure(records: Records) -> Figure | None:
         axes.invert_yaxis()
     axes.set_title("upper right is better" + ("" if len(records.seeds) > 1 else "; one seed"))
     done = pd.concat([records.of(x), records.of(y)])
-    counts = done[done.row.isin(frame.row) & (done.status == DONE)].groupby(["task", "split", "metric", "row"]).seed.nunique()
+    counts = (
+        done[done.row.isin(frame.row) & (done.status == DONE)]
+        .groupby(["task", "split", "metric", "row"])
+        .seed.nunique()
+    )
     said = f"lines at a mark: {look.over_how_many(records, counts)}" if len(records.seeds) > 1 else ""
     look.legend(whole, axes.get_legend_handles_labels()[0], said)
     return whole

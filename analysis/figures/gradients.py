@@ -1,7 +1,7 @@
 """Gradient interference: do two losses pull the shared layers the same way, and does that foretell harm?
 
-The probe of `ablate.training.conflict` leaves a cosine out where too little of a gradient is reproduced by the other half of its
-data. Nothing is filled in here: a cell without any measurement says so.
+The probe of `ablate.training.conflict` leaves a cosine out where too little of a gradient is reproduced by the other
+half of its data. Nothing is filled in here: a cell without any measurement says so.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import look
 from analysis.figures.curves import CONFLICT, of_metrics, pretraining_curves
-from analysis.records.frame import Records
 from analysis.figures.interference import harm
+from analysis.records.frame import Records
 from analysis.records.manifest import trunks
 
 COLUMNS = ["row", "point", "seed", "step", "kind", "scope", "pair", "what", "value"]
@@ -55,7 +55,9 @@ def _modality(objective: str) -> str:
 
 
 def against_harm(records: Records, probes: pd.DataFrame) -> pd.DataFrame:
-    """Per task and joint row: its mean speech–text cosine, raw, and the harm done to the task; `matched` as in `harm`."""
+    """Per task and joint row: its mean speech–text cosine, raw, and the harm done to the task; `matched` as in
+    `harm`.
+    """
     found = probes[(probes.kind == "raw") & (probes.scope == "all") & (probes.what == "cosine")]
     cosines = found[found.pair.map(crosses).astype(bool)].groupby("row").value.mean()
     done = harm(records)
@@ -132,7 +134,15 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
             if mean.notna().any():
                 label = _short(pair).replace("\n", " ~ ") if kind == "raw" else None
                 style = styles[pair]
-                axes.plot(mean.index, mean, ls=dash, color=style["color"], marker=style["marker"], mfc=fill or style["color"], label=label)
+                axes.plot(
+                    mean.index,
+                    mean,
+                    ls=dash,
+                    color=style["color"],
+                    marker=style["marker"],
+                    mfc=fill or style["color"],
+                    label=label,
+                )
     axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_ylim(-1, 1)
     axes.set_xlabel("step (hollow: as Adam scales them)")
@@ -140,15 +150,21 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.5)
     else:
-        axes.text(0.5, 0.6, "every cosine is left out:\nno gradient is reproduced", transform=axes.transAxes,
-                  ha="center", color=look.GREY)  # fmt: skip
+        axes.text(
+            0.5,
+            0.6,
+            "every cosine is left out:\nno gradient is reproduced",
+            transform=axes.transAxes,
+            ha="center",
+            color=look.GREY,
+        )
 
 
 def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
     """Draw each joint row's speech–text cosine against harm, as a share of the task's largest; name rank correlations.
 
-    Rows with other pre-training steps than the single-modality row are hollow and in no correlation: their harm is that of
-    the steps, too.
+    Rows with other pre-training steps than the single-modality row are hollow and in no correlation: their harm is that
+    of the steps, too.
     """
     axes.set_title("does the cosine foretell harm?")
     axes.set_xlabel("mean speech–text cosine of a row")
@@ -185,7 +201,9 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def by_chance(n: int) -> float:
-    """Size that the rank correlation of `n` unrelated points exceeds about once in twenty (by Student's t; at most 1)."""
+    """Size that the rank correlation of `n` unrelated points exceeds about once in twenty (by Student's t; at
+    most 1).
+    """
     from scipy.special import stdtrit
 
     t = stdtrit(n - 2, 0.975)
@@ -199,6 +217,9 @@ def _note(frame: pd.DataFrame) -> str:
     possible = int((objectives * (objectives - 1) // 2).sum())
     measured = int((frame.what == "cosine").sum())
     share = 1 - measured / max(possible, 1)
-    note = (f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on other data "
-            "(a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; 1 is the same direction")  # fmt: skip
+    note = (
+        f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on other "
+        "data "
+        "(a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; 1 is the same direction"
+    )
     return ("Nearly everything is noise at this size. " if share > 0.9 else "") + note

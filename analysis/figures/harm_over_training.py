@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import look
-from analysis.statistics.compare import over_seeds
 from analysis.figures.curves import WINDOW, finetuning_curves, of_metrics, pretraining_curves
-from analysis.records.frame import Records, measure
 from analysis.figures.interference import PARTS, harm, parts_of, roles
+from analysis.records.frame import Records, measure
+from analysis.statistics.compare import over_seeds
 
 COLUMNS = ["part", "step", "mean", "low", "high", "n"]
 LOSS = "masked_text/loss"
@@ -53,10 +53,14 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
         name = own.metric.iloc[0].removeprefix("dev/") if len(own) else what.metric
         sign = -1.0 if name == "loss" else what.sign  # some tasks select on their training loss
         best = _best_so_far(own, sign)
-        found = [
-            over_steps(best, parts_of(records, row, role, records.reads(task)), sign).assign(row=row)
-            for row in matched[matched.task == task].row
-        ] if len(best) else []  # fmt: skip
+        found = (
+            [
+                over_steps(best, parts_of(records, row, role, records.reads(task)), sign).assign(row=row)
+                for row in matched[matched.task == task].row
+            ]
+            if len(best)
+            else []
+        )
         if found and len(whole := pd.concat(found)):
             panels[f"{records.task_label(task)}, fine-tuning"] = whole, f"harm in dev {look.NAMES.get(name, name)}"
     trained = pretraining_curves(records)
@@ -67,15 +71,18 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
         table = trained.pivot_table(index=["step", "seed"], columns="row", values="value")
         rows = dict.fromkeys(matched.row)
         found = [
-            over_steps(table, parts_of(records, row, roles(records)["text"], "text"), -1.0).assign(row=row) for row in rows
-        ]  # fmt: skip
+            over_steps(table, parts_of(records, row, roles(records)["text"], "text"), -1.0).assign(row=row)
+            for row in rows
+        ]
         if found and len(whole := pd.concat(found)):
             panels["masked text, pre-training"] = whole, "harm in nats"
     return panels
 
 
 def _best_so_far(frame: pd.DataFrame, sign: float) -> pd.DataFrame:
-    """Dev scores made monotone, (step, seed) x row; each run continued at its best to the last step that any run reached."""
+    """Dev scores made monotone, (step, seed) x row; each run continued at its best to the last step that any run
+    reached.
+    """
     if frame.empty:
         return frame
     table = frame.pivot_table(index=["seed", "step"], columns="row", values="value")
@@ -100,9 +107,13 @@ def figure(records: Records) -> Figure | None:
         dashes = look.row_styles(rows)
         looks = {
             (row, part): {"color": PARTS[part][0], "marker": PARTS[part][1], "linestyle": dashes[row]["linestyle"]}
-            for row in rows for part in parts
-        }  # fmt: skip
-        keys = [look.plt.Line2D([], [], color=PARTS[part][0], marker=PARTS[part][1], ls="none", label=part) for part in parts]
+            for row in rows
+            for part in parts
+        }
+        keys = [
+            look.plt.Line2D([], [], color=PARTS[part][0], marker=PARTS[part][1], ls="none", label=part)
+            for part in parts
+        ]
         keys += [
             look.plt.Line2D([], [], color="0.2", ls=dashes[row]["linestyle"], label=records.label(row)) for row in rows
         ]
@@ -116,8 +127,11 @@ def figure(records: Records) -> Figure | None:
     for panel in look.below(axes):
         panel.set_xlabel("step")
     seen = pd.concat([frame[frame.row.isin(rows)] for frame, _ in panels.values()])
-    about = ["above 0: worse than alone", "lines: " * (len(records.seeds) > 1) + look.over_how_many(records, seen.n),
-             look.left_out(len(rows), len(every))]  # fmt: skip
+    about = [
+        "above 0: worse than alone",
+        "lines: " * (len(records.seeds) > 1) + look.over_how_many(records, seen.n),
+        look.left_out(len(rows), len(every)),
+    ]
     look.legend(whole, keys, "; ".join(filter(None, about)))
     return whole
 
@@ -133,6 +147,13 @@ def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict]) ->
         axes.plot(own.step, own["mean"], **looks[key], markevery=marked, ms=3, mec="white", mew=0.3, lw=1.0)
         aside = (number - (len(groups) - 1) / 2) * 0.012 * reach  # intervals at the same step stand side by side
         seen = own.iloc[marked].dropna(subset=["low"])
-        axes.vlines(seen.step + aside, seen.low.astype(float), seen.high.astype(float), color=looks[key]["color"], lw=0.6, alpha=0.8)
+        axes.vlines(
+            seen.step + aside,
+            seen.low.astype(float),
+            seen.high.astype(float),
+            color=looks[key]["color"],
+            lw=0.6,
+            alpha=0.8,
+        )
     axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.margins(x=0.03)

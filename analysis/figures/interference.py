@@ -19,15 +19,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import look
-from analysis.statistics.compare import contrast, over_seeds
 from analysis.records.frame import Measure, Records, decimals, measure
-from analysis.records.scores import IMPOSSIBLE
 from analysis.records.manifest import finetuned
+from analysis.records.scores import IMPOSSIBLE
+from analysis.statistics.compare import contrast, over_seeds
 
 DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}
 PARTS = {  # part -> (colour, marker)
-    "dilution": ("#0173b2", "o"), "interference": ("#d55e00", "s"), "total": ("0.25", "D"),
-}  # fmt: skip
+    "dilution": ("#0173b2", "o"),
+    "interference": ("#d55e00", "s"),
+    "total": ("0.25", "D"),
+}
 LABEL = 1.3
 """Inches that a row's name may take beside the panels."""
 AT_MOST = 12
@@ -40,9 +42,9 @@ def harm(records: Records) -> pd.DataFrame:
     """Harm per task, joint row and part; one line per triple that has a comparison, NaN where its runs are missing.
 
     `matched` is False where the joint row has other pre-training steps than its single-modality row. Which rows are
-    single and placebo is `table.interference` of the sweep file, by default `DEFAULT`; a joint row named
-    *contrastive* is compared with {modality}_contrastive where there is such a row. Measures of a leaf, for which nothing
-    is fine-tuned, are no tasks that could be harmed.
+    single and placebo is `table.interference` of the sweep file, by default `DEFAULT`; a joint row named *contrastive*
+    is compared with {modality}_contrastive where there is such a row. Measures of a leaf, for which nothing is
+    fine-tuned, are no tasks that could be harmed.
     """
     named = roles(records)
     taken = {role for of_modality in named.values() for role in of_modality.values()}
@@ -65,7 +67,9 @@ def harm(records: Records) -> pd.DataFrame:
 
 
 def roles(records: Records) -> dict[str, dict[str, str]]:
-    """Which rows are single-modality and placebo rows, per modality: the sweep file's `table.interference`, or `DEFAULT`."""
+    """Which rows are single-modality and placebo rows, per modality: the sweep file's `table.interference`, or
+    `DEFAULT`.
+    """
     return DEFAULT | ((records.sweep.get("table") or {}).get("interference") or {})
 
 
@@ -101,8 +105,16 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
                 if not np.isnan(line.low):
                     axes.plot([line.low, line.high], [position] * 2, color=colour, lw=1.0)
                 axes.plot(line.mean, position, marker, color=colour, ms=4, mec="white", mew=0.4)
-                axes.annotate(look.signed(line.mean, digits), (1, position), xycoords=("axes fraction", "data"), xytext=(24, 0),
-                              textcoords="offset points", va="center", ha="right", color=colour)  # fmt: skip
+                axes.annotate(
+                    look.signed(line.mean, digits),
+                    (1, position),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(24, 0),
+                    textcoords="offset points",
+                    va="center",
+                    ha="right",
+                    color=colour,
+                )
         top += height + 0.4
     axes.axvline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
@@ -129,7 +141,12 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     total = frame[frame.part == "total"]
     rows = list(dict.fromkeys(total.row))
     table = total.pivot(index="row", columns="task", values="mean").reindex(index=rows, columns=list(tasks))
-    asked = total.assign(asked=1).pivot(index="row", columns="task", values="asked").reindex(index=rows, columns=list(tasks)).notna()
+    asked = (
+        total.assign(asked=1)
+        .pivot(index="row", columns="task", values="asked")
+        .reindex(index=rows, columns=list(tasks))
+        .notna()
+    )
     relative = table / table.abs().max().replace(0, 1)
     digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
     text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else look.signed(v, digits[c.name])))
@@ -161,15 +178,19 @@ def figure(records: Records) -> Figure | None:
     frame = frame[frame.row.isin(_most_different(frame))]
     labels = {row: records.label(row) for row in records.rows}
     measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
-    tasks = {task: f"{records.task_label(task)}, {look.NAMES.get(what.metric, what.metric)}" for task, what in measures.items()}
+    tasks = {
+        task: f"{records.task_label(task)}, {look.NAMES.get(what.metric, what.metric)}"
+        for task, what in measures.items()
+    }
     matched = frame[frame.matched.astype(bool)]
     shown = [task for task in measures if task in set(matched.task)]
     heat = frame.row.nunique() > 1
     names = {row: look.wrapped(label, LABEL) for row, label in labels.items()}
     heights = [
-        0.34 + sum(0.14 * _height(part, names[row]) + 0.056 for row, part in matched[matched.task == task].groupby("row"))
+        0.34
+        + sum(0.14 * _height(part, names[row]) + 0.056 for row, part in matched[matched.task == task].groupby("row"))
         for task in shown
-    ]  # fmt: skip
+    ]
     heights += [0.75 + (0.07 + 0.1 * max(names[row].count("\n") + 1 for row in frame.row)) * frame.row.nunique()] * heat
     whole, axes = look.plt.subplots(
         len(heights), 1, figsize=(look.COLUMN, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
@@ -180,14 +201,19 @@ def figure(records: Records) -> Figure | None:
         _explain(whole, matched)
     if heat:
         draw_heat(frame, axes[-1, 0], labels, tasks)
-    about = [_intervals(records, matched) if shown else "", _heat_note(frame) if heat else "",
-             look.left_out(frame.row.nunique(), every, "most different")]  # fmt: skip
+    about = [
+        _intervals(records, matched) if shown else "",
+        _heat_note(frame) if heat else "",
+        look.left_out(frame.row.nunique(), every, "most different"),
+    ]
     look.note(whole, "\n".join(part for part in about if part))
     return whole
 
 
 def _most_different(frame: pd.DataFrame) -> list[str]:
-    """The rows whose total harm, relative to the task's largest, is largest on some task; all where they can be read."""
+    """The rows whose total harm, relative to the task's largest, is largest on some task; all where they can
+    be read.
+    """
     total = frame[frame.part == "total"]
     size = total["mean"].abs()
     largest = (size / size.groupby(total.task).transform("max")).groupby(total.row, sort=False).max().fillna(0.0)
@@ -197,13 +223,15 @@ def _most_different(frame: pd.DataFrame) -> list[str]:
 def _explain(whole: Figure, frame: pd.DataFrame) -> None:
     """Legend of the parts that are drawn."""
     texts = {
-        "dilution": "dilution: placebo − single", "interference": "interference: joint − placebo",
+        "dilution": "dilution: placebo − single",
+        "interference": "interference: joint − placebo",
         "total": "total: joint − single",
-    }  # fmt: skip
+    }
     keys = [
         Line2D([], [], color=colour, marker=marker, lw=1.5, ms=4, label=texts[part])
-        for part, (colour, marker) in PARTS.items() if part in set(frame.part)
-    ]  # fmt: skip
+        for part, (colour, marker) in PARTS.items()
+        if part in set(frame.part)
+    ]
     look.legend(whole, keys, "what joint training costs a task; shaded side: harm", "upper")
 
 

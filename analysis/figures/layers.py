@@ -1,4 +1,6 @@
-"""Representations over layers: alignment of speech and text, linear probes, and where speech begins to tell about text."""
+"""Representations over layers: alignment of speech and text, linear probes, and where speech begins to tell
+about text.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import look
-from analysis.statistics.compare import over_seeds
 from analysis.records.frame import Records
 from analysis.records.scores import DONE
+from analysis.statistics.compare import over_seeds
 
 TITLES = {
-    "cka": "speech–text CKA", "recall@1": "retrieval, recall@1 (%)", "phone": "phone probe, accuracy (%)",
-    "word": "word probe, area under ROC (%)", "voice": "voice probe, accuracy (%)",
+    "cka": "speech–text CKA",
+    "recall@1": "retrieval, recall@1 (%)",
+    "phone": "phone probe, accuracy (%)",
+    "word": "word probe, area under ROC (%)",
+    "voice": "voice probe, accuracy (%)",
     "loss_drop": "text loss drop (nats)",
-}  # fmt: skip
+}
 COLUMNS = ["task", "metric", "layer", "row", "point", "mean", "low", "high", "n"]
 STACKS = ("speech", "text", "shared")
 
@@ -88,8 +93,11 @@ def figure(records: Records) -> Figure | None:
         grey += [_baseline(records, own, metric, axes)]
         names = [] if beside else [TITLES[metric]]
         look.title(axes, "\n".join(names + [point.partition("=")[2]] * (len(points) > 1)), look.COLUMN / columns - 0.3)
-    about = ["shaded: " * (len(records.seeds) > 1) + look.over_how_many(records, frame[frame.row.isin(rows)].n),
-             "; ".join(dict.fromkeys(filter(None, grey))), look.left_out(len(rows), len(every))]  # fmt: skip
+    about = [
+        "shaded: " * (len(records.seeds) > 1) + look.over_how_many(records, frame[frame.row.isin(rows)].n),
+        "; ".join(dict.fromkeys(filter(None, grey))),
+        look.left_out(len(rows), len(every)),
+    ]
     look.legend(whole, look.keys(records, rows, points[:1]), "; ".join(filter(None, about)))
     return whole
 

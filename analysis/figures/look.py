@@ -50,19 +50,48 @@ NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF
 
 def theme() -> None:
     """Set the look of all figures: type and lines for one column, colours that colour-blind readers tell apart."""
-    sns.set_theme(context="paper", style="ticks", palette=COLOURS, rc={
-        "font.size": 6.5, "axes.titlesize": 7, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 3,
-        "axes.labelsize": 6.5, "axes.labelpad": 2, "xtick.labelsize": 6.2, "ytick.labelsize": 6.2, "legend.fontsize": 6.5,
-        "legend.title_fontsize": 6.5, "figure.labelsize": 6.5, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2, "ytick.major.size": 2,
-        "xtick.major.pad": 1.5, "ytick.major.pad": 1.5, "lines.linewidth": 1.0, "lines.markersize": 3.2, "legend.frameon": False,
-        "figure.constrained_layout.h_pad": 0.025, "figure.constrained_layout.w_pad": 0.025,
-        "savefig.dpi": DPI, "pdf.fonttype": 42, "axes.unicode_minus": True,
-    })  # fmt: skip
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        palette=COLOURS,
+        rc={
+            "font.size": 6.5,
+            "axes.titlesize": 7,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.titlepad": 3,
+            "axes.labelsize": 6.5,
+            "axes.labelpad": 2,
+            "xtick.labelsize": 6.2,
+            "ytick.labelsize": 6.2,
+            "legend.fontsize": 6.5,
+            "legend.title_fontsize": 6.5,
+            "figure.labelsize": 6.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.6,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "xtick.major.size": 2,
+            "ytick.major.size": 2,
+            "xtick.major.pad": 1.5,
+            "ytick.major.pad": 1.5,
+            "lines.linewidth": 1.0,
+            "lines.markersize": 3.2,
+            "legend.frameon": False,
+            "figure.constrained_layout.h_pad": 0.025,
+            "figure.constrained_layout.w_pad": 0.025,
+            "savefig.dpi": DPI,
+            "pdf.fonttype": 42,
+            "axes.unicode_minus": True,
+        },
+    )
 
 
 def readable(records: Records, rows: Iterable[str], at_most: int = AT_MOST) -> list[str]:
-    """Rows for a figure, in their order: all up to `at_most`, else the table's references and then the first of the rest."""
+    """Rows for a figure, in their order: all up to `at_most`, else the table's references and then the first of the
+    rest.
+    """
     rows, about = list(rows), records.sweep.get("table") or {}
     references = [about.get("compare_with"), *(block.get("reference") for block in about.get("blocks") or ())]
     shown = set(list(dict.fromkeys([*(row for row in references if row in rows), *rows]))[:at_most])
@@ -75,7 +104,9 @@ def left_out(shown: int, rows: int, which: str = "references and first") -> str:
 
 
 def over_how_many(records: Records, counts: Iterable[float], what: str = "95 % intervals") -> str:
-    """What a figure says of its intervals or means: over how many seeds, by `counts` of what it shows; and where some lack."""
+    """What a figure says of its intervals or means: over how many seeds, by `counts` of what it shows; and where some
+    lack.
+    """
     if len(records.seeds) == 1:
         return "one seed: no intervals" if what.endswith("intervals") else ""
     found, of = sorted({int(n) for n in counts if n > 0}) or [0], len(records.seeds)
@@ -91,7 +122,8 @@ def row_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def looks(records: Records, rows: Sequence[str], points: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """A look per row and point of the axes: of several points, the marker is the point's, and colour and dash the row's.
+    """A look per row and point of the axes: of several points, the marker is the point's, and colour and dash the
+    row's.
 
     Of a sweep with few enough rows, a row looks the same in all figures, whichever rows they show.
     """
@@ -105,10 +137,14 @@ def looks(records: Records, rows: Sequence[str], points: Sequence[str]) -> dict[
 def keys(records: Records, rows: Sequence[str], points: Sequence[str]) -> list[Line2D]:
     """Legend entries of `looks`: a line per row and, of several points, a marker per point."""
     own, several = looks(records, rows, points), len(points) > 1
-    found = [Line2D([], [], **own[row, points[0]] | ({"marker": ""} if several else {}), label=records.label(row)) for row in rows]
+    found = [
+        Line2D([], [], **own[row, points[0]] | ({"marker": ""} if several else {}), label=records.label(row))
+        for row in rows
+    ]
     marks = [own[rows[0], point]["marker"] for point in points] if several else []
     return found + [
-        Line2D([], [], color="0.3", ls="none", marker=mark, label=point.replace("=", " ")) for point, mark in zip(points, marks)
+        Line2D([], [], color="0.3", ls="none", marker=mark, label=point.replace("=", " "))
+        for point, mark in zip(points, marks)
     ]
 
 
@@ -178,9 +214,17 @@ def legend(figure: Figure, handles: Sequence[Line2D], note: str = "", where: str
     lines = -(-len(handles) // columns) + max(key.get_label().count("\n") for key in handles)
     note = wrapped(note, COLUMN - 0.25)
     made = figure.legend(
-        handles=handles, loc=f"outside {where} center", ncols=columns, handlelength=2.6, columnspacing=1.0, handletextpad=0.5,
-        labelspacing=0.25, borderpad=0.1, title=note or None, borderaxespad=0.2,
-    )  # fmt: skip
+        handles=handles,
+        loc=f"outside {where} center",
+        ncols=columns,
+        handlelength=2.6,
+        columnspacing=1.0,
+        handletextpad=0.5,
+        labelspacing=0.25,
+        borderpad=0.1,
+        title=note or None,
+        borderaxespad=0.2,
+    )
     made.get_title().set(color=GREY, multialignment="center")
     _taller(figure, lines + (note.count("\n") + 1 if note else 0))
 
@@ -198,9 +242,19 @@ def heat(axes: Axes, values: np.ndarray, texts: np.ndarray, cmap: str) -> dict[t
     In grey both ends are dark: there the shade is the size, and the number says the sign. Type is dark on all shades.
     """
     sns.heatmap(
-        np.nan_to_num(values), annot=texts, fmt="", cmap=cmap, vmin=-2, vmax=2, cbar=False, ax=axes, linewidths=0.6,
-        xticklabels=False, yticklabels=False, annot_kws={"size": 6.5, "color": "0.15"},
-    )  # fmt: skip
+        np.nan_to_num(values),
+        annot=texts,
+        fmt="",
+        cmap=cmap,
+        vmin=-2,
+        vmax=2,
+        cbar=False,
+        ax=axes,
+        linewidths=0.6,
+        xticklabels=False,
+        yticklabels=False,
+        annot_kws={"size": 6.5, "color": "0.15"},
+    )
     axes.tick_params(length=0)
     return dict(zip(np.ndindex(*texts.shape), axes.texts))
 

@@ -3,10 +3,11 @@
 Text, and speech codes that are fixed beforehand. Learned codes change the entropy of what is predicted from run to run,
 and a contrastive loss is no likelihood (SCIENCE 8): neither is read here.
 
-In every law N is all parameters of the one model, embeddings apart, whether it was trained on one modality or on both: as
-in the paper of the mixed-modal law (PAPER 9.1), whose models have no parts of one modality alone. So a joint run is held
-against two models each as large as itself, and what its towers take from the other modality is part of the competition.
-Active parameters would be another N for either modality of the same run; they are for looking at, not for fitting.
+In every law N is all parameters of the one model, embeddings apart, whether it was trained on one modality or on both:
+as in the paper of the mixed-modal law (PAPER 9.1), whose models have no parts of one modality alone. So a joint run is
+held against two models each as large as itself, and what its towers take from the other modality is part of the
+competition. Active parameters would be another N for either modality of the same run; they are for looking at, not for
+fitting.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import look
-from analysis.records import manifest
 from analysis.figures.capacity import apart, count
-from analysis.statistics.compare import over_seeds
+from analysis.records import manifest
 from analysis.records.frame import Records, point_name
+from analysis.statistics.compare import over_seeds
 from analysis.statistics.scaling import Fit, bootstrap, fit_competition, fit_size, fit_size_and_data
 
 COLUMNS = ["row", "point", "seed", "loss", "modality", "value", "parameters", "active", "positions", "other"]
@@ -56,8 +57,20 @@ def held_out(records: Records) -> pd.DataFrame:
             total = counts["total"] - counts["embedding"]
             active = counts[f"{modality}_only"] + counts["shared"]
             other = shown["text" if modality == "speech" else "speech"]
-            lines.append([line["row"], point_name(line["point"]), line["seed"], name, modality, value, total, active,
-                          shown[modality], other])  # fmt: skip
+            lines.append(
+                [
+                    line["row"],
+                    point_name(line["point"]),
+                    line["seed"],
+                    name,
+                    modality,
+                    value,
+                    total,
+                    active,
+                    shown[modality],
+                    other,
+                ]
+            )
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -100,7 +113,9 @@ def figure(records: Records) -> Figure | None:
 
 
 def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str) -> None:
-    """Draw one loss by row: means over seeds with intervals and, against all "parameters", the law where it can be told."""
+    """Draw one loss by row: means over seeds with intervals and, against all "parameters", the law where it can be
+    told.
+    """
     for row, own in frame.groupby("row", sort=False):
         look = styles[row]
         for size, runs in own.groupby(against):
@@ -148,12 +163,17 @@ def competition(frame: pd.DataFrame) -> dict[str, tuple[float, float, float]] | 
 
     `frame` is of `held_out`. None where sizes or amounts of data are too few to tell: `missing` says how many.
     """
-    both = frame[frame.row == JOINT].pivot_table(index=["point", "seed"], columns="modality", values=["value", "parameters", "positions"])
+    both = frame[frame.row == JOINT].pivot_table(
+        index=["point", "seed"], columns="modality", values=["value", "parameters", "positions"]
+    )
     both = both.dropna()
     if missing(frame) or len(both) < 6:
         return None
     alone = {m: frame[(frame.row == row) & (frame.modality == m)] for row, m in ALONE.items()}
-    fits = {m: fit_size_and_data(*(own[c].to_numpy(float) for c in ("parameters", "positions", "value"))) for m, own in alone.items()}
+    fits = {
+        m: fit_size_and_data(*(own[c].to_numpy(float) for c in ("parameters", "positions", "value")))
+        for m, own in alone.items()
+    }
     n = both["parameters"]["text"].to_numpy(float)
     inputs = n, both["positions"]["text"].to_numpy(float), both["positions"]["speech"].to_numpy(float)
     loss = both["value"].mean(axis=1).to_numpy(float)
@@ -164,13 +184,17 @@ def competition(frame: pd.DataFrame) -> dict[str, tuple[float, float, float]] | 
     whole = fit(*inputs, loss)
     draws = bootstrap(fit, inputs, loss, whole, DRAWS)
     return {
-        name: (whole[name], *np.quantile([draw[name] for draw in draws], [0.025, 0.975])) if draws else (whole[name], np.nan, np.nan)
+        name: (whole[name], *np.quantile([draw[name] for draw in draws], [0.025, 0.975]))
+        if draws
+        else (whole[name], np.nan, np.nan)
         for name in whole.parameters
-    }  # fmt: skip
+    }
 
 
 def table(records: Records) -> pd.DataFrame:
-    """What the figure shows: `held_out` and, where it is fitted, a line per parameter of `competition` with low and high."""
+    """What the figure shows: `held_out` and, where it is fitted, a line per parameter of `competition` with low and
+    high.
+    """
     frame = held_out(records)
     lines = [
         {"row": JOINT, "loss": f"competition {name}", "value": value, "low": low, "high": high}

@@ -10,16 +10,16 @@ from html import escape
 from pathlib import Path
 
 from ablate.store.record import read_jsonl
+from analysis.figures.drawings import Drawing
 from analysis.page import samples
 from analysis.records import origin
-from analysis.tables import formats
-from analysis.statistics.claims import Verdict, measured
-from analysis.figures.drawings import Drawing
 from analysis.records.frame import Records
-from analysis.records.scores import DONE
 from analysis.records.manifest import stages
-from analysis.tables.sheet import Sheet
+from analysis.records.scores import DONE
+from analysis.statistics.claims import Verdict, measured
+from analysis.tables import formats
 from analysis.tables.cells import Table
+from analysis.tables.sheet import Sheet
 
 PLAIN = 200_000
 """Bytes up to which a figure's data are embedded as they are; longer ones are packed."""
@@ -132,14 +132,20 @@ def caveats(records: Records) -> list[str]:
     """What limits what these numbers say."""
     found = []
     if len(records.seeds) == 1:
-        found.append("One seed: no row can be told from another with certainty; differences may be chance. "
-                     "Claims about rows need several, e.g. seeds=[0,1,2].")  # fmt: skip
+        found.append(
+            "One seed: no row can be told from another with certainty; differences may be chance. "
+            "Claims about rows need several, e.g. seeds=[0,1,2]."
+        )
     if "builtin" in str(records.sweep.get("data", "")).lower():
-        found.append("The built-in world is a small grammar spoken by a formant synthesiser: effects show there within "
-                     "minutes, but it is no evidence about English, natural voices or large models.")  # fmt: skip
+        found.append(
+            "The built-in world is a small grammar spoken by a formant synthesiser: effects show there within "
+            "minutes, but it is no evidence about English, natural voices or large models."
+        )
     found.append("A cell below its strongest shallow baseline shows nothing learnt about the task, whatever its rank.")
-    found.append("n/a: the encoder cannot do the task, or the sweep file leaves it out for the row. —: not finished. "
-                 "(2/3): two of three seeds are finished; such cells are not ranked.")  # fmt: skip
+    found.append(
+        "n/a: the encoder cannot do the task, or the sweep file leaves it out for the row. —: not finished. "
+        "(2/3): two of three seeds are finished; such cells are not ranked."
+    )
     if len(records.seeds) > 1:
         found.append("Marks † in the table are exploratory; only the declared claims were decided before running.")
     return found
@@ -150,7 +156,9 @@ def metrics(records: Records) -> list[str]:
     done = records.scores[records.scores.signature != ""]
     return [
         f"{records.task_label(task)}, {split} {metric}: {n} items; {signature}"
-        for task, split, metric, n, signature in done[["task", "split", "metric", "n", "signature"]].drop_duplicates().values
+        for task, split, metric, n, signature in done[["task", "split", "metric", "n", "signature"]]
+        .drop_duplicates()
+        .values
     ]
 
 
@@ -177,8 +185,10 @@ def _failures(records: Records) -> str:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:] if log.exists() else []
         name = f"{kind} {records.label(line['row'])}{f' / {what}' if what else ''} (seed {line['seed']})"
         parts.append(
-            f"<details open><summary><b>{escape(name)}</b> {attempts[-1]['outcome']} on {escape(str(attempts[-1]['host']))}, "
-            f"{len(attempts)} attempt{'s' if len(attempts) > 1 else ''}; <code>{escape(kind)}/{id[:2]}/{id}</code></summary>"
+            f"<details open><summary><b>{escape(name)}</b> {attempts[-1]['outcome']} on "
+            f"{escape(str(attempts[-1]['host']))}, "
+            f"{len(attempts)} attempt{'s' if len(attempts) > 1 else ''}; "
+            f"<code>{escape(kind)}/{id[:2]}/{id}</code></summary>"
             f"<pre>{escape(chr(10).join(tail) or 'The log is empty, or was not copied.')}</pre></details>"
         )
     if len(failed) > FAILURES:
@@ -200,7 +210,8 @@ def _rows(made: Table) -> str:
             items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in difference.items())
             out.append(
                 f"<details><summary><b>{escape(records.label(row))}</b> "
-                f'<span class="note">{escape(against)}</span></summary><dl>{items}</dl>{_runs(records, by_row[row])}</details>'
+                "<span "
+                f'class="note">{escape(against)}</span></summary><dl>{items}</dl>{_runs(records, by_row[row])}</details>'
             )
     note = "A stage lies in KIND/AB/ID below the runs folder, AB being the first two letters of ID; ○ is not finished."
     return "".join(out) + f'<p class="note">{note}</p>'
@@ -213,8 +224,9 @@ def _runs(records: Records, lines: list[dict]) -> str:
         point = ", ".join(f"{axis}={value}" for axis, value in line["point"].items())
         ids = [
             f"{kind}{f' {what}' if what else ''} <code>{id}</code>{'' if records.result(kind, id) else ' ○'}"
-            for kind, what, id in stages(line) if kind in ("pretrain", "heldout", "finetune", "score")
-        ]  # fmt: skip
+            for kind, what, id in stages(line)
+            if kind in ("pretrain", "heldout", "finetune", "score")
+        ]
         texts.append(f"<li>{escape(point + ', ' if point else '')}seed {line['seed']}: {', '.join(ids)}</li>")
     return f'<ul class="note">{"".join(texts)}</ul>'
 

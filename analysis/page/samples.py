@@ -61,7 +61,9 @@ def _grid(records: Records, what: Measure, answers: Mapping[str, list[dict[str, 
     for number, item in enumerate(next(iter(answers.values()))):
         reference = str(item["reference"])
         shown = [f"<td>{_input(rows.get(item['id'], {}), reference)}</td>"] if rows else []
-        texts = [_marked(reference, str(items[number]["hypothesis"])) for items in answers.values() if number < len(items)]
+        texts = [
+            _marked(reference, str(items[number]["hypothesis"])) for items in answers.values() if number < len(items)
+        ]
         cells = "".join([*shown, f"<td>{escape(reference)}</td>", *(f"<td>{text}</td>" for text in texts)])
         lines.append(f'<tr><th scope="row">{escape(str(item["id"]))}</th>{cells}</tr>')
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)

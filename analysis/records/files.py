@@ -34,5 +34,12 @@ def kept(path: Path, version: str) -> tuple[dict[str, Any], dict[str, np.ndarray
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             return (about, {name: file[name] for name in file.files}) if about["version"] == version else None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile):  # it is made again from what it was made of
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        BadZipFile,
+    ):  # it is made again from what it was made of
         return None

@@ -13,7 +13,9 @@ from analysis.records.manifest import KINDS, stages
 
 
 def fingerprint(records: Records, kinds: Collection[str] = KINDS) -> str:
-    """Name all that is made from stages of these kinds: the code, the plan, their results, and what unfinished ones logged."""
+    """Name all that is made from stages of these kinds: the code, the plan, their results, and what unfinished ones
+    logged.
+    """
     of_kind = _stages(records)
     return named(records, "".join(f"{kind} {of_kind.get(kind)}\n" for kind in kinds))
 

@@ -13,10 +13,10 @@ import pandas as pd
 
 from ablate.errors import UserError, nearest
 from ablate.store.record import Run, read_run, read_sweep, run_path
-from analysis.records.scores import DONE, baselines, point_name, reads, scores
 from analysis.records.index import Index
 from analysis.records.logs import Logs
 from analysis.records.results import Results
+from analysis.records.scores import DONE, baselines, point_name, reads, scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +150,9 @@ class Records:
         keys = [key for key in [*own, *(k for k in other if k not in own)] if key != "label"]
         return {
             key: f"{own.get(key, 'absent')}" + (f" (reference: {other.get(key, 'absent')})" if other else "")
-            for key in keys if own.get(key) != other.get(key)
-        }  # fmt: skip
+            for key in keys
+            if own.get(key) != other.get(key)
+        }
 
     def reads(self, task: str) -> str:
         """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""
@@ -173,15 +174,21 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         folder = root / "sweeps" / name
     if not (folder / "sweep.json").is_file():
         others = [path.parent.name for path in sorted(folder.parent.glob("*/sweep.json"))]
-        raise FileNotFoundError(f"no {folder / 'sweep.json'}, the plan, which a copy needs, too; {nearest(folder.name, others)}")
+        raise FileNotFoundError(
+            f"no {folder / 'sweep.json'}, the plan, which a copy needs, too; {nearest(folder.name, others)}"
+        )
     found = read_sweep(root, name)
     rows, blocks = found.sweep["rows"], (found.sweep.get("table") or {}).get("blocks") or []
     found.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
     results = Results(root)
     return Records(
-        root=Path(root), folder=folder, sweep=found.sweep, manifest=found.manifest,
+        root=Path(root),
+        folder=folder,
+        sweep=found.sweep,
+        manifest=found.manifest,
         scores=scores(found.sweep, found.manifest, results),
-        baselines=baselines(found.sweep, found.manifest, results), results=results,
+        baselines=baselines(found.sweep, found.manifest, results),
+        results=results,
     )
 
 

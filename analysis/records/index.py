@@ -61,7 +61,9 @@ class Index:
         return self.entries[key]
 
     def write(self, results: set[str]) -> None:
-        """Write the entries of these results beside the sweep and rename, if any is new and the folder can be written."""
+        """Write the entries of these results beside the sweep and rename, if any is new and the folder can be
+        written.
+        """
         if not self.changed or not os.access(self.path.parent, os.W_OK):
             return
         entries = {key: entry for key, entry in self.entries.items() if key[0] in results}

@@ -1,4 +1,5 @@
-"""The first rows of a test table, and the frames of those that are spoken: what models were given, as far as it is here.
+"""The first rows of a test table, and the frames of those that are spoken: what models were given, as far as it is
+here.
 
 Folders of tables are described in `ablate.data.table`. A copied root may lack any of their files.
 """
@@ -14,8 +15,8 @@ import numpy as np
 
 from ablate.store.record import read_json, read_jsonl
 from analysis.records import manifest
-from analysis.records.scores import table
 from analysis.records.frame import Measure, Records
+from analysis.records.scores import table
 
 BINS = 80
 """Mel bins of a frame, as tables store them."""
@@ -24,7 +25,9 @@ Row = dict[str, Any]
 
 
 def first(records: Records, what: Measure, count: int) -> dict[str, Row]:
-    """First rows of a task's test table by id, with "mel" [frames, BINS] where they are spoken; empty where it is not here."""
+    """First rows of a task's test table by id, with "mel" [frames, BINS] where they are spoken; empty where it is not
+    here.
+    """
     name = table(records.sweep, what.task)
     place = next((found for line in records.manifest if (found := manifest.table(line, name, what.split))), None)
     if place is None:

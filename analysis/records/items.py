@@ -18,7 +18,11 @@ BLOCK = 64
 
 
 def bootstrap(
-    records: Records, effect: Mapping[str, float], what: Measure, seeds: Sequence[int], points: Sequence[str] | None = None
+    records: Records,
+    effect: Mapping[str, float],
+    what: Measure,
+    seeds: Sequence[int],
+    points: Sequence[str] | None = None,
 ) -> np.ndarray | None:
     """Draw test items anew `RESAMPLES` times; return each draw's effect, meaned over seeds. None as in `by_seed`."""
     drawn_SD = by_seed(records, effect, what, seeds, points)
@@ -26,9 +30,14 @@ def bootstrap(
 
 
 def by_seed(
-    records: Records, effect: Mapping[str, float], what: Measure, seeds: Sequence[int], points: Sequence[str] | None = None
+    records: Records,
+    effect: Mapping[str, float],
+    what: Measure,
+    seeds: Sequence[int],
+    points: Sequence[str] | None = None,
 ) -> np.ndarray | None:
-    """Draw test items anew `RESAMPLES` times, the same for every row and seed; return each seed's effect under each draw.
+    """Draw test items anew `RESAMPLES` times, the same for every row and seed; return each seed's effect under each
+    draw.
 
     Points of the axes (by default all) are averaged. Positive is good. None where that cannot be honest: no seed has
     all rows, a record has no counts for this metric, the counts do not reproduce the score on record, or the rows were
@@ -53,7 +62,8 @@ def by_seed(
 
 
 def shared_variance(drawn_SD: np.ndarray) -> float:
-    """Variance of the mean over seeds [seeds, draws] that comes from the items being the same for all seeds; at least 0.
+    """Variance of the mean over seeds [seeds, draws] that comes from the items being the same for all seeds; at least
+    0.
 
     A draw also moves the noise of single (seed, item) pairs. That part is in the spread between seeds already: it is
     what single seeds vary by beyond their mean, times 1 / (seeds - 1), and is taken off. One seed cannot tell.
@@ -72,11 +82,14 @@ def _drawn(records: Records, run: str, what: Measure) -> Drawn | None:
 
 
 def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
-    """Read the items of all scores of a measure that the index lacks, on every split they have, and draw them block by block."""
+    """Read the items of all scores of a measure that the index lacks, on every split they have, and draw them block by
+    block.
+    """
     runs = {
-        run: digest for run, _ in records.finished(what).values()
+        run: digest
+        for run, _ in records.finished(what).values()
         if ((digest := records.results.digest("score", run)), what.split, what.metric) not in records.index.entries
-    }  # fmt: skip
+    }
     made: dict[Key, Drawn | None] = {}
     for start in range(0, len(runs), BLOCK):
         same: dict[str, list[tuple[Key, Counts]]] = {}
@@ -95,7 +108,9 @@ def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
 
 
 def drawn(members: Sequence[Counts]) -> list[Drawn]:
-    """Each metric over its items as they are, and under every draw; all of the same items, so one product serves all."""
+    """Each metric over its items as they are, and under every draw; all of the same items, so one product
+    serves all.
+    """
     weights = np.vstack([np.ones(len(members[0].ids)), _draws(len(members[0].ids))])
     edges = np.cumsum([counts.width for counts in members])[:-1]
     sums = np.split(weights @ np.hstack([counts.sums for counts in members]), edges, axis=1)

@@ -1,4 +1,5 @@
-"""What stages logged while they ran, as arrays: parsed once and kept beside the sweep, as `analysis.records.index` keeps items.
+"""What stages logged while they ran, as arrays: parsed once and kept beside the sweep, as `analysis.records.index`
+keeps items.
 
 An entry is keyed by the digest of the stage's result.json, which is written last and once. A stage that is not finished
 is read anew each time.
@@ -76,14 +77,18 @@ class Logs:
         self._known = {(id, digest): Log(*part) for (id, digest, _), part in zip(about["entries"], parts)}
 
     def write(self) -> None:
-        """Write the entries of results read so far beside the sweep and rename, if any is new and the folder can be written."""
+        """Write the entries of results read so far beside the sweep and rename, if any is new and the folder can be
+        written.
+        """
         if not self._changed or not os.access(self._path.parent, os.W_OK):
             return
         results = self._results.digests()
         logs = {key: log for key, log in self._known.items() if key[1] in results}
         about = {
-            "version": self._version, "names": self.names, "entries": [[*key, len(log.steps)] for key, log in logs.items()],
-        }  # fmt: skip
+            "version": self._version,
+            "names": self.names,
+            "entries": [[*key, len(log.steps)] for key, log in logs.items()],
+        }
         keep(self._path, about, **{part: joined([getattr(log, part) for log in logs.values()]) for part in Log._fields})
         self._changed = False
 

@@ -1,8 +1,8 @@
 """What a line of a sweep's manifest says of its stages: all that `analysis` knows of the formats of records.
 
-Format 2 has one score a task and split, the losses on dev in a stage of their own (`heldout`), and a stage a table and split.
-In format 1 (commit e7f69db and before) one score had all splits of a task, the leaf's result had the losses, and one stage,
-`corpus`, held all tables. Where the files of a stage lie is `ablate.store.record.Run.files`.
+Format 2 has one score a task and split, the losses on dev in a stage of their own (`heldout`), and a stage a table and
+split. In format 1 (commit e7f69db and before) one score had all splits of a task, the leaf's result had the losses, and
+one stage, `corpus`, held all tables. Where the files of a stage lie is `ablate.store.record.Run.files`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def scored(line: Line, task: str, split: str) -> str | None:
 
 
 def table(line: Line, name: str, split: str) -> tuple[str, str, str] | None:
-    """Kind and id of the stage that holds a split of a table, and the folder among its files; None where the line reads none."""
+    """Kind and id of the stage that holds a split of a table, and the folder among its files; None where the line reads
+    none.
+    """
     about = line["stages"]
     if (id := about.get("tables", {}).get(f"{name}.{split}")) is not None:
         return "table", id, "."

@@ -1,7 +1,8 @@
-"""Where numbers come from: the code and the kind of processor of each stage behind a score, and rows whose stages differ in them.
+"""Where numbers come from: the code and the kind of processor of each stage behind a score, and rows whose stages
+differ in them.
 
-Kinds of processor round differently, so that a difference between rows may be one between machines. A record says its machine from
-format 2 on; what is not known differs from nothing.
+Kinds of processor round differently, so that a difference between rows may be one between machines. A record says its
+machine from format 2 on; what is not known differs from nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from analysis.records import manifest
-from analysis.records.scores import point_name
 from analysis.records.frame import Records
 from analysis.records.manifest import Line
+from analysis.records.scores import point_name
 
 NAMED = 8
 """Rows that a note names; of more it says how many."""
@@ -22,7 +23,9 @@ Cell = tuple[str, str, int, str]
 
 
 def processor(result: Mapping | None) -> str:
-    """Kind of processor that a result was computed on: a GPU by name, model of the CPU, instruction set; "" where not known."""
+    """Kind of processor that a result was computed on: a GPU by name, model of the CPU, instruction set; "" where not
+    known.
+    """
     machine = (result or {}).get("machine") or {}
     device = machine.get("device")
     parts = [device if device != "cpu" else None, machine.get("processor"), machine.get("instructions")]
@@ -60,22 +63,29 @@ def commits(records: Records) -> dict[Cell, frozenset[str]]:
 def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:
     """Say in words what is mixed, of code and of kinds of processor; "" where all is of one.
 
-    Named are rows made with several, and those of `compared` (row, reference), or of `table.compare_with` of the sweep file, that
-    were not made with the same as what they are compared with.
+    Named are rows made with several, and those of `compared` (row, reference), or of `table.compare_with` of the sweep
+    file, that were not made with the same as what they are compared with.
     """
     other = (records.sweep.get("table") or {}).get("compare_with")
     pairs = [*compared, *((row, other) for row in records.rows if other)]
-    return " ".join(filter(None, (
-        _mixed(records, "code versions", commits(records), pairs),
-        _mixed(records, "kinds of processor", processors(records), pairs),
-    )))  # fmt: skip
+    return " ".join(
+        filter(
+            None,
+            (
+                _mixed(records, "code versions", commits(records), pairs),
+                _mixed(records, "kinds of processor", processors(records), pairs),
+            ),
+        )
+    )
 
 
 def _mixed(records: Records, what: str, of: Mapping[Cell, frozenset[str]], pairs: Collection[tuple[str, str]]) -> str:
     kinds = sorted(frozenset().union(*of.values()))
     if len(kinds) < 2:
         return ""
-    several = [row for row in records.rows if len(frozenset().union(*(own for cell, own in of.items() if cell[0] == row))) > 1]
+    several = [
+        row for row in records.rows if len(frozenset().union(*(own for cell, own in of.items() if cell[0] == row))) > 1
+    ]
     apart = [row for row in records.rows if any(differ(of, (row, other)) for own, other in pairs if own == row)]
     parts = [f"Records of {len(kinds)} {what} are mixed: {'; '.join(kinds)}."]
     parts += [f"Made with several: {_names(records, several)}."] if several else []

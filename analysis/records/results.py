@@ -17,7 +17,9 @@ class Results:
         self._seen: dict[tuple[str, str], tuple[dict | None, str]] = {}
 
     def __call__(self, kind: str, id: str | None) -> dict | None:
-        """The result of a stage; None for no stage, and for one that is not finished. Raises UserError for a newer format."""
+        """The result of a stage; None for no stage, and for one that is not finished. Raises UserError for a newer
+        format.
+        """
         return None if id is None else self._read(kind, id)[0]
 
     def digest(self, kind: str, id: str) -> str:

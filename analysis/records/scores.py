@@ -14,8 +14,14 @@ from analysis.records.results import Results
 
 DONE, MISSING, IMPOSSIBLE = "done", "missing", "n/a"
 READS = {
-    "asr": "speech", "digits": "speech", "translation": "speech", "codes": "speech", "retrieval": "pair",
-    "sentiment": "text", "sentence_pair": "text", "normalization": "text",
+    "asr": "speech",
+    "digits": "speech",
+    "translation": "speech",
+    "codes": "speech",
+    "retrieval": "pair",
+    "sentiment": "text",
+    "sentence_pair": "text",
+    "normalization": "text",
 }
 KEYS = ["row", "point", "seed", "task", "split", "metric"]
 SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit", "signature"]
@@ -43,7 +49,9 @@ def _declared(sweep: dict, task: str) -> dict:
 
 
 def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
-    """Every cell the sweep asks for, with columns `SCORES`; metrics of unfinished cells are those seen in finished ones."""
+    """Every cell the sweep asks for, with columns `SCORES`; metrics of unfinished cells are those seen in finished
+    ones.
+    """
     tasks = list(sweep["tasks"])
     known = {task: _known(sweep, task, lines, results) for task in tasks}
     cells = []
@@ -57,23 +65,34 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
                 impossible = run is None or task in line.get("na", ())
                 result = None if impossible else results("score", run)
                 score = None if impossible else found.get((split, metric))
-                cells.append({
-                    "row": line["row"], "point": point_name(line["point"]), "seed": line["seed"],
-                    "task": task, "split": split, "metric": metric, "value": score["value"] if score else np.nan,
-                    "better": better, "unit": unit, "n": score["n"] if score else 0, "run": "" if impossible else run,
-                    "status": IMPOSSIBLE if impossible else DONE if score else MISSING,
-                    "commit": (result or {}).get("code", {}).get("commit", ""),
-                    "parameters": size.get("parameters", np.nan),
-                    "active": size.get(reads(sweep, task), np.nan),
-                    "signature": score.get("signature", "") if score else "",
-                })
+                cells.append(
+                    {
+                        "row": line["row"],
+                        "point": point_name(line["point"]),
+                        "seed": line["seed"],
+                        "task": task,
+                        "split": split,
+                        "metric": metric,
+                        "value": score["value"] if score else np.nan,
+                        "better": better,
+                        "unit": unit,
+                        "n": score["n"] if score else 0,
+                        "run": "" if impossible else run,
+                        "status": IMPOSSIBLE if impossible else DONE if score else MISSING,
+                        "commit": (result or {}).get("code", {}).get("commit", ""),
+                        "parameters": size.get("parameters", np.nan),
+                        "active": size.get(reads(sweep, task), np.nan),
+                        "signature": score.get("signature", "") if score else "",
+                    }
+                )
     return pd.DataFrame(cells, columns=SCORES)
 
 
 def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> dict[tuple[str, str], tuple[str, str]]:
     """Direction and unit by split and metric of a task, in the plan's order of splits.
 
-    A split of which nothing is finished has the metrics of the others; while nothing of the task is finished they are "".
+    A split of which nothing is finished has the metrics of the others; while nothing of the task is finished they are
+    "".
     """
     splits = dict.fromkeys(_declared(sweep, task).get("splits", ()))
     found: dict[tuple[str, str], tuple[str, str]] = {}
@@ -98,13 +117,17 @@ def _parameters(result: dict | None) -> dict[str, float]:
     counts = result["parameters"]
     total = counts["total"] - counts["embedding"]
     return {
-        "parameters": total, "pair": total,
-        "speech": counts["speech_only"] + counts["shared"], "text": counts["text_only"] + counts["shared"],
+        "parameters": total,
+        "pair": total,
+        "speech": counts["speech_only"] + counts["shared"],
+        "text": counts["text_only"] + counts["shared"],
     }
 
 
 def baselines(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
-    """What needs no learning at all, with columns `BASELINES`: properties of the data, meaned where a sweep has several worlds."""
+    """What needs no learning at all, with columns `BASELINES`: properties of the data, meaned where a sweep has several
+    worlds.
+    """
     found = []
     for line in lines:
         for task, run in ((task, run) for task in sweep["tasks"] for run in manifest.scores(line, task).values()):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.records import origin
-from analysis.statistics.compare import ALPHA, MANY, Estimate, detectable, effect_with_items, holm, needed
 from analysis.records.frame import Measure, Records, measure
+from analysis.statistics.compare import ALPHA, MANY, Estimate, detectable, effect_with_items, holm, needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,17 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
     p = _p_within(estimate, bound) if word == "within" else estimate.p(bound)
     statement = f"{claim['effect']} on {claim['on']} {'within ±' if word == 'within' else word + ' '}{bound:g}"
     return Verdict(
-        name=name, statement=statement, measure=what, estimate=estimate, items=resampled, p=p, adjusted=math.nan,
-        decimals=max(2, records.decimals(what)), verdict="", reason="",
-    )  # fmt: skip
+        name=name,
+        statement=statement,
+        measure=what,
+        estimate=estimate,
+        items=resampled,
+        p=p,
+        adjusted=math.nan,
+        decimals=max(2, records.decimals(what)),
+        verdict="",
+        reason="",
+    )
 
 
 def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: int) -> Verdict:
@@ -97,7 +105,9 @@ def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: i
         reason = "; ".join(filter(None, (f"so far: {estimate.n} of {len(records.seeds)} seeds are finished", reason)))
     if claim.get("unmatched"):
         reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
-    if origin.differ(origin.processors(records), [row for row, times in claim["coefficients"].items() if times], [found.measure.task]):
+    if origin.differ(
+        origin.processors(records), [row for row, times in claim["coefficients"].items() if times], [found.measure.task]
+    ):
         reason = "; ".join(filter(None, (reason, "rows were made on different kinds of processor")))
     return replace(found, verdict=verdict, reason=reason)
 
@@ -118,7 +128,10 @@ def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims
         near = margin is not None and abs(estimate.mean - bound) < margin
         if not clear and near and (p := _p_within(estimate, margin, bound)) * claims < ALPHA:
             corrected = f", corrected for {claims} claims" if claims > 1 else ""
-            return "equivalent", f"inside the declared margin of {margin:g} (two one-sided tests, p = {p * claims:.2g}{corrected})"
+            return (
+                "equivalent",
+                f"inside the declared margin of {margin:g} (two one-sided tests, p = {p * claims:.2g}{corrected})",
+            )
     if clear:
         return verdict, ""
     if not any(estimate.low <= edge <= estimate.high for edge in edges):
@@ -131,7 +144,9 @@ def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims
 
 
 def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
-    """Say how many seeds a true effect of the size found would take; at the level of Holm's first step, the strictest."""
+    """Say how many seeds a true effect of the size found would take; at the level of Holm's first step, the
+    strictest.
+    """
     seeds = needed(estimate, effect, ALPHA / claims)
     corrected = f", corrected for {claims} claims" if claims > 1 else ""
     if seeds is None:

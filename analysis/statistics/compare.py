@@ -51,7 +51,9 @@ class Estimate:
 
     @property
     def _spreads(self) -> list[tuple[float, float]]:
-        """Degrees of freedom and standard error of all that was sampled and, where that is more than seeds, of these alone."""
+        """Degrees of freedom and standard error of all that was sampled and, where that is more than seeds, of these
+        alone.
+        """
         alone = [(self.n - 1, math.sqrt(max(0.0, self.error**2 - self.shared)))] if self.shared else []
         return [(self.freedom, self.error), *alone]
 
@@ -104,17 +106,20 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 def with_items(estimate: Estimate, variance: float) -> Estimate:
     """Add the variance that comes from the test items to an estimate over seeds (Satterthwaite's degrees of freedom).
 
-    The seeds share their items, so their spread does not show it. The degrees of freedom are an approximation that grows
-    with the items' part, so much that alone it would make some intervals narrower than without any items.
+    The seeds share their items, so their spread does not show it. The degrees of freedom are an approximation that
+    grows with the items' part, so much that alone it would make some intervals narrower than without any items.
     """
     spread = estimate.error**2
     if not spread > 0:
         return estimate
     total = spread + variance
     return replace(
-        estimate, error=math.sqrt(total), freedom=total**2 * estimate.freedom / spread**2, over="seeds and items",
+        estimate,
+        error=math.sqrt(total),
+        freedom=total**2 * estimate.freedom / spread**2,
+        over="seeds and items",
         shared=variance,
-    )  # fmt: skip
+    )
 
 
 def detectable(estimate: Estimate, wanted: float = 0.8) -> float:
@@ -140,10 +145,14 @@ def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -
     spread = (estimate.error**2 - estimate.shared) * estimate.n / seeds
     total = spread + estimate.shared
     spreads = ((total**2 * (seeds - 1) / spread**2, total), (seeds - 1, spread))  # all that is sampled, and seeds alone
-    seen = np.max([
-        stdtrit(freedom, 1 - level / 2) * np.sqrt(chdtri(freedom, (np.arange(2000) + 0.5) / 2000) / freedom * variance)
-        for freedom, variance in spreads
-    ], axis=0) / math.sqrt(total)  # fmt: skip
+    seen = np.max(
+        [
+            stdtrit(freedom, 1 - level / 2)
+            * np.sqrt(chdtri(freedom, (np.arange(2000) + 0.5) / 2000) / freedom * variance)
+            for freedom, variance in spreads
+        ],
+        axis=0,
+    ) / math.sqrt(total)
     shift = effect / math.sqrt(total)
     return float((ndtr(shift - seen) + ndtr(-shift - seen)).mean())
 

@@ -65,13 +65,19 @@ def fit_size_and_data(n: np.ndarray, d: np.ndarray, loss: np.ndarray, near: Fit 
     p, residual = _search(law, (n, d), loss, _from(near) or starts, bounds)
     values = {"E": np.exp(p[0]), "A": np.exp(p[1]), "alpha": p[2], "B": np.exp(p[3]), "beta": p[4]}
     return Fit(
-        {k: float(v) for k, v in values.items()}, residual,
+        {k: float(v) for k, v in values.items()},
+        residual,
         lambda n, d: law(p, np.asarray(n, float), np.asarray(d, float)),
-    )  # fmt: skip
+    )
 
 
 def fit_competition(
-    n: np.ndarray, d_i: np.ndarray, d_j: np.ndarray, loss: np.ndarray, single_i: Fit, single_j: Fit,
+    n: np.ndarray,
+    d_i: np.ndarray,
+    d_j: np.ndarray,
+    loss: np.ndarray,
+    single_i: Fit,
+    single_j: Fit,
     near: Fit | None = None,
 ) -> Fit:
     """Fit synergy and competition of two modalities trained together, given each one's own `fit_size_and_data`.
@@ -96,15 +102,18 @@ def fit_competition(
     p, residual = _search(law, (n, d_i, d_j), loss, _from(near) or starts, bounds)
     values = {"C": p[0], "A": np.exp(p[1]), "alpha": p[2], "B": np.exp(p[3]), "beta": p[4]}
     return Fit(
-        {k: float(v) for k, v in values.items()}, residual,
+        {k: float(v) for k, v in values.items()},
+        residual,
         lambda n, d_i, d_j: law(p, np.asarray(n, float), np.asarray(d_i, float), np.asarray(d_j, float)),
-    )  # fmt: skip
+    )
 
 
 def bootstrap(
     fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, near: Fit, draws: int = 40, seed: int = 0
 ) -> list[Fit]:
-    """Refit to runs drawn with replacement, each from `near`, the fit to all; draws with too few different sizes are left out."""
+    """Refit to runs drawn with replacement, each from `near`, the fit to all; draws with too few different sizes are
+    left out.
+    """
     rng, found = np.random.default_rng(seed), []
     for _ in range(draws):
         which = rng.integers(len(loss), size=len(loss))
@@ -139,12 +148,16 @@ def _checked(parameters: int, inputs: dict[str, np.ndarray], loss: np.ndarray) -
         raise ValueError(f"inputs and losses differ in number: {[len(x) for x in arrays]}; give one of each per run.")
     points = len(arrays[-1])
     if points <= parameters:
-        raise ValueError(f"a law of {parameters} parameters needs more than {parameters} runs, found {points}; "
-                         "train more sizes or amounts of data, or show the curve without a fit.")  # fmt: skip
+        raise ValueError(
+            f"a law of {parameters} parameters needs more than {parameters} runs, found {points}; "
+            "train more sizes or amounts of data, or show the curve without a fit."
+        )
     for name, x in zip(inputs, arrays):
         if name and len(np.unique(x)) < 3:
-            raise ValueError(f"an exponent of {name} needs at least 3 different values, found {len(np.unique(x))}; "
-                             "vary it in the sweep, or fit a law without it.")  # fmt: skip
+            raise ValueError(
+                f"an exponent of {name} needs at least 3 different values, found {len(np.unique(x))}; "
+                "vary it in the sweep, or fit a law without it."
+            )
     if any((x <= 0).any() or not np.isfinite(x).all() for x in arrays):
         raise ValueError("sizes, amounts of data and losses must be positive numbers; leave unfinished runs out.")
     return arrays

@@ -10,24 +10,41 @@ import math
 from dataclasses import dataclass
 
 from ablate.errors import UserError, nearest
-from analysis.statistics import compare
-from analysis.statistics.compare import Estimate
 from analysis.records.frame import Records
 from analysis.records.scores import IMPOSSIBLE
-from analysis.tables.sheet import Sheet
+from analysis.statistics import compare
+from analysis.statistics.compare import Estimate
 from analysis.tables.cells import Column, Line, Table
+from analysis.tables.sheet import Sheet
 
 ONE_SEED = "One seed: no interval."
 NOTE = (
-    "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of the "
-    "paired 95 % t-interval over seeds / over seeds and test items (never the narrower; nothing where the metric has no "
-    "counts per item). * the interval over seeds excludes 0, ** so does the other. Not corrected for the number of cells: "
+    "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of "
+    "the "
+    "paired 95 % t-interval over seeds / over seeds and test items (never the narrower; nothing where the metric has "
+    "no "
+    "counts per item). * the interval over seeds excludes 0, ** so does the other. Not corrected for the number of "
+    "cells: "
     "where nothing differs, one in twenty still gets a mark. No interval: one seed, or all differences the same."
 )
 FIELDS = (
-    "row", "point", "task", "split", "metric", "unit", "better", "seeds_done", "seeds", "difference", "low", "high",
-    "excludes_0", "with_items_low", "with_items_high", "with_items_excludes_0",
-)  # fmt: skip
+    "row",
+    "point",
+    "task",
+    "split",
+    "metric",
+    "unit",
+    "better",
+    "seeds_done",
+    "seeds",
+    "difference",
+    "low",
+    "high",
+    "excludes_0",
+    "with_items_low",
+    "with_items_high",
+    "with_items_excludes_0",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +86,20 @@ def differences(table: Table, row: str) -> list[tuple[Line, list[Difference]]]:
     lines = {(line.row, line.point): line for line in table.lines}
     return [
         (line, [_difference(table, k, line, lines[row, line.point]) for k in range(len(table.columns))])
-        for line in lines.values() if line.row != row
-    ]  # fmt: skip
+        for line in lines.values()
+        if line.row != row
+    ]
 
 
 def _difference(table: Table, k: int, line: Line, other: Line) -> Difference:
     records, what = table.records, table.columns[k].measure
     both, _ = compare.effect_with_items(records, {line.row: 1.0, other.row: -1.0}, what, [line.point])
     return Difference(
-        column=table.columns[k], with_items=both if both.over == "seeds and items" else None,
+        column=table.columns[k],
+        with_items=both if both.over == "seeds and items" else None,
         seeds=compare.delta(records.values(what), what.sign, line.row, other.row, line.point),
         impossible=IMPOSSIBLE in (line.cells[k].status, other.cells[k].status),
-    )  # fmt: skip
+    )
 
 
 def sheet(table: Table) -> Sheet | None:
@@ -92,14 +111,19 @@ def sheet(table: Table) -> Sheet | None:
     lines = [[line.label, *(each.text(table.seeds) for each in cells)] for line, cells in found]
     if table.seeds > 1:
         columns = list(zip(*(cells for _, cells in found)))
-        lines += [[f"rows clearly {word}", *(_count(column, sign) for column in columns)]
-                  for word, sign in (("above", 1), ("below", -1))]  # fmt: skip
+        lines += [
+            [f"rows clearly {word}", *(_count(column, sign) for column in columns)]
+            for word, sign in (("above", 1), ("below", -1))
+        ]
     return Sheet(
-        name=f"against_{row}", title=f"Against {records.label(row)}, paired by seed (positive is better)",
-        heads=["", *(f"{records.task_label(c.measure.task)} {c.title}" for c in table.columns)], lines=lines,
+        name=f"against_{row}",
+        title=f"Against {records.label(row)}, paired by seed (positive is better)",
+        heads=["", *(f"{records.task_label(c.measure.task)} {c.title}" for c in table.columns)],
+        lines=lines,
         note=NOTE if table.seeds > 1 else ONE_SEED,
-        fields=FIELDS, values=[_values(line, each, table.seeds) for line, cells in found for each in cells],
-    )  # fmt: skip
+        fields=FIELDS,
+        values=[_values(line, each, table.seeds) for line, cells in found for each in cells],
+    )
 
 
 def _count(cells: tuple[Difference, ...], sign: int) -> str:
@@ -111,10 +135,20 @@ def _count(cells: tuple[Difference, ...], sign: int) -> str:
 def _values(line: Line, each: Difference, seeds: int) -> list:
     what, e, both = each.column.measure, each.seeds, each.with_items
     return [
-        line.row, line.point, what.task, what.split, what.metric, what.unit, what.better, e.n, seeds,
-        *((e.mean, e.low, e.high) if e.n else [None] * 3), _word(e), *((both.low, both.high) if both else [None] * 2),
+        line.row,
+        line.point,
+        what.task,
+        what.split,
+        what.metric,
+        what.unit,
+        what.better,
+        e.n,
+        seeds,
+        *((e.mean, e.low, e.high) if e.n else [None] * 3),
+        _word(e),
+        *((both.low, both.high) if both else [None] * 2),
         _word(both),
-    ]  # fmt: skip
+    ]
 
 
 def _word(estimate: Estimate | None) -> str:

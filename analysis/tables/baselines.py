@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.records import items
-from analysis.statistics.compare import ALPHA
 from analysis.records.frame import Records
-from analysis.tables.sheet import Sheet
+from analysis.statistics.compare import ALPHA
 from analysis.tables.cells import Cell, Column, Line, Table
+from analysis.tables.sheet import Sheet
 
 TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (
@@ -28,9 +28,25 @@ HEADS = ("", "best row", "value", "95 % interval", "over", "strongest baseline",
 FEW = 3
 """Rows that fall short are named up to this many."""
 FIELDS = (
-    "task", "split", "metric", "unit", "better", "row", "point", "seeds", "value", "low", "high", "over",
-    "baseline_name", "baseline", "verdict", "rows_that_clear", "rows", "rows_that_do_not",
-)  # fmt: skip
+    "task",
+    "split",
+    "metric",
+    "unit",
+    "better",
+    "row",
+    "point",
+    "seeds",
+    "value",
+    "low",
+    "high",
+    "over",
+    "baseline_name",
+    "baseline",
+    "verdict",
+    "rows_that_clear",
+    "rows",
+    "rows_that_do_not",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +87,15 @@ def clearances(table: Table) -> list[Clearance]:
         lines = {(line.row, line.point): line for line in table.lines if line.cells[k].n == table.seeds}
         levels = [_level(table.records, column, line, line.cells[k]) for line in lines.values()]
         best = max(levels, key=lambda level: column.measure.sign * level.cell.estimate.mean, default=None)
-        found.append(Clearance(
-            column=column, best=best if column.measure.better else None, verdict=_verdict(column, best),
-            short=[level.line for level in levels if _verdict(column, level) != "clears"], rows=len(levels),
-        ))  # fmt: skip
+        found.append(
+            Clearance(
+                column=column,
+                best=best if column.measure.better else None,
+                verdict=_verdict(column, best),
+                short=[level.line for level in levels if _verdict(column, level) != "clears"],
+                rows=len(levels),
+            )
+        )
     return found
 
 
@@ -106,9 +127,14 @@ def sheet(table: Table) -> Sheet | None:
     if not any(c.column.baseline for c in found):
         return None
     return Sheet(
-        name="baselines", title=TITLE, heads=HEADS, lines=[_line(table, c) for c in found], note=NOTE,
-        fields=FIELDS, values=[_values(c) for c in found],
-    )  # fmt: skip
+        name="baselines",
+        title=TITLE,
+        heads=HEADS,
+        lines=[_line(table, c) for c in found],
+        note=NOTE,
+        fields=FIELDS,
+        values=[_values(c) for c in found],
+    )
 
 
 def _line(table: Table, found: Clearance) -> list[str]:
@@ -132,9 +158,20 @@ def _values(found: Clearance) -> list:
     name, value = found.column.baseline or ("", math.nan)
     level = (
         [best.line.row, best.line.point, best.cell.n, best.cell.estimate.mean, best.low, best.high, best.over]
-        if best else [None] * 7
-    )  # fmt: skip
+        if best
+        else [None] * 7
+    )
     return [
-        what.task, what.split, what.metric, what.unit, what.better, *level, name, value, found.verdict,
-        found.clearing, found.rows, "; ".join(f"{line.row} {line.point}".strip() for line in found.short),
-    ]  # fmt: skip
+        what.task,
+        what.split,
+        what.metric,
+        what.unit,
+        what.better,
+        *level,
+        name,
+        value,
+        found.verdict,
+        found.clearing,
+        found.rows,
+        "; ".join(f"{line.row} {line.point}".strip() for line in found.short),
+    ]

@@ -10,8 +10,18 @@ from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
 from analysis.statistics.compare import Estimate
 
 ABBREVIATIONS = {
-    "wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "accuracy": "acc.", "f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman", "nmi": "NMI",
-}  # fmt: skip
+    "wer": "WER",
+    "cer": "CER",
+    "ser": "SER",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "accuracy": "acc.",
+    "f1": "F1",
+    "matthews": "Matthews",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "nmi": "NMI",
+}
 ARROWS = {"lower": "↓", "higher": "↑", "": ""}
 
 

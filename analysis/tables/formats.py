@@ -10,12 +10,29 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.tables.sheet import FIT, Sheet, latex
 from analysis.tables.cells import Block, Cell, Column, Line, Table
+from analysis.tables.sheet import FIT, Sheet, latex
 
 CSV = [
-    "block", "row", "point", "task", "split", "metric", "unit", "better", "status", "seeds_done", "seeds", "mean",
-    "low", "high", "delta", "delta_low", "delta_high", "mark", "runs",
+    "block",
+    "row",
+    "point",
+    "task",
+    "split",
+    "metric",
+    "unit",
+    "better",
+    "status",
+    "seeds_done",
+    "seeds",
+    "mean",
+    "low",
+    "high",
+    "delta",
+    "delta_low",
+    "delta_high",
+    "mark",
+    "runs",
 ]
 
 
@@ -47,8 +64,9 @@ def panels(table: Table) -> list[Panel]:
             title = f"Δ against {label} (positive is better; paired, 95 % interval, * excludes 0)"
             lines = [
                 (Entry(line.label), *(Entry(c.display_delta(k), _faint(c)) for c, k in zip(line.cells, table.columns)))
-                for line in block.lines if line.row != block.reference
-            ]  # fmt: skip
+                for line in block.lines
+                if line.row != block.reference
+            ]
             found += [Panel(title, [("", lines)])] if lines else []
     return found
 
@@ -231,10 +249,20 @@ def csv(table: Table) -> str:
                 status = "partial" if cell.partial else cell.status
                 numbers = [number(x) for x in (*_interval(cell.estimate), *_interval(cell.delta))]
                 runs = " ".join(run for run in cell.runs.values() if run)
-                writer.writerow([
-                    block.reference or "", line.row, line.point, *_identity(column), status, cell.n, cell.seeds,
-                    *numbers, cell.mark, runs,
-                ])  # fmt: skip
+                writer.writerow(
+                    [
+                        block.reference or "",
+                        line.row,
+                        line.point,
+                        *_identity(column),
+                        status,
+                        cell.n,
+                        cell.seeds,
+                        *numbers,
+                        cell.mark,
+                        runs,
+                    ]
+                )
     for column in (column for column in table.columns if column.baseline):
         name, value = column.baseline
         writer.writerow(["baseline", name, "", *_identity(column), "done", "", "", number(value), *[""] * 7])

@@ -12,10 +12,10 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.statistics import compare
 from analysis.records.frame import Measure, Records, measure
-from analysis.tables.sheet import Sheet
+from analysis.statistics import compare
 from analysis.tables.cells import Column, Line, Table
+from analysis.tables.sheet import Sheet
 
 FOLDER = Path(__file__).parent / "published"
 SLAM = "contrastive+masked_speech+masked_text"
@@ -23,14 +23,32 @@ AS_PUBLISHED = {"text": "true", "pairs": "together", "targets": "learned"}
 """Settings of an objective that must have this value, where it has them, for the row to mirror one of the paper's."""
 TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 2021)"
 NOTE = (
-    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the 95 % "
-    "interval. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a "
+    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the 95 "
+    "% "
+    "interval. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 h "
+    "without a "
     "language model; SpeechStew; CoVoST 2, mean of four languages): compare the differences' signs, not the levels."
 )
 FIELDS = (
-    "row", "point", "task", "split", "metric", "ours", "ours_low", "ours_high", "seeds_done", "paper_row", "paper_table",
-    "paper_column", "published", "delta", "delta_low", "delta_high", "published_delta", "published_parameters",
-)  # fmt: skip
+    "row",
+    "point",
+    "task",
+    "split",
+    "metric",
+    "ours",
+    "ours_low",
+    "ours_high",
+    "seeds_done",
+    "paper_row",
+    "paper_table",
+    "paper_column",
+    "published",
+    "delta",
+    "delta_low",
+    "delta_high",
+    "published_delta",
+    "published_parameters",
+)
 
 
 class Source(NamedTuple):
@@ -45,11 +63,21 @@ class Source(NamedTuple):
 SOURCES = (
     Source("asr.wer", "librispeech", "test-other", "LibriSpeech test-other"),
     Source("translation.bleu", "covost2", "average", "CoVoST 2"),
-    *(Source(f"speechstew.test_{name}.wer", "speechstew", column, f"SpeechStew {column}")
-      for name, column in (("ami_ihm", "AMI IHM"), ("ami_sdm1", "AMI SDM1"), ("common_voice", "Common Voice"), ("swbd", "SWBD"),
-                           ("ch", "CH"), ("tedlium", "TED-LIUM"), ("wsj", "WSJ"))),
-)  # fmt: skip
-"""Our columns beside theirs; a test set of SpeechStew is known by its name in `data.tests`, without "speechstew.test_"."""
+    *(
+        Source(f"speechstew.test_{name}.wer", "speechstew", column, f"SpeechStew {column}")
+        for name, column in (
+            ("ami_ihm", "AMI IHM"),
+            ("ami_sdm1", "AMI SDM1"),
+            ("common_voice", "Common Voice"),
+            ("swbd", "SWBD"),
+            ("ch", "CH"),
+            ("tedlium", "TED-LIUM"),
+            ("wsj", "WSJ"),
+        )
+    ),
+)
+"""Our columns beside theirs; a test set of SpeechStew is known by its name in `data.tests`, without "speechstew.test_".
+"""
 
 
 def stages(records: Records, row: str) -> str | None:
@@ -72,7 +100,9 @@ def stages(records: Records, row: str) -> str | None:
 
 
 def rows(file: str) -> dict[str, dict[str, str]]:
-    """Lines of a published table by what they mirror; those that mirror nothing (other sizes, other text) are left out."""
+    """Lines of a published table by what they mirror; those that mirror nothing (other sizes, other text) are
+    left out.
+    """
     with open(FOLDER / f"{file}.csv", encoding="utf-8", newline="") as lines:
         return {line["stages"]: line for line in csv.DictReader(lines) if line["stages"]}
 
@@ -100,12 +130,17 @@ def sheet(table: Table) -> Sheet | None:
     records = table.records
     pairs = [pair for source in SOURCES for pair in _pairs(table, source)]
     lines = {(line.row, line.point): line for line in table.lines}
-    found = [(line, mirrored) for line in lines.values()
-             if (mirrored := stages(records, line.row)) and any(p.value(mirrored) is not None for p in pairs)]  # fmt: skip
+    found = [
+        (line, mirrored)
+        for line in lines.values()
+        if (mirrored := stages(records, line.row)) and any(p.value(mirrored) is not None for p in pairs)
+    ]
     if not found:
         return None
     alike = [line.row for line, mirrored in found if mirrored == SLAM]  # rows of other weights, too
-    reference = next((row for row in alike if row in {block.reference for block in table.blocks}), next(iter(alike), None))
+    reference = next(
+        (row for row in alike if row in {block.reference for block in table.blocks}), next(iter(alike), None)
+    )
     heads = ["", "in the paper"]
     for pair in pairs:
         name = f"{records.task_label(pair.column.measure.task)} {pair.column.title}"
@@ -120,18 +155,20 @@ def sheet(table: Table) -> Sheet | None:
 
 
 def _pairs(table: Table, source: Source) -> list[_Pair]:
-    """Our column for a published one: the metric on the task's first split, or the split named; none where the table lacks it."""
+    """Our column for a published one: the metric on the task's first split, or the split named; none where the table
+    lacks it.
+    """
     task, *split, _ = source.metric.split(".")
     scores = table.records.scores
     if task not in table.records.sweep["tasks"] or not {*split} <= {*scores.split[scores.task == task]}:
         return []
     what: Measure = measure(table.records, source.metric)
-    return [_Pair(source, column, k, rows(source.file)) for k, column in enumerate(table.columns) if column.measure == what]
+    return [
+        _Pair(source, column, k, rows(source.file)) for k, column in enumerate(table.columns) if column.measure == what
+    ]
 
 
-def _compared(
-    table: Table, pair: _Pair, line: Line, mirrored: str, reference: str | None
-) -> tuple[list[str], list]:
+def _compared(table: Table, pair: _Pair, line: Line, mirrored: str, reference: str | None) -> tuple[list[str], list]:
     """Texts and values of one row in one pair of columns."""
     cell, what = line.cells[pair.place], pair.column.measure
     text, published, theirs = pair.column.text, pair.value(mirrored), pair.difference(mirrored)
@@ -142,13 +179,27 @@ def _compared(
     if ours is not None and ours.half == ours.half:
         difference += f" ± {text(ours.half)}"
     texts = [
-        cell.display(pair.column).replace("†", ""), "—" if published is None else f"{published:.1f}",
+        cell.display(pair.column).replace("†", ""),
+        "—" if published is None else f"{published:.1f}",
         "SLAM" if line.row == reference else difference,
         "SLAM" if mirrored == SLAM else "—" if theirs is None else f"{theirs:+.1f}",
-    ]  # fmt: skip
+    ]
     paper = pair.published.get(mirrored, {})
     return texts, [
-        line.row, line.point, what.task, what.split, what.metric, cell.estimate.mean, cell.estimate.low,
-        cell.estimate.high, cell.n, paper.get("model"), pair.source.file, pair.source.column, published,
-        *((ours.mean, ours.low, ours.high) if ours is not None and ours.n else [None] * 3), theirs, paper.get("parameters"),
-    ]  # fmt: skip
+        line.row,
+        line.point,
+        what.task,
+        what.split,
+        what.metric,
+        cell.estimate.mean,
+        cell.estimate.low,
+        cell.estimate.high,
+        cell.n,
+        paper.get("model"),
+        pair.source.file,
+        pair.source.column,
+        published,
+        *((ours.mean, ours.low, ours.high) if ours is not None and ours.n else [None] * 3),
+        theirs,
+        paper.get("parameters"),
+    ]

@@ -11,11 +11,28 @@ from html import escape
 from typing import Any
 
 LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
-    "†": r"$^{\dagger}$", "Δ": r"$\Delta$", "—": "---", "→": r"$\to$", "·": r"$\cdot$", "×": r"$\times$",
-    "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "†": r"$^{\dagger}$",
+    "Δ": r"$\Delta$",
+    "—": "---",
+    "→": r"$\to$",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
 """Opens a group that is shrunk to the text's width where it is wider."""
 
@@ -64,11 +81,25 @@ class Sheet:
         """Print as a LaTeX table; needs \\usepackage{booktabs,graphicx}."""
         head, *lines = (" & ".join(latex(text) for text in line) + r" \\" for line in [self.heads, *self.lines])
         label = re.sub(r"[^A-Za-z0-9:-]", "-", self.name)
-        return "\n".join([
-            r"\begin{table}", r"\centering", r"\small", FIT, rf"\begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}",
-            r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}}",
-            rf"\caption{{{latex(self.title)} {latex(self.note)}}}", rf"\label{{tab:{label}}}", r"\end{table}", "",
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                r"\small",
+                FIT,
+                rf"\begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *lines,
+                r"\bottomrule",
+                r"\end{tabular}}",
+                rf"\caption{{{latex(self.title)} {latex(self.note)}}}",
+                rf"\label{{tab:{label}}}",
+                r"\end{table}",
+                "",
+            ]
+        )
 
     def html(self) -> str:
         """Print as an HTML table (no styling)."""
@@ -78,8 +109,9 @@ class Sheet:
             for first, *rest in self.lines
         )
         return (
-            f'<h3>{escape(self.title)}</h3><div class="wide" role="region" tabindex="0" aria-label="{escape(self.title)}">'
-            f'<table><thead><tr>{heads}</tr></thead>'
+            f'<h3>{escape(self.title)}</h3><div class="wide" role="region" tabindex="0" '
+            f'aria-label="{escape(self.title)}">'
+            f"<table><thead><tr>{heads}</tr></thead>"
             f'<tbody>{rows}</tbody></table></div><p class="note">{escape(self.note)}</p>'
         )
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import conftest
+
 from ablate.store.record import read_jsonl, read_run
 
 ITEMS = 600
@@ -31,7 +32,9 @@ def make(folder: Path, variants: int, seeds: int) -> Path:
     names = list(conftest.ROWS)
     for k in range(1, variants):
         conftest.ROWS |= {f"{row}_{k}": conftest.ROWS[row] for row in names}
-        conftest.AFTER |= {f"{row}_{k}": f"{parent}_{k}" for row, parent in list(conftest.AFTER.items()) if row in names}
+        conftest.AFTER |= {
+            f"{row}_{k}": f"{parent}_{k}" for row, parent in list(conftest.AFTER.items()) if row in names
+        }
     rows = tuple(conftest.ROWS)
     table = {"blocks": [{"reference": "joint", "rows": list(rows)}], "compare_with": "scratch"}
     return conftest.FakeSweep(root=folder, rows=rows, seeds=tuple(range(seeds)), table=table, size=ITEMS).write()
@@ -87,9 +90,11 @@ def main() -> None:
         cached = drop_caches()
         print(f"{runs} run folders", flush=True)
         for name, row in (
-            (f"cold ({cached})", ""), ("unchanged", ""), ("one run anew, which no figure shows", "scratch"),
+            (f"cold ({cached})", ""),
+            ("unchanged", ""),
+            ("one run anew, which no figure shows", "scratch"),
             ("one run anew, which a figure shows", "joint_contrastive"),
-        ):  # fmt: skip
+        ):
             if row:
                 change_one(folder, row)
             seconds, core, gigabytes = timed(folder)

@@ -39,26 +39,48 @@ ROWS = {  # row -> (reads, steps, pretrain patch, gain over joint per modality)
     "joint_tlm_one_stage": (["speech", "text"], 8000, {}, {"speech": 3, "text": 0, "pair": 5}),
 }
 AFTER = {
-    "joint_longer": "joint", "joint_tlm": "joint", "joint_tlm_unpaired": "joint", "joint_tlm_stm": "joint",
-    "joint_tlm_stm_speech": "joint_tlm_stm", "joint_tlm_stm_longer": "joint_tlm_stm",
+    "joint_longer": "joint",
+    "joint_tlm": "joint",
+    "joint_tlm_unpaired": "joint",
+    "joint_tlm_stm": "joint",
+    "joint_tlm_stm_speech": "joint_tlm_stm",
+    "joint_tlm_stm_longer": "joint_tlm_stm",
 }
 CLAIMS = {
     "tlm_helps_translation": {
-        "effect": "joint_tlm - joint_tlm_unpaired", "on": "translation.bleu", "above": 0,
+        "effect": "joint_tlm - joint_tlm_unpaired",
+        "on": "translation.bleu",
+        "above": 0,
         "coefficients": {"joint_tlm": 1.0, "joint_tlm_unpaired": -1.0},
     },
     "text_harms_speech": {
-        "effect": "joint - joint_placebo", "on": "asr.wer", "below": 0,
+        "effect": "joint - joint_placebo",
+        "on": "asr.wer",
+        "below": 0,
         "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
-        "assay": "speech_only - scratch", "assay_coefficients": {"speech_only": 1.0, "scratch": -1.0},
+        "assay": "speech_only - scratch",
+        "assay_coefficients": {"speech_only": 1.0, "scratch": -1.0},
     },
 }
 TABLE = {
     "blocks": [
-        {"reference": "joint", "rows": ["scratch", "text_only", "speech_contrastive", "speech_only",
-                                        "joint_contrastive", "joint", "joint_placebo"]},
-        {"title": "Two stages", "reference": "joint_longer",
-         "rows": ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm", "joint_tlm_one_stage"]},
+        {
+            "reference": "joint",
+            "rows": [
+                "scratch",
+                "text_only",
+                "speech_contrastive",
+                "speech_only",
+                "joint_contrastive",
+                "joint",
+                "joint_placebo",
+            ],
+        },
+        {
+            "title": "Two stages",
+            "reference": "joint_longer",
+            "rows": ["joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm", "joint_tlm_one_stage"],
+        },
     ],
 }
 
@@ -96,19 +118,32 @@ class FakeSweep:
             for axis, value in point.items():
                 axes.setdefault(axis, []).append(value)
         rows = {
-            name: {"label": name.replace("_", " "), "reads": ROWS[name][0], "after": AFTER.get(name),
-                   "steps": ROWS[name][1], "encoder": {"width": 64}, "objectives": self._objectives(name)}
+            name: {
+                "label": name.replace("_", " "),
+                "reads": ROWS[name][0],
+                "after": AFTER.get(name),
+                "steps": ROWS[name][1],
+                "encoder": {"width": 64},
+                "objectives": self._objectives(name),
+            }
             for name in self.rows
-        }  # fmt: skip
+        }
         sweep = {
-            **({"format": self.format} if self.format > 1 else {}), "name": self.name, "question": "Which pre-training losses earn their place in a joint encoder?",
+            **({"format": self.format} if self.format > 1 else {}),
+            "name": self.name,
+            "question": "Which pre-training losses earn their place in a joint encoder?",
             "changes_our_mind": "joint_longer matching joint_tlm on translation over five seeds",
-            "rows": rows, "labels": {},
+            "rows": rows,
+            "labels": {},
             "tasks": {
                 t: {"reads": TASKS[t][3], "splits": list(TASKS[t][0]), "metrics": [TASKS[t][1]]} for t in self.tasks
-            }, "seeds": list(self.seeds),
-            "axes": axes, "table": self.table, "claims": self.claims, "data": {"type": "BuiltinConfig"},
-        }  # fmt: skip
+            },
+            "seeds": list(self.seeds),
+            "axes": axes,
+            "table": self.table,
+            "claims": self.claims,
+            "data": {"type": "BuiltinConfig"},
+        }
         (folder / "sweep.json").write_text(json.dumps(sweep))
         lines = [self._line(row, point, seed) for row in self.rows for point in self.points for seed in self.seeds]
         (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -141,8 +176,12 @@ class FakeSweep:
             parent = AFTER.get(parent)
         leaf = stage_id("leaf", row, point, seed)
         scale = 1 + (list(self.points).index(point))
-        parameters = {"speech_only": 20_000 * scale, "text_only": 1_000, "shared": 60_000 * scale**2,
-                      "embedding": 25_600 * scale}  # fmt: skip
+        parameters = {
+            "speech_only": 20_000 * scale,
+            "text_only": 1_000,
+            "shared": 60_000 * scale**2,
+            "embedding": 25_600 * scale,
+        }
         lacking = [*["speech_only"] * ("speech" not in reads), *["text_only", "embedding"] * ("text" not in reads)]
         parameters |= dict.fromkeys(lacking, 0)
         parameters["total"] = sum(parameters.values())
@@ -150,15 +189,29 @@ class FakeSweep:
         last = steps + 800
         losses = {"final": {f"{name}/loss": 2.5 for name in self._objectives(row)}} if steps else {}
         one_result = losses if self.format == 1 else {}
-        self._run("pretrain", leaf, {"parameters": parameters, "steps": last, **one_result}, self._curve(row, steps, last, seed))
+        self._run(
+            "pretrain",
+            leaf,
+            {"parameters": parameters, "steps": last, **one_result},
+            self._curve(row, steps, last, seed),
+        )
         possible = [t for t in self.tasks if all(m in reads for m in _modalities(TASKS[t][3]))]
-        stages = {"tokenizer": stage_id("tokenizer"), "trunk": own, "leaf": leaf, "trunks": trunks, "finetune": {}, "score": {}}
+        stages = {
+            "tokenizer": stage_id("tokenizer"),
+            "trunk": own,
+            "leaf": leaf,
+            "trunks": trunks,
+            "finetune": {},
+            "score": {},
+        }
         if self.format == 1:
             stages["corpus"] = stage_id("corpus")
         else:
             names = [f"{task}.{split}" for task in possible for split in ("train", "dev", *TASKS[task][0])]
             stages["tables"] = {name: stage_id("table", name) for name in names}
-            stages["tokens"] = {name: stage_id("tokens", name) for name in names if "text" in TASKS[name.split(".")[0]][3]}
+            stages["tokens"] = {
+                name: stage_id("tokens", name) for name in names if "text" in TASKS[name.split(".")[0]][3]
+            }
             if losses:
                 stages["heldout"] = stage_id("heldout", row, point, seed)
                 self._run("heldout", stages["heldout"], losses, [])
@@ -169,9 +222,19 @@ class FakeSweep:
             if self.format == 1:
                 stages["score"][task] = self._score(TASKS[task][0], row, point, seed, task)
             else:
-                stages["score"][task] = {split: self._score((split,), row, point, seed, task) for split in TASKS[task][0]}
-        return {"row": row, "point": point, "seed": seed, "reads": reads, "after": AFTER.get(row), "steps": steps,
-                "stages": stages, "na": [t for t in self.tasks if t not in possible]}  # fmt: skip
+                stages["score"][task] = {
+                    split: self._score((split,), row, point, seed, task) for split in TASKS[task][0]
+                }
+        return {
+            "row": row,
+            "point": point,
+            "seed": seed,
+            "reads": reads,
+            "after": AFTER.get(row),
+            "steps": steps,
+            "stages": stages,
+            "na": [t for t in self.tasks if t not in possible],
+        }
 
     def value(self, row: str, point: dict, seed: int, task: str) -> float:
         """The planted level: joint's, plus the row's gain in the good direction, plus noise by (row, seed)."""
@@ -198,15 +261,30 @@ class FakeSweep:
             rng = np.random.default_rng(int(of_task, 16) % 2**32)
             lines = _items(metric, split, value, self.size, rng)
             unit = "" if metric == "bleu" else "%"
-            scores.append({"split": split, "metric": metric, "value": _score(metric, lines), "unit": unit,
-                           "better": better, "n": self.size, "signature": "fake"})  # fmt: skip
+            scores.append(
+                {
+                    "split": split,
+                    "metric": metric,
+                    "value": _score(metric, lines),
+                    "unit": unit,
+                    "better": better,
+                    "n": self.size,
+                    "signature": "fake",
+                }
+            )
             items += lines
         baselines = [
             {"split": split, "metric": metric, "name": name, "value": value}
-            for split in splits for name, value in shallow.items()
+            for split in splits
+            for name, value in shallow.items()
         ]
-        result = {"task": task, "scores": scores, "baselines": baselines, "seconds": 3.2,
-                  "code": {"commit": "a1b2c3d4e5f6", "dirty": False}}  # fmt: skip
+        result = {
+            "task": task,
+            "scores": scores,
+            "baselines": baselines,
+            "seconds": 3.2,
+            "code": {"commit": "a1b2c3d4e5f6", "dirty": False},
+        }
         self._run("score", id, result, [], items)
         return id
 
@@ -246,7 +324,11 @@ class FakeSweep:
             if lines:
                 (files / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
         if self.format > 1:
-            result = {"format": 2, "attempt": token, "files": {file.name: {"size": file.stat().st_size} for file in files.iterdir()}} | result
+            result = {
+                "format": 2,
+                "attempt": token,
+                "files": {file.name: {"size": file.stat().st_size} for file in files.iterdir()},
+            } | result
         (path / "result.json").write_text(json.dumps(result))
 
 

@@ -46,7 +46,11 @@ def test_every_stage_is_read_back_as_it_was_logged(fake, tmp_path):
         names[name] = id
         assert scalars(tmp_path / "events" / name) == logged(records, kind, id), name
     assert len(set(names.values())) == len(names)  # the trunk that rows share is there once
-    assert {"joint/size=wide/seed_1/trunk", "joint/size=wide/seed_1/leaf", "joint_longer/size=wide/seed_1/trunk_2"} <= set(names)
+    assert {
+        "joint/size=wide/seed_1/trunk",
+        "joint/size=wide/seed_1/leaf",
+        "joint_longer/size=wide/seed_1/trunk_2",
+    } <= set(names)
     assert "joint_longer/size=wide/seed_1/trunk_1" not in names and "scratch/size=narrow/seed_0/finetune_asr" in names
 
 

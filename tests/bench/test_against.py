@@ -57,12 +57,16 @@ def write(folder: Path, rate: float, systems: list) -> None:
 
 def git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    return subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Path:
-    """A repository whose first commit has no bench, whose second, "old", is half as fast as the files that lie there."""
+    """A repository whose first commit has no bench, whose second, "old", is half as fast as the files that lie
+    there.
+    """
     folder, temporary = tmp_path / "code", tmp_path / "temporary"
     folder.mkdir()
     temporary.mkdir()
@@ -104,7 +108,11 @@ def test_ratios_by_hand():
     """Round by round 2, 4 and 1: the median is theirs, not that of medians (60 to 20, which is 3)."""
     pairs = [(100.0, 50.0), (60.0, 15.0), (20.0, 20.0)]
     assert Ratio.of(pairs) == Ratio(2.0, 1.0, 4.0) and str(Ratio.of(pairs)) == "2.00× (1.00 to 4.00)"
-    found = [((100.0, 0.5, 1.0), (50.0, 0.5, 2.0)), ((60.0, 0.5, 1.5), (15.0, 0.5, 2.0)), ((20.0, 0.5, 1.0), (20.0, 0.5, 2.0))]
+    found = [
+        ((100.0, 0.5, 1.0), (50.0, 0.5, 2.0)),
+        ((60.0, 0.5, 1.5), (15.0, 0.5, 2.0)),
+        ((20.0, 0.5, 1.0), (20.0, 0.5, 2.0)),
+    ]
     row = line("X", "packed", found)
     assert row == "| X | packed | 60.0 | 20.0 | 2.00× (1.00 to 4.00) | 1.50 | 2.00 | 0.50× (0.50 to 0.75) |"
 
@@ -134,11 +142,17 @@ def test_planning_is_measured_on_both_sides(repository):
     assert left(repository) == []
 
 
-@pytest.mark.parametrize(("commit", "message"), [
-    ("olf", r"this repository has no commit 'olf'; did you mean 'old'\? `git log --oneline` lists commits."),
-    ("empty", r"commit \w{10} has no ablate/bench/measure.py, so it cannot be measured; it came with commit \w{7,}\."),
-    ("old:ablate", "this repository has no commit 'old:ablate'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("commit", "message"),
+    [
+        ("olf", r"this repository has no commit 'olf'; did you mean 'old'\? `git log --oneline` lists commits."),
+        (
+            "empty",
+            r"commit \w{10} has no ablate/bench/measure.py, so it cannot be measured; it came with commit \w{7,}\.",
+        ),
+        ("old:ablate", "this repository has no commit 'old:ablate'"),
+    ],
+)
 def test_what_cannot_be_measured_is_said_in_a_sentence(repository, commit, message):
     with pytest.raises(UserError, match=message), sides(commit, "ablate/bench/measure.py"):
         raise AssertionError("not reached")
@@ -185,7 +199,10 @@ def test_interrupts_leave_nothing_behind(repository, number):
 @pytest.mark.slow
 def test_entries_that_older_checkouts_are_asked_by(capsys):
     """This very code as the commit: what is committed has the entries, and both sides are about as fast."""
-    assert command.main(["text", "--shapes", "nano", "--rounds", "2", "--only", "ablate transformer", "--against", "HEAD"]) == 0
+    assert (
+        command.main(["text", "--shapes", "nano", "--rounds", "2", "--only", "ablate transformer", "--against", "HEAD"])
+        == 0
+    )
     assert "| ablate Transformer | packed |" in capsys.readouterr().out
     assert plan.main(["--runs", "100", "--rounds", "2", "--against", "HEAD"]) == 0
     assert "| planned again |" in capsys.readouterr().out

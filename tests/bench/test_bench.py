@@ -15,7 +15,7 @@ from ablate.bench.measure import Measured, table
 from encoders.batch import View
 
 pytest.importorskip("transformers")
-from ablate.bench import peers  # noqa: E402
+from ablate.bench import peers
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -46,7 +46,9 @@ def test_padding_does_not_reach_what_a_peer_is_scored_on():
     torch.testing.assert_close(packed.split(lengths)[1], single, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("workload", "name"), [(w, s.name) for w in SYSTEMS for s in SYSTEMS[w] if s.needs != "espnet2"])
+@pytest.mark.parametrize(
+    ("workload", "name"), [(w, s.name) for w in SYSTEMS for s in SYSTEMS[w] if s.needs != "espnet2"]
+)
 def test_every_system_takes_a_step(workload, name):
     (system,) = (s for s in SYSTEMS[workload] if s.name == name)
     torch.manual_seed(0)
@@ -67,8 +69,11 @@ def test_command_measures_in_turns_and_names_what_is_unknown():
     command = [sys.executable, "-m", "ablate.bench"]
     root = Path(measure.__file__).parents[2]
     done = subprocess.run(
-        [*command, "text", "--shapes", "nano", "--rounds", "1", "--only", "modern"], capture_output=True, text=True, cwd=root
-    )  # fmt: skip
+        [*command, "text", "--shapes", "nano", "--rounds", "1", "--only", "modern"],
+        capture_output=True,
+        text=True,
+        cwd=root,
+    )
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert rows == ["ablate Transformer", "HF ModernBertForMaskedLM", "HF ModernBertForMaskedLM"]

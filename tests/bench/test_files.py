@@ -1,4 +1,6 @@
-"""The recordings that `python -m ablate.bench.files` plans over: a corpus in LibriSpeech's layout, each recording another."""
+"""The recordings that `python -m ablate.bench.files` plans over: a corpus in LibriSpeech's layout, each recording
+another.
+"""
 
 import hashlib
 
@@ -13,8 +15,11 @@ def test_files_are_a_corpus_of_different_recordings(tmp_path):
     size = files.write(tmp_path, 2_620)
     found = {split: list(spoken.rows(tmp_path / "LibriSpeech" / split)) for split in files.SPLITS}
     assert {split: len(rows) for split, rows in found.items()} == {
-        "train": 2_464, "dev-clean": 52, "test-clean": 52, "test-other": 52,
-    }  # fmt: skip
+        "train": 2_464,
+        "dev-clean": 52,
+        "test-clean": 52,
+        "test-other": 52,
+    }
     rows = [row for split in found.values() for row in split]
     assert len({row["id"] for row in rows}) == len({row["text"] for row in rows}) == 2_620
     recordings = sorted((tmp_path / "LibriSpeech").rglob("*.flac"))
@@ -36,5 +41,7 @@ def test_the_digest_lies_where_flac_keeps_it(tmp_path):
 def test_planning_them_is_timed_in_a_process_with_a_cache_of_its_own(tmp_path, capsys):
     assert files.main(["--recordings", "100", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "100 recordings of " in said and "planned again, unchanged" in said and "limit of planning again: 10 s" in said
+    assert (
+        "100 recordings of " in said and "planned again, unchanged" in said and "limit of planning again: 10 s" in said
+    )
     assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,8 @@ import pytest
 import torch
 from test_local import driver, step_of, wait_for
 
-from ablate.training import checkpoint
 from ablate.store.record import run_path
+from ablate.training import checkpoint
 
 
 @pytest.fixture
@@ -85,7 +85,9 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path):
         "try: checkpoint.save(Path(sys.argv[1]), 2, {'x': torch.ones(20)}, {'x': torch.ones(1_000_000)}, {})\n"
         "except OSError as error: print(error.strerror)\n"
     )
-    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=dict(os.environ))
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=dict(os.environ)
+    )
     assert said.stdout.strip() == "File too large", said
     assert checkpoint.load(tmp_path).step == 1 and sorted(os.listdir(tmp_path)) == before
 

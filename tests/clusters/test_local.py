@@ -12,10 +12,10 @@ import fakes
 import pytest
 
 from ablate.clusters import debug, local, schedule
+from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, RUNNING, Board
 from ablate.errors import UserError
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
-from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, RUNNING, Board
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -33,8 +33,12 @@ def driver(root, cluster="local", workers=2):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
     return subprocess.Popen(
         [sys.executable, str(HERE / "fakes.py"), str(root), cluster, str(workers)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(condition, seconds=30.0):

@@ -2,8 +2,8 @@
 
 import fakes
 
-from ablate.clusters.slurm import pack
 from ablate.clusters.schedule import Board
+from ablate.clusters.slurm import pack
 
 
 def arrays(tmp_path, rows):
@@ -25,9 +25,11 @@ def test_few_stages_wait_for_exactly_their_parents(tmp_path):
 def test_many_wait_wave_by_wave(tmp_path):
     found = arrays(tmp_path, 2500)
     assert [(array.kind, len(array.tasks)) for array in found] == [
-        ("table", 1), *[("pretrain", n) for n in (1000, 1000, 500)], *[("finetune", n) for n in (1000, 1000, 500)],
-    ]  # fmt: skip
+        ("table", 1),
+        *[("pretrain", n) for n in (1000, 1000, 500)],
+        *[("finetune", n) for n in (1000, 1000, 500)],
+    ]
     assert all(array.wave for array in found)
-    assert len(found[-1].parents) == 2500 and sorted(id for array in found for task in array.tasks for id in task) == sorted(
-        ["co", *(f"{kind}{n}" for kind in "tf" for n in range(2500))]
-    )
+    assert len(found[-1].parents) == 2500 and sorted(
+        id for array in found for task in array.tasks for id in task
+    ) == sorted(["co", *(f"{kind}{n}" for kind in "tf" for n in range(2500))])

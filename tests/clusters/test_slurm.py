@@ -62,7 +62,10 @@ def outcomes(root, id, kind="score"):
 
 
 def steps(root, id):
-    return [json.loads(line)["step"] for line in (RunFolder(root, "score", id).files / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["step"]
+        for line in (RunFolder(root, "score", id).files / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def done(root, id, kind="score"):
@@ -138,7 +141,9 @@ def test_a_sweep_with_failures_ends_and_says_so(slurm, tmp_path, pack_min, jobs)
 
 def test_memory_is_saved_once_then_advice_is_given(slurm, tmp_path):
     s = fakes.stage
-    fakes.write(tmp_path, s("aa", do="memory", kind="pretrain"), s("bb", "aa"), s("cc", do="more memory", kind="pretrain"))
+    fakes.write(
+        tmp_path, s("aa", do="memory", kind="pretrain"), s("bb", "aa"), s("cc", do="more memory", kind="pretrain")
+    )
     said = finished(driver(tmp_path, slurm), status=1)
     assert done(tmp_path, "aa", "pretrain") and done(tmp_path, "bb") and not done(tmp_path, "cc", "pretrain"), said
     assert said.count("once more with activation checkpointing") == 2, said
@@ -248,7 +253,13 @@ exec {shutil.which("sbatch")} "$@"
 def test_cancelled_jobs_are_noticed(slurm, tmp_path):
     """Pending alone, pending in an array (Slurm forgets those at once), and running."""
     s = fakes.stage
-    stages = [s("aa", steps=400), s("bb", "aa"), s("cc", "bb"), s("x0", "aa", kind="kmeans"), s("x1", "aa", kind="kmeans")]
+    stages = [
+        s("aa", steps=400),
+        s("bb", "aa"),
+        s("cc", "bb"),
+        s("x0", "aa", kind="kmeans"),
+        s("x1", "aa", kind="kmeans"),
+    ]
     fakes.write(tmp_path, *stages, s("rr", do="deaf", steps=9000, kind="tokenizer"))
     process = driver(tmp_path, slurm)
     wait_for(lambda: job_of(tmp_path, "x0") and job_of(tmp_path, "bb"))
@@ -265,7 +276,14 @@ def test_cancelled_jobs_are_noticed(slurm, tmp_path):
 
 def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
     """By scontrol requeue, submitit's signal, preemption without and with a warning, eviction, a lost node."""
-    cases = {"requeue": {}, "preempt": {}, "polite": {"partition": "polite"}, "evict": {"partition": "evict"}, "signal": {}, "node": {}}
+    cases = {
+        "requeue": {},
+        "preempt": {},
+        "polite": {"partition": "polite"},
+        "evict": {"partition": "evict"},
+        "signal": {},
+        "node": {},
+    }
     processes = {}
     for name, wanted in cases.items():
         fakes.write(tmp_path / name, fakes.stage("aa", steps=200))
@@ -302,7 +320,9 @@ def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
     node = run(slurm, "sinfo", "-h", "-o", "%N")
     run(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     time.sleep(1)
-    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], env=slurm)  # if it did not return by itself
+    subprocess.run(
+        ["scontrol", "update", f"nodename={node}", "state=resume"], env=slurm
+    )  # if it did not return by itself
     time.sleep(10)  # the node, which was not really lost, has the job's processes until then
     hurry(slurm, job)
     finished(processes["node"])
@@ -326,17 +346,19 @@ def test_a_job_out_of_time_goes_on(slurm, tmp_path):
 
 def test_ranks(slurm, tmp_path):
     """Two processes of a job end where one process ends, also when an update has a shard for one of them only."""
+    import torch
     from tiny import World
 
     from ablate.training import checkpoint
     from ablate.training.update import Update
-    import torch
 
     ids = {}
     for name in ("one", "two"):
         world = World(tmp_path / name)
         ids = {
-            shards: world.pretrain("masked_text", "contrastive", steps=12, update=Update(speech=6.0, text=60, shards=shards))
+            shards: world.pretrain(
+                "masked_text", "contrastive", steps=12, update=Update(speech=6.0, text=60, shards=shards)
+            )
             for shards in (1, 2)
         }
         ids["leaf"] = world.pretrain("masked_text", "contrastive", steps=4, start=12, phase="decay", parent=ids[2])

@@ -1,4 +1,6 @@
-"""What is submitted to Slurm and why a job is said to have failed, without Slurm; tests/test_slurm.py has the real one."""
+"""What is submitted to Slurm and why a job is said to have failed, without Slurm; tests/test_slurm.py has the
+real one.
+"""
 
 import json
 from pathlib import Path
@@ -6,16 +8,15 @@ from pathlib import Path
 import fakes
 import pytest
 
-from ablate.clusters import registry, resources
-from ablate.clusters.resources import Resources
-from ablate.clusters import failure
-from ablate.clusters.slurm import diagnosis, pack, submit
-from ablate.errors import UserError
+from ablate.clusters import failure, registry, resources
 from ablate.clusters.failure import Failure
-from ablate.clusters.slurm.journal import Journal
-from ablate.store.run import RunFolder
+from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, Board
+from ablate.clusters.slurm import diagnosis, pack, submit
+from ablate.clusters.slurm.journal import Journal
+from ablate.errors import UserError
 from ablate.stages.registry import KINDS
+from ablate.store.run import RunFolder
 
 HERE = Path(__file__).resolve().parents[1]
 SHAPES = dict.fromkeys(KINDS, "one")
@@ -69,8 +70,12 @@ def test_short_stages_share_a_task(board):
         ("finetune", [["f10", "f11"]], ["t1"]),
     ]
     # a trunk takes along what follows from it alone; two such chains would be too long for one task
-    assert arrays(board, seconds=200.0)[2:] == [("pretrain", [["t0", "f00", "f01"], ["t1", "f10", "f11"], ["t2"]], ["to"])]
-    assert arrays(board, seconds=1000.0) == [("table", [["co", "to", "t0", "t1", "t2", "f00", "f01", "f10", "f11"]], [])]
+    assert arrays(board, seconds=200.0)[2:] == [
+        ("pretrain", [["t0", "f00", "f01"], ["t1", "f10", "f11"], ["t2"]], ["to"])
+    ]
+    assert arrays(board, seconds=1000.0) == [
+        ("table", [["co", "to", "t0", "t1", "t2", "f00", "f01", "f10", "f11"]], [])
+    ]
     other = SHAPES | {"pretrain": "with a GPU"}  # which the others do not need
     assert arrays(board, seconds=1000.0, shapes=other) == [
         ("table", [["co"]], []),
@@ -105,8 +110,14 @@ def test_tasks_are_of_equal_length_and_lose_nothing(tmp_path, count):
 
 def test_resources(tmp_path):
     wanted = asked({"mem_gb": 8, "partition": "gpu", "pretrain": {"gpus": 1, "mem_gb": 30}}).for_submitit("pretrain")
-    assert wanted == {"mem": "30GB", "cpus_per_task": 1, "time": 120, "partition": "gpu", "gpus_per_node": 1,
-                      "signal_delay_s": 90}  # fmt: skip
+    assert wanted == {
+        "mem": "30GB",
+        "cpus_per_task": 1,
+        "time": 120,
+        "partition": "gpu",
+        "gpus_per_node": 1,
+        "signal_delay_s": 90,
+    }
     with pytest.raises(UserError, match="did you mean 'partition'"):
         asked({"partion": "gpu"}).for_submitit("score")
     with pytest.raises(UserError, match="did you mean 'timeout_min'"):
@@ -141,7 +152,9 @@ def test_a_profile_lies_under_what_the_sweep_asks_for(tmp_path):
 
 def test_the_code_is_copied_once(tmp_path):
     first = submit.snapshot(tmp_path)
-    assert (first / "ablate" / "clusters" / "slurm" / "submit.py").read_bytes() == (HERE.parent / "ablate" / "clusters" / "slurm" / "submit.py").read_bytes()
+    assert (first / "ablate" / "clusters" / "slurm" / "submit.py").read_bytes() == (
+        HERE.parent / "ablate" / "clusters" / "slurm" / "submit.py"
+    ).read_bytes()
     assert submit.snapshot(tmp_path) == first and len(list((tmp_path / "code").iterdir())) == 1
 
 
@@ -193,14 +206,27 @@ def test_why_a_job_is_gone(tmp_path, job, state, log, begun, kind):
     assert ended(tmp_path, job, state, log, begun).kind == kind
 
 
-@pytest.mark.parametrize("code, own, kind, why", [
-    (1, "Traceback ...\nValueError: no such thing\n", failure.EXCEPTION, "ValueError: no such thing"),
-    (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n", failure.MEMORY, "Tried to allocate"),
-    (1, "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried\n", failure.MEMORY, "can't allocate"),
-    (-9, "", failure.MEMORY, "SIGKILL"),
-    (-11, "", failure.KILLED, "SIGSEGV"),
-    (3, "bye\n", failure.EXCEPTION, "exit status 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "code, own, kind, why",
+    [
+        (1, "Traceback ...\nValueError: no such thing\n", failure.EXCEPTION, "ValueError: no such thing"),
+        (
+            1,
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n",
+            failure.MEMORY,
+            "Tried to allocate",
+        ),
+        (
+            1,
+            "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried\n",
+            failure.MEMORY,
+            "can't allocate",
+        ),
+        (-9, "", failure.MEMORY, "SIGKILL"),
+        (-11, "", failure.KILLED, "SIGSEGV"),
+        (3, "bye\n", failure.EXCEPTION, "exit status 3"),
+    ],
+)
 def test_why_a_process_ended(tmp_path, code, own, kind, why):
     run = RunFolder(tmp_path, "pretrain", "aa11")
     (run.path / "logs").mkdir(parents=True)

@@ -76,7 +76,11 @@ def test_a_part_of_a_long_file_is_that_part_of_it(tmp_path: Path, name: str) -> 
     part = audio.read(Recording(tmp_path / name, 2.5, 4.0, channel=1))
     tolerance = 5e-3 if name == "a.ogg" else 1e-6  # a Vorbis decoder starts a little differently in the middle
     np.testing.assert_allclose(part, audio.resample(whole[20_000:32_000, 1], 8_000), atol=tolerance)
-    assert audio.frames(Recording(tmp_path / name, 2.5, 4.0)) == len(audio.features(Recording(tmp_path / name, 2.5, 4.0))) == 148
+    assert (
+        audio.frames(Recording(tmp_path / name, 2.5, 4.0))
+        == len(audio.features(Recording(tmp_path / name, 2.5, 4.0)))
+        == 148
+    )
     assert len(audio.read(Recording(tmp_path / name, 9.5))) == 8_000
     assert len(audio.read(Recording(tmp_path / name, 9.5, 10.05))) == 8_000  # segment times are rounded
     with pytest.raises(UserError, match="from 9.5 to 11.0 s: the file ends at 10.00 s, before the segment does"):

@@ -29,7 +29,9 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "soun
 
 
 def corpus(folder: Path, audio: Path, stored: bool) -> Feeds:
-    """Speech and pairs of twenty recordings, and tokens of their texts: what opens their streams, but for names and seed."""
+    """Speech and pairs of twenty recordings, and tokens of their texts: what opens their streams, but for names and
+    seed.
+    """
     with RecordingsWriter(folder / "recordings") as writer:
         for path in sorted(audio.iterdir()):
             recording = Recording(path)
@@ -72,7 +74,9 @@ def up(loader: Loader) -> Loader:
     return loader
 
 
-def taken(corpus: Feeds, workers: int | None, cursors: dict[str, int], updates: int = 6) -> tuple[list[str], list[dict]]:
+def taken(
+    corpus: Feeds, workers: int | None, cursors: dict[str, int], updates: int = 6
+) -> tuple[list[str], list[dict]]:
     made = opened(corpus, "speech", "pair", seed=3, bucket=8)
     found, after = [], []
     with up(Loader(made, BUDGETS, shards=2, workers=workers)) as loader:
@@ -91,7 +95,9 @@ def made_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_nothing_depends_on_workers_or_on_where_features_come_from(corpora: dict[bool, Feeds], made_here: list[int]) -> None:
+def test_nothing_depends_on_workers_or_on_where_features_come_from(
+    corpora: dict[bool, Feeds], made_here: list[int]
+) -> None:
     expected, cursors = taken(corpora[True], 0, {})
     assert len(set(expected)) == 6
     assert taken(corpora[False], 0, {}) == (expected, cursors)

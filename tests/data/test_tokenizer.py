@@ -20,10 +20,33 @@ WORDS = "the a cat dog bird sat ran sang on in under house tree river and it was
 DRAW = random.Random(0)
 SENTENCES = [" ".join(DRAW.choices(WORDS, k=DRAW.randint(3, 9))) for _ in range(400)]
 ODD = [
-    "", " ", "  ", " a", "a ", "a  b", "\t", "\n", "a\r\nb", "\x00", "$5.20 on 3/4/1999", "naïve café", "e\u0301",
-    "ﬁ", "１２", "日本語", "🙂👩‍👩‍👧", "<cls>", "<s> </s>", "<0x41>", "<unk>", "\u200b\ufeff", "\u3000\xa0",
-    "CAPS", "%&/()=?", "\U0010ffff",
-]  # fmt: skip
+    "",
+    " ",
+    "  ",
+    " a",
+    "a ",
+    "a  b",
+    "\t",
+    "\n",
+    "a\r\nb",
+    "\x00",
+    "$5.20 on 3/4/1999",
+    "naïve café",
+    "e\u0301",
+    "ﬁ",
+    "１２",
+    "日本語",
+    "🙂👩‍👩‍👧",
+    "<cls>",
+    "<s> </s>",
+    "<0x41>",
+    "<unk>",
+    "\u200b\ufeff",
+    "\u3000\xa0",
+    "CAPS",
+    "%&/()=?",
+    "\U0010ffff",
+]
 
 
 class Run:
@@ -125,7 +148,9 @@ def test_counts_are_those_of_the_training_text(trained: Run, corpus: Tables) -> 
 
 def test_every_text_field_of_a_split_is_encoded(trained: Run, corpus: Tables, tmp_path: Path) -> None:
     folder, result = encoded(trained, corpus["normalization"], tmp_path / "normalization")
-    assert {path.name for path in folder.iterdir()} == {f"{name}.{suffix}" for name in result for suffix in ("i32", "i64")}
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.{suffix}" for name in result for suffix in ("i32", "i64")
+    }
     assert list(result) == ["written", "spoken"] and result["spoken"]["texts"] == 199
     folder, _ = encoded(trained, corpus["text"], tmp_path / "text")
     tokens, texts = Tokenizer(trained.path), Tokens(folder, "text")
@@ -137,7 +162,9 @@ def test_every_text_field_of_a_split_is_encoded(trained: Run, corpus: Tables, tm
         Tokens(folder, "txt")
 
 
-def test_it_learns_from_the_texts_of_pre_training_and_an_alphabet_unless_it_names_fields(corpus: Tables, tmp_path: Path) -> None:
+def test_it_learns_from_the_texts_of_pre_training_and_an_alphabet_unless_it_names_fields(
+    corpus: Tables, tmp_path: Path
+) -> None:
     plain = TokenizerConfig(size=80, bytes=False).settled(("speech", "text", "pairs", "glue"))
     assert plain.fields == ("text.text", "pairs.text") and plain.alphabet == tokenizer.ALPHABET
     assert TokenizerConfig().settled(("speech", "digits")).fields == ()

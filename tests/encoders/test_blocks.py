@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from encoders.batch import Layout
-from encoders.blocks import BLOCKS, Conformer, PARTS, Packing, PerModality, Shape, Stack, Transformer
+from encoders.blocks import BLOCKS, PARTS, Conformer, Packing, PerModality, Shape, Stack, Transformer
 
 SHAPE = Shape(width=8, heads=2, ffn=12, kernel=3, conv_norm="group", groups=2, positions="none", dropout=0.0)
 PAIRS = Layout((2, 5, 3, 4), ("text", "speech", "text", "speech"), per_sequence=2)

@@ -61,8 +61,11 @@ def test_every_parameter_is_in_one_place_and_has_one_owner(joint, block, per_mod
     encoder = joint(block=block, per_modality=per_modality, text_layers=1, segment_embedding=True, positions="relative")
     found, counts = parts(encoder, Work(speech=(2,))), encoder.parameters_by_modality()
     owned = {owner: sum(c.parameters[owner] for c in found.values()) for owner in ("speech", "text", "shared")}
-    assert owned == {"speech": counts["speech_only"], "text": counts["text_only"] + counts["embedding"],
-                     "shared": counts["shared"]}  # fmt: skip
+    assert owned == {
+        "speech": counts["speech_only"],
+        "text": counts["text_only"] + counts["embedding"],
+        "shared": counts["shared"],
+    }
     attention = found[("shared", "attention")].parameters["shared"]
     assert attention == sum(p.numel() for b in encoder.shared.blocks for p in b.attention.parameters())
     assert ("speech", "layers", "norms") in found and ("text", "norm") in found

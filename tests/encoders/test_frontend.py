@@ -20,9 +20,7 @@ def test_log_mel_equals_scipy_spectrogram():
     power[1:-1] /= 2  # SciPy doubles all but the ends of a one-sided spectrum
     hz = lambda m: 700 * (10 ** (m / 2595) - 1)  # noqa: E731
     edges = hz(np.linspace(2595 * np.log10(1 + 20 / 700), 2595 * np.log10(1 + 8000 / 700), 82))
-    filters = np.stack(
-        [np.interp(np.linspace(0, 8000, 257), edges[i : i + 3], [0, 1, 0]) for i in range(80)]
-    )
+    filters = np.stack([np.interp(np.linspace(0, 8000, 257), edges[i : i + 3], [0, 1, 0]) for i in range(80)])
     expected = np.log(np.maximum(filters @ power, 1e-6)).T
     mine = log_mel(torch.tensor(wave, dtype=torch.float32))
     assert mine.shape == (1 + (4000 - 400) // 160, 80)

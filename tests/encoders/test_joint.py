@@ -94,7 +94,21 @@ def test_frames_are_hidden_before_the_front_end(joint, inputs):
     changed = (clean.stages["features"] != masked.stages["features"]).any(1).nonzero().flatten()
     assert changed.tolist() == [1, 2, 4, 15]
     hidden = speech.mel_FM.clone()
-    frames = [4, 5, 6, 7, 8, 10, 11, 12, 13, 52, 53, 54, 55]  # utterances begin at 0, 9, 10, 40; the first ends in position 2
+    frames = [
+        4,
+        5,
+        6,
+        7,
+        8,
+        10,
+        11,
+        12,
+        13,
+        52,
+        53,
+        54,
+        55,
+    ]  # utterances begin at 0, 9, 10, 40; the first ends in position 2
     noise = [seeds.normal([key], "mask_noise", [80 * n]).reshape(n, 80) for key, n in ((0, 5), (2, 4), (3, 4))]
     hidden[frames] = 0.1 * torch.from_numpy(np.concatenate(noise)).float()
     again = encoder(View(inputs=replace(speech, mel_FM=hidden)))

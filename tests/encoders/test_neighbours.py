@@ -20,7 +20,9 @@ def picked(inputs, order):
     packed = inputs.mel_FM if isinstance(inputs, Speech) else inputs.ids_S
     pieces = packed.split(inputs.lengths)
     return type(inputs)(
-        torch.cat([pieces[i] for i in order]), tuple(inputs.lengths[i] for i in order), tuple(inputs.keys[i] for i in order)
+        torch.cat([pieces[i] for i in order]),
+        tuple(inputs.lengths[i] for i in order),
+        tuple(inputs.keys[i] for i in order),
     )
 
 

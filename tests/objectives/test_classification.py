@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from supervision import ports, text, view, vocabulary
 
 from encoders.batch import Batch, Layout, Text
 from encoders.encoding import Encoding
 from objectives.classification import Classification, pooled
 from objectives.objective import ViewContext
-from supervision import ports, text, view, vocabulary
 
 
 def planted() -> Encoding:

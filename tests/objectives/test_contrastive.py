@@ -34,9 +34,10 @@ def naive(c, q, ids, masked, kappa, allowed=None):
     for u, n in enumerate(masked):
         for i in range(start, start + n):
             distractors = [
-                j for j in range(start, start + n)
+                j
+                for j in range(start, start + n)
                 if j != i and not torch.equal(ids[i], ids[j]) and (allowed is None or allowed(i, j))
-            ]  # fmt: skip
+            ]
             scores = torch.stack([c[i] @ q[j] / kappa for j in [i, *distractors]])
             total = total + scores.logsumexp(0) - scores[0]
             used += len(distractors)

@@ -1,14 +1,16 @@
-"""The pointer: an untrained decoder repeats its input, search and training agree on probabilities, and it learns edits."""
+"""The pointer: an untrained decoder repeats its input, search and training agree on probabilities, and it
+learns edits.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from supervision import encoding, ports, text, vocabulary
 
 from encoders.batch import Text, View
 from objectives.copying import Source, runs
 from objectives.sequence import Sequence, _Copier
-from supervision import encoding, ports, text, vocabulary
 
 CLS, SEP, BOS, EOS = 4, 5, 2, 3
 
@@ -30,11 +32,13 @@ def test_runs_by_hand():
     source = Source(shown([7, 8, 7, 9]), vocabulary(), torch.device("cpu"))  # bos 7 8 7 9 eos
     assert source.ids_BL.tolist() == [[BOS, 7, 8, 7, 9, EOS]]
     found = runs(source, torch.tensor([[BOS, 7, 9]]))
-    assert found.tolist() == [[
-        [0, 1, 0, 0, 0, 0],  # after the start comes the first token
-        [0, 0, 2, 0, 1, 0],  # "start 7" ends before position 2, a lone 7 before position 4
-        [0, 0, 0, 0, 0, 2],  # "7 9" ends before the last
-    ]]  # fmt: skip
+    assert found.tolist() == [
+        [
+            [0, 1, 0, 0, 0, 0],  # after the start comes the first token
+            [0, 0, 2, 0, 1, 0],  # "start 7" ends before position 2, a lone 7 before position 4
+            [0, 0, 0, 0, 0, 2],  # "7 9" ends before the last
+        ]
+    ]
 
 
 def test_an_untrained_decoder_repeats_its_input():

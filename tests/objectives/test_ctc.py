@@ -7,13 +7,13 @@ import math
 
 import pytest
 import torch
+from supervision import encoding, part, ports, text, view, vocabulary
 
 from encoders.batch import Batch, Speech
 from objectives.ctc import CTC, ctc_loss, required
 from objectives.objective import ViewContext
 from objectives.supervised_views import SpecAugment
 from objectives.views import Clean
-from supervision import encoding, part, ports, text, view, vocabulary
 
 
 def enumerated(log_p_TV: torch.Tensor, ids: list[int], blank: int) -> float:
@@ -127,9 +127,7 @@ def test_spec_augment_depends_on_the_own_key_alone():
     batch, context = spec_batch()
     rule = SpecAugment(time=0.5, span=3)
     whole = rule.build(batch, context)
-    alone = rule.build(
-        Batch(Speech(batch.inputs.mel_FM[80:], (60,), (12,))), ViewContext((15,), vocabulary(), 99)
-    )
+    alone = rule.build(Batch(Speech(batch.inputs.mel_FM[80:], (60,), (12,))), ViewContext((15,), vocabulary(), 99))
     assert torch.equal(whole.speech_masked_I[whole.speech_masked_I >= 20] - 20, alone.speech_masked_I)
     assert torch.equal(whole.inputs.mel_FM[80:], alone.inputs.mel_FM)
 

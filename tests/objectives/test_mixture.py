@@ -97,9 +97,10 @@ def test_loss_is_the_weighted_sum_of_means():
     mean = {name: float(total) / float(count) for name, (total, count) in metrics.items()}
     expected = (
         0.5 * (mean["contrastive/contrastive"] + 0.2 * mean["contrastive/diversity"])
-        + mean["masked_speech/loss"] + mean["stm/loss"]
+        + mean["masked_speech/loss"]
+        + mean["stm/loss"]
         + 3.0 * (mean["tlm/text"] + mean["tlm/speech"])
-    )  # fmt: skip
+    )
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert {"contrastive/accuracy", "contrastive/code_perplexity", "tlm/text_accuracy", "stm/accuracy"} <= set(metrics)
 

@@ -39,9 +39,14 @@ def test_value_and_gradients_are_torchs_over_the_whole_vocabulary(tied, prob):
     log_p_TV = F.linear(x_TD, weight_VD, objective.bias_V).log_softmax(1)
     labels = lines(inputs)
     plain = F.ctc_loss(
-        torch.nn.utils.rnn.pad_sequence(log_p_TV.split(seen.speech_lengths)), torch.tensor(sum(labels, [])),
-        seen.speech_lengths, list(map(len, labels)), blank=SIZE, reduction="sum", zero_infinity=True,
-    )  # fmt: skip
+        torch.nn.utils.rnn.pad_sequence(log_p_TV.split(seen.speech_lengths)),
+        torch.tensor(sum(labels, [])),
+        seen.speech_lengths,
+        list(map(len, labels)),
+        blank=SIZE,
+        reduction="sum",
+        zero_infinity=True,
+    )
     term = objective(seen, encoder(seen), {})["ctc"]
     torch.testing.assert_close(term.total, plain, rtol=1e-4, atol=1e-3)
     trained = [*objective.parameters(), encoder.front.weight, *([encoder.embedding.weight] if tied else [])]

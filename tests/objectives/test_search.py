@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from supervision import encoding, part, ports
 
 from objectives import search
 from objectives.ctc import CTC
 from objectives.transducer import Transducer, log_likelihood
-from supervision import encoding, part, ports
 
 
 def best_by_enumeration(log_p_TV: np.ndarray, blank: int) -> list[int]:
@@ -51,7 +51,9 @@ def test_transducer_with_a_wide_beam_finds_the_most_probable_labels():
         for n in range(4):
             for ids in itertools.product((7, 8, 9), repeat=n):
                 y_1UH = head.predictor(head.embedding(torch.tensor([[head.blank, *ids]])))[0]
-                logits = head.output(torch.tanh(x_1TH[:, :, None] + head.from_labels(y_1UH)[:, None])).log_softmax(-1)[0]
+                logits = head.output(torch.tanh(x_1TH[:, :, None] + head.from_labels(y_1UH)[:, None])).log_softmax(-1)[
+                    0
+                ]
                 emit = torch.stack([logits[:, u, i] for u, i in enumerate((*ids, head.blank))], 1)
                 totals[ids] = float(log_likelihood(logits[None, :, :, head.blank], emit[None], (3,), (n,)))
         assert tuple(head.decode(whole, beam=40)[0]) == max(totals, key=totals.get)

@@ -7,9 +7,9 @@ from functools import cache
 
 import pytest
 import torch
+from supervision import encoding, part, ports, text, view
 
 from objectives.sequence import Sequence
-from supervision import encoding, part, ports, text, view
 
 LENGTHS, LINES = (6, 3, 8), [[7, 8, 9, 10], [11], [9, 9]]
 

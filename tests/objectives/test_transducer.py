@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
+from supervision import encoding, part, ports, text, view
 
 from objectives.transducer import MOST_PER_POSITION, Transducer, log_likelihood
-from supervision import encoding, part, ports, text, view
 
 
 def enumerated(blank_TU: torch.Tensor, emit_TU: torch.Tensor) -> float:
@@ -42,10 +42,12 @@ def test_likelihood_is_the_sum_over_all_alignments():
 
 def test_published_value():
     """warp-transducer's small test: activations 1 x 2 x 3 x 5, labels 1, 2, blank 0, cost 4.4957."""
-    acts_TUV = torch.tensor([
-        [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.1, 0.2, 0.8, 0.1]],
-        [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.1, 0.1], [0.7, 0.1, 0.2, 0.1, 0.1]],
-    ])  # fmt: skip
+    acts_TUV = torch.tensor(
+        [
+            [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.1, 0.2, 0.8, 0.1]],
+            [[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.1, 0.1], [0.7, 0.1, 0.2, 0.1, 0.1]],
+        ]
+    )
     log_p_TUV = acts_TUV.log_softmax(2)
     emit_TU = torch.stack([log_p_TUV[:, 0, 1], log_p_TUV[:, 1, 2], log_p_TUV[:, 2, 0]], 1)  # the last is never taken
     found = log_likelihood(log_p_TUV[None, :, :, 0], emit_TU[None], (2,), (2,))

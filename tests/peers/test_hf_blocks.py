@@ -1,10 +1,10 @@
 """Blocks with copied weights against Hugging Face transformers' layers.
 
 Conformer: the whole layer of Wav2Vec2-Conformer (its convolution has batch norm, and no biases in its pointwise maps).
-Transformer: the whole pre-norm layer of wav2vec 2.0 (`do_stable_layer_norm`). BERT normalises after adding, ours before,
-so of BERT the attention, the feed-forward (with its activation set to ours) and the norms are compared, and our layer
-is put together from them. Rotary positions: HF turns the input of the projections of q and k, we turn q and k themselves
-(as RoFormer does), so the rotation itself is compared.
+Transformer: the whole pre-norm layer of wav2vec 2.0 (`do_stable_layer_norm`). BERT normalises after adding, ours
+before, so of BERT the attention, the feed-forward (with its activation set to ours) and the norms are compared, and our
+layer is put together from them. Rotary positions: HF turns the input of the projections of q and k, we turn q and k
+themselves (as RoFormer does), so the rotation itself is compared.
 """
 
 import pytest
@@ -16,10 +16,10 @@ from encoders.blocks import BLOCKS, Packing, Shape
 from encoders.positions import rotary_table, rotate
 
 pytest.importorskip("transformers")
-from transformers import BertConfig, Wav2Vec2Config, Wav2Vec2ConformerConfig  # noqa: E402
-from transformers.models.bert.modeling_bert import BertLayer  # noqa: E402
-from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayerStableLayerNorm  # noqa: E402
-from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer as conformer  # noqa: E402
+from transformers import BertConfig, Wav2Vec2Config, Wav2Vec2ConformerConfig
+from transformers.models.bert.modeling_bert import BertLayer
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderLayerStableLayerNorm
+from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer as conformer
 
 WIDTH, HEADS, FFN, KERNEL = 16, 2, 24, 5
 LAYOUT = Layout((7, 1, 4), ("speech",) * 3)
@@ -32,8 +32,9 @@ def seeded():
 
 
 def block(kind: str, positions: str = "none"):
-    shape = Shape(width=WIDTH, heads=HEADS, ffn=FFN, kernel=KERNEL, conv_norm="batch", groups=2, positions=positions,
-                  dropout=0.0)  # fmt: skip
+    shape = Shape(
+        width=WIDTH, heads=HEADS, ffn=FFN, kernel=KERNEL, conv_norm="batch", groups=2, positions=positions, dropout=0.0
+    )
     return BLOCKS[kind](shape, 0).eval()
 
 
@@ -69,9 +70,12 @@ def assert_equal(ours, theirs) -> None:
 @pytest.mark.parametrize("positions", ["none", "relative"])
 def test_conformer_layer_is_that_of_wav2vec2_conformer(positions):
     config = Wav2Vec2ConformerConfig(
-        **SIZES, hidden_act="swish", conv_depthwise_kernel_size=KERNEL, max_source_positions=20,
+        **SIZES,
+        hidden_act="swish",
+        conv_depthwise_kernel_size=KERNEL,
+        max_source_positions=20,
         position_embeddings_type=positions if positions == "relative" else None,
-    )  # fmt: skip
+    )
     theirs = randomised(conformer.Wav2Vec2ConformerEncoderLayer(config))
     ours = block("conformer", positions)
     for mine, name in (("first", "ffn1"), ("second", "ffn2")):
@@ -102,9 +106,10 @@ def test_conformer_layer_is_that_of_wav2vec2_conformer(positions):
 
 def test_rotation_is_that_of_wav2vec2_conformer():
     config = Wav2Vec2ConformerConfig(**SIZES, position_embeddings_type="rotary")
-    theirs, embed = (make(config) for make in (
-        conformer.Wav2Vec2ConformerSelfAttention, conformer.Wav2Vec2ConformerRotaryPositionalEmbedding
-    ))  # fmt: skip
+    theirs, embed = (
+        make(config)
+        for make in (conformer.Wav2Vec2ConformerSelfAttention, conformer.Wav2Vec2ConformerRotaryPositionalEmbedding)
+    )
     x = torch.randn(1, 9, WIDTH)
     expected = theirs._apply_rotary_embedding(x, embed(x))[0].view(9, HEADS, -1)
     torch.testing.assert_close(rotate(x[0].view(9, HEADS, -1), rotary_table(torch.arange(9), WIDTH // HEADS)), expected)

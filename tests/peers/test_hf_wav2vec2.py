@@ -15,8 +15,8 @@ from objectives.objective import Ports
 from objectives.quantizer import Learned
 
 pytest.importorskip("transformers")
-from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining  # noqa: E402
-from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2GumbelVectorQuantizer  # noqa: E402
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2GumbelVectorQuantizer
 
 WIDTH, ENTRIES, DIM = 12, 6, 8
 PORTS = Ports(width=WIDTH, vocabulary=Vocabulary(10, (0,) * 10, (True,) * 10), embedding=None)
@@ -24,19 +24,39 @@ PORTS = Ports(width=WIDTH, vocabulary=Vocabulary(10, (0,) * 10, (True,) * 10), e
 
 def config(groups: int) -> Wav2Vec2Config:
     return Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(WIDTH,), conv_stride=(8,),
-        conv_kernel=(8,), num_feat_extract_layers=1, feat_extract_norm="layer", num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2, codevector_dim=DIM, proj_codevector_dim=10, num_codevectors_per_group=ENTRIES,
-        num_codevector_groups=groups, hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
-        feat_proj_dropout=0.0, feat_quantizer_dropout=0.0, attn_implementation="eager",
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(WIDTH,),
+        conv_stride=(8,),
+        conv_kernel=(8,),
+        num_feat_extract_layers=1,
+        feat_extract_norm="layer",
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        codevector_dim=DIM,
+        proj_codevector_dim=10,
+        num_codevectors_per_group=ENTRIES,
+        num_codevector_groups=groups,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        layerdrop=0.0,
+        feat_proj_dropout=0.0,
+        feat_quantizer_dropout=0.0,
+        attn_implementation="eager",
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_quantizer_codes_gradients_and_diversity(groups):
     """Sampled codes too: the same Gumbel noise comes of the same seed, as both draw it in one call."""
     torch.manual_seed(0)
-    theirs, ours = Wav2Vec2GumbelVectorQuantizer(config(groups)), Learned.Config(entries=ENTRIES, groups=groups, dim=DIM)
+    theirs, ours = (
+        Wav2Vec2GumbelVectorQuantizer(config(groups)),
+        Learned.Config(entries=ENTRIES, groups=groups, dim=DIM),
+    )
     ours, progress = ours.build(PORTS), 0.3
     with torch.no_grad():
         torch.nn.init.normal_(theirs.codevectors)
@@ -63,7 +83,9 @@ def test_quantizer_codes_gradients_and_diversity(groups):
 
 
 def others(masked_BT: np.ndarray) -> np.ndarray:
-    """For each masked frame, the flat indices of all other masked frames of its utterance; every utterance has as many."""
+    """For each masked frame, the flat indices of all other masked frames of its utterance; every utterance has
+    as many.
+    """
     B, T = masked_BT.shape
     found = np.zeros((B, T, masked_BT[0].sum() - 1), dtype=np.int64)
     for b, masked_T in enumerate(masked_BT):
@@ -94,8 +116,10 @@ def test_contrastive_and_diversity_loss_of_the_whole_model(groups):
     torch.testing.assert_close(total, out.contrastive_loss, rtol=1e-5, atol=1e-4)
     assert float(metrics["distractors"][0]) < 3 * 7 * 6
     weights = [model.project_hid.weight, model.project_q.weight]
-    for one, two in zip(torch.autograd.grad(total, weights, retain_graph=True),
-                        torch.autograd.grad(out.contrastive_loss, weights, retain_graph=True)):  # fmt: skip
+    for one, two in zip(
+        torch.autograd.grad(total, weights, retain_graph=True),
+        torch.autograd.grad(out.contrastive_loss, weights, retain_graph=True),
+    ):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
     mean_GV = model.quantizer.weight_proj(model.wav2vec2(wave).extract_features)[masked]
     mean_GV = mean_GV.view(21, groups, ENTRIES).softmax(2).mean(0)

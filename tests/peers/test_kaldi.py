@@ -1,8 +1,8 @@
 """Log-mel against kaldi-native-fbank.
 
-With its settings below the two are equal. Kaldi's own defaults differ from ours in the window (Povey; ours is a periodic
-Hann), pre-emphasis (.97; none), removal of the mean of a frame (none), dither (none), and in triangles that are straight
-in mel (ours are straight in Hz, as librosa's and torchaudio's).
+With its settings below the two are equal. Kaldi's own defaults differ from ours in the window (Povey; ours is a
+periodic Hann), pre-emphasis (.97; none), removal of the mean of a frame (none), dither (none), and in triangles that
+are straight in mel (ours are straight in Hz, as librosa's and torchaudio's).
 """
 
 import numpy as np

@@ -9,8 +9,8 @@ import pytest
 
 from ablate import sweep
 from ablate.planning.again import again
-from ablate.store.record import run_path
 from ablate.stages.registry import make
+from ablate.store.record import run_path
 from ablate.store.stage import Plan, materialise
 
 OLD = Path(__file__).resolve().parents[1] / "data" / "root-e7f69db"
@@ -60,12 +60,25 @@ def planned(tables, read=("text.train",), lr=1e-3, rows=("a", "b"), seeds=(0,), 
             trunk = add("pretrain", Training(lr=lr, seed=seed), of, f"{row} / trunk")
             tuned = Training(lr=1e-4, seed=seed)
             leaf = add("finetune", tuned, [("pretrain", trunk), ("tokenizer", tokenizer)], f"{row} / asr")
-            score = add("score", Text(size=1), [("finetune", leaf), ("table/asr.test", ids["asr.test"])], f"{row} / asr score")
-            manifest.append({
-                "row": row, "point": {}, "seed": seed,
-                "stages": {"tokenizer": tokenizer, "trunk": trunk, "trunks": [trunk], "leaf": trunk, "finetune": {"asr": leaf},
-                           "score": {"asr": {"test": score}}, "tables": ids},
-            })  # fmt: skip
+            score = add(
+                "score", Text(size=1), [("finetune", leaf), ("table/asr.test", ids["asr.test"])], f"{row} / asr score"
+            )
+            manifest.append(
+                {
+                    "row": row,
+                    "point": {},
+                    "seed": seed,
+                    "stages": {
+                        "tokenizer": tokenizer,
+                        "trunk": trunk,
+                        "trunks": [trunk],
+                        "leaf": trunk,
+                        "finetune": {"asr": leaf},
+                        "score": {"asr": {"test": score}},
+                        "tables": ids,
+                    },
+                }
+            )
     return Plan(name, {"rows": {row: {} for row in rows}}, manifest, stages, {})
 
 
@@ -88,16 +101,25 @@ def test_nothing_is_said_of_a_first_plan_an_equal_one_and_one_with_new_rows(tmp_
     assert again(planned(TABLES, rows=("a", "b", "c"), seeds=(0, 1)), tmp_path) == []  # new work is not made again
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"read": ("text.train", "glue.cola")}, ["4 to make again: table glue.cola is new in the tokenizer's texts"]),
-    ({"tables": {**TABLES, "text.train": Split(rows=19163, digest="b")}},
-     ["5 to make again: text.train has 19,163 rows, had 19,175"]),
-    ({"tables": {**TABLES, "asr.test": Split(rows=20, digest="b")}},
-     ["2 to make again: asr.test holds other rows than it did"]),
-    ({"lr": 2e-3}, ["3 to make again: pretrain: lr 0.001 -> 0.002"]),
-    ({"lr": 2e-3, "tables": {**TABLES, "asr.test": Split(rows=21, digest="b")}},
-     ["3 to make again: pretrain: lr 0.001 -> 0.002", "2 to make again: asr.test has 21 rows, had 20"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"read": ("text.train", "glue.cola")}, ["4 to make again: table glue.cola is new in the tokenizer's texts"]),
+        (
+            {"tables": {**TABLES, "text.train": Split(rows=19163, digest="b")}},
+            ["5 to make again: text.train has 19,163 rows, had 19,175"],
+        ),
+        (
+            {"tables": {**TABLES, "asr.test": Split(rows=20, digest="b")}},
+            ["2 to make again: asr.test holds other rows than it did"],
+        ),
+        ({"lr": 2e-3}, ["3 to make again: pretrain: lr 0.001 -> 0.002"]),
+        (
+            {"lr": 2e-3, "tables": {**TABLES, "asr.test": Split(rows=21, digest="b")}},
+            ["3 to make again: pretrain: lr 0.001 -> 0.002", "2 to make again: asr.test has 21 rows, had 20"],
+        ),
+    ],
+)
 def test_it_says_how_many_and_why(tmp_path, change, said):
     """Two rows that are one model: tables, 1 tokenizer, 1 trunk, 1 fine-tuning, 1 score."""
     finish(planned(TABLES), tmp_path)

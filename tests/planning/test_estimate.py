@@ -1,4 +1,6 @@
-"""What a plan says of hours and memory, before anything is queued; and the paper's sweep, planned and run small on two ranks."""
+"""What a plan says of hours and memory, before anything is queued; and the paper's sweep, planned and run small on two
+ranks.
+"""
 
 import json
 from dataclasses import replace
@@ -9,16 +11,16 @@ from ranks import ranks_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate import sweep
-from ablate.planning import cost, size
+from ablate.clusters.resources import Resources
+from ablate.clusters.schedule import Board, ancestors
+from ablate.clusters.slurm.preview import slurm_text
 from ablate.describe import BYTES_PER_PARAMETER, Sizes, activations, vocabulary
 from ablate.errors import UserError
+from ablate.planning import cost, size
 from ablate.planning.plan import plan_file
-from ablate.clusters.resources import Resources
-from ablate.clusters.slurm.preview import slurm_text
+from ablate.stages.execute import execute
 from ablate.store.record import read_jsonl, run_path
 from ablate.store.run import RunFolder
-from ablate.clusters.schedule import Board, ancestors
-from ablate.stages.execute import execute
 from ablate.store.stage import materialise
 from encoders.presets import PRESETS
 
@@ -58,17 +60,26 @@ def test_a_stage_costs_what_stages_of_its_shape_took(tmp_path):
     path.write_text(json.dumps({"seconds": 0.25 * trunk.steps}))
 
     def planned(*overrides):
-        other = plan_file(SWEEPS / "objectives.yaml", ["seeds=[7]", *overrides], timings=cost.timings(tmp_path),
-                          paces=lambda: cost.paces(tmp_path))  # fmt: skip
+        other = plan_file(
+            SWEEPS / "objectives.yaml",
+            ["seeds=[7]", *overrides],
+            timings=cost.timings(tmp_path),
+            paces=lambda: cost.paces(tmp_path),
+        )
         return other.stages[other.lines("joint")[0]["stages"]["trunk"]].cost
 
     assert planned("base.pretrain.steps=200", "base.pretrain.optimizer.lr=1e-3") == pytest.approx(50.0)
-    assert planned("base.pretrain.steps=200", "base.pretrain.update.speech=40", "claims=null") != pytest.approx(50.0, rel=0.05)
+    assert planned("base.pretrain.steps=200", "base.pretrain.update.speech=40", "claims=null") != pytest.approx(
+        50.0, rel=0.05
+    )
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_queued():
-    with pytest.raises(UserError, match=r"pretrain text_only .*needs about 31\.\d GB in each process \(419\.\d M parameters\), but "
-                                        r"resources\.gpu_gb allows 30\.0 GB; .*pretrain\.update\.shards, now 128"):  # fmt: skip
+    with pytest.raises(
+        UserError,
+        match=r"pretrain text_only .*needs about 31\.\d GB in each process \(419\.\d M parameters\), but "
+        r"resources\.gpu_gb allows 30\.0 GB; .*pretrain\.update\.shards, now 128",
+    ):
         plan_file(SWEEPS / "paper.yaml", [*PAPER, "resources.pretrain.gpu_gb=30"])
     with pytest.raises(UserError, match=r"resources\.mem_gb allows 1\.0 GB"):
         plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm", "resources.mem_gb=1"])
@@ -95,11 +106,16 @@ SMALL = [
     "data={preset: builtin, speech: 30, text: 60, pairs: 20, asr: 20, translation: 20, sentiment: 20, sentence_pair: 20, "
     "normalization: 20, dev: 10, test: 10, retrieval: 10, text_dev: 10, text_test: 10}",
     "base.encoder={width: 32, heads: 2, ffn: 64, groups: 4, speech_layers: 2, shared_layers: 3, frontend_channels: 8}",
-    "base.tokenizer.size=150", "base.pretrain.targets.learned={entries: 16, dim: 16}", "base.pretrain.steps=6",
-    "base.pretrain.decay=2", "base.pretrain.update={speech: 6 s, text: 60 tokens, pairs: 3, shards: 3}", "seeds=[0]",
-    "rows.joint_tlm_stm.pretrain={steps: 4, update: {speech: 6 s, text: 60 tokens, pairs: 3}}", "claims=null",
+    "base.tokenizer.size=150",
+    "base.pretrain.targets.learned={entries: 16, dim: 16}",
+    "base.pretrain.steps=6",
+    "base.pretrain.decay=2",
+    "base.pretrain.update={speech: 6 s, text: 60 tokens, pairs: 3, shards: 3}",
+    "seeds=[0]",
+    "rows.joint_tlm_stm.pretrain={steps: 4, update: {speech: 6 s, text: 60 tokens, pairs: 3}}",
+    "claims=null",
     "base.tasks.asr={steps: 4, items: 2, evaluate_every: 2, transducer: {hidden: 16, layers: 1}, tokenizer: {size: 100}}",
-]  # fmt: skip
+]
 
 
 @pytest.mark.slow

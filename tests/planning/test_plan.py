@@ -6,14 +6,13 @@ import time
 import pytest
 from fake_registry import World, registry
 
-from ablate.store import identity
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
-from ablate.store.run import RunFolder
-from ablate.store.stage import yaml
 from ablate.stages.kind import restored
 from ablate.stages.registry import KINDS
-from ablate.store.stage import Plan, materialise, stage_ids
+from ablate.store import identity
+from ablate.store.run import RunFolder
+from ablate.store.stage import Plan, materialise, stage_ids, yaml
 
 SWEEP = """
 name: small
@@ -68,8 +67,13 @@ def test_rows_become_stages(plan):
     assert all(dict(score.parents)["finetune"] == finetune.id for score in scores.values())
     assert dict(made.stages[joint["stages"]["heldout"]].parents)["pretrain"] == leaf.id
     assert trunk.config["update"] == {
-        "type": "fake_update", "speech": 24.0, "text": 400, "pairs": 8, "shards": 1, "bucket": 0,
-    }  # fmt: skip
+        "type": "fake_update",
+        "speech": 24.0,
+        "text": 400,
+        "pairs": 8,
+        "shards": 1,
+        "bucket": 0,
+    }
 
 
 def test_retrieval_is_scored_straight_from_the_leaf(plan):
@@ -119,9 +123,14 @@ def test_measures_of_the_leaf_need_the_parts_they_measure(tmp_path):
     path.write_text(MEASURES)
     made = plan_file(path)
     assert {at["row"]: at["na"] for at in made.manifest} == {
-        "joint": [], "apart": ["pairing"], "text_only": ["codes", "pairing"], "speech_only": ["pairing"],
-        "no_codes": ["codes"], "tlm": [], "stm": ["codes", "pairing"],
-    }  # fmt: skip
+        "joint": [],
+        "apart": ["pairing"],
+        "text_only": ["codes", "pairing"],
+        "speech_only": ["pairing"],
+        "no_codes": ["codes"],
+        "tlm": [],
+        "stm": ["codes", "pairing"],
+    }
     stages = line(made, "joint")["stages"]
     assert stages["finetune"] == {}
     assert dict(made.stages[stages["score"]["codes"]["dev"]].parents)["pretrain"] == stages["leaf"]
@@ -148,7 +157,12 @@ def test_equal_stages_are_one(plan):
     tables = [s.title for s in made.stages.values() if s.kind == "table"]
     assert len(tables) == len(set(tables)) and {"speech.train", "asr.test_unseen", "pairs.dev"} <= set(tables)
     unnamed = {id for at in made.manifest for id in stage_ids(at)} ^ set(made.stages)
-    assert sorted(made.stages[id].kind for id in unnamed) == ["tokenizer", "tokens", "tokens", "tokens"]  # translation's own
+    assert sorted(made.stages[id].kind for id in unnamed) == [
+        "tokenizer",
+        "tokens",
+        "tokens",
+        "tokens",
+    ]  # translation's own
 
 
 def test_a_stage_depends_on_what_it_reads_alone(plan):
@@ -168,7 +182,9 @@ def test_a_stage_depends_on_what_it_reads_alone(plan):
     assert read(stages["finetune"]["sentiment"]) == tuned
     assert read(stages["score"]["sentiment"]["test"]) == {"sentiment.train", "sentiment.test", "sentiment.test as ids"}
     assert read(stages["tokenizer"]) == {"text.train", "pairs.train"}
-    assert set(stages["tables"]) >= {"speech.train", "speech.dev", "asr.test_unseen"} and set(stages["tokens"]) >= {"text.train"}
+    assert set(stages["tables"]) >= {"speech.train", "speech.dev", "asr.test_unseen"} and set(stages["tokens"]) >= {
+        "text.train"
+    }
 
 
 def test_without_a_dev_split_there_are_no_held_out_losses_and_a_note(plan, monkeypatch):
@@ -203,7 +219,10 @@ rows: {short: {}, long: {pretrain: {steps: 300}}, longest: {pretrain: {steps: 70
 
 
 def test_a_longer_trunk_waits_for_a_shorter_one_and_its_id_does_not_say_so(plan):
-    made, alone = plan(text=TRUNKS, extra="tasks: []\n"), plan("~rows.short", "~rows.long", text=TRUNKS, extra="tasks: []\n")
+    made, alone = (
+        plan(text=TRUNKS, extra="tasks: []\n"),
+        plan("~rows.short", "~rows.long", text=TRUNKS, extra="tasks: []\n"),
+    )
     trunks = {row: made.stages[line(made, row)["stages"]["trunk"]] for row in made.rows}
     assert trunks["long"].uses == (("continues", trunks["short"].id),)
     assert trunks["longest"].uses == (("continues", trunks["long"].id),)
@@ -236,8 +255,10 @@ def test_stages_lie_parents_first(plan):
 
 
 def test_order_of_keys_does_not_matter(plan):
-    turned = SWEEP.replace("{contrastive: {at: speech_tower}, masked_speech: 1.0, masked_text: 1.0}",
-                           "{masked_text: 1, contrastive: {weight: 1.0}, masked_speech: {weight: 1}}")  # fmt: skip
+    turned = SWEEP.replace(
+        "{contrastive: {at: speech_tower}, masked_speech: 1.0, masked_text: 1.0}",
+        "{masked_text: 1, contrastive: {weight: 1.0}, masked_speech: {weight: 1}}",
+    )
     assert turned != SWEEP and plan(text=turned).stages.keys() == plan().stages.keys()
 
 
@@ -248,13 +269,23 @@ def test_what_changes_ids_downstream_and_only_there(plan):
     new_world = plan("data.seed=1")
     assert not set(before.stages) & set(new_world.stages)
     reseeded = plan("seeds=[1]")
-    assert {before.stages[id].kind for id in set(before.stages) & set(reseeded.stages)} == {"table", "tokens", "tokenizer"}
+    assert {before.stages[id].kind for id in set(before.stages) & set(reseeded.stages)} == {
+        "table",
+        "tokens",
+        "tokenizer",
+    }
 
 
 def test_how_changes_no_id(plan):
     here = plan("data={preset: real, root: /here}")
-    there = plan("data={preset: real, root: /there}", "cluster=slurm", "workers=7", "labels={joint: x}",
-                 "resources={pretrain: {gpus: 1}}", "root=elsewhere")  # fmt: skip
+    there = plan(
+        "data={preset: real, root: /there}",
+        "cluster=slurm",
+        "workers=7",
+        "labels={joint: x}",
+        "resources={pretrain: {gpus: 1}}",
+        "root=elsewhere",
+    )
     assert here.stages.keys() == there.stages.keys()
     table = next(s for s in there.stages.values() if s.kind == "table")
     assert table.how == {"root": "/there"} and table.config["recipe"] == 3
@@ -288,12 +319,14 @@ def test_axes_may_be_patches_and_reach_the_data(plan):
 
 
 def test_claims_become_coefficients(plan):
-    made = plan(extra="""
+    made = plan(
+        extra="""
 claims:
   a: {effect: joint_tlm - joint_longer, on: translation.bleu, above: 0, assay: joint - scratch}
   b: {effect: 0.5 * (joint_tlm + joint_longer) - third, on: asr, within: 1, unmatched: true, split: test_unseen}
   c: {effect: (joint - text_only) - (joint - text_only) / 2, on: sentiment.test.accuracy, below: 0}
-""")
+"""
+    )
     claims = made.sweep["claims"]
     assert claims["a"]["coefficients"] == {"joint_tlm": 1, "joint_longer": -1}
     assert claims["a"]["assay_coefficients"] == {"joint": 1, "scratch": -1}
@@ -325,8 +358,10 @@ def test_show_says_everything_and_the_difference(plan):
     made = plan(extra="table: {blocks: [{reference: joint_longer, rows: [joint_tlm]}]}\n")
     text, difference = made.show("joint_tlm").split("# difference from joint_longer\n")
     assert "pretrain:\n  start: 100\n  steps: 50\n" in text
-    assert difference.splitlines() == ["pretrain.objectives.tlm.pairs: (absent) → \"together\"",
-                                       "pretrain.objectives.tlm.weight: (absent) → 1.0"]  # fmt: skip
+    assert difference.splitlines() == [
+        'pretrain.objectives.tlm.pairs: (absent) → "together"',
+        "pretrain.objectives.tlm.weight: (absent) → 1.0",
+    ]
     with pytest.raises(UserError, match="No row 'joint_tml' .*did you mean 'joint_tlm'"):
         made.show("joint_tml")
 
@@ -396,94 +431,150 @@ def test_planning_is_quick(plan):
 CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
 
 
-@pytest.mark.parametrize("extra, overrides, message", [
-    ("", ["base.pretrain.optimizer.lrr=1"], r"base\.pretrain\.optimizer\.lrr: unknown key 'lrr'; did you mean 'lr'"),
-    ("", ["rows.joint.encoder.widht=1"], r"rows\.joint\.encoder\.widht: unknown key .*did you mean 'width'"),
-    ("", ["rows.joint.pretrain.objectives.maskd_text=1"], r"no preset 'maskd_text'; did you mean 'masked_text'"),
-    ("", ["rows.scratch.pretrain.objectives.maskd_text=null"],
-     r"there is no 'maskd_text' here; did you mean 'masked_text'"),
-    ("", ["base.encoder=nanno"], r"base\.encoder: no preset 'nanno'; did you mean 'nano'"),
-    ("", ["base.pretrain.targets.learnd={}"], r"base\.pretrain\.targets\.learnd: no preset .*did you mean 'learned'"),
-    ("", ["data=bultin"], r"data: no preset 'bultin'; did you mean 'builtin'"),
-    ("", ["data=real"], r"data\.root is not set; add data\.root=PATH"),
-    ("", ["data.root=/x"], r"data\.root: unknown key 'root'"),
-    ("", ["tasks=[asr,translatoin]"], r"tasks: no task 'translatoin'; did you mean 'translation'"),
-    ("", ["tasks=[asr,asr]"], r"tasks: 'asr' is there twice"),
-    ("", ["tasks=asr"], r"tasks: expected a list, found 'asr'"),
-    ("", ["base.tasks.asr.stpes=3"], r"base\.tasks\.asr\.stpes: .*did you mean 'steps'"),
-    ("", ["seeds=[0,a]"], r"seeds: expected a list of whole numbers"),
-    ("", ["seeds=[]"], r"seeds: expected a list of whole numbers"),
-    ("", ["seeds=[0,0]"], r"seeds: '0' is there twice"),
-    ("", ["seeds=3"], r"seeds: expected a list"),
-    ("", ["rows.third.after=joint_tml"], r"rows\.third: after: no row 'joint_tml'; did you mean 'joint_tlm'"),
-    ("", ["rows.joint.after=third"], r"joint after third after joint_tlm after joint is a cycle"),
-    ("", ["rows.joint.after=joint"], r"joint after joint is a cycle"),
-    ("", ["rows.third.encoder=nano_wide"], r"rows\.third\.encoder: a row keeps the encoder"),
-    ("", ["rows.third.tokenizer={size: 3}"], r"rows\.third\.tokenizer: a row keeps the tokenizer"),
-    ("", ["rows.third.pretrain.objectives.stm=null"],
-     r"rows\.third\.pretrain\.objectives\.stm: .*there is no 'stm' here"),
-    ("", ["rows.joint.encoder.reads=[text,pair]"],
-     r"rows\.joint: objective 'contrastive' reads speech, but the encoder reads text, pair; remove it with"),
-    ("", ["rows.joint.pretrain.objectives={contrastive: null, masked_speech: null, masked_text: null}"],
-     "without an objective"),
-    ("", ["rows.joint.pretrain.objectives.contrastive=null"],
-     r"rows\.joint: objective 'masked_speech' predicts the learned codes 'learned', which no loss of this row trains; "
-     r"add pretrain: .*contrastive: 1\.0.* or predict fixed codes: {masked_speech: {targets: random_projection}}"),
-    ("", ["rows.joint.pretrain.objectives.masked_speech.hides=frames"],
-     r"rows\.joint: objective 'masked_speech': codes of features cannot be predicted where frames are hidden"),
-    ("", ["base.pretrain.steps=-1"], r"rows\..*\.pretrain\.steps: expected a number of updates, found -1"),
-    ("", ["~base.pretrain.decay"], r"pretrain\.decay: must be given"),
-    ("", ["~rows"], "has no rows"),
-    ("", ["rows.a-b={}"], r"rows\.a-b: expected a name of letters"),
-    ("", ["cluster=slrum"], r"cluster: found 'slrum'; did you mean 'slurm'"),
-    ("", ["name=a/b"], r"name: 'a/b' becomes a folder"),
-    ("base: {}\nrows:\n", [], "duplicate key base"),
-    ("", ["workers=0"], r"workers: expected a number"),
-    ("", ["labels={jiont: x}"], r"labels\.jiont: .*did you mean 'joint'"),
-    ("axes: {encoder: nano}\n", [], r"axes\.encoder: expected a list"),
-    ("axes: {encoder.widht: [1, 2]}\n", [], r"base\.encoder\.widht: .*did you mean 'width'"),
-    ("table: {blocks: [{reference: joint, rows: [jont]}]}\n", [],
-     r"table\.blocks\[0\]: no row 'jont'; did you mean 'joint'"),
-    ("table: {blocks: [{reference: jont, rows: [joint]}]}\n", [], r"table\.blocks\[0\]: no row 'jont'"),
-    ("table: {blocks: [{refrence: joint}]}\n", [], r"table\.blocks\[0\]\.refrence: .*did you mean 'reference'"),
-    ("table: {compare_with: scrath}\n", [], r"table\.compare_with: no row 'scrath'; did you mean 'scratch'"),
-    ("table: {columns: [asr.wre]}\n", [], r"table\.columns: task 'asr' has no metric 'wre'; did you mean 'wer'"),
-    ("table: {columns: [asr.wer_date]}\n", [], r"table\.columns: task 'asr' has no metric 'wer_date'"),
-    ("table: {columns: [asr.tset.wer]}\n", [],
-     r"table\.columns: task 'asr' is not scored on 'tset'; did you mean 'test'"),
-    ("table: {columns: [arsr.wer]}\n", [], r"table\.columns: .*names no task.*did you mean 'asr'"),
-    (CLAIM % ("joint - jont", "asr.wer"), [], r"claims\.c\.effect: no row 'jont'; did you mean 'joint'"),
-    (CLAIM % ("joint - joint_placebo()", "asr.wer"), [], r"claims\.c\.effect: .*is not a sum of rows"),
-    (CLAIM % ("joint -", "asr.wer"), [], r"claims\.c\.effect: .*cannot be read"),
-    (CLAIM % ("joint + scratch", "asr.wer"), [], r"claims\.c\.effect: .*must sum to zero"),
-    (CLAIM % ("joint - speech_only", "asr.bleu"), [], r"claims\.c\.on: task 'asr' has no metric 'bleu'"),
-    (CLAIM % ("joint - text_only", "asr.wer"), [], r"claims\.c: row 'text_only' does not have task 'asr'"),
-    (CLAIM % ("joint - scratch", "asr.wer"), [],
-     r"claims\.c: joint has 120 pre-training steps and scratch 0; match them, or say unmatched: true"),
-    (CLAIM % ("joint - text_only", "sentiment.accuracy"), ["rows.text_only.pretrain.update.text=800"],
-     r"an update of joint holds something else"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer}}\n", [],
-     r"claims\.c: expected exactly one of above, below and within"),
-    ("claims: {c: {on: asr.wer, above: 0}}\n", [], r"claims\.c: 'effect' is missing"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer, abvoe: 0}}\n", [],
-     r"claims\.c\.abvoe: .*did you mean 'above'"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer, above: much}}\n", [],
-     r"claims\.c\.above: expected a number"),
-    ("claims: {c: {effect: joint - speech_only, on: asr.wer, above: 0, assay: joint - jont}}\n", [],
-     r"claims\.c\.assay: no row 'jont'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "extra, overrides, message",
+    [
+        (
+            "",
+            ["base.pretrain.optimizer.lrr=1"],
+            r"base\.pretrain\.optimizer\.lrr: unknown key 'lrr'; did you mean 'lr'",
+        ),
+        ("", ["rows.joint.encoder.widht=1"], r"rows\.joint\.encoder\.widht: unknown key .*did you mean 'width'"),
+        ("", ["rows.joint.pretrain.objectives.maskd_text=1"], r"no preset 'maskd_text'; did you mean 'masked_text'"),
+        (
+            "",
+            ["rows.scratch.pretrain.objectives.maskd_text=null"],
+            r"there is no 'maskd_text' here; did you mean 'masked_text'",
+        ),
+        ("", ["base.encoder=nanno"], r"base\.encoder: no preset 'nanno'; did you mean 'nano'"),
+        (
+            "",
+            ["base.pretrain.targets.learnd={}"],
+            r"base\.pretrain\.targets\.learnd: no preset .*did you mean 'learned'",
+        ),
+        ("", ["data=bultin"], r"data: no preset 'bultin'; did you mean 'builtin'"),
+        ("", ["data=real"], r"data\.root is not set; add data\.root=PATH"),
+        ("", ["data.root=/x"], r"data\.root: unknown key 'root'"),
+        ("", ["tasks=[asr,translatoin]"], r"tasks: no task 'translatoin'; did you mean 'translation'"),
+        ("", ["tasks=[asr,asr]"], r"tasks: 'asr' is there twice"),
+        ("", ["tasks=asr"], r"tasks: expected a list, found 'asr'"),
+        ("", ["base.tasks.asr.stpes=3"], r"base\.tasks\.asr\.stpes: .*did you mean 'steps'"),
+        ("", ["seeds=[0,a]"], r"seeds: expected a list of whole numbers"),
+        ("", ["seeds=[]"], r"seeds: expected a list of whole numbers"),
+        ("", ["seeds=[0,0]"], r"seeds: '0' is there twice"),
+        ("", ["seeds=3"], r"seeds: expected a list"),
+        ("", ["rows.third.after=joint_tml"], r"rows\.third: after: no row 'joint_tml'; did you mean 'joint_tlm'"),
+        ("", ["rows.joint.after=third"], r"joint after third after joint_tlm after joint is a cycle"),
+        ("", ["rows.joint.after=joint"], r"joint after joint is a cycle"),
+        ("", ["rows.third.encoder=nano_wide"], r"rows\.third\.encoder: a row keeps the encoder"),
+        ("", ["rows.third.tokenizer={size: 3}"], r"rows\.third\.tokenizer: a row keeps the tokenizer"),
+        (
+            "",
+            ["rows.third.pretrain.objectives.stm=null"],
+            r"rows\.third\.pretrain\.objectives\.stm: .*there is no 'stm' here",
+        ),
+        (
+            "",
+            ["rows.joint.encoder.reads=[text,pair]"],
+            r"rows\.joint: objective 'contrastive' reads speech, but the encoder reads text, pair; remove it with",
+        ),
+        (
+            "",
+            ["rows.joint.pretrain.objectives={contrastive: null, masked_speech: null, masked_text: null}"],
+            "without an objective",
+        ),
+        (
+            "",
+            ["rows.joint.pretrain.objectives.contrastive=null"],
+            r"rows\.joint: objective 'masked_speech' predicts the learned codes 'learned', which no loss of this row trains; "
+            r"add pretrain: .*contrastive: 1\.0.* or predict fixed codes: {masked_speech: {targets: random_projection}}",
+        ),
+        (
+            "",
+            ["rows.joint.pretrain.objectives.masked_speech.hides=frames"],
+            r"rows\.joint: objective 'masked_speech': codes of features cannot be predicted where frames are hidden",
+        ),
+        ("", ["base.pretrain.steps=-1"], r"rows\..*\.pretrain\.steps: expected a number of updates, found -1"),
+        ("", ["~base.pretrain.decay"], r"pretrain\.decay: must be given"),
+        ("", ["~rows"], "has no rows"),
+        ("", ["rows.a-b={}"], r"rows\.a-b: expected a name of letters"),
+        ("", ["cluster=slrum"], r"cluster: found 'slrum'; did you mean 'slurm'"),
+        ("", ["name=a/b"], r"name: 'a/b' becomes a folder"),
+        ("base: {}\nrows:\n", [], "duplicate key base"),
+        ("", ["workers=0"], r"workers: expected a number"),
+        ("", ["labels={jiont: x}"], r"labels\.jiont: .*did you mean 'joint'"),
+        ("axes: {encoder: nano}\n", [], r"axes\.encoder: expected a list"),
+        ("axes: {encoder.widht: [1, 2]}\n", [], r"base\.encoder\.widht: .*did you mean 'width'"),
+        (
+            "table: {blocks: [{reference: joint, rows: [jont]}]}\n",
+            [],
+            r"table\.blocks\[0\]: no row 'jont'; did you mean 'joint'",
+        ),
+        ("table: {blocks: [{reference: jont, rows: [joint]}]}\n", [], r"table\.blocks\[0\]: no row 'jont'"),
+        ("table: {blocks: [{refrence: joint}]}\n", [], r"table\.blocks\[0\]\.refrence: .*did you mean 'reference'"),
+        ("table: {compare_with: scrath}\n", [], r"table\.compare_with: no row 'scrath'; did you mean 'scratch'"),
+        ("table: {columns: [asr.wre]}\n", [], r"table\.columns: task 'asr' has no metric 'wre'; did you mean 'wer'"),
+        ("table: {columns: [asr.wer_date]}\n", [], r"table\.columns: task 'asr' has no metric 'wer_date'"),
+        (
+            "table: {columns: [asr.tset.wer]}\n",
+            [],
+            r"table\.columns: task 'asr' is not scored on 'tset'; did you mean 'test'",
+        ),
+        ("table: {columns: [arsr.wer]}\n", [], r"table\.columns: .*names no task.*did you mean 'asr'"),
+        (CLAIM % ("joint - jont", "asr.wer"), [], r"claims\.c\.effect: no row 'jont'; did you mean 'joint'"),
+        (CLAIM % ("joint - joint_placebo()", "asr.wer"), [], r"claims\.c\.effect: .*is not a sum of rows"),
+        (CLAIM % ("joint -", "asr.wer"), [], r"claims\.c\.effect: .*cannot be read"),
+        (CLAIM % ("joint + scratch", "asr.wer"), [], r"claims\.c\.effect: .*must sum to zero"),
+        (CLAIM % ("joint - speech_only", "asr.bleu"), [], r"claims\.c\.on: task 'asr' has no metric 'bleu'"),
+        (CLAIM % ("joint - text_only", "asr.wer"), [], r"claims\.c: row 'text_only' does not have task 'asr'"),
+        (
+            CLAIM % ("joint - scratch", "asr.wer"),
+            [],
+            r"claims\.c: joint has 120 pre-training steps and scratch 0; match them, or say unmatched: true",
+        ),
+        (
+            CLAIM % ("joint - text_only", "sentiment.accuracy"),
+            ["rows.text_only.pretrain.update.text=800"],
+            r"an update of joint holds something else",
+        ),
+        (
+            "claims: {c: {effect: joint - speech_only, on: asr.wer}}\n",
+            [],
+            r"claims\.c: expected exactly one of above, below and within",
+        ),
+        ("claims: {c: {on: asr.wer, above: 0}}\n", [], r"claims\.c: 'effect' is missing"),
+        (
+            "claims: {c: {effect: joint - speech_only, on: asr.wer, abvoe: 0}}\n",
+            [],
+            r"claims\.c\.abvoe: .*did you mean 'above'",
+        ),
+        (
+            "claims: {c: {effect: joint - speech_only, on: asr.wer, above: much}}\n",
+            [],
+            r"claims\.c\.above: expected a number",
+        ),
+        (
+            "claims: {c: {effect: joint - speech_only, on: asr.wer, above: 0, assay: joint - jont}}\n",
+            [],
+            r"claims\.c\.assay: no row 'jont'",
+        ),
+    ],
+)
 def test_every_mistake_gets_one_sentence_before_anything_runs(plan, extra, overrides, message):
     with pytest.raises(UserError, match=message) as error:
         plan(*overrides, extra=extra)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("row", "patch"), [
-    ("joint", "objectives={contrastive: null, masked_speech: {targets: random_projection}}"),  # fixed codes
-    ("joint", "objectives={contrastive: {weight: 0}}"),  # collapse, on purpose
-    ("third", "objectives={contrastive: null}"),  # trained by the rows before
-    ("scratch", "objectives={contrastive: null}"),  # nothing is trained at all
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "patch"),
+    [
+        ("joint", "objectives={contrastive: null, masked_speech: {targets: random_projection}}"),  # fixed codes
+        ("joint", "objectives={contrastive: {weight: 0}}"),  # collapse, on purpose
+        ("third", "objectives={contrastive: null}"),  # trained by the rows before
+        ("scratch", "objectives={contrastive: null}"),  # nothing is trained at all
+    ],
+)
 def test_codes_that_are_fixed_or_trained_before_or_meant_to_collapse_are_allowed(plan, row, patch):
     assert line(plan(f"rows.{row}.pretrain.{patch}"), row)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ablate.store import identity
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.stages.registry import KINDS
+from ablate.store import identity
 
 SWEEP = """
 name: clusters
@@ -44,8 +44,15 @@ def test_the_fit_is_shared_by_the_rows_that_need_it_and_absent_elsewhere(plan):
     made = plan()
     (fit,) = [stage for stage in made.stages.values() if stage.kind == "kmeans"]
     assert fit.parents == (("table/speech", made.lines("joint")[0]["stages"]["tables"]["speech.train"]),)
-    assert fit.config == {"type": "kmeans_fit", "entries": 64, "positions": 50_000, "iterations": 50,
-                          "input": "stacked", "seed": 0, "encoder": None}  # fmt: skip
+    assert fit.config == {
+        "type": "kmeans_fit",
+        "entries": 64,
+        "positions": 50_000,
+        "iterations": 50,
+        "input": "stacked",
+        "seed": 0,
+        "encoder": None,
+    }
     for row in ("kmeans", "kmeans_longer", "kmeans_tlm"):
         assert fits(made, row) == fits(made, row, "trunk") == [fit.id]
         assert made.lines(row)[0]["stages"]["kmeans/kmeans"] == fit.id
@@ -68,8 +75,10 @@ def test_pretraining_depends_on_how_its_targets_were_fitted(plan):
 
 
 def test_differently_named_targets_have_fits_of_their_own(plan):
-    made = plan("rows.kmeans.pretrain.targets.coarse={preset: kmeans, entries: 8}",
-                "rows.kmeans.pretrain.objectives.contrastive.targets=coarse")  # fmt: skip
+    made = plan(
+        "rows.kmeans.pretrain.targets.coarse={preset: kmeans, entries: 8}",
+        "rows.kmeans.pretrain.objectives.contrastive.targets=coarse",
+    )
     assert len(set(fits(made, "kmeans"))) == 2
 
 
@@ -97,16 +106,24 @@ def test_the_name_of_that_row_is_no_part_of_identity(plan):
         assert identity.canonical(config) == stage.config
 
 
-@pytest.mark.parametrize("overrides, message", [
-    ([OF % "jiont"], r"rows\.kmeans\.pretrain\.targets\.kmeans\.of: no row 'jiont'; did you mean 'joint'"),
-    ([OF % "kmeans"], r"kmeans needs kmeans is a cycle"),
-    ([OF % "kmeans_dropped"], r"kmeans needs kmeans_dropped needs kmeans is a cycle"),
-    ([OF % "text", "rows.text={encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}"],
-     r"the encoder of row 'text' does not read speech"),
-    (["rows.kmeans.pretrain.targets.kmeans={of: joint}"], r"Log-mel is no layer of row 'joint'"),
-    (["rows.kmeans.pretrain.targets.kmeans={input: joint}"], r"'joint' moves in training.*of: ROW"),
-    (["rows.kmeans.pretrain.targets.kmeans={input: joimt, of: joint}"], r"did you mean 'joint'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ([OF % "jiont"], r"rows\.kmeans\.pretrain\.targets\.kmeans\.of: no row 'jiont'; did you mean 'joint'"),
+        ([OF % "kmeans"], r"kmeans needs kmeans is a cycle"),
+        ([OF % "kmeans_dropped"], r"kmeans needs kmeans_dropped needs kmeans is a cycle"),
+        (
+            [
+                OF % "text",
+                "rows.text={encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}",
+            ],
+            r"the encoder of row 'text' does not read speech",
+        ),
+        (["rows.kmeans.pretrain.targets.kmeans={of: joint}"], r"Log-mel is no layer of row 'joint'"),
+        (["rows.kmeans.pretrain.targets.kmeans={input: joint}"], r"'joint' moves in training.*of: ROW"),
+        (["rows.kmeans.pretrain.targets.kmeans={input: joimt, of: joint}"], r"did you mean 'joint'"),
+    ],
+)
 def test_mistakes_are_named_before_anything_runs(plan, overrides, message):
     with pytest.raises(UserError, match=message):
         plan(*overrides)

@@ -1,12 +1,14 @@
-"""Grids in a plan: ordinary fine-tunings of the first seed, one choice that all seeds share, mistakes named beforehand."""
+"""Grids in a plan: ordinary fine-tunings of the first seed, one choice that all seeds share, mistakes named
+beforehand.
+"""
 
 from __future__ import annotations
 
 import pytest
+from fake_registry import registry
 
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
-from fake_registry import registry
 
 SWEEP = """
 name: tuned
@@ -42,8 +44,11 @@ def test_a_grid_becomes_fine_tunings_and_a_choice_for_all_seeds(plan):
         assert {dict(stage.parents)["tune"] for stage in scores} == {choice}
         tried = [made.stages[id] for _, id in made.stages[choice].parents]
         assert [(stage.config["task"]["lr"], stage.config["task"]["items"]) for stage in tried] == [
-            (1e-3, 4), (1e-3, 8), (2e-3, 4), (2e-3, 8),
-        ]  # fmt: skip
+            (1e-3, 4),
+            (1e-3, 8),
+            (2e-3, 4),
+            (2e-3, 8),
+        ]
         assert {stage.config["seed"] for stage in tried} == {3}
         assert {dict(stage.parents)["pretrain"] for stage in tried} == {lines[0]["stages"]["leaf"]}
         assert "tune" not in dict(made.stages[lines[0]["stages"]["finetune"]["sentiment"]].parents)

@@ -1,4 +1,6 @@
-"""The kmeans stage: planted clusters are found, equal arguments give equal centroids, pre-training predicts its codes."""
+"""The kmeans stage: planted clusters are found, equal arguments give equal centroids, pre-training predicts
+its codes.
+"""
 
 import json
 from dataclasses import replace
@@ -7,13 +9,13 @@ import pytest
 import torch
 from tiny import ENCODER, World
 
-from ablate.training import checkpoint
+from ablate.data.packing import streams
+from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
 from ablate.stages.kmeans import KMeansStage, fit, load, stacked, vectors
 from ablate.stages.pretrain import PretrainStage, build, load_encoder
-from ablate.data.packing import streams
-from ablate.data.tokenizer import Tokenizer
 from ablate.stages.registry import make
+from ablate.training import checkpoint
 from encoders.batch import View, Vocabulary
 from objectives import OBJECTIVES
 from objectives.kmeans import KMeans, nearest
@@ -78,7 +80,14 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(world):
-    return world.add(make("kmeans", KMeansStage.of(TARGETS), [("table/speech", world.supply.table(world.data, "speech", "train"))], "k-means"))
+    return world.add(
+        make(
+            "kmeans",
+            KMeansStage.of(TARGETS),
+            [("table/speech", world.supply.table(world.data, "speech", "train"))],
+            "k-means",
+        )
+    )
 
 
 def test_the_stage_fits_stacked_log_mel_of_unlabelled_speech(world, fitted):
@@ -113,7 +122,14 @@ def test_rows_pretrain_on_its_codes_and_continue(world, fitted):
 
 def test_a_stage_uses_its_own_parents_centroids(world, fitted):
     config = replace(TARGETS, seed=1)
-    other = world.add(make("kmeans", KMeansStage.of(config), [("table/speech", world.supply.table(world.data, "speech", "train"))], "k-means"))
+    other = world.add(
+        make(
+            "kmeans",
+            KMeansStage.of(config),
+            [("table/speech", world.supply.table(world.data, "speech", "train"))],
+            "k-means",
+        )
+    )
     stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config})
     tokenizer = Tokenizer(world.run(world.tokenizer).files)
     model = build(stage, tokenizer, {"kmeans/kmeans": world.run(other)})
@@ -147,8 +163,9 @@ def test_a_layer_of_a_finished_row_is_clustered_and_predicted(world, layer):
     assert torch.equal(codes.ids_IG[:, 0], ids) and len(ids.unique()) > 1
     assert not codes.vectors_ID.requires_grad
 
-    trained = world.pretrain(objectives=SPEECH, targets={"kmeans": config}, parents=[("kmeans/kmeans", fitted)],
-                             steps=10, phase="decay")  # fmt: skip
+    trained = world.pretrain(
+        objectives=SPEECH, targets={"kmeans": config}, parents=[("kmeans/kmeans", fitted)], steps=10, phase="decay"
+    )
     assert world.run(world.heldout(trained)).result()["final"]["masked_speech/loss"] > 0
     names = checkpoint.of(world.run(trained)).weights
     assert not any(name.startswith("mixture.targets") for name in names)  # the teacher stays in its own stage

@@ -1,4 +1,6 @@
-"""2,000 updates of the nano preset with every loss: nothing becomes NaN, the codebook stays alive, bf16 ends where fp32 does."""
+"""2,000 updates of the nano preset with every loss: nothing becomes NaN, the codebook stays alive, bf16 ends where fp32
+does.
+"""
 
 import math
 import statistics
@@ -7,11 +9,19 @@ from dataclasses import replace
 import pytest
 from tiny import World
 
-from ablate.training.update import Update
 from ablate.store.record import read_jsonl
+from ablate.training.update import Update
 from encoders.presets import PRESETS
 
-LOSSES = ("contrastive/contrastive", "masked_speech/loss", "masked_text/loss", "tlm/text", "tlm/speech", "stm/loss", "pair_ctc/ctc")
+LOSSES = (
+    "contrastive/contrastive",
+    "masked_speech/loss",
+    "masked_text/loss",
+    "tlm/text",
+    "tlm/speech",
+    "stm/loss",
+    "pair_ctc/ctc",
+)
 
 
 @pytest.mark.slow

@@ -13,14 +13,14 @@ import pytest
 import soundfile
 from tiny import WORDS, World
 
-from ablate.store import run
-from ablate.training import checkpoint
 from ablate.data import loader as loading
 from ablate.data.audio import Recording, features, frames
-from ablate.data.loader import Loader
 from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
+from ablate.data.loader import Loader
 from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.table import TableWriter
+from ablate.store import run
+from ablate.training import checkpoint
 
 multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "soundfile"])  # many workers start here
 
@@ -113,15 +113,19 @@ def under(monkeypatch, workers):
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 def test_reading_changes_nothing_and_resumes_under_another_number_of_workers(tmp_path, monkeypatch, kind):
-    worlds = {name: World(tmp_path / name, Recorded(features=name, root=str(tmp_path / "audio"))) for name in ("stored", "read")}
+    worlds = {
+        name: World(tmp_path / name, Recorded(features=name, root=str(tmp_path / "audio")))
+        for name in ("stored", "read")
+    }
     ids, made, make = set(), [], loading._made
     for world in worlds.values():
         leaf = world.pretrain("contrastive", steps=0, phase="decay")
         world.run(leaf)
         ids.add(
-            world.pretrain("contrastive", steps=20, seed=3) if kind == "pretrain"
+            world.pretrain("contrastive", steps=20, seed=3)
+            if kind == "pretrain"
             else world.finetune("asr", leaf, steps=20, items=3, evaluate_every=10)[0]
-        )  # fmt: skip
+        )
     (id,) = ids  # how features come about is no part of identity
     expected = worlds["stored"].run(id)
     monkeypatch.setattr(loading, "_made", lambda *arguments: (made.append(1), make(*arguments))[1])

@@ -8,15 +8,15 @@ import pytest
 import torch
 from tiny import ENCODER, World
 
-from ablate.stages import tune
-from ablate.sweepfile import grid as grid_of
-from ablate.training import checkpoint
 from ablate.errors import UserError
+from ablate.stages import tune
 from ablate.stages.finetune import FinetuneStage, encoder_factor
+from ablate.stages.registry import make
 from ablate.stages.score import ScoreStage
 from ablate.stages.tuned import settled
-from ablate.stages.registry import make
+from ablate.sweepfile import grid as grid_of
 from ablate.tasks.registry import TASKS
+from ablate.training import checkpoint
 
 SENTIMENT = replace(TASKS["sentiment"], tokenizer=None, steps=20, evaluate_every=10)
 
@@ -36,7 +36,9 @@ def chosen(world):
     found = grid_of.choices({}, {"head.pool": ["mean", "first"]}, "tasks.sentiment", made)
     assert [point for point, _ in found] == points
     parents = world.base
-    tuned = [world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=task), parents, "tried")) for _, task in found]
+    tuned = [
+        world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=task), parents, "tried")) for _, task in found
+    ]
     for id in tuned:
         world.run(id)
     of = tune.TuneStage(settings=tuple(points))
@@ -71,7 +73,14 @@ def test_every_seed_takes_the_winners_settings_and_the_tuned_seed_its_run(world,
     config = settled(FinetuneStage(encoder=ENCODER, task=SENTIMENT), {"tune": world.run(id)})
     assert config.task.head.pool == world.run(id).result()["chosen"]["head.pool"]
     tested = world.task("sentiment", "train", "test")
-    scored = world.add(make("score", ScoreStage(encoder=ENCODER, task=SENTIMENT, seed=1), [*tested, ("tune", id), ("finetune", stage)], "s"))
+    scored = world.add(
+        make(
+            "score",
+            ScoreStage(encoder=ENCODER, task=SENTIMENT, seed=1),
+            [*tested, ("tune", id), ("finetune", stage)],
+            "s",
+        )
+    )
     assert world.run(scored).result()["scores"]
 
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from ablate.store import attempt, lock, files, record
-from ablate.store import run as run_module
 from ablate.errors import UserError
+from ablate.store import attempt, files, lock, record
+from ablate.store import run as run_module
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
 
 
@@ -36,7 +36,9 @@ def save(run, step):
     with run.writing() as folder:
         name = f"model.{step}.safetensors"
         (folder / name).write_bytes(b"%d" % step)
-        files.replace(folder / "checkpoint.json", json.dumps({"step": step, "files": attempt.facts(folder, [name])}).encode())
+        files.replace(
+            folder / "checkpoint.json", json.dumps({"step": step, "files": attempt.facts(folder, [name])}).encode()
+        )
 
 
 def inside(run):
@@ -54,14 +56,23 @@ def test_the_new_owner_has_what_the_old_one_saved_and_shares_nothing_that_change
     assert [line["step"] for line in record.read_jsonl(second.files / "metrics.jsonl")] == [10, 20, 30]
 
 
-@pytest.mark.parametrize("act", [
-    lambda run: run.write_json("x.json", 1), lambda run: run.truncate(10), lambda run: save(run, 30), lambda run: run.finish({}),
-    lambda run: (run.progress(1, 2), run.check()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda run: run.write_json("x.json", 1),
+        lambda run: run.truncate(10),
+        lambda run: save(run, 30),
+        lambda run: run.finish({}),
+        lambda run: (run.progress(1, 2), run.check()),
+    ],
+)
 def test_who_lost_the_claim_is_told_so_and_changes_nothing(taken, act):
     first, second = taken()
     before = snapshot(second.path)
-    with pytest.raises(Lost, match=rf"pretrain abcdef was taken over: process {os.getpid()} on \S+ runs it; what"), first:
+    with (
+        pytest.raises(Lost, match=rf"pretrain abcdef was taken over: process {os.getpid()} on \S+ runs it; what"),
+        first,
+    ):
         act(first)
     assert snapshot(second.path) == before
     save(second, 30)
@@ -103,7 +114,9 @@ def test_of_two_that_finish_at_once_one_wins(taken, monkeypatch):
 
 
 def test_one_that_finishes_while_its_folder_is_put_away_has_finished(taken, tmp_path, monkeypatch):
-    """Its result is there before its folder is moved: whoever took over gives the folder back, and has nothing to do."""
+    """Its result is there before its folder is moved: whoever took over gives the folder back, and has nothing
+    to do.
+    """
     first = RunFolder(tmp_path, "pretrain", "abcdef")
     first.claim()
     save(first, 20)
@@ -134,7 +147,9 @@ def test_the_best_of_several_attempts_is_taken_and_one_that_was_put_away_counts(
     (run.path / "tables").mkdir()  # no attempt
     with run.claim():
         assert json.loads((run.files / "checkpoint.json").read_text())["step"] == 30
-        assert list(record.read_jsonl(run.files / "metrics.jsonl")) == [{"step": 30}] and (run.files / "model.30").exists()
+        assert (
+            list(record.read_jsonl(run.files / "metrics.jsonl")) == [{"step": 30}] and (run.files / "model.30").exists()
+        )
         assert inside(run) == {run.files.name, "tables"}
 
 
@@ -143,7 +158,9 @@ def test_who_dies_while_taking_over_leaves_it_to_the_next(tmp_path, monkeypatch)
     with pytest.raises(RuntimeError), run.claim():
         save(run, 20)
         raise RuntimeError
-    monkeypatch.setattr(attempt, "synced", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))  # before checkpoint.json
+    monkeypatch.setattr(
+        attempt, "synced", lambda path: (_ for _ in ()).throw(KeyboardInterrupt)
+    )  # before checkpoint.json
     with pytest.raises(KeyboardInterrupt):
         run.claim()
     monkeypatch.undo()

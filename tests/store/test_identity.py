@@ -8,10 +8,10 @@ from typing import ClassVar, Optional
 
 import pytest
 
-from ablate.store import identity
-from ablate.sweepfile.row import people_see
-from ablate.sweepfile.load import typed
 from ablate.errors import UserError
+from ablate.store import identity
+from ablate.sweepfile.load import typed
+from ablate.sweepfile.row import people_see
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,14 @@ def test_golden_ids():
 def test_canonical_form():
     part = {"type": "part", "rate": 0.5, "size": 3}
     assert identity.canonical(CONFIG) == {
-        "type": "house", "recipe": 2, "lr": 1e-4, "part": part, "reads": ["speech", "text"], "warm": None,
+        "type": "house",
+        "recipe": 2,
+        "lr": 1e-4,
+        "part": part,
+        "reads": ["speech", "text"],
+        "warm": None,
         "parts": {"a": {**part, "size": 4}, "b": part},
-    }  # fmt: skip
+    }
     assert list(identity.canonical(CONFIG)["parts"]) == ["a", "b"]
 
 
@@ -60,9 +65,16 @@ def test_whole_numbers_in_float_fields_are_floats():
     assert repr(identity.canonical(one)) == repr(identity.canonical(same))
 
 
-@pytest.mark.parametrize("change", [
-    {"lr": 2e-4}, {"warm": 0.0}, {"reads": ("text",)}, {"part": Part(size=5)}, {"parts": {}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr": 2e-4},
+        {"warm": 0.0},
+        {"reads": ("text",)},
+        {"part": Part(size=5)},
+        {"parts": {}},
+    ],
+)
 def test_every_what_field_changes_the_id(change):
     ids = {identity.stage_id("corpus", 1, identity.canonical(c), []) for c in (CONFIG, replace(CONFIG, **change))}
     assert len(ids) == 2
@@ -173,7 +185,9 @@ def test_a_removed_field_stays_in_the_form_at_its_last_value(module):
     now = module(fields="removed: ClassVar[dict[str, str]] = {'fill': 'false'}; radius: int = 3")
     assert id_of(then.Circle(radius=5)) == id_of(now.Circle(radius=5))
     assert identity.restore(identity.canonical(then.Circle(radius=5)), now.Shape) == now.Circle(radius=5)
-    with pytest.raises(UserError, match="has 'fill' of 'circle' at true; that setting was removed and works as false now"):
+    with pytest.raises(
+        UserError, match="has 'fill' of 'circle' at true; that setting was removed and works as false now"
+    ):
         identity.restore(identity.canonical(then.Circle(fill=True)), now.Shape)
 
 
@@ -227,11 +241,17 @@ def test_two_classes_with_one_tag_under_one_base_are_refused(module):
 
 def test_what_newer_code_wrote_is_refused_in_a_sentence(module):
     made = module()
-    with pytest.raises(UserError, match="A record is of a 'cirle', which this code does not know; did you mean 'circle'"):
+    with pytest.raises(
+        UserError, match="A record is of a 'cirle', which this code does not know; did you mean 'circle'"
+    ):
         identity.restore({"type": "cirle"}, made.Shape)
-    with pytest.raises(UserError, match="has a setting 'colour' of 'circle' that this code does not know; update ablate"):
+    with pytest.raises(
+        UserError, match="has a setting 'colour' of 'circle' that this code does not know; update ablate"
+    ):
         identity.restore({**identity.canonical(made.Circle()), "colour": 1}, made.Shape)
-    with pytest.raises(UserError, match="A record lacks the setting 'radius' of 'circle', which came later and says no 'absent'"):
+    with pytest.raises(
+        UserError, match="A record lacks the setting 'radius' of 'circle', which came later and says no 'absent'"
+    ):
         identity.restore({"type": "circle", "area": 1.0}, made.Shape)  # today's default does not stand in for it
 
 
@@ -241,10 +261,22 @@ def test_how_within_a_list_is_refused_and_metadata_and_removed_are_read_strictly
     with pytest.raises(TypeError, match="configs with 'how' in a list"):
         identity.Forms().of((made.Circle(),), tuple[made.Shape, ...])
     for fields, message in (
-        ("radius: int = field(default=3, metadata={'absnet': '3'})", "Circle.radius: its metadata has 'absnet', expected name or"),
-        ("radius: int = field(default=3, metadata={'absent': 3})", "Circle.radius: absent is 3, expected the JSON text"),
-        ("removed: ClassVar[dict[str, str]] = {'fill': ' false'}; radius: int = 3", "removed 'fill' is ' false', in canonical text 'false'"),
-        ("removed: ClassVar[dict[str, str]] = {'fill': 'False'}; radius: int = 3", "removed 'fill' is 'False', expected the JSON text"),
+        (
+            "radius: int = field(default=3, metadata={'absnet': '3'})",
+            "Circle.radius: its metadata has 'absnet', expected name or",
+        ),
+        (
+            "radius: int = field(default=3, metadata={'absent': 3})",
+            "Circle.radius: absent is 3, expected the JSON text",
+        ),
+        (
+            "removed: ClassVar[dict[str, str]] = {'fill': ' false'}; radius: int = 3",
+            "removed 'fill' is ' false', in canonical text 'false'",
+        ),
+        (
+            "removed: ClassVar[dict[str, str]] = {'fill': 'False'}; radius: int = 3",
+            "removed 'fill' is 'False', expected the JSON text",
+        ),
     ):
         with pytest.raises(TypeError, match=message):
             identity.canonical(module(fields=fields).Circle())

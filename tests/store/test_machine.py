@@ -19,13 +19,19 @@ EPYC = (
 )
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    (EPYC.format(flags="flags\t\t: fpu sse4_2 avx avx2 avx512f"), ("AMD EPYC", "26.2", "avx512")),
-    (EPYC.format(flags="flags\t\t: fpu sse4_2 avx avx2 avx512_no"), ("AMD EPYC", "26.2", "avx2")),
-    (EPYC.format(flags="flags\t\t: fpu"), ("AMD EPYC", "26.2", None)),
-    ("processor\t: 0\nFeatures\t: fp asimd sve\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n", ("plain", "0x41.0xd40", "sve")),
-    (None, ("plain", None, None)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (EPYC.format(flags="flags\t\t: fpu sse4_2 avx avx2 avx512f"), ("AMD EPYC", "26.2", "avx512")),
+        (EPYC.format(flags="flags\t\t: fpu sse4_2 avx avx2 avx512_no"), ("AMD EPYC", "26.2", "avx2")),
+        (EPYC.format(flags="flags\t\t: fpu"), ("AMD EPYC", "26.2", None)),
+        (
+            "processor\t: 0\nFeatures\t: fp asimd sve\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n",
+            ("plain", "0x41.0xd40", "sve"),
+        ),
+        (None, ("plain", None, None)),
+    ],
+)
 def test_processor_as_the_system_names_it(tmp_path, monkeypatch, text, expected):
     path = tmp_path / "cpuinfo"
     if text is not None:
@@ -64,5 +70,8 @@ def test_label_for_people():
     one = {"processor": "AMD EPYC", "family": "26.2", "instructions": "avx512", "device": "cpu", "torch": "2.13.0"}
     one["threads"] = 1
     assert of.label(one) == "AMD EPYC, avx512, torch 2.13.0, 1 thread"
-    assert of.label(one | {"device": "NVIDIA H200", "threads": 8}) == "NVIDIA H200, AMD EPYC, avx512, torch 2.13.0, 8 threads"
+    assert (
+        of.label(one | {"device": "NVIDIA H200", "threads": 8})
+        == "NVIDIA H200, AMD EPYC, avx512, torch 2.13.0, 8 threads"
+    )
     assert of.label({}) == "" and of.label({"processor": "arm", "torch": None}) == "arm"

@@ -14,7 +14,7 @@ from ablate.store import version
 from ablate.store.lock import PROGRESS, alive, me, read_claim
 from ablate.store.run import Busy, RunFolder, Stopped
 
-NAMES = ["plain", "with space", "quote's \"both\"", "; echo foo", "new\nline", "ünï"]
+NAMES = ["plain", "with space", 'quote\'s "both"', "; echo foo", "new\nline", "ünï"]
 
 
 @pytest.fixture(params=NAMES)

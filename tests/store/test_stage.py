@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import pytest
 
-from ablate.store import run as run_module
-from ablate.store import stage
-from ablate.errors import UserError
-from ablate.store.record import run_path
-from ablate.store.run import Lost, RunFolder
 from ablate.clusters.schedule import BLOCKED, DONE, FAILED, Board, ancestors, makespan
+from ablate.errors import UserError
 from ablate.stages.execute import execute
 from ablate.stages.kind import Kind, restored
 from ablate.stages.registry import KINDS, make
+from ablate.store import run as run_module
+from ablate.store import stage
+from ablate.store.record import run_path
+from ablate.store.run import Lost, RunFolder
 from ablate.store.stage import Plan, materialise, parents_of, places, uses_of
 
 CALLS = []
@@ -152,9 +152,13 @@ def test_folders_of_parents_and_of_what_is_used(tmp_path):
     materialise(Plan("x", {}, [], {grain.id: grain}, {}), tmp_path)
     run = RunFolder(tmp_path, "table", grain.id)
     expected = {
-        "table/text.train": ("table", "aa"), "targets": ("tokenizer", "bb"), "targets-tokens/asr.test": ("tokens", "cc"),
-        "kmeans/hubert": ("kmeans", "dd"), "recordings/speech": ("recordings", "ee"), "continues": ("pretrain", "ff"),
-    }  # fmt: skip
+        "table/text.train": ("table", "aa"),
+        "targets": ("tokenizer", "bb"),
+        "targets-tokens/asr.test": ("tokens", "cc"),
+        "kmeans/hubert": ("kmeans", "dd"),
+        "recordings/speech": ("recordings", "ee"),
+        "continues": ("pretrain", "ff"),
+    }
     for kind, id in expected.values():
         run_path(tmp_path, kind, id).mkdir(parents=True)
     assert {role: (one.kind, one.id) for role, one in {**parents_of(run), **uses_of(run)}.items()} == expected
@@ -176,7 +180,9 @@ def test_of_a_finished_stage_only_where_its_data_lie_is_brought_up_to_date(plann
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     planned(Grain(root="/there"))
     after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    assert {path.name for path in before if before[path] != after[path]} == {"how.json"} and before.keys() == after.keys()
+    assert {path.name for path in before if before[path] != after[path]} == {
+        "how.json"
+    } and before.keys() == after.keys()
     assert json.loads((run.path / "how.json").read_text()) == {
         "ways": [{"how": {"root": "/there"}, "uses": []}, {"how": {"root": "/here"}, "uses": []}]
     }
@@ -187,9 +193,13 @@ def test_places_in_a_manifest_line():
     score = {"asr": {"test": "c", "dev": "d"}, "st": {}}
     stages = {"trunk": "b", "trunks": ["a", "b"], "score": score, "finetune": {"asr": "e"}}
     assert list(places(stages).items()) == [
-        ("trunk", "b"), ("trunks/0", "a"), ("trunks/1", "b"), ("score/asr/test", "c"), ("score/asr/dev", "d"),
+        ("trunk", "b"),
+        ("trunks/0", "a"),
+        ("trunks/1", "b"),
+        ("score/asr/test", "c"),
+        ("score/asr/dev", "d"),
         ("finetune/asr", "e"),
-    ]  # fmt: skip
+    ]
     assert stage.stage_ids({"stages": stages}) == ["b", "a", "c", "d", "e"]
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ablate.store import record
 from ablate.errors import UserError
-from ablate.store.record import read_run, read_sweep, run_path
 from ablate.stages.registry import make
-from ablate.store.stage import Plan, materialise, places
-from ablate.store import differ, listing, upgrade
+from ablate.store import differ, listing, record, upgrade
 from ablate.store.__main__ import main
+from ablate.store.record import read_run, read_sweep, run_path
+from ablate.store.stage import Plan, materialise, places
 
 OLD = Path(__file__).resolve().parents[1] / "data" / "root-e7f69db"
 
@@ -40,10 +39,13 @@ def test_a_root_of_format_1_is_listed(capsys):
     assert main(["list", str(OLD)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "sweep old: 3 rows, 6 lines, format 1",
-        "corpus     1 of 1 done", "finetune   12 of 12 done", "pretrain   12 of 12 done", "score      18 of 18 done",
+        "corpus     1 of 1 done",
+        "finetune   12 of 12 done",
+        "pretrain   12 of 12 done",
+        "score      18 of 18 done",
         "tokenizer  1 of 1 done",
         "44 of these stages are of format 1: they are read and reported, and no new plan starts from them.",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_root_of_format_1_is_read():
@@ -64,7 +66,10 @@ def test_format_1_stays_as_it_is(tmp_path):
     before = files(tmp_path / "root")
     assert upgrade.upgrade(tmp_path / "root") == [
         "0 stages and 0 sweeps rewritten to format 2.",
-        "45 stages and sweeps are of format 1, which stays readable as it is; what a new plan needs of them is made again.",
+        (
+            "45 stages and sweeps are of format 1, which stays readable as it is; what a new plan needs of them is made "
+            "again."
+        ),
     ]
     assert files(tmp_path / "root") == before
 
@@ -116,7 +121,10 @@ def test_a_root_of_the_format_before_is_rewritten_once(tmp_path, third):
     assert read_sweep(tmp_path, "x").manifest == [{"number": 0, "row": "a"}, {"number": 0, "row": "b"}]
     assert read_sweep(tmp_path, "x").format == 3
     before = files(tmp_path)
-    assert upgrade.upgrade(tmp_path)[:2] == ["0 stages and 0 sweeps rewritten to format 3.", "2 are of format 3 already."]
+    assert upgrade.upgrade(tmp_path)[:2] == [
+        "0 stages and 0 sweeps rewritten to format 3.",
+        "2 are of format 3 already.",
+    ]
     assert files(tmp_path) == before and third == ["result.json"]
     assert not list(leaf.glob("*.tmp"))
 
@@ -165,18 +173,23 @@ def test_explain_goes_down_to_where_it_begins(tmp_path, capsys):
     config = {"type": "pretrain", "optimizer": {"type": "adamw", "lr": 0.001}, "objectives": {}}
     parents = [[["table/text.train", f"aa0{i}"], ["tokenizer", f"bb0{i}"]] for i in (1, 2)]
     write(tmp_path, "pretrain", "cc01", config, parents[0], version=3, title="joint / trunk")
-    changed = {**config, "optimizer": {"type": "adamw", "lr": 0.002, "gain": 2.0}, "objectives": {"tlm": {"type": "tlm"}}}
+    changed = {
+        **config,
+        "optimizer": {"type": "adamw", "lr": 0.002, "gain": 2.0},
+        "objectives": {"tlm": {"type": "tlm"}},
+    }
     write(tmp_path, "pretrain", "cc02", changed, parents[1], version=4, title="joint / trunk")
     assert main(["explain", "cc01", "cc02", "--root", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "A is pretrain cc01 (joint / trunk)", "B is pretrain cc02 (joint / trunk)",
+        "A is pretrain cc01 (joint / trunk)",
+        "B is pretrain cc02 (joint / trunk)",
         "version of pretrain was raised 3 -> 4",
         "pretrain: optimizer.lr 0.001 -> 0.002",
         "pretrain: optimizer.gain is new, 2.0",
         "pretrain: objectives.tlm is new, tlm",
         "text.train has 19,163 rows, had 19,175",
         "table glue.cola is new in the tokenizer's texts",
-    ]  # fmt: skip
+    ]
     folder = str(run_path(tmp_path, "pretrain", "cc01"))
     assert differ.explain(folder, folder, tmp_path)[-1] == "They are the same: what made them does not differ."
     assert differ.explain("cc01", "aa01", tmp_path)[-1] == "They are of different kinds: pretrain and table."
@@ -196,13 +209,16 @@ def test_explain_says_what_was_raised_since_format_1(tmp_path):
     write(tmp_path, "tokenizer", "bb01", {"type": "sentencepiece"}, [["table/text.train", "aa01"]], version=3)
     old = read_sweep(OLD, "old").manifest[0]["stages"]["tokenizer"]
     assert differ.explain(str(run_path(OLD, "tokenizer", old)), "bb01", tmp_path)[2:] == [
-        "records of format 1 are not reused", "recipe of the built-in corpus was raised 2 -> 3",
+        "records of format 1 are not reused",
+        "recipe of the built-in corpus was raised 2 -> 3",
         "version of tokenizer was raised 2 -> 3",
-    ]  # fmt: skip
+    ]
 
 
 def test_an_unknown_stage_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"No stage 'ffff' under '.*'; give an id and --root ROOT, or the folder of a stage\."):
+    with pytest.raises(
+        UserError, match=r"No stage 'ffff' under '.*'; give an id and --root ROOT, or the folder of a stage\."
+    ):
         differ.explain("ffff", "ffff", tmp_path)
 
 

@@ -10,10 +10,10 @@ import time
 import pytest
 from tiny import World
 
-from ablate.training import checkpoint
-from ablate.errors import UserError
 from ablate.clusters.local import BUSY_CODE
+from ablate.errors import UserError
 from ablate.stages.execute import execute
+from ablate.training import checkpoint
 
 NAMES = ("masked_text",)
 WORKER = """
@@ -129,7 +129,9 @@ def test_a_row_does_not_continue_from_changed_bytes(planned, name):
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=rf"{name} has other bytes than its record says .*; remove .*{trunk}, and run the sweep"):
+    with pytest.raises(
+        UserError, match=rf"{name} has other bytes than its record says .*; remove .*{trunk}, and run the sweep"
+    ):
         world.run(world.pretrain(*NAMES, parent=trunk, start=2, steps=2, phase="decay"))
 
 

@@ -4,16 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from ablate.store import identity
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.stages.registry import KINDS
+from ablate.store import identity
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 ROWS = [
-    "scratch", "text_only", "speech_contrastive", "speech_only", "joint_contrastive", "joint", "joint_placebo",
-    "joint_longer", "joint_tlm", "joint_tlm_unpaired", "joint_tlm_stm",
-]  # fmt: skip
+    "scratch",
+    "text_only",
+    "speech_contrastive",
+    "speech_only",
+    "joint_contrastive",
+    "joint",
+    "joint_placebo",
+    "joint_longer",
+    "joint_tlm",
+    "joint_tlm_unpaired",
+    "joint_tlm_stm",
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +39,18 @@ def test_every_file_teaches_how_to_run_it(path):
 def test_objectives_has_the_rows_and_tasks_of_the_question(objectives):
     assert objectives.rows == ROWS and objectives.notes == ()
     assert list(objectives.sweep["tasks"]) == [
-        "asr", "translation", "sentiment", "sentence_pair", "normalization", "retrieval",
-        "pairing", "codes", "alignment_by_layer", "probes_by_layer", "pairing_by_layer",
-    ]  # fmt: skip
+        "asr",
+        "translation",
+        "sentiment",
+        "sentence_pair",
+        "normalization",
+        "retrieval",
+        "pairing",
+        "codes",
+        "alignment_by_layer",
+        "probes_by_layer",
+        "pairing_by_layer",
+    ]
     blocks = objectives.sweep["table"]["blocks"]
     assert sorted(row for block in blocks for row in block["rows"]) == sorted(ROWS)
     assert all(block["reference"] in block["rows"] for block in blocks)
@@ -56,7 +74,9 @@ def test_continuations_and_controls_are_matched_in_steps(objectives):
 def test_stages_are_matched_in_steps_and_the_one_stage_row_in_data_too():
     plan = plan_file(SWEEPS / "stages.yaml")
     rows = plan.sweep["rows"]
-    assert rows["joint_tlm_stm_speech"]["steps"] == rows["joint_tlm_stm_longer"]["steps"] > rows["joint_tlm_stm"]["steps"]
+    assert (
+        rows["joint_tlm_stm_speech"]["steps"] == rows["joint_tlm_stm_longer"]["steps"] > rows["joint_tlm_stm"]["steps"]
+    )
     assert rows["joint_tlm_one_stage"]["steps"] == rows["joint_tlm"]["steps"]
 
     def seen(row, stream):  # over the trunks of its chain
@@ -88,7 +108,9 @@ def test_rows_that_share_less_are_matched_in_active_or_in_total_parameters():
     from encoders.presets import PRESETS
 
     vocabulary = Vocabulary(400, (1,) * 400, (True,) * 400)
-    count = {name: PRESETS[name].build(vocabulary).parameters_by_modality() for name in PRESETS if name.startswith("nano")}
+    count = {
+        name: PRESETS[name].build(vocabulary).parameters_by_modality() for name in PRESETS if name.startswith("nano")
+    }
     whole = count["nano"]
     for name in ("nano_late", "nano_experts", "nano_separate"):
         for modality in ("speech_only", "text_only"):
@@ -99,14 +121,20 @@ def test_rows_that_share_less_are_matched_in_active_or_in_total_parameters():
 
 
 def test_a_named_point_of_an_axis_is_a_patch_of_the_base(tmp_path):
-    text = (SWEEPS / "capacity.yaml").read_text().replace("{encoder: nano_wide}", "{encoder: nano_wide, pretrain: {optimizer: {lr: 1.0e-3}}}")
+    text = (
+        (SWEEPS / "capacity.yaml")
+        .read_text()
+        .replace("{encoder: nano_wide}", "{encoder: nano_wide, pretrain: {optimizer: {lr: 1.0e-3}}}")
+    )
     path = tmp_path / "named.yaml"
     path.write_text(text)
     plan = plan_file(path)
     of = {line["point"]["size"]: plan.stages[line["stages"]["trunk"]].config for line in plan.lines("joint")}
     assert {name: (c["encoder"]["width"], c["optimizer"]["lr"]) for name, c in of.items()} == {
-        "narrow": (32, 0.002), "nano": (64, 0.002), "wide": (128, 0.001),
-    }  # fmt: skip
+        "narrow": (32, 0.002),
+        "nano": (64, 0.002),
+        "wide": (128, 0.001),
+    }
     path.write_text(text.replace("{encoder: nano_wide,", "{encodr: nano_wide,"))
     with pytest.raises(UserError, match=r"axes\.size\.wide.*encoder"):
         plan_file(path)
@@ -114,14 +142,19 @@ def test_a_named_point_of_an_axis_is_a_patch_of_the_base(tmp_path):
 
 @pytest.mark.parametrize("name", ["targets", "alignment", "stages"])
 def test_what_departs_from_slam_says_so_and_the_rest_is_shared(objectives, name):
-    """Rows that objectives.yaml has are its very stages; the others are named departures, or the paper's in another mix."""
+    """Rows that objectives.yaml has are its very stages; the others are named departures, or the paper's in another
+    mix.
+    """
     plan = plan_file(SWEEPS / f"{name}.yaml")
     assert plan.name == name and plan.notes == () and len(plan.sweep["claims"]) == 2
     for row in plan.rows:
         if row in ROWS:
             theirs, ours = (p.lines(row)[0]["stages"] for p in (objectives, plan))
             assert ours["trunks"] == theirs["trunks"] and ours["leaf"] == theirs["leaf"]
-            assert ours["finetune"].items() <= theirs["finetune"].items() and ours["score"].items() <= theirs["score"].items()
+            assert (
+                ours["finetune"].items() <= theirs["finetune"].items()
+                and ours["score"].items() <= theirs["score"].items()
+            )
         elif name != "stages":  # whose rows the paper has, too
             assert "not SLAM" in plan.sweep["rows"][row]["label"]
     assert sorted(row for block in plan.sweep["table"]["blocks"] for row in block["rows"]) == sorted(plan.rows)
@@ -129,13 +162,21 @@ def test_what_departs_from_slam_says_so_and_the_rest_is_shared(objectives, name)
 
 def test_targets_differ_in_their_codes():
     plan = plan_file(SWEEPS / "targets.yaml")
-    used = {row: about["objectives"].get("masked_speech", {}).get("targets") for row, about in plan.sweep["rows"].items()}
+    used = {
+        row: about["objectives"].get("masked_speech", {}).get("targets") for row, about in plan.sweep["rows"].items()
+    }
     assert used == {
-        "scratch": "learned", "speech_contrastive": None, "speech_only": "learned", "joint": "learned",
-        "speech_kmeans": "kmeans", "speech_kmeans_again": "kmeans", "speech_random_projection": "random_projection",
+        "scratch": "learned",
+        "speech_contrastive": None,
+        "speech_only": "learned",
+        "joint": "learned",
+        "speech_kmeans": "kmeans",
+        "speech_kmeans_again": "kmeans",
+        "speech_random_projection": "random_projection",
         "speech_best_rq": "random_projection",
-        "joint_kmeans": "kmeans", "joint_random_projection": "random_projection",
-    }  # fmt: skip
+        "joint_kmeans": "kmeans",
+        "joint_random_projection": "random_projection",
+    }
     line = {row: plan.lines(row)[0]["stages"] for row in plan.rows}
     assert line["speech_kmeans"]["kmeans/kmeans"] == line["joint_kmeans"]["kmeans/kmeans"]
     again = plan.stages[line["speech_kmeans_again"]["kmeans/kmeans"]]
@@ -151,8 +192,12 @@ def test_alignment_continues_the_joint_trunk_with_equal_steps_and_one_tlm(object
         tlm, ctc, mslam = (rows[row]["objectives"] for row in ("joint_tlm", "joint_tlm_ctc", "joint_tlm_ctc_mslam"))
         assert ctc["tlm"] == tlm["tlm"] and "pair_ctc" not in tlm
         assert {name: part["weight"] for name, part in mslam.items()} == {
-            "contrastive": 1.0, "masked_speech": 1.0, "masked_text": 0.3, "tlm": 0.03, "pair_ctc": 0.03,
-        }  # fmt: skip
+            "contrastive": 1.0,
+            "masked_speech": 1.0,
+            "masked_text": 0.3,
+            "tlm": 0.03,
+            "pair_ctc": 0.03,
+        }
 
 
 def test_real_needs_a_root():

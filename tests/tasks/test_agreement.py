@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ablate.sweepfile.load import typed
 from ablate.errors import UserError
+from ablate.sweepfile.load import typed
 from ablate.tasks.registry import GROUPS, TASKS
 from ablate.tasks.scoring.agreement import f1, matthews, pearson, spearman
 from analysis.records import items
@@ -51,7 +51,10 @@ def test_scores_of_a_split_follow_from_its_items(name):
 
 
 def test_perfect_and_constant_predictions():
-    task, rows = TASKS["cola"].build(), [{"id": i, "label": label} for i, label in enumerate(["acceptable", "unacceptable"] * 5)]
+    task, rows = (
+        TASKS["cola"].build(),
+        [{"id": i, "label": label} for i, label in enumerate(["acceptable", "unacceptable"] * 5)],
+    )
     assert task.score(rows, [row["label"] for row in rows])[0][0].value == 100
     assert task.score(rows, ["acceptable"] * 10)[0][0].value == 0
 

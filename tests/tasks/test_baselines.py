@@ -58,9 +58,11 @@ def test_recognition():
     train = [{"text": "the dog"}] * 2 + [{"text": "a"}]
     test = [{"text": "the cat"}, {"text": "the dog"}]
     assert found("asr", train, test) == {
-        ("empty output", "wer"): 100, ("empty output", "cer"): 100,
-        ("best constant", "wer"): 25, ("best constant", "cer"): pytest.approx(100 * 3 / 14),
-    }  # fmt: skip
+        ("empty output", "wer"): 100,
+        ("empty output", "cer"): 100,
+        ("best constant", "wer"): 25,
+        ("best constant", "cer"): pytest.approx(100 * 3 / 14),
+    }
 
 
 def test_normalization_copies():
@@ -75,18 +77,28 @@ def test_normalization_copies():
 
 def test_normalization_reads_no_more_of_train_than_it_learns_from(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(baselines, "LEARNT", 1)
-    rows = [{"id": "1", "written": "Go on", "spoken": "go on"}, {}]  # of millions of sentences, read from disk one by one
+    rows = [
+        {"id": "1", "written": "Go on", "spoken": "go on"},
+        {},
+    ]  # of millions of sentences, read from disk one by one
     assert found("normalization", rows, rows[:1])["copy", "ser"] == 0
 
 
 def test_normalization_looks_up_what_train_says():
-    rows = [("Anna met Paul on May 5.", "anna met paul on may fifth"),
-            ("Anna paid $21.", "anna paid twenty one dollars")]  # fmt: skip
+    rows = [
+        ("Anna met Paul on May 5.", "anna met paul on may fifth"),
+        ("Anna paid $21.", "anna paid twenty one dollars"),
+    ]
     train, test = (
         [{"id": "", "written": written, "spoken": spoken} for written, spoken in part]
-        for part in (rows, [("Paul paid $21 on May 5.", "paul paid twenty one dollars on may fifth"),
-                            ("Paul paid $3.", "paul paid three dollars")])
-    )  # fmt: skip
+        for part in (
+            rows,
+            [
+                ("Paul paid $21 on May 5.", "paul paid twenty one dollars on may fifth"),
+                ("Paul paid $3.", "paul paid three dollars"),
+            ],
+        )
+    )
     values = found("normalization", train, test)
     assert values["copy", "ser"] == 100 and values["dictionary", "ser"] == 50
 
@@ -135,8 +147,13 @@ def test_translation():
 def test_pairs_have_the_overlap_rule_and_sentences_do_not():
     row = {"text": "a b", "text_b": "a b", "label": "yes"}
     names = {name for name, _ in found("sentence_pair", [row], [row])}
-    assert names == {"majority", "word overlap", "words of the second (naive Bayes)", "changed words (naive Bayes)",
-                     "exchanged words (naive Bayes)"}  # fmt: skip
+    assert names == {
+        "majority",
+        "word overlap",
+        "words of the second (naive Bayes)",
+        "changed words (naive Bayes)",
+        "exchanged words (naive Bayes)",
+    }
     names = {name for name, _ in found("sentiment", [row], [row])}
     assert names == {"majority", "words (naive Bayes)", "bigrams (naive Bayes)"}
 

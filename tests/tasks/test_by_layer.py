@@ -24,7 +24,9 @@ def test_layers_are_what_enters_and_leaves_them():
     view = View(Text(torch.tensor([4, 8, 9, 5]), (4,), (1,)))
     encoding, layers = by_layer(encoder, view)
     assert list(layers) == ["text_0", "shared_0", "shared_1", "shared_2"]
-    assert torch.equal(layers["shared_2"], encoding.stages["joint"]) and torch.equal(layers["text_0"], layers["shared_0"])
+    assert torch.equal(layers["shared_2"], encoding.stages["joint"]) and torch.equal(
+        layers["text_0"], layers["shared_0"]
+    )
     assert not torch.equal(layers["shared_1"], layers["shared_0"]) and not layers["shared_1"].requires_grad
     hooks = [m for m in encoder.modules() if m._forward_hooks or m._forward_pre_hooks]
     assert hooks == [] and encoder(view).stages["joint"].requires_grad
@@ -52,15 +54,27 @@ def test_probes_find_what_is_there_and_nothing_else():
     for i in range(120):
         words = [word for word in WORDS if rng.random() < 0.5] or ["red"]
         voice, phones = i % 3 if i % 2 else (i + 1) % 3, rng.integers(0, 4, 8)
-        rows.append({"id": str(i), "text": " ".join(words), "voice": f"v{voice}", "seconds": 1.0 + rng.random(), "frames": 30,
-                     "phones": [[4 * k, f"p{p}"] for k, p in enumerate(phones)]})  # fmt: skip
+        rows.append(
+            {
+                "id": str(i),
+                "text": " ".join(words),
+                "voice": f"v{voice}",
+                "seconds": 1.0 + rng.random(),
+                "frames": 30,
+                "phones": [[4 * k, f"p{p}"] for k, p in enumerate(phones)],
+            }
+        )
         said = np.array([word in words for word in WORDS]) + rng.normal(0, 0.1, 6)
         spoken = np.eye(4)[phones] + rng.normal(0, 0.1, (8, 4))
         noise = rng.normal(size=(2, 8, 4))
-        heard.append(Heard(
-            {"speech_0": np.eye(3)[voice] + rng.normal(0, 0.1, 3), "shared_1": said},
-            {"speech_0": spoken, "shared_1": noise[0]}, np.arange(8), 8,
-        ))  # fmt: skip
+        heard.append(
+            Heard(
+                {"speech_0": np.eye(3)[voice] + rng.normal(0, 0.1, 3), "shared_1": said},
+                {"speech_0": spoken, "shared_1": noise[0]},
+                np.arange(8),
+                8,
+            )
+        )
     task = ProbesByLayer(ProbesByLayer.Config())
     scores, items = task.score(rows, heard)
     found = values(scores)
@@ -72,7 +86,10 @@ def test_probes_find_what_is_there_and_nothing_else():
     phone, word = task.baselines([], rows)
     assert (phone.metric, word.metric) == ("phone", "word") and 40 < word.value < 60
     taught, asked = (np.concatenate([[p for _, p in row["phones"]] for row in rows[half]]) for half in (TRAIN, TEST))
-    assert phone.value == pytest.approx(100 * (asked == max(set(taught), key=list(taught).count)).mean()) and phone.value < 40
+    assert (
+        phone.value == pytest.approx(100 * (asked == max(set(taught), key=list(taught).count)).mean())
+        and phone.value < 40
+    )
     silent, _ = task.score([{"id": row["id"], "text": row["text"], "seconds": 1.0} for row in rows], heard)
     assert {score.metric.split("/")[0] for score in silent} == {"word"}
 

@@ -58,10 +58,14 @@ def world(n: int = 60, positions: int = 40):
     rng = np.random.default_rng(0)
     phones = rng.integers(0, 12, (n, positions // 2))
     rows = [
-        {"id": str(i), "voice": f"v{i % 5}", "snr": float(rng.uniform(0, 30)),
-         "phones": [[8 * k, f"p{p:02}"] for k, p in enumerate(phones[i])]}
+        {
+            "id": str(i),
+            "voice": f"v{i % 5}",
+            "snr": float(rng.uniform(0, 30)),
+            "phones": [[8 * k, f"p{p:02}"] for k, p in enumerate(phones[i])],
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     return rows, np.repeat(phones, 2, axis=1)
 
 
@@ -75,8 +79,10 @@ def test_codes_that_are_phones_or_voices_or_noise_or_nothing():
     nothing = np.random.default_rng(1).integers(0, 12, phones.shape)
     voices = np.repeat([[int(row["voice"][1:])] for row in rows], phones.shape[1], axis=1)
     levels = np.repeat(terciles([row["snr"] for row in rows])[:, None], phones.shape[1], axis=1)
-    found = {name: values(rows, [codes]) for name, codes in
-             {"phone": phones, "voice": voices, "noise": levels, "nothing": nothing}.items()}  # fmt: skip
+    found = {
+        name: values(rows, [codes])
+        for name, codes in {"phone": phones, "voice": voices, "noise": levels, "nothing": nothing}.items()
+    }
     for of, scores in found.items():
         for about in ("phone", "voice", "noise"):
             wanted = 100 if of == about else 0

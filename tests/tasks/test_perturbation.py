@@ -10,7 +10,9 @@ from ablate.errors import UserError
 from ablate.tasks.supervised.perturbation import Perturbation, curve, faster, framed, lifted, warped
 from encoders.batch import Speech
 
-EVERYTHING = Perturbation(speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5, edges=(-3, 12), floor=6, contrast=0.4, filter=0.4)
+EVERYTHING = Perturbation(
+    speeds=(0.9, 1.0, 1.1), vocal_tract=0.1, noise=0.5, edges=(-3, 12), floor=6, contrast=0.4, filter=0.4
+)
 
 
 def speech(lengths=(20, 33), keys=(5, 9)) -> Speech:
@@ -72,7 +74,9 @@ def test_edges_are_silence_or_cut():
 
 def test_a_floor_fills_what_is_soft_and_leaves_what_is_loud():
     mel_FM = torch.tensor([[0.0], [-1.0], [-20.0]])
-    expected = torch.tensor([1 + np.exp(-4), np.exp(-2) + np.exp(-4), np.exp(-4)]).log() / 2  # the floor lies at -2: exp(2 * -2)
+    expected = (
+        torch.tensor([1 + np.exp(-4), np.exp(-2) + np.exp(-4), np.exp(-4)]).log() / 2
+    )  # the floor lies at -2: exp(2 * -2)
     torch.testing.assert_close(lifted(mel_FM, 2.0)[:, 0], expected.float())
 
 
@@ -87,7 +91,10 @@ def test_means_are_0_again_where_they_were():
 def test_contrast_is_one_factor_and_a_filter_one_curve_over_bins():
     given = speech((20,), (5,))
     factor_FM = Perturbation(contrast=0.4).apply(given).mel_FM / given.mel_FM
-    assert torch.allclose(factor_FM, factor_FM[0, 0].expand_as(factor_FM), rtol=1e-4) and 0.6 <= float(factor_FM[0, 0]) <= 1.4
+    assert (
+        torch.allclose(factor_FM, factor_FM[0, 0].expand_as(factor_FM), rtol=1e-4)
+        and 0.6 <= float(factor_FM[0, 0]) <= 1.4
+    )
     added_FM = Perturbation(filter=0.4).apply(given).mel_FM - given.mel_FM
     assert torch.allclose(added_FM, added_FM[0].expand_as(added_FM), atol=1e-5) and float(added_FM[0].std()) > 0.05
     assert curve(np.array([0.0, 1.0, 3.0]), 5).tolist() == [0, 0.5, 1, 2, 3]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from ablate.tasks.registry import TASKS
 from ablate.tasks.measured.retrieval import Retrieval, both_ways, cosines, nearest_in_duration, ranks
+from ablate.tasks.registry import TASKS
 from encoders.batch import Layout, Speech
 from encoders.encoding import Encoding
 
@@ -55,8 +55,12 @@ def test_candidates_are_nearest_in_duration_and_hold_the_truth():
 
 def test_equal_transcripts_are_no_candidates():
     allowed = nearest_in_duration([1.0, 1.1, 1.2, 9.0], ["a", "a", "b", "c"], 3)
-    assert allowed.tolist() == [[True, False, True, True], [False, True, True, True], [True, True, True, False],
-                                [False, True, True, True]]  # fmt: skip
+    assert allowed.tolist() == [
+        [True, False, True, True],
+        [False, True, True, True],
+        [True, True, True, False],
+        [False, True, True, True],
+    ]
     few = nearest_in_duration([1.0, 1.1, 1.2], ["a", "a", "b"], 3)
     assert few.sum(1).tolist() == [2, 2, 3]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ablate.errors import UserError
+from ablate.planning.plan import described
 from ablate.store import identity
 from ablate.sweepfile import claims
 from ablate.sweepfile.load import typed
-from ablate.errors import UserError
-from ablate.planning.plan import described
 from ablate.tasks.registry import TASKS
 from ablate.tasks.supervised.classification import TextClassification
 from ablate.tasks.task import TaskConfig
@@ -82,10 +82,14 @@ def test_a_perfect_hypothesis_scores_perfectly(name, dataset):
 
 def test_errors_of_sentences_with_a_class():
     task = TASKS["normalization"].build()
-    rows = [{"id": str(i), "written": "x", "spoken": said, "classes": classes}
-            for i, (said, classes) in enumerate([("one", ["DATE"]), ("two", ["DATE", "MONEY"]), ("three", [])])]  # fmt: skip
+    rows = [
+        {"id": str(i), "written": "x", "spoken": said, "classes": classes}
+        for i, (said, classes) in enumerate([("one", ["DATE"]), ("two", ["DATE", "MONEY"]), ("three", [])])
+    ]
     found = {score.metric: (score.n, score.value) for score in task.score(rows, ["one", "too", "three"])[0]}
-    assert found["ser"] == (3, pytest.approx(100 / 3)) and found["ser_date"] == (2, 50) and found["ser_money"] == (1, 100)
+    assert (
+        found["ser"] == (3, pytest.approx(100 / 3)) and found["ser_date"] == (2, 50) and found["ser_money"] == (1, 100)
+    )
     assert found.keys() == {"ser", "wer", "ser_date", "ser_money"}
     reached = {(one.name, one.metric): one.value for one in task.baselines(rows, rows)}
     assert reached["copy", "ser_date"] == 100 and reached["dictionary", "ser_date"] == 50  # "x" is spoken "one" first
@@ -133,7 +137,9 @@ def test_recognition_by_classes_says_transcripts_of_train_only(dataset, monkeypa
 
 
 def test_normalization_begins_as_a_copy_and_learns_what_differs(dataset):
-    task, train, vocabulary, encoder, objective = made("normalization", dataset, {"decoder": {"copying": 0.95, "dropout": 0.0}})
+    task, train, vocabulary, encoder, objective = made(
+        "normalization", dataset, {"decoder": {"copying": 0.95, "dropout": 0.0}}
+    )
     test = dataset("normalization", "test")
 
     def found() -> list[str]:
@@ -143,7 +149,9 @@ def test_normalization_begins_as_a_copy_and_learns_what_differs(dataset):
         return made
 
     assert found() == [row["written"] for row in test.table.rows]
-    optimizer = torch.optim.AdamW([{"params": encoder.parameters(), "lr": 4e-3}, {"params": objective.parameters()}], 1e-2)
+    optimizer = torch.optim.AdamW(
+        [{"params": encoder.parameters(), "lr": 4e-3}, {"params": objective.parameters()}], 1e-2
+    )
     for step in range(150):
         batch = task.inputs(train, [(step * 12 + i, (step * 12 + i) % 48) for i in range(12)], 0)
         view = objective.view.build(batch, context(encoder, batch, vocabulary, step))

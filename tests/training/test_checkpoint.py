@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from ablate.training import checkpoint
 from ablate.errors import UserError
+from ablate.training import checkpoint
 
 
 def names(folder):
@@ -15,13 +15,25 @@ def names(folder):
 
 def save(folder, step, value, **how):
     """A checkpoint whose every number is `value`."""
-    checkpoint.save(folder, step, {"a": torch.full((2, 3), value).t()}, {"exp_avg/a": torch.full((3, 2), value)}, {"at": value}, **how)
+    checkpoint.save(
+        folder,
+        step,
+        {"a": torch.full((2, 3), value).t()},
+        {"exp_avg/a": torch.full((3, 2), value)},
+        {"at": value},
+        **how,
+    )
 
 
 def values(folder):
     """The step, and the values that are in the weights, the moments and the state."""
     found = checkpoint.load(folder)
-    return found.step, set(found.weights["a"].flatten().tolist()), set(found.moments["exp_avg/a"].flatten().tolist()), found.state
+    return (
+        found.step,
+        set(found.weights["a"].flatten().tolist()),
+        set(found.moments["exp_avg/a"].flatten().tolist()),
+        found.state,
+    )
 
 
 def test_round_trip(tmp_path):

@@ -10,10 +10,10 @@ import torch
 from ranks import ranks_of
 from tiny import World
 
-from ablate.training import checkpoint
-from ablate.training.update import Update
 from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
+from ablate.training import checkpoint
+from ablate.training.update import Update
 
 WORKER = """
 import os, sys, torch
@@ -64,14 +64,17 @@ def test_ranks_change_nothing_up_to_summation_order(tmp_path):
 
 @pytest.mark.slow
 def test_a_stage_resumed_on_other_ranks_ends_the_same(tmp_path):
-    """Shards are fixed by (seed, step): one process, two ranks, and two of which one is told to stop, then one, agree."""
+    """Shards are fixed by (seed, step): one process, two ranks, and two of which one is told to stop, then
+    one, agree.
+    """
     ended = []
     for name, ranks, stop in (("one", 1, -1), ("two", 2, -1), ("moved", 2, 7)):
         world = World(tmp_path / name)
         fields = {"update": Update(speech=4.0, text=80, pairs=3, shards=3)}
         trunk = world.pretrain("contrastive", "masked_speech", "masked_text", steps=20, **fields)
-        leaf = world.pretrain("contrastive", "masked_speech", "masked_text", parent=trunk, phase="decay", start=20, steps=5,
-                              **fields)  # fmt: skip
+        leaf = world.pretrain(
+            "contrastive", "masked_speech", "masked_text", parent=trunk, phase="decay", start=20, steps=5, **fields
+        )
         ids = [trunk, leaf, world.finetune("sentiment", leaf, steps=10)[0]]
         world.lay(*ids)
         runs = [RunFolder(world.root, world.stages[id].kind, id) for id in ids]

@@ -23,7 +23,10 @@ def test_equals_torch_adamw_with_clipping_and_two_learning_rates():
     config = OptimizerConfig(clip=1.0, weight_decay=0.1)
     ours, theirs = model(), copy.deepcopy(model())
     flat = FlatAdamW(
-        {"a": (ours[0].named_parameters("0"), 1e-2), "b": ([*ours[1].named_parameters("1"), *ours[2].named_parameters("2")], 3e-2)},
+        {
+            "a": (ours[0].named_parameters("0"), 1e-2),
+            "b": ([*ours[1].named_parameters("1"), *ours[2].named_parameters("2")], 3e-2),
+        },
         config,
     )
     groups = [

@@ -3,20 +3,18 @@
 import dataclasses
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from tiny import World
 
-from ablate.store import continuing, run
-from ablate.training import checkpoint, loop
 from ablate.data.table import Table
-from ablate.errors import UserError
+from ablate.store import continuing, run
+from ablate.tasks.registry import TASKS
+from ablate.training import checkpoint, loop
 from ablate.training.optim import FlatAdamW
 from ablate.training.update import Update
-from ablate.tasks.registry import TASKS
 from objectives.masked_text import MaskedText
 from objectives.targets import TARGETS
 
@@ -136,7 +134,10 @@ def test_a_longer_trunk_goes_on_from_a_shorter_one_bit_for_bit(tmp_path, monkeyp
     ids = {}
     for w in (whole, world):
         start = w.pretrain("masked_text", steps=10)
-        ids = {steps: w.pretrain("masked_text", "tlm", parent=start, start=10, steps=steps, targets=FIXED) for steps in (10, 20, 40)}
+        ids = {
+            steps: w.pretrain("masked_text", "tlm", parent=start, start=10, steps=steps, targets=FIXED)
+            for steps in (10, 20, 40)
+        }
         w.run(w.pretrain("masked_text", "tlm", parent=start, start=10, steps=30, targets=FIXED, seed=1))
     world.run(ids[10]), world.run(ids[20])
     if meanwhile:
@@ -152,7 +153,9 @@ def test_a_longer_trunk_goes_on_from_a_shorter_one_bit_for_bit(tmp_path, monkeyp
     assert other.result()["continued"] == {"id": ids[20], "steps": 20}
     a, b = (r.result()["files"] for r in (one, other))
     assert a.keys() == b.keys() and all(a[k] == b[k] for k in a if k != checkpoint.CHECKPOINT)
-    assert whole.run(ids[10]).result()["files"][checkpoint.MODEL] == world.run(ids[10]).result()["files"][checkpoint.MODEL]
+    assert (
+        whole.run(ids[10]).result()["files"][checkpoint.MODEL] == world.run(ids[10]).result()["files"][checkpoint.MODEL]
+    )
 
 
 def test_a_damaged_shorter_trunk_is_passed_over(tmp_path, capsys):
@@ -220,9 +223,7 @@ def test_equal_seed_rows_start_from_equal_weights(world):
 
 
 def test_shards_change_results_only_where_statistics_are_over_a_shard(world):
-    one, two = (
-        world.pretrain("masked_text", steps=10, update=Update(text=120, shards=n), seed=2) for n in (1, 2)
-    )
+    one, two = (world.pretrain("masked_text", steps=10, update=Update(text=120, shards=n), seed=2) for n in (1, 2))
     a, b = saved(world, one).state, saved(world, two).state
     assert a["updates"] == b["updates"] and abs(a["cursors"]["text"] - b["cursors"]["text"]) <= 20
 
@@ -266,7 +267,9 @@ def test_broken_input_is_named_with_objective_step_and_items(world, monkeypatch)
     message, written = fault(world, id, monkeypatch)
     assert {f["objective"] for f in written["faults"]} == {"contrastive", "masked_speech"}
     for found in written["faults"]:
-        assert found["broken_input"] == ["speech-train-5"] and "speech-train-5" in found["ids"] and len(found["ids"]) > 1
+        assert (
+            found["broken_input"] == ["speech-train-5"] and "speech-train-5" in found["ids"] and len(found["ids"]) > 1
+        )
     assert "loss of contrastive (contrastive)" in message and "broken in speech-train-5" in message
     assert all(i in message for i in written["faults"][0]["ids"]) and "masked_text" not in message
 
@@ -296,6 +299,14 @@ def test_a_gradient_that_is_not_finite_is_named_though_the_loss_is(world, monkey
 
 def test_long_lists_of_items_are_cut_in_the_message_only():
     ids = [f"u{i}" for i in range(20)]
-    one = {"objective": "stm", "term": "loss", "what": "loss", "shard": 0, "stream": "pair", "ids": ids, "broken_input": []}
+    one = {
+        "objective": "stm",
+        "term": "loss",
+        "what": "loss",
+        "shard": 0,
+        "stream": "pair",
+        "ids": ids,
+        "broken_input": [],
+    }
     message = str(loop.NotFinite(7, [one]))
     assert "loss of stm (loss) on pair items u0, u1, u2, u3, u4, u5, u6, u7 and 12 more. Look" in message

@@ -52,7 +52,14 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
     arrays = sorted({job.partition("_")[0] for job in jobs})
     for command in (
         ["sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(arrays)],
-        ["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%i|%T"],  # for MinJobAge, without accounting
+        [
+            "squeue",
+            "--me",
+            "--states=all",
+            "--array",
+            "--noheader",
+            "--format=%i|%T",
+        ],  # for MinJobAge, without accounting
     ):
         try:
             said = subprocess.run(command, capture_output=True, text=True)

@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 from typing import Optional
 
-from ablate.store.lock import read_claim
 from ablate.clusters.failure import (
     CANCELLED_PENDING,
     CANCELLED_RUNNING,
@@ -20,12 +19,18 @@ from ablate.clusters.failure import (
     TIME,
     Failure,
 )
+from ablate.store.lock import read_claim
 from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 
 STATES = {  # Slurm's -> ours; FAILED, CANCELLED and COMPLETED say too little
-    "OUT_OF_MEMORY": MEMORY, "TIMEOUT": TIME, "DEADLINE": TIME, "PREEMPTED": PREEMPTED, "NODE_FAIL": NODE, "BOOT_FAIL": NODE,
-}  # fmt: skip
+    "OUT_OF_MEMORY": MEMORY,
+    "TIMEOUT": TIME,
+    "DEADLINE": TIME,
+    "PREEMPTED": PREEMPTED,
+    "NODE_FAIL": NODE,
+    "BOOT_FAIL": NODE,
+}
 SAID = {  # pattern in a log -> kind
     r"out of memory|OutOfMemoryError|MemoryError|bad_alloc|oom[-_]kill|Exceeded job memory limit|can't allocate memory": MEMORY,
     r"DUE TO TIME LIMIT": TIME,
@@ -70,8 +75,10 @@ def of_job(run: RunFolder, job: str, state: Optional[str], slurm_log: Optional[P
     if kind is None:  # a pending task cancelled out of an array is forgotten at once
         kind = CANCELLED_PENDING if "_" in job and state is None else LOST
     why = {
-        MEMORY: last, KILLED: f"job {job} ended without a word", LOST: f"job {job} left the queue without a trace",
-    }.get(kind, f"job {job}")  # fmt: skip
+        MEMORY: last,
+        KILLED: f"job {job} ended without a word",
+        LOST: f"job {job} left the queue without a trace",
+    }.get(kind, f"job {job}")
     return Failure(kind, why, job, logs)
 
 
@@ -85,11 +92,15 @@ def advice(failure: Failure, kind: str) -> Failure:
     """Add what to do about memory that ran out for good."""
     lower = LOWER.get(kind)
     text = f"{failure.why}; " + (f"with activation checkpointing too: {lower}, or " if lower else "")
-    return Failure(failure.kind, f"{text}raise resources.{kind}.mem_gb (or take GPUs with more)", failure.job, failure.logs)
+    return Failure(
+        failure.kind, f"{text}raise resources.{kind}.mem_gb (or take GPUs with more)", failure.job, failure.logs
+    )
 
 
 def _said(logs: tuple[str, ...]) -> tuple[Optional[str], str]:
-    """What the ends of logs say: the kind of failure that a pattern tells, and the line that does, else the first log's last."""
+    """What the ends of logs say: the kind of failure that a pattern tells, and the line that does, else the first log's
+    last.
+    """
     ends = []
     for log in logs:
         with open(log, "rb") as file:

@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.clusters import local
-from ablate.clusters import failure
-from ablate.clusters.slurm import diagnosis
-from ablate.store.lock import me
+from ablate.clusters import failure, local
 from ablate.clusters.cluster import LATER, Program, function_named
 from ablate.clusters.local import BUSY_CODE, STOPPED_CODE
+from ablate.clusters.slurm import diagnosis
+from ablate.store.lock import me
 from ablate.store.run import RunFolder, find
 
 SIGNALS = {signal.SIGTERM, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2}
@@ -50,7 +49,9 @@ class Job:
         runs = {id: planned(Path(root), id) for id in ids}
         bad = [id for id, run in runs.items() if not self._done(run, runs)]
         if bad:
-            raise RuntimeError(f"These stages of the task did not end well: {', '.join(str(runs[id].path) for id in bad)}")
+            raise RuntimeError(
+                f"These stages of the task did not end well: {', '.join(str(runs[id].path) for id in bad)}"
+            )
 
     def checkpoint(self, *arguments: Any) -> Any:
         """Let the stage save, and return what to run after a time-out or preemption: the same."""
@@ -97,7 +98,9 @@ class Job:
         return False
 
     def _process(self, run: RunFolder) -> int:
-        """Run a stage in a child process; its exit status. Signals to this process are no business of the child's start."""
+        """Run a stage in a child process; its exit status. Signals to this process are no business of the child's
+        start.
+        """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         child = multiprocessing.get_context("fork").Process(target=_child, args=(before, self.program.execute, run))
         child.start()
@@ -134,7 +137,9 @@ def _appears(run: RunFolder, seconds: float) -> bool:
 
 
 class Collector:
-    """The command again, in a job of its own: it tops up, cancels orphans, reports, and leaves a successor if need be."""
+    """The command again, in a job of its own: it tops up, cancels orphans, reports, and leaves a successor if
+    need be.
+    """
 
     def __init__(self, main: str, arguments: list[str]):
         self.main, self.arguments = main, arguments

@@ -1,4 +1,6 @@
-"""Which job runs which stage: a file in the folder of every array's logs, written before the next array is submitted."""
+"""Which job runs which stage: a file in the folder of every array's logs, written before the next array is
+submitted.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Task:
 
 
 class Journal:
-    """The arrays that I submitted to this cluster, each with a folder in `root`/slurm; later ones are read when asked."""
+    """The arrays that I submitted to this cluster, each with a folder in `root`/slurm; later ones are read
+    when asked.
+    """
 
     def __init__(self, root: Path, cluster: str):
         self.folder, self.whose = Path(root).resolve() / "slurm", (cluster, getpass.getuser())
@@ -47,7 +51,14 @@ class Journal:
 
     def write(self, folder: Path, jobs: list[str], tasks: list[list[str]], sweep: str) -> None:
         """Note an array whose logs go to `folder`."""
-        entry = {"when": time.time(), "cluster": self.whose[0], "user": self.whose[1], "sweep": sweep, "jobs": jobs, "tasks": tasks}
+        entry = {
+            "when": time.time(),
+            "cluster": self.whose[0],
+            "user": self.whose[1],
+            "sweep": sweep,
+            "jobs": jobs,
+            "tasks": tasks,
+        }
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / NAME, json.dumps(entry).encode())
         self._seen.add(folder.name)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ablate.clusters import schedule
 from ablate.clusters.schedule import DONE, WAITING, Board
 
-
 MOST = 300  # arrays that wait for exactly what their stages need
 
 
@@ -24,7 +23,9 @@ class Array:
     parents: list[str]
     depth: int
     wave: bool = False
-    """Whether only some of its stages need each of `parents`: it waits for all of them, failed ones too, and its jobs look."""
+    """Whether only some of its stages need each of `parents`: it waits for all of them, failed ones too, and its jobs
+    look.
+    """
 
 
 def arrays(
@@ -32,10 +33,11 @@ def arrays(
 ) -> list[Array]:
     """Group the waiting stages into arrays of at most `largest` tasks, parents first.
 
-    A task is to last about the seconds that `lasting` has for its kind; 0 means one stage a task. A stage takes along all
-    that follows from it alone if that fits, and stages that wait for the same are put together; kinds of equal `shapes`
-    ask for the same resources. Of the stages waited for, those that another of them already waits for are left out. `jobs` are the stages that have a job;
-    a stage that needs one without (somebody else runs it) is left for later.
+    A task is to last about the seconds that `lasting` has for its kind; 0 means one stage a task. A stage takes along
+    all that follows from it alone if that fits, and stages that wait for the same are put together; kinds of equal
+    `shapes` ask for the same resources. Of the stages waited for, those that another of them already waits for are left
+    out. `jobs` are the stages that have a job; a stage that needs one without (somebody else runs it) is left for
+    later.
     """
     able, depth, todo = set(jobs), {}, {}
     for id, stage in board.stages.items():
@@ -61,7 +63,9 @@ def arrays(
         placed.update(unit)
         groups.setdefault((depth[id], kind, tuple(sorted(parents - implied))), []).append(unit)
     waves = len(groups) > MOST
-    if waves:  # one sbatch for each set of parents would take minutes: all of a kind that are equally deep wait together
+    if (
+        waves
+    ):  # one sbatch for each set of parents would take minutes: all of a kind that are equally deep wait together
         together: dict[tuple[int, str], tuple[set[str], list[list[str]]]] = {}
         for (deep, kind, parents), units in groups.items():
             waited, members = together.setdefault((deep, kind), (set(), []))
@@ -77,9 +81,15 @@ def arrays(
 
 
 def _along(
-    board: Board, id: str, todo: dict[str, set[str]], children: dict[str, list[str]], place: dict[str, int],
-    alike: set[str], known: set[str], seconds: float,
-) -> list[str]:  # fmt: skip
+    board: Board,
+    id: str,
+    todo: dict[str, set[str]],
+    children: dict[str, list[str]],
+    place: dict[str, int],
+    alike: set[str],
+    known: set[str],
+    seconds: float,
+) -> list[str]:
     """A stage and all that follows from it, if that fits `seconds` and waits for nothing else; else the stage alone."""
     unit, cost, stack = {id}, board.stages[id].cost, list(children.get(id, ()))
     while stack and seconds:

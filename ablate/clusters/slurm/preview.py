@@ -7,16 +7,18 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from ablate.clusters.slurm import pack, controller
 from ablate.clusters.display import duration, end_in
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, Board
+from ablate.clusters.slurm import controller, pack
 
 LARGEST = 1000  # tasks of an array, where no cluster can be asked (Slurm's default MaxArraySize is 1001)
 
 
 def slurm_text(board: Board, resources: Resources) -> str:
-    """Describe the missing stages as jobs: what each kind asks for and needs, and the arrays that would be submitted."""
+    """Describe the missing stages as jobs: what each kind asks for and needs, and the arrays that would be
+    submitted.
+    """
     largest = controller.limits()[1] if shutil.which("scontrol") else LARGEST
     kinds = dict.fromkeys(board.stages[id].kind for id in board.stages if board.state[id] != DONE)
     wants = {kind: resources.wanted(kind) for kind in kinds}
@@ -28,10 +30,17 @@ def slurm_text(board: Board, resources: Resources) -> str:
         spent = sum(stage.cost for stage in stages) / 3600 * each * processes(kind, wants[kind])
         hours[unit] += spent
         memory = max(stage.memory for stage in stages)
-        rows.append((
-            kind, f"{len(stages)}", duration(max(stage.cost for stage in stages)), f"{spent:,.1f}", f"{unit}-hours",
-            f"{memory / 1e9:.1f} GB" if memory else "", options(kind, resources),
-        ))  # fmt: skip
+        rows.append(
+            (
+                kind,
+                f"{len(stages)}",
+                duration(max(stage.cost for stage in stages)),
+                f"{spent:,.1f}",
+                f"{unit}-hours",
+                f"{memory / 1e9:.1f} GB" if memory else "",
+                options(kind, resources),
+            )
+        )
     shapes = {kind: json.dumps(wants[kind], sort_keys=True) for kind in kinds}
     arrays = pack.arrays(board, (), largest, shapes, {kind: resources.seconds_of_task(kind) for kind in kinds})
     where = {id: number for number, array in enumerate(arrays, 1) for task in array.tasks for id in task}
@@ -39,15 +48,26 @@ def slurm_text(board: Board, resources: Resources) -> str:
     for number, array in enumerate(arrays, 1):
         after = ", ".join(str(one) for one in sorted({where[parent] for parent in array.parents})) or "none"
         count = sum(map(len, array.tasks))
-        queue.append((f"{number}", f"{len(array.tasks)}", f"{count}", f"{array.kind} {board.stages[array.tasks[0][0]].title}", after))
+        queue.append(
+            (
+                f"{number}",
+                f"{len(array.tasks)}",
+                f"{count}",
+                f"{array.kind} {board.stages[array.tasks[0][0]].title}",
+                after,
+            )
+        )
     total = " and ".join(f"{spent:,.0f} {unit}-hours" for unit, spent in hours.items() if spent >= 0.5) or "minutes"
     left = board.seconds_left(resources.get("parallelism", 256))
-    return "\n".join([*aligned(rows), "", *aligned(queue), "",
-                      f"About {total} in all; done {end_in(left)} if no job has to queue."])  # fmt: skip
+    return "\n".join(
+        [*aligned(rows), "", *aligned(queue), "", f"About {total} in all; done {end_in(left)} if no job has to queue."]
+    )
 
 
 def processes(kind: str, wants: Mapping[str, Any]) -> int:
-    """How many times over a job has its GPUs or cores: its nodes, and on each of them its processes where they have cores alone."""
+    """How many times over a job has its GPUs or cores: its nodes, and on each of them its processes where they have
+    cores alone.
+    """
     return wants.get("nodes", 1) * (1 if wants.get("gpus") else wants.get("tasks", 1))
 
 
@@ -64,6 +84,8 @@ def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Lay rows out in columns, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [
-        "  ".join(cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+        "  ".join(
+            cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width) for cell, width in zip(row, widths)
+        ).rstrip()
         for row in rows
     ]

@@ -1,7 +1,8 @@
 """Submit stages as Slurm job arrays and follow them (submitit lives here, and in the job that it calls).
 
-All state is on disk: which job runs which stage (`ablate.clusters.slurm.journal`), why one failed (`ablate.clusters.slurm.failure`), results. Any
-number of commands may follow the same jobs, one after another or at once.
+All state is on disk: which job runs which stage (`ablate.clusters.slurm.journal`), why one failed
+(`ablate.clusters.slurm.failure`), results. Any number of commands may follow the same jobs, one after another or at
+once.
 """
 
 from __future__ import annotations
@@ -17,23 +18,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.clusters import schedule
-from ablate.clusters import failure
-from ablate.clusters.slurm import controller, diagnosis, pack
-from ablate.errors import UserError
-from ablate.clusters.failure import Failure
-from ablate.clusters.slurm.job import Collector, Job
-from ablate.clusters.slurm.journal import Journal
+from ablate.clusters import failure, schedule
 from ablate.clusters.cluster import Program
+from ablate.clusters.failure import Failure
 from ablate.clusters.local import WORKER_ENVIRONMENT
 from ablate.clusters.resources import COLLECT, Resources
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
+from ablate.clusters.slurm import controller, diagnosis, pack
 from ablate.clusters.slurm.controller import Queued
+from ablate.clusters.slurm.job import Collector, Job
+from ablate.clusters.slurm.journal import Journal
+from ablate.errors import UserError
 from ablate.store.snapshot import snapshot
 
-LIMIT = r"submit\w*job\w*limit|job submit limit|MaxSubmitJobs"  # too many jobs of mine: submit more when some have ended
+LIMIT = (
+    r"submit\w*job\w*limit|job submit limit|MaxSubmitJobs"  # too many jobs of mine: submit more when some have ended
+)
 BUSY = r"timed out|unable to contact|temporarily un|zero bytes|connection refused|communication"  # try again later
-BLAMELESS = {failure.PREEMPTED: 10, failure.NODE: 3}  # kinds of failure that are nobody's fault: how often to submit at most
+BLAMELESS = {
+    failure.PREEMPTED: 10,
+    failure.NODE: 3,
+}  # kinds of failure that are nobody's fault: how often to submit at most
 
 
 class Refused(Exception):
@@ -65,7 +70,9 @@ class Jobs:
         self.journal.read()
         for id in self.board.stages:  # parents first: their failure blocks
             job, state = self.journal.latest.get(id), self.board.state[id]
-            if state not in (WAITING, ELSEWHERE, BLOCKED) or (job is not None and job in (self.jobs.get(id), self.over.get(id))):
+            if state not in (WAITING, ELSEWHERE, BLOCKED) or (
+                job is not None and job in (self.jobs.get(id), self.over.get(id))
+            ):
                 continue
             known = self.known(id)
             if job is not None and (job in queue or (known is None and state != ELSEWHERE)):
@@ -133,7 +140,9 @@ class Jobs:
         self._failed(id, found)
 
     def _failed(self, id: str, found: Failure) -> None:
-        """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less need."""
+        """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less
+        need.
+        """
         folder, stage = self.board.folders[id], self.board.stages[id]
         if found.kind == failure.MEMORY and stage.trains and not folder.spares_memory:
             folder.spare_memory(found.why)
@@ -160,7 +169,9 @@ class Jobs:
             parents = [self.board.state[parent] for parent in self.board.stages[id].awaits(self.board.stages)]
             if self.board.state[id] == BLOCKED or (self.board.state[id] == QUEUED and WAITING in parents):
                 if job not in queue or queue[job].state == "PENDING":
-                    if all(one in self.board.stages for one in self.journal.tasks[job].stages):  # else others want it too
+                    if all(
+                        one in self.board.stages for one in self.journal.tasks[job].stages
+                    ):  # else others want it too
                         orphans.add(job)
         controller.cancel(orphans & queue.keys())
         for id in [id for id, job in self.jobs.items() if job in orphans]:
@@ -202,11 +213,15 @@ class Jobs:
             self._point(collector)
 
     def _submit(self, array: pack.Array, share: float, others: bool) -> None:
-        """Submit an array, in smaller pieces when limits leave room for no more. Raises Refused when that is not all."""
+        """Submit an array, in smaller pieces when limits leave room for no more. Raises Refused when that is
+        not all.
+        """
         rest, size = list(array.tasks), len(array.tasks)
         parents = {self.jobs[parent] for parent in array.parents}
         # of several stages in a task one may fail: then the rest is fine, and the job looks for its parents itself
-        waits = [f"{'afterok' if len(self.journal.tasks[job].stages) == 1 else 'afterany'}:{job}" for job in sorted(parents)]
+        waits = [
+            f"{'afterok' if len(self.journal.tasks[job].stages) == 1 else 'afterany'}:{job}" for job in sorted(parents)
+        ]
         if array.wave:
             waits = sorted({f"afterany:{job.partition('_')[0]}" for job in parents})
         while rest:
@@ -241,7 +256,9 @@ class Jobs:
             parameters["srun_args"] = ["--kill-on-bad-exit=1"]  # ranks that lost one wait in vain
         return parameters
 
-    def _sbatch(self, kind: str, parameters: dict[str, Any], call: Any, tasks: list[list[str]]) -> tuple[Path, list[str]]:
+    def _sbatch(
+        self, kind: str, parameters: dict[str, Any], call: Any, tasks: list[list[str]]
+    ) -> tuple[Path, list[str]]:
         """Submit; returns the folder of the logs, and job ids. Raises Refused, or UserError with sbatch's words."""
         import submitit
 
@@ -254,7 +271,9 @@ class Jobs:
         try:
             if isinstance(call, Collector):
                 return folder, [executor.submit(call).job_id]
-            return folder, [job.job_id for job in executor.map_array(call, tasks, [root] * len(tasks), [code] * len(tasks))]
+            return folder, [
+                job.job_id for job in executor.map_array(call, tasks, [root] * len(tasks), [code] * len(tasks))
+            ]
         except Exception as error:  # submitit passes on sbatch's words in several types
             for pattern, why in ((LIMIT, "limit"), (BUSY, "busy")):
                 if re.search(pattern, str(error), re.IGNORECASE):
@@ -262,7 +281,9 @@ class Jobs:
             raise UserError(f"Slurm refused {len(tasks)} '{kind}' jobs: {error}") from error
 
     def _collector(self, queue: Mapping[str, Queued], collect: Collector) -> str:
-        """Return the job that will collect: one that already waits, else a new one, held until there is what to wait for."""
+        """Return the job that will collect: one that already waits, else a new one, held until there is what to wait
+        for.
+        """
         waiting = [job for job, one in queue.items() if one.name == self.collects and one.state == "PENDING"]
         parameters = self._parameters(COLLECT, "") | {"additional_parameters": {"hold": True}}
         return waiting[0] if waiting else self._sbatch(COLLECT, parameters, collect, [])[1][0]

@@ -1,4 +1,6 @@
-"""Commands about a sweep on Slurm: watch it, leave it to a collector job, say how it stands, run failures again, cancel."""
+"""Commands about a sweep on Slurm: watch it, leave it to a collector job, say how it stands, run failures again,
+cancel.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,10 @@ import time
 from collections.abc import Callable
 
 from ablate.clusters import failure
-from ablate.clusters.slurm import controller, diagnosis
 from ablate.clusters.failure import Failure
-from ablate.clusters.slurm.job import Collector
 from ablate.clusters.schedule import BLOCKED, FAILED, QUEUED, RUNNING, WAITING, Board
+from ablate.clusters.slurm import controller, diagnosis
+from ablate.clusters.slurm.job import Collector
 from ablate.clusters.slurm.submit import Jobs
 
 FEW = 300  # up to so many jobs are looked at every second, of more only those that run
@@ -77,7 +79,9 @@ def status(board: Board, jobs: Jobs) -> None:
     states = controller.ended(gone.values()) if gone else {}
     for id, job in gone.items():
         if board.state[id] != BLOCKED:
-            board.set(id, FAILED, str(diagnosis.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log)))
+            board.set(
+                id, FAILED, str(diagnosis.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log))
+            )
 
 
 def retry(board: Board, jobs: Jobs) -> int:
@@ -95,7 +99,9 @@ def retry(board: Board, jobs: Jobs) -> int:
 
 
 def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
-    """Cancel the jobs of this sweep; unless `whole`, only those of the stages on the board. Returns how many there were."""
+    """Cancel the jobs of this sweep; unless `whole`, only those of the stages on the board. Returns how many there
+    were.
+    """
     queue = controller.queue()
     jobs.journal.read()
     mine = {}
@@ -117,5 +123,9 @@ def parting(board: Board, jobs: Jobs, detached: bool) -> str:
     if detached and not queued:
         return "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. Try again later."
     text = f"{queued} stay in the queue" + (f", {waiting} wait for room there" if waiting else "") + ". "
-    text += f"A job called {jobs.collects} goes on from there and writes the report." if detached else "Nothing more is submitted."
+    text += (
+        f"A job called {jobs.collects} goes on from there and writes the report."
+        if detached
+        else "Nothing more is submitted."
+    )
     return f"{text}\nThe same command watches again; --detach leaves all to a job, --status says how it stands, --cancel ends it."

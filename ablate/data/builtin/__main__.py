@@ -15,9 +15,11 @@ from ablate.tasks.registry import TASKS
 def main(arguments: list[str]) -> int:
     """Print the audit of a corpus with the given settings."""
     if "--audit" not in arguments:
-        print("usage: python -m ablate.data.builtin --audit [--no-hours] [field=value ...]\n\n"
-              "Print what a built-in corpus with these settings holds. Hours and the baselines of retrieval\n"
-              "need it to be spoken, which takes most of the time; --no-hours leaves them out.")  # fmt: skip
+        print(
+            "usage: python -m ablate.data.builtin --audit [--no-hours] [field=value ...]\n\n"
+            "Print what a built-in corpus with these settings holds. Hours and the baselines of retrieval\n"
+            "need it to be spoken, which takes most of the time; --no-hours leaves them out."
+        )
         return 2
     fields = {field.name: type(field.default) for field in dataclasses.fields(BuiltinConfig)}
     settings: dict[str, Any] = {}

@@ -16,13 +16,21 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # by "table.split"
 _KINDS = {"train": "train", "dev": "dev", "test": "test", "test_unseen": "test"}  # of splits
 _READ = ("asr", "translation", "sentiment", "sentence_pair", "normalization", "retrieval")  # the built-in world's tasks
 _WORDS = {  # what of a table is English words as they are said
-    "asr": ("text",), "translation": ("text",), "sentiment": ("text",), "sentence_pair": ("text", "text_b"),
-    "normalization": ("spoken",), "retrieval": ("text",), "pairs": ("text",), "speech": ("text",),
-}  # fmt: skip
+    "asr": ("text",),
+    "translation": ("text",),
+    "sentiment": ("text",),
+    "sentence_pair": ("text", "text_b"),
+    "normalization": ("spoken",),
+    "retrieval": ("text",),
+    "pairs": ("text",),
+    "speech": ("text",),
+}
 
 
 def seconds(entries: Sequence[Entry]) -> list[float | None]:
-    """Speak every entry that is spoken, sample by sample as they will be, to see how long it lasts; None for the others."""
+    """Speak every entry that is spoken, sample by sample as they will be, to see how long it lasts; None for the
+    others.
+    """
     found: list[float | None] = []
     for _, sample in groupby(entries, lambda entry: entry.sample):
         said = [entry.said for entry in sample]
@@ -37,8 +45,8 @@ def audit(
 
     `shared_sentences` names every two splits that have sentences in common; `leaks` counts sentences that splits of
     different kinds (train, dev, test) have in common, over all tables; `duplicates` counts rows that a split has
-    already. `tasks` are the configs of tasks by name, whose shallow baselines are computed; those of retrieval need `lengths`,
-    the `seconds` of the entries.
+    already. `tasks` are the configs of tasks by name, whose shallow baselines are computed; those of retrieval need
+    `lengths`, the `seconds` of the entries.
     """
     rows, sentences, voices = _by_split(entries, lengths)
     shared = {
@@ -67,7 +75,7 @@ def audit(
             for place in ("text.train", "pairs.train")
         },
         "baselines": shallow(rows, tasks),
-    }  # fmt: skip
+    }
 
 
 def coverage(rows: Rows) -> dict[str, dict[str, float]]:

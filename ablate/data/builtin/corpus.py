@@ -1,21 +1,22 @@
-"""The built-in corpus: the tables of the small world, spoken by eSpeak NG (see `ablate.data.builtin.world` for what it is).
+"""The built-in corpus: the tables of the small world, spoken by eSpeak NG (see `ablate.data.builtin.world` for what it
+is).
 
 Rules that its numbers rest on:
 
-- A sentence belongs to train, dev or test by a hash of the world's seed and itself, and a row goes to a split only if all
-  its sentences belong there. So no sentence of a test split is in any dev or train split, and none of a dev split in any
-  train split, over all tables, stories and hypotheses included. Every split is drawn on its own (see `ablate.data.builtin.sample`):
-  more rows of one leave its earlier rows and all other splits as they are.
-- `asr.test_unseen` says the sentences of `asr.test` with voices heard nowhere else, so that the two differ by voice alone;
-  the test splits of asr, translation and retrieval share utterances, and so do their dev splits.
-- Voices: unlabelled speech and pairs have the first `speech_voices` of all. Of these, some may be labelled and the others
-  tested, which is fixed for each: labels have the first `label_voices` of the ones, dev and test the first `test_voices` of
-  the others. So a labelled voice is never tested, also where there are more voices. What unlabelled speech can offer here
-  is invariance to the speaker.
+- A sentence belongs to train, dev or test by a hash of the world's seed and itself, and a row goes to a split only if
+  all its sentences belong there. So no sentence of a test split is in any dev or train split, and none of a dev split
+  in any train split, over all tables, stories and hypotheses included. Every split is drawn on its own (see
+  `ablate.data.builtin.sample`): more rows of one leave its earlier rows and all other splits as they are.
+- `asr.test_unseen` says the sentences of `asr.test` with voices heard nowhere else, so that the two differ by voice
+  alone; the test splits of asr, translation and retrieval share utterances, and so do their dev splits.
+- Voices: unlabelled speech and pairs have the first `speech_voices` of all. Of these, some may be labelled and the
+  others tested, which is fixed for each: labels have the first `label_voices` of the ones, dev and test the first
+  `test_voices` of the others. So a labelled voice is never tested, also where there are more voices. What unlabelled
+  speech can offer here is invariance to the speaker.
 - Labels of asr, sentiment and sentence_pair use the common words only (`coverage` of each word class); everything else
   uses all words. Evaluation draws from all words, so part of it is known from unlabelled data alone.
-- Transcripts are labels: a row that trains on pairs has seen their transcripts, `asr.train` has not. With
-  `asr_pairs` the fine-tuning labels contain the pairs, which is the fair comparison for alignment losses.
+- Transcripts are labels: a row that trains on pairs has seen their transcripts, `asr.train` has not. With `asr_pairs`
+  the fine-tuning labels contain the pairs, which is the fair comparison for alignment losses.
 - A smaller label budget is the beginning of a larger one.
 
 `python -m ablate.data.builtin --audit [--no-hours] [field=value ...]` prints what a corpus would hold.
@@ -34,10 +35,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ablate.data.builtin import espeak, items
-from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
 from ablate.data.builtin.espeak import UNSEEN_VOICES, VOICES
-from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.builtin.sample import LABEL_VOICES, Entry, Sample
+from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
+from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.table import FRAME, TableWriter
 from ablate.errors import UserError
 
@@ -214,18 +215,28 @@ class BuiltinConfig(CorpusConfig):
         else:
             rows = {"train": getattr(self, table), "dev": self.text_dev, "test": self.text_test}[split]
             sample = self._sample(f"{table}.{split}", rows)
-        pairs = self.split("pairs", "train").config.sample if (table, split) == ("asr", "train") and self.asr_pairs else None
+        pairs = (
+            self.split("pairs", "train").config.sample
+            if (table, split) == ("asr", "train") and self.asr_pairs
+            else None
+        )
         config = BuiltinSplit(table=table, split=split, sample=sample, pairs=pairs)
-        words = [[own.name, own.rows, own.seed, own.coverage, own.rare] for own in config.samples]  # what is said, not how
+        words = [
+            [own.name, own.rows, own.seed, own.coverage, own.rare] for own in config.samples
+        ]  # what is said, not how
         texts = {"": json.dumps([RECIPE, table, split, *words])}
-        return Split(config, tuple(BuiltinSpeech(sample=self._whole(own)) for own in config.samples if own.voices), texts=texts)
+        return Split(
+            config, tuple(BuiltinSpeech(sample=self._whole(own)) for own in config.samples if own.voices), texts=texts
+        )
 
     def _sample(self, name: str, rows: int, voices: int | None = None) -> Sample:
         """A sample with those of the settings that its rows depend on."""
         labels = name in ("asr.train", "sentiment.train", "sentence_pair.train")
         spoken = () if voices is None else ("rate_low", "rate_high", "pitch_low", "pitch_high", "snr_low", "snr_high")
         words = ("coverage",) if labels else () if name.startswith("sentence_pair") else ("coverage", "rare")
-        return Sample(name=name, rows=rows, voices=voices, seed=self.seed, **{n: getattr(self, n) for n in (*words, *spoken)})
+        return Sample(
+            name=name, rows=rows, voices=voices, seed=self.seed, **{n: getattr(self, n) for n in (*words, *spoken)}
+        )
 
     def _whole(self, sample: Sample) -> Sample:
         """The sample with as many rows as any table has of it, so that it is spoken once."""

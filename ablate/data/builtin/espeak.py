@@ -31,9 +31,35 @@ RATE = 22_050  # Hz, of eSpeak
 # American English with a variant of the speaker each. Whispering, creaking and robots are left out, and so are variants
 # with breath (f2, f3, f5, ...): eSpeak makes it from memory that it never set, so they never sound the same again.
 VOICES = (
-    "m3", "m7", "f4", "f1", "m1", "linda", "m2", "Andrea", "m5", "anika", "m6", "aunty", "m8", "steph", "Michael",
-    "shelby", "paul", "grandma", "Mike", "boris", "ian", "max", "norbert", "rob", "antonio", "travis", "Lee", "zac",
-)  # fmt: skip
+    "m3",
+    "m7",
+    "f4",
+    "f1",
+    "m1",
+    "linda",
+    "m2",
+    "Andrea",
+    "m5",
+    "anika",
+    "m6",
+    "aunty",
+    "m8",
+    "steph",
+    "Michael",
+    "shelby",
+    "paul",
+    "grandma",
+    "Mike",
+    "boris",
+    "ian",
+    "max",
+    "norbert",
+    "rob",
+    "antonio",
+    "travis",
+    "Lee",
+    "zac",
+)
 UNSEEN_VOICES = ("m4", "belinda", "john", "Annie", "Gene", "Andy", "quincy", "Mario", "david", "iven")
 
 _SYNCHRONOUS, _PHONEME_EVENTS, _SPEED, _PITCH, _UTF8 = 2, 1, 1, 3, 1
@@ -65,9 +91,15 @@ class _Event(ctypes.Structure):
     """espeak_EVENT; `audio` is in milliseconds."""
 
     _fields_ = [
-        ("type", ctypes.c_int), ("unique", ctypes.c_uint), ("text", ctypes.c_int), ("length", ctypes.c_int),
-        ("audio", ctypes.c_int), ("sample", ctypes.c_int), ("user", ctypes.c_void_p), ("id", _Id),
-    ]  # fmt: skip
+        ("type", ctypes.c_int),
+        ("unique", ctypes.c_uint),
+        ("text", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("id", _Id),
+    ]
 
 
 def require() -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ablate.data.builtin import german, lexicon
-from ablate.data.builtin.lexicon import CATEGORIES, CHEAP, EXPENSIVE, HAPPY, HEAVY, LIGHT, SAD
-from ablate.data.builtin.lexicon import Adjective, Clause, Name, Part, Phrase
 from ablate.data.builtin.lexicon import (
     ARRIVE,
     BE,
@@ -15,16 +13,41 @@ from ablate.data.builtin.lexicon import (
     BELONG,
     BORN,
     BUY,
+    CATEGORIES,
     CELEBRATE,
+    CHEAP,
     COME,
     COST,
     EXPECT,
+    EXPENSIVE,
     FIND,
     GET,
     GIVE,
+    HAPPY,
+    HAVE,
+    HEAVY,
+    LIGHT,
+    LOSE,
+    MEASURE,
+    MEET,
+    OWN,
+    PAY,
+    SAD,
+    SEE,
+    SEEK,
+    SELL,
+    TAKE_PLACE,
+    THANK,
+    TRAVEL,
+    VISIT,
+    WEIGH,
+    WILL_VISIT,
+    Adjective,
+    Clause,
+    Name,
+    Part,
+    Phrase,
 )
-from ablate.data.builtin.lexicon import HAVE, LOSE, MEASURE, MEET, OWN, PAY, SEE, SEEK, SELL
-from ablate.data.builtin.lexicon import TAKE_PLACE, THANK, TRAVEL, VISIT, WEIGH, WILL_VISIT
 from ablate.data.builtin.world import Draw, beside, in_month, in_year, phrase, price, quantity, where
 
 _NOW = Part("time", "now", "now", "jetzt")
@@ -109,8 +132,15 @@ def purchase(draw: Draw) -> Event:
     kind = CATEGORIES[noun.category]
     what = Clause(buyer, BUY, object=Phrase(kind, definite=False), parts=(day,))
     other = Phrase(draw.word("category", but=kind), definite=False)
-    said = [bought, bought_day, sold, owns, what, Clause(thing, COST, parts=(paid,)),
-            Clause(buyer, PAY, parts=(paid, about("for", "für", thing)))]  # fmt: skip
+    said = [
+        bought,
+        bought_day,
+        sold,
+        owns,
+        what,
+        Clause(thing, COST, parts=(paid,)),
+        Clause(buyer, PAY, parts=(paid, about("for", "für", thing))),
+    ]
     contrasts = [
         Contrast("role", (sold,), replace(bought, parts=()), replace(bought, subject=seller, parts=())),
         Contrast("role", (sold,), owns, replace(owns, subject=seller)),
@@ -244,10 +274,8 @@ def appointment(draw: Draw) -> Event:
     begins = Clause(Phrase(date.noun), BEGIN, "present", parts=(predicated(day), predicated(clock)))
     return Event(
         (has, expects, will, at_clock, begins, replace(has, parts=(beside("with", "mit", host), day))),
-        (
-            Contrast("role", (expects,), will, Clause(host, WILL_VISIT, "present", object=person, parts=(day,))),
-        ),
-    )  # fmt: skip
+        (Contrast("role", (expects,), will, Clause(host, WILL_VISIT, "present", object=person, parts=(day,))),),
+    )
 
 
 def program(draw: Draw) -> Event:
@@ -267,11 +295,22 @@ def program(draw: Draw) -> Event:
 
 
 EVENTS: tuple[Callable[[Draw], Event], ...] = (
-    meeting, purchase, purchase, gift, loss, trip, trip, birth, measurement, weighing, appointment, program
-)  # fmt: skip
+    meeting,
+    purchase,
+    purchase,
+    gift,
+    loss,
+    trip,
+    trip,
+    birth,
+    measurement,
+    weighing,
+    appointment,
+    program,
+)
 
-# What a pair of sentences turns on, and an event that has it: drawn evenly. Relations of open word classes weigh most, since
-# labels have only the common words of these: the rest of them can be known from stories alone.
+# What a pair of sentences turns on, and an event that has it: drawn evenly. Relations of open word classes weigh most,
+# since labels have only the common words of these: the rest of them can be known from stories alone.
 RELATIONS: tuple[tuple[str, Callable[[Draw], Event]], ...] = (
     *(("week", meeting), ("price", purchase), ("weight", weighing), ("mood", loss)),
     *2 * (("country", trip), ("country", birth), ("country", program)),

@@ -8,7 +8,7 @@ einen hut verloren"); negated, it is "kein".
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from num2words import num2words
 
@@ -69,18 +69,18 @@ def clause(clause: Clause) -> str:
     return " ".join(word for word in (*words, end) if word)
 
 
-@lru_cache(maxsize=None)
+@cache
 def number(value: int, before_noun: bool = False) -> str:
     """Say a number; `before_noun` says "ein" for 1."""
     return "ein" if before_noun and value == 1 else num2words(value, lang="de")
 
 
-@lru_cache(maxsize=None)
+@cache
 def year(value: int) -> str:
     return num2words(value, lang="de", to="year")
 
 
-@lru_cache(maxsize=None)
+@cache
 def date(day: int, month: Name) -> str:
     """Say a day of a month after "am": "dritten mai"."""
     return f"{num2words(day, lang='de', to='ordinal')}n {month.german}"

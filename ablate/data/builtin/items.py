@@ -1,7 +1,7 @@
 """Items of the built-in tables: one sentence, a story, a review, a pair of sentences, a sentence with numerals.
 
-All sentences of an item are `mine`: what has others is drawn again, within its kind, so that stories of three sentences and
-pairs with two premises are as frequent in a split that few sentences belong to.
+All sentences of an item are `mine`: what has others is drawn again, within its kind, so that stories of three sentences
+and pairs with two premises are as frequent in a split that few sentences belong to.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from ablate.data.builtin.world import Draw, Sentence, english
 
 _SPLITS = ("train", "dev", "test")
 TABLES = {  # of the built-in corpus, and their splits
-    **dict.fromkeys(("speech", "text", "pairs"), _SPLITS[:2]), "retrieval": _SPLITS[1:], "asr": (*_SPLITS, "test_unseen"),
+    **dict.fromkeys(("speech", "text", "pairs"), _SPLITS[:2]),
+    "retrieval": _SPLITS[1:],
+    "asr": (*_SPLITS, "test_unseen"),
     **dict.fromkeys(("translation", "sentiment", "sentence_pair", "normalization"), _SPLITS),
-}  # fmt: skip
+}
 SHORT, LONG = 5, 9  # spoken words of a sentence that is spoken aloud: some two to three seconds
 _NEGATED = 0.1  # of single sentences, where the clause allows it
 

@@ -237,8 +237,9 @@ VISIT = Verb("visited", "visit", "visits", ("hat", "besucht"))
 ARRIVE = Verb("arrived", "arrive", "arrives", ("ist", "angekommen"))
 BORN = Verb("was born", "be born", "is born", ("wurde", "geboren"))
 COME = Verb("came", "come", "comes", german_present=("kommt", ""))
-CELEBRATE = Verb("celebrated a birthday", "celebrate a birthday", "celebrates a birthday",
-                 german_present=("feiert", "geburtstag"))  # fmt: skip
+CELEBRATE = Verb(
+    "celebrated a birthday", "celebrate a birthday", "celebrates a birthday", german_present=("feiert", "geburtstag")
+)
 GIVE = Verb("gave", "give", "gives", ("hat", "gegeben"))
 GET = Verb("got", "get", "gets", ("hat", "bekommen"))
 BELONG = Verb("belonged", "belong", "belongs", german_present=("gehört", ""))

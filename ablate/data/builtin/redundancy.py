@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def redundancy(texts: Sequence[Text]) -> dict[str, float]:
     return {"repeated": round(100 * share, 1), "guessed": with_others, "guessed alone": alone}
 
 
-@lru_cache(maxsize=None)
+@cache
 def content_words() -> frozenset[str]:
     """What sentences tell: names, things, qualities, places, times and numbers; neither verbs nor what only links."""
     found = {word for n in (*range(1, 101), 1000) for word in world.number(n).split()}

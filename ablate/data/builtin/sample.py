@@ -1,14 +1,13 @@
 """Samples of the built-in world: rows drawn one after another, and how they are said if they are spoken.
 
-A sentence belongs to train, dev or test by a hash of the world's seed and its spoken form, and a row of a sample has only
-sentences that belong where the sample does. So a sample is drawn without looking at any other, and asking it for more rows
-changes neither those before nor any other sample. Voices have roles of their own, for ever: those that labels may have, and
-those that dev and test may have.
+A sentence belongs to train, dev or test by a hash of the world's seed and its spoken form, and a row of a sample has
+only sentences that belong where the sample does. So a sample is drawn without looking at any other, and asking it for
+more rows changes neither those before nor any other sample. Voices have roles of their own, for ever: those that labels
+may have, and those that dev and test may have.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -80,7 +79,13 @@ class Sample:
     def spoken_by(self) -> tuple[str, ...]:
         """Its voices, none for what is not spoken."""
         table = self.name.split(".")[0]
-        role = {"test_unseen": UNSEEN_VOICES, "dev": TEST_VOICES, "test": TEST_VOICES, "speech": VOICES, "pairs": VOICES}
+        role = {
+            "test_unseen": UNSEEN_VOICES,
+            "dev": TEST_VOICES,
+            "test": TEST_VOICES,
+            "speech": VOICES,
+            "pairs": VOICES,
+        }
         return role.get(table, LABEL_VOICES)[: self.voices or 0]
 
     def entries(self) -> Iterator[Entry]:

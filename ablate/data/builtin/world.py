@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -100,7 +100,7 @@ def english(clause: Clause) -> Sentence:
     return Sentence(clause, written[0].upper() + written[1:] + ".", spoken.lower())
 
 
-@lru_cache(maxsize=None)
+@cache
 def number(value: int, to: str = "cardinal") -> str:
     """Say a number in words without hyphens, commas or "and"."""
     words = num2words(value, to=to).replace("-", " ").replace(",", "")

@@ -22,7 +22,9 @@ _SOME = 1 << 16
 
 
 class Found(NamedTuple):
-    """A row of a source, its recording's key and number of frames by its header (0 for text), and the splits it goes to."""
+    """A row of a source, its recording's key and number of frames by its header (0 for text), and the splits it goes
+    to.
+    """
 
     row: Row
     key: bytes
@@ -43,7 +45,8 @@ def digest(key: bytes, row: Row) -> bytes:
 class Held:
     """The rows that a split holds, 16 bytes each, and whose they are where that is read.
 
-    `texts` has a sum of hashes for each field of text: what a split's texts alone are, in whatever order and with whatever speech.
+    `texts` has a sum of hashes for each field of text: what a split's texts alone are, in whatever order and with
+    whatever speech.
     """
 
     def __init__(self, voiced: bool) -> None:
@@ -136,5 +139,7 @@ class LeftOut:
             if count == 1:
                 found.append(f"{table}.{split}: 1 line is left out because {there} has it: {told}.")
             else:
-                found.append(f"{table}.{split}: {count:,} lines are left out because {there} has them, the first: {told}.")
+                found.append(
+                    f"{table}.{split}: {count:,} lines are left out because {there} has them, the first: {told}."
+                )
         return found

@@ -5,12 +5,13 @@ What differs from the built-in world, and matters when reading results:
 - All text is lower case (unless `lower` is off), written text too. Punctuation is kept where the corpus has it.
 - `asr.test` is LibriSpeech's test-clean and `asr.test_unseen` its test-other: all their voices are unseen in training.
 - GLUE publishes no labels for its test sets: "test" is GLUE's dev (of MNLI the matched one; "test_mismatched" is the
-  other), and "dev" is held out of GLUE's train. SST-2's train holds phrases of the same sentences, so that dev is easier.
+  other), and "dev" is held out of GLUE's train. SST-2's train holds phrases of the same sentences, so that dev is
+  easier.
 - A CoVoST folder without a test file gives its dev as "test", and "dev" is held out of its train.
-- Pre-training text holds no line that a dev or test split of any table has as its text; text-only tables never share
-  a text between splits. What that and the length limit leave out is counted in the result of each split.
-- A split is the digest of its rows: the same data at another place, or listed in another way, are the same splits, and a
-  new test set alters a training split only where both have a text.
+- Pre-training text holds no line that a dev or test split of any table has as its text; text-only tables never share a
+  text between splits. What that and the length limit leave out is counted in the result of each split.
+- A split is the digest of its rows: the same data at another place, or listed in another way, are the same splits, and
+  a new test set alters a training split only where both have a text.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ablate.data.real.layouts import written
-from ablate.data.real.canonical import BARE, Held, LeftOut
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.lines import Faults
+from ablate.data.real.canonical import BARE, Held, LeftOut
+from ablate.data.real.layouts import written
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import hashed, told
 from ablate.data.real.settings import RealSettings
@@ -53,7 +54,9 @@ class RealConfig(RealSettings, CorpusConfig):
         return tables(sources(self))
 
     def split(self, table: str, split: str) -> Split:
-        """What one split is, its rows read if that was not done before. Raises UserError for data that cannot be used."""
+        """What one split is, its rows read if that was not done before. Raises UserError for data that cannot
+        be used.
+        """
         return self._plan.split((table, split))
 
     @cached_property
@@ -67,20 +70,34 @@ class RealConfig(RealSettings, CorpusConfig):
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"data.root is '{self.root}', which is no folder; set it to where the corpora are.")
-        for name, valid in (("features", ("stored", "read")), ("on_error", ("stop", "skip")),
-                            ("normalisation", tuple(NORMALISATIONS))):  # fmt: skip
+        for name, valid in (
+            ("features", ("stored", "read")),
+            ("on_error", ("stop", "skip")),
+            ("normalisation", tuple(NORMALISATIONS)),
+        ):
             if getattr(self, name) not in valid:
                 raise UserError(f"data.{name} is '{getattr(self, name)}': {nearest(getattr(self, name), valid)}")
         for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
             if twice := [one for one, n in Counter(made).items() if n > 1]:
-                raise UserError(f"data.{name} has '{twice[0]}' twice, which would be trained and scored on twice; remove one.")
+                raise UserError(
+                    f"data.{name} has '{twice[0]}' twice, which would be trained and scored on twice; remove one."
+                )
         folders = [(folder, None, "glue") for folder in self.glue]
-        for folder, pairs, name in ((self.sentiment, False, "sentiment"), (self.sentence_pair, True, "sentence_pair"), *folders):
-            valid = [n for n, task in written.GLUE.items()
-                     if pairs is None or task.classes and (task.text_b is not None) == pairs]  # fmt: skip
+        for folder, pairs, name in (
+            (self.sentiment, False, "sentiment"),
+            (self.sentence_pair, True, "sentence_pair"),
+            *folders,
+        ):
+            valid = [
+                n
+                for n, task in written.GLUE.items()
+                if pairs is None or task.classes and (task.text_b is not None) == pairs
+            ]
             if folder and Path(folder).name not in valid:
-                raise UserError(f"data.{name} has '{folder}', whose last part names no fitting GLUE task: "
-                                f"{nearest(Path(folder).name, valid)}")  # fmt: skip
+                raise UserError(
+                    f"data.{name} has '{folder}', whose last part names no fitting GLUE task: "
+                    f"{nearest(Path(folder).name, valid)}"
+                )
         self._check_tests()
         missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
         if missing:
@@ -98,7 +115,9 @@ class RealConfig(RealSettings, CorpusConfig):
                 known = nearest(table, sorted(made))
                 raise UserError(f"data.tests has '{name}', but the data have no table '{table}': {known}")
             if not split.startswith("test"):
-                raise UserError(f"data.tests has '{name}', expected TABLE.test_NAME: write '{table}.test_{split or 'NAME'}'.")
+                raise UserError(
+                    f"data.tests has '{name}', expected TABLE.test_NAME: write '{table}.test_{split or 'NAME'}'."
+                )
             if split in made[table]:
                 raise UserError(f"data.tests has '{name}', which is there already; give it another name.")
 
@@ -141,13 +160,21 @@ class _Plan:
         self.reading.kept.flush()
         digest, count, texts = held
         if not count:
-            why = ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items())) or "there is none in its files"
+            why = (
+                ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
+                or "there is none in its files"
+            )
             raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
         spoken = self.config.normalisation if found[0].spoken else ""
         config = RealSplit(
-            digest=digest, rows=count, normalisation=spoken, decoding=RealRecordings.recipe if spoken else 0, corpus=self.plain,
-            table=place[0], split=place[1],
-        )  # fmt: skip
+            digest=digest,
+            rows=count,
+            normalisation=spoken,
+            decoding=RealRecordings.recipe if spoken else 0,
+            corpus=self.plain,
+            table=place[0],
+            split=place[1],
+        )
         return Split(config, recordings, (*notes, *left_out.notes(*place)), texts)
 
     def _spoken(self, place: Place, found: Sequence[Source]) -> Made:
@@ -161,10 +188,16 @@ class _Plan:
             left_out.extend(looked.left_out[place])
             notes += _skipped(source, looked.skipped)
             if looked.count:
-                recordings.setdefault(looked.recordings, RealRecordings(
-                    recordings=looked.recordings, count=looked.count, normalisation=self.config.normalisation,
-                    corpus=self.plain, source=source.name,
-                ))  # fmt: skip
+                recordings.setdefault(
+                    looked.recordings,
+                    RealRecordings(
+                        recordings=looked.recordings,
+                        count=looked.count,
+                        normalisation=self.config.normalisation,
+                        corpus=self.plain,
+                        source=source.name,
+                    ),
+                )
         return _digest(held), left_out, tuple(recordings.values()), notes
 
     def _written(self, place: Place, found: Sequence[Source]) -> Made:
@@ -173,9 +206,13 @@ class _Plan:
         tested = place[1].startswith("test")
         others = {} if tested else reading.holders(place[0])
         lines = reading.holders("") if place[0] == "text" and not tested else {}
-        taken = hashed(*(key + holder.encode() + b"\n" for held in (others, lines) for key, holder in sorted(held.items())))
+        taken = hashed(
+            *(key + holder.encode() + b"\n" for held in (others, lines) for key, holder in sorted(held.items()))
+        )
         states = [[source.held_out, source.most, *reading.state(source)] for source in found]
-        places = [(place[0], split) for split in ("train", "dev")] if any(source.held_out for source in found) else [place]
+        places = (
+            [(place[0], split) for split in ("train", "dev")] if any(source.held_out for source in found) else [place]
+        )
 
         def made(faults: Faults) -> dict[str, Any]:
             held, left_out = {one: Held(False) for one in places}, {one: LeftOut() for one in places}
@@ -192,7 +229,9 @@ class _Plan:
 
 
 Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], list[str]]
-"""The digest and the number of a split's rows and what its texts are by field, what is left out of it, its recordings, and notes."""
+"""The digest and the number of a split's rows and what its texts are by field, what is left out of it, its recordings,
+and notes.
+"""
 
 
 def _digest(held: Held) -> tuple[str, int, dict[str, str]]:

@@ -16,15 +16,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ablate.data import audio
-from ablate.data.real.canonical import BARE, Held, LeftOut
 from ablate.data.columns import ColumnWriter, column
 from ablate.data.corpus import RecordingsConfig, SplitConfig
 from ablate.data.parallel import ordered
+from ablate.data.real.canonical import BARE, Held, LeftOut
 from ablate.data.real.layouts.written import Row
-from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.real.scan import Kept, Sounds, hashed
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.split import SHORTEST, Reading
+from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.table import FRAME, TableWriter
 from ablate.errors import UserError
 
@@ -57,7 +57,9 @@ def _changed(config: RealSettings) -> UserError:
 
 @dataclass(frozen=True, kw_only=True)
 class RealRecordings(RecordingsConfig):
-    """The recordings of a source of speech, decoded once, whichever tables take them. `keys.u1` has their keys, in order."""
+    """The recordings of a source of speech, decoded once, whichever tables take them. `keys.u1` has their keys, in
+    order.
+    """
 
     tag: ClassVar[str] = "real_recordings"
     recipe: ClassVar[int] = 1
@@ -77,7 +79,9 @@ class RealRecordings(RecordingsConfig):
         return Recordings(folder, Path(self.corpus["root"]), self.normalisation, _Places(folder, self))
 
     def write(self, run: Any) -> dict[str, Any]:
-        """Decode them with all cores. Raises UserError for one that cannot be used, or if they are others than was planned."""
+        """Decode them with all cores. Raises UserError for one that cannot be used, or if they are others than was
+        planned.
+        """
         config = _settings(self.corpus)
         reading = Reading(config, lambda row, key: "")
         source = next(source for source in reading.sources if source.name == self.source)
@@ -117,14 +121,17 @@ class RealRecordings(RecordingsConfig):
 
 
 class _Places:
-    """Where each recording of a folder lies now: where it lay when the folder was written, if what is there sounds the same; else
-    it is looked for in the source as it is today."""
+    """Where each recording of a folder lies now: where it lay when the folder was written, if what is there sounds the
+    same; else it is looked for in the source as it is today.
+    """
 
     def __init__(self, folder: Path, config: RealRecordings) -> None:
         self.folder, self.config = folder, config
         self._before = Recordings(folder, Path(config.corpus["root"]))
         self._now: dict[bytes, audio.Recording] | None = None
-        self._same: dict[tuple[bytes, str], tuple[int, int]] = {}  # files found to hold what they should: size, and when changed
+        self._same: dict[
+            tuple[bytes, str], tuple[int, int]
+        ] = {}  # files found to hold what they should: size, and when changed
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Places, (self.folder, self.config)
@@ -138,8 +145,10 @@ class _Places:
             recording = self._now.get(key)
         if recording is None or not self._holds(recording, key):
             lay = self._before.written(index)
-            raise UserError(f"{lay} is gone or is another recording now, and {self.config.source} has none that sounds like it; "
-                            "bring it back, or run the sweep command again.")  # fmt: skip
+            raise UserError(
+                f"{lay} is gone or is another recording now, and {self.config.source} has none that sounds like it; "
+                "bring it back, or run the sweep command again."
+            )
         return recording
 
     @cached_property
@@ -248,8 +257,13 @@ class RealSplit(SplitConfig):
                 raise _changed(config)
             writer.close(order)
         faults = reading.faults
-        return {"rows": self.rows, "hours": writer.hours, "left_out": dict(sorted(left_out.reasons.items())),
-                "skipped": sorted(faults.skipped), "known_faults": dict(faults.known)}  # fmt: skip
+        return {
+            "rows": self.rows,
+            "hours": writer.hours,
+            "left_out": dict(sorted(left_out.reasons.items())),
+            "skipped": sorted(faults.skipped),
+            "known_faults": dict(faults.known),
+        }
 
     def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Row, bytes, bytes]]:
         """The rows that the split holds as they are written, each with its recording's key and its digest."""

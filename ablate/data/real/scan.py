@@ -1,8 +1,9 @@
 """What files of real data hold, remembered by what the file system says of them, so that it is looked at once.
 
-Text counts as the hash of its bytes, a recording as what it sounds like: a FLAC's own MD5 of its samples where it has one,
-else the hash of its bytes too. What was found is kept in one file, `known.sqlite3` in `$ABLATE_CACHE`, else in `ablate` in
-the user's cache folder, by (size, time of change, inode); a file that was copied or touched is looked at once more.
+Text counts as the hash of its bytes, a recording as what it sounds like: a FLAC's own MD5 of its samples where it has
+one, else the hash of its bytes too. What was found is kept in one file, `known.sqlite3` in `$ABLATE_CACHE`, else in
+`ablate` in the user's cache folder, by (size, time of change, inode); a file that was copied or touched is looked at
+once more.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ablate.store import files
 from ablate.data import audio
 from ablate.data.audio import Head
 from ablate.errors import UserError
+from ablate.store import files
 
 T = TypeVar("T")
 
@@ -69,13 +70,18 @@ class Kept:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            raise UserError(f"{path}: the cache of what is known of data is damaged ({error}); delete this file.") from error
+            raise UserError(
+                f"{path}: the cache of what is known of data is damaged ({error}); delete this file."
+            ) from error
         return db
 
     def _forgets(self, error: Exception) -> None:
         self._writes = False
-        print(f"data: {self.path} cannot be written ({error}), so that what is found is looked for again each time; set "
-              "ABLATE_CACHE to a folder that can.", file=sys.stderr)  # fmt: skip
+        print(
+            f"data: {self.path} cannot be written ({error}), so that what is found is looked for again each time; set "
+            "ABLATE_CACHE to a folder that can.",
+            file=sys.stderr,
+        )
 
     def get(self, key: bytes) -> bytes | None:
         """Return what was kept, or None."""
@@ -198,7 +204,9 @@ def _look(files: Sequence[str]) -> list[tuple[str, tuple[bytes, Head] | str]]:
 def _sound(path: str) -> tuple[bytes, Head]:
     with open(path, "rb") as file:
         first = file.read(42)
-        if len(first) == 42 and first.startswith(b"fLaC") and first[4] & 0x7F == 0:  # STREAMINFO, which always comes first
+        if (
+            len(first) == 42 and first.startswith(b"fLaC") and first[4] & 0x7F == 0
+        ):  # STREAMINFO, which always comes first
             facts, md5 = int.from_bytes(first[18:26], "big"), first[26:]
             samples = facts & (1 << 36) - 1
             if samples and any(md5):
@@ -209,7 +217,9 @@ def _sound(path: str) -> tuple[bytes, Head]:
 
 
 def part(sound: Sound, recording: audio.Recording) -> bytes:
-    """The key of a recording: 16 bytes that stand for a part of an audio file. Raises UserError as `audio.span` does."""
+    """The key of a recording: 16 bytes that stand for a part of an audio file. Raises UserError as
+    `audio.span` does.
+    """
     head = sound.head
     first, last = audio.span(recording, head)
     whole = recording.stop is None or last == head.samples and not head.estimated

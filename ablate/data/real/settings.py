@@ -41,7 +41,9 @@ class RealSettings:
     translation: str = "covost_qu_es"
     """Folder in the layout of CoVoST 2."""
     directions: tuple[str, ...] = ("qu_es",)
-    """Directions of translation, as "SOURCE_TARGET"; rows name theirs, and of several each is a split "test_DIRECTION" too."""
+    """Directions of translation, as "SOURCE_TARGET"; rows name theirs, and of several each is a split "test_DIRECTION"
+    too.
+    """
     sentiment: str = "glue/SST-2"
     """Folder of a GLUE task of single sentences."""
     sentence_pair: str = "glue/RTE"
@@ -53,16 +55,18 @@ class RealSettings:
     digits: str = "common_voice_digits/en"
     """Folder in the layout of Common Voice."""
     tests: dict[str, str] = field(default_factory=dict)
-    """Further test splits, "TABLE.test_NAME" and its source: of speech any that trains it, else a table in the columns of
-    the corpus: Common Voice's (digits), CoVoST's (translation), the GLUE task's, or written and spoken text."""
+    """Further test splits, "TABLE.test_NAME" and its source: of speech any that trains it, else a table in the columns
+    of the corpus: Common Voice's (digits), CoVoST's (translation), the GLUE task's, or written and spoken text.
+    """
     labels: int = 5000
     """Most training rows of sentiment and sentence_pair."""
     held_out: int = 500
     """Most rows held out of train as "dev" where a corpus has none; a tenth of its rows if that is fewer."""
     normalisation: str = "bins"
     """Of log-mel: "bins", each mel bin to mean 0 and variance 1 over a recording; "level", to mean 0 alone, from the
-    loudest down to 50 dB below it: better for recordings of less than 16 kHz; or "speaker", the same but to mean 0 over all
-    of a speaker's recordings in a split (Kaldi's way), which leaves a short one what makes its word."""
+    loudest down to 50 dB below it: better for recordings of less than 16 kHz; or "speaker", the same but to mean 0 over
+    all of a speaker's recordings in a split (Kaldi's way), which leaves a short one what makes its word.
+    """
     lower: bool = True
     """Whether all text is made lower case."""
     max_seconds: float = 20.0

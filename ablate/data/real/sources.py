@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablate.data.real.layouts import written, spoken
 from ablate.data.lines import Faults, lines
+from ablate.data.real.layouts import spoken, written
 from ablate.data.real.layouts.written import Row
 from ablate.data.real.settings import RealSettings
 from ablate.errors import UserError
@@ -44,7 +44,9 @@ class Source:
 def sources(config: RealSettings) -> list[Source]:
     """List what a configuration reads, in a fixed order: what is spoken comes first."""
     root = Path(config.root)
-    found = [Source(path, partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()]
+    found = [
+        Source(path, partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()
+    ]
     if config.translation:
         found += [source for direction in config.directions for source in _translation(config, direction)]
     if config.digits:
@@ -58,20 +60,38 @@ def sources(config: RealSettings) -> list[Source]:
         task, splits = Path(folder).name, ("train", *_dev(folder).values())
         files = {split: root / folder / f"{split}.tsv" for split in splits}
         read = {split: partial(written.sentences, path, task) for split, path in files.items()}
-        found.append(_written(f"{table} train", [files["train"]], read["train"], (table, "train"), layout=task, held_out=True,
-                              most=most))  # fmt: skip
+        found.append(
+            _written(
+                f"{table} train",
+                [files["train"]],
+                read["train"],
+                (table, "train"),
+                layout=task,
+                held_out=True,
+                most=most,
+            )
+        )
         for split, file in _dev(folder).items():
             found.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
     if config.normalization:
         folder = root / config.normalization
         for split in ("train", "dev", "test"):
             reader, files_of = (partial(f, folder, split) for f in (written.normalization, written.normalization_files))
-            found.append(Source(f"normalization {split}", reader, (("normalization", split),), layout="normalization",
-                                files=files_of))  # fmt: skip
+            found.append(
+                Source(
+                    f"normalization {split}",
+                    reader,
+                    (("normalization", split),),
+                    layout="normalization",
+                    files=files_of,
+                )
+            )
     return found + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
 
 
-def _written(name: str, files: list[Path], read: Callable[[Faults], Iterator[Row]], place: Place, **fields: Any) -> Source:
+def _written(
+    name: str, files: list[Path], read: Callable[[Faults], Iterator[Row]], place: Place, **fields: Any
+) -> Source:
     return Source(name, read, (place,), files=lambda: files, **fields)
 
 
@@ -83,7 +103,9 @@ def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
     if table == "translation":
         match = COVOST.fullmatch(file.name)
         if match is None:
-            raise UserError(f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv.")
+            raise UserError(
+                f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv."
+            )
         return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True)
     if table == "text":
         return _written(name, [file], partial(_texts, [file]), place, layout="text")
@@ -110,7 +132,10 @@ def tables(made: Iterable[Source]) -> dict[str, set[str]]:
 
 def paths(config: RealSettings) -> list[tuple[str, str]]:
     """Every file and folder that must exist, as (field, path as configured or below it)."""
-    used, tests = _used(config), [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()]
+    used, tests = (
+        _used(config),
+        [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()],
+    )
     used += [(field, path) for field, table, path in tests if table in (*SPEECH, "digits")]
     found = [(field, path) for field, path in used for path in _files(Path(config.root), path)]
     found += [(field, path) for field, table, path in tests if table not in (*SPEECH, "digits")]
@@ -213,7 +238,9 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
     tested = (folder / f"covost_v2.{direction}.test.tsv").exists()
 
     def made(split: str, *places: Place, held_out: bool = False) -> Source:
-        return Source(f"{direction} {split}", _covost(folder, source, target, split), places, spoken=True, held_out=held_out)
+        return Source(
+            f"{direction} {split}", _covost(folder, source, target, split), places, spoken=True, held_out=held_out
+        )
 
     yield made("train", ("translation", "train"), held_out=not tested)
     if tested:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate.data import audio
-from ablate.data.real.canonical import TEXTS, Found, LeftOut, digest
 from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
+from ablate.data.real.canonical import TEXTS, Found, LeftOut, digest
 from ablate.data.real.layouts.written import Row
 from ablate.data.real.scan import Kept, Sound, Sounds, content, hashed, part, told
 from ablate.data.real.settings import RealSettings
@@ -48,7 +48,8 @@ Usable = Callable[[Row, bytes], str]
 
 
 class Reading:
-    """Read what a configuration names. `usable` judges recordings; without it they are all read once where that is asked for.
+    """Read what a configuration names. `usable` judges recordings; without it they are all read once where that is
+    asked for.
 
     Memory grows with what is evaluated, never with what is trained on: there rows are known by 8 bytes of a hash.
     """
@@ -70,10 +71,14 @@ class Reading:
     def of(self, place: Place) -> list[Source]:
         """The sources that a split is made of."""
         table, split = place
-        return [s for s in self.sources if place in s.places or s.held_out and split == "dev" and s.places[0][0] == table]
+        return [
+            s for s in self.sources if place in s.places or s.held_out and split == "dev" and s.places[0][0] == table
+        ]
 
     def rows(self, source: Source, left_out: Mapping[Place, LeftOut], faults: Faults) -> Iterator[Found]:
-        """Read a source, each row with those splits of `left_out` that hold it, where it is counted what they do not."""
+        """Read a source, each row with those splits of `left_out` that hold it, where it is counted what they
+        do not.
+        """
         for number, (row, key, frames) in enumerate(self._heard(source, faults)):
             places = []
             for place in self._places(source, number):
@@ -136,7 +141,9 @@ class Reading:
     # Recordings that have a good header and cannot be used all the same -----------------------------------------
 
     def scanned(self, source: Source) -> Usable:
-        """Read all recordings of a source that were not read before, where faults are skipped, and judge by what was found."""
+        """Read all recordings of a source that were not read before, where faults are skipped, and judge by what was
+        found.
+        """
         if self.config.on_error != "skip":
             return lambda row, key: ""
         if source.name not in self._bad:
@@ -187,7 +194,9 @@ class Reading:
                 self._choices[source.name] = self._choose(source, self.looking)
             else:
                 what = ["choice", CHOICE, source.places[0][0], self.config.held_out, source.most, *self.state(source)]
-                dev, train, held = self.remembered(what, lambda faults: _plain(self._choose(source, faults)), self.looking)
+                dev, train, held = self.remembered(
+                    what, lambda faults: _plain(self._choose(source, faults)), self.looking
+                )
                 keys = [(bytes.fromhex(key), bytes.fromhex(text)) for key, text in held]
                 self._choices[source.name] = Choice(set(dev), None if train is None else set(train), keys)
         return self._choices[source.name]
@@ -210,7 +219,9 @@ class Reading:
         first = sorted(lowest, key=lambda entry: (-entry[0], entry[1]))
         size = min(held_out, max(1, count // 10))
         train = None if source.most is None else {number for _, number, _, _ in first[size:][: source.most]}
-        return Choice({number for _, number, _, _ in first[:size]}, train, [(key, text) for *_, key, text in first[:size]])
+        return Choice(
+            {number for _, number, _, _ in first[:size]}, train, [(key, text) for *_, key, text in first[:size]]
+        )
 
     def _unusable(self, table: str, split: str, row: Row, frames: int) -> str:
         """Say why a spoken row cannot be used in a table, or ''."""
@@ -226,8 +237,8 @@ class Reading:
     # What is in another split -----------------------------------------------------------------------------------
 
     def _holder(self, place: Place, row: Row) -> str:
-        """The split that holds a row's text already, or ''. Test sets stay whole, and the dev of text-only data may hold what
-        other tables test.
+        """The split that holds a row's text already, or ''. Test sets stay whole, and the dev of text-only data may
+        hold what other tables test.
         """
         table, split = place
         if split not in ("train", "dev"):
@@ -239,7 +250,9 @@ class Reading:
         return "" if holder == split else holder
 
     def holders(self, table: str) -> dict[bytes, str]:
-        """The keys that evaluated splits of a table hold; of all tables but "text", the keys of single texts, for ''."""
+        """The keys that evaluated splits of a table hold; of all tables but "text", the keys of single texts,
+        for ''.
+        """
         if table not in self._holders:
             held = self._holders[table] = {}
             for source in self.sources:
@@ -256,7 +269,9 @@ class Reading:
                     for split, owner in evaluated:
                         if not table and text:
                             held.setdefault(text, f"{owner}.{split}")
-                        elif table and (split != "dev" or key not in held):  # where dev and test share a text, test keeps it
+                        elif table and (
+                            split != "dev" or key not in held
+                        ):  # where dev and test share a text, test keeps it
                             held[key] = split
         return self._holders[table]
 

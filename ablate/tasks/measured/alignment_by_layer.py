@@ -61,7 +61,7 @@ class AlignmentByLayer(AbstractMeasure):
         def __post_init__(self) -> None:
             check_candidates(self.candidates)
 
-        def build(self) -> "AlignmentByLayer":
+        def build(self) -> AlignmentByLayer:
             return AlignmentByLayer(self)
 
     def __init__(self, config: Config) -> None:
@@ -88,7 +88,10 @@ class AlignmentByLayer(AbstractMeasure):
             by_name[layer] = [linear.cka(speech.numpy(), text.numpy()), 100 * first]
             for item, rank in zip(items, found):
                 item[f"ranks/{layer}"] = list(rank)
-        what = ("mean pool|unbiased linear CKA", f"mean pool|both directions|{self.config.candidates} nearest in duration")
+        what = (
+            "mean pool|unbiased linear CKA",
+            f"mean pool|both directions|{self.config.candidates} nearest in duration",
+        )
         scores = [
             metric.score(value, len(rows), signature)
             for metric, value, signature in zip(self.metrics, by_name[layer], what)  # the top one
@@ -96,7 +99,9 @@ class AlignmentByLayer(AbstractMeasure):
         return scores + layered(self.metrics, by_name, len(rows), what), items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
-        seconds, letters = (np.array(x)[:, None] for x in ([r["seconds"] for r in test], [len(r["text"]) for r in test]))
+        seconds, letters = (
+            np.array(x)[:, None] for x in ([r["seconds"] for r in test], [len(r["text"]) for r in test])
+        )
         allowed = alike(test, self.config.candidates)
         equal = np.zeros(allowed.shape)
         return [
@@ -119,5 +124,6 @@ def layered(
     """Scores called "metric/layer", from each layer's values in the order of `metrics`."""
     return [
         Metric(f"{metric.name}/{layer}", metric.better, metric.unit).score(value, n, signature)
-        for layer, own in values.items() for metric, value, signature in zip(metrics, own, signatures)
-    ]  # fmt: skip
+        for layer, own in values.items()
+        for metric, value, signature in zip(metrics, own, signatures)
+    ]

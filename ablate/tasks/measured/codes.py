@@ -78,7 +78,7 @@ class SpeechCodes(AbstractMeasure):
         def ids(self) -> tuple[str, ...]:
             return ()
 
-        def build(self) -> "SpeechCodes":
+        def build(self) -> SpeechCodes:
             return SpeechCodes(self)
 
     def __init__(self, config: Config) -> None:

@@ -38,14 +38,16 @@ class Losses:
 
 @dataclass(frozen=True)
 class Shown:
-    """A view of texts, partly hidden, beside whole utterances; the head that guesses the hidden pieces; how many they are."""
+    """A view of texts, partly hidden, beside whole utterances; the head that guesses the hidden pieces; how many they
+    are.
+    """
 
     view: View
     head: nn.Module
     tokens: list[int]
 
     @staticmethod
-    def of(model: Model, speech: Speech, text: Text, share: float, vocabulary: Vocabulary) -> "Shown":
+    def of(model: Model, speech: Speech, text: Text, share: float, vocabulary: Vocabulary) -> Shown:
         """Hide `share` of each text's pieces, for the head that `predictor` finds in the leaf."""
         objective = predictor(model.mixture.objectives)
         tlm = isinstance(objective, TLM)
@@ -87,7 +89,7 @@ class Pairing(AbstractMeasure):
         def __post_init__(self) -> None:
             TextRule(share=self.share)
 
-        def build(self) -> "Pairing":
+        def build(self) -> Pairing:
             return Pairing(self)
 
     def __init__(self, config: Config) -> None:
@@ -121,10 +123,14 @@ class Pairing(AbstractMeasure):
             LOSS_DROP.score(other - true, len(rows), f"{signature}|other sentence of nearest duration - true"),
             LOSS.score(true, len(rows), signature),
         ], [
-            {"id": row["id"], "reference": row["text"], LOSS.name: [losses.true, losses.tokens],
-             LOSS_DROP.name: [losses.other - losses.true, losses.tokens]}
+            {
+                "id": row["id"],
+                "reference": row["text"],
+                LOSS.name: [losses.true, losses.tokens],
+                LOSS_DROP.name: [losses.other - losses.true, losses.tokens],
+            }
             for row, losses in zip(rows, hypotheses, strict=True)
-        ]  # fmt: skip
+        ]
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
         return [Baseline("speech ignored", LOSS_DROP.name, 0.0)]

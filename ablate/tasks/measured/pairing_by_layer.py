@@ -28,10 +28,11 @@ class Seen:
 
 
 class PairingByLayer(Pairing):
-    """`pairing`, read off every shared layer through an affine map onto the top one (a tuned lens, Belrose et al. 2023).
+    """`pairing`, read off every shared layer through an affine map onto the top one (a tuned lens, Belrose et al.
+    2023).
 
-    The maps are ridge regressions, fitted beside true speech on one half of the pairs and read on the other, both
-    ways; the top layer needs none. `loss_drop` is of the top layer, `loss_drop/shared_0` of what enters the shared ones,
+    The maps are ridge regressions, fitted beside true speech on one half of the pairs and read on the other, both ways;
+    the top layer needs none. `loss_drop` is of the top layer, `loss_drop/shared_0` of what enters the shared ones,
     where text has not met speech yet.
     """
 
@@ -43,7 +44,7 @@ class PairingByLayer(Pairing):
 
         tag: ClassVar[str] = "pairing_by_layer"
 
-        def build(self) -> "PairingByLayer":
+        def build(self) -> PairingByLayer:
             return PairingByLayer(self)
 
     @torch.no_grad()
@@ -73,10 +74,13 @@ class PairingByLayer(Pairing):
         masked_I = encoding.layout.positions("text").index_select(0, shown.view.text_masked_I)
         split = {
             name: x_ND.index_select(0, masked_I).float().cpu().split(shown.tokens)
-            for name, x_ND in layers.items() if name.startswith("shared_")
-        }  # fmt: skip
+            for name, x_ND in layers.items()
+            if name.startswith("shared_")
+        }
         ids = shown.view.text_targets_I.cpu().split(shown.tokens)
-        return shown.head, [Seen({name: parts[b] for name, parts in split.items()}, {}, ids[b]) for b in range(len(ids))]
+        return shown.head, [
+            Seen({name: parts[b] for name, parts in split.items()}, {}, ids[b]) for b in range(len(ids))
+        ]
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[Mapping[str, Losses]]) -> tuple[list[Score], list[Row]]:
         layers = list(hypotheses[0])
@@ -86,10 +90,13 @@ class PairingByLayer(Pairing):
         top = LOSS_DROP.score(drops[layers[-1]][0], len(rows), what)
         lens = [f"{what}|ridge onto the top layer, fitted on the other half"]
         return [top, *layered(self.metrics, drops, len(rows), lens)], [
-            {"id": row["id"], "reference": row["text"],
-             **{f"loss_drop/{layer}": [h[layer].other - h[layer].true, h[layer].tokens] for layer in layers}}
+            {
+                "id": row["id"],
+                "reference": row["text"],
+                **{f"loss_drop/{layer}": [h[layer].other - h[layer].true, h[layer].tokens] for layer in layers},
+            }
             for row, h in zip(rows, hypotheses, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def _lens(taught: Sequence[Seen], layer: str, top: str):

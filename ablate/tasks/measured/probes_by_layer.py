@@ -43,9 +43,9 @@ class ProbesByLayer(AbstractMeasure):
     """Linear probes on speech encoded alone, taught by half of the utterances and scored on the other half.
 
     `phone`: accuracy of the phone at a position (discriminant analysis). `word`: how well an utterance's mean vector
-    tells whether a frequent word is said, as the area under the ROC curve over words (ridge regression; 50 % by chance).
-    `voice`: accuracy of the speaker from the mean vector; what is invariant to speakers has little of it. The first
-    three are of the top layer, `phone/speech_0` of what enters the speech-only layers, and so on up to the shared
+    tells whether a frequent word is said, as the area under the ROC curve over words (ridge regression; 50 % by
+    chance). `voice`: accuracy of the speaker from the mean vector; what is invariant to speakers has little of it. The
+    first three are of the top layer, `phone/speech_0` of what enters the speech-only layers, and so on up to the shared
     ones. What a table does not know of its utterances is left out.
     """
 
@@ -72,7 +72,7 @@ class ProbesByLayer(AbstractMeasure):
         def ids(self) -> tuple[str, ...]:
             return ()
 
-        def build(self) -> "ProbesByLayer":
+        def build(self) -> ProbesByLayer:
             return ProbesByLayer(self)
 
     def __init__(self, config: Config) -> None:
@@ -88,10 +88,14 @@ class ProbesByLayer(AbstractMeasure):
             for b, length in enumerate(view.speech_lengths):
                 positions = self._positions(length)
                 own = {name: parts[b].numpy() for name, parts in split.items()}
-                found.append(Heard(
-                    {name: x.mean(0) for name, x in own.items()},
-                    {name: x[positions].astype(np.float16) for name, x in own.items()}, positions, length,
-                ))  # fmt: skip
+                found.append(
+                    Heard(
+                        {name: x.mean(0) for name, x in own.items()},
+                        {name: x[positions].astype(np.float16) for name, x in own.items()},
+                        positions,
+                        length,
+                    )
+                )
         return found
 
     def score(self, rows: Sequence[Row], hypotheses: Sequence[Heard]) -> tuple[list[Score], list[Row]]:
@@ -161,7 +165,9 @@ class ProbesByLayer(AbstractMeasure):
         if words:
             seconds = np.array([row["seconds"] for row in asked])
             said = [np.array([word in row["text"].split() for row in asked]) for word in words]
-            found.append(Baseline("duration only", WORD.name, 100 * float(np.mean([linear.area(seconds, s) for s in said]))))
+            found.append(
+                Baseline("duration only", WORD.name, 100 * float(np.mean([linear.area(seconds, s) for s in said])))
+            )
         return found
 
 

@@ -55,7 +55,7 @@ class Retrieval(AbstractMeasure):
         def __post_init__(self) -> None:
             check_candidates(self.candidates)
 
-        def build(self) -> "Retrieval":
+        def build(self) -> Retrieval:
             return Retrieval(self)
 
     def __init__(self, config: Config) -> None:

@@ -86,7 +86,9 @@ def error_rate(errors: Sequence[Errors]) -> float:
 
 def sums(errors: Sequence[Errors]) -> dict[str, int]:
     """Substitutions, deletions, insertions and reference units over all items."""
-    return {name: sum(getattr(e, name) for e in errors) for name in ("substitutions", "deletions", "insertions", "units")}
+    return {
+        name: sum(getattr(e, name) for e in errors) for name in ("substitutions", "deletions", "insertions", "units")
+    }
 
 
 def ngrams(references: Sequence[str], hypotheses: Sequence[str]) -> list[NGrams]:

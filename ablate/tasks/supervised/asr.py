@@ -50,7 +50,9 @@ class Recognition(AbstractTask):
         items: int = 12
         lr: float = 7e-4
         head: str = "ctc"
-        """What writes the words: "ctc" or "transducer"; or "classes": whole transcripts of train, as in keyword spotting."""
+        """What writes the words: "ctc" or "transducer"; or "classes": whole transcripts of train, as in keyword
+        spotting.
+        """
         ctc: CTC.Config = CTC.Config()
         """The CTC head, where it is chosen."""
         transducer: Transducer.Config = Transducer.Config()
@@ -67,14 +69,18 @@ class Recognition(AbstractTask):
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
             if self.head == "classes" and self.tokenizer is not None:
-                raise UserError("head is 'classes', which spells nothing: a tokenizer would say nothing; write tokenizer: null.")
+                raise UserError(
+                    "head is 'classes', which spells nothing: a tokenizer would say nothing; write tokenizer: null."
+                )
             if self.classes.reads != "speech":
-                raise UserError(f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away.")
+                raise UserError(
+                    f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away."
+                )
 
         def ids(self) -> tuple[str, ...]:
             return () if self.head == "classes" else ("targets",)
 
-        def build(self) -> "Recognition":
+        def build(self) -> Recognition:
             return Recognition(self)
 
     def __init__(self, config: Config) -> None:
@@ -84,8 +90,11 @@ class Recognition(AbstractTask):
         if self.config.head == "classes":
             classes = sorted({row["text"] for row in train.rows})
             if len(classes) > MOST_CLASSES:
-                raise UserError(f"head is 'classes', but {train.name} has {len(classes)} different transcripts: at most {MOST_CLASSES} "
-                                "can be classes. Choose ctc or transducer.")  # fmt: skip
+                raise UserError(
+                    f"head is 'classes', but {train.name} has {len(classes)} different transcripts: at most "
+                    f"{MOST_CLASSES} "
+                    "can be classes. Choose ctc or transducer."
+                )
             return self.config.classes.build(ports, tuple(classes))
         head = self.config.ctc if self.config.head == "ctc" else self.config.transducer
         return head.build(ports, targets)
@@ -130,7 +139,9 @@ class Recognition(AbstractTask):
         search = self.config.head + ("" if self.config.head == "classes" else f"|beam:{self.config.beam}")
         scores = [
             WER.score(metrics.error_rate(words), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(words)),
-            CER.score(metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)),
+            CER.score(
+                metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)
+            ),
         ]
         return scores, items
 

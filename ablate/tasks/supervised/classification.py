@@ -34,7 +34,9 @@ FEATURES: dict[int, dict[str, Callable[..., set[str]]]] = {
 
 
 class TextClassification(AbstractTask):
-    """A linear head on the pooled text encoding: a class, or a number; two texts are one sequence, `CLS a SEP b SEP`."""
+    """A linear head on the pooled text encoding: a class, or a number; two texts are one sequence, `CLS a SEP
+    b SEP`.
+    """
 
     reads = "text"
 
@@ -48,7 +50,8 @@ class TextClassification(AbstractTask):
         fields: tuple[str, ...] = ("text",)
         """The text fields, one or two."""
         metrics: tuple[str, ...] = ("accuracy",)
-        """What is scored, the first on dev, too: accuracy, f1 and matthews of classes, pearson and spearman of numbers."""
+        """What is scored, the first on dev, too: accuracy, f1 and matthews of classes, pearson and spearman of numbers.
+        """
         positive: str = ""
         """The class whose F1 and Matthews correlation are taken."""
         head: Classification.Config = Classification.Config()
@@ -64,14 +67,19 @@ class TextClassification(AbstractTask):
                 if name not in AGREEMENT:
                     raise UserError(f"metrics has '{name}': {nearest(name, AGREEMENT)}")
             if not self.metrics or {name in NUMBERS for name in self.metrics} == {True, False}:
-                raise UserError(f"metrics are {list(self.metrics)}, expected some of {', '.join(CLASSES)}, or of "
-                                f"{', '.join(NUMBERS)}: labels are classes or numbers.")  # fmt: skip
+                raise UserError(
+                    f"metrics are {list(self.metrics)}, expected some of {', '.join(CLASSES)}, or of "
+                    f"{', '.join(NUMBERS)}: labels are classes or numbers."
+                )
             if self.tokenizer is not None:
-                raise UserError("tokenizer is for texts that a task writes, and labels are none; set base.tokenizer for what is read.")
+                raise UserError(
+                    "tokenizer is for texts that a task writes, and labels are none; set base.tokenizer for what is "
+                    "read."
+                )
             if {"f1", "matthews"} & set(self.metrics) and not self.positive:
                 raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
 
-        def build(self) -> "TextClassification":
+        def build(self) -> TextClassification:
             return TextClassification(self)
 
     def __init__(self, config: Config) -> None:
@@ -84,8 +92,10 @@ class TextClassification(AbstractTask):
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> Classification:
         labels = {row["label"] for row in train.rows}
         if self.config.positive and self.config.positive not in labels:
-            raise UserError(f"positive is '{self.config.positive}', which {train.name} does not have: "
-                            f"{nearest(self.config.positive, sorted(map(str, labels)))}")  # fmt: skip
+            raise UserError(
+                f"positive is '{self.config.positive}', which {train.name} does not have: "
+                f"{nearest(self.config.positive, sorted(map(str, labels)))}"
+            )
         return self.config.head.build(ports, () if self.numbers else tuple(sorted(labels, key=str)))
 
     def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:

@@ -28,8 +28,8 @@ EXACT = "exact match|space:one"
 class Normalization(AbstractTask):
     """Sentence error rate of a decoder over the text encoding (PAPER §4), selected by dev loss.
 
-    With `decoder: {copying: 0.95}` it begins as a copy of the input. Where rows have `classes`, "ser_CLASS" is the error rate of
-    the sentences that hold one.
+    With `decoder: {copying: 0.95}` it begins as a copy of the input. Where rows have `classes`, "ser_CLASS" is the
+    error rate of the sentences that hold one.
     """
 
     reads = "text"
@@ -65,12 +65,14 @@ class Normalization(AbstractTask):
         def __post_init__(self) -> None:
             super().__post_init__()
             if self.decoder.copying and self.tokenizer is not None:
-                raise UserError("decoder.copying copies the encoder's own tokens; leave the task's tokenizer away, or do not copy.")
+                raise UserError(
+                    "decoder.copying copies the encoder's own tokens; leave the task's tokenizer away, or do not copy."
+                )
 
         def ids(self) -> tuple[str, ...]:
             return ("own", "targets")
 
-        def build(self) -> "Normalization":
+        def build(self) -> Normalization:
             return Normalization(self)
 
     def __init__(self, config: Config) -> None:
@@ -113,13 +115,16 @@ class Normalization(AbstractTask):
             SER.score(wrong(items), len(rows), EXACT),
             WER.score(metrics.error_rate(words), len(rows), metrics.NORMALISED, metrics.sums(words)),
             *(
-                Metric(f"{SER.name}_{name.lower()}", SER.better).score(wrong(part), len(part), f"{EXACT}|sentences with {name}")
+                Metric(f"{SER.name}_{name.lower()}", SER.better).score(
+                    wrong(part), len(part), f"{EXACT}|sentences with {name}"
+                )
                 for name, part in by_class(items).items()
             ),
         ], items
 
     def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
         train = train[: baselines.LEARNT]  # Google's corpus has millions
+
         # Some corpora write spoken text in lower case and without punctuation, some do not: train tells which.
         def kept(copy: Callable[[str], str]) -> int:
             return sum(len(set(row["spoken"].split()).intersection(copy(row["written"]).split())) for row in train)
@@ -141,7 +146,9 @@ def wrong(items: Sequence[Row]) -> float:
 
 
 def by_class(items: Sequence[Row]) -> dict[str, list[Row]]:
-    """The sentences that hold something of each class (DATE, MONEY, ...), where the corpus tells; one may be in several."""
+    """The sentences that hold something of each class (DATE, MONEY, ...), where the corpus tells; one may be in
+    several.
+    """
     found: dict[str, list[Row]] = {}
     for item in items:
         for name in item.get("classes", ()):
@@ -151,7 +158,7 @@ def by_class(items: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _bare(text: str) -> str:
     """Drop punctuation at the ends of words."""
-    return " ".join(filter(None, (word.strip(".,;:!?\"()") for word in text.split())))
+    return " ".join(filter(None, (word.strip('.,;:!?"()') for word in text.split())))
 
 
 _COPIES = (lambda text: _bare(text.lower()), _bare, str.lower, str)  # of equals, the first

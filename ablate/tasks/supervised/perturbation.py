@@ -1,4 +1,6 @@
-"""Training speech made different: other speeds, other vocal tracts, noise; on log-mel, as features are what is stored."""
+"""Training speech made different: other speeds, other vocal tracts, noise; on log-mel, as features are what is
+stored.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +26,27 @@ class Perturbation:
     tag: ClassVar[str] = "perturbation"
 
     speeds: tuple[float, ...] = ()
-    """Speed factors, one drawn for each utterance: 1.1 is a tenth shorter and every pitch a tenth higher (Ko et al. 2015:
-    .9, 1, 1.1; there of the waveform, here of its log-mel by interpolation). None: the speed stays."""
+    """Speed factors, one drawn for each utterance: 1.1 is a tenth shorter and every pitch a tenth higher (Ko et al.
+    2015: .9, 1, 1.1; there of the waveform, here of its log-mel by interpolation). None: the speed stays.
+    """
     vocal_tract: float = 0.0
     """Frequencies alone are scaled by a factor drawn from 1 - this to 1 + this (Jaitly and Hinton 2013)."""
     noise: float = 0.0
     """Normal noise is added to the normalised log-mel, its standard deviation drawn from 0 to this."""
     edges: tuple[int, int] = (0, 0)
-    """Frames of silence (each bin's softest) put before and behind, drawn from the first of these to the second; fewer than 0
-    are cut off. What is heard is cropped otherwise then, and other frames share a position of four."""
+    """Frames of silence (each bin's softest) put before and behind, drawn from the first of these to the second; fewer
+    than 0 are cut off. What is heard is cropped otherwise then, and other frames share a position of four.
+    """
     floor: float = 0.0
-    """Every bin is lifted to a floor, as by steady noise under the speech: a draw from 1 to this below its loudest frame, in
-    units of the normalised log-mel (2 nats with `data.normalisation: level` or speaker, so 6 is 50 dB)."""
+    """Every bin is lifted to a floor, as by steady noise under the speech: a draw from 1 to this below its loudest
+    frame, in units of the normalised log-mel (2 nats with `data.normalisation: level` or speaker, so 6 is 50 dB).
+    """
     contrast: float = 0.0
     """Log-mel is multiplied by a factor drawn from 1 - this to 1 + this: loud and soft lie further apart, or less."""
     filter: float = 0.0
-    """A curve over the mel bins is added, through six normal draws of this standard deviation (FilterAugment, Nam et al. 2022)."""
+    """A curve over the mel bins is added, through six normal draws of this standard deviation (FilterAugment, Nam et
+    al. 2022).
+    """
 
     def __post_init__(self) -> None:
         if any(not 0.2 <= speed <= 5 for speed in self.speeds):

@@ -28,8 +28,8 @@ CHRF = Metric("chrf", "higher", "")
 class Translation(AbstractTask):
     """BLEU of a Transformer decoder over the speech encoding (PAPER §4), selected by dev loss.
 
-    Rows of several target languages (`direction`, as "en_de") share one decoder, whose output starts with a token of the
-    language; list their splits, as "test_en_de", to score each.
+    Rows of several target languages (`direction`, as "en_de") share one decoder, whose output starts with a token of
+    the language; list their splits, as "test_en_de", to score each.
     """
 
     reads = "speech"
@@ -66,7 +66,7 @@ class Translation(AbstractTask):
         def ids(self) -> tuple[str, ...]:
             return ("targets", "own") if self.decoder.ctc else ("targets",)
 
-        def build(self) -> "Translation":
+        def build(self) -> Translation:
             return Translation(self)
 
     def __init__(self, config: Config) -> None:

@@ -5,12 +5,17 @@ import json
 import pytest
 
 from analysis.figures import drawings, look
-from analysis.records import fingerprint
 from analysis.figures.drawings import Key
+from analysis.records import fingerprint
 from analysis.records.frame import read
 
-FEW = dict(rows=("scratch", "text_only", "speech_only", "joint"), tasks=("asr", "sentence_pair"), seeds=(0, 1), claims={},
-           table={"blocks": [{"reference": "joint"}]})  # fmt: skip
+FEW = dict(
+    rows=("scratch", "text_only", "speech_only", "joint"),
+    tasks=("asr", "sentence_pair"),
+    seeds=(0, 1),
+    claims={},
+    table={"blocks": [{"reference": "joint"}]},
+)
 EVERY = {"interference", "harm_over_training", "pretraining", "finetuning"}
 
 
@@ -88,9 +93,13 @@ def test_a_score_changes_the_figure_that_shows_it(sweep):
 def test_curves_change_the_figures_that_show_them(sweep):
     sweep.finish_anew("joint", "finetune", lambda line: {k: v / 2 if k == "dev/wer" else v for k, v in line.items()})
     assert sweep.draw() == {"finetuning", "harm_over_training"}
-    sweep.finish_anew("joint", "pretrain", lambda line: {k: v / 2 if k == "masked_speech/loss" else v for k, v in line.items()})
+    sweep.finish_anew(
+        "joint", "pretrain", lambda line: {k: v / 2 if k == "masked_speech/loss" else v for k, v in line.items()}
+    )
     assert sweep.draw() == {"pretraining"}  # harm is of another loss
-    sweep.finish_anew("joint", "pretrain", lambda line: {k: v / 2 if k == "masked_text/loss" else v for k, v in line.items()})
+    sweep.finish_anew(
+        "joint", "pretrain", lambda line: {k: v / 2 if k == "masked_text/loss" else v for k, v in line.items()}
+    )
     assert sweep.draw() == {"pretraining", "harm_over_training"}
 
 

@@ -1,4 +1,6 @@
-"""Every figure of a report is read at one column's width and without colour: the rules, on planted sweeps of every kind."""
+"""Every figure of a report is read at one column's width and without colour: the rules, on planted sweeps of every
+kind.
+"""
 
 import json
 from itertools import combinations
@@ -31,8 +33,9 @@ def by_layer(folder):
         names = ("speech_0", "speech_1", "shared_0", "shared_1", "shared_2")
         result["scores"] += [
             {**result["scores"][0], "metric": f"{what}/{name}", "value": 40.0 + 3 * k + line["seed"]}
-            for what in ("phone", "word", "voice") for k, name in enumerate(names)
-        ]  # fmt: skip
+            for what in ("phone", "word", "voice")
+            for k, name in enumerate(names)
+        ]
         place.write_text(json.dumps(result))
 
 
@@ -54,7 +57,9 @@ def capacity(fake):
 
 def frontier(fake):
     """A frontier, and long names."""
-    table = {"frontier": {"x": "asr.wer", "y": "sentiment.accuracy", "rows": ["joint_contrastive", "joint", "joint_placebo"]}}
+    table = {
+        "frontier": {"x": "asr.wer", "y": "sentiment.accuracy", "rows": ["joint_contrastive", "joint", "joint_placebo"]}
+    }
     folder = fake(rows=ROWS, seeds=(0,), **SEVERAL | {"table": table})
     place = folder / "sweep.json"
     sweep = json.loads(place.read_text())
@@ -94,7 +99,9 @@ def words(figure):
             there = {tick.label1 for tick in axis._update_ticks()} if axes.axison else set()
             beyond |= {tick.label1 for tick in axis.get_major_ticks() + axis.get_minor_ticks()} - there
     found = figure.findobj(matplotlib.text.Text)
-    return [t for t in found if t not in beyond and t.get_text().strip() and t.get_visible() and t.get_window_extent().width]
+    return [
+        t for t in found if t not in beyond and t.get_text().strip() and t.get_visible() and t.get_window_extent().width
+    ]
 
 
 @pytest.mark.slow
@@ -130,10 +137,17 @@ def test_lines_are_told_apart_without_colour(drawn):
             looks = {}
             for line in axes.lines:
                 pale = (line.get_alpha() or 1) < 0.5  # seeds behind their mean, bars behind their marker
-                plain = line.get_marker() in ("None", "", None) and len(set(line.get_ydata())) <= 1  # intervals, lines at a value
+                plain = (
+                    line.get_marker() in ("None", "", None) and len(set(line.get_ydata())) <= 1
+                )  # intervals, lines at a value
                 if pale or plain or key[1] in ("interference", "frontier") and line.get_marker() in ("None", "", None):
                     continue
-                look = str(line.get_linestyle()), line.get_marker(), str(line._dash_pattern), line.get_markerfacecolor() == "white"
+                look = (
+                    str(line.get_linestyle()),
+                    line.get_marker(),
+                    str(line._dash_pattern),
+                    line.get_markerfacecolor() == "white",
+                )
                 looks.setdefault(look, set()).add(line.get_color())
             assert all(len(colours) == 1 for colours in looks.values()), (*key, axes.get_title(loc="left"))
 
@@ -191,7 +205,9 @@ def test_a_row_looks_the_same_whichever_rows_are_shown(fake):
     records = read(fake(rows=ROWS, tasks=("asr",), table={}, claims={}))
     few = look.looks(records, ["joint"], [""])
     assert few["joint", ""] == look.looks(records, list(ROWS), [""])["joint", ""]
-    assert len({(str(style["linestyle"]), style["marker"]) for style in look.looks(records, ROWS, ["a", "b", "c"]).values()}) == 3 * len(ROWS)
+    assert len(
+        {(str(style["linestyle"]), style["marker"]) for style in look.looks(records, ROWS, ["a", "b", "c"]).values()}
+    ) == 3 * len(ROWS)
 
 
 def test_lines_of_type_are_broken_to_their_width():

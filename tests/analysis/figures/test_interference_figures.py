@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ablate.store.record import files_of, read_result
-from analysis.figures import capacity, look, frontier, gradients, harm_over_training, layers, losses
+from analysis.figures import capacity, frontier, gradients, harm_over_training, layers, look, losses
 from analysis.records.frame import measure, read
 
 ROWS = ("text_only", "speech_only", "joint_contrastive", "joint", "joint_placebo")
@@ -63,9 +63,15 @@ def test_cosines_meet_the_harm_of_their_row(fake):
 
 def test_only_rows_of_equal_steps_tell_whether_cosines_foretell_harm(fake):
     planted = {"joint": -0.4, "joint_contrastive": 0.1, "joint_longer": 0.2, "joint_tlm": 0.3, "joint_tlm_stm": 0.5}
-    records = probed(fake(rows=(*ROWS, "joint_longer", "joint_tlm", "joint_tlm_stm"), tasks=("asr",), table={}, claims={}), planted.get)
+    records = probed(
+        fake(rows=(*ROWS, "joint_longer", "joint_tlm", "joint_tlm_stm"), tasks=("asr",), table={}, claims={}),
+        planted.get,
+    )
     frame = gradients.against_harm(records, gradients.read_probes(records)).set_index("row")
-    assert frame.matched.to_dict() == {row: row in ("joint", "joint_contrastive") for row in frame.index} and len(frame) == 5
+    assert (
+        frame.matched.to_dict() == {row: row in ("joint", "joint_contrastive") for row in frame.index}
+        and len(frame) == 5
+    )
     drawn = gradients.figure(records)
     assert "2 matched rows: too few" in texts(drawn) and "hollow below: other pre-training steps" in texts(drawn)
     look.plt.close(drawn)
@@ -94,7 +100,9 @@ def test_pairs_of_speech_and_text():
 def test_harm_over_training_ends_at_the_harm_of_the_best_scores(fake):
     records = read(fake(rows=ROWS, tasks=("asr", "sentiment"), table={}, claims={}, seeds=(0, 1)))
     panels = harm_over_training.curves(records)
-    assert list(panels) == ["asr, fine-tuning", "sentiment, fine-tuning", "masked text, pre-training"] or len(panels) == 2
+    assert (
+        list(panels) == ["asr, fine-tuning", "sentiment, fine-tuning", "masked text, pre-training"] or len(panels) == 2
+    )
     frame, unit = panels["asr, fine-tuning"]
     joint = frame[frame.row == "joint"].set_index(["part", "step"])["mean"]
     assert unit == "harm in dev WER" and joint["total"].loc[800] == pytest.approx(4)  # planted: 4 points lost
@@ -111,8 +119,12 @@ def test_layers_are_in_order_and_drawn(fake):
         for runs_of in line["stages"]["score"].values():
             place = path("score", runs_of["test"]) / "result.json"
             result = json.loads(place.read_text())
-            result["scores"] += [{**result["scores"][0], "metric": f"phone/{name}", "value": 40.0 + line["seed"]} for name in names]
-            result["baselines"] += [{**result["baselines"][0], "metric": "phone", "name": "most frequent", "value": 4.5}]
+            result["scores"] += [
+                {**result["scores"][0], "metric": f"phone/{name}", "value": 40.0 + line["seed"]} for name in names
+            ]
+            result["baselines"] += [
+                {**result["baselines"][0], "metric": "phone", "name": "most frequent", "value": 4.5}
+            ]
             place.write_text(json.dumps(result))
     records = read(folder)
     frame = layers.by_layer(records)
@@ -178,7 +190,10 @@ def test_three_sizes_are_no_law_and_one_amount_no_competition(fake):
     assert losses.law_of_size(frame[frame.row == "text_only"]) is None and losses.competition(frame) is None
     drawn = losses.figure(records)
     assert "a curve, no law" in texts(drawn)
-    assert "1 more size of text, 2 more amounts of text, 1 more size of speech, 2 more amounts of speech needed" in " ".join(texts(drawn).split())
+    assert (
+        "1 more size of text, 2 more amounts of text, 1 more size of speech, 2 more amounts of speech needed"
+        in " ".join(texts(drawn).split())
+    )
     look.plt.close(drawn)
 
 
@@ -189,12 +204,19 @@ def of_one_n(n):
 
 @pytest.mark.slow
 def test_competition_is_recovered_where_sizes_and_amounts_suffice(monkeypatch):
-    """Planted: the joint mean is that of both laws alone at the joint run's N, all its parameters, less C = .3, plus 10 / N^.3.
+    """Planted: the joint mean is that of both laws alone at the joint run's N, all its parameters, less C = .3, plus 10
+    / N^.3.
 
     Each modality goes through .6 of a joint run's parameters: read as N, those would give another competition.
     """
     monkeypatch.setattr(losses, "DRAWS", 2)
-    lines, laws = [], {"text": lambda n, d: 1.5 + 40 / n**0.32 + 90 / d**0.28, "speech": lambda n, d: 2.5 + 20 / n**0.25 + 60 / d**0.3}
+    lines, laws = (
+        [],
+        {
+            "text": lambda n, d: 1.5 + 40 / n**0.32 + 90 / d**0.28,
+            "speech": lambda n, d: 2.5 + 20 / n**0.25 + 60 / d**0.3,
+        },
+    )
     for n in (1e5, 3e5, 1e6, 3e6, 1e7):
         for d in (1e6, 1e7, 1e8):
             for modality, law in laws.items():

@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from analysis.figures import capacity, curves, look, interference
+from analysis.figures import capacity, curves, interference, look
 from analysis.records.frame import measure, read
 from analysis.records.scores import IMPOSSIBLE
 

@@ -19,11 +19,18 @@ from analysis import report
 from analysis.records.frame import read
 
 FEW = dict(
-    rows=("scratch", "speech_only", "joint", "joint_placebo", "joint_tlm"), tasks=("asr", "sentence_pair"),
+    rows=("scratch", "speech_only", "joint", "joint_placebo", "joint_tlm"),
+    tasks=("asr", "sentence_pair"),
     table={"blocks": [{"reference": "joint"}]},
-    claims={"text_harms_speech": {"effect": "joint - joint_placebo", "on": "asr.wer", "below": 0,
-                                  "coefficients": {"joint": 1.0, "joint_placebo": -1.0}}},
-)  # fmt: skip
+    claims={
+        "text_harms_speech": {
+            "effect": "joint - joint_placebo",
+            "on": "asr.wer",
+            "below": 0,
+            "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
+        }
+    },
+)
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -64,7 +71,9 @@ def test_the_process_that_draws_ends_with_the_one_that_writes(fake, tmp_path):
         "report.write(sys.argv[1])\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(report.__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, script, fake(**FEW)], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, script, fake(**FEW)], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert process.stdout.readline() == "drawn\n"
     process.kill()
     process.communicate(timeout=30)  # returns when nobody holds the pipe any more
@@ -78,7 +87,13 @@ def test_report_is_complete_and_self_contained(fake):
     assert all(path.stat().st_size for path in [*paths["table"], *paths["figures"], paths["report"]])
     page = Page(paths["report"].read_text())
     text = " ".join(page.words)
-    for expected in ("Which pre-training losses", "What would change our mind", "joint tlm", "built-in world", "items; fake"):
+    for expected in (
+        "Which pre-training losses",
+        "What would change our mind",
+        "joint tlm",
+        "built-in world",
+        "items; fake",
+    ):
         assert expected in text
     assert page.sources and all(source.startswith(("data:", "#")) for source in page.sources)
     assert page.alts.count("") == 1 and page.alts[-1] == ""  # the enlarged figure has its text when it is shown
@@ -113,7 +128,9 @@ def test_nothing_is_fetched_from_anywhere(fake):
 def test_each_figure_carries_its_data(fake):
     paths = report.write(fake(**FEW, seeds=(0, 1)))
     page = Page(paths["report"].read_text())
-    carried = {f["download"]: base64.b64decode(f["href"].partition(",")[2]) for _, f in page.attributes if "download" in f}
+    carried = {
+        f["download"]: base64.b64decode(f["href"].partition(",")[2]) for _, f in page.attributes if "download" in f
+    }
     beside = {path.name: path.read_bytes() for path in paths["figures"] if path.suffix == ".csv"}
     assert set(beside) == {"interference.csv", "harm_over_training.csv", "pretraining.csv", "finetuning.csv"}
     for name, data in beside.items():
@@ -130,7 +147,11 @@ def test_failed_stages_are_shown_with_the_end_of_their_log(fake):
     (run / "logs").mkdir()
     (run / "logs" / "out.txt").write_text("first line\n" * 50 + "ValueError: <odd>\n")
     text = report.write(folder)["report"].read_text()
-    assert "score joint / asr.test_unseen (seed 0)" in text and "failed on node7" in text and "ValueError: &lt;odd&gt;" in text
+    assert (
+        "score joint / asr.test_unseen (seed 0)" in text
+        and "failed on node7" in text
+        and "ValueError: &lt;odd&gt;" in text
+    )
     assert text.count("first line") == 11
 
 
@@ -190,7 +211,12 @@ def test_samples_show_what_the_model_was_given(fake, kind):
                 (place / "mel.f16").write_bytes(bytes(2 * 80 * 40))
         else:
             recordings = "" if "beside" in kind else "f00d"
-            a_table(records.path("table", records.manifest[-1]["stages"]["tables"][f"{table}.test"]), row, table == "asr", recordings)
+            a_table(
+                records.path("table", records.manifest[-1]["stages"]["tables"][f"{table}.test"]),
+                row,
+                table == "asr",
+                recordings,
+            )
     if "beside" not in kind and kind != "format 1":
         voices(finished(records.path("recordings", "f00d")))
     text = report.write(folder)["report"].read_text()
@@ -214,10 +240,22 @@ def test_a_real_browser_lays_it_out_and_opens_a_figure(fake, tmp_path, width):
           return document.querySelectorAll("details:not([open])").length; })}); document.body.append(said); }, 500); });</script></body>"""
     changed = tmp_path / "page.html"
     changed.write_text(page.read_text().replace("</body>", look))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-               "--disable-background-networking", "--disable-component-update", "--disable-sync",
-               f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=600000",
-               "--dump-dom", changed.as_uri()]  # fmt: skip
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--window-size={width},900",
+        "--virtual-time-budget=600000",
+        "--dump-dom",
+        changed.as_uri(),
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     seen = json.loads(re.search(r'<output id="seen">(.*?)</output>', shown)[1])
     assert seen["open"] and seen["natural"] > 300 and seen["scale"].endswith("%") and seen["focus"] == "stage"

@@ -10,18 +10,28 @@ from ablate.errors import UserError
 from ablate.store.record import read_jsonl
 from analysis import report, tensorboard
 from analysis.figures import losses
-from analysis.statistics import claims
-from analysis.tables import formats
 from analysis.figures.curves import finetuning_curves, pretraining_curves
 from analysis.records.frame import measure, read
-from analysis.records.scores import MISSING
 from analysis.records.manifest import KINDS, stages
+from analysis.records.scores import MISSING
+from analysis.statistics import claims
 from analysis.table import build, why
+from analysis.tables import formats
 
-SWEEP = dict(rows=("scratch", "text_only", "speech_only", "joint", "joint_placebo", "joint_tlm"), seeds=(0, 1),
-             tasks=("asr", "sentiment", "retrieval"), table={"blocks": [{"reference": "joint"}], "compare_with": "scratch"},
-             claims={"text_harms_speech": {"effect": "joint - joint_placebo", "on": "asr.wer", "below": 0,
-                                           "coefficients": {"joint": 1.0, "joint_placebo": -1.0}}})  # fmt: skip
+SWEEP = dict(
+    rows=("scratch", "text_only", "speech_only", "joint", "joint_placebo", "joint_tlm"),
+    seeds=(0, 1),
+    tasks=("asr", "sentiment", "retrieval"),
+    table={"blocks": [{"reference": "joint"}], "compare_with": "scratch"},
+    claims={
+        "text_harms_speech": {
+            "effect": "joint - joint_placebo",
+            "on": "asr.wer",
+            "below": 0,
+            "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
+        }
+    },
+)
 
 
 @pytest.fixture
@@ -138,10 +148,20 @@ def test_a_stage_that_runs_is_read_where_its_claim_says(fake):
 def test_stages_are_listed_with_what_they_are_for(both):
     old, new = (list(stages(read(folder).manifest[-1])) for folder in both())
     assert [(kind, what) for kind, what, _ in old] == [
-        ("corpus", ""), ("tokenizer", ""), ("pretrain", "trunk"), ("pretrain", "trunk"), ("pretrain", "leaf"),
-        ("finetune", "asr"), ("finetune", "sentiment"), ("score", "asr"), ("score", "sentiment"), ("score", "retrieval"),
-    ]  # fmt: skip
-    assert {("table", "asr.train"), ("tokens", "sentiment.dev"), ("heldout", ""), ("score", "asr.test_unseen")} <= {x[:2] for x in new}
+        ("corpus", ""),
+        ("tokenizer", ""),
+        ("pretrain", "trunk"),
+        ("pretrain", "trunk"),
+        ("pretrain", "leaf"),
+        ("finetune", "asr"),
+        ("finetune", "sentiment"),
+        ("score", "asr"),
+        ("score", "sentiment"),
+        ("score", "retrieval"),
+    ]
+    assert {("table", "asr.train"), ("tokens", "sentiment.dev"), ("heldout", ""), ("score", "asr.test_unseen")} <= {
+        x[:2] for x in new
+    }
     kinds = [kind for kind, _, _ in new]
     assert kinds == sorted(kinds, key=KINDS.index)
 

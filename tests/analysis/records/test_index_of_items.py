@@ -11,8 +11,13 @@ from analysis.records import items
 from analysis.records.frame import measure, read
 from analysis.records.index import Index
 
-FEW = dict(rows=("scratch", "speech_only", "joint"), tasks=("asr", "sentence_pair"), seeds=(0, 1), claims={},
-           table={"blocks": [{"reference": "joint"}], "compare_with": "scratch"})  # fmt: skip
+FEW = dict(
+    rows=("scratch", "speech_only", "joint"),
+    tasks=("asr", "sentence_pair"),
+    seeds=(0, 1),
+    claims={},
+    table={"blocks": [{"reference": "joint"}], "compare_with": "scratch"},
+)
 
 
 def files(folder):
@@ -26,7 +31,9 @@ def test_warm_equals_cold_to_the_byte_and_opens_no_items(fake):
     paths = list(folder.parents[1].glob("score/**/items.jsonl"))
     for path in paths:
         path.write_text("")
-    assert len(paths) == 2 * (3 * 2 + 2)  # of two seeds: three rows on both test sets of asr, two rows on sentence pairs
+    assert len(paths) == 2 * (
+        3 * 2 + 2
+    )  # of two seeds: three rows on both test sets of asr, two rows on sentence pairs
     (folder / report.STATE).unlink()  # so that all is made again
     report.write(folder)
     assert files(folder) == cold
@@ -35,7 +42,9 @@ def test_warm_equals_cold_to_the_byte_and_opens_no_items(fake):
 def test_nothing_is_made_again_while_nothing_changed(fake):
     folder = fake(**FEW)
     made = report.write(folder)
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != report.STATE}
+    before = {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != report.STATE
+    }
     assert report.write(folder) == made
     assert {path: path.stat().st_mtime_ns for path in before} == before
     made["figures"][0].unlink()  # what was deleted is made again
@@ -71,7 +80,9 @@ def test_an_index_made_by_other_code_is_not_used(fake, tmp_path):
 def test_entries_of_results_that_are_gone_are_dropped(tmp_path):
     index = Index(tmp_path / "index.npz", "v")
     for name in ("a", "b"):
-        index.entry((name, "test", "wer"), lambda: {(name, "test", "wer"): items.Drawn("x", 1.0, np.ones(3, np.float32))})
+        index.entry(
+            (name, "test", "wer"), lambda: {(name, "test", "wer"): items.Drawn("x", 1.0, np.ones(3, np.float32))}
+        )
     index.entry(("a", "test", "bleu"), lambda: {("a", "test", "bleu"): None})
     index.write({"a"})
     again = Index.read(tmp_path / "index.npz", "v").entries

@@ -1,4 +1,6 @@
-"""What is kept beside a sweep: read warm as cold, read anew only where a run changed, and never trusted when damaged."""
+"""What is kept beside a sweep: read warm as cold, read anew only where a run changed, and never trusted when
+damaged.
+"""
 
 import json
 
@@ -7,11 +9,13 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from analysis import report
-from analysis.records import items, logs
 from analysis.figures.curves import finetuning_curves, pretraining_curves
+from analysis.records import items, logs
 from analysis.records.frame import measure, read
 
-FEW = dict(rows=("speech_only", "joint"), tasks=("asr",), seeds=(0, 1), claims={}, table={"blocks": [{"reference": "joint"}]})
+FEW = dict(
+    rows=("speech_only", "joint"), tasks=("asr",), seeds=(0, 1), claims={}, table={"blocks": [{"reference": "joint"}]}
+)
 DAMAGES = {
     "truncated": lambda data: data[: len(data) // 2],
     "last byte lost": lambda data: data[:-1],

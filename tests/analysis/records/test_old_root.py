@@ -1,4 +1,6 @@
-"""A root that commit e7f69db made, on the built-in corpus at nano size: reported for ever, as that commit reported it."""
+"""A root that commit e7f69db made, on the built-in corpus at nano size: reported for ever, as that commit
+reported it.
+"""
 
 import shutil
 import subprocess
@@ -8,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from analysis import report, tensorboard
-from analysis.tables import formats
 from analysis.figures.curves import finetuning_curves, pretraining_curves
+from analysis.figures.losses import held_out
 from analysis.records.frame import measure, read
 from analysis.records.scores import DONE
-from analysis.figures.losses import held_out
 from analysis.table import build, why
+from analysis.tables import formats
 
 OLD = Path(__file__).resolve().parents[2] / "data" / "root-e7f69db"
 
@@ -37,7 +39,14 @@ def test_its_report_is_made_by_the_command(root):
     assert done.stdout.splitlines()[-1] == str(root / "sweeps" / "old" / "report.html")
     assert (root / "sweeps" / "old" / "table.csv").read_text() == (OLD / "sweeps" / "old" / "table.csv").read_text()
     text = (root / "sweeps" / "old" / "report.html").read_text()
-    for expected in ("joint helps", "Pre-training", "Fine-tuning", "Sample predictions", "retrieval", "<dd>44 of 44 finished"):
+    for expected in (
+        "joint helps",
+        "Pre-training",
+        "Fine-tuning",
+        "Sample predictions",
+        "retrieval",
+        "<dd>44 of 44 finished",
+    ):
         assert expected in text
     assert ">Failures<" not in text
 
@@ -58,8 +67,17 @@ def test_curves_losses_and_cells_are_traced(root):
 
 def test_its_events_are_written(root):
     pytest.importorskip("tensorboard")
-    names = {path.parent.relative_to(root / "sweeps" / "old" / "tensorboard").as_posix() for path in tensorboard.write("old", root)}
-    assert {"joint/seed_0/trunk", "joint/seed_0/leaf", "joint_tlm/seed_1/trunk_2", "scratch/seed_0/finetune_asr", "scratch/seed_1"} <= names
+    names = {
+        path.parent.relative_to(root / "sweeps" / "old" / "tensorboard").as_posix()
+        for path in tensorboard.write("old", root)
+    }
+    assert {
+        "joint/seed_0/trunk",
+        "joint/seed_0/leaf",
+        "joint_tlm/seed_1/trunk_2",
+        "scratch/seed_0/finetune_asr",
+        "scratch/seed_1",
+    } <= names
 
 
 def test_it_notes_no_machine(root):

@@ -6,20 +6,33 @@ import pytest
 
 from analysis import report
 from analysis.records import origin
-from analysis.statistics import claims
 from analysis.records.frame import read
+from analysis.statistics import claims
 from analysis.table import build, why
 
 A = {"processor": "Xeon 8", "instructions": "avx512", "device": "cpu", "torch": "2.13.0", "threads": 1}
 B = {"processor": "EPYC 7", "instructions": "avx2", "device": "cpu", "torch": "2.13.0", "threads": 2}
-SWEEP = dict(rows=("speech_only", "joint", "joint_placebo"), tasks=("asr", "sentiment"), seeds=(0, 1), table={"blocks": [{"reference": "joint"}]},
-             claims={"text_harms_speech": {"effect": "joint - joint_placebo", "on": "asr.wer", "below": 0,
-                                           "coefficients": {"joint": 1.0, "joint_placebo": -1.0}}})  # fmt: skip
+SWEEP = dict(
+    rows=("speech_only", "joint", "joint_placebo"),
+    tasks=("asr", "sentiment"),
+    seeds=(0, 1),
+    table={"blocks": [{"reference": "joint"}]},
+    claims={
+        "text_harms_speech": {
+            "effect": "joint - joint_placebo",
+            "on": "asr.wer",
+            "below": 0,
+            "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
+        }
+    },
+)
 
 
 @pytest.fixture
 def made_on(fake):
-    """A sweep whose stages were computed where `where(row, seed, kind, task)` says; None for records that do not say."""
+    """A sweep whose stages were computed where `where(row, seed, kind, task)` says; None for records that do
+    not say.
+    """
 
     def write(where, **options):
         folder = fake(**SWEEP | options)
@@ -29,7 +42,9 @@ def made_on(fake):
                 for kind, id in origin.behind(line, task):
                     path = records.path(kind, id) / "result.json"
                     machine = where(line["row"], line["seed"], kind, "" if kind == "pretrain" else task)
-                    path.write_text(json.dumps(json.loads(path.read_text()) | ({"machine": machine} if machine else {})))
+                    path.write_text(
+                        json.dumps(json.loads(path.read_text()) | ({"machine": machine} if machine else {}))
+                    )
         return folder
 
     return write
@@ -74,7 +89,9 @@ def test_claims_and_why_say_it_too(made_on):
     assert text.count(", on EPYC 7, avx2, on Xeon 8, avx512") == 2
     assert "EPYC" not in why(build(records), "joint", "sentiment")
     page = report.write(folder)["report"].read_text()
-    assert "<dt>processors</dt><dd>Xeon 8, avx512 (" in page and "EPYC 7, avx2 (4 stages)" in page  # two splits, two seeds
+    assert (
+        "<dt>processors</dt><dd>Xeon 8, avx512 (" in page and "EPYC 7, avx2 (4 stages)" in page
+    )  # two splits, two seeds
     (verdict,) = claims.verdicts(read(made_on(lambda row, *_: B if row == "speech_only" else A)))
     assert "processor" not in verdict.reason  # which the claim does not name
 
@@ -102,7 +119,23 @@ def test_versions_of_the_code_are_named_the_same_way(fake):
 
 
 def test_many_rows_are_counted(fake):
-    records = read(fake(rows=("scratch", "text_only", "speech_contrastive", "speech_only", "joint", "joint_placebo", "joint_longer",
-                              "joint_tlm", "joint_tlm_unpaired"), tasks=("sentiment",), table={}, claims={}))  # fmt: skip
+    records = read(
+        fake(
+            rows=(
+                "scratch",
+                "text_only",
+                "speech_contrastive",
+                "speech_only",
+                "joint",
+                "joint_placebo",
+                "joint_longer",
+                "joint_tlm",
+                "joint_tlm_unpaired",
+            ),
+            tasks=("sentiment",),
+            table={},
+            claims={},
+        )
+    )
     assert origin._names(records, list(records.rows)).endswith("joint tlm and 1 more")
     assert origin._names(records, ["joint", "scratch"]) == "joint, scratch"

@@ -1,14 +1,16 @@
-"""A row against itself is called different at the nominal rate, and planted effects are found with the power foretold."""
+"""A row against itself is called different at the nominal rate, and planted effects are found with the power
+foretold.
+"""
 
 import numpy as np
 import pytest
 
 from analysis import calibrate
-from analysis.records import items
-from analysis.statistics import compare
 from analysis.calibrate import Pool
-from analysis.statistics.compare import Estimate
+from analysis.records import items
 from analysis.records.frame import Measure, read
+from analysis.statistics import compare
+from analysis.statistics.compare import Estimate
 
 WER = Measure(task="asr", split="test", metric="wer", better="lower", unit="%")
 
@@ -44,13 +46,17 @@ def test_too_few_seeds_are_refused(fake):
 
 
 def test_sheet_has_a_line_per_column_and_size(fake):
-    records = read(fake(rows=("joint",), tasks=("asr",), seeds=tuple(range(10)), claims={}, table={"columns": ["asr.test.wer"]}))
+    records = read(
+        fake(rows=("joint",), tasks=("asr",), seeds=tuple(range(10)), claims={}, table={"columns": ["asr.test.wer"]})
+    )
     sheet = calibrate.sheet(records, "joint", draws=20)
     assert [line[1] for line in sheet.lines] == ["3", "5"] and "pool of 10 seeds" in sheet.title
 
 
 def test_shared_variance_is_that_of_the_items_alone():
-    """Effects of (seed, item) = item + noise: the mean over seeds and items varies by var(item) / items through the items."""
+    """Effects of (seed, item) = item + noise: the mean over seeds and items varies by var(item) / items through the
+    items.
+    """
     rng = np.random.default_rng(1)
     size, seeds = 400, 4
     found = []

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.records.frame import measure, read
 from analysis.statistics.claims import decide, verdicts
 from analysis.statistics.compare import Estimate, contrast, delta, detectable, holm, over_seeds, with_items
-from analysis.records.frame import measure, read
 
 
 def test_t_interval_of_three_seeds_by_hand():

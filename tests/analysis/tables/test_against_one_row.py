@@ -9,15 +9,17 @@ from planted import results
 from ablate.errors import UserError
 from analysis import report
 from analysis.records import items
-from analysis.tables import against
-from analysis.statistics.compare import with_items
 from analysis.records.frame import measure, read
+from analysis.statistics.compare import with_items
 from analysis.table import build
+from analysis.tables import against
 
 FEW = dict(
-    rows=("scratch", "text_only", "joint", "joint_longer"), tasks=("asr",), claims={},
+    rows=("scratch", "text_only", "joint", "joint_longer"),
+    tasks=("asr",),
+    claims={},
     table={"compare_with": "scratch", "columns": ["asr.test.wer"]},
-)  # fmt: skip
+)
 WER = {"scratch": (50.0, 52.0, 54.0), "joint": (40.0, 44.0, 45.0), "joint_longer": (30.0, 60.0, 50.0)}
 
 
@@ -42,9 +44,12 @@ def test_difference_and_interval_by_hand(fake):
     lines = {line[0]: line[1] for line in sheet.lines}
     # 10, 8, 9 points fewer errors: 9 ± 4.3027 · 1 / √3; 20, -8, 4: 5.3333 ± 4.3027 · 14.0475 / √3
     assert lines == {
-        "text only": "n/a", "joint": "+9.0 ± 2.5*", "joint longer": "+5.3 ± 34.9",
-        "rows clearly above": "1 of 2", "rows clearly below": "0 of 2",
-    }  # fmt: skip
+        "text only": "n/a",
+        "joint": "+9.0 ± 2.5*",
+        "joint longer": "+5.3 ± 34.9",
+        "rows clearly above": "1 of 2",
+        "rows clearly below": "0 of 2",
+    }
     found = {line["row"]: line for line in csv.DictReader(io.StringIO(sheet.csv()))}
     assert [float(found["joint"][key]) for key in ("difference", "low", "high")] == [9.0, 6.5159, 11.4841]
     assert [found[row]["excludes_0"] for row in ("joint", "joint_longer", "text_only")] == ["yes", "no", ""]

@@ -5,12 +5,22 @@ import json
 
 import pytest
 
-from analysis.tables import paper
 from analysis.records.frame import read
 from analysis.table import build
+from analysis.tables import paper
 
-JOINT = ("scratch", "speech_only", "joint_contrastive", "joint", "joint_placebo", "joint_longer", "joint_tlm", "joint_tlm_stm",
-         "joint_tlm_stm_speech", "joint_tlm_one_stage")  # fmt: skip
+JOINT = (
+    "scratch",
+    "speech_only",
+    "joint_contrastive",
+    "joint",
+    "joint_placebo",
+    "joint_longer",
+    "joint_tlm",
+    "joint_tlm_stm",
+    "joint_tlm_stm_speech",
+    "joint_tlm_one_stage",
+)
 
 
 def test_rows_are_named_by_the_objectives_of_their_stages(fake):
@@ -55,7 +65,9 @@ def test_values_and_differences_by_hand(fake):
 
 def test_test_sets_of_speechstew_are_known_by_name(fake):
     columns = [f"speechstew.{split}.wer" for split in ("test_wsj", "test_own", "test_ami_ihm")]
-    sheet = paper.sheet(build(read(fake(rows=("speech_only", "joint"), tasks=("speechstew",), table={"columns": columns}))))
+    sheet = paper.sheet(
+        build(read(fake(rows=("speech_only", "joint"), tasks=("speechstew",), table={"columns": columns})))
+    )
     assert sheet.heads[3::4] == ["SpeechStew AMI IHM, published", "SpeechStew WSJ, published"]
     lines = {line[0]: line for line in sheet.lines}
     assert [lines["speech only"][k] for k in (1, 3, 5, 7, 9)] == ["w2v-bert", "9.1", "+0.3", "1.3", "+0.2"]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import UserError
-from analysis.tables import baselines, formats, paper
 from analysis.records.frame import read
 from analysis.table import build, why
+from analysis.tables import baselines, formats, paper
 
 SMALL = dict(rows=("text_only", "speech_only", "joint"), tasks=("asr", "sentiment"), noise=0.0, table={}, claims={})
 GOLDEN = """\
@@ -81,8 +81,10 @@ def test_blocks_keep_row_order_and_collect_the_rest(fake):
 
 def test_columns_default_to_first_metrics_on_every_split_and_can_be_named(fake):
     assert [c.name for c in table_of(fake, **SMALL).columns] == [
-        "asr.test.wer", "asr.test_unseen.wer", "sentiment.test.accuracy",
-    ]  # fmt: skip
+        "asr.test.wer",
+        "asr.test_unseen.wer",
+        "sentiment.test.accuracy",
+    ]
     named = {**SMALL, "table": {"columns": ["sentiment.accuracy", "asr.test_unseen.wer"]}}
     assert [c.name for c in table_of(fake, **named).columns] == ["sentiment.test.accuracy", "asr.test_unseen.wer"]
 

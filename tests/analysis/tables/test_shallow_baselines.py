@@ -11,9 +11,9 @@ import pytest
 from planted import results
 from scipy.stats import binom
 
-from analysis.tables import baselines, formats
 from analysis.records.frame import read
 from analysis.table import build
+from analysis.tables import baselines, formats
 
 SMALL = dict(rows=("speech_only", "joint"), tasks=("asr",), table={}, claims={}, size=400)
 TEXT = SMALL | dict(rows=("text_only",), tasks=("sentiment",))
@@ -23,8 +23,9 @@ def set_baselines(folder, *values):
     def change(result, seed, row):
         result["baselines"] = [
             {"split": s["split"], "metric": s["metric"], "name": f"rule {k}", "value": value}
-            for s in result["scores"] for k, value in enumerate(values)
-        ]  # fmt: skip
+            for s in result["scores"]
+            for k, value in enumerate(values)
+        ]
 
     results(folder, change)
 
@@ -33,8 +34,17 @@ def add_metric(folder, name, value, unit="", better="higher"):
     """Add a metric without counts per item; `value(seed, row)`."""
 
     def change(result, seed, row):
-        result["scores"].append({"split": "test", "metric": name, "value": value(seed, row), "unit": unit,
-                                 "better": better, "n": 1, "signature": "planted"})  # fmt: skip
+        result["scores"].append(
+            {
+                "split": "test",
+                "metric": name,
+                "value": value(seed, row),
+                "unit": unit,
+                "better": better,
+                "n": 1,
+                "signature": "planted",
+            }
+        )
 
     results(folder, change)
 
@@ -87,7 +97,9 @@ def test_every_row_is_asked_and_the_few_that_fail_are_named(fake):
     assert sheet.lines[0][-1] == "1 of 2 (not: joint)"
     assert sheet.csv().splitlines()[1].endswith(",clears,1,2,joint")
     set_baselines(folder, 0.0)
-    assert baselines.sheet(build(read(folder))).lines[0][-1] == "0 of 2 (not: speech only; joint)"  # labels may have commas
+    assert (
+        baselines.sheet(build(read(folder))).lines[0][-1] == "0 of 2 (not: speech only; joint)"
+    )  # labels may have commas
 
 
 def test_only_rows_with_all_their_seeds_are_ranked(fake):

@@ -3,9 +3,20 @@
 from ablate.data.builtin.corpus import BuiltinConfig
 
 SMALL = BuiltinConfig(
-    speech=60, text=40, pairs=30, asr=20, translation=20, sentiment=20, sentence_pair=20, normalization=20, dev=6,
-    test=8, retrieval=10, text_dev=10, text_test=12,
-)  # fmt: skip
+    speech=60,
+    text=40,
+    pairs=30,
+    asr=20,
+    translation=20,
+    sentiment=20,
+    sentence_pair=20,
+    normalization=20,
+    dev=6,
+    test=8,
+    retrieval=10,
+    text_dev=10,
+    text_test=12,
+)
 
 
 def places(config):

@@ -11,11 +11,12 @@ from small_world import SMALL, drawn, places
 
 from ablate.data.builtin import __main__ as command
 from ablate.data.builtin import audit as auditing
-from ablate.tasks.registry import TASKS
-from ablate.data.builtin import corpus, items, sample, world
+from ablate.data.builtin import items, sample, world
 from ablate.data.builtin.corpus import BuiltinConfig
 from ablate.data.builtin.redundancy import redundancy
+from ablate.tasks.registry import TASKS
 from encoders import seeds
+
 
 @pytest.fixture(scope="module")
 def entries():
@@ -131,8 +132,10 @@ def test_pairs_of_sentences_are_tested_on_words_that_labels_lack(entries):
     rows = auditing._by_split(entries)[0]
 
     def unknown(table, *fields):
-        train, test = ([word for row in rows[f"{table}.{split}"] for field in fields for word in row[field].split()]
-                       for split in ("train", "test"))  # fmt: skip
+        train, test = (
+            [word for row in rows[f"{table}.{split}"] for field in fields for word in row[field].split()]
+            for split in ("train", "test")
+        )
         known = set(train)
         return sum(word not in known for word in test) / len(test)
 
@@ -141,7 +144,9 @@ def test_pairs_of_sentences_are_tested_on_words_that_labels_lack(entries):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_stories_are_redundant_and_pairs_are_not(seed):
-    entries = list(BuiltinConfig(seed=seed, speech=1, text=1500, asr=1, sentence_pair=2, text_dev=2, text_test=2).entries())
+    entries = list(
+        BuiltinConfig(seed=seed, speech=1, text=1500, asr=1, sentence_pair=2, text_dev=2, text_test=2).entries()
+    )
     texts = {place: [e.sentences for e in entries if e.places[0] == (place, "train")] for place in ("text", "pairs")}
     stories, pairs = redundancy(texts["text"]), redundancy(texts["pairs"])
     assert stories["repeated"] > 60 and stories["guessed"] > 55
@@ -193,8 +198,13 @@ def test_hypotheses_of_a_contrast_share_as_much_with_the_premise(rows):
 def test_labels_use_common_words_and_evaluation_all(rows):
     config = BuiltinConfig()
     common = world.World(config.seed, config.coverage, config.rare).common
-    rare = {o.english.lower() for kind, words in world.OPEN.items() if kind in ("name", "role", "object", "color")
-            for o in words if o not in common[kind]}  # fmt: skip
+    rare = {
+        o.english.lower()
+        for kind, words in world.OPEN.items()
+        if kind in ("name", "role", "object", "color")
+        for o in words
+        if o not in common[kind]
+    }
     for kind, words in world.OPEN.items():
         assert abs(len(common[kind]) / len(words) - 0.6) < 0.1, kind
 

@@ -15,6 +15,7 @@ from ablate.data.stated import StatedConfig
 from ablate.data.table import Table
 from ablate.errors import UserError
 
+
 def test_a_split_drawn_alone_is_the_split_drawn_with_all_others():
     together = list(SMALL.entries())
     for place in reversed(places(SMALL)):
@@ -30,8 +31,21 @@ def test_planning_draws_and_speaks_nothing(monkeypatch):
         drawn(SMALL, "asr", "test")
 
 
-COUNTS = ("speech", "text", "pairs", "asr", "translation", "sentiment", "sentence_pair", "normalization", "dev", "test",
-          "retrieval", "text_dev", "text_test")  # fmt: skip
+COUNTS = (
+    "speech",
+    "text",
+    "pairs",
+    "asr",
+    "translation",
+    "sentiment",
+    "sentence_pair",
+    "normalization",
+    "dev",
+    "test",
+    "retrieval",
+    "text_dev",
+    "text_test",
+)
 
 
 def test_larger_sizes_keep_every_earlier_row_where_it_is():
@@ -45,13 +59,16 @@ SPOKEN = {
     *(("asr", split) for split in ("train", "dev", "test", "test_unseen")),
     *(("translation", split) for split in ("train", "dev", "test")),
     *((table, split) for table in ("speech", "pairs") for split in ("train", "dev")),
-    ("retrieval", "dev"), ("retrieval", "test"),
-}  # fmt: skip
+    ("retrieval", "dev"),
+    ("retrieval", "test"),
+}
 TESTED = {(table, split) for table in ("asr", "translation", "retrieval") for split in ("dev", "test")}
 LABELS = {("asr", "train"), ("sentiment", "train"), ("sentence_pair", "train")}
 READERS = {  # of every setting: the splits whose rows it changes
-    **{name: {(name, "train")} for name in ("speech", "text", "pairs", "asr", "translation", "sentiment", "sentence_pair",
-                                            "normalization")},
+    **{
+        name: {(name, "train")}
+        for name in ("speech", "text", "pairs", "asr", "translation", "sentiment", "sentence_pair", "normalization")
+    },
     "asr_pairs": {("asr", "train")},
     "dev": {(table, "dev") for table in ("asr", "translation", "retrieval", "speech", "pairs")},
     "test": {("asr", "test"), ("asr", "test_unseen"), ("translation", "test")},
@@ -66,9 +83,19 @@ READERS = {  # of every setting: the splits whose rows it changes
     "seed": set(places(SMALL)),
     "coverage": set(places(SMALL)) - {("sentence_pair", "dev"), ("sentence_pair", "test")},
     "rare": set(places(SMALL)) - LABELS - {("sentence_pair", "dev"), ("sentence_pair", "test")},
-}  # fmt: skip
-CHANGES = {"asr_pairs": True, "coverage": 0.9, "rare": 0.05, "rate_low": 150, "rate_high": 320, "pitch_low": 10,
-           "pitch_high": 90, "snr_low": 0.0, "snr_high": 60.0, "speech_voices": 20}  # fmt: skip
+}
+CHANGES = {
+    "asr_pairs": True,
+    "coverage": 0.9,
+    "rare": 0.05,
+    "rate_low": 150,
+    "rate_high": 320,
+    "pitch_low": 10,
+    "pitch_high": 90,
+    "snr_low": 0.0,
+    "snr_high": 60.0,
+    "speech_voices": 20,
+}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(BuiltinConfig)])
@@ -124,8 +151,18 @@ def test_voices_keep_their_roles_when_there_are_more():
     def heard(**counts):
         config = replace(SMALL, **counts)
         config.resolved()
-        return {split: set(config.split(*split.split(".")).config.sample.spoken_by()) for split in
-                ("speech.train", "pairs.dev", "asr.train", "translation.train", "asr.dev", "retrieval.test", "asr.test_unseen")}
+        return {
+            split: set(config.split(*split.split(".")).config.sample.spoken_by())
+            for split in (
+                "speech.train",
+                "pairs.dev",
+                "asr.train",
+                "translation.train",
+                "asr.dev",
+                "retrieval.test",
+                "asr.test_unseen",
+            )
+        }
 
     few = {"speech_voices": 6, "label_voices": 1, "test_voices": 2, "unseen_voices": 3}
     before = heard(**few)
@@ -134,7 +171,9 @@ def test_voices_keep_their_roles_when_there_are_more():
         for split in before:
             assert before[split] <= after[split] and len(after[split]) >= len(before[split])
         assert sum(before[split] != after[split] for split in before) in (1, 2), name  # those of its role alone
-        assert not after["asr.train"] & after["asr.dev"] and after["asr.train"] | after["asr.dev"] <= after["speech.train"]
+        assert (
+            not after["asr.train"] & after["asr.dev"] and after["asr.train"] | after["asr.dev"] <= after["speech.train"]
+        )
         assert not after["asr.test_unseen"] & after["speech.train"]
     most = heard(speech_voices=28, label_voices=12, test_voices=16)
     assert most["asr.train"] | most["asr.dev"] == most["speech.train"]
@@ -192,17 +231,32 @@ def written(tmp_path_factory):
 
 def test_rows_are_written_as_asked(written):
     assert {place: (result["rows"], len(table)) for place, (result, table) in written.items()} == {
-        (table, split): (rows, rows) for table, splits in {
-            "speech": {"train": 60, "dev": 6}, "text": {"train": 40, "dev": 10}, "pairs": {"train": 30, "dev": 6},
-            "asr": {"train": 50, "dev": 6, "test": 8, "test_unseen": 8}, "translation": {"train": 20, "dev": 6, "test": 8},
-            "sentiment": {"train": 20, "dev": 10, "test": 12}, "sentence_pair": {"train": 20, "dev": 10, "test": 12},
-            "normalization": {"train": 20, "dev": 10, "test": 12}, "retrieval": {"dev": 6, "test": 10},
-        }.items() for split, rows in splits.items()
-    }  # fmt: skip
+        (table, split): (rows, rows)
+        for table, splits in {
+            "speech": {"train": 60, "dev": 6},
+            "text": {"train": 40, "dev": 10},
+            "pairs": {"train": 30, "dev": 6},
+            "asr": {"train": 50, "dev": 6, "test": 8, "test_unseen": 8},
+            "translation": {"train": 20, "dev": 6, "test": 8},
+            "sentiment": {"train": 20, "dev": 10, "test": 12},
+            "sentence_pair": {"train": 20, "dev": 10, "test": 12},
+            "normalization": {"train": 20, "dev": 10, "test": 12},
+            "retrieval": {"dev": 6, "test": 10},
+        }.items()
+        for split, rows in splits.items()
+    }
     said = {"text", "voice", "snr", "phones", "seconds", "frames"}
-    fields = {"speech": said, "asr": said, "retrieval": said, "pairs": said, "translation": {*said, "translation"},
-              "sentiment": {"text", "label"}, "sentence_pair": {"text", "text_b", "label"},
-              "normalization": {"written", "spoken"}, "text": {"text"}}  # fmt: skip
+    fields = {
+        "speech": said,
+        "asr": said,
+        "retrieval": said,
+        "pairs": said,
+        "translation": {*said, "translation"},
+        "sentiment": {"text", "label"},
+        "sentence_pair": {"text", "text_b", "label"},
+        "normalization": {"written", "spoken"},
+        "text": {"text"},
+    }
     for (name, split), (result, table) in written.items():
         assert set(table.fields) == {"id", *fields[name]}, (name, split)
         assert table.has_audio == ((name, split) in SPOKEN) == (result["hours"] > 0)
@@ -210,7 +264,9 @@ def test_rows_are_written_as_asked(written):
 
 
 def test_what_is_shared_is_the_same_speech(written):
-    asr, retrieval, unseen = (written[place][1] for place in (("asr", "test"), ("retrieval", "test"), ("asr", "test_unseen")))
+    asr, retrieval, unseen = (
+        written[place][1] for place in (("asr", "test"), ("retrieval", "test"), ("asr", "test_unseen"))
+    )
     assert (asr.mel(7) == retrieval.mel(7)).all() and asr.rows[7]["phones"] == retrieval.rows[7]["phones"]
     assert asr.rows[7]["text"] == retrieval.rows[7]["text"] == unseen.rows[7]["text"]
     assert asr.mel(7).shape != unseen.mel(7).shape or (asr.mel(7) != unseen.mel(7)).any()

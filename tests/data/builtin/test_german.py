@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -28,12 +28,18 @@ GENDER = {noun: g for words, g in ((MASCULINE, "m"), (FEMININE, "f"), (NEUTER, "
 WEAK = {"nachbar": "nachbarn", "student": "studenten", "bauer": "bauern", "junge": "jungen"}  # nominative: other cases
 # article, gender -> cases (n, a, d) and the adjective's ending in each
 ENDINGS = {
-    ("der", "m"): {"n": "e"}, ("den", "m"): {"a": "en"}, ("dem", "m"): {"d": "en"},
-    ("die", "f"): {"n": "e", "a": "e"}, ("der", "f"): {"d": "en"},
-    ("das", "n"): {"n": "e", "a": "e"}, ("dem", "n"): {"d": "en"},
-    ("ein", "m"): {"n": "er"}, ("einen", "m"): {"a": "en"},
-    ("eine", "f"): {"n": "e", "a": "e"}, ("ein", "n"): {"n": "es", "a": "es"},
-}  # fmt: skip
+    ("der", "m"): {"n": "e"},
+    ("den", "m"): {"a": "en"},
+    ("dem", "m"): {"d": "en"},
+    ("die", "f"): {"n": "e", "a": "e"},
+    ("der", "f"): {"d": "en"},
+    ("das", "n"): {"n": "e", "a": "e"},
+    ("dem", "n"): {"d": "en"},
+    ("ein", "m"): {"n": "er"},
+    ("einen", "m"): {"a": "en"},
+    ("eine", "f"): {"n": "e", "a": "e"},
+    ("ein", "n"): {"n": "es", "a": "es"},
+}
 ENDINGS |= {("k" + article, gender): cases for (article, gender), cases in ENDINGS.items() if article.startswith("ein")}
 ARTICLES = {article for article, _ in ENDINGS}
 
@@ -41,12 +47,28 @@ ARTICLES = {article for article, _ in ENDINGS}
 VERBS = {
     **{("hat", p): "a" for p in "getroffen gesehen gekauft besucht bekommen verloren gefunden gesucht".split()},
     **{("hat", p): "a" for p in "vermessen gewogen gemocht geliebt gehasst".split()},
-    ("hat", "gegeben"): "da", ("hat", "verkauft"): "da", ("hat", "gedankt"): "d", ("hat", "gekostet"): "$",
-    ("hat", "bezahlt"): "$", ("ist", "gereist"): "", ("ist", "angekommen"): "", ("wurde", "geboren"): "",
-    ("wird", "besuchen"): "a", ("findet", "statt"): "", ("feiert", "geburtstag"): "", ("besitzt", ""): "a",
-    ("erwartet", ""): "a", ("hat", ""): "a", ("gehört", ""): "d", ("kommt", ""): "", ("beginnt", ""): "",
-    ("wiegt", ""): "k", ("fand", ""): "ap", ("war", ""): "", ("ist", ""): "",
-}  # fmt: skip
+    ("hat", "gegeben"): "da",
+    ("hat", "verkauft"): "da",
+    ("hat", "gedankt"): "d",
+    ("hat", "gekostet"): "$",
+    ("hat", "bezahlt"): "$",
+    ("ist", "gereist"): "",
+    ("ist", "angekommen"): "",
+    ("wurde", "geboren"): "",
+    ("wird", "besuchen"): "a",
+    ("findet", "statt"): "",
+    ("feiert", "geburtstag"): "",
+    ("besitzt", ""): "a",
+    ("erwartet", ""): "a",
+    ("hat", ""): "a",
+    ("gehört", ""): "d",
+    ("kommt", ""): "",
+    ("beginnt", ""): "",
+    ("wiegt", ""): "k",
+    ("fand", ""): "ap",
+    ("war", ""): "",
+    ("ist", ""): "",
+}
 FINITE = {finite for finite, _ in VERBS}
 CLOSING = {end for _, end in VERBS if end}
 
@@ -71,10 +93,13 @@ FIXED = [  # kind, pattern; the first that fits is taken
     ("price", f"(?:für )?{NUMBER} dollar(?: {NUMBER})?"),
     ("weight", f"{NUMBER} kilo"),
     ("predicate", f"{NUMBER} meter (?:hoch|lang|tief)"),
-    ("predicate", f"(?:nie |zuerst )?(?:(?:sehr|wirklich|so|ziemlich) )?(?:{'|'.join(sorted(STEMS))})\\b"
-                  f"(?: (?:aber|sondern)(?: später)? (?:{'|'.join(sorted(STEMS))}))?"),
+    (
+        "predicate",
+        f"(?:nie |zuerst )?(?:(?:sehr|wirklich|so|ziemlich) )?(?:{'|'.join(sorted(STEMS))})\\b"
+        f"(?: (?:aber|sondern)(?: später)? (?:{'|'.join(sorted(STEMS))}))?",
+    ),
     ("not", "nicht"),
-]  # fmt: skip
+]
 FIXED = [(kind, re.compile(f"(?:{pattern})(?= |$)")) for kind, pattern in FIXED]
 PREPOSITIONS = {"mit": "d", "von": "d", "für": "a", "über": "a"}
 
@@ -151,7 +176,7 @@ def parse(line: str) -> tuple[Constituent, str, list[Constituent], str]:
     return subject, finite, middle, end
 
 
-@lru_cache(maxsize=None)
+@cache
 def check(line: str) -> tuple[Constituent, str, list[Constituent], str]:
     """Parse a line and check its objects and their order. Raises Wrong."""
     subject, finite, middle, end = parse(line)

@@ -8,7 +8,6 @@ from ablate.data.builtin import events, german, lexicon, reviews, world
 from ablate.data.builtin.lexicon import Adjective, Clause, Name, Phrase
 from encoders import seeds
 
-
 # By hand -------------------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +130,9 @@ TRIPLETS = [
     ),
     (
         Clause(
-            Phrase(lexicon.LANDMARKS[5].noun, lexicon.LOOKS[1]), lexicon.BE, "present",
+            Phrase(lexicon.LANDMARKS[5].noun, lexicon.LOOKS[1]),
+            lexicon.BE,
+            "present",
             parts=(world.quantity(1250, "m"), events.adjectival(lexicon.LANDMARKS[5].dimension)),
         ),
         "The new bridge is 1250 m long.",
@@ -190,7 +191,7 @@ TRIPLETS = [
         "anna did not find the new letter funny",
         "anna fand den neuen brief nicht lustig",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("clause", "written", "spoken", "translated"), TRIPLETS, ids=lambda value: str(value)[:30])
@@ -221,7 +222,7 @@ def test_literal_reviews():
 @pytest.mark.parametrize(
     ("value", "said"),
     [(7, "seven"), (21, "twenty one"), (250, "two hundred fifty"), (1984, "one thousand nine hundred eighty four")],
-)  # fmt: skip
+)
 def test_numbers_have_no_hyphen_and_no_and(value, said):
     assert world.number(value) == said
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from ablate.store import identity
 from ablate.data.real.corpus import RealConfig
 from ablate.data.table import Table
+from ablate.store import identity
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,9 @@ class Made:
         found = []
         for config in self.config.split(*name.split(".")).recordings:
             if config.recordings not in self.decoded:
-                run = self.decoded[config.recordings] = Run(self.folder / f"recordings-{len(self.decoded)}", config.recordings)
+                run = self.decoded[config.recordings] = Run(
+                    self.folder / f"recordings-{len(self.decoded)}", config.recordings
+                )
                 self.results[config.source] = config.write(run)
             found.append(self.decoded[config.recordings])
         return found
@@ -80,10 +82,14 @@ def ids(config: RealConfig, *names: str) -> dict[str, Any]:
     config = config.resolved()
     names = names or tuple(f"{table}.{split}" for table, splits in config.tables().items() for split in splits)
     splits = {name: config.split(*name.split(".")) for name in names}
-    return {name: [identity.canonical(one) for one in (split.config, *split.recordings)] for name, split in splits.items()}
+    return {
+        name: [identity.canonical(one) for one in (split.config, *split.recordings)] for name, split in splits.items()
+    }
 
 
-def utterances(root: Path, subset: str, speaker: int, *texts: str, seconds: float = 1.0, seed: int | None = None) -> None:
+def utterances(
+    root: Path, subset: str, speaker: int, *texts: str, seconds: float = 1.0, seed: int | None = None
+) -> None:
     chapter = root / "LibriSpeech" / subset / str(speaker) / "1"
     chapter.mkdir(parents=True, exist_ok=True)
     names = [f"{speaker}-1-{number:04}" for number in range(len(texts))]

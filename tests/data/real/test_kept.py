@@ -19,7 +19,10 @@ import numpy as np
 import pytest
 import soundfile
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[3]), str(Path(__file__).resolve().parent)]  # where this is a script
+sys.path[:0] = [
+    str(Path(__file__).resolve().parents[3]),
+    str(Path(__file__).resolve().parent),
+]  # where this is a script
 
 from real_files import cache, tsv, utterances, world  # noqa: E402, F401 (a fixture)
 
@@ -148,69 +151,164 @@ def reencoded(root: Path) -> None:
 CHANGES = (
     Change("nothing"),
     Change("a GLUE folder that no task reads", data=cola, overrides=["data.glue=[glue/CoLA]"]),
-    Change("a test set that no task reads, without overlap", data=far("far away"),
-           overrides=["+data.tests={sentiment.test_far: far.tsv}"]),
-    Change("a second test set of sentiment", ["sentiment.test_far*", "* / sentiment test_far score"], far("far away"),
-           ["data.tests={sentiment.test_far: far.tsv}", "base.tasks.sentiment.splits=[test,test_far]"]),
-    Change("a test set that no task reads, whose line is in sentiment.train",
-           ["sentiment.train*", "* / sentiment", "* / sentiment score"], far("film 7"),
-           ["data.tests={sentiment.test_far: far.tsv}"]),
+    Change(
+        "a test set that no task reads, without overlap",
+        data=far("far away"),
+        overrides=["+data.tests={sentiment.test_far: far.tsv}"],
+    ),
+    Change(
+        "a second test set of sentiment",
+        ["sentiment.test_far*", "* / sentiment test_far score"],
+        far("far away"),
+        ["data.tests={sentiment.test_far: far.tsv}", "base.tasks.sentiment.splits=[test,test_far]"],
+    ),
+    Change(
+        "a test set that no task reads, whose line is in sentiment.train",
+        ["sentiment.train*", "* / sentiment", "* / sentiment score"],
+        far("film 7"),
+        ["data.tests={sentiment.test_far: far.tsv}"],
+    ),
     Change("max_seconds that drops nothing", overrides=["data.max_seconds=9.0"]),
-    Change("max_seconds that drops a recording of asr.train (which then equals pairs.train, and is one stage with it)",
-           ["asr.train*", "* / asr", "* / asr * score"], overrides=["data.max_seconds=2.0"]),
+    Change(
+        "max_seconds that drops a recording of asr.train (which then equals pairs.train, and is one stage with it)",
+        ["asr.train*", "* / asr", "* / asr * score"],
+        overrides=["data.max_seconds=2.0"],
+    ),
     Change("./ in a path", overrides=["data.asr=[./LibriSpeech/train-clean,text/../LibriSpeech/train-lj]"]),
-    Change("an absolute path", overrides=["data.asr=[ROOT/LibriSpeech/train-clean,LibriSpeech/train-lj]", "data.sentiment=ROOT/glue/SST-2"]),
+    Change(
+        "an absolute path",
+        overrides=["data.asr=[ROOT/LibriSpeech/train-clean,LibriSpeech/train-lj]", "data.sentiment=ROOT/glue/SST-2"],
+    ),
     Change("a symbolic link", data=linked),
     Change("a moved disk", data=moved),
-    Change("a manifest for a folder, and a recording that it does not list", data=manifest,
-           overrides=["data.asr=[train.tsv,LibriSpeech/train-lj]"]),
-    Change("other audio behind that manifest", ["asr.train*", "recordings of asr.train", "* / asr", "* / asr * score"],
-           lambda root: utterances(root, "train-clean", 1, "ONE TWO", "TWO THREE", seed=99), first=manifest,
-           start=["data.asr=[train.tsv]", "data.speech=[LibriSpeech/train-lj]", "data.pairs=[LibriSpeech/train-lj]"]),
-    Change("other audio of the pairs (a tokenizer reads their texts alone)",
-           ["pairs.train*", "recordings of pairs.train", "speech.train", "asr.train*", "* / asr", "* / asr * score", "speech_only / *",
-            "joint / *", "joint_tlm / *"],
-           lambda root: utterances(root, "train-clean", 1, "ONE TWO", "TWO THREE", seed=99)),
-    Change("a clip in a corpus's folder that its list does not name",
-           data=lambda root: shutil.copy(root / "LibriSpeech/train-lj/2/1/2-1-0000.flac",
-                                         root / "LibriSpeech/train-clean/1/1/1-1-9999.flac") and None),
+    Change(
+        "a manifest for a folder, and a recording that it does not list",
+        data=manifest,
+        overrides=["data.asr=[train.tsv,LibriSpeech/train-lj]"],
+    ),
+    Change(
+        "other audio behind that manifest",
+        ["asr.train*", "recordings of asr.train", "* / asr", "* / asr * score"],
+        lambda root: utterances(root, "train-clean", 1, "ONE TWO", "TWO THREE", seed=99),
+        first=manifest,
+        start=["data.asr=[train.tsv]", "data.speech=[LibriSpeech/train-lj]", "data.pairs=[LibriSpeech/train-lj]"],
+    ),
+    Change(
+        "other audio of the pairs (a tokenizer reads their texts alone)",
+        [
+            "pairs.train*",
+            "recordings of pairs.train",
+            "speech.train",
+            "asr.train*",
+            "* / asr",
+            "* / asr * score",
+            "speech_only / *",
+            "joint / *",
+            "joint_tlm / *",
+        ],
+        lambda root: utterances(root, "train-clean", 1, "ONE TWO", "TWO THREE", seed=99),
+    ),
+    Change(
+        "a clip in a corpus's folder that its list does not name",
+        data=lambda root: (
+            shutil.copy(
+                root / "LibriSpeech/train-lj/2/1/2-1-0000.flac", root / "LibriSpeech/train-clean/1/1/1-1-9999.flac"
+            )
+            and None
+        ),
+    ),
     Change("what file managers leave behind", data=leftovers),
     Change("every file touched", data=touched),
     Change("the same sound in FLAC of another compression", data=reencoded),
-    Change("a new budget of labels", ["sentiment.train*", "* / sentiment", "* / sentiment score", "sentence_pair.train*",
-                                      "* / sentence_pair", "* / sentence_pair score"], overrides=["data.labels=15"]),
-    Change("one more row of a training table", ["normalization.train*", "* / normalization", "* / normalization score"],
-           write(("text_normalization/train.tsv", "$7\tseven dollars"))),
-    Change("a corrected test label", ["sentiment.test*", "* / sentiment score"],
-           lambda root: tsv(root / "glue/SST-2/dev.tsv", "sentence\tlabel", "Good film \t0")),
-    Change("another line of unlabelled text (the tokenizer learns from it)",
-           ["text.train*", "*as ids", "tokenizer", *ALL], write(("text/librispeech_lm.txt", "A NEW LINE"))),
-    Change("the same, with a tokenizer of another table", ["text.train*", "text_only / *", "joint / *", "joint_tlm / *"],
-           write(("text/librispeech_lm.txt", "A NEW LINE")), start=["base.tokenizer.fields=[pairs.text]"]),
-    Change("another task", ["*digits*"], lambda root: [
-        tsv(root / f"cv/{split}.tsv", "client_id\tpath\tsentence", f"{split}\t{split}.flac\tone") or
-        (root / "cv/clips").mkdir(exist_ok=True) or
-        shutil.copy(root / "LibriSpeech/train-lj/2/1/2-1-0000.flac", root / f"cv/clips/{split}.flac")
-        for split in ("train", "dev", "test")] and None,
-        ["data.digits=cv", "tasks=[asr,sentiment,sentence_pair,normalization,retrieval,digits]"]),
-    Change("a new language of translation", ["translation.*", "tokenizer of translation", "* / translation*"],
-           adds=["recordings of translation.*"], first=covost, start=["data.translation=covost", "data.directions=[fr_en]", "tasks=[asr,sentiment,translation]"],
-           overrides=["data.directions=[fr_en,de_en]"]),
+    Change(
+        "a new budget of labels",
+        [
+            "sentiment.train*",
+            "* / sentiment",
+            "* / sentiment score",
+            "sentence_pair.train*",
+            "* / sentence_pair",
+            "* / sentence_pair score",
+        ],
+        overrides=["data.labels=15"],
+    ),
+    Change(
+        "one more row of a training table",
+        ["normalization.train*", "* / normalization", "* / normalization score"],
+        write(("text_normalization/train.tsv", "$7\tseven dollars")),
+    ),
+    Change(
+        "a corrected test label",
+        ["sentiment.test*", "* / sentiment score"],
+        lambda root: tsv(root / "glue/SST-2/dev.tsv", "sentence\tlabel", "Good film \t0"),
+    ),
+    Change(
+        "another line of unlabelled text (the tokenizer learns from it)",
+        ["text.train*", "*as ids", "tokenizer", *ALL],
+        write(("text/librispeech_lm.txt", "A NEW LINE")),
+    ),
+    Change(
+        "the same, with a tokenizer of another table",
+        ["text.train*", "text_only / *", "joint / *", "joint_tlm / *"],
+        write(("text/librispeech_lm.txt", "A NEW LINE")),
+        start=["base.tokenizer.fields=[pairs.text]"],
+    ),
+    Change(
+        "another task",
+        ["*digits*"],
+        lambda root: (
+            [
+                tsv(root / f"cv/{split}.tsv", "client_id\tpath\tsentence", f"{split}\t{split}.flac\tone")
+                or (root / "cv/clips").mkdir(exist_ok=True)
+                or shutil.copy(root / "LibriSpeech/train-lj/2/1/2-1-0000.flac", root / f"cv/clips/{split}.flac")
+                for split in ("train", "dev", "test")
+            ]
+            and None
+        ),
+        ["data.digits=cv", "tasks=[asr,sentiment,sentence_pair,normalization,retrieval,digits]"],
+    ),
+    Change(
+        "a new language of translation",
+        ["translation.*", "tokenizer of translation", "* / translation*"],
+        adds=["recordings of translation.*"],
+        first=covost,
+        start=["data.translation=covost", "data.directions=[fr_en]", "tasks=[asr,sentiment,translation]"],
+        overrides=["data.directions=[fr_en,de_en]"],
+    ),
     Change("a longer search in scoring", ["* / asr * score"], overrides=["base.tasks.asr.beam=4"]),
     Change("a renamed row", overrides=["RENAME joint both"]),
-    Change("labels, cluster, workers, resources, another root",
-           overrides=["labels={joint: SLAM}", "cluster=slurm", "workers=3", "resources={pretrain: {mem_gb: 9}}", "root=there"]),
+    Change(
+        "labels, cluster, workers, resources, another root",
+        overrides=[
+            "labels={joint: SLAM}",
+            "cluster=slurm",
+            "workers=3",
+            "resources={pretrain: {mem_gb: 9}}",
+            "root=there",
+        ],
+    ),
     Change("features read instead of stored, faults skipped", overrides=["data.features=read", "data.on_error=skip"]),
     Change("another seed beside", ["*(seed 1)*"], overrides=["seeds=[0,1]"]),
-    Change("a longer horizon where codes anneal", ["joint / *", "joint_tlm / *"],
-           overrides=["rows.joint.pretrain.steps=8"]),
+    Change(
+        "a longer horizon where codes anneal", ["joint / *", "joint_tlm / *"], overrides=["rows.joint.pretrain.steps=8"]
+    ),
     Change("a longer trunk of text", ["text_only / *"], overrides=["rows.text_only.pretrain.steps=8"]),
-    Change("a larger built-in corpus", ["speech.train", "recordings of speech.train", "joint / *"],
-           overrides=["data.speech=80"], text=WORLD),
-    Change("a new budget of built-in labels", ["asr.train*", "recordings of asr.train", "joint / asr*"],
-           overrides=["data.asr=25"], text=WORLD),
-    Change("more built-in tests", ["sentiment.test*", "* / sentiment score"], overrides=["data.text_test=20"], text=WORLD),
-)  # fmt: skip
+    Change(
+        "a larger built-in corpus",
+        ["speech.train", "recordings of speech.train", "joint / *"],
+        overrides=["data.speech=80"],
+        text=WORLD,
+    ),
+    Change(
+        "a new budget of built-in labels",
+        ["asr.train*", "recordings of asr.train", "joint / asr*"],
+        overrides=["data.asr=25"],
+        text=WORLD,
+    ),
+    Change(
+        "more built-in tests", ["sentiment.test*", "* / sentiment score"], overrides=["data.text_test=20"], text=WORLD
+    ),
+)
 
 
 def planned(folder: Path, root: Path, text: str, overrides: Collection[str] = ()) -> Plan:
@@ -243,13 +341,21 @@ def titles(plan: Plan, without: Plan) -> set[str]:
 def test_exactly_the_readers_of_what_changed_are_made_again(change: Change, tmp_path: Path) -> None:
     before, after = kept(change, tmp_path)
     new, gone = titles(after, before), titles(before, after)
-    unexpected = {title for title in new | gone if not any(fnmatch(title, pattern) for pattern in (*change.alters, *change.adds))}
+    unexpected = {
+        title for title in new | gone if not any(fnmatch(title, pattern) for pattern in (*change.alters, *change.adds))
+    }
     assert not unexpected, f"{len(unexpected)} stages changed that read nothing of it: {sorted(unexpected)[:8]}"
     unused = [pattern for pattern in change.alters if not any(fnmatch(title, pattern) for title in new | gone)]
     assert not unused, f"nothing changed of {unused}"
     assert change.alters or before.stages.keys() == after.stages.keys()
-    readers = {stage.title for stage in before.stages.values() if any(fnmatch(stage.title, pattern) for pattern in change.alters)}
-    assert readers <= gone, f"{len(readers - gone)} stages are kept that read what changed: {sorted(readers - gone)[:8]}"
+    readers = {
+        stage.title
+        for stage in before.stages.values()
+        if any(fnmatch(stage.title, pattern) for pattern in change.alters)
+    }
+    assert readers <= gone, (
+        f"{len(readers - gone)} stages are kept that read what changed: {sorted(readers - gone)[:8]}"
+    )
 
 
 def main() -> None:
@@ -262,7 +368,10 @@ def main() -> None:
             os.environ["ABLATE_CACHE"] = f"{folder}/cache"
             before, after = kept(change, Path(folder))
             all_, same = len(before.stages), len(before.stages.keys() & after.stages.keys())
-            print(f"| {change.what} | {same} of {all_} ({100 * same / all_:.0f} %) | {len(after.stages) - same} |", flush=True)
+            print(
+                f"| {change.what} | {same} of {all_} ({100 * same / all_:.0f} %) | {len(after.stages) - same} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate.data.real.layouts import written, spoken
 from ablate.data.lines import Faults
+from ablate.data.real.layouts import spoken, written
 from ablate.errors import UserError
 
 
@@ -28,31 +28,43 @@ STS_HEADER = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentenc
         ("SST-2", "dev", ["sentence\tlabel", '"quoted \t1'], {"text": '"quoted ', "label": "positive"}),
         ("CoLA", "train", ["gj04\t0\t*\tHim likes us."], {"text": "Him likes us.", "label": "unacceptable"}),
         (
-            "MRPC", "dev", ["\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String", '1\t7\t8\t"A" is b.\tA is "b.'],
+            "MRPC",
+            "dev",
+            ["\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String", '1\t7\t8\t"A" is b.\tA is "b.'],
             {"text": '"A" is b.', "text_b": 'A is "b.', "label": "paraphrase"},
         ),
         (
-            "RTE", "dev", ["index\tsentence1\tsentence2\tlabel", "0\tA.\tB.\tnot_entailment"],
+            "RTE",
+            "dev",
+            ["index\tsentence1\tsentence2\tlabel", "0\tA.\tB.\tnot_entailment"],
             {"text": "A.", "text_b": "B.", "label": "not_entailment"},
         ),
         (
-            "QNLI", "dev", ["index\tquestion\tsentence\tlabel", "0\tA?\tB.\tentailment"],
+            "QNLI",
+            "dev",
+            ["index\tquestion\tsentence\tlabel", "0\tA?\tB.\tentailment"],
             {"text": "A?", "text_b": "B.", "label": "entailment"},
         ),
         (
-            "MNLI", "dev_matched", [MNLI_HEADER, "0\t1\t1n\tx\ta\tb\tc\td\tA.\tB.\tneutral\tneutral"],
+            "MNLI",
+            "dev_matched",
+            [MNLI_HEADER, "0\t1\t1n\tx\ta\tb\tc\td\tA.\tB.\tneutral\tneutral"],
             {"text": "A.", "text_b": "B.", "label": "neutral"},
         ),
         (
-            "QQP", "dev", ["id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "1\t2\t3\tA?\tB?\t0"],
+            "QQP",
+            "dev",
+            ["id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "1\t2\t3\tA?\tB?\t0"],
             {"text": "A?", "text_b": "B?", "label": "different"},
         ),
         (
-            "STS-B", "dev", [STS_HEADER, "0\tg\tf\t2012\t1\tn\tn\tA.\tB.\t3.750"],
+            "STS-B",
+            "dev",
+            [STS_HEADER, "0\tg\tf\t2012\t1\tn\tn\tA.\tB.\t3.750"],
             {"text": "A.", "text_b": "B.", "label": 3.75},
         ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_glue(tmp_path: Path, task: str, split: str, lines: list[str], row: dict, end: str) -> None:
     write(tmp_path / task / f"{split}.tsv", *lines, end=end)
@@ -68,7 +80,9 @@ def test_glue_faults(tmp_path: Path) -> None:
     write(tmp_path / "STS-B" / "dev.tsv", STS_HEADER, "0\tg\tf\t2012\t1\tn\tn\tA.\tB.\tnan")
     with pytest.raises(UserError, match="line 2: the label is 'nan', expected a number"):
         list(written.glue(tmp_path, "STS-B", "dev"))
-    write(tmp_path / "SST-2" / "dev.tsv", "sentence\tlabel", "a tab\t1\twithin\t0")  # its label is not where it should be
+    write(
+        tmp_path / "SST-2" / "dev.tsv", "sentence\tlabel", "a tab\t1\twithin\t0"
+    )  # its label is not where it should be
     with pytest.raises(UserError, match="line 2: has 4 columns, expected 2"):
         list(written.glue(tmp_path, "SST-2", "dev"))
     write(tmp_path / "CoLA" / "dev.tsv", "gj04\t1\tone column too few")
@@ -135,7 +149,9 @@ def test_texts(tmp_path: Path) -> None:
 
 def test_normalization(tmp_path: Path) -> None:
     table = write(tmp_path / "dev.tsv", "written\tspoken", '"$5"\tfive "dollars')
-    assert list(written.normalization(tmp_path, "dev")) == [{"id": "dev-2", "written": '"$5"', "spoken": 'five "dollars'}]
+    assert list(written.normalization(tmp_path, "dev")) == [
+        {"id": "dev-2", "written": '"$5"', "spoken": 'five "dollars'}
+    ]
     for column in ("class", "classes"):
         write(table, f"written\t{column}\tspoken", "on 5/5 for $5\tMONEY,DATE\tx", "so\t\tso")
         assert [row["classes"] for row in written.normalization(tmp_path, "dev")] == [["DATE", "MONEY"], []]
@@ -144,13 +160,25 @@ def test_normalization(tmp_path: Path) -> None:
         list(written.normalization(tmp_path, "dev"))
 
 
-GOOGLE = ("PLAIN\tOn\t<self>", "DATE\tMay 5, 2010\tmay fifth twenty ten", "PUNCT\t,\tsil", "MONEY\t$5\tfive dollars",
-          "MONEY\t$6\tsix dollars", "PUNCT\t.\tsil", "<eos>\t<eos>", "PLAIN\tYes\t<self>")  # fmt: skip
+GOOGLE = (
+    "PLAIN\tOn\t<self>",
+    "DATE\tMay 5, 2010\tmay fifth twenty ten",
+    "PUNCT\t,\tsil",
+    "MONEY\t$5\tfive dollars",
+    "MONEY\t$6\tsix dollars",
+    "PUNCT\t.\tsil",
+    "<eos>\t<eos>",
+    "PLAIN\tYes\t<self>",
+)
 
 
 def test_google_tokens_become_sentences(tmp_path: Path) -> None:
-    first = {"id": "1", "written": "On May 5, 2010 , $5 $6 .", "spoken": "On may fifth twenty ten five dollars six dollars",
-             "classes": ["DATE", "MONEY"]}  # fmt: skip
+    first = {
+        "id": "1",
+        "written": "On May 5, 2010 , $5 $6 .",
+        "spoken": "On may fifth twenty ten five dollars six dollars",
+        "classes": ["DATE", "MONEY"],
+    }
     last = {"id": "8", "written": "Yes", "spoken": "Yes", "classes": []}
     assert list(written.google_tokens(write(tmp_path / "a", *GOOGLE))) == [first, last]
     write(tmp_path / "train.tsv", *GOOGLE)

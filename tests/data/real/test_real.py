@@ -11,26 +11,38 @@ import soundfile
 import torch
 from real_files import Made, Run, cache, ids, root, small, tsv, utterances, world  # noqa: F401 (fixtures)
 
-from ablate.store import identity
 from ablate.data import audio
-from ablate.data.real.layouts import spoken
 from ablate.data.columns import column
 from ablate.data.real.corpus import RealConfig
+from ablate.data.real.layouts import spoken
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
+from ablate.store import identity
 from encoders.frontend import log_mel, normalise
 
-
 ROWS = {
-    "speech.train": 3, "speech.dev": 1,  # the long one stays: pre-training crops it
-    "pairs.train": 2, "pairs.dev": 1,
-    "asr.train": 2, "asr.dev": 1, "asr.test": 1, "asr.test_unseen": 1,  # test is whole, long as it is
-    "retrieval.dev": 1, "retrieval.test": 1,
-    "text.train": 45, "text.dev": 5,
-    "sentiment.train": 14, "sentiment.dev": 4, "sentiment.test": 1,  # one of 15 drawn is in test
-    "sentence_pair.train": 15, "sentence_pair.dev": 2, "sentence_pair.test": 1,
-    "normalization.train": 1, "normalization.dev": 1, "normalization.test": 1,
-}  # fmt: skip
+    "speech.train": 3,
+    "speech.dev": 1,  # the long one stays: pre-training crops it
+    "pairs.train": 2,
+    "pairs.dev": 1,
+    "asr.train": 2,
+    "asr.dev": 1,
+    "asr.test": 1,
+    "asr.test_unseen": 1,  # test is whole, long as it is
+    "retrieval.dev": 1,
+    "retrieval.test": 1,
+    "text.train": 45,
+    "text.dev": 5,
+    "sentiment.train": 14,
+    "sentiment.dev": 4,
+    "sentiment.test": 1,  # one of 15 drawn is in test
+    "sentence_pair.train": 15,
+    "sentence_pair.dev": 2,
+    "sentence_pair.test": 1,
+    "normalization.train": 1,
+    "normalization.dev": 1,
+    "normalization.test": 1,
+}
 
 
 def test_tables(root: Path, tmp_path: Path) -> None:
@@ -65,7 +77,11 @@ def test_recordings_are_decoded_once(root: Path, tmp_path: Path) -> None:
     with open(folder / "1-1.trans.txt", "a") as file:
         file.write("1-1-0002 ONE AGAIN\n")
     made = Made(small(root), tmp_path / "out")
-    assert made.rows("speech.train", "pairs.train", "asr.train") == {"speech.train": 4, "pairs.train": 3, "asr.train": 3}
+    assert made.rows("speech.train", "pairs.train", "asr.train") == {
+        "speech.train": 4,
+        "pairs.train": 3,
+        "asr.train": 3,
+    }
     assert len(made.decoded) == 2  # sources
     assert made.results["LibriSpeech/train-clean"] == {"recordings": 2, "hours": round(1.96 / 3600, 4), "skipped": []}
     assert made.results["LibriSpeech/train-lj"]["recordings"] == 1
@@ -81,7 +97,9 @@ def test_rows_lie_in_the_order_of_their_digests_however_they_are_listed(root: Pa
     path = root / "text/librispeech_lm.txt"
     tsv(path, *reversed(path.read_text().splitlines()))
     after = Made(small(root), tmp_path / "after").table("text.train").rows[:]
-    assert [row["text"] for row in before] == [row["text"] for row in after] and before != after  # the ids say which line
+    assert [row["text"] for row in before] == [
+        row["text"] for row in after
+    ] and before != after  # the ids say which line
 
 
 def test_train_and_dev_hold_no_text_of_test(root: Path, tmp_path: Path) -> None:
@@ -172,22 +190,36 @@ def test_faults_in_the_data(root: Path, tmp_path: Path) -> None:
     [
         (["tasks=[mnli]"], "tasks.mnli: reads 'mnli.train', which the data do not have"),
         (["tasks=[normalization]", "data.normalization=''"], "tasks.normalization: reads 'normalization.train'"),
-        (["tasks=[asr]", "data.test_unseen=''"], r"tasks.asr.splits: the data have no 'asr.test_unseen'; write splits: \[test\]"),
+        (
+            ["tasks=[asr]", "data.test_unseen=''"],
+            r"tasks.asr.splits: the data have no 'asr.test_unseen'; write splits: \[test\]",
+        ),
         (["tasks=[asr]", "data.dev=''"], "tasks.asr: reads 'asr.dev'"),
         (["tasks=[asr]", "base.tasks.asr.steps=0"], "tasks.asr.steps: found 0, expected at least one update"),
         (["tasks=[retrieval]", "data.asr=[]"], "tasks.retrieval: reads 'retrieval.dev'"),
-        (["tasks=[sentiment]", "data.text=[]"], "objective 'masked_text' reads 'text.train', which the data do not have"),
+        (
+            ["tasks=[sentiment]", "data.text=[]"],
+            "objective 'masked_text' reads 'text.train', which the data do not have",
+        ),
     ],
 )
-def test_what_cannot_be_is_named_before_anything_runs(root: Path, tmp_path: Path, changes: list[str], message: str) -> None:
+def test_what_cannot_be_is_named_before_anything_runs(
+    root: Path, tmp_path: Path, changes: list[str], message: str
+) -> None:
     """It used to be found by the stage that reads it: after pre-training, or after fine-tuning."""
-    sweep = {"name": "x", "data": {"preset": "real", "root": str(root), "translation": "", "digits": ""},
-             "base": {"pretrain": {"objectives": {"masked_text": 1.0}, "steps": 1, "decay": 0}}, "rows": {"only": {}}}  # fmt: skip
+    sweep = {
+        "name": "x",
+        "data": {"preset": "real", "root": str(root), "translation": "", "digits": ""},
+        "base": {"pretrain": {"objectives": {"masked_text": 1.0}, "steps": 1, "decay": 0}},
+        "rows": {"only": {}},
+    }
     (tmp_path / "x.yaml").write_text(json.dumps(sweep))
     with pytest.raises(UserError, match=message):
         plan_file(tmp_path / "x.yaml", changes)
     plan_file(tmp_path / "x.yaml", ["tasks=[asr,retrieval,sentiment,normalization]"])
-    plan_file(tmp_path / "x.yaml", ["tasks=[sentiment]", "data.text=[]", "base.pretrain.steps=0"])  # nothing is trained on it
+    plan_file(
+        tmp_path / "x.yaml", ["tasks=[sentiment]", "data.text=[]", "base.pretrain.steps=0"]
+    )  # nothing is trained on it
 
 
 GLUE = {  # header and one row each; {n} differs
@@ -195,11 +227,15 @@ GLUE = {  # header and one row each; {n} differs
     "MRPC": ("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "{b}\t1\t2\tfirst {n}\tsecond"),
     "QNLI": ("index\tquestion\tsentence\tlabel", "{n}\twhat {n}\tthis\tentailment"),
     "QQP": ("id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "{n}\t1\t2\twhy {n}\tso\t{b}"),
-    "STS-B": ("index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore",
-              "{n}\tg\tf\ty\to\ts\ts\tone {n}\ttwo\t{b}.5"),
-    "MNLI": ("index\tpromptID\tpairID\tgenre\ts1b\ts2b\ts1p\ts2p\tsentence1\tsentence2\tlabel1\tgold_label",
-             "{n}\tp\tp\tg\tb\tb\tp\tp\tone {n}\ttwo\tneutral\tneutral"),
-}  # fmt: skip
+    "STS-B": (
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore",
+        "{n}\tg\tf\ty\to\ts\ts\tone {n}\ttwo\t{b}.5",
+    ),
+    "MNLI": (
+        "index\tpromptID\tpairID\tgenre\ts1b\ts2b\ts1p\ts2p\tsentence1\tsentence2\tlabel1\tgold_label",
+        "{n}\tp\tp\tg\tb\tb\tp\tp\tone {n}\ttwo\tneutral\tneutral",
+    ),
+}
 
 
 def test_all_of_glue(root: Path, tmp_path: Path) -> None:
@@ -218,7 +254,9 @@ def test_all_of_glue(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("normalisation", ["bins", "speaker"])
-def test_recordings_that_are_read_when_needed_are_the_same_corpus(root: Path, tmp_path: Path, normalisation: str) -> None:
+def test_recordings_that_are_read_when_needed_are_the_same_corpus(
+    root: Path, tmp_path: Path, normalisation: str
+) -> None:
     stored, read = (small(root, features=features, normalisation=normalisation) for features in ("stored", "read"))
     names = ("speech.dev", "asr.dev", "retrieval.dev")
     assert ids(stored, *names) == ids(read, *names)
@@ -251,7 +289,11 @@ def test_several_directions_of_translation(root: Path, tmp_path: Path) -> None:
             soundfile.write(clips / f"{source}{n}.wav", np.random.default_rng(n).normal(size=8000) * 0.1, 8000)
         for split, count in (("train", 20), ("dev", 4), *((("test", 3),) if source == "fr" else ())):
             rows = [f"{source}{n}.wav\tsaid {split} {n}\tTold {n}\tann" for n in range(count)]
-            tsv(root / "covost" / f"covost_v2.{source}_{target}.{split}.tsv", "path\tsentence\ttranslation\tclient_id", *rows)
+            tsv(
+                root / "covost" / f"covost_v2.{source}_{target}.{split}.tsv",
+                "path\tsentence\ttranslation\tclient_id",
+                *rows,
+            )
     made = Made(small(root, translation="covost", directions=("fr_en", "de_en")), tmp_path / "out")
     found = {split: made.result(f"translation.{split}")["rows"] for split in made.config.tables()["translation"]}
     # German has no test file: its dev is tested, and dev is held out of its train.
@@ -295,11 +337,15 @@ def test_faults_are_skipped_counted_and_not_in_the_split(root: Path, tmp_path: P
     made = Made(small(root, on_error="skip"), tmp_path / "out")
     first = "LibriSpeech/train-clean/6/1/6-1.trans.txt, line 4: '6-1-0009'"
     (note,) = made.config.split("asr", "train").notes
-    assert note.startswith(f"data: 3 rows or recordings are skipped in LibriSpeech/train-clean, the first: {first}"), note
+    assert note.startswith(f"data: 3 rows or recordings are skipped in LibriSpeech/train-clean, the first: {first}"), (
+        note
+    )
     assert {row["id"] for row in made.table("asr.train").rows} == {"1-1-0000", "1-1-0001", "6-1-0002"}
     expected = [
-        "LibriSpeech/train-clean/6/1/6-1-0000.flac: holds only silence", "LibriSpeech/train-clean/6/1/6-1-0001.flac: ", first,
-    ]  # fmt: skip
+        "LibriSpeech/train-clean/6/1/6-1-0000.flac: holds only silence",
+        "LibriSpeech/train-clean/6/1/6-1-0001.flac: ",
+        first,
+    ]
     skipped = made.results["LibriSpeech/train-clean"]["skipped"]
     assert all(line.startswith(start) for line, start in zip(skipped, expected, strict=True)), skipped
     assert len(made.result("asr.train")["skipped"]) == 3
@@ -311,7 +357,9 @@ def test_faults_are_skipped_counted_and_not_in_the_split(root: Path, tmp_path: P
     assert made.result("sentiment.train")["skipped"] == ["glue/SST-2/train.tsv, line 43: has 1 columns, expected 2."]
 
 
-def test_a_recording_is_scanned_once_by_what_it_holds(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_is_scanned_once_by_what_it_holds(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     damaged(root)
     heard: list[str] = []
     frames = audio.frames
@@ -352,15 +400,22 @@ def test_without_a_cache_that_can_be_written_planning_says_so_and_goes_on(
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/known.sqlite3").write_text("no database at all, but long enough to be taken for one " * 20)
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "bad"))
-    with pytest.raises(UserError, match="known.sqlite3: the cache of what is known of data is damaged .*; delete this file"):
+    with pytest.raises(
+        UserError, match="known.sqlite3: the cache of what is known of data is damaged .*; delete this file"
+    ):
         ids(small(root), "asr.train")
 
 
 def test_real_corpora(real_data: Path, tmp_path: Path) -> None:
     config = RealConfig(
-        root=str(real_data), speech=("LibriSpeech/dev-clean",), pairs=("LibriSpeech/dev-clean",),
-        asr=("LibriSpeech/test-other",), digits="", labels=500, text=("text/wikitext2_valid.txt",),
-    )  # fmt: skip
+        root=str(real_data),
+        speech=("LibriSpeech/dev-clean",),
+        pairs=("LibriSpeech/dev-clean",),
+        asr=("LibriSpeech/test-other",),
+        digits="",
+        labels=500,
+        text=("text/wikitext2_valid.txt",),
+    )
     made = Made(config, tmp_path / "out")
     asr = {"asr.train": 49, "asr.dev": 33, "asr.test": 30, "asr.test_unseen": 50}
     assert made.rows(*asr) == asr and made.config.tables()["asr"] == {name.partition(".")[2] for name in asr}

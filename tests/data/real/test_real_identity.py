@@ -20,14 +20,13 @@ import pytest
 import soundfile
 from real_files import Made, cache, ids, root, small, tsv, utterances, world  # noqa: F401 (fixtures)
 
-from ablate.store import identity
-from ablate.sweepfile.load import override, typed
-from ablate.data.real import scan
-from ablate.data.real.layouts import folders
-from ablate.data.real.layouts import written, spoken
 from ablate.data.real.canonical import Held
+from ablate.data.real import scan
+from ablate.data.real.layouts import folders, spoken, written
 from ablate.data.table import Table
 from ablate.errors import UserError
+from ablate.store import identity
+from ablate.sweepfile.load import override, typed
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
@@ -36,8 +35,16 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
-LEFT = (".DS_Store", "._1-1-0000.flac", ".nfs0000", ".1-1.trans.txt.swp", "1-1-0000.flac~", "#1-1-0000.flac#", "Thumbs.db",
-        "desktop.ini")  # fmt: skip
+LEFT = (
+    ".DS_Store",
+    "._1-1-0000.flac",
+    ".nfs0000",
+    ".1-1.trans.txt.swp",
+    "1-1-0000.flac~",
+    "#1-1-0000.flac#",
+    "Thumbs.db",
+    "desktop.ini",
+)
 
 
 def left_behind(root: Path) -> None:
@@ -63,7 +70,9 @@ def copied(root: Path) -> None:
 
 
 def a_clip_nobody_lists(root: Path) -> None:
-    soundfile.write(root / "LibriSpeech/dev-clean/unlisted.flac", np.random.default_rng(0).normal(size=16_000) * 0.1, 16_000)
+    soundfile.write(
+        root / "LibriSpeech/dev-clean/unlisted.flac", np.random.default_rng(0).normal(size=16_000) * 0.1, 16_000
+    )
 
 
 def an_unused_corpus(root: Path) -> None:
@@ -272,10 +281,15 @@ def test_further_tests_of_every_kind_of_table(root: Path, tmp_path: Path) -> Non
     tsv(root / "said.tsv", "written\tspoken", "$1\tone dollar", "$7\tseven dollars")
     tsv(root / "more.txt", "LINE 3", "line new")
     tests = {
-        "digits.test_other": "digits/other.tsv", "sst2.test_imdb": "imdb.tsv", "sentiment.test_imdb": "imdb.tsv",
-        "normalization.test_said": "said.tsv", "text.test_more": "more.txt", "retrieval.test_other": "LibriSpeech/test-other",
-        "speech.test": "LibriSpeech/test-other", "pairs.test_x": "LibriSpeech/test-other",
-    }  # fmt: skip
+        "digits.test_other": "digits/other.tsv",
+        "sst2.test_imdb": "imdb.tsv",
+        "sentiment.test_imdb": "imdb.tsv",
+        "normalization.test_said": "said.tsv",
+        "text.test_more": "more.txt",
+        "retrieval.test_other": "LibriSpeech/test-other",
+        "speech.test": "LibriSpeech/test-other",
+        "pairs.test_x": "LibriSpeech/test-other",
+    }
     plain = small(root, digits="digits", glue=("glue/SST-2",))
     made = Made(small(root, digits="digits", glue=("glue/SST-2",), tests=tests), tmp_path / "out")
     assert list(made.rows(*tests).values()) == [1, 2, 2, 2, 2, 1, 1, 1]
@@ -323,7 +337,9 @@ def test_several_corpora_with_a_test_set_each(root: Path, tmp_path: Path) -> Non
 
 def test_names_of_leftovers() -> None:
     kept = ("1-1.flac", "output-00001-of-00100", "a~b", "#1", "x.trans.txt", "Thumbs")
-    assert all(map(folders.leftover, (*LEFT, "__MACOSX", ".ipynb_checkpoints"))) and not any(map(folders.leftover, kept))
+    assert all(map(folders.leftover, (*LEFT, "__MACOSX", ".ipynb_checkpoints"))) and not any(
+        map(folders.leftover, kept)
+    )
 
 
 def test_shards_and_segments_among_leftovers(root: Path) -> None:
@@ -399,8 +415,20 @@ def test_planning_again_over_many_recordings_is_quick(tmp_path: Path) -> None:
         for n in range(100):
             (folder / f"{chapter}-1-{n:04}.flac").write_bytes(head[:26] + (chapter * 100 + n).to_bytes(16, "big"))
         tsv(folder / f"{chapter}-1.trans.txt", *(f"{chapter}-1-{n:04} A LINE {n}" for n in range(100)))
-    many = {"speech": ("LibriSpeech/train-many",), "pairs": ("LibriSpeech/train-many",), "asr": ("LibriSpeech/train-many",)}
-    rest = {"dev": "", "test": "", "test_unseen": "", "text": (), "sentiment": "", "sentence_pair": "", "normalization": ""}
+    many = {
+        "speech": ("LibriSpeech/train-many",),
+        "pairs": ("LibriSpeech/train-many",),
+        "asr": ("LibriSpeech/train-many",),
+    }
+    rest = {
+        "dev": "",
+        "test": "",
+        "test_unseen": "",
+        "text": (),
+        "sentiment": "",
+        "sentence_pair": "",
+        "normalization": "",
+    }
     before = ids(small(tmp_path, **many, **rest))
     began = time.process_time()
     assert ids(small(tmp_path, **many, **rest)) == before
@@ -435,17 +463,35 @@ def test_real_corpora_through_a_link_and_a_manifest(real_data: Path, tmp_path: P
     (tmp_path / "link").symlink_to(real_data)
     folder = "LibriSpeech/train-lj"
     tables = {"text": (), "sentiment": "", "sentence_pair": "", "normalization": "", "pairs": ()}
-    direct = small(real_data, speech=(folder,), asr=(folder,), translation="covost_qu_es", directions=("qu_es",),
-                   digits="common_voice_digits/en", max_seconds=20.0, **tables)  # fmt: skip
+    direct = small(
+        real_data,
+        speech=(folder,),
+        asr=(folder,),
+        translation="covost_qu_es",
+        directions=("qu_es",),
+        digits="common_voice_digits/en",
+        max_seconds=20.0,
+        **tables,
+    )
     before = ids(direct)
     rows = list(spoken.rows(real_data / folder))
-    tsv(tmp_path / "lj.tsv", str(tmp_path / "link"), *(f"{row['recording'].path.relative_to(real_data)}\t0" for row in rows))
+    tsv(
+        tmp_path / "lj.tsv",
+        str(tmp_path / "link"),
+        *(f"{row['recording'].path.relative_to(real_data)}\t0" for row in rows),
+    )
     tsv(tmp_path / "lj.wrd", *(row["text"] for row in rows))
     listed = str(tmp_path / "lj.tsv")
     changes = {"root": str(tmp_path / "link"), "speech": (listed,), "asr": (listed,)}
     assert ids(dataclasses.replace(direct, **changes)) == before
     counts = {name: forms[0]["rows"] for name, forms in before.items()}
     assert {name: n for name, n in counts.items() if name.startswith(("speech", "digits", "translation"))} == {
-        "speech.train": 320, "speech.dev": 33, "digits.train": 1500, "digits.dev": 500, "digits.test": 500,
-        "translation.train": 47, "translation.dev": 6, "translation.test": 12,  # 7 are longer than 20 s
-    }  # fmt: skip
+        "speech.train": 320,
+        "speech.dev": 33,
+        "digits.train": 1500,
+        "digits.dev": 500,
+        "digits.test": 500,
+        "translation.train": 47,
+        "translation.dev": 6,
+        "translation.test": 12,  # 7 are longer than 20 s
+    }

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from ablate.data import audio
-from ablate.data.real.layouts import spoken
 from ablate.data.audio import Recording
 from ablate.data.lines import Faults
+from ablate.data.real.layouts import spoken
 from ablate.errors import UserError
 
 
@@ -46,8 +46,10 @@ def test_librispeech(tmp_path: Path) -> None:
     chapter(tmp_path / "dev-clean", 101, "YES")
     rows = list(spoken.rows(tmp_path / "dev-clean"))
     assert [(r["id"], r["text"], r["voice"]) for r in rows] == [
-        ("101-2-0000", "YES", "101"), ("84-2-0000", "GO DO YOU HEAR", "84"), ("84-2-0001", "BUT IN LESS", "84"),
-    ]  # fmt: skip
+        ("101-2-0000", "YES", "101"),
+        ("84-2-0000", "GO DO YOU HEAR", "84"),
+        ("84-2-0001", "BUT IN LESS", "84"),
+    ]
     assert rows[1]["recording"] == Recording(tmp_path / "dev-clean/84/2/84-2-0000.flac")
 
 
@@ -150,29 +152,65 @@ def test_fairseq(tmp_path: Path) -> None:
 
 def test_stm(tmp_path: Path) -> None:
     touch(tmp_path / "train/sph/talk.sph")
-    write(tmp_path / "train/stm/talk.stm", ";; comment", "talk 1 Ann 1.5 4.25 <o,f0,female> hello there",
-          "talk 1 inter 4.25 9 <o,,unknown> ignore_time_segment_in_scoring", "talk 2 Ben 9.00 10.00 yes")  # fmt: skip
+    write(
+        tmp_path / "train/stm/talk.stm",
+        ";; comment",
+        "talk 1 Ann 1.5 4.25 <o,f0,female> hello there",
+        "talk 1 inter 4.25 9 <o,,unknown> ignore_time_segment_in_scoring",
+        "talk 2 Ben 9.00 10.00 yes",
+    )
     first, second = spoken.rows(tmp_path / "train")
     recording = tmp_path / "train/sph/talk.sph"
-    assert first == {"id": "talk-1-1.50-4.25", "text": "hello there", "voice": "Ann",
-                     "recording": Recording(recording, 1.5, 4.25, 0)}  # fmt: skip
+    assert first == {
+        "id": "talk-1-1.50-4.25",
+        "text": "hello there",
+        "voice": "Ann",
+        "recording": Recording(recording, 1.5, 4.25, 0),
+    }
     assert (second["text"], second["recording"].channel) == ("yes", 1)
     lines = ("talk 1 Ann one 2 no", "talk 1 Ann nan 2 no", "talk 1 Ann 2 1 no", "walk 1 Ann 1 2 no")
     path = write(tmp_path / "train/stm/talk.stm", *lines)
     assert skipped(path)[1] == [
-        *(f"talk.stm, line {n}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds." for n in (1, 2, 3)),
+        *(
+            f"talk.stm, line {n}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds."
+            for n in (1, 2, 3)
+        ),
         "talk.stm, line 4: there is no recording 'walk' here or in a folder beside this one.",
     ]
 
 
 def cut(**fields: object) -> dict:
     """A cut as lhotse writes it."""
-    recording = {"id": "rec", "sources": [{"type": "file", "channels": [0, 1], "source": "audio/rec.wav"}],
-                 "sampling_rate": 8000, "num_samples": 80000, "duration": 10.0, "channel_ids": [0, 1]}  # fmt: skip
-    said = [{"id": "u1", "recording_id": "rec", "start": 0.5, "duration": 1.0, "channel": 1, "text": " yes ", "speaker": "ann"},
-            {"id": "u2", "recording_id": "rec", "start": 2.0, "duration": 0.5, "channel": 0, "text": "no"}]  # fmt: skip
-    return {"id": "c", "start": 3.0, "duration": 4.0, "channel": [0, 1], "supervisions": said, "recording": recording,
-            "type": "MultiCut", **fields}  # fmt: skip
+    recording = {
+        "id": "rec",
+        "sources": [{"type": "file", "channels": [0, 1], "source": "audio/rec.wav"}],
+        "sampling_rate": 8000,
+        "num_samples": 80000,
+        "duration": 10.0,
+        "channel_ids": [0, 1],
+    }
+    said = [
+        {
+            "id": "u1",
+            "recording_id": "rec",
+            "start": 0.5,
+            "duration": 1.0,
+            "channel": 1,
+            "text": " yes ",
+            "speaker": "ann",
+        },
+        {"id": "u2", "recording_id": "rec", "start": 2.0, "duration": 0.5, "channel": 0, "text": "no"},
+    ]
+    return {
+        "id": "c",
+        "start": 3.0,
+        "duration": 4.0,
+        "channel": [0, 1],
+        "supervisions": said,
+        "recording": recording,
+        "type": "MultiCut",
+        **fields,
+    }
 
 
 @pytest.mark.parametrize("name", ["cuts.jsonl", "cuts.jsonl.gz"])
@@ -195,7 +233,10 @@ def test_lhotse_cuts(tmp_path: Path, name: str) -> None:
 def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None:
     touch(tmp_path / "audio/rec.wav")
     said = {"id": "u", "duration": 2.0, "channel": 0, "text": "yes"}
-    cuts = [cut(id="1", start=0.0, supervisions=[{**said, "start": 3.0}]), cut(id="2", start=4.0, supervisions=[{**said, "start": -1.0}])]
+    cuts = [
+        cut(id="1", start=0.0, supervisions=[{**said, "start": 3.0}]),
+        cut(id="2", start=4.0, supervisions=[{**said, "start": -1.0}]),
+    ]
     faults, path = Faults(root=tmp_path), write(tmp_path / "cuts.jsonl", *map(json.dumps, cuts))
     (row,) = spoken.rows(path, faults)
     assert row["recording"] == Recording(tmp_path / "audio/rec.wav", 3.0, 5.0, 0)
@@ -209,12 +250,17 @@ def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None
         ({"supervisions": [{"id": "u", "duration": 1.0}]}, "KeyError: 'start'"),
         ({"supervisions": "u"}, "TypeError"),
         ({"recording": {"id": "rec", "sources": None, "duration": 10.0}}, "TypeError"),
-        ({"recording": {"id": "rec", "sources": [{"type": "file", "channels": [0, 1]}], "duration": 9}}, "KeyError: 'source'"),
+        (
+            {"recording": {"id": "rec", "sources": [{"type": "file", "channels": [0, 1]}], "duration": 9}},
+            "KeyError: 'source'",
+        ),
     ],
 )
 def test_a_cut_that_lacks_something_is_named_with_its_line(tmp_path: Path, fields: dict, why: str) -> None:
     touch(tmp_path / "audio/rec.wav")
-    ids, faults = skipped(write(tmp_path / "cuts.jsonl", json.dumps(cut()), json.dumps(cut(**fields)), json.dumps(cut())))
+    ids, faults = skipped(
+        write(tmp_path / "cuts.jsonl", json.dumps(cut()), json.dumps(cut(**fields)), json.dumps(cut()))
+    )
     assert ids == ["u1", "u2"] * 2
     (fault,) = faults
     assert fault.startswith("cuts.jsonl, line 2: cut 'c' is not as lhotse writes it") and why in fault
@@ -223,12 +269,22 @@ def test_a_cut_that_lacks_something_is_named_with_its_line(tmp_path: Path, field
 def test_cuts_that_only_lhotse_can_compute_are_refused(tmp_path: Path) -> None:
     recording = cut()["recording"]
     address = {**recording, "sources": [{"type": "url", "channels": [0], "source": "somewhere"}]}
-    cuts = [cut(type="MixedCut"), cut(recording=None), cut(recording={**recording, "transforms": [{"name": "Speed"}]}),
-            cut(recording=address), cut()]  # fmt: skip
+    cuts = [
+        cut(type="MixedCut"),
+        cut(recording=None),
+        cut(recording={**recording, "transforms": [{"name": "Speed"}]}),
+        cut(recording=address),
+        cut(),
+    ]
     ids, faults = skipped(write(tmp_path / "cuts.jsonl", *map(json.dumps, cuts)))
     assert ids == []
-    expected = [(1, "is a MixedCut, expected a MonoCut or MultiCut"), (2, "has no recording"),
-                (3, "has a recording with transforms"), (4, "recording 'rec' has no file with channel 1"),
-                (4, "recording 'rec' has no file with channel 0"), (5, "audio/rec.wav does not exist")]  # fmt: skip
+    expected = [
+        (1, "is a MixedCut, expected a MonoCut or MultiCut"),
+        (2, "has no recording"),
+        (3, "has a recording with transforms"),
+        (4, "recording 'rec' has no file with channel 1"),
+        (4, "recording 'rec' has no file with channel 0"),
+        (5, "audio/rec.wav does not exist"),
+    ]
     for fault, (number, part) in zip(faults, expected):
         assert fault.startswith(f"cuts.jsonl, line {number}: ") and part in fault

@@ -1,4 +1,6 @@
-"""What lies in a folder of data, less what file managers, file systems and editors leave behind. Every reader lists here."""
+"""What lies in a folder of data, less what file managers, file systems and editors leave behind. Every reader lists
+here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ _LEFT = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
 def leftover(name: str) -> bool:
-    """Whether a name is no data: whatever is hidden (.DS_Store, ._*, .nfs*, .*.swp, .ipynb_checkpoints), backups, caches."""
+    """Whether a name is no data: whatever is hidden (.DS_Store, ._*, .nfs*, .*.swp, .ipynb_checkpoints), backups,
+    caches.
+    """
     return name[0] == "." or name[-1] == "~" or name[0] == name[-1] == "#" or name in _LEFT
 
 

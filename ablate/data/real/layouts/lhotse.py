@@ -1,7 +1,7 @@
 """Read lhotse's cut manifests, and so every corpus that lhotse prepares, without lhotse.
 
-A cut is a part of a recording, its supervisions are the utterances in it. Here a row is a supervision. What needs lhotse
-to be computed (mixed or padded cuts, transforms, audio behind a command or an address) is refused, not guessed.
+A cut is a part of a recording, its supervisions are the utterances in it. Here a row is a supervision. What needs
+lhotse to be computed (mixed or padded cuts, transforms, audio behind a command or an address) is refused, not guessed.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
         try:
             found = list(_utterances(cut, path, where, there, faults))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            faults.found(f"{where}: cut '{cut.get('id')}' is not as lhotse writes it ({type(error).__name__}: {error}).")
+            faults.found(
+                f"{where}: cut '{cut.get('id')}' is not as lhotse writes it ({type(error).__name__}: {error})."
+            )
             continue
         yield from found
 
 
 def _utterances(
     cut: dict[str, Any], path: Path, where: str, there: Callable[[str], str | None], faults: Faults
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     """The rows of one cut; `there` finds the file of a recording."""
     if reason := _refused(cut):
         faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")

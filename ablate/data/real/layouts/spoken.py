@@ -1,8 +1,8 @@
 """Read speech corpora as they are distributed; `rows` looks at a path and knows its layout.
 
-Rows carry "id", "recording" and "voice", and "text" (a transcript as written in the corpus) where there is one.
-A missing file or column raises UserError; a transcript without its recording, or a line that cannot be read, is a fault with its
-file and line. Recordings that no list or transcript names do not count.
+Rows carry "id", "recording" and "voice", and "text" (a transcript as written in the corpus) where there is one. A
+missing file or column raises UserError; a transcript without its recording, or a line that cannot be read, is a fault
+with its file and line. Recordings that no list or transcript names do not count.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from os.path import basename, dirname, isfile, join, splitext
 from pathlib import Path
 
 from ablate.data.audio import FORMATS, Recording
-from ablate.data.real.layouts.lhotse import lhotse
-from ablate.data.real.layouts.folders import entries, folders
 from ablate.data.lines import STOP, Faults, lines, tsv
+from ablate.data.real.layouts.folders import entries, folders
+from ablate.data.real.layouts.lhotse import lhotse
 from ablate.data.real.layouts.written import Row
 from ablate.errors import UserError, nearest
 
@@ -44,13 +44,16 @@ def rows(source: Path, faults: Faults = STOP) -> Iterator[Row]:
         if name.endswith(".tsv"):
             _, first = next(lines(source), (0, ""))
             return fairseq(source, faults) if "\t" not in first else common_voice(source.parent, source.stem, faults)
-    elif found := sorted(e.path for folder in (source, source / "stm") for e in entries(folder) if e.name.endswith(".stm")):
+    elif found := sorted(
+        e.path for folder in (source, source / "stm") for e in entries(folder) if e.name.endswith(".stm")
+    ):
         recordings: Beside = {}
         return (row for path in found for row in stm(Path(path), faults, recordings))
     elif chapters := folders(source, 2):
         return (librilight if _librilight(chapters) else librispeech)(source, faults)
     raise UserError(
-        f"{source}: is of no layout known here; expected a LibriSpeech or Libri-Light folder, a folder with .stm files, "
+        f"{source}: is of no layout known here; expected a LibriSpeech or Libri-Light folder, a folder with .stm "
+        "files, "
         "Common Voice's or fairseq's .tsv, or lhotse's cuts .jsonl.gz."
     )
 
@@ -120,14 +123,17 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
         try:
             active = [_span(a, b) for a, b in json.loads(facts.read_text(encoding="utf-8"))["voice_activity"]]
         except (ValueError, KeyError, TypeError) as error:
-            faults.found(f"{facts}: has no times of speech in \"voice_activity\" ({type(error).__name__}: {error}).")
+            faults.found(f'{facts}: has no times of speech in "voice_activity" ({type(error).__name__}: {error}).')
             continue
         if not active:
             faults.expected(f"{folder}: recordings without speech")
         voice = path.relative_to(folder).parts[0]
         for number, (start, stop) in enumerate(pieces(active, LONGEST)):
-            yield {"id": f"{voice}-{path.parent.name}-{path.stem}-{number:04}", "voice": voice,
-                   "recording": Recording(path, round(start, 3), round(stop, 3))}  # fmt: skip
+            yield {
+                "id": f"{voice}-{path.parent.name}-{path.stem}-{number:04}",
+                "voice": voice,
+                "recording": Recording(path, round(start, 3), round(stop, 3)),
+            }
 
 
 def _span(start: float | str, stop: float | str) -> tuple[float, float]:
@@ -162,7 +168,12 @@ def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Ro
     for number, row in tsv(table, ("client_id", "path", "sentence"), faults):
         clip = join(folder, "clips", row["path"])
         if _there(clip, table, number, faults):
-            yield {"id": splitext(basename(clip))[0], "text": row["sentence"], "voice": row["client_id"], "recording": Recording(clip)}
+            yield {
+                "id": splitext(basename(clip))[0],
+                "text": row["sentence"],
+                "voice": row["client_id"],
+                "recording": Recording(clip),
+            }
 
 
 def covost(folder: Path, source: str, target: str, split: str, faults: Faults = STOP) -> Iterator[Row]:
@@ -171,8 +182,13 @@ def covost(folder: Path, source: str, target: str, split: str, faults: Faults = 
     for number, row in tsv(table, ("path", "sentence", "translation", "client_id"), faults):
         clip = Path(folder) / source / "clips" / row["path"]
         if _there(clip, table, number, faults):
-            yield {"id": clip.stem, "text": row["sentence"], "translation": row["translation"],
-                   "voice": row["client_id"], "recording": Recording(clip)}  # fmt: skip
+            yield {
+                "id": clip.stem,
+                "text": row["sentence"],
+                "translation": row["translation"],
+                "voice": row["client_id"],
+                "recording": Recording(clip),
+            }
 
 
 def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
@@ -191,7 +207,9 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
         if not _there(recording, path, number, faults):
             continue
         row: Row = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
-        while at < number - 1 and (following := next(transcripts, None)):  # both files are read side by side, never held
+        while at < number - 1 and (
+            following := next(transcripts, None)
+        ):  # both files are read side by side, never held
             at, text = following
         if beside is None:
             yield row
@@ -222,7 +240,9 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
         try:
             name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], *_span(cells[3], cells[4])
         except (IndexError, ValueError):
-            faults.found(f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds.")
+            faults.found(
+                f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds."
+            )
             continue
         text = cells[5] if len(cells) > 5 else ""
         text = text.partition(">")[2].strip() if text.startswith("<") else text.strip()
@@ -236,8 +256,12 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
         if recording is None:
             faults.found(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
             continue
-        yield {"id": f"{name}-{channel}-{start:.2f}-{stop:.2f}", "text": text, "voice": voice,
-               "recording": Recording(recording, start, stop, channel - 1)}  # fmt: skip
+        yield {
+            "id": f"{name}-{channel}-{start:.2f}-{stop:.2f}",
+            "text": text,
+            "voice": voice,
+            "recording": Recording(recording, start, stop, channel - 1),
+        }
 
 
 def _beside(folder: Path) -> dict[str, Path]:

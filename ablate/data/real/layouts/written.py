@@ -13,8 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ablate.data.real.layouts.folders import entries
 from ablate.data.lines import STOP, Faults, headless, jsonl, lines, tsv
+from ablate.data.real.layouts.folders import entries
 from ablate.errors import UserError, nearest
 
 Row = dict[str, Any]
@@ -43,11 +43,16 @@ GLUE = {
     "MRPC": GlueTask("#1 String", "Quality", "#2 String", {"0": "different", "1": "paraphrase"}),
     "RTE": GlueTask("sentence1", "label", "sentence2", _named("entailment", "not_entailment")),
     "QNLI": GlueTask("question", "label", "sentence", _named("entailment", "not_entailment")),
-    "MNLI": GlueTask("sentence1", "gold_label", "sentence2", _named("contradiction", "entailment", "neutral"),
-                     dev={"test": "dev_matched", "test_mismatched": "dev_mismatched"}),
+    "MNLI": GlueTask(
+        "sentence1",
+        "gold_label",
+        "sentence2",
+        _named("contradiction", "entailment", "neutral"),
+        dev={"test": "dev_matched", "test_mismatched": "dev_mismatched"},
+    ),
     "QQP": GlueTask("question1", "is_duplicate", "question2", {"0": "different", "1": "duplicate"}, broken=True),
     "STS-B": GlueTask("sentence1", "score", "sentence2"),
-}  # fmt: skip
+}
 
 
 def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[Row]:
@@ -96,7 +101,7 @@ def texts(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             if isinstance(record.get("text"), str):
                 yield {"id": f"{number}", "text": record["text"].strip()}
             else:
-                faults.found(f"{path}, line {number}: has no text in \"text\"; its fields are {', '.join(record)}.")
+                faults.found(f'{path}, line {number}: has no text in "text"; its fields are {", ".join(record)}.')
     else:
         for number, line in lines(path, faults):
             yield {"id": f"{number}", "text": line.strip()}
@@ -105,10 +110,10 @@ def texts(path: Path, faults: Faults = STOP) -> Iterator[Row]:
 def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Row]:
     """Read written and spoken text: {id, written, spoken, [classes]}.
 
-    `folder` has {train,dev,test}.tsv with columns "written" and "spoken" (and "class" or "classes": DATE, or DATE,MONEY, or
-    nothing), or with tokens in the format of Google's text normalization corpus; or it has that corpus's
-    `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 % dev and 5 % test, as its authors split it (Sproat &
-    Jaitly 2017).
+    `folder` has {train,dev,test}.tsv with columns "written" and "spoken" (and "class" or "classes": DATE, or
+    DATE,MONEY, or nothing), or with tokens in the format of Google's text normalization corpus; or it has that corpus's
+    `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 % dev and 5 % test, as its authors split it
+    (Sproat & Jaitly 2017).
     """
     for path in normalization_files(folder, split):
         for row in normalized(path, faults):
