@@ -20,7 +20,7 @@ from analysis import table
 from analysis.figures import drawings
 from analysis.figures.drawings import Drawing, Key
 from analysis.page.page import page
-from analysis.records.files import replace
+from analysis.records.files import save_text
 from analysis.records.fingerprint import code, fingerprint
 from analysis.records.frame import Records, read
 from analysis.statistics import claims
@@ -53,7 +53,7 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
             for key, paths in made.items()
         }
         about = {"code": code(), "state": state, "made": names, "figures": figures}
-        replace(records.folder / STATE, json.dumps(about))
+        save_text(records.folder / STATE, json.dumps(about))
     return made
 
 
@@ -95,9 +95,9 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
         texts |= {f"{sheet.name}.csv": sheet.csv() for sheet in below}
         if compared:
             texts |= {f"{compared.name}.md": compared.md(), f"{compared.name}.csv": compared.csv()}
-        tables = [replace(records.folder / name, text) for name, text in texts.items()]
+        tables = [save_text(records.folder / name, text) for name, text in texts.items()]
         drawn, keys = drawing.result()
-    report = replace(records.folder / "report.html", page(made, below, compared, verdicts, drawn))
+    report = save_text(records.folder / "report.html", page(made, below, compared, verdicts, drawn))
     return {"table": tables, "figures": [path for drawing in drawn for path in drawing.paths], "report": report}, keys
 
 

@@ -89,7 +89,7 @@ def execute(id: str, root: Path) -> None:
     run = RunFolder(root, kind, id)
     if run.done:
         return
-    with run.claim():
+    with run.lock():
         config = run.identity()["config"]
         print(f"{config['do']} in process {os.getpid()}")
         if config["do"] == "fail":

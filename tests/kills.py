@@ -1,7 +1,7 @@
 """Kill a small sweep at random moments, run it again, and compare with one left alone: python tests/kills.py --kills 50
 
 A kill falls on an update before its step, half-way through the bytes of a checkpoint or of a record, between a stage's
-result and the end of its claim, on the driver while it writes its plan, or at a random time; it takes everything at
+result and the end of its lock, on the driver while it writes its plan, or at a random time; it takes everything at
 once, the driver alone, or one worker. Each attempt has another number of workers. A sweep that gets done is compared,
 and the next kills fall on a fresh one.
 """

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ablate.data.corpus import STREAMS, CorpusConfig, Split, SplitConfig
+from ablate.data.corpus import CorpusConfig, Split, SplitConfig
+from ablate.data.streams import STREAMS
 from ablate.data.table import Table, TableWriter
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.planning.supply import Supply
@@ -161,7 +162,7 @@ class World:
     def pretrain(self, *names: str, parent: str | None = None, **fields) -> str:
         """Plan a pretrain stage with the named objectives."""
         objectives = fields.pop("objectives", {name: OBJECTIVES[name] for name in names})
-        tables = {STREAMS[owner(objective).reads] for objective in objectives.values()}
+        tables = {STREAMS[owner(objective).reads].table for objective in objectives.values()}
         if fields.pop("unread", False):  # as a row from scratch, which trains nothing, is planned
             tables = set()
         parents = self.read(*tables) + ([("pretrain", parent)] if parent else []) + fields.pop("parents", [])

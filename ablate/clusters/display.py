@@ -109,28 +109,28 @@ def where_text(plan: Plan, board: Board, row: str) -> str:
 
 def describe(board: Board, id: str) -> str:
     """Describe a running stage in one line."""
-    stage, claim = board.stages[id], board.folders[id].holder()
+    stage, lock = board.stages[id], board.folders[id].holder()
     parts = [f"{stage.kind} {stage.title}"]
     if board.state[id] in (ELSEWHERE, QUEUED):
-        parts.append(board.state[id] if claim is None else f"on {claim['host']}, process {claim['pid']}")
-    if claim is not None:
-        parts += [text for text in progress_of(claim).values() if text]
+        parts.append(board.state[id] if lock is None else f"on {lock['host']}, process {lock['pid']}")
+    if lock is not None:
+        parts += [text for text in progress_of(lock).values() if text]
     return ", ".join(parts)
 
 
-def progress_of(claim: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a claim says of progress, as texts: step, loss, rate, left, note."""
-    step, steps, rate = claim.get("step", 0), claim.get("steps", 0), claim.get("rate")
-    unit = claim.get("unit", "steps")
+def progress_of(lock: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a lock says of progress, as texts: step, loss, rate, left, note."""
+    step, steps, rate = lock.get("step", 0), lock.get("steps", 0), lock.get("rate")
+    unit = lock.get("unit", "steps")
     left = (steps - step) / rate if rate and steps and unit == "steps" else None
     if left is None and steps and step:  # no rate in the unit of steps: as fast as on average
-        left = (claim["seen"] - claim["began"]) * (steps - step) / step
+        left = (lock["seen"] - lock["began"]) * (steps - step) / step
     return {
         "step": f"{step}/{steps}" if steps else "",
-        "loss": f"loss {claim['loss']:.3f}" if claim.get("loss") is not None else "",
+        "loss": f"loss {lock['loss']:.3f}" if lock.get("loss") is not None else "",
         "rate": f"{rate:.4g} {unit}/s" if rate else "",
         "left": f"{duration(left)} left" if left is not None else "",
-        "note": str(claim.get("note", "")),
+        "note": str(lock.get("note", "")),
     }
 
 

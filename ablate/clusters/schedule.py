@@ -95,8 +95,8 @@ class Board:
 
     def fraction(self, id: str) -> float:
         """Return how much of a stage is done, by its own report."""
-        claim = self.folders[id].holder() or {}
-        return min(1.0, claim.get("step", 0) / claim["steps"]) if claim.get("steps") else 0.0
+        lock = self.folders[id].holder() or {}
+        return min(1.0, lock.get("step", 0) / lock["steps"]) if lock.get("steps") else 0.0
 
 
 def in_order(stages: Mapping[str, Stage]) -> Iterable[tuple[str, Stage]]:

@@ -15,8 +15,6 @@ from typing import Any, ClassVar
 
 from ablate.data.recordings import Recordings
 
-STREAMS = {"speech": "speech", "text": "text", "pair": "pairs"}  # the table that each stream of pre-training draws from
-
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingsConfig(ABC):

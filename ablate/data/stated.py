@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ablate.data.corpus import STREAMS, CorpusConfig, Split, SplitConfig
+from ablate.data.corpus import CorpusConfig, Split, SplitConfig
+from ablate.data.streams import STREAMS
 from ablate.errors import UserError
 
 ABSENT = (
@@ -56,6 +57,10 @@ class StatedConfig(CorpusConfig):
         return {}
 
     def split(self, table: str, split: str) -> Split:
-        size = getattr(self, table) if split == "train" and table in STREAMS.values() else None
+        size = (
+            getattr(self, table)
+            if split == "train" and table in [stream.table for stream in STREAMS.values()]
+            else None
+        )
         config = StatedSplit(table=table, split=split, size=size, utterance=self.utterance, document=self.document)
         return Split(config)

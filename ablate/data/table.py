@@ -29,13 +29,16 @@ import numpy as np
 from ablate.data.columns import ColumnWriter, column
 from ablate.data.recordings import BINS, Recordings, RecordingsWriter
 
+Example = dict[str, Any]
+"""One item of a table, of a corpus or of what its reader yields: "id", texts, labels, and what else its layout has."""
+
 FRAME = 0.01  # seconds from one frame to the next
 
 
 class TableWriter:
     """Write one split of one table into `folder`, starting over if there is something already; a context manager.
 
-    Rows are added in any order; `close(order)` takes the canonical one, else it is that in which they were added.
+    Examples are added in any order; `close(order)` takes the canonical one, else it is that in which they were added.
     """
 
     def __init__(self, folder: Path, sources: Sequence[str] = ()) -> None:
@@ -129,7 +132,7 @@ class TableWriter:
         self.close()
 
 
-class Rows(Sequence[dict[str, Any]]):
+class Examples(Sequence[dict[str, Any]]):
     """The rows of a table in canonical order, each read from its file when it is asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -169,7 +172,7 @@ class Table:
     @cached_property
     def rows(self) -> Sequence[dict[str, Any]]:
         """All rows, in canonical order."""
-        return Rows(self.folder)
+        return Examples(self.folder)
 
     def __len__(self) -> int:
         return len(self.rows)

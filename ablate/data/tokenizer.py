@@ -153,7 +153,7 @@ class Tokens:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
 
-def run(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dict[str, Any]:
+def learn(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dict[str, Any]:
     """Train a tokenizer on the train splits `tables`, by name; the config's fields and alphabet are written out.
 
     Deterministic: one thread, nothing sampled. Returns the real size.

@@ -9,14 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ablate.data.streams import STREAMS
 from ablate.store.record import read_json
 from ablate.store.stage import Stage
 
 PASS = 4e-3  # seconds of one forward and backward through one layer, at sizes where single operations rule
 RATE = 2.6e10  # floating-point operations a second of one core, beyond that
-POSITIONS = 25.0  # speech positions a second
-PAIR = (3.0, 12)  # seconds and tokens of a typical pair
-ITEM = {"speech": 60, "text": 20, "pair": 80}  # positions of a typical item of a task
 RECORDINGS, TABLE, TOKENIZER, TOKENS, KMEANS, START, SCORE, HELDOUT = 5.0, 0.5, 1.0, 0.3, 5.0, 0.2, 1.5, 0.7  # seconds
 LENGTH = (
     "seed",
@@ -66,17 +64,13 @@ def shape(kind: str, config: Mapping[str, Any]) -> str:
 
 def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> float:
     """Core-seconds of `steps` updates with one encoder pass for each of `streams`."""
-    sizes = {
-        "speech": update.speech * POSITIONS,
-        "text": update.text,
-        "pair": update.pairs * (PAIR[0] * POSITIONS + PAIR[1]),
-    }
-    return START + steps * sum(_pass(encoder, sizes[stream]) for stream in streams)
+    sizes = [STREAMS[name].positions_per_unit * STREAMS[name].of(update) for name in streams]
+    return START + steps * sum(_pass(encoder, positions) for positions in sizes)
 
 
 def finetune(encoder: Any, task: Any, reads: str) -> float:
     """Core-seconds of fine-tuning on items of the kind it `reads`, to the last step."""
-    return START + task.steps * _pass(encoder, task.items * ITEM[reads])
+    return START + task.steps * _pass(encoder, task.items * STREAMS[reads].positions_per_item)
 
 
 def _pass(encoder: Any, positions: float) -> float:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ablate.clusters.resources import Resources
+from ablate.data.streams import STREAMS
 from ablate.errors import UserError
 from ablate.planning import cost
-from ablate.planning.size import short
+from ablate.planning.size import length, short
 from ablate.sweepfile.row import Row, owner
 from encoders.joint import Joint
 
@@ -29,7 +30,7 @@ class Estimator:
     def pretrain(self, row: Row, streams: Sequence[str], steps: int, title: str) -> tuple[float, float]:
         """Seconds and bytes of `steps` updates with a pass for each of `streams`."""
         update = row.update
-        holds = [(s, {"speech": update.speech, "text": update.text, "pair": update.pairs}[s]) for s in streams]
+        holds = [(name, STREAMS[name].of(update)) for name in streams]
         seconds = cost.pretrain(row.encoder, streams, update, steps)
         fix = f"cut an update into more pieces (pretrain.update.shards, now {getattr(update, 'shards', 1)})"
         return self._sized(
@@ -39,8 +40,7 @@ class Estimator:
     def finetune(self, row: Row, task: Any, title: str) -> tuple[float, float]:
         """Seconds and bytes of fine-tuning to the last update."""
         reads = owner(task).reads
-        utterance, document = lengths(row.data)
-        holds = [(reads, task.items * {"speech": utterance, "text": document, "pair": 1}[reads])]
+        holds = [(reads, task.items * length(reads, *lengths(row.data)))]
         fix = f"train on fewer items at a time (tasks.{task.table}.items, now {task.items})"
         return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.clusters.resources import CLUSTERS
-from ablate.data.corpus import STREAMS
+from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
 from ablate.planning import cost
 from ablate.planning.estimate import Estimator
@@ -338,7 +338,7 @@ class Planner:
 
 def _streamed(row: Row, split: str) -> dict[str, tuple[str, str, bool]]:
     """What the row's objectives read of a split, by table: table, split, and whether its texts are read as ids."""
-    tables = {STREAMS[owner(objective).reads] for objective in row.objectives.values()}
+    tables = {STREAMS[owner(objective).reads].table for objective in row.objectives.values()}
     return {table: (table, split, table != "speech") for table in sorted(tables)}
 
 

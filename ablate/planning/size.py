@@ -114,13 +114,18 @@ def sequence(encoder: Joint.Config, pieces: int, stream: str, utterance: float, 
     return Size(sum(p.numel() for p in built.parameters()), 3.0 * forward, float(kept))
 
 
+def length(stream: str, utterance: float, document: int) -> float:
+    """Seconds, tokens or pairs of one sequence of a stream."""
+    return {"speech": utterance, "text": document, "pair": 1}[stream]
+
+
 def update(
     encoder: Joint.Config, pieces: int, holds: Sequence[tuple[str, float]], shards: int, utterance: float, document: int
 ) -> Size:
     """An update that `holds` (stream, seconds or tokens or pairs), one entry for each pass through the encoder."""
-    length = {"speech": utterance, "text": document, "pair": 1}
     passes = [
-        (sequence(encoder, pieces, stream, utterance, document), amount / length[stream]) for stream, amount in holds
+        (sequence(encoder, pieces, stream, utterance, document), amount / length(stream, utterance, document))
+        for stream, amount in holds
     ]
     parameters = max((one.parameters for one, _ in passes), default=0)
     kept = sum(one.bytes * count for one, count in passes) / shards

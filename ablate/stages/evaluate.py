@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import torch
 
 from ablate.data.packing import take
+from ablate.data.streams import STREAMS
 from ablate.tasks.task import AbstractTask, Dataset
 from ablate.training import distributed
 from ablate.training.loop import Model, context
 from encoders.batch import View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.mixture import moved
-
-PACK = {"speech": 6000, "text": 1500, "pair": 6000}  # frames or tokens per evaluation pack
 
 
 class InOrder:
@@ -33,7 +32,9 @@ def encoded(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabul
     objective = model.mixture.objectives["task"]
     sizes, cursor = task.sizes(data), 0
     while cursor < len(sizes):
-        (draws,), cursor = take(InOrder(len(sizes)), sizes, cursor, PACK[task.reads], 1, at_most=len(sizes) - cursor)
+        (draws,), cursor = take(
+            InOrder(len(sizes)), sizes, cursor, STREAMS[task.reads].packed, 1, at_most=len(sizes) - cursor
+        )
         batch = task.inputs(data, draws, 0)
         view = objective.view.build(batch, context(model.encoder, batch, vocabulary, 0))
         view = moved(view, distributed.device())

@@ -34,7 +34,7 @@ def execute(stage_id: str, root: str | Path) -> None:
             f"Stage {stage_id} was planned as version {what['version']} of '{run.kind}', this code is version "
             f"{kind.version}; run the sweep command again to plan it anew."
         )
-    with _claimed(run):
+    with _locked(run):
         if run.done:  # another process finished it while this one came here
             return
         parents = parents_of(run)
@@ -46,6 +46,6 @@ def execute(stage_id: str, root: str | Path) -> None:
         run.finish(result)
 
 
-def _claimed(run: RunFolder) -> RunFolder:
-    """Claim a stage, together with the other processes that work on it if the launcher started several."""
-    return run.claim() if int(os.environ.get("WORLD_SIZE", "1")) == 1 else distributed.claim(run)
+def _locked(run: RunFolder) -> RunFolder:
+    """Lock a stage, together with the other processes that work on it if the launcher started several."""
+    return run.lock() if int(os.environ.get("WORLD_SIZE", "1")) == 1 else distributed.lock(run)

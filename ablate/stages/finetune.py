@@ -109,7 +109,7 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
     return model.to(distributed.device()), task, tokenizer
 
 
-def run(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Fine-tune until the step budget ends or dev stops improving; keep the weights of the best dev score."""
     if "tune" in parents and winner(parents["tune"]).identity()["config"]["seed"] == config.seed:
         return _adopted(winner(parents["tune"]), run)

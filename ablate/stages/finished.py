@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ablate.data import audio
+from ablate.data.table import Example
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError, nearest
 from ablate.stages.evaluate import predictions
@@ -23,7 +24,6 @@ from ablate.stages.tuned import settled
 from ablate.store.record import FORMAT, read_json
 from ablate.store.run import RunFolder
 from ablate.store.stage import parents_of
-from ablate.tasks.task import Row
 from ablate.training import checkpoint
 
 SEEN = 2000  # training rows that say how a task's text is written
@@ -35,7 +35,7 @@ class NewItems:
     on disk.
     """
 
-    def __init__(self, rows: Sequence[Row], mels: Sequence[np.ndarray], tokenizer: Tokenizer, targets: Tokenizer):
+    def __init__(self, rows: Sequence[Example], mels: Sequence[np.ndarray], tokenizer: Tokenizer, targets: Tokenizer):
         self.rows, self.mels = list(rows), list(mels)
         self.frames = np.array([len(mel_FM) for mel_FM in self.mels])
         self.tokenizer, self.target_tokenizer = tokenizer, targets
@@ -121,7 +121,7 @@ class Finished:
                 f"This run is of '{self.task.name}', which reads {self.task.reads}; use python -m {instead}"
             )
 
-    def _predict(self, rows: Sequence[Row], mels: Sequence[np.ndarray]) -> list[Any]:
+    def _predict(self, rows: Sequence[Example], mels: Sequence[np.ndarray]) -> list[Any]:
         if not rows:
             return []
         items = NewItems(rows, mels, self.tokenizer, self.target_tokenizer)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 
 from ablate.data.packing import Stream, streams
+from ablate.data.streams import STREAMS
 from ablate.data.tokenizer import Tokenizer
 from ablate.stages.pretrain import load_leaf, read
 from ablate.store.run import RunFolder
@@ -19,7 +20,6 @@ from encoders import seeds
 from encoders.batch import Vocabulary
 
 BATCHES = 4
-HELD_OUT = {"speech": 6000, "text": 1500, "pair": 24}  # frames, tokens or pairs of dev in each of the batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class HeldoutStage:
     tag: ClassVar[str] = "heldout"
 
 
-def run(config: HeldoutStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+def stage(config: HeldoutStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Measure a leaf; the result has "final", a mean by "objective/term"."""
     began = time.monotonic()
     tokenizer = Tokenizer(parents["tokenizer"].sound())
@@ -47,7 +47,7 @@ def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) ->
     for number in range(BATCHES):
         shard = {}
         for name, feed in dev.items():
-            (shard[name],), cursors[name] = feed.next_update(cursors[name], HELD_OUT[name])
+            (shard[name],), cursors[name] = feed.next_update(cursors[name], STREAMS[name].held_out)
         views = prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"held out/{name}", number))
         distributed.add(sums, model.mixture(model.encoder, views, views.counts, 1.0)[1])
     return {name: total / count for name, (total, count) in sorted(sums.items()) if count}

@@ -53,7 +53,7 @@ class KMeansStage:
         return cls(**fields, encoder=encoder)
 
 
-def run(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict[str, Any]:
+def stage(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict[str, Any]:
     """Fit centroids to the corpus's unlabelled training speech; write them, and the encoder whose layer they are of."""
     began = time.monotonic()
     run.truncate(-1)  # a fit that was stopped starts anew

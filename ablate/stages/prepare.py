@@ -30,7 +30,7 @@ def table(config: SplitConfig, parents: Parents, run: RunFolder) -> dict[str, An
 
 def tokenizer(config: TokenizerStage, parents: Parents, run: RunFolder) -> dict[str, Any]:
     """Train a tokenizer on the train splits of some tables."""
-    return tokens_of.run(config.tokenizer, tables({**uses_of(run), **parents}), run)
+    return tokens_of.learn(config.tokenizer, tables({**uses_of(run), **parents}), run)
 
 
 def tokens(config: TokensConfig, parents: Parents, run: RunFolder) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import ClassVar, Optional
 import torch
 from torch import nn
 
-from ablate.data.corpus import STREAMS
 from ablate.data.loader import Loader
 from ablate.data.packing import streams
+from ablate.data.streams import STREAMS
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
@@ -32,10 +32,6 @@ from encoders.encoder import AbstractEncoder, EncoderConfig
 from objectives.mixture import Mixture
 from objectives.objective import ObjectiveConfig, Ports
 from objectives.targets import TargetsConfig
-
-# Frames, tokens or pairs in each half of the conflict probe. With an eighth of it, no gradient of a nano encoder is
-# reproduced by the other half after 1,600 updates.
-HALF = {"speech": 9600, "text": 2400, "pair": 48}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +89,11 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
     ).to(distributed.device())
 
 
-def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Train a trunk or a leaf; the result has parameter counts and exposure."""
     tokenizer = Tokenizer(parents["tokenizer"].sound())
     model = build(config, tokenizer, parents)
-    budgets = {"speech": config.update.speech * 100, "text": config.update.text, "pair": config.update.pairs}
+    budgets = {name: stream.of(config.update) * stream.per_unit for name, stream in STREAMS.items()}
     first, last = config.start, config.start + config.steps
     data = partial(streams, *read(parents))
     loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
@@ -112,7 +108,11 @@ def run(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder)
         return 0.0 if config.horizon is None else min(1.0, step / max(1, config.horizon))
 
     trained = bool(config.objectives and config.steps)
-    probe = conflict.Probe(model, data(0), HALF, tokenizer.vocabulary) if trained else None
+    probe = (
+        conflict.Probe(model, data(0), {name: stream.probed for name, stream in STREAMS.items()}, tokenizer.vocabulary)
+        if trained
+        else None
+    )
     loop = Loop(
         model=model,
         optimizer=optimizer,
@@ -193,7 +193,7 @@ def inherit(loop: Loop, parent: RunFolder) -> None:
 def read(parents: Mapping[str, RunFolder]) -> tuple[dict[str, Table], dict[str, Path]]:
     """The tables that a stage starts from, and the folders of their texts as ids, by stream."""
     tables, ids = prepare.tables(parents), prepare.below(parents, "tokens")
-    named = {name: table for name, table in STREAMS.items() if table in tables}
+    named = {name: stream.table for name, stream in STREAMS.items() if stream.table in tables}
     return {name: tables[t] for name, t in named.items()}, {
         name: ids[t].sound() for name, t in named.items() if t in ids
     }

@@ -15,12 +15,12 @@ KINDS = {
     "table": Kind(1, prepare.table),
     "tokenizer": Kind(3, prepare.tokenizer),
     "tokens": Kind(1, prepare.tokens),
-    "kmeans": Kind(1, kmeans.run),
-    "pretrain": Kind(3, pretrain.run, trains=True),
-    "heldout": Kind(1, heldout.run),
-    "tune": Kind(1, tune.run),
-    "finetune": Kind(3, finetune.run, trains=True),
-    "score": Kind(4, score.run),
+    "kmeans": Kind(1, kmeans.stage),
+    "pretrain": Kind(3, pretrain.stage, trains=True),
+    "heldout": Kind(1, heldout.stage),
+    "tune": Kind(1, tune.stage),
+    "finetune": Kind(3, finetune.stage, trains=True),
+    "score": Kind(4, score.stage),
 }
 
 

@@ -30,7 +30,7 @@ class ScoreStage:
     seed: int = 0
 
 
-def run(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Score the task's split; writes items.jsonl, returns scores and baselines."""
     began = time.monotonic()
     config = settled(config, parents)

@@ -26,7 +26,7 @@ class TuneStage:
     """What each of the fine-tunings sets, as {"lr": 1e-3}: for the record."""
 
 
-def run(config: TuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
+def stage(config: TuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Choose the best dev score, of equals the first; the result has what all of them reached."""
     task, tried = task_of(parents[f"{ROLE}0"]).build(), []
     for number, settings in enumerate(config.settings):

@@ -1,4 +1,4 @@
-"""What one attempt at a stage writes: a folder in the run folder, named by the token of its claim. Standard library
+"""What one attempt at a stage writes: a folder in the run folder, named by the token of its lock. Standard library
 only.
 
 Who takes a stage over first renames the folders of earlier attempts, so that their processes, should they wake up,
@@ -38,22 +38,22 @@ _looked: dict[Path, tuple[Any, ...]] = {}  # files found to be what their record
 
 
 def new_token() -> str:
-    """A token for a claim, which is a folder's name, too."""
+    """A token for a lock, which is a folder's name, too."""
     return secrets.token_hex(6)
 
 
-def ended(path: Path, claim: Mapping[str, Any], when: float, outcome: str) -> None:
-    """Note in the run folder `path` how the attempt of this claim ended."""
-    line = {k: claim.get(k) for k in ("token", "host", "pid", "job", "began")}
+def ended(path: Path, lock: Mapping[str, Any], when: float, outcome: str) -> None:
+    """Note in the run folder `path` how the attempt of this lock ended."""
+    line = {k: lock.get(k) for k in ("token", "host", "pid", "job", "began")}
     line |= {"ended": when, "outcome": outcome, "code": code_version()}
     with open_append(path / "attempts.jsonl") as file:
         file.write(json.dumps(line).encode() + b"\n")
 
 
-def circumstances(path: Path, claim: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of how the stage in `path` was made, its last attempt that of this claim, ending now."""
+def circumstances(path: Path, lock: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of how the stage in `path` was made, its last attempt that of this lock, ending now."""
     now, earlier = time.time(), list(read_jsonl(path / "attempts.jsonl"))
-    seconds = now - claim["began"] + sum(max(0.0, one["ended"] - one["began"]) for one in earlier)
+    seconds = now - lock["began"] + sum(max(0.0, one["ended"] - one["began"]) for one in earlier)
     ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     return {
         "seconds": round(seconds, 3),
@@ -68,7 +68,7 @@ def settle(path: Path, own: str = "") -> None:
     """Leave one attempt in the run folder `path`: the one that completed the stage, else `own`.
 
     `own` takes over the last complete checkpoint that the others saved, and their log. Of these only what is there at
-    the call is touched, and nothing of who holds the claim: a process that was suspended and wakes up here does no harm
+    the call is touched, and nothing of who holds the lock: a process that was suspended and wakes up here does no harm
     to who came after it.
     """
     others = [(entry, token) for entry, token in _attempts(path) if token != own]

@@ -1,7 +1,7 @@
 """Claims: who works on a run folder, and whether that process still lives. Standard library only.
 
-A claim is created exclusively and never changed. How far its process is, and its signs of life, are in a file of its
-attempt's own folder: a process that lost its claim thus cannot write over another's.
+A lock is created exclusively and never changed. How far its process is, and its signs of life, are in a file of its
+attempt's own folder: a process that lost its lock thus cannot write over another's.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-STALE_SECONDS = 120.0  # a claim from another machine without a sign of life for this long is dead
+STALE_SECONDS = 120.0  # a lock from another machine without a sign of life for this long is dead
 CLOCK_SECONDS = 10.0  # how long a look at a file system's clock is good for
 PROGRESS = ".progress.json"  # in the attempt's folder
 
 _clocks: dict[int, tuple[float, float]] = {}  # device -> its time at the last look, and this process's then
 
 
-def read_claim(path: Path) -> Optional[dict[str, Any]]:
-    """Return the claim in a run folder, dead or alive; None if free.
+def read_lock(path: Path) -> Optional[dict[str, Any]]:
+    """Return the lock in a run folder, dead or alive; None if free.
 
     It has its process's own report (step, steps, ...) and "seen", the time of its last sign of life, by the clock of
-    the file system; "file" is where the claim lies.
+    the file system; "file" is where the lock lies.
     """
-    claim = read_claim_file(path / "claim.json")
-    if claim is None or claim["token"] is None:
-        return claim
-    progress = path / claim["token"] / PROGRESS
+    lock = read_lock_file(path / "claim.json")
+    if lock is None or lock["token"] is None:
+        return lock
+    progress = path / lock["token"] / PROGRESS
     try:
         seen, report = progress.stat().st_mtime, json.loads(progress.read_bytes())
     except (OSError, ValueError):
-        return claim
-    return {**claim, **report, "seen": max(claim["seen"], seen)}
+        return lock
+    return {**lock, **report, "seen": max(lock["seen"], seen)}
 
 
-def alive(claim: Mapping[str, Any]) -> bool:
-    """Whether the process that made this claim may still run."""
+def alive(lock: Mapping[str, Any]) -> bool:
+    """Whether the process that made this lock may still run."""
     here = me()
-    if claim.get("pid") is None:  # unreadable: being written just now, or torn by a power cut
-        return _quiet(claim) < 10.0
-    if claim["job"] is not None and claim["job"] == here["job"] and claim["restart"] != here["restart"]:
+    if lock.get("pid") is None:  # unreadable: being written just now, or torn by a power cut
+        return _quiet(lock) < 10.0
+    if lock["job"] is not None and lock["job"] == here["job"] and lock["restart"] != here["restart"]:
         return False  # the scheduler started this very job again, so its earlier start is over
-    if (claim["host"], claim["space"]) == (here["host"], here["space"]):
-        return _started(claim["pid"]) == claim["started"]
-    return _quiet(claim) < STALE_SECONDS
+    if (lock["host"], lock["space"]) == (here["host"], here["space"]):
+        return _started(lock["pid"]) == lock["started"]
+    return _quiet(lock) < STALE_SECONDS
 
 
-def _quiet(claim: Mapping[str, Any]) -> float:
-    """Seconds since a claim's last sign of life, by the file system's own clock; 0 where nothing can be
+def _quiet(lock: Mapping[str, Any]) -> float:
+    """Seconds since a lock's last sign of life, by the file system's own clock; 0 where nothing can be
     touched there.
     """
     try:
-        return clock(claim["file"].parent) - claim["seen"]
+        return clock(lock["file"].parent) - lock["seen"]
     except OSError:
         return 0.0
 
@@ -113,8 +113,8 @@ def _started(pid: int) -> Optional[str]:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def read_claim_file(path: Path) -> Optional[dict[str, Any]]:
-    """Return the claim in a file, with "made" and "seen" (when it was, by the clock of the file system) and "file"."""
+def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
+    """Return the lock in a file, with "made" and "seen" (when it was, by the clock of the file system) and "file"."""
     try:
         seen, data = path.stat().st_mtime, path.read_bytes()
     except FileNotFoundError:
@@ -125,15 +125,15 @@ def read_claim_file(path: Path) -> Optional[dict[str, Any]]:
         return {"token": None, "pid": None, "host": "unknown", "began": seen, "made": seen, "seen": seen, "file": path}
 
 
-def create(path: Path, claim: Mapping[str, Any]) -> bool:
-    """Create a claim file unless there is one; True if created."""
+def create(path: Path, lock: Mapping[str, Any]) -> bool:
+    """Create a lock file unless there is one; True if created."""
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
     try:
-        os.write(file, json.dumps({k: v for k, v in claim.items() if k not in ("made", "seen", "file")}).encode())
-    except OSError:  # a full disk: an empty claim would keep others away for nothing
+        os.write(file, json.dumps({k: v for k, v in lock.items() if k not in ("made", "seen", "file")}).encode())
+    except OSError:  # a full disk: an empty lock would keep others away for nothing
         path.unlink(missing_ok=True)
         raise
     finally:
@@ -142,19 +142,19 @@ def create(path: Path, claim: Mapping[str, Any]) -> bool:
 
 
 def held(path: Path, token: str) -> bool:
-    """Whether the claim in a run folder is the one with this token."""
-    claim = read_claim_file(path / "claim.json")
-    return claim is not None and claim["token"] == token
+    """Whether the lock in a run folder is the one with this token."""
+    lock = read_lock_file(path / "claim.json")
+    return lock is not None and lock["token"] == token
 
 
 def take(path: Path, token: Optional[str]) -> bool:
-    """Move the claim with this token out of a run folder; False, and nothing done, where it is another's by now."""
+    """Move the lock with this token out of a run folder; False, and nothing done, where it is another's by now."""
     moved = path / f".claim.{uuid.uuid4().hex}.dead"
     try:
         os.rename(path / "claim.json", moved)  # of several that try, one gets it
     except FileNotFoundError:
         return False
-    taken = read_claim_file(moved)
+    taken = read_lock_file(moved)
     mine = taken is None or taken["token"] == token
     if not mine:
         create(path / "claim.json", taken)  # put back

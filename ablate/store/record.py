@@ -90,9 +90,9 @@ def files_of(path: Path, result: Optional[Mapping[str, Any]]) -> Path:
     """
     if result is not None:
         return path / result.get("attempt", "")
-    claim = path / "claim.json"
+    lock = path / "claim.json"
     try:
-        tokens = [json.loads(claim.read_bytes())["token"]]
+        tokens = [json.loads(lock.read_bytes())["token"]]
     except (OSError, ValueError, KeyError):
         tokens = []
     tokens += [line.get("token") for line in reversed(list(read_jsonl(path / "attempts.jsonl")))]

@@ -1,8 +1,8 @@
-"""A run folder: claim it, log to it, checkpoint into it, finish it. Standard library only.
+"""A run folder: lock it, log to it, checkpoint into it, finish it. Standard library only.
 
 `result.json` is created last and once, and its existence is completion. While a process works on a stage it holds
-`claim.json`, and what it writes lies in a folder that the claim's token names (see `ablate.store.attempt`): a process
-that lost its claim writes nothing that anybody reads. Every file is written beside and renamed, so a kill at any moment
+`claim.json`, and what it writes lies in a folder that the lock's token names (see `ablate.store.attempt`): a process
+that lost its lock writes nothing that anybody reads. Every file is written beside and renamed, so a kill at any moment
 leaves either the old file or the new one.
 """
 
@@ -22,12 +22,12 @@ from typing import Any, Optional
 
 from ablate.store import attempt, files
 from ablate.store.files import linked, open_append, replace, synced
-from ablate.store.lock import PROGRESS, alive, create, held, me, read_claim, take
+from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
 from ablate.store.version import code_version, keep_patch
 
 RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
-BEAT_SECONDS = 15.0  # how often a claim shows life while nothing reports progress
+BEAT_SECONDS = 15.0  # how often a lock shows life while nothing reports progress
 
 
 class Stopped(Exception):
@@ -39,11 +39,11 @@ class Lost(Stopped):
 
 
 class Busy(Exception):
-    """Another live process holds the stage's claim."""
+    """Another live process holds the stage's lock."""
 
 
 class RunFolder:
-    """The folder of one stage under `root`; hold it with `with run.claim(): ...` before writing to it.
+    """The folder of one stage under `root`; hold it with `with run.lock(): ...` before writing to it.
 
     Of several processes that work on a stage together, those with a `rank` above 0 write nothing.
     """
@@ -52,9 +52,9 @@ class RunFolder:
         self.root, self.rank = Path(root), rank
         self.path = run_path(self.root, kind, id)
         self.kind, self.id = kind, id
-        self._claim: Optional[dict[str, Any]] = None
-        self._token = ""  # of the claim, on every rank; empty while there is none
-        self._stop = threading.Event()  # set by signals, by a lost claim, and by the loss of the driver
+        self._lock: Optional[dict[str, Any]] = None
+        self._token = ""  # of the lock, on every rank; empty while there is none
+        self._stop = threading.Event()  # set by signals, by a lost lock, and by the loss of the driver
         self._metrics = None
         self._reported = self._looked = self._held = 0.0
         self._handlers: dict[int, Any] = {}
@@ -72,7 +72,7 @@ class RunFolder:
 
     @property
     def files(self) -> Path:
-        """Where the stage's files lie: in the own attempt's folder while it is claimed, in that which the
+        """Where the stage's files lie: in the own attempt's folder while it is locked, in that which the
         result names.
         """
         if self._token:
@@ -94,9 +94,9 @@ class RunFolder:
         return read_json(self.path / "identity.json")
 
     def holder(self) -> Optional[dict[str, Any]]:
-        """Return the claim of the live process working on this stage, or None."""
-        claim = read_claim(self.path)
-        return claim if claim is not None and alive(claim) else None
+        """Return the lock of the live process working on this stage, or None."""
+        lock = read_lock(self.path)
+        return lock if lock is not None and alive(lock) else None
 
     @property
     def spares_memory(self) -> bool:
@@ -107,11 +107,11 @@ class RunFolder:
         """Have further attempts trade time for memory."""
         self.note("spare_memory.json", {"why": why})
 
-    def claim(self, token: str = "") -> RunFolder:
+    def lock(self, token: str = "") -> RunFolder:
         """Become the only process that works on this stage; use as a context manager, which gives it up at the end.
 
-        A claim whose process is dead is taken over, with what it saved. SIGTERM and SIGINT then ask the stage to stop
-        (see `stopping`). Ranks above 0 are given the `token` of the first's claim. Raises Busy when a live process
+        A lock whose process is dead is taken over, with what it saved. SIGTERM and SIGINT then ask the stage to stop
+        (see `stopping`). Ranks above 0 are given the `token` of the first's lock. Raises Busy when a live process
         holds the stage. It may turn out to be done.
         """
         if self.rank:
@@ -119,10 +119,10 @@ class RunFolder:
             self._handle()
             return self
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
-        claim = {**me(), "token": attempt.new_token(), "began": time.time()}
-        while not create(self.path / "claim.json", claim):
+        lock = {**me(), "token": attempt.new_token(), "began": time.time()}
+        while not create(self.path / "claim.json", lock):
             self._bury()
-        self._claim, self._token = claim, claim["token"]
+        self._lock, self._token = lock, lock["token"]
         try:
             self.files.mkdir()
             self._report(step=0, steps=0)
@@ -132,7 +132,7 @@ class RunFolder:
             code = "".join(f"{name} {value}\n" for name, value in code_version().items())
             replace(self.path / "code.txt", code.encode())
             keep_patch(self.root)
-        except BaseException:  # Lost, a full disk: a claim without work would keep others away
+        except BaseException:  # Lost, a full disk: a lock without work would keep others away
             self.release("failed")
             raise
         self._handle()
@@ -146,8 +146,8 @@ class RunFolder:
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
 
     def _bury(self) -> None:
-        """Move a dead claim away and note its attempt. Raises Busy when it is alive."""
-        seen = read_claim(self.path)
+        """Move a dead lock away and note its attempt. Raises Busy when it is alive."""
+        seen = read_lock(self.path)
         if seen is None:
             return  # given up meanwhile
         if alive(seen):
@@ -156,16 +156,16 @@ class RunFolder:
             attempt.ended(self.path, {**seen, "began": seen["made"]}, seen["seen"], "lost")  # both by the disk's clock
 
     def release(self, outcome: str) -> None:
-        """Give the claim up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
-        claim, self._claim = self._claim, None
+        """Give the lock up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
+        lock, self._lock = self._lock, None
         own, self._token = self.path / self._token, ""
         self._close()
-        if claim is not None:
-            if held(self.path, claim["token"]):
+        if lock is not None:
+            if held(self.path, lock["token"]):
                 try:
-                    attempt.ended(self.path, claim, time.time(), outcome)
+                    attempt.ended(self.path, lock, time.time(), outcome)
                 finally:
-                    take(self.path, claim["token"])
+                    take(self.path, lock["token"])
             if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
                 shutil.rmtree(own, ignore_errors=True)
         for number, handler in self._handlers.items():
@@ -189,7 +189,7 @@ class RunFolder:
 
     @property
     def stopping(self) -> bool:
-        """Whether to save and stop: after SIGTERM or SIGINT, when the driver is gone, or when the claim was lost."""
+        """Whether to save and stop: after SIGTERM or SIGINT, when the driver is gone, or when the lock was lost."""
         now = time.monotonic()
         if now - self._looked > 0.5:
             self._looked = now
@@ -205,27 +205,23 @@ class RunFolder:
             raise Stopped(f"{self.kind} {self.id} was asked to stop.")
 
     def hold(self) -> None:
-        """Return if this process still holds the claim. Raises Lost when somebody else does or completed the stage,
-        Stopped when the claim was removed, FileNotFoundError when the run folder was.
+        """Return if this process still holds the lock. Raises Lost when somebody else does or completed the stage,
+        Stopped when the lock was removed, FileNotFoundError when the run folder was.
         """
-        if self.rank or (self._claim is not None and held(self.path, self._token)):
+        if self.rank or (self._lock is not None and held(self.path, self._token)):
             return
         self.path.stat()
-        claim = read_claim(self.path)
-        if claim is None and not self.done:
-            raise Stopped(f"The claim of {self.kind} {self.id} was removed; what was not saved before is dropped.")
-        by = (
-            "somebody else finished it"
-            if claim is None
-            else f"process {claim.get('pid')} on {claim.get('host')} runs it"
-        )
+        lock = read_lock(self.path)
+        if lock is None and not self.done:
+            raise Stopped(f"The lock of {self.kind} {self.id} was removed; what was not saved before is dropped.")
+        by = "somebody else finished it" if lock is None else f"process {lock.get('pid')} on {lock.get('host')} runs it"
         raise Lost(f"{self.kind} {self.id} was taken over: {by}; what this process did not save before is dropped.")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Path]:
         """Write into the attempt's folder, which it gives, within this context.
 
-        Raises Lost when the claim is not held (see `hold`), or when it was lost meanwhile and writing failed.
+        Raises Lost when the lock is not held (see `hold`), or when it was lost meanwhile and writing failed.
         """
         self.hold()
         try:
@@ -237,7 +233,7 @@ class RunFolder:
     def progress(self, step: int, steps: int, **fields: Any) -> None:
         """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
         now = time.monotonic()
-        if self._claim is None or now - self._reported < 1.0:
+        if self._lock is None or now - self._reported < 1.0:
             return
         self._reported = now
         try:
@@ -291,14 +287,14 @@ class RunFolder:
             replace(folder / name, data)
 
     def note(self, name: str, value: Any) -> None:
-        """Write a JSON file about the stage, of no attempt, whoever holds the claim."""
-        if self._claim is None:
+        """Write a JSON file about the stage, of no attempt, whoever holds the lock."""
+        if self._lock is None:
             self.path.mkdir(parents=True, exist_ok=True)
         replace(self.path / name, files.encoded(value))
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when,
-        and which files it has. Raises Lost when the claim is not held, or somebody else completed the stage: nothing is
+        and which files it has. Raises Lost when the lock is not held, or somebody else completed the stage: nothing is
         replaced.
         """
         if self.rank:
@@ -308,7 +304,7 @@ class RunFolder:
             found = attempt.facts(folder)
             for name in found:
                 synced(folder / name)  # tables are appended to, which waits for no disk
-            extra = attempt.circumstances(self.path, self._claim)
+            extra = attempt.circumstances(self.path, self._lock)
             replace(
                 folder / RESULT,
                 files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}),

@@ -8,12 +8,18 @@ import shutil
 from pathlib import Path
 
 
+ROOMS = ("ablate", "encoders", "objectives", "analysis")
+
+
+def _belongs(path: Path) -> bool:
+    """Whether a file is code, or what code reads beside it (the page's style and script, published values)."""
+    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+
+
 def snapshot(root: Path) -> Path:
     """Copy the code under `root`/code and return the copy, so that edits do not reach jobs that wait in the queue."""
     source = Path(__file__).resolve().parents[2]
-    files = sorted(
-        f for room in ("ablate", "encoders", "objectives", "analysis") for f in (source / room).rglob("*.py")
-    )
+    files = sorted(path for room in ROOMS for path in (source / room).rglob("*") if _belongs(path))
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes() + b"\0")

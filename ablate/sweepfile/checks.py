@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ablate.data.corpus import STREAMS
+from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
 from ablate.sweepfile.row import Row, owner, reads
 
@@ -39,7 +39,7 @@ def held(row: Row, path: str) -> None:
         return
     have = sorted(f"{table}.{split}" for table, splits in tables.items() for split in splits)
     for name, objective in row.objectives.items() if row.total else ():
-        if (place := f"{STREAMS[owner(objective).reads]}.train") not in have:
+        if (place := f"{STREAMS[owner(objective).reads].table}.train") not in have:
             raise UserError(
                 f"{path}: objective '{name}' reads '{place}', which the data do not have; set its corpus in data, or "
                 f"remove the objective with pretrain: {{objectives: {{{name}: null}}}}."

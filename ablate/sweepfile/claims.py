@@ -13,7 +13,7 @@ CLAIM = ("effect", "on", "above", "below", "within", "margin", "assay", "split",
 BOUNDS = ("above", "below", "within")
 
 
-class Row(Protocol):
+class Compared(Protocol):
     """What is asked of a row: the updates behind it, what each update holds, and which tasks it can have."""
 
     total: int
@@ -77,7 +77,7 @@ def measure(text: Any, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tup
 
 
 def claims(
-    written: Any, grid: Sequence[Mapping[str, Row]], tasks: Mapping[str, Mapping[str, Any]]
+    written: Any, grid: Sequence[Mapping[str, Compared]], tasks: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Check every claim; each gets its contrasts as {row: coefficient} under "coefficients" and "assay_coefficients".
 
@@ -122,7 +122,7 @@ def _rows(effect: dict[str, float], rows: Mapping[str, Any], path: str) -> dict[
     return effect
 
 
-def _matched(path: str, rows: Sequence[tuple[str, Row]]) -> None:
+def _matched(path: str, rows: Sequence[tuple[str, Compared]]) -> None:
     (first, one), *others = rows
     for name, other in others:
         found = None

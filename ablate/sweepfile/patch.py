@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
 
 SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")  # of a row and of `base`
@@ -113,7 +114,7 @@ def _weighted(value: Any, path: str) -> Any:
     return value if value is None else _preset(value, path)
 
 
-UNITS = {"speech": "s", "text": "tokens", "pairs": "pairs"}
+UNITS = {stream.table: stream.unit for stream in STREAMS.values()}
 
 
 def _quantity(key: str, value: Any, path: str) -> Any:

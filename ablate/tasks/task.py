@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Optional
 import numpy as np
 
 from ablate.data.packing import Draws
-from ablate.data.table import Table
+from ablate.data.table import Example, Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
 from ablate.errors import UserError
 from ablate.training.loop import Model
@@ -20,7 +20,6 @@ from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.objective import AbstractObjective, Ports
 
-Row = dict[str, Any]
 Encoder = tuple[Tokenizer, Optional[Path]]
 """A tokenizer, and the folder of the ids that it made of a split; None where the task reads none (see
 `TaskConfig.ids`).
@@ -184,11 +183,11 @@ class AbstractScored(ABC):
         return self.config.table
 
     @abstractmethod
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
         """Score a whole split: one Score per metric, and a record per item with counts that sums can be taken of."""
 
     @abstractmethod
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         """What shallow rules, learnt on `train` (rows of `baseline_split`), reach on `test`."""
 
 

@@ -24,21 +24,21 @@ def start() -> None:
         print(f"rank {rank()} of {ranks()} on {device()}", flush=True)
 
 
-def claim(run: RunFolder) -> RunFolder:
-    """Claim a stage for all ranks; use as `RunFolder.claim`. Raises Busy on every rank when another process
+def lock(run: RunFolder) -> RunFolder:
+    """Lock a stage for all ranks; use as `RunFolder.lock`. Raises Busy on every rank when another process
     holds it.
     """
     start()
     refused, token = None, ""
     if rank() == 0:
         try:
-            token = run.claim().files.name
+            token = run.lock().files.name
         except Busy as busy:
             refused = str(busy)
     refused, token = from_first((refused, token))
     if refused is not None:
         raise Busy(refused)
-    return run if rank() == 0 else run.claim(token)
+    return run if rank() == 0 else run.lock(token)
 
 
 def device() -> torch.device:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pandas import DataFrame, concat
 
-from analysis.records.files import replace
+from analysis.records.files import save_text
 from analysis.records.fingerprint import fingerprint, named
 from analysis.records.frame import Records
 
@@ -156,7 +156,7 @@ def _drawn(records: Records, drawing: Drawing, before: str) -> str:
     if drawn is None:
         return ""
     look.save(drawn, drawing.png.parent, drawing.name)
-    replace(drawing.csv, text())
+    save_text(drawing.csv, text())
     return named(records, text())
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,20 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from ablate.store import files
 
-def replace(path: Path, text: str) -> Path:
-    """Write beside and rename: a reader never meets half a file."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+
+def save_text(path: Path, text: str) -> Path:
+    """Write a text file, whole or not at all, and return its path."""
+    files.replace(path, text.encode(), durable=False)
     return path
 
 
 def keep(path: Path, about: Mapping[str, Any], **arrays: np.ndarray) -> None:
-    """Write arrays, and in JSON what they are, with the "version" of the code that made them; beside, and rename."""
-    beside = path.with_name(path.name + ".new")
-    with open(beside, "wb") as file:
-        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-    os.replace(beside, path)
+    """Write arrays, and in JSON what they are, with the "version" of the code that made them; whole or not at all."""
+    data = io.BytesIO()
+    np.savez(data, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    files.replace(path, data.getvalue(), durable=False)
 
 
 def kept(path: Path, version: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

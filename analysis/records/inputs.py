@@ -21,10 +21,10 @@ from analysis.records.scores import table
 BINS = 80
 """Mel bins of a frame, as tables store them."""
 
-Row = dict[str, Any]
+Example = dict[str, Any]
 
 
-def first(records: Records, what: Measure, count: int) -> dict[str, Row]:
+def first(records: Records, what: Measure, count: int) -> dict[str, Example]:
     """First rows of a task's test table by id, with "mel" [frames, BINS] where they are spoken; empty where it is not
     here.
     """
@@ -38,7 +38,7 @@ def first(records: Records, what: Measure, count: int) -> dict[str, Row]:
     return {row["id"]: row for row in rows}
 
 
-def _in_order(folder: Path, count: int) -> list[Row]:
+def _in_order(folder: Path, count: int) -> list[Example]:
     """Rows of format 1: one after the other, and so are their frames."""
     rows, begin = list(itertools.islice(read_jsonl(folder / "rows.jsonl"), count)), 0
     for row in rows:
@@ -47,7 +47,7 @@ def _in_order(folder: Path, count: int) -> list[Row]:
     return rows
 
 
-def _in_canonical_order(records: Records, folder: Path, count: int) -> list[Row]:
+def _in_canonical_order(records: Records, folder: Path, count: int) -> list[Example]:
     """Rows of format 2: an index says where each is in its file, and in which recordings its frames are."""
     if not (folder / "rows.jsonl").exists() or not (folder / "rows.i64").exists():
         return []
@@ -72,7 +72,7 @@ def _numbers(path: Path, begin: int, count: int) -> np.ndarray:
     return np.fromfile(path, "<i8", count=count, offset=8 * begin)
 
 
-def _hear(row: Row, folder: Path, begin: int, frames: int) -> None:
+def _hear(row: Example, folder: Path, begin: int, frames: int) -> None:
     """Give a row its "mel", so many frames from `begin` on; not where they are not here, or it is not spoken."""
     path = folder / "mel.f16"
     if frames and path.exists() and path.stat().st_size >= 2 * BINS * (begin + frames):

@@ -168,7 +168,7 @@ def test_kill_9_of_the_driver_stops_its_workers_and_the_next_takes_over(tmp_path
     process = driver(tmp_path)
     wait_for(lambda: step_of(tmp_path, "bb") >= 5 and step_of(tmp_path, "cc") >= 5)
     process.kill()
-    process = driver(tmp_path)  # at once: the workers of the first still hold their claims
+    process = driver(tmp_path)  # at once: the workers of the first still hold their locks
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
     for id in ("bb", "cc"):
@@ -193,9 +193,9 @@ def test_a_worker_stopped_by_somebody_else_is_a_failure(tmp_path):
     stages = [fakes.stage("aa", steps=500)]
 
     def stop():
-        claim = Board(dict(board_stages), tmp_path).folders["aa"].holder()
-        if claim and claim["step"]:
-            os.kill(claim["pid"], signal.SIGTERM)
+        lock = Board(dict(board_stages), tmp_path).folders["aa"].holder()
+        if lock and lock["step"]:
+            os.kill(lock["pid"], signal.SIGTERM)
         return 0
 
     board_stages = {x.id: x for x in stages}
@@ -205,7 +205,7 @@ def test_a_worker_stopped_by_somebody_else_is_a_failure(tmp_path):
 
 def test_a_stage_that_runs_elsewhere_is_followed(tmp_path):
     board = Board(fakes.write(tmp_path, fakes.stage("aa"), fakes.stage("bb", "aa")), tmp_path)
-    with board.folders["aa"].claim() as run:
+    with board.folders["aa"].lock() as run:
         board.set("aa", ELSEWHERE)
         board.look()
         assert board.state["aa"] == ELSEWHERE and board.ready() == []

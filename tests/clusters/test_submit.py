@@ -158,6 +158,14 @@ def test_the_code_is_copied_once(tmp_path):
     assert submit.snapshot(tmp_path) == first and len(list((tmp_path / "code").iterdir())) == 1
 
 
+def test_what_code_reads_beside_it_is_copied_too(tmp_path):
+    """The job that --detach leaves writes the report with its copy of the code."""
+    copy = submit.snapshot(tmp_path)
+    for file in ("analysis/page/page.css", "analysis/page/page.js", "analysis/tables/published/librispeech.csv"):
+        assert (copy / file).read_bytes() == (HERE.parent / file).read_bytes()
+    assert not list(copy.rglob("*.pyc"))
+
+
 def test_the_journal_knows_the_latest_job_of_this_cluster(tmp_path):
     here, other = Journal(tmp_path, "here"), Journal(tmp_path, "other")
     here.write(here.fresh("x"), ["7_0", "7_1"], [["a", "b"], ["c"]], "sweep")

@@ -87,7 +87,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 def made(corpus: Tables, path: Path, fields: tuple[str, ...] = FIELDS, **others: Any) -> tuple[Run, dict[str, Any]]:
     run = Run(path)
-    return run, tokenizer.run(TokenizerConfig(fields=fields, **others), corpus, run)
+    return run, tokenizer.learn(TokenizerConfig(fields=fields, **others), corpus, run)
 
 
 def encoded(trained: Run, table: Table, path: Path) -> tuple[Path, dict[str, Any]]:

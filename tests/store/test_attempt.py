@@ -19,13 +19,13 @@ def taken(tmp_path, monkeypatch):
 
     def make():
         first, second = (RunFolder(tmp_path, "pretrain", "abcdef") for _ in range(2))
-        first.claim()
+        first.lock()
         save(first, 20)
         for step in (10, 20, 30):
             first.log(step, {"loss": 1 / step})
         with monkeypatch.context() as patch:
-            patch.setattr(run_module, "alive", lambda claim: False)
-            second.claim()
+            patch.setattr(run_module, "alive", lambda lock: False)
+            second.lock()
         return first, second
 
     return make
@@ -66,7 +66,7 @@ def test_the_new_owner_has_what_the_old_one_saved_and_shares_nothing_that_change
         lambda run: (run.progress(1, 2), run.check()),
     ],
 )
-def test_who_lost_the_claim_is_told_so_and_changes_nothing(taken, act):
+def test_who_lost_the_lock_is_told_so_and_changes_nothing(taken, act):
     first, second = taken()
     before = snapshot(second.path)
     with (
@@ -98,7 +98,7 @@ def test_a_result_is_never_replaced(taken):
 
 
 def test_of_two_that_finish_at_once_one_wins(taken, monkeypatch):
-    """The second passes its last look at the claim, and only then the first's result appears."""
+    """The second passes its last look at the lock, and only then the first's result appears."""
     first, second = taken()
     real = run_module.linked
 
@@ -118,7 +118,7 @@ def test_one_that_finishes_while_its_folder_is_put_away_has_finished(taken, tmp_
     to do.
     """
     first = RunFolder(tmp_path, "pretrain", "abcdef")
-    first.claim()
+    first.lock()
     save(first, 20)
     source, rename = first.files, os.rename
 
@@ -130,8 +130,8 @@ def test_one_that_finishes_while_its_folder_is_put_away_has_finished(taken, tmp_
 
     monkeypatch.setattr(os, "rename", raced)
     second = RunFolder(tmp_path, "pretrain", "abcdef")
-    monkeypatch.setattr(run_module, "alive", lambda claim: False)
-    with second.claim():
+    monkeypatch.setattr(run_module, "alive", lambda lock: False)
+    with second.lock():
         assert second.done
     assert inside(second) == {source.name} and second.checked("model.20.safetensors").read_bytes() == b"20"
 
@@ -145,7 +145,7 @@ def test_the_best_of_several_attempts_is_taken_and_one_that_was_put_away_counts(
             (run.path / name / f"model.{step}").write_bytes(b"x")
             (run.path / name / "checkpoint.json").write_text(json.dumps({"step": step, "files": {f"model.{step}": {}}}))
     (run.path / "tables").mkdir()  # no attempt
-    with run.claim():
+    with run.lock():
         assert json.loads((run.files / "checkpoint.json").read_text())["step"] == 30
         assert (
             list(record.read_jsonl(run.files / "metrics.jsonl")) == [{"step": 30}] and (run.files / "model.30").exists()
@@ -155,18 +155,18 @@ def test_the_best_of_several_attempts_is_taken_and_one_that_was_put_away_counts(
 
 def test_who_dies_while_taking_over_leaves_it_to_the_next(tmp_path, monkeypatch):
     run = RunFolder(tmp_path, "pretrain", "abcdef")
-    with pytest.raises(RuntimeError), run.claim():
+    with pytest.raises(RuntimeError), run.lock():
         save(run, 20)
         raise RuntimeError
     monkeypatch.setattr(
         attempt, "synced", lambda path: (_ for _ in ()).throw(KeyboardInterrupt)
     )  # before checkpoint.json
     with pytest.raises(KeyboardInterrupt):
-        run.claim()
+        run.lock()
     monkeypatch.undo()
     run.release("failed")
     assert len(inside(run)) == 2
-    with run.claim():
+    with run.lock():
         assert (run.files / "model.20.safetensors").read_bytes() == b"20" and len(inside(run)) == 1
 
 
@@ -181,13 +181,13 @@ def test_the_next_start_of_a_finished_stage_removes_what_a_woken_process_left(ta
     assert snapshot(second.path) == kept and inside(second) == {second.files.name}
 
 
-def test_a_claim_that_is_removed_stops_its_process(tmp_path):
+def test_a_lock_that_is_removed_stops_its_process(tmp_path):
     run = RunFolder(tmp_path, "pretrain", "abcdef")
-    with pytest.raises(Stopped, match="The claim of pretrain abcdef was removed") as raised, run.claim():
+    with pytest.raises(Stopped, match="The lock of pretrain abcdef was removed") as raised, run.lock():
         (run.path / "claim.json").unlink()
         run.write_json("x.json", 1)
     assert not isinstance(raised.value, Lost)
-    with pytest.raises(FileNotFoundError), run.claim():
+    with pytest.raises(FileNotFoundError), run.lock():
         shutil.rmtree(run.path)
         run.write_json("x.json", 1)
 
@@ -197,7 +197,7 @@ def test_a_claim_that_is_removed_stops_its_process(tmp_path):
 
 def test_a_result_names_its_files_and_who_starts_from_them_looks(tmp_path):
     run = RunFolder(tmp_path, "pretrain", "abcdef")
-    with run.claim():
+    with run.lock():
         run.write_bytes("deep/er/table.bin", b"abc")
         run.write_bytes("empty", b"")
         run.finish({"steps": 5})
@@ -224,7 +224,7 @@ def test_a_result_names_its_files_and_who_starts_from_them_looks(tmp_path):
 
 def test_a_file_is_read_once_unless_it_changes(tmp_path, monkeypatch):
     run, read = RunFolder(tmp_path, "pretrain", "abcdef"), []
-    with run.claim():
+    with run.lock():
         run.write_bytes("a", b"abc")
         run.finish({})
     real = attempt.digest
@@ -251,7 +251,7 @@ def test_a_record_of_format_1_has_its_files_in_the_run_folder(tmp_path):
 def test_a_stage_that_was_stopped_shows_the_files_of_its_last_attempt(tmp_path):
     run, other = (RunFolder(tmp_path, "pretrain", "abcdef") for _ in range(2))
     assert other.files == run.path
-    with pytest.raises(RuntimeError), run.claim():
+    with pytest.raises(RuntimeError), run.lock():
         files = run.files
         assert other.files == files
         raise RuntimeError
@@ -274,14 +274,14 @@ def test_a_file_system_without_links_is_as_exclusive(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 0.0, 3600.0])
-def test_the_age_of_a_claim_does_not_depend_on_this_hosts_clock(tmp_path, monkeypatch, ahead):
+def test_the_age_of_a_lock_does_not_depend_on_this_hosts_clock(tmp_path, monkeypatch, ahead):
     run, real = RunFolder(tmp_path, "pretrain", "abcdef"), time.time
     run.path.mkdir(parents=True)
     theirs = {**lock.me(), "host": "elsewhere", "token": "e" * 12, "began": 0.0}
     (run.path / "claim.json").write_text(json.dumps(theirs))
     monkeypatch.setattr(time, "time", lambda: real() + ahead)
     with pytest.raises(Busy):
-        run.claim()
+        run.lock()
     then = real() - lock.STALE_SECONDS - 1
     os.utime(run.path / "claim.json", (then, then))
     assert run.holder() is None
@@ -290,14 +290,14 @@ def test_the_age_of_a_claim_does_not_depend_on_this_hosts_clock(tmp_path, monkey
     progress.write_text('{"step": 3}')  # its process has just reported
     assert run.holder()["step"] == 3
     os.utime(progress, (then, then))
-    with run.claim():
+    with run.lock():
         pass
     assert not list(run.path.glob(".clock*"))
 
 
-def test_a_claim_is_never_changed_and_progress_is_the_attempts_own(tmp_path):
+def test_a_lock_is_never_changed_and_progress_is_the_attempts_own(tmp_path):
     run = RunFolder(tmp_path, "pretrain", "abcdef")
-    with run.claim():
+    with run.lock():
         before = (run.path / "claim.json").stat()
         run.progress(5, 10, loss=1.0)
         assert (run.path / "claim.json").stat() == before and run.holder()["step"] == 5

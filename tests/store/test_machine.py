@@ -61,7 +61,7 @@ def test_a_process_without_torch_says_what_it_knows_and_loads_none():
 
 def test_every_result_keeps_it(tmp_path):
     run = RunFolder(tmp_path, "score", "ab12")
-    with run.claim():
+    with run.lock():
         run.finish({"scores": []})
     assert read_json(run.path / "result.json")["machine"] == of.machine()
 

@@ -27,7 +27,7 @@ def test_lines_break_at_newlines_only(tmp_path):
 def test_read_run(tmp_path):
     run = RunFolder(tmp_path, "score", "ab12")
     run.note("identity.json", {"kind": "score", "id": "ab12"})
-    with run.claim():
+    with run.lock():
         run.write_bytes("items.jsonl", b'{"id": "x"}\n')
         before = record.read_run(tmp_path, "score", "ab12")
         assert (before.done, before.result, before.metrics()) == (False, None, [])

@@ -1,4 +1,4 @@
-"""A stage runs once, its files are whole, and its claim outlives nobody."""
+"""A stage runs once, its files are whole, and its lock outlives nobody."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ablate.store import version
-from ablate.store.lock import PROGRESS, alive, me, read_claim
+from ablate.store.lock import PROGRESS, alive, me, read_lock
 from ablate.store.run import Busy, RunFolder, Stopped
 
 NAMES = ["plain", "with space", 'quote\'s "both"', "; echo foo", "new\nline", "ünï"]
@@ -28,21 +28,21 @@ def folder(root):
 
 
 def stale(run, **changes):
-    """Leave a claim in the folder as another process would, with changes."""
+    """Leave a lock in the folder as another process would, with changes."""
     run.path.mkdir(parents=True, exist_ok=True)
-    claim = {**me(), "token": "theirs", "began": time.time() - 10, "step": 3, "steps": 9, **changes}
-    (run.path / "claim.json").write_text(json.dumps(claim))
-    return claim
+    lock = {**me(), "token": "theirs", "began": time.time() - 10, "step": 3, "steps": 9, **changes}
+    (run.path / "claim.json").write_text(json.dumps(lock))
+    return lock
 
 
-def test_a_claim_excludes_and_is_given_up(root):
+def test_a_lock_excludes_and_is_given_up(root):
     first, second = folder(root), folder(root)
-    with first.claim():
+    with first.lock():
         assert second.holder()["pid"] == os.getpid()
         with pytest.raises(Busy, match=str(os.getpid())):
-            second.claim()
+            second.lock()
     assert second.holder() is None and not (first.path / "claim.json").exists()
-    with second.claim():
+    with second.lock():
         pass
 
 
@@ -51,7 +51,7 @@ def test_of_many_processes_one_wins(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from ablate.store.run import *\n"
         "try:\n"
-        "    with RunFolder(Path(sys.argv[1]), 'pretrain', 'abcdef').claim():\n"
+        "    with RunFolder(Path(sys.argv[1]), 'pretrain', 'abcdef').lock():\n"
         "        print('won', flush=True)\n"
         "        sys.stdin.read()\n"
         "except Busy: print('busy', flush=True)\n"
@@ -64,7 +64,7 @@ def test_of_many_processes_one_wins(tmp_path):
     assert said == ["busy"] * 5 + ["won"]
 
 
-def test_claims_of_the_dead_are_taken_over_and_their_time_counts(root):
+def test_locks_of_the_dead_are_taken_over_and_their_time_counts(root):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     for changes in ({"pid": gone.pid}, {"pid": os.getpid(), "started": "1"}):  # the second: a reused process id
@@ -74,7 +74,7 @@ def test_claims_of_the_dead_are_taken_over_and_their_time_counts(root):
         (run.path / "theirs").mkdir()
         (run.path / "theirs" / PROGRESS).write_text("{}")  # the last sign of life, by the disk's clock as the first
         assert run.holder() is None
-        with run.claim():
+        with run.lock():
             pass
         shutil.rmtree(run.path / "theirs")
     attempts = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()]
@@ -86,10 +86,10 @@ def test_another_machine_is_dead_after_two_silent_minutes(tmp_path):
     run = folder(tmp_path)
     stale(run, host="elsewhere")
     with pytest.raises(Busy):
-        run.claim()
+        run.lock()
     then = time.time() - 121
     os.utime(run.path / "claim.json", (then, then))
-    with run.claim():
+    with run.lock():
         assert run.holder()["host"] != "elsewhere"
 
 
@@ -105,31 +105,31 @@ def test_a_requeued_job_takes_over_from_itself(monkeypatch, tmp_path):
     assert run.holder() is not None
 
 
-def test_an_unreadable_claim_counts_for_ten_seconds(tmp_path):
+def test_an_unreadable_lock_counts_for_ten_seconds(tmp_path):
     run = folder(tmp_path)
     run.path.mkdir(parents=True)
     (run.path / "claim.json").write_text('{"pid"')
-    assert alive(read_claim(run.path))
+    assert alive(read_lock(run.path))
     then = time.time() - 11
     os.utime(run.path / "claim.json", (then, then))
-    with run.claim():
+    with run.lock():
         pass
 
 
-def test_who_loses_the_claim_stops_and_leaves_it(tmp_path):
+def test_who_loses_the_lock_stops_and_leaves_it(tmp_path):
     run = folder(tmp_path)
-    with pytest.raises(Stopped), run.claim():
+    with pytest.raises(Stopped), run.lock():
         theirs = stale(run, host="elsewhere")
         run.progress(1, 2)
         run.check()
-    assert read_claim(run.path)["token"] == theirs["token"]
+    assert read_lock(run.path)["token"] == theirs["token"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_ask_to_stop(tmp_path, number):
     run = folder(tmp_path)
     before = signal.getsignal(number)
-    with pytest.raises(Stopped), run.claim():
+    with pytest.raises(Stopped), run.lock():
         run.check()
         signal.raise_signal(number)
         assert run.stopping
@@ -140,13 +140,13 @@ def test_signals_ask_to_stop(tmp_path, number):
 
 def test_metrics_survive_tearing_and_are_cut_at_the_checkpoint(root):
     run = folder(root)
-    with run.claim():
+    with run.lock():
         for step in (10, 20, 30):
             run.log(step, {"loss": 1 / step})
     with open(run.files / "metrics.jsonl", "ab") as file:
         file.write(b'{"step": 40, "lo')
     run = folder(root)
-    with run.claim():
+    with run.lock():
         run.log(40, {"loss": 0.0})
         run.truncate(20)
         run.log(21, {"loss": 0.5})
@@ -156,7 +156,7 @@ def test_metrics_survive_tearing_and_are_cut_at_the_checkpoint(root):
 
 def test_a_kill_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     run = folder(tmp_path)
-    with run.claim():
+    with run.lock():
         run.write_bytes("model.safetensors", b"old")
         monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -164,13 +164,13 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
         monkeypatch.undo()
         assert (run.files / "model.safetensors").read_bytes() == b"old"
         assert len(list(run.path.rglob(".*.part"))) == 1
-    with run.claim():
+    with run.lock():
         assert not list(run.path.rglob(".*.part"))
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
     run = folder(tmp_path)
-    with run.claim():
+    with run.lock():
         run.write_json("state.json", 1)
         monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(OSError, match="No space"):
@@ -181,21 +181,21 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_progress_is_for_watchers_and_at_most_once_a_second(tmp_path):
     run = folder(tmp_path)
-    run.progress(1, 2)  # not claimed: nobody to tell
-    with run.claim():
+    run.progress(1, 2)  # not locked: nobody to tell
+    with run.lock():
         for step in range(1, 50):
             run.progress(step, 100, loss=0.5)
-        claim = run.holder()
-        assert (claim["step"], claim["steps"], claim["loss"]) == (1, 100, 0.5)
+        lock = run.holder()
+        assert (lock["step"], lock["steps"], lock["loss"]) == (1, 100, 0.5)
 
 
 def test_the_result_comes_last_and_sums_attempts(tmp_path):
     run = folder(tmp_path)
-    with pytest.raises(RuntimeError), run.claim():
+    with pytest.raises(RuntimeError), run.lock():
         time.sleep(0.2)
         raise RuntimeError
     assert not run.done
-    with run.claim():
+    with run.lock():
         time.sleep(0.1)
         run.finish({"steps": 5})
     result = run.result()
@@ -229,7 +229,7 @@ def test_uncommitted_code_is_kept_beside_the_runs_and_comes_back(monkeypatch, tm
     (source / "notes.txt").write_text("no code\n")
     monkeypatch.delenv(version.CODE)
     run = folder(tmp_path / "runs")
-    with run.claim():
+    with run.lock():
         run.finish({})
     code = run.result()["code"]
     assert code["commit"] == clean["commit"] and code["dirty"] is True

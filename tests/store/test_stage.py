@@ -208,8 +208,8 @@ def test_a_stage_whose_folder_is_put_away_under_it_ends_as_lost(planned, tmp_pat
     first, _ = planned()
 
     def write(config: Grain, parents, run):
-        monkeypatch.setattr(run_module, "alive", lambda claim: False)
-        RunFolder(tmp_path, "table", first.id).claim()
+        monkeypatch.setattr(run_module, "alive", lambda lock: False)
+        RunFolder(tmp_path, "table", first.id).lock()
         (run.files / "rows.jsonl").write_text("late")
 
     monkeypatch.setitem(KINDS, "table", Kind(1, write))

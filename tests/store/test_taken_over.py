@@ -36,7 +36,7 @@ if place == "update":
     loop.Loop.one_update = suspended(loop.Loop.one_update, lambda self, step: step == int(number))
 if place == "save":  # weights and moments are written, what names them is not
     checkpoint.replace = suspended(checkpoint.replace, lambda path, data: b'"step": ' + number.encode() in data)
-if place == "result":  # the last look at the claim is over
+if place == "result":  # the last look at the lock is over
     run.linked = suspended(run.linked, lambda *_: True)
 if who == "second":  # as another machine, which has waited long enough
     socket.gethostname = lambda: "elsewhere"

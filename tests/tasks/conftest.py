@@ -97,7 +97,7 @@ class Run:
 def tokenized(tables: dict[str, Table], folder: Path, config: tokenizer.TokenizerConfig) -> Path:
     """Train a tokenizer and encode all tables with it, without their stages' machinery."""
     trained = {name.removesuffix(".train"): table for name, table in tables.items() if name.endswith(".train")}
-    tokenizer.run(config, trained, Run(folder))
+    tokenizer.learn(config, trained, Run(folder))
     for name, table in tables.items():
         tokenizer.encode(Tokenizer(folder), table, Run(folder / name))
     return folder

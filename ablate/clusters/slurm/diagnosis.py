@@ -19,7 +19,7 @@ from ablate.clusters.failure import (
     TIME,
     Failure,
 )
-from ablate.store.lock import read_claim
+from ablate.store.lock import read_lock
 from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 
@@ -85,7 +85,7 @@ def of_job(run: RunFolder, job: str, state: Optional[str], slurm_log: Optional[P
 def started(run: RunFolder, job: str) -> bool:
     """Whether this job ever began to work on the stage."""
     attempts = read_jsonl(run.path / "attempts.jsonl")
-    return (read_claim(run.path) or {}).get("job") == job or any(attempt.get("job") == job for attempt in attempts)
+    return (read_lock(run.path) or {}).get("job") == job or any(attempt.get("job") == job for attempt in attempts)
 
 
 def advice(failure: Failure, kind: str) -> Failure:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ablate.data.real.layouts.written import Row
 from ablate.data.real.scan import hashed
 from ablate.data.real.sources import Place
+from ablate.data.table import Example
 
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
 READ = (*TEXTS, "direction", "label", "classes")  # what is read of a row beside its recording and its voice
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     to.
     """
 
-    row: Row
+    row: Example
     key: bytes
     frames: int
     places: list[Place]
@@ -36,7 +36,7 @@ class Found(NamedTuple):
         return digest(self.key, {} if place == BARE else self.row)
 
 
-def digest(key: bytes, row: Row) -> bytes:
+def digest(key: bytes, row: Example) -> bytes:
     """16 bytes that stand for a recording and the texts and labels of its row."""
     said = [f"{name}\n{row[name]}" for name in READ if name in row]  # texts have single spaces, and no line ends
     return hashed(key, "\n".join(said).encode())
@@ -58,7 +58,7 @@ class Held:
     def __len__(self) -> int:
         return len(self.digests) // 16
 
-    def add(self, digest: bytes, voice: str | None, texts: Row = {}) -> None:
+    def add(self, digest: bytes, voice: str | None, texts: Example = {}) -> None:
         self.digests += digest
         for field in TEXTS:
             if field in texts:

@@ -20,12 +20,11 @@ from ablate.data.columns import ColumnWriter, column
 from ablate.data.corpus import RecordingsConfig, SplitConfig
 from ablate.data.parallel import ordered
 from ablate.data.real.canonical import BARE, Held, LeftOut
-from ablate.data.real.layouts.written import Row
 from ablate.data.real.scan import Kept, Sounds, hashed
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import Recordings, RecordingsWriter
-from ablate.data.table import FRAME, TableWriter
+from ablate.data.table import FRAME, Example, TableWriter
 from ablate.errors import UserError
 
 
@@ -229,9 +228,9 @@ class RealSplit(SplitConfig):
     split: str = ""
 
     def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
-        config, place, keys = _settings(self.corpus), (self.table, self.split), _Keys([one.files for one in recordings])
+        config, keys = _settings(self.corpus), _Keys([one.files for one in recordings])
 
-        def usable(row: Row, key: bytes) -> str:
+        def usable(row: Example, key: bytes) -> str:
             skipped = config.on_error == "skip" and keys.find(key) is None
             return f"{row['recording']}: cannot be used; the result of the recordings says why." if skipped else ""
 
@@ -265,7 +264,7 @@ class RealSplit(SplitConfig):
             "known_faults": dict(faults.known),
         }
 
-    def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Row, bytes, bytes]]:
+    def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Example, bytes, bytes]]:
         """The rows that the split holds as they are written, each with its recording's key and its digest."""
         place = (self.table, self.split)
         for source in reading.of(place):

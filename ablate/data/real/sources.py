@@ -11,8 +11,8 @@ from typing import Any
 
 from ablate.data.lines import Faults, lines
 from ablate.data.real.layouts import spoken, written
-from ablate.data.real.layouts.written import Row
 from ablate.data.real.settings import RealSettings
+from ablate.data.table import Example
 from ablate.errors import UserError
 
 Place = tuple[str, str]  # table, split
@@ -32,7 +32,7 @@ class Source:
 
     name: str
     """What it is called, once in a configuration."""
-    read: Callable[[Faults], Iterator[Row]]
+    read: Callable[[Faults], Iterator[Example]]
     places: tuple[Place, ...]
     spoken: bool = False
     held_out: bool = False
@@ -90,7 +90,7 @@ def sources(config: RealSettings) -> list[Source]:
 
 
 def _written(
-    name: str, files: list[Path], read: Callable[[Faults], Iterator[Row]], place: Place, **fields: Any
+    name: str, files: list[Path], read: Callable[[Faults], Iterator[Example]], place: Place, **fields: Any
 ) -> Source:
     return Source(name, read, (place,), files=lambda: files, **fields)
 
@@ -224,7 +224,7 @@ def _files(root: Path, source: str) -> list[str]:
     return [source]
 
 
-def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Row]:
+def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
     """Texts of all files, with ids that say which one they are from."""
     return ({**row, "id": f"{path.name}-{row['id']}"} for path in files for row in written.texts(path, faults))
 
@@ -248,7 +248,7 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
     yield made("test" if tested else "dev", ("translation", "test"), *apart)
 
 
-def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Row]]:
+def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Example]]:
     """Read a table of CoVoST, each row with its direction."""
     rows = partial(spoken.covost, folder, source, target, split)
     return lambda faults: ({**row, "direction": f"{source}_{target}"} for row in rows(faults))

@@ -21,11 +21,10 @@ from ablate.data import audio
 from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
 from ablate.data.real.canonical import TEXTS, Found, LeftOut, digest
-from ablate.data.real.layouts.written import Row
 from ablate.data.real.scan import Kept, Sound, Sounds, content, hashed, part, told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import Place, Source, sources
-from ablate.data.table import FRAME
+from ablate.data.table import FRAME, Example
 from ablate.errors import UserError
 
 CHOICE = 1  # raised by hand when other rows are held out of the same texts
@@ -43,7 +42,7 @@ class Choice(NamedTuple):
     """Keys of the rows held out, and keys of their texts alone."""
 
 
-Usable = Callable[[Row, bytes], str]
+Usable = Callable[[Example, bytes], str]
 """Say why a recording that has a good header cannot be used all the same, or ''."""
 
 
@@ -95,11 +94,11 @@ class Reading:
             if places or source.spoken:
                 yield Found(row, key, frames, places)
 
-    def keys(self, source: Source, faults: Faults) -> Iterator[tuple[Row, bytes]]:
+    def keys(self, source: Source, faults: Faults) -> Iterator[tuple[Example, bytes]]:
         """The rows of a source whose recordings are long enough to be used, and the recordings' keys."""
         return ((row, key) for row, key, frames in self._heard(source, faults) if frames * FRAME >= SHORTEST)
 
-    def _labelled(self, source: Source, faults: Faults) -> Iterator[Row]:
+    def _labelled(self, source: Source, faults: Faults) -> Iterator[Example]:
         """Read a source, its texts with single spaces, and lower-cased if so chosen."""
         lower = self.config.lower
         for row in source.read(faults):
@@ -110,7 +109,7 @@ class Reading:
                     row[field] = " ".join((row[field].lower() if lower else row[field]).split())
             yield row
 
-    def _heard(self, source: Source, faults: Faults) -> Iterator[tuple[Row, bytes, int]]:
+    def _heard(self, source: Source, faults: Faults) -> Iterator[tuple[Example, bytes, int]]:
         """Read a source, each row with its recording's key and number of frames, without those that cannot be used."""
         if not source.spoken:
             yield from ((row, b"", 0) for row in self._labelled(source, faults))
@@ -122,7 +121,7 @@ class Reading:
             else:
                 yield row, key, frames
 
-    def _looked(self, source: Source, faults: Faults) -> Iterator[tuple[Row, Sound, bytes, int]]:
+    def _looked(self, source: Source, faults: Faults) -> Iterator[tuple[Example, Sound, bytes, int]]:
         """Read a source, each row with what is known of its recording by its header."""
         rows = self._labelled(source, faults)
         while some := list(islice(rows, _AT_ONCE)):
@@ -170,7 +169,7 @@ class Reading:
         bad = self._bad[source.name]
         return lambda row, key: f"{row['recording'].file}{bad[key]}" if key in bad else ""
 
-    def spoilt(self, row: Row, fault: str) -> None:
+    def spoilt(self, row: Example, fault: str) -> None:
         """Remember that a recording which was found good before cannot be used."""
         file = row["recording"].file
         (sound,) = self._sounds.of([file])
@@ -223,7 +222,7 @@ class Reading:
             {number for _, number, _, _ in first[:size]}, train, [(key, text) for *_, key, text in first[:size]]
         )
 
-    def _unusable(self, table: str, split: str, row: Row, frames: int) -> str:
+    def _unusable(self, table: str, split: str, row: Example, frames: int) -> str:
         """Say why a spoken row cannot be used in a table, or ''."""
         seconds = frames * FRAME
         if seconds < SHORTEST:
@@ -236,7 +235,7 @@ class Reading:
 
     # What is in another split -----------------------------------------------------------------------------------
 
-    def _holder(self, place: Place, row: Row) -> str:
+    def _holder(self, place: Place, row: Example) -> str:
         """The split that holds a row's text already, or ''. Test sets stay whole, and the dev of text-only data may
         hold what other tables test.
         """
@@ -317,12 +316,12 @@ def attempt(recording: audio.Recording) -> str:
     return ""
 
 
-def _key(row: Row) -> bytes:
+def _key(row: Example) -> bytes:
     """What must not be in two splits: a row's source texts."""
     return _hash(*(row[field] for field in ("text", "text_b", "written") if field in row))
 
 
-def _text(row: Row) -> bytes:
+def _text(row: Example) -> bytes:
     """The key of a row's text alone, which text-only training data must not hold; nothing for pairs of sentences."""
     return _hash(row["text"]) if "text" in row and "text_b" not in row else b""
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ablate.data import packing
+from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.measured import linear
 from ablate.tasks.measured.retrieval import alike, alone, both_ways, check_candidates, chunks, cosines, ranks
-from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model
 from encoders.batch import Speech, Text, Vocabulary
 from encoders.encoder import AbstractEncoder
@@ -75,12 +76,12 @@ class AlignmentByLayer(AbstractMeasure):
             found += map(Sides, *sides)
         return found
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Sides]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[Sides]) -> tuple[list[Score], list[Example]]:
         if len(rows) < 4:
             raise UserError(f"CKA needs at least 4 pairs, found {len(rows)}; give the table more rows.")
         allowed = alike(rows, self.config.candidates)
         by_name: dict[str, list[float]] = {}
-        items: list[Row] = [{"id": row["id"], "reference": row["text"]} for row in rows]
+        items: list[Example] = [{"id": row["id"], "reference": row["text"]} for row in rows]
         for layer in hypotheses[0].speech:
             speech, text = (torch.stack([getattr(h, side)[layer] for h in hypotheses]) for side in ("speech", "text"))
             found = ranks(cosines(speech, text).numpy(), allowed)
@@ -98,7 +99,7 @@ class AlignmentByLayer(AbstractMeasure):
         ]
         return scores + layered(self.metrics, by_name, len(rows), what), items
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         seconds, letters = (
             np.array(x)[:, None] for x in ([r["seconds"] for r in test], [len(r["text"]) for r in test])
         )

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ablate.data import packing
+from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.measured.information import adjusted, perplexity
 from ablate.tasks.measured.retrieval import chunks
-from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders import seeds
 from encoders.batch import Batch, Vocabulary
@@ -103,7 +104,7 @@ class SpeechCodes(AbstractMeasure):
             found += [Coded(best.numpy(), int(agreed.sum())) for best, agreed in zip(*parts)]
         return found
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Coded]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[Coded]) -> tuple[list[Score], list[Example]]:
         lengths = [len(coded.best_TG) for coded in hypotheses]
         codes_NG = np.concatenate([coded.best_TG for coded in hypotheses])
         n, what = len(rows), f"clean|all {len(codes_NG)} positions"
@@ -122,7 +123,7 @@ class SpeechCodes(AbstractMeasure):
         ]
 
     def _labels(
-        self, rows: Sequence[Row], lengths: Sequence[int]
+        self, rows: Sequence[Example], lengths: Sequence[int]
     ) -> Iterator[tuple[Metric, np.ndarray, list[np.ndarray], str]]:
         """What is known of the positions: the metric, their labels, shuffles of these, and how they were shuffled.
 
@@ -142,7 +143,7 @@ class SpeechCodes(AbstractMeasure):
                 shuffled = [np.repeat(labels_B[order], lengths) for order in orders]
                 yield metric, np.repeat(labels_B, lengths), shuffled, "utterances"
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         return []
 
 
@@ -168,7 +169,7 @@ def phones_at(phones: Sequence[tuple[int, str]], positions: int) -> list[str]:
     return [names[i] for i in which]
 
 
-def known(rows: Sequence[Row], field: str) -> bool:
+def known(rows: Sequence[Example], field: str) -> bool:
     """Whether every row has the field."""
     return all(row.get(field) is not None for row in rows)
 

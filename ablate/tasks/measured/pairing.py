@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ablate.data import packing
+from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.measured.retrieval import alike, chunks
-from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Pair, Speech, Text, View, Vocabulary
 from objectives.masked_text import MaskedText
@@ -115,7 +116,7 @@ class Pairing(AbstractMeasure):
         x_ID = gathered(model.encoder(shown.view), "joint", "text", shown.view.text_masked_I)
         return shown.tokens, sums(shown.head, x_ID, shown.view.text_targets_I, shown.tokens)
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Losses]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[Losses]) -> tuple[list[Score], list[Example]]:
         tokens = sum(losses.tokens for losses in hypotheses)
         true, other = (sum(getattr(losses, side) for losses in hypotheses) / tokens for side in ("true", "other"))
         signature = f"{100 * self.config.share:g}% of the pieces hidden, {tokens} in all|speech whole"
@@ -132,7 +133,7 @@ class Pairing(AbstractMeasure):
             for row, losses in zip(rows, hypotheses, strict=True)
         ]
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         return [Baseline("speech ignored", LOSS_DROP.name, 0.0)]
 
 
@@ -160,7 +161,7 @@ def beside_both(dataset: Dataset, items: int) -> Iterator[tuple[Text, tuple[Spee
         yield packing.text(dataset.tokens("text"), draws, 0, stream="pair/text"), (true, other)
 
 
-def length_matched(rows: Sequence[Row]) -> list[int]:
+def length_matched(rows: Sequence[Example]) -> list[int]:
     """For each item, the one of another text whose speech is nearest in duration."""
     allowed = alike(rows, 2)
     np.fill_diagonal(allowed, False)

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ablate.data.table import Example
 from ablate.tasks.measured import linear
 from ablate.tasks.measured.alignment_by_layer import layered
 from ablate.tasks.measured.pairing import LOSS_DROP, Losses, Pairing, Shown, beside_both, sums
-from ablate.tasks.task import Dataset, Row, Score
+from ablate.tasks.task import Dataset, Score
 from ablate.training.loop import Model
 from encoders.batch import Speech, Text, Vocabulary
 from encoders.layers import by_layer
@@ -82,7 +83,9 @@ class PairingByLayer(Pairing):
             Seen({name: parts[b] for name, parts in split.items()}, {}, ids[b]) for b in range(len(ids))
         ]
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Mapping[str, Losses]]) -> tuple[list[Score], list[Row]]:
+    def score(
+        self, rows: Sequence[Example], hypotheses: Sequence[Mapping[str, Losses]]
+    ) -> tuple[list[Score], list[Example]]:
         layers = list(hypotheses[0])
         tokens = sum(h[layers[-1]].tokens for h in hypotheses)
         drops = {layer: [sum(h[layer].other - h[layer].true for h in hypotheses) / tokens] for layer in layers}

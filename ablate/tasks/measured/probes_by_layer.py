@@ -10,12 +10,13 @@ from typing import ClassVar
 import numpy as np
 
 from ablate.data import packing
+from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.measured import linear
 from ablate.tasks.measured.alignment_by_layer import layered
 from ablate.tasks.measured.codes import known, numbered, phones_at
 from ablate.tasks.measured.retrieval import chunks
-from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Vocabulary
 from encoders.frontend import subsampled
@@ -98,7 +99,7 @@ class ProbesByLayer(AbstractMeasure):
                 )
         return found
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Heard]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[Heard]) -> tuple[list[Score], list[Example]]:
         if len(rows) < 4:
             raise UserError(f"Probes need at least 4 utterances, found {len(rows)}; give the table more rows.")
         layers = list(hypotheses[0].mean)
@@ -109,7 +110,7 @@ class ProbesByLayer(AbstractMeasure):
         return scores, items
 
     def _probed(
-        self, rows: Sequence[Row], hypotheses: Sequence[Heard], layers: Sequence[str], items: list[Row]
+        self, rows: Sequence[Example], hypotheses: Sequence[Heard], layers: Sequence[str], items: list[Example]
     ) -> Iterator[tuple[Metric, str, dict[str, float]]]:
         """Each probe that the rows know the answers of: its metric, signature and score by layer, in percent."""
         if known(rows, "phones"):
@@ -143,7 +144,7 @@ class ProbesByLayer(AbstractMeasure):
     def _positions(self, length: int) -> np.ndarray:
         return np.unique(np.linspace(0, length - 1, self.config.positions).round().astype(int))
 
-    def _words(self, rows: Sequence[Row]) -> list[str]:
+    def _words(self, rows: Sequence[Example]) -> list[str]:
         """Words that enough utterances of both halves have, and enough have not."""
         halves = []
         for half in (rows[TRAIN], rows[TEST]):
@@ -152,7 +153,7 @@ class ProbesByLayer(AbstractMeasure):
             halves.append({word for word, count in counts.items() if self.config.often <= count <= most})
         return sorted(halves[0] & halves[1])
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         """What needs no encoder; none for the voice, of which less is better and chance is the least."""
         found = []
         if known(test, "phones"):

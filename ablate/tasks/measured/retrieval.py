@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ablate.data import packing
+from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.scoring import baselines
-from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Row, Score, TaskConfig
+from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Speech, Text, View, Vocabulary
 from encoders.encoder import AbstractEncoder
@@ -74,11 +75,13 @@ class Retrieval(AbstractMeasure):
             text.append(embedded(encoder, pair.text, vocabulary))
         return ranks(cosines(torch.cat(speech), torch.cat(text)).cpu().numpy(), self.candidates(dataset.table.rows))
 
-    def candidates(self, rows: Sequence[Row]) -> np.ndarray:
+    def candidates(self, rows: Sequence[Example]) -> np.ndarray:
         """Candidates of each item [n, n], True where the column is one."""
         return alike(rows, self.config.candidates)
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[tuple[int, int]]) -> tuple[list[Score], list[Row]]:
+    def score(
+        self, rows: Sequence[Example], hypotheses: Sequence[tuple[int, int]]
+    ) -> tuple[list[Score], list[Example]]:
         items = [
             {"id": row["id"], "reference": row["text"], "direction": direction, "rank": rank}
             for row, found in zip(rows, hypotheses, strict=True)
@@ -90,7 +93,7 @@ class Retrieval(AbstractMeasure):
             metric.score(100 * float((found <= k).mean()), len(rows), signature) for k, metric in RECALLS.items()
         ], items
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         slope, start = baselines.line([len(row["text"]) for row in train], [row["seconds"] for row in train])
         predicted = slope * np.array([len(row["text"]) for row in test]) + start
         seconds = np.array([row["seconds"] for row in test])
@@ -132,7 +135,7 @@ def check_candidates(candidates: int) -> None:
         raise UserError(f"candidates is {candidates}, expected at least 2 to choose from.")
 
 
-def alike(rows: Sequence[Row], candidates: int) -> np.ndarray:
+def alike(rows: Sequence[Example], candidates: int) -> np.ndarray:
     """`nearest_in_duration` of a table's rows."""
     return nearest_in_duration([row["seconds"] for row in rows], [row["text"] for row in rows], candidates)
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from ablate.data import packing
 from ablate.data.packing import Draws
-from ablate.data.table import Table
+from ablate.data.table import Example, Table
 from ablate.errors import UserError, nearest
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.classification import Classification
@@ -118,7 +118,7 @@ class Recognition(AbstractTask):
             return objective.decode(encoding)
         return decoded(view, objective.decode(encoding, self.config.beam if final else 1))
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[str]) -> tuple[list[Score], list[Example]]:
         references = [row["text"] for row in rows]
         words = metrics.word_errors(references, hypotheses)
         characters = metrics.character_errors(references, hypotheses)
@@ -145,7 +145,7 @@ class Recognition(AbstractTask):
         ]
         return scores, items
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         references = [row["text"] for row in test]
 
         def rate(references: Sequence[str], hypotheses: Sequence[str], errors: Any = metrics.word_errors) -> float:

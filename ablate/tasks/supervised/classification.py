@@ -10,11 +10,11 @@ import numpy as np
 
 from ablate.data import packing
 from ablate.data.packing import Draws
-from ablate.data.table import Table
+from ablate.data.table import Example, Table
 from ablate.errors import UserError, nearest
 from ablate.tasks.scoring import baselines
 from ablate.tasks.scoring.agreement import AGREEMENT, hits
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Row, Score, TaskConfig
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Score, TaskConfig
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.classification import Classification
@@ -110,7 +110,7 @@ class TextClassification(AbstractTask):
     def predict(self, objective: Classification, view: View, encoding: Encoding, final: bool = True) -> list[Any]:
         return objective.decode(encoding)
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
         items = [
             {"id": row["id"], "reference": row["label"], "hypothesis": h, **self._counts(h, row["label"])}
             for row, h in zip(rows, hypotheses, strict=True)
@@ -121,7 +121,7 @@ class TextClassification(AbstractTask):
             for metric in self.metrics
         ], items
 
-    def _counts(self, hypothesis: Any, label: Any) -> Row:
+    def _counts(self, hypothesis: Any, label: Any) -> Example:
         if self.numbers:
             return {"moments": [hypothesis, label, hypothesis**2, label**2, hypothesis * label]}
         counts = {"correct": int(hypothesis == label)}
@@ -133,7 +133,7 @@ class TextClassification(AbstractTask):
     def _signature(self, name: str) -> str:
         return f"{name}|positive:{self.config.positive}" if name in ("f1", "matthews") else name
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         learnt, wanted = [row["label"] for row in train], [row["label"] for row in test]
         texts = [[tuple(row[field] for field in self.config.fields) for row in rows] for rows in (train, test)]
         made: dict[str, Sequence[Any]] = {}

@@ -11,11 +11,11 @@ import numpy as np
 
 from ablate.data import packing
 from ablate.data.packing import Draws
-from ablate.data.table import Table
+from ablate.data.table import Example, Table
 from ablate.errors import UserError
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.asr import WER
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives import sequence
@@ -95,7 +95,7 @@ class Normalization(AbstractTask):
         beam = self.config.beam if final else 1
         return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[str]) -> tuple[list[Score], list[Example]]:
         words = metrics.word_errors([row["spoken"] for row in rows], hypotheses)
         items = [
             {
@@ -122,7 +122,7 @@ class Normalization(AbstractTask):
             ),
         ], items
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         train = train[: baselines.LEARNT]  # Google's corpus has millions
 
         # Some corpora write spoken text in lower case and without punctuation, some do not: train tells which.
@@ -140,16 +140,16 @@ class Normalization(AbstractTask):
         ]
 
 
-def wrong(items: Sequence[Row]) -> float:
+def wrong(items: Sequence[Example]) -> float:
     """Share of the sentences that are not right, in %; of none, 0."""
     return 100 * sum(1 - item["correct"] for item in items) / max(1, len(items))
 
 
-def by_class(items: Sequence[Row]) -> dict[str, list[Row]]:
+def by_class(items: Sequence[Example]) -> dict[str, list[Example]]:
     """The sentences that hold something of each class (DATE, MONEY, ...), where the corpus tells; one may be in
     several.
     """
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[Example]] = {}
     for item in items:
         for name in item.get("classes", ()):
             found.setdefault(name, []).append(item)

@@ -11,11 +11,11 @@ import numpy as np
 
 from ablate.data import packing
 from ablate.data.packing import Draws
-from ablate.data.table import Table
+from ablate.data.table import Example, Table
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Row, Score, TaskConfig, decoded
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives import sequence
@@ -94,7 +94,7 @@ class Translation(AbstractTask):
         beam = self.config.beam if final else 1
         return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
 
-    def score(self, rows: Sequence[Row], hypotheses: Sequence[str]) -> tuple[list[Score], list[Row]]:
+    def score(self, rows: Sequence[Example], hypotheses: Sequence[str]) -> tuple[list[Score], list[Example]]:
         references = [row["translation"] for row in rows]
         items = [
             {"id": row["id"], "reference": row["translation"], "hypothesis": hypothesis, **asdict(counts)}
@@ -108,7 +108,7 @@ class Translation(AbstractTask):
             CHRF.score(chrf, len(rows), chrf_signature + search),
         ], items
 
-    def baselines(self, train: Sequence[Row], test: Sequence[Row]) -> list[Baseline]:
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         references = [row["translation"] for row in test]
         constant = baselines.best_constant(
             [row["translation"] for row in train],
@@ -122,6 +122,6 @@ class Translation(AbstractTask):
         ]
 
 
-def into(row: Row) -> str:
+def into(row: Example) -> str:
     """The language that a row is to be translated into; "" where rows do not say."""
     return row.get("direction", "").partition("_")[2]

@@ -97,7 +97,7 @@ def test_report_is_complete_and_self_contained(fake):
         assert expected in text
     assert page.sources and all(source.startswith(("data:", "#")) for source in page.sources)
     assert page.alts.count("") == 1 and page.alts[-1] == ""  # the enlarged figure has its text when it is shown
-    assert not [path for path in folder.rglob("*.new")]
+    assert not [path for path in folder.rglob("*.part")]
 
 
 def test_headings_links_and_regions_serve_keyboard_and_screen_reader(fake):

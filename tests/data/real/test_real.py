@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from real_files import Made, Run, cache, ids, root, small, tsv, utterances, world  # noqa: F401 (fixtures)
+from real_files import Made, Run, ids, small, tsv, utterances, world
 
 from ablate.data import audio
 from ablate.data.columns import column

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from real_files import Made, cache, ids, root, small, tsv, utterances, world  # noqa: F401 (fixtures)
+from real_files import Made, ids, small, tsv, utterances, world
 
-from ablate.data.real.canonical import Held
 from ablate.data.real import scan
+from ablate.data.real.canonical import Held
 from ablate.data.real.layouts import folders, spoken, written
 from ablate.data.table import Table
 from ablate.errors import UserError

@@ -14,12 +14,12 @@ from typing import Any
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl
-from ablate.data.real.layouts.written import Row
+from ablate.data.table import Example
 
 ROUNDED = 1e-3  # seconds by which times that mean the same may differ
 
 
-def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `cuts.jsonl` or `.jsonl.gz`: {id, voice, recording, [text]}, one row per supervision (or cut without any).
 
     An utterance that reaches beyond its cut is read whole, and belongs to the cut that it begins in. Relative paths of
@@ -46,7 +46,7 @@ def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Row]:
 
 def _utterances(
     cut: dict[str, Any], path: Path, where: str, there: Callable[[str], str | None], faults: Faults
-) -> Iterator[Row]:
+) -> Iterator[Example]:
     """The rows of one cut; `there` finds the file of a recording."""
     if reason := _refused(cut):
         faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")

@@ -17,14 +17,14 @@ from ablate.data.audio import FORMATS, Recording
 from ablate.data.lines import STOP, Faults, lines, tsv
 from ablate.data.real.layouts.folders import entries, folders
 from ablate.data.real.layouts.lhotse import lhotse
-from ablate.data.real.layouts.written import Row
+from ablate.data.table import Example
 from ablate.errors import UserError, nearest
 
 LIMITED = {"10min": ("1h/0",), "1h": ("1h/*",), "10h": ("1h/*", "9h")}  # Libri-Light's limited supervision
 LONGEST = 16.0  # seconds: Libri-Light's chapters are cut at pauses into pieces up to this long
 
 
-def rows(source: Path, faults: Faults = STOP) -> Iterator[Row]:
+def rows(source: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read the utterances of `source`, a folder or manifest of any layout; see docs/data.md.
 
     Raises UserError if it does not exist or is of no layout that is known.
@@ -69,7 +69,7 @@ def _librilight(chapters: Iterable[str]) -> bool:
     return found
 
 
-def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
+def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `SPEAKER/CHAPTER/` with its `.trans.txt` below `folder`, in order of names."""
     folder = Path(folder)
     chapters = folders(folder, 2)
@@ -94,7 +94,7 @@ def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
             faults.expected(f"{folder}: recordings that no transcript lists")
 
 
-def limited(folder: Path, amount: str, faults: Faults = STOP) -> Iterator[Row]:
+def limited(folder: Path, amount: str, faults: Faults = STOP) -> Iterator[Example]:
     """Read 10 minutes, 1 hour or 10 hours of Libri-Light's `librispeech_finetuning`, each the beginning of the next.
 
     Its parts `1h/{0…5}/{clean,other}` and `9h/{clean,other}` are in LibriSpeech's layout. (100 hours are LibriSpeech's
@@ -108,7 +108,7 @@ def limited(folder: Path, amount: str, faults: Faults = STOP) -> Iterator[Row]:
             yield from librispeech(Path(part), faults)
 
 
-def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Row]:
+def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read Libri-Light's `SPEAKER/BOOK/CHAPTER.flac` with its .json, cut at pauses into pieces up to `LONGEST`.
 
     Its "voice_activity" are [start, stop] of speech in seconds; a run longer than that is cut evenly.
@@ -162,7 +162,7 @@ def pieces(active: Iterable[tuple[float, float]], longest: float) -> Iterator[tu
         yield begun
 
 
-def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Row]:
+def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Example]:
     """Read Common Voice, `folder/{split}.tsv` and `folder/clips/`."""
     table = Path(folder) / f"{split}.tsv"
     for number, row in tsv(table, ("client_id", "path", "sentence"), faults):
@@ -176,7 +176,7 @@ def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Ro
             }
 
 
-def covost(folder: Path, source: str, target: str, split: str, faults: Faults = STOP) -> Iterator[Row]:
+def covost(folder: Path, source: str, target: str, split: str, faults: Faults = STOP) -> Iterator[Example]:
     """Read CoVoST 2, `folder/covost_v2.SRC_TGT.{split}.tsv` and `folder/SRC/clips/`: with "translation"."""
     table = Path(folder) / f"covost_v2.{source}_{target}.{split}.tsv"
     for number, row in tsv(table, ("path", "sentence", "translation", "client_id"), faults):
@@ -191,7 +191,7 @@ def covost(folder: Path, source: str, target: str, split: str, faults: Faults = 
             }
 
 
-def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read fairseq's manifest: a root folder, then `path<TAB>samples` a line; transcripts beside it in .ltr or .wrd.
 
     Letters are parted by spaces and words by "|". There is no speaker: the voice is the recording's folder.
@@ -206,7 +206,7 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Row]:
         recording = join(root, name)
         if not _there(recording, path, number, faults):
             continue
-        row: Row = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
+        row: Example = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
         while at < number - 1 and (
             following := next(transcripts, None)
         ):  # both files are read side by side, never held
@@ -225,7 +225,7 @@ Beside = dict[Path, dict[str, Path]]
 """By folder, the recordings that are in it or in a folder in it, by their names up to any dot."""
 
 
-def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iterator[Row]:
+def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iterator[Example]:
     """Read NIST segments, `FILE CHANNEL SPEAKER START STOP [<LABELS>] WORDS` a line, of recordings called FILE.
 
     These lie beside the .stm, or in a folder beside its folder (TED-LIUM: `stm/` and `sph/`). What is to be ignored in

@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from ablate.data.lines import STOP, Faults, headless, jsonl, lines, tsv
 from ablate.data.real.layouts.folders import entries
+from ablate.data.table import Example
 from ablate.errors import UserError, nearest
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ GLUE = {
 }
 
 
-def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[Row]:
+def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[Example]:
     """Read `root/TASK/{split}.tsv` as GLUE distributes it: {id, text, [text_b], label}.
 
     Splits are "train" and "dev" (MNLI: "dev_matched", "dev_mismatched"); GLUE's test has no labels and is not read.
@@ -66,7 +64,7 @@ def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[R
     return sentences(Path(root) / task / f"{split}.tsv", task, faults)
 
 
-def sentences(table: Path, task: str, faults: Faults = STOP) -> Iterator[Row]:
+def sentences(table: Path, task: str, faults: Faults = STOP) -> Iterator[Example]:
     """Read a file in the columns of a GLUE task."""
     spec = GLUE[task]
     columns = [c for c in (spec.text, spec.text_b, spec.label) if isinstance(c, str)]
@@ -90,7 +88,7 @@ def _number(text: str) -> float:
     return number
 
 
-def texts(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+def texts(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read plain text, one text a line, or JSONL with "text", either packed by gzip or not: {id, text}.
 
     The id is the line's number; blank lines are skipped, further fields of a record are ignored.
@@ -107,7 +105,7 @@ def texts(path: Path, faults: Faults = STOP) -> Iterator[Row]:
             yield {"id": f"{number}", "text": line.strip()}
 
 
-def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Row]:
+def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Example]:
     """Read written and spoken text: {id, written, spoken, [classes]}.
 
     `folder` has {train,dev,test}.tsv with columns "written" and "spoken" (and "class" or "classes": DATE, or
@@ -132,7 +130,7 @@ def normalization_files(folder: Path, split: str) -> list[Path]:
     return found
 
 
-def normalized(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+def normalized(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read a file of written and spoken text, whichever of the forms it has."""
     _, first = next(lines(path, faults), (0, ""))
     if len(first.split("\t")) == 3 and "written" not in first.split("\t") or first.startswith("<eos>\t"):
@@ -142,7 +140,7 @@ def normalized(path: Path, faults: Faults = STOP) -> Iterator[Row]:
         yield {"id": f"{number}", "written": row["written"], "spoken": row["spoken"]} | _classes(row)
 
 
-def _classes(row: Row) -> Row:
+def _classes(row: Example) -> Example:
     """What a table's column of classes says, if it has one and the row does not end before it."""
     for column in ("classes", "class"):
         if column in row:
@@ -150,7 +148,7 @@ def _classes(row: Row) -> Row:
     return {}
 
 
-def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Row]:
+def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `CLASS<TAB>token<TAB>spoken` a line, sentences ended by `<eos>`: {id, written, spoken, classes}.
 
     "<self>" is spoken as it is written, and "sil" not at all. `classes` names what in the sentence is said otherwise
@@ -174,7 +172,7 @@ def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Row]:
         yield _sentence(start, tokens)
 
 
-def _sentence(start: int, tokens: list[tuple[str, str, str]]) -> Row:
+def _sentence(start: int, tokens: list[tuple[str, str, str]]) -> Example:
     spoken = [written if said == "<self>" else said for _, written, said in tokens if said != "sil"]
     changed = sorted({kind for kind, _, said in tokens if said not in ("<self>", "sil")})
     written = " ".join(written for _, written, _ in tokens)
