@@ -1,5 +1,6 @@
 # make sweep [ARGS="..."]   set up .venv if need be, then run sweeps/objectives.yaml; ARGS="--help" explains the rest
 # make test  [ARGS="..."]   set up .venv if need be, then run the tests
+# make check               set up .venv if need be, then run the formatter and the linter over all code; "make fix" mends what they can
 # PYTHON=python3.12 chooses the Python (3.10 or newer) that .venv is made with.
 
 PYTHON ?= python3
@@ -7,13 +8,21 @@ SHELL := /bin/bash
 READY := .venv/.ready
 PEERS := .venv/.peers
 
-.PHONY: sweep test
+.PHONY: sweep test check fix
 
 sweep: $(READY)
 	@.venv/bin/python -m ablate.sweep sweeps/objectives.yaml $(ARGS)
 
 test: $(PEERS)
 	@.venv/bin/python -m pytest $(ARGS)
+
+check: $(READY)
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+
+fix: $(READY)
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
 
 $(READY): pyproject.toml constraints.txt
 	@if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \

@@ -31,15 +31,15 @@ MORE = f"""\
 presets: {", ".join(PRESETS)}
 
 examples:
-  python -m ablate.describe slam                                        the paper's shape, with its vocabulary of 32,000
-  python -m ablate.describe nano per_modality=[ffn]                     any field of the encoder's config, Hydra's grammar
+  python -m ablate.describe slam                       the paper's shape, with its vocabulary of 32,000
+  python -m ablate.describe nano per_modality=[ffn]    any field of the encoder's config, Hydra's grammar
   python -m ablate.describe slam shared_layers=8 --speech 960 --text 8192 --utterance 15
 
 how to read it:
   Operations are of a forward pass (a multiplication and an addition are two), within sequences of the lengths given by
   --utterance and --document, as attention grows with them; forward and backward take three times as many. Memory is
-  float32: weights, gradients and the two moments of AdamW, and what the backward pass needs of the forward passes of one
-  update. The heads of objectives come on top, as do temporaries.
+  float32: weights, gradients and the two moments of AdamW, and what the backward pass needs of the forward passes of
+  one update. The heads of objectives come on top, as do temporaries.
 """
 
 
@@ -135,12 +135,12 @@ def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def resolve(name: str, overrides: Iterable[str]) -> EncoderConfig:
     """The preset called `name` with overrides of its fields. Raises UserError with the nearest valid name."""
-    found: Mapping[str, Any] = {}
+    written: Mapping[str, Any] = {}
     for text in overrides:
-        found = load.override(found, [text if text.startswith("base.encoder.") else f"base.encoder.{text}"])
-    if "axes" in found:
-        raise UserError(f"One encoder at a time: give {', '.join(found['axes'])} one value, or a list as key=[a,b].")
-    patch = found.get("base", {}).get("encoder", {})
+        written = load.override(written, [text if text.startswith("base.encoder.") else f"base.encoder.{text}"])
+    if "axes" in written:
+        raise UserError(f"One encoder at a time: give {', '.join(written['axes'])} one value, or a list as key=[a,b].")
+    patch = written.get("base", {}).get("encoder", {})
     return load.resolve(PRESETS, {**patch, "preset": name}, "encoder")
 
 

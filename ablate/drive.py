@@ -200,7 +200,7 @@ def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]
 def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
     """Print which share of the cores' time went into training and scoring steps."""
     busy = 0.0
-    for id, folder in board.folders.items():
+    for folder in board.folders.values():
         if folder.done and (folder.path / "result.json").stat().st_mtime >= began:
             busy += folder.result().get("busy_seconds", 0.0)
     if busy:

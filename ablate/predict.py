@@ -9,13 +9,13 @@ from ablate.errors import UserError
 from ablate.stages.finished import Finished, command
 
 HELP = """\
-Give lines of text to a finished run of a task that reads text (sentiment, a sentence pair, normalization), and print what it
-makes of each: a label, a number, or the spoken form, one line for each line read.
+Give lines of text to a finished run of a task that reads text (sentiment, a sentence pair, normalization), and print
+what it makes of each: a label, a number, or the spoken form, one line for each line read.
 """
 MORE = """\
-RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's folders.
-Lines are UTF-8; the two texts of a pair are separated by a tab. They are written in lower case where all of the task's training
-text is.
+RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's
+folders. Lines are UTF-8; the two texts of a pair are separated by a tab. They are written in lower case where all of
+the task's training text is.
 
 examples:
   echo "a gripping , funny film" | python -m ablate.predict runs/finetune/3f/3f0c4bb2a1d95e07

@@ -23,7 +23,8 @@ is not done again, and stages that several rows or several sweeps need are run o
 MORE = """\
 examples:
   python -m ablate.sweep sweeps/objectives.yaml                      run it here, one worker per core
-  python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done or made again and why, time
+  python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done or made again
+                                                                     and why, time
   python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, paired deltas
   python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and what sets it apart
   python -m ablate.sweep sweeps/objectives.yaml --only joint_tlm     this row and what it starts from
@@ -37,17 +38,18 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   root=DIR             where runs live (default: runs)
   cluster=NAME         local (default): a pool of workers; debug: in this process, one after another; slurm: job arrays
   workers=N            workers of the local pool (default: the cores this process may use)
-  resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism, setup,
-                       tasks and nodes (processes of one run, on each of so many nodes), pack_min (minutes that a task of
-                       short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML file of these),
-                       gpu_gb and gpu_tflops (of a GPU, for checks and estimates);
+  resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism,
+                       setup, tasks and nodes (processes of one run, on each of so many nodes), pack_min (minutes that
+                       a task of short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML
+                       file of these), gpu_gb and gpu_tflops (of a GPU, for checks and estimates);
                        resources.KIND.NAME=VALUE for one kind of stage (table, tokens, tokenizer, kmeans, pretrain,
                        finetune, score, ...; collect for the job that --detach leaves)
 
 where things lie:
-  ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which row)
-  ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, result.json (last: it is complete, and says which attempt's folder
-                       has its files: metrics.jsonl, model.safetensors, items.jsonl)
+  ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which
+                       row)
+  ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, result.json (last: it is complete, and says which attempt's
+                       folder has its files: metrics.jsonl, model.safetensors, items.jsonl)
   python -m ablate.store lists a ROOT, and explains how two stages differ
 
 exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, 3 Slurm takes

@@ -12,10 +12,10 @@ Give recordings to a finished run of a task that hears speech (asr, digits, tran
 line for each recording, its name, a tab, and the words.
 """
 MORE = """\
-RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's folders.
-Recordings are wav, flac, ogg or mp3, of any rate and number of channels. Longer ones than the run was trained on are taken
-whole. If the run's features are normalised by speaker (data.normalisation), all FILEs are taken to be of one. The best
-hypothesis of the task's own search is printed, as in its score.
+RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's
+folders. Recordings are wav, flac, ogg or mp3, of any rate and number of channels. Longer ones than the run was trained
+on are taken whole. If the run's features are normalised by speaker (data.normalisation), all FILEs are taken to be of
+one. The best hypothesis of the task's own search is printed, as in its score.
 
 example:
   python -m ablate.transcribe runs/finetune/3f/3f0c4bb2a1d95e07 hello.wav another.flac

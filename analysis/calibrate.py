@@ -41,13 +41,11 @@ HEADS = (
 )
 NOTE = (
     "Share of draws called different at 5 %, though both sides are the same row: by the interval over seeds (marks of "
-    "the "
-    "table and of differences), over seeds and test items (verdicts on claims), and over test items alone (which takes "
-    "the "
-    "seeds that ran for all there are, so it speaks of these checkpoints and not of the row). Any of a table: at least "
-    "one "
-    "of so many rows marked † against one reference, corrected by Holm over them. Power: draws that show the planted "
-    "effect by the interval over seeds, and what the noncentral t distribution says. Draws share the pool's seeds."
+    "the table and of differences), over seeds and test items (verdicts on claims), and over test items alone (which "
+    "takes the seeds that ran for all there are, so it speaks of these checkpoints and not of the row). Any of a "
+    "table: at least one of so many rows marked † against one reference, corrected by Holm over them. Power: draws "
+    "that show the planted effect by the interval over seeds, and what the noncentral t distribution says. Draws "
+    "share the pool's seeds."
 )
 FIELDS = (
     "row",
@@ -152,58 +150,59 @@ def sheet(records: Records, row: str, sizes: tuple[int, ...] = SIZES, draws: int
         raise UserError(f"no row '{row}' in sweep '{records.name}': {nearest(row, records.rows)}")
     names = (records.sweep.get("table") or {}).get("columns") or list(records.sweep["tasks"])
     pools = [pool(records, row, measure(records, name)) for name in names]
-    found = [calibrate(own, n, draws) for own in pools for n in sizes if len(own.values) >= 2 * n]
-    if not found:
+    calibrations = [calibrate(own, n, draws) for own in pools for n in sizes if len(own.values) >= 2 * n]
+    if not calibrations:
         raise UserError(
             f"row '{row}' has too few finished seeds: comparing it with itself takes at least {2 * min(sizes)}."
         )
+    seeds = len(pools[0].values)
     return Sheet(
         name=f"calibration_{row}",
         heads=HEADS,
-        lines=[_line(records, c) for c in found],
+        lines=[_line(records, c) for c in calibrations],
         note=NOTE,
         fields=FIELDS,
-        title=f"{records.label(row)}, against itself: draws called different, of a pool of {len(pools[0].values)} seeds",
-        values=[_values(row, c, draws) for c in found],
+        title=f"{records.label(row)}, against itself: draws called different, of a pool of {seeds} seeds",
+        values=[_values(row, c, draws) for c in calibrations],
     )
 
 
-def _line(records: Records, found: Calibration) -> list[str]:
+def _line(records: Records, calibration: Calibration) -> list[str]:
     def percent(share: float) -> str:
         return "—" if np.isnan(share) else f"{100 * share:.1f} %"
 
-    what = found.pool.what
+    what = calibration.pool.what
     return [
         f"{records.task_label(what.task)} {what.metric}",
-        str(found.seeds),
-        percent(found.over_seeds),
-        percent(found.over_both),
-        percent(found.over_items),
-        f"{percent(found.any_of_table)} ({found.rows} rows)",
-        f"{found.planted:.2f}",
-        percent(found.found),
-        percent(found.predicted),
+        str(calibration.seeds),
+        percent(calibration.over_seeds),
+        percent(calibration.over_both),
+        percent(calibration.over_items),
+        f"{percent(calibration.any_of_table)} ({calibration.rows} rows)",
+        f"{calibration.planted:.2f}",
+        percent(calibration.found),
+        percent(calibration.predicted),
     ]
 
 
-def _values(row: str, found: Calibration, draws: int) -> list:
-    what = found.pool.what
+def _values(row: str, calibration: Calibration, draws: int) -> list:
+    what = calibration.pool.what
     return [
         row,
         what.task,
         what.split,
         what.metric,
-        len(found.pool.values),
-        found.seeds,
+        len(calibration.pool.values),
+        calibration.seeds,
         draws,
-        found.over_seeds,
-        found.over_both,
-        found.over_items,
-        found.rows,
-        found.any_of_table,
-        found.planted,
-        found.found,
-        found.predicted,
+        calibration.over_seeds,
+        calibration.over_both,
+        calibration.over_items,
+        calibration.rows,
+        calibration.any_of_table,
+        calibration.planted,
+        calibration.found,
+        calibration.predicted,
     ]
 
 

@@ -171,10 +171,10 @@ def why(table: Table, row: str, column: str) -> str:
     if row not in records.rows:
         raise UserError(f"no row '{row}' in sweep '{records.name}': {nearest(row, records.rows)}")
     name = measure(records, column)
-    found = [(k, c) for k, c in enumerate(table.columns) if c.measure == name]
-    if not found:
+    matches = [(k, c) for k, c in enumerate(table.columns) if c.measure == name]
+    if not matches:
         raise UserError(f"no column '{column}' in the table: {nearest(column, [c.name for c in table.columns])}")
-    (k, shown), reads = found[0], records.reads(name.task)
+    (k, shown), reads = matches[0], records.reads(name.task)
     able = set(records.rows[row]["reads"]) >= ({"speech", "text"} if reads == "pair" else {reads})
     lacking = "the sweep file leaves this task out for the row" if able else f"the encoder does not read {reads}"
     out = []

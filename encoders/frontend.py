@@ -1,4 +1,4 @@
-"""From waveform to speech positions: log-mel, and front ends that subsample time by four (PAPER §1).
+"""From waveform to speech positions: log-mel, and front ends that subsample time by four (docs/paper.md, section 1).
 
 All front ends give ceil(frames / 4) positions of 40 ms, so they are interchangeable and masks fit each of them.
 """

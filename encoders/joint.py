@@ -1,4 +1,4 @@
-"""The joint encoder: a speech tower and a text tower feed one shared stack (PAPER §1).
+"""The joint encoder: a speech tower and a text tower feed one shared stack (docs/paper.md, section 1).
 
 Speech: front end, masks, positions, speech layers, linear projection. Text: embedding, sinusoidal positions, LayerNorm
 (and text layers, none in the paper). Shared layers take speech, text, or pairs of segments that attend to each other.

@@ -19,13 +19,13 @@ def by_layer(encoder: AbstractEncoder, view: View) -> tuple[Encoding, dict[str, 
     "shared_...". The last one of a stack is behind the stack's final norm, so the last "shared_..." is the stage
     "joint". Positions are laid out by `encoding.layout` for "shared_...", by the modality's own for the others.
     """
-    found: dict[str, Tensor] = {}
+    states: dict[str, Tensor] = {}
 
     def entering(name: str):
-        return lambda module, arguments: found.update({name: arguments[0]})
+        return lambda module, arguments: states.update({name: arguments[0]})
 
     def leaving(name: str):
-        return lambda module, arguments, x_ND: found.update({name: x_ND})
+        return lambda module, arguments, x_ND: states.update({name: x_ND})
 
     stacks = {path.split(".")[0]: m for path, m in encoder.named_modules() if isinstance(m, Stack)}
     handles = []
@@ -39,4 +39,4 @@ def by_layer(encoder: AbstractEncoder, view: View) -> tuple[Encoding, dict[str, 
     finally:
         for handle in handles:
             handle.remove()
-    return encoding, found
+    return encoding, states

@@ -19,7 +19,8 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "pair_ctc": PairCTC.Config(),
 }
 
-# Factors of the objectives' own weights, by the stream they read. The paper does not publish its weights (SCIENCE 24).
+# Factors of the objectives' own weights, by the stream they read. The paper does not publish its weights
+# (docs/paper.md, section 2).
 WEIGHTS: dict[str, dict[str, float]] = {
     "unit": {"speech": 1.0, "text": 1.0, "pair": 1.0},
     "mslam": {"speech": 1.0, "text": 0.3, "pair": 0.03},

@@ -119,7 +119,10 @@ def code_perplexity(codes: Codes) -> Tensor:
 
 
 class Contrastive(AbstractObjective):
-    """Contrastive loss over masked frames, with codebook diversity as a term of its own (PAPER 2, SCIENCE 16-18)."""
+    """Contrastive loss over masked frames, with codebook diversity as a term of its own.
+
+    As in docs/paper.md, sections 2 and 10.3.
+    """
 
     reads: ClassVar[str] = "speech"
 

@@ -84,8 +84,8 @@ def runs(source: Source, ids_BU: Tensor) -> Tensor:
     """For each output position the stretches that `Source.follows` would have found, [B, U, L]; `ids` begin with the
     start.
     """
-    run_BL, found = torch.zeros_like(source.ids_BL), []
+    run_BL, stretches = torch.zeros_like(source.ids_BL), []
     for last_B in ids_BU.unbind(1):
         run_BL = source.follows(run_BL, last_B)
-        found.append(run_BL)
-    return torch.stack(found, 1)
+        stretches.append(run_BL)
+    return torch.stack(stretches, 1)

@@ -25,15 +25,15 @@ def log_softmax_at(x_ND: Tensor, output: nn.Linear, index_NK: Tensor) -> Tensor:
 class _LogSoftmaxAt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, index_NK: Tensor) -> Tensor:
-        found, norms = [], []
+        chosen, norms = [], []
         with torch.autocast(x_ND.device.type, enabled=False):
             for x_CD, index_CK in zip(x_ND.split(CHUNK), index_NK.split(CHUNK)):
                 logits_CV = F.linear(x_CD, weight_VD, bias_V)
                 norm_C1 = logits_CV.logsumexp(1, keepdim=True)
-                found.append(logits_CV.gather(1, index_CK) - norm_C1)
+                chosen.append(logits_CV.gather(1, index_CK) - norm_C1)
                 norms.append(norm_C1)
         ctx.save_for_backward(x_ND, weight_VD, bias_V, index_NK, torch.cat(norms))
-        return torch.cat(found)
+        return torch.cat(chosen)
 
     @staticmethod
     @once_differentiable

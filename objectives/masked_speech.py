@@ -39,7 +39,7 @@ class CodeHead(nn.Module):
 
 
 class MaskedSpeech(AbstractObjective):
-    """Masked prediction of speech codes on the joint stage (PAPER 2).
+    """Masked prediction of speech codes on the joint stage (docs/paper.md, section 2).
 
     The metric `commonest_code` is the accuracy of always answering the shard's commonest code: what `accuracy` must
     beat. Nothing trains learned codes here; without the contrastive loss they stay as initialised.
@@ -72,8 +72,8 @@ class MaskedSpeech(AbstractObjective):
             if self.hides == "frames" and codes.input == "features" and not codes.fitted:
                 raise ValueError(
                     f"the codes '{self.targets}' are made of features, and with 'hides: frames' those of masked "
-                    "positions "
-                    "are hidden from them too; predict codes of log-mel (targets: random_projection), or hide features."
+                    "positions are hidden from them too; predict codes of log-mel (targets: random_projection), "
+                    "or hide features."
                 )
 
         @property

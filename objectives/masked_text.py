@@ -43,7 +43,7 @@ class TokenHead(nn.Module):
 
 
 class MaskedText(AbstractObjective):
-    """Masked language modelling with a tied softmax (PAPER 2, SCIENCE 20)."""
+    """Masked language modelling with a tied softmax (docs/paper.md, sections 2 and 10.3)."""
 
     reads: ClassVar[str] = "text"
     term_weights: Mapping[str, float] = {"loss": 1.0}

@@ -134,7 +134,10 @@ def placebo(
     keys: tuple[int, ...],
     vocabulary: Vocabulary,
 ) -> np.ndarray:
-    """Return the ids to learn from: themselves, drawn from unigram frequencies, or renamed (SCIENCE: dilution)."""
+    """Return the ids to learn from: themselves, drawn from unigram frequencies, or renamed.
+
+    Text that holds nothing measures dilution (docs/paper.md, section 10.1).
+    """
     if kind == "true":
         return ids_S
     changed_S = ids_S.copy()

@@ -64,9 +64,9 @@ class Mixture(nn.Module):
         views, counts = [], {}
         for (reads, spec), names in members.items():
             view = spec.build(batches[reads], contexts[reads])
-            found = {name: self.objectives[name].counts(view) for name in names}
-            counts |= {f"{name}/{term}": float(count) for name in names for term, count in found[name].items()}
-            live = tuple(name for name in names if any(found[name].values()))  # the rest has nothing to sum
+            counted = {name: self.objectives[name].counts(view) for name in names}
+            counts |= {f"{name}/{term}": float(count) for name in names for term, count in counted[name].items()}
+            live = tuple(name for name in names if any(counted[name].values()))  # the rest has nothing to sum
             if live:
                 views.append((view, live))
         return Prepared(tuple(views), counts)

@@ -21,7 +21,7 @@ from objectives.views import Clean, SpeechMask
 class SpokenPair(ViewSpec):
     """The speech of pairs, their texts (less specials) as the reference "transcript"; the encoder sees no text.
 
-    In a pass over both the visible text would give the answer away (SCIENCE 21).
+    In a pass over both the visible text would give the answer away (docs/paper.md, section 10.3).
     """
 
     mask: SpeechMask | None = None

@@ -40,11 +40,11 @@ class TargetsConfig(ABC):
     fitted: ClassVar[bool] = False  # whether a stage of their own makes them before training
 
     groups: int = 1
-    """Codebooks used side by side (the paper: 1)."""
+    """Codebooks used side by side (w2v-BERT: 1)."""
     entries: int = 64
-    """Entries per codebook (the paper: 1,024)."""
+    """Entries per codebook (w2v-BERT: 1,024)."""
     dim: int = 64
-    """Width of a position's code vector, all groups together (the paper: 1,024)."""
+    """Width of a position's code vector, all groups together (w2v-BERT: 1,024)."""
     input: str = "features"
     """Encoding stage to quantise, unmasked: "features" (the front end's output) or "stacked" (log-mel)."""
 
@@ -87,7 +87,7 @@ class AbstractTargets(nn.Module, ABC):
 
 
 class Learned(AbstractTargets):
-    """Gumbel-softmax codes with straight-through gradients (PAPER 2; wav2vec 2.0 section 2).
+    """Gumbel-softmax codes with straight-through gradients (docs/paper.md, section 2; wav2vec 2.0, section 2).
 
     Inputs are normalised and weights start from N(0, 1), so that logits are sharp and two draws mostly agree from the
     start. In evaluation codes are noise-free.

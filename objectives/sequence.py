@@ -28,7 +28,8 @@ class Sequence(AbstractObjective):
     Reads `references["target"]`: a `Text` of target ids without specials; of several languages, also
     `references["language"]`, a name for each sequence. With `ctc`, a second term on speech: CTC on
     `references["transcript"]` in the encoder's vocabulary, which at small size decides whether translation is learnt at
-    all. Source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384 (PAPER §4).
+    all. Source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384
+    (docs/paper.md, section 4).
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -173,9 +174,7 @@ class Sequence(AbstractObjective):
         """
         memories = self._memories(encoding)
         B, V, device = len(encoding.layout.sequence_lengths), self.vocabulary.size, self.bias_V.device
-        allowed_V = torch.zeros(V, device=device)
-        allowed_V[: self.vocabulary.specials] = -math.inf
-        allowed_V[self.vocabulary.eos] = 0
+        allowed_V = self._allowed()
         ended: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
         searched = set(range(B))
         score_BK = torch.full((B, beam), -math.inf, device=device)
@@ -216,6 +215,13 @@ class Sequence(AbstractObjective):
                 if copier:
                     copier.run_RL = copier.run_RL[row_R]
         return [max(done)[1] if done else ids[1:] for done, ids in zip(ended, ids_BKU[:, 0].tolist())]
+
+    def _allowed(self) -> Tensor:
+        """0 for what a search may write, -inf for the specials, of which only the end may be written: [V]."""
+        allowed_V = torch.zeros(self.vocabulary.size, device=self.bias_V.device)
+        allowed_V[: self.vocabulary.specials] = -math.inf
+        allowed_V[self.vocabulary.eos] = 0
+        return allowed_V
 
     def _starts(self, references: Mapping[str, Any]) -> Tensor | None:
         """What makes each sequence's start the token of its language: [B, D]."""

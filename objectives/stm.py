@@ -1,4 +1,4 @@
-"""Speech-text matching: tell true pairs from false ones at CLS (PAPER 2; the form is ALBEF's)."""
+"""Speech-text matching: tell true pairs from false ones at CLS (docs/paper.md, section 2; the form is ALBEF's)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from objectives.views import Matching, PairMask
 
 
 class STM(AbstractObjective):
-    """Cross-entropy over {false, true} from the joint encoding of CLS (SCIENCE 14).
+    """Cross-entropy over {false, true} from the joint encoding of CLS (docs/paper.md, section 10.2).
 
     Half of the pairs of a shard trade texts with their neighbours in length, so one pass holds both kinds. A shard of
     one pair, in which nothing can be false, is not counted.

@@ -16,9 +16,10 @@ from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
 
 
 class RandomProjection(AbstractTargets):
-    """Nearest entry of a random codebook after a random projection, both fixed (BEST-RQ; SCIENCE 19).
+    """Nearest entry of a random codebook after a random projection, both fixed (BEST-RQ).
 
-    The input is log-mel, normalised per utterance and bin by the corpus; projection and codebook are l2-normalised.
+    The input is log-mel, normalised per utterance and bin by the corpus; projection and codebook are l2-normalised
+    (docs/paper.md, section 10.3).
     """
 
     @dataclass(frozen=True, kw_only=True)

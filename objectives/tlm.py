@@ -1,4 +1,4 @@
-"""Translation language modelling: predict masked text and masked speech of a pair from both (PAPER 2)."""
+"""Translation language modelling: predict masked text and speech of a pair from both (docs/paper.md, section 2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from objectives.views import PairMask
 
 
 class TLM(AbstractObjective):
-    """Masked text and masked speech of pairs in one pass, each term with its own denominator (SCIENCE 4, 22)."""
+    """Masked text and masked speech of pairs in one pass, each term with its own denominator.
+
+    Why so, and against which controls: docs/paper.md, sections 10.1 and 10.3.
+    """
 
     reads: ClassVar[str] = "pair"
 

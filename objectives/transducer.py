@@ -26,7 +26,8 @@ class Transducer(AbstractObjective):
     """-log p(labels | speech), summed over utterances, counted in labels plus one end per utterance.
 
     Reads `references["transcript"]`: a `Text` of label ids without specials. The blank is the class after the
-    vocabulary, and also what the predictor is started with. Any length is feasible. (PAPER §4: an LSTM predictor.)
+    vocabulary, and also what the predictor is started with. Any length is feasible. The predictor is an LSTM
+    (docs/paper.md, section 4).
     """
 
     reads: ClassVar[str] = "speech"
@@ -34,7 +35,7 @@ class Transducer(AbstractObjective):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ObjectiveConfig):
-        """LSTM predictor and joint network on the joint stage; the paper's has 2 layers of 640."""
+        """LSTM predictor and joint network on the joint stage; w2v-BERT's has 2 layers of 640."""
 
         tag: ClassVar[str] = "transducer"
 

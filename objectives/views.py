@@ -36,7 +36,10 @@ class Clean(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechMask(ViewSpec):
-    """Speech with random spans hidden (w2v-BERT; PAPER 2): .065 and 10 hide 49 % of a long utterance."""
+    """Speech with random spans hidden (w2v-BERT; docs/paper.md, section 2).
+
+    Starts of probability .065 and spans of 10 hide 49 % of a long utterance.
+    """
 
     prob: float = 0.065
     """Probability that a position (40 ms at 4x subsampling) starts a span."""
@@ -59,7 +62,7 @@ class SpeechMask(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class TextMask(ViewSpec):
-    """Text with random spans hidden (SpanBERT; PAPER 2)."""
+    """Text with random spans hidden (SpanBERT; docs/paper.md, section 2)."""
 
     rule: TextRule = TextRule()
     """Which pieces, and what stands in their place."""
@@ -73,7 +76,7 @@ class TextMask(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class PairMask(ViewSpec):
-    """Pairs with both sides masked (TLM; PAPER 2): half of the text, and 75 % of the speech.
+    """Pairs with both sides masked (TLM; docs/paper.md, section 2): half of the text, and 75 % of the speech.
 
     `pairs` "apart" presents the same items with the same masks as sequences of their own, "shuffled" each utterance
     with the text of another of similar length: the controls of what pairing brings.
@@ -106,10 +109,11 @@ class PairMask(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class Matching(ViewSpec):
-    """Pairs of which some are false: the text is another's of nearest length (STM; PAPER 2, SCIENCE 14).
+    """Pairs of which some are false: the text is another's of nearest length.
 
-    Within a shard texts trade places, so each text and each utterance appears once and neither side alone says
-    anything. Never the true partner nor an identical transcript. A shard of one pair has no false one.
+    STM's (docs/paper.md, sections 2 and 10.2). Within a shard texts trade places, so each text and each utterance
+    appears once and neither side alone says anything. Never the true partner nor an identical transcript. A shard of
+    one pair has no false one.
     """
 
     negatives: float = 0.5

@@ -95,15 +95,15 @@ def die() -> None:
 
 def members(session: int) -> list[int]:
     """Processes of a session: the driver, its forkserver and all workers."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         if int(fields[3]) == session:
-            found.append(int(path.parent.name))
-    return found
+            pids.append(int(path.parent.name))
+    return pids
 
 
 def kill(pids: Iterable[int]) -> None:
@@ -129,30 +129,49 @@ def dying_write(original, path: Path, text: str) -> None:
     original(path, text)
 
 
-def execute(id: str, root: Path) -> None:
-    """Run a stage as `ablate.stages.execute` does, leaving a trace of its updates, and perhaps dying on the way."""
-    from ablate.stages.execute import execute as run_stage
-    from ablate.training import checkpoint, loop
+def trace(folder: Path, *words: object) -> None:
+    """Add a line to what is known of all attempts at the stage in a run folder."""
+    with open(folder / "trace", "ab", buffering=0) as file:
+        file.write((" ".join(map(str, words)) + "\n").encode())
+
+
+def trace_half_written(folder: Path) -> None:
+    """Let this process trace every half-written file that it reads."""
+
+    def opened(event: str, arguments: tuple) -> None:
+        if event == "open" and str(arguments[0]).endswith((".part", ".tmp")) and "r" in str(arguments[1]):
+            trace(folder, "half", arguments[0])
+
+    sys.addaudithook(opened)
+
+
+def trace_updates(folder: Path) -> None:
+    """Let training trace where it begins, its updates, and what it has saved."""
+    from ablate.training.loop import Loop
+
+    fit, update, save = Loop.fit, Loop.one_update, Loop.save
+
+    def traced_fit(self, at):
+        trace(folder, "fit", at)
+        fit(self, at)
+
+    def traced_update(self, at):
+        trace(folder, "update", at)
+        return update(self, at)
+
+    def traced_save(self, at, last=False):
+        save(self, at, last)
+        trace(folder, "saved", at)
+
+    Loop.fit, Loop.one_update, Loop.save = traced_fit, traced_update, traced_save
+
+
+def die_on_the_way() -> None:
+    """Let this process die where an update, a checkpoint, a record or the end of the stage is the moment for it."""
+    from ablate.training import checkpoint
     from ablate.training.optim import FlatAdamW
 
-    folder = run_module.find(root, id).path
-
-    def trace(*words: object) -> None:
-        with open(folder / "trace", "ab", buffering=0) as file:
-            file.write((" ".join(map(str, words)) + "\n").encode())
-
-    def opened(
-        event: str, arguments: tuple
-    ) -> None:  # of all files that are opened, name half-written ones that are read
-        if event == "open" and str(arguments[0]).endswith((".part", ".tmp")) and "r" in str(arguments[1]):
-            trace("half", arguments[0])
-
-    if not (folder / "result.json").exists():
-        trace("start", id)
-    sys.addaudithook(opened)
-    loop.SAVE_SECONDS = 0.2
-    step, fit, save, save_file = FlatAdamW.step, loop.Loop.fit, loop.Loop.save, checkpoint.save_file
-    update, release = loop.Loop.one_update, run_module.RunFolder.release
+    step, save_file, release = FlatAdamW.step, checkpoint.save_file, run_module.RunFolder.release
 
     def dying_step(self, factor, *more):
         if fires("update"):
@@ -165,27 +184,28 @@ def execute(id: str, root: Path) -> None:
             os.truncate(path, path.stat().st_size // 2)
             die()
 
-    def traced_save(self, at, last=False):
-        save(self, at, last)
-        trace("saved", at)
-
-    def traced_fit(self, at):
-        trace("fit", at)
-        fit(self, at)
-
-    def traced_update(self, at):
-        trace("update", at)
-        return update(self, at)
-
     def dying_release(self, outcome):
         if outcome == "done" and fires("finish"):
             die()
         release(self, outcome)
 
-    FlatAdamW.step, checkpoint.save_file, loop.Loop.save = dying_step, dying_save_file, traced_save
-    loop.Loop.fit, loop.Loop.one_update, run_module.RunFolder.release = traced_fit, traced_update, dying_release
+    FlatAdamW.step, checkpoint.save_file, run_module.RunFolder.release = dying_step, dying_save_file, dying_release
     for module in (run_module, checkpoint):
         module.replace = functools.partial(dying_replace, module.replace)
+
+
+def execute(id: str, root: Path) -> None:
+    """Run a stage as `ablate.stages.execute` does, leaving a trace of its updates, and perhaps dying on the way."""
+    from ablate.stages.execute import execute as run_stage
+    from ablate.training import loop
+
+    folder = run_module.find(root, id).path
+    if not (folder / "result.json").exists():
+        trace(folder, "start", id)
+    loop.SAVE_SECONDS = 0.2
+    trace_half_written(folder)
+    trace_updates(folder)
+    die_on_the_way()
     run_stage(id, root)
 
 
@@ -259,9 +279,8 @@ def campaign(folder: Path, kills: int, seed: int) -> str:
     what = ", ".join(f"{n} {name}" for name, n in sorted(hit.items()))
     return (
         f"{done} kills ({what}) over {sweeps} sweeps in {attempts} attempts: every sweep ended as the calm one, bit "
-        "for bit; "
-        f"{again} updates since a last checkpoint were made again, none before it; no half-written file was read; "
-        f"{(time.monotonic() - began) / 60:.1f} min"
+        f"for bit; {again} updates since a last checkpoint were made again, none before it; no half-written file was "
+        f"read; {(time.monotonic() - began) / 60:.1f} min"
     )
 
 

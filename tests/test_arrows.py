@@ -193,6 +193,12 @@ def test_libraries_live_in_one_place():
         assert "seaborn" not in libraries(module) or within(module, ("analysis.figures",)), where
 
 
+def test_the_formatter_is_overruled_in_ten_places_at_most():
+    paths = [*(path for path in modules().values()), *sorted((ROOT / "tests").rglob("*.py"))]
+    marks = sum(path.read_text(encoding="utf-8").count(f"# fmt: {mark}") for path in paths for mark in ("skip", "off"))
+    assert marks <= 10
+
+
 @pytest.mark.parametrize(
     ("graph", "expected"),
     [

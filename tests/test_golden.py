@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script's: it has an `objectives` of its own
 
-import torch  # noqa: E402
-
-from ablate.planning.plan import plan_file  # noqa: E402
-from ablate.store.machine import label, machine  # noqa: E402
+from ablate.planning.plan import plan_file  # noqa: E402  by the path above
+from ablate.store.machine import label, machine  # noqa: E402  by the path above
 
 GOLDEN = HERE / "golden.json"
 WITHOUT = ("objectives_real", "tasks_real")  # planning these reads corpora, which are not here
@@ -33,15 +32,15 @@ AGAIN = "if this is meant: python tests/test_golden.py"
 def ids(sweep: str) -> dict[str, dict[str, str]]:
     """Of every row and kind of stage a hash of the ids of all such stages that the row needs."""
     plan = plan_file(HERE.parent / "sweeps" / f"{sweep}.yaml", [], "runs")
-    found: dict[str, dict[str, str]] = {}
+    by_row: dict[str, dict[str, str]] = {}
     for row in plan.rows:
         kinds: dict[str, list[str]] = {}
         for stage in plan.only([row]).stages.values():
             kinds.setdefault(stage.kind, []).append(stage.id)
-        found[row] = {
+        by_row[row] = {
             kind: hashlib.sha256(" ".join(sorted(kinds[kind])).encode()).hexdigest()[:12] for kind in sorted(kinds)
         }
-    return found
+    return by_row
 
 
 def losses(root: Path) -> dict[str, float]:
@@ -90,14 +89,14 @@ def within(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> float:
 def test_what_each_kind_of_stage_computes(tmp_path, here):
     """Tightly on the machine they were recorded on, loosely elsewhere; the test's name says which."""
     expected, bound = json.loads(GOLDEN.read_text())["losses"], within(RECORDED, here)
-    found = losses(tmp_path)
+    computed = losses(tmp_path)
     differs = {key: (here.get(key), value) for key, value in RECORDED.items() if here.get(key) != value}
     why = (
         f"recorded on another machine (here, there): {differs}"
         if differs
         else "this is the machine they were recorded on"
     )
-    assert found == pytest.approx(expected, rel=bound), f"held to {bound:g}, {why}; {AGAIN}"
+    assert computed == pytest.approx(expected, rel=bound), f"held to {bound:g}, {why}; {AGAIN}"
 
 
 def test_only_the_recorded_machine_is_held_tightly():

@@ -13,45 +13,51 @@ import importlib
 import json
 import pkgutil
 import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # before this folder, if it is the script's: it has an `objectives` of its own
 
-from ablate.store import identity  # noqa: E402
+from ablate.store import identity  # noqa: E402  by the path above
 
 GOLDEN = HERE / "golden-fields.json"
 ROOMS = ("encoders", "objectives", "ablate")
 LEFT = ("ablate.bench", "ablate.warm")  # no configs of stages; needs what is not installed; loads everything at once
 SAID = (
-    "'{tag}' has {found} in its form, had {expected}. A field that was added must state absent, the canonical text of "
-    "the "
-    'value that means "as before": field(default=..., metadata={{"absent": "..."}}); a renamed one its old name, '
-    '{{"name": '
-    '"..."}}; one that was removed stays in `removed` with its last value (see ablate/store/identity.py). Only if every id with a '
-    "'{tag}' is to change: python tests/test_golden_fields.py"
+    "'{tag}' has {current} in its form, had {expected}. A field that was added must state absent, the canonical text "
+    'of the value that means "as before": field(default=..., metadata={{"absent": "..."}}); a renamed one its old '
+    'name, {{"name": "..."}}; one that was removed stays in `removed` with its last value (see '
+    "ablate/store/identity.py). Only if every id with a '{tag}' is to change: python tests/test_golden_fields.py"
 )
+
+
+def modules() -> Iterator[types.ModuleType]:
+    """All modules that may have configs of stages."""
+    for room in ROOMS:
+        for info in pkgutil.walk_packages([str(HERE.parent / room)], f"{room}."):
+            if not info.name.startswith(LEFT) and not info.name.endswith("__main__"):
+                yield importlib.import_module(info.name)
+
+
+def defined(module: types.ModuleType) -> Iterator[type]:
+    """The classes that a module defines, and those that they have within."""
+    open_ = list(vars(module).values())
+    for cls in open_:
+        if isinstance(cls, type) and cls.__module__ == module.__name__:
+            open_ += [inner for inner in vars(cls).values() if isinstance(inner, type) and inner not in open_]
+            yield cls
 
 
 def classes() -> dict[str, list[type]]:
     """All config classes of this project by tag."""
-    found: dict[str, list[type]] = {}
-    for room in ROOMS:
-        for info in pkgutil.walk_packages([str(HERE.parent / room)], f"{room}."):
-            if not info.name.startswith(LEFT) and not info.name.endswith("__main__"):
-                open_ = list(vars(importlib.import_module(info.name)).values())
-                for cls in open_:
-                    if isinstance(cls, type) and cls.__module__ == info.name:
-                        open_ += [
-                            inner for inner in vars(cls).values() if isinstance(inner, type) and inner not in open_
-                        ]
-                        if (
-                            dataclasses.is_dataclass(cls)
-                            and "tag" in vars(cls)
-                            and cls not in found.setdefault(cls.tag, [])
-                        ):
-                            found[cls.tag].append(cls)
-    return found
+    by_tag: dict[str, list[type]] = {}
+    for module in modules():
+        for cls in defined(module):
+            if dataclasses.is_dataclass(cls) and "tag" in vars(cls) and cls not in by_tag.setdefault(cls.tag, []):
+                by_tag[cls.tag].append(cls)
+    return by_tag
 
 
 def names(cls: type) -> list[str]:
@@ -61,18 +67,18 @@ def names(cls: type) -> list[str]:
 
 
 def test_tags_are_each_of_one_class():
-    found = classes()
-    assert {"joint", "contrastive", "adamw", "pretrain", "asr", "builtin"} <= found.keys()
-    assert {tag: made for tag, made in found.items() if len(made) > 1} == {}
+    by_tag = classes()
+    assert {"joint", "contrastive", "adamw", "pretrain", "asr", "builtin"} <= by_tag.keys()
+    assert {tag: made for tag, made in by_tag.items() if len(made) > 1} == {}
 
 
 def test_no_name_comes_or_goes_unsaid():
-    expected, found = json.loads(GOLDEN.read_text()), {tag: names(made) for tag, (made,) in classes().items()}
-    assert found.keys() == expected.keys(), (
+    expected, current = json.loads(GOLDEN.read_text()), {tag: names(made) for tag, (made,) in classes().items()}
+    assert current.keys() == expected.keys(), (
         "a class is new or gone; if this is meant: python tests/test_golden_fields.py"
     )
     for tag, had in expected.items():
-        assert found[tag] == had, SAID.format(tag=tag, found=found[tag], expected=had)
+        assert current[tag] == had, SAID.format(tag=tag, current=current[tag], expected=had)
 
 
 def test_a_field_without_absent_is_noticed_and_one_with_it_is_not():

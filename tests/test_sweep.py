@@ -64,12 +64,26 @@ def attempts(root, kind, id):
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+HEAVY = {"torch", "numpy", "hydra", "omegaconf", "submitit", "pandas", "matplotlib"}
+
+
+def loaded_by(imported):
+    """Top-level packages that a process has loaded after an import."""
+    code = f"import sys, {imported}; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split()
+    )
+
+
+def test_importing_the_package_loads_nothing_but_it():
+    bare = loaded_by("sys")
+    assert loaded_by("ablate") - bare == {"ablate"}
+
+
 def test_importing_the_driver_loads_nothing_heavy():
-    code = "import sys, ablate.sweep; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout.split()
-    assert not {"torch", "numpy", "hydra", "omegaconf", "submitit", "pandas", "matplotlib"} & set(loaded)
+    assert not HEAVY & loaded_by("ablate.sweep")
 
 
 def test_help_teaches():

@@ -133,27 +133,27 @@ class World:
 
     def needed(self, *ids: str) -> dict[str, Stage]:
         """The stages and all that they need, as a plan has them."""
-        found: dict[str, Stage] = {}
+        by_id: dict[str, Stage] = {}
         for id in ids:
-            found |= self.needed(*(needed for _, needed in self.stages[id].needs)) | {id: self.stages[id]}
-        return found
+            by_id |= self.needed(*(needed for _, needed in self.stages[id].needs)) | {id: self.stages[id]}
+        return by_id
 
     def read(self, *tables: str, split: str = "train") -> list[tuple[str, str]]:
         """The parents of a stage that reads a split of tables of pre-training."""
-        found = [("tokenizer", self.tokenizer)]
+        parents = [("tokenizer", self.tokenizer)]
         for table in sorted(tables):
-            found.append((f"table/{table}", self.supply.table(self.data, table, split)))
+            parents.append((f"table/{table}", self.supply.table(self.data, table, split)))
             if table != "speech":
-                found.append((f"tokens/{table}", self.supply.tokens(self.data, self.tokenizer, table, split)))
-        return found
+                parents.append((f"tokens/{table}", self.supply.tokens(self.data, self.tokenizer, table, split)))
+        return parents
 
     def task(self, table: str, *splits: str) -> list[tuple[str, str]]:
         """The parents of a stage that reads splits of a task's table."""
-        found = [("tokenizer", self.tokenizer)]
+        parents = [("tokenizer", self.tokenizer)]
         for split in splits:
-            found.append((f"table/{split}", self.supply.table(self.data, table, split)))
-            found.append((f"tokens/{split}", self.supply.tokens(self.data, self.tokenizer, table, split)))
-        return found
+            parents.append((f"table/{split}", self.supply.table(self.data, table, split)))
+            parents.append((f"tokens/{split}", self.supply.tokens(self.data, self.tokenizer, table, split)))
+        return parents
 
     def opened(self, table: str, split: str) -> Table:
         """Open a table, made if it was not."""

@@ -17,10 +17,11 @@ language modelling over 32,000 pieces. Ours are packed; peers pad, on batches as
 similar length (bucketed). The GEMM peak is that of a 1024-cube matrix product, in the same process and precision.
 Rely on ratios: absolute figures are those of the machine.
 
-With --against COMMIT, this code beside an earlier commit of it: our systems (or those that --only names) as that commit
-trains them, in a second checkout that is removed at the end, and as this code does, each in a process of its own; a system's
-two processes take turns, and which begins alternates. Ratios are taken round by round: their median, and their range. Peak
-memory differs by up to .1 GB between processes of equal code, as addresses are random: run it again before trusting less.
+With --against COMMIT, this code beside an earlier commit of it: our systems (or those that --only names) as that
+commit trains them, in a second checkout that is removed at the end, and as this code does, each in a process of its
+own; a system's two processes take turns, and which begins alternates. Ratios are taken round by round: their median,
+and their range. Peak memory differs by up to .1 GB between processes of equal code, as addresses are random: run it
+again before trusting less.
 """
 MORE = """\
 examples:
@@ -75,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         for system in measure.missing(workload):
             print(f"{system.name}: not installed ({system.needs}).", file=sys.stderr)
         for shape in options.shapes:
-            found = measure.compare(workload, shape, options.rounds or 3, options.only)
-            print(measure.table(workload, shape, found), flush=True)
+            measured = measure.compare(workload, shape, options.rounds or 3, options.only)
+            print(measure.table(workload, shape, measured), flush=True)
     return 0
 
 

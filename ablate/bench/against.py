@@ -36,8 +36,10 @@ ROUNDS = 6  # as many begin on either side
 LIST = """
 import importlib.util, json, ablate
 from ablate.bench import measure
-systems = {w: [[s.name, s.needs, not s.needs or importlib.util.find_spec(s.needs) is not None] for s in measure.SYSTEMS[w]]
-           for w in measure.SYSTEMS}
+systems = {
+    w: [[s.name, s.needs, not s.needs or importlib.util.find_spec(s.needs) is not None] for s in measure.SYSTEMS[w]]
+    for w in measure.SYSTEMS
+}
 environments = {"ours": measure.WORKER_ENVIRONMENT, "peers": measure.THREADS}
 print(json.dumps({"file": ablate.__file__, "systems": systems, "environments": environments}))
 """
@@ -94,8 +96,8 @@ class Ratio:
     @staticmethod
     def of(pairs: Sequence[tuple[float, float]]) -> Ratio:
         """The ratio of the first figure to the second, round by round."""
-        found = [one / other for one, other in pairs]
-        return Ratio(statistics.median(found), min(found), max(found))
+        ratios = [one / other for one, other in pairs]
+        return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
     def __str__(self) -> str:
         return f"{self.median:.2f}× ({self.least:.2f} to {self.most:.2f})"
@@ -116,14 +118,14 @@ def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
             f"--against takes an earlier commit from git, but {HERE} is no git checkout, or git is not installed; "
             "clone the repository."
         )
-    found = _git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
-    if found.returncode:
+    revision = _git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+    if revision.returncode:
         known = _git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags").stdout.split()
         raise UserError(
             f"--against: this repository has no commit '{commit}'; {nearest(commit, known)} `git log --oneline` lists "
             "commits."
         )
-    full = found.stdout.strip()
+    full = revision.stdout.strip()
     code = _git("ls-tree", "--name-only", full, "--", needs)
     if not code.stdout.strip():
         since = _git("log", "--reverse", "--diff-filter=A", "--format=%h", "--", needs).stdout.split()
@@ -198,15 +200,15 @@ def alternating(
 
     Returns by question the answers of (side 0, side 1), round by round.
     """
-    found: dict[str, list[tuple[Any, Any]]] = {question: [] for question in questions}
+    by_question: dict[str, list[tuple[Any, Any]]] = {question: [] for question in questions}
     began = time.monotonic()
     for number in range(rounds):
         for question in questions:
             answers = {side: ask(side, question) for side in ((0, 1) if number % 2 == 0 else (1, 0))}
-            found[question].append((answers[0], answers[1]))
+            by_question[question].append((answers[0], answers[1]))
         left = (time.monotonic() - began) / (number + 1) * (rounds - number - 1)
         say(f"round {number + 1} of {rounds}; {_duration(left)} left")
-    return found
+    return by_question
 
 
 def _duration(seconds: float) -> str:
@@ -298,15 +300,15 @@ def _steps(both, listed, workload: str, shape: str, name: str, peer: bool, round
             for ask in asks:
                 ask(("warm", order))
             _say(f"{what}, {order}: both sides warm after {_duration(time.monotonic() - began)}")
-        found = alternating(
+        by_order = alternating(
             lambda side, order: asks[side](("measure", order)), orders, rounds, lambda s: _say(f"{what}: {s}")
         )
-    return [line(name, order, found[order]) for order in orders]
+    return [line(name, order, by_order[order]) for order in orders]
 
 
-def line(name: str, order: str, found: Sequence[tuple[Sequence[float], Sequence[float]]]) -> str:
+def line(name: str, order: str, figures: Sequence[tuple[Sequence[float], Sequence[float]]]) -> str:
     """A line of the table, from (rate, share of the peak, memory) of both sides, round by round."""
-    rates, memory = ([(one[k], other[k]) for one, other in found] for k in (0, 2))
+    rates, memory = ([(one[k], other[k]) for one, other in figures] for k in (0, 2))
     cells = [name, order, *(f"{statistics.median(r):,.1f}" for r in zip(*rates)), str(Ratio.of(rates))]
     cells += [*(f"{max(m):.2f}" for m in zip(*memory)), str(Ratio.of(memory))]
     return f"| {' | '.join(cells)} |"
@@ -324,7 +326,7 @@ def plans(commit: str, runs: int, rounds: int) -> Iterator[str]:
             asks.append(stack.enter_context(process(side, PLANS, [str(runs), str(folder / str(number))], {})))
             asks[-1](None)
             _say(f"{side.name}: {runs:,} runs planned and made up after {_duration(time.monotonic() - began)}")
-        found = alternating(lambda side, question: asks[side](question), questions, rounds, _say)
+        by_question = alternating(lambda side, question: asks[side](question), questions, rounds, _say)
     lines = [
         f"### planning {runs:,} runs: {both[0].name} against {both[1].name}",
         "",
@@ -333,7 +335,7 @@ def plans(commit: str, runs: int, rounds: int) -> Iterator[str]:
     ]
     for question in questions:
         pairs = [
-            (one[0], other[0]) for one, other in found[question]
+            (one[0], other[0]) for one, other in by_question[question]
         ]  # the second figure is the driver's processor time
         lines.append(
             f"| {question} | {' | '.join(f'{statistics.median(s):.2f}' for s in zip(*pairs))} | {Ratio.of(pairs)} |"

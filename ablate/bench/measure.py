@@ -63,17 +63,17 @@ def compare(workload: str, shape: str, rounds: int, only: Sequence[str] = ()) ->
                 _say(f"{workload}, {shape}: {system.name}, {order}: warm after {time.monotonic() - began:.0f} s")
         for number in range(rounds):
             began = time.monotonic()
-            for connection, found in workers:
-                rate, share, memory = _ask(connection, ("measure", found.order))
-                found.rates.append(rate)
-                found.shares.append(share)
-                found.memory = max(found.memory, memory)
+            for connection, measured in workers:
+                rate, share, memory = _ask(connection, ("measure", measured.order))
+                measured.rates.append(rate)
+                measured.shares.append(share)
+                measured.memory = max(measured.memory, memory)
             left = (rounds - number - 1) * (time.monotonic() - began) / 60
             _say(f"{workload}, {shape}: round {number + 1} of {rounds}; {left:.0f} min left")
     finally:
         for process in processes:
             process.kill()
-    return [found for _, found in workers]
+    return [measured for _, measured in workers]
 
 
 @contextmanager
@@ -168,9 +168,9 @@ def _figure(x: float) -> str:
     return f"{x:,.0f}" if x >= 100 else f"{x:.1f}"
 
 
-def table(workload: str, shape: str, found: Sequence[Measured]) -> str:
+def table(workload: str, shape: str, measured: Sequence[Measured]) -> str:
     """The comparison as Markdown: medians over rounds, ratios to the first system round by round."""
-    first, unit = found[0], WORKLOADS[workload].unit
+    first, unit = measured[0], WORKLOADS[workload].unit
     lines = [
         f"### {workload}, {shape}",
         "",
@@ -180,7 +180,7 @@ def table(workload: str, shape: str, found: Sequence[Measured]) -> str:
         ),
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for one in found:
+    for one in measured:
         faster = statistics.median(a / b for a, b in zip(first.rates, one.rates))
         lines.append(
             f"| {one.name} | {one.order} | {_figure(statistics.median(one.rates))} | {faster:.2f}× "

@@ -77,9 +77,11 @@ class AbstractCluster(ABC):
 
     def look(self) -> None:
         """Bring the board up to date with jobs of earlier commands, and change nothing else."""
+        return None
 
     def retry(self) -> None:
         """Forget earlier failures of jobs."""
+        return None
 
     def cancel(self, whole: bool) -> int:
         """Cancel the jobs of this sweep, unless `whole` only those of stages on the board; return how many. Raises

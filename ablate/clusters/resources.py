@@ -70,18 +70,18 @@ class Resources:
 
     def for_submitit(self, kind: str) -> dict[str, Any]:
         """Return submitit's parameters for a stage kind. Raises UserError as `wanted` does."""
-        found = self.wanted(kind)
-        found["mem_gb"] = f"{found['mem_gb']}GB" if found["mem_gb"] % 1 == 0 else f"{found['mem_gb'] * 1024:.0f}MB"
-        asked = {RESOURCES[name]: value for name, value in found.items() if RESOURCES[name]}
+        wants = self.wanted(kind)
+        wants["mem_gb"] = f"{wants['mem_gb']}GB" if wants["mem_gb"] % 1 == 0 else f"{wants['mem_gb'] * 1024:.0f}MB"
+        asked = {RESOURCES[name]: value for name, value in wants.items() if RESOURCES[name]}
         # how long before the end of its time a job is told to save; Slurm may be a minute early
-        return {**asked, "signal_delay_s": int(min(90, 15 * found["timeout_min"]))}
+        return {**asked, "signal_delay_s": int(min(90, 15 * wants["timeout_min"]))}
 
     def seconds_of_task(self, kind: str) -> float:
         """Return how long a task of several stages is to last; 0 when each is to have its own."""
-        found = self.wanted(kind)
-        if found.get("tasks", 1) * found.get("nodes", 1) > 1:
+        wants = self.wanted(kind)
+        if wants.get("tasks", 1) * wants.get("nodes", 1) > 1:
             return 0.0
-        return 60.0 * min(found.get("pack_min", 10), found["timeout_min"] / 2)
+        return 60.0 * min(wants.get("pack_min", 10), wants["timeout_min"] / 2)
 
 
 def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:

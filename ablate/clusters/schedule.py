@@ -116,14 +116,14 @@ def in_order(stages: Mapping[str, Stage]) -> Iterable[tuple[str, Stage]]:
 
 def ancestors(stages: Mapping[str, Stage], ids: Iterable[str]) -> set[str]:
     """Return these stages and everything they start from."""
-    found: set[str] = set()
+    needed: set[str] = set()
     stack = list(ids)
     while stack:
         id = stack.pop()
-        if id not in found:
-            found.add(id)
+        if id not in needed:
+            needed.add(id)
             stack += stages[id].awaits(stages)
-    return found
+    return needed
 
 
 def ranks(stages: Mapping[str, Stage]) -> dict[str, float]:

@@ -189,18 +189,17 @@ class _Open:
         why = error.error_string.rstrip(".")
         return UserError(f"{self.recording.file}: cannot be read as audio ({why}); replace the file.")
 
-    def _cut_off(self, found: int, wanted: int) -> bool:
+    def _cut_off(self, samples: int, wanted: int) -> bool:
         """Whether there are fewer samples than the header says."""
         if self.head.estimated:
-            return found < 0.9 * wanted if self._whole else found == 0
+            return samples < 0.9 * wanted if self._whole else samples == 0
         told_and_found = _TOLD_AND_FOUND.search(self._file.extra_info)
-        if (
-            told_and_found is not None
-        ):  # libsndfile trusts the size of a WAV file over its header, and says so only here
+        if told_and_found is not None:
+            # libsndfile trusts the size of a WAV file over its header, and says so only here.
             length, there = map(int, told_and_found.groups())
             if self._whole and there < length < _STREAMED:
                 return True
-        return found < wanted
+        return samples < wanted
 
     def part(self) -> np.ndarray:
         """Read the samples of the recording, float32 [samples]."""

@@ -26,7 +26,7 @@ class Faults:
         self.skipped: list[str] = []
         self.known: Counter[str] = Counter()
 
-    def found(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Raise UserError with `message`, or note it."""
         if not self.skip:
             raise UserError(message)
@@ -38,8 +38,7 @@ class Faults:
             first = "\n  ".join(self.skipped[:5])
             raise UserError(
                 f"More than data.most_skipped={self.most} rows or recordings cannot be used; repair the data, or raise "
-                "the "
-                f"limit. The first are:\n  {first}"
+                f"the limit. The first are:\n  {first}"
             )
 
     def expected(self, message: str) -> None:
@@ -64,7 +63,7 @@ def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 where = f"byte {error.start + 1} of the line"
-                faults.found(f"{path}, line {number}: is not UTF-8 ({where}); convert the file.")
+                faults.report(f"{path}, line {number}: is not UTF-8 ({where}); convert the file.")
                 continue
             if line.strip():
                 yield number, line
@@ -99,7 +98,7 @@ def tsv(
         elif broken:
             faults.expected(f"{path}: too {'few' if len(cells) < needed else 'many'} columns")
         else:
-            faults.found(f"{path}, line {number}: has {len(cells)} columns, expected {len(header)}.")
+            faults.report(f"{path}, line {number}: has {len(cells)} columns, expected {len(header)}.")
 
 
 def headless(path: Path, width: int, faults: Faults = STOP) -> Iterator[tuple[int, dict[Any, str]]]:
@@ -109,7 +108,7 @@ def headless(path: Path, width: int, faults: Faults = STOP) -> Iterator[tuple[in
         if len(cells) == width:
             yield number, dict(enumerate(cells))
         else:
-            faults.found(f"{path}, line {number}: has {len(cells)} columns, expected {width}.")
+            faults.report(f"{path}, line {number}: has {len(cells)} columns, expected {width}.")
 
 
 def jsonl(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -118,9 +117,9 @@ def jsonl(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, dict[str, An
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            faults.found(f"{path}, line {number}: is not JSON ({error.msg}).")
+            faults.report(f"{path}, line {number}: is not JSON ({error.msg}).")
             continue
         if isinstance(record, dict):
             yield number, record
         else:
-            faults.found(f"{path}, line {number}: is a JSON {type(record).__name__}, expected an object.")
+            faults.report(f"{path}, line {number}: is a JSON {type(record).__name__}, expected an object.")

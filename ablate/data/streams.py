@@ -17,8 +17,8 @@ class StreamKind:
     per_unit: int = 1
     """Frames, tokens or pairs in one such unit."""
     probed: int
-    """In each half of the gradient probe. With an eighth of it, no gradient of a nano encoder is reproduced by the other half
-    after 1,600 updates."""
+    """In each half of the gradient probe. With an eighth of it, no gradient of a nano encoder is reproduced by the
+    other half after 1,600 updates."""
     held_out: int
     """In each batch of the held-out losses."""
     packed: int

@@ -38,7 +38,7 @@ FRAME = 0.01  # seconds from one frame to the next
 class TableWriter:
     """Write one split of one table into `folder`, starting over if there is something already; a context manager.
 
-    Examples are added in any order; `close(order)` takes the canonical one, else it is that in which they were added.
+    Rows are added in any order; `close(order)` takes the canonical one, else it is that in which they were added.
     """
 
     def __init__(self, folder: Path, sources: Sequence[str] = ()) -> None:

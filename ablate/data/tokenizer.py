@@ -171,9 +171,9 @@ def learn(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dic
 def encode(tokenizer: Tokenizer, table: Table, run: Any) -> dict[str, Any]:
     """Write every text field of a table's split as ids. Returns per field the texts, ids and unknowns."""
     fields, encoded = text_fields(table), {}
-    for number, field in enumerate(fields, 1):
-        encoded[field] = _encode(tokenizer.model, table, field, run.files / f"{field}{Tokens.SUFFIX}")
-        run.progress(number, len(fields), note=f"{table.name}.{field}")
+    for number, name in enumerate(fields, 1):
+        encoded[name] = _encode(tokenizer.model, table, name, run.files / f"{name}{Tokens.SUFFIX}")
+        run.progress(number, len(fields), note=f"{table.name}.{name}")
     return {"encoded": encoded}
 
 
@@ -210,8 +210,8 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        if found := re.search(r"required_chars\. \d+ vs (\d+)", str(error)):
-            least = int(found[1]) - BYTES * config.bytes
+        if match := re.search(r"required_chars\. \d+ vs (\d+)", str(error)):
+            least = int(match[1]) - BYTES * config.bytes
             raise UserError(
                 f"tokenizer.size is {config.size}, expected at least {least}: the characters of the text and the "
                 f"{Vocabulary.specials} specials; raise it, or learn from fewer fields."

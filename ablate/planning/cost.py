@@ -28,8 +28,8 @@ LENGTH = (
 
 def timings(root: Path) -> dict[str, float]:
     """Read how many seconds the finished stages under `root` took, by id."""
-    found = {path.parent.name: _read(path) for path in root.glob("*/??/*/result.json")}
-    return {id: result.get("seconds", 0.0) for id, result in found.items() if result}
+    results = {path.parent.name: _read(path) for path in root.glob("*/??/*/result.json")}
+    return {id: result.get("seconds", 0.0) for id, result in results.items() if result}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def paces(root: Path) -> dict[str, float]:
     """Read how many seconds a step took, by shape: the median over the finished stages under `root`."""
-    found: dict[str, list[float]] = {}
+    by_shape: dict[str, list[float]] = {}
     for kind in ("pretrain", "finetune"):
         for path in root.glob(f"{kind}/??/*/result.json"):
             config, result = _read(path.with_name("identity.json")).get("config", {}), _read(path)
@@ -50,8 +50,8 @@ def paces(root: Path) -> dict[str, float]:
                 made = steps - result.get("continued", {}).get(
                     "steps", 0
                 )  # a trunk may have begun where a shorter one ended
-                found.setdefault(shape(kind, config), []).append(result["seconds"] / made)
-    return {key: median(values) for key, values in found.items()}
+                by_shape.setdefault(shape(kind, config), []).append(result["seconds"] / made)
+    return {key: median(values) for key, values in by_shape.items()}
 
 
 def shape(kind: str, config: Mapping[str, Any]) -> str:

@@ -60,14 +60,14 @@ class Estimator:
         from ablate.planning import size
 
         wants, pieces = self.wants[kind], row.tokenizer.size + 256 * row.tokenizer.bytes
-        found = size.update(row.encoder, pieces, tuple(holds), shards, *lengths(row.data))
-        _fits(found.bytes, found.parameters, wants, f"{kind} {title}", fix)
+        update = size.update(row.encoder, pieces, tuple(holds), shards, *lengths(row.data))
+        _fits(update.bytes, update.parameters, wants, f"{kind} {title}", fix)
         gpus = wants.get("gpus", 0) * wants.get("nodes", 1)
         if gpus and "gpu_tflops" in wants:
-            seconds = cost.START + steps * found.flops / (1e12 * wants["gpu_tflops"] * min(gpus, shards))
+            seconds = cost.START + steps * update.flops / (1e12 * wants["gpu_tflops"] * min(gpus, shards))
         else:
             seconds /= min(shards, wants.get("tasks", 1) * wants.get("nodes", 1))
-        return seconds, found.bytes
+        return seconds, update.bytes
 
 
 def lengths(data: Any) -> tuple[float, int]:

@@ -221,8 +221,8 @@ class Planner:
         for name, (table, split, ids) in names.items():
             parents[f"table/{name}"] = stages["tables"][f"{table}.{split}"] = self.supply.table(row.data, table, split)
             if ids:
-                found = self.supply.tokens(row.data, made["tokenizer"], table, split)
-                parents[f"tokens/{name}"] = stages["tokens"][f"{table}.{split}"] = found
+                tokens = self.supply.tokens(row.data, made["tokenizer"], table, split)
+                parents[f"tokens/{name}"] = stages["tokens"][f"{table}.{split}"] = tokens
         return parents
 
     def _data(
@@ -285,7 +285,7 @@ class Planner:
 
     def _fits(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> dict[str, str]:
         """The stages that the row's fitted speech targets come from, by role."""
-        found = {}
+        fits = {}
         for name, targets in row.targets.items():
             if not targets.fitted:
                 continue
@@ -299,8 +299,8 @@ class Planner:
                 parents |= {**made, "pretrain": leaf}
                 encoder, title = rows[targets.of].encoder, f"k-means of {targets.of} / {targets.input}{suffix}"
             of = KMeansStage.of(targets, encoder)
-            found[f"kmeans/{name}"] = self._stage("kmeans", of, parents, title, targets.iterations, cost.KMEANS)
-        return found
+            fits[f"kmeans/{name}"] = self._stage("kmeans", of, parents, title, targets.iterations, cost.KMEANS)
+        return fits
 
     def _pretrain(self, row: Row, phase: str, parents: Mapping[str, str], seed: int, title: str) -> str:
         start, steps = (row.start, row.steps) if phase == "trunk" else (row.start + row.steps, row.decay)
@@ -328,7 +328,10 @@ class Planner:
         read, have = _streamed(row, "dev"), row.data.tables()
         lacking = [table for table, _, _ in read.values() if have and "dev" not in have.get(table, ())]
         if lacking and row.total:
-            lost = f"Held-out losses of rows that read {', '.join(lacking)} are left out: the data have no dev split of that."
+            lost = (
+                f"Held-out losses of rows that read {', '.join(lacking)} are left out: the data have no dev split of "
+                "that."
+            )
             self.supply.notes[lost] = None
         if not read or lacking or not (have or row.total):
             return None
@@ -346,8 +349,8 @@ def described(task: TaskConfig) -> dict[str, Any]:
     """What checks of columns and claims, and analysis, know of a task before it is scored."""
     built = task.build()
     metrics = [metric.name for metric in built.metrics]
-    found = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
-    return found | ({"by_class": built.by_class.name} if built.by_class else {})
+    facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
+    return facts | ({"by_class": built.by_class.name} if built.by_class else {})
 
 
 def shown(value: Any) -> Any:

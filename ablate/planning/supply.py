@@ -32,14 +32,14 @@ class Supply:
         """The stage of one split of a table."""
 
         def lay() -> str:
-            found = data.split(table, split)
-            self.notes.update(dict.fromkeys(found.notes))
+            part = data.split(table, split)
+            self.notes.update(dict.fromkeys(part.notes))
             uses = []
-            for number, config in enumerate(found.recordings):
+            for number, config in enumerate(part.recordings):
                 title = f"recordings of {table}.{split}"
                 uses.append((f"recordings/{number}", self.add("recordings", config, {}, title, cost.RECORDINGS, ())))
-            self._split[id(data), table, split] = found
-            return self.add("table", found.config, {}, f"{table}.{split}", cost.TABLE, uses)
+            self._split[id(data), table, split] = part
+            return self.add("table", part.config, {}, f"{table}.{split}", cost.TABLE, uses)
 
         return self._once(("table", id(data), table, split), data, lay)
 

@@ -21,10 +21,11 @@ def execute(stage_id: str, root: str | Path) -> None:
     it, `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over,
     and whatever the stage itself raises.
     """
-    found = find(Path(root), stage_id)
-    if found is None or found.kind not in KINDS or not (found.path / "identity.json").exists():
+    planned = find(Path(root), stage_id)
+    if planned is None or planned.kind not in KINDS or not (planned.path / "identity.json").exists():
         raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")
-    kind, run = KINDS[found.kind], RunFolder(found.root, found.kind, stage_id, rank=int(os.environ.get("RANK", "0")))
+    kind = KINDS[planned.kind]
+    run = RunFolder(planned.root, planned.kind, stage_id, rank=int(os.environ.get("RANK", "0")))
     if run.done:
         run.tidy()
         return

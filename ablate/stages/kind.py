@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ablate.data.registry  # with the three below: every class that a record may name is known from here on
-import ablate.tasks.registry
-import encoders.presets
-import objectives.targets  # noqa: F401
+from ablate.data.registry import DATA
 from ablate.store import identity
 from ablate.store.run import RunFolder
 from ablate.store.stage import way
+from ablate.tasks.registry import TASKS
+from encoders.presets import PRESETS
+from objectives import OBJECTIVES
+from objectives.targets import TARGETS
+
+NAMED = (DATA, TASKS, PRESETS, OBJECTIVES, TARGETS)  # records name their classes by tags: who restores one has them all
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class Kind:
     run: Callable[[Any, Mapping[str, RunFolder], RunFolder], dict[str, Any]]
     """Runs a stage, given its config, what it starts from by role, and its folder; returns what result.json holds."""
     trains: bool = False
-    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare memory."""
+    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare
+    memory.
+    """
 
     @property
     def config(self) -> Any:
@@ -36,7 +41,7 @@ class Kind:
 def restored(run: RunFolder, config: Any) -> Any:
     """Make the typed config of a planned stage again, from what `materialise` wrote into its run folder.
 
-    `config` is the class that it is of, or the base of several. Raises UserError where the record says what this code does
-    not know.
+    `config` is the class that it is of, or the base of several. Raises UserError where the record says what this code
+    does not know.
     """
     return identity.restore(run.identity()["config"], config, way(run)["how"])

@@ -121,14 +121,14 @@ def stacked(utterances: Speech) -> Tensor:
 
 def vectors(table: Table, config: KMeansStage, layer: Layer) -> Tensor:
     """Vectors x_NC of `config.positions` positions (all, where there are fewer) of utterances in random order."""
-    order, found, count = Order(len(table), config.seed, "kmeans"), [], 0
+    order, parts, count = Order(len(table), config.seed, "kmeans"), [], 0
     for first in range(0, len(table), ITEMS):
         draws = [(slot, order.index(slot)) for slot in range(first, min(len(table), first + ITEMS))]
-        found.append(layer(speech(table, draws, config.seed, MAX_FRAMES)))
-        count += len(found[-1])
+        parts.append(layer(speech(table, draws, config.seed, MAX_FRAMES)))
+        count += len(parts[-1])
         if count >= config.positions:
             break
-    return torch.cat(found)[: config.positions]
+    return torch.cat(parts)[: config.positions]
 
 
 def fit(

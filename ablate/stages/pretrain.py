@@ -134,15 +134,15 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     step, saved = loop.resume()
     continued = saved.state["extra"] if saved else {}
     if saved is None and config.horizon is None and config.phase == "trunk":
-        for found in distributed.from_first(
+        for shorter in distributed.from_first(
             continuing.shorter(run.root, run.identity())
         ):  # all ranks try the same ones
             try:
-                step = go_on(loop, RunFolder(run.root, run.kind, found))
+                step = go_on(loop, RunFolder(run.root, run.kind, shorter))
             except UserError as error:  # another one will do, or none: it only takes longer
-                print(f"This trunk does not go on from {found}: {error}", flush=True)
+                print(f"This trunk does not go on from {shorter}: {error}", flush=True)
                 continue
-            continued = {"continued": {"id": found, "steps": step - first}}
+            continued = {"continued": {"id": shorter, "steps": step - first}}
             break
     loop.extra = lambda: ({}, continued)
     if trained:

@@ -11,7 +11,8 @@ from ablate.errors import UserError
 from ablate.store import differ, listing, upgrade
 
 HELP = """\
-Look at a root of runs (root=DIR of the sweep command), and bring it to the format of today. Nothing is trained or removed.
+Look at a root of runs (root=DIR of the sweep command), and bring it to the format of today. Nothing is trained or
+removed.
 """
 MORE = """\
 examples:
@@ -21,9 +22,10 @@ examples:
   python -m ablate.store explain runs/pretrain/04/04c7... other/pretrain/25/2589...      the same, of two roots
   python -m ablate.store upgrade runs                          rewrite records of the format before this one
 
-A stage's id is a hash of what it is: its kind and the version of its code, its settings, and the ids of what it starts from. So
-two stages differ where one of these does, or where one of those they start from does: explain goes down to there. Ids
-are printed by `python -m ablate.sweep FILE --where ROW`. A sweep says itself, with --dry-run, what it must make again and why.
+A stage's id is a hash of what it is: its kind and the version of its code, its settings, and the ids of what it starts
+from. So two stages differ where one of these does, or where one of those they start from does: explain goes down to
+there. Ids are printed by `python -m ablate.sweep FILE --where ROW`. A sweep says itself, with --dry-run, what it must
+make again and why.
 """
 
 

@@ -95,8 +95,8 @@ def settle(path: Path, own: str = "") -> None:
 
 def _attempts(path: Path) -> list[tuple[Path, str]]:
     """Folders of attempts in a run folder, also those put away, and their tokens."""
-    found = ((entry, TOKEN.fullmatch(entry.name)) for entry in path.iterdir())
-    return [(entry, match[1]) for entry, match in found if match]
+    matches = ((entry, TOKEN.fullmatch(entry.name)) for entry in path.iterdir())
+    return [(entry, match[1]) for entry, match in matches if match]
 
 
 def _inherit(candidates: list[Path], own: Path) -> None:
@@ -159,13 +159,13 @@ def named(path: Path, result: Mapping[str, Any], name: str) -> Path:
 
     Raises UserError where they are not. A result of format 1 says nothing, so there is nothing to check.
     """
-    found = files_of(path, result) / name
+    file = files_of(path, result) / name
     if "files" not in result:
-        return found
+        return file
     advice = f"remove {path}, and run the sweep again, which makes that stage anew."
     if name not in result["files"]:
         raise UserError(f"The stage in {path} has no file {name}; {advice}")
-    return checked(found, result["files"][name], advice)
+    return checked(file, result["files"][name], advice)
 
 
 def sound(path: Path, result: Mapping[str, Any]) -> Path:
@@ -201,9 +201,9 @@ def checked(path: Path, expected: Facts, advice: str) -> Path:
         return path
     if status.st_size != expected["size"]:
         raise UserError(f"{path} has {status.st_size} bytes, its record says {expected['size']}; {advice}")
-    if "digest" in expected and (found := digest(path)) != expected["digest"]:
+    if "digest" in expected and (actual := digest(path)) != expected["digest"]:
         raise UserError(
-            f"{path} has other bytes than its record says (digest {found}, expected {expected['digest']}); {advice}"
+            f"{path} has other bytes than its record says (digest {actual}, expected {expected['digest']}); {advice}"
         )
     _looked[path] = seen
     return path

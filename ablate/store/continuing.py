@@ -32,7 +32,7 @@ def continued(stages: Mapping[str, Stage]) -> dict[str, Stage]:
     for stage in stages.values():
         if stage.kind == "pretrain" and stage.config["phase"] == "trunk" and stage.steps:
             families.setdefault(family(stage.identity), []).append(stage)
-    found = dict(stages)
+    by_id = dict(stages)
     for members in families.values():
         members.sort(key=lambda stage: stage.steps)
         ends = [stage for stage in members if _noted(stage.config)]
@@ -41,8 +41,8 @@ def continued(stages: Mapping[str, Stage]) -> dict[str, Stage]:
             if shorter is None or stage.config["horizon"] is not None:
                 continue
             left = stage.cost * (1 - shorter.steps / stage.steps)
-            found[stage.id] = replace(stage, uses=(*stage.uses, (ROLE, shorter.id)), cost=round(left, 2))
-    return found
+            by_id[stage.id] = replace(stage, uses=(*stage.uses, (ROLE, shorter.id)), cost=round(left, 2))
+    return by_id
 
 
 def note(run: RunFolder, steps: int) -> None:
@@ -66,18 +66,18 @@ def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
     """
     folder = Path(root) / "trunks" / family(what)
     noted = [path.name.partition("-") for path in folder.glob("*-*")] if folder.is_dir() else []
-    found = sorted(
+    by_length = sorted(
         ((int(length), id) for length, _, id in noted if 0 < int(length) < what["config"]["steps"]), reverse=True
     )
-    return [id for _, id in found if RunFolder(root, "pretrain", id).done]
+    return [id for _, id in by_length if RunFolder(root, "pretrain", id).done]
 
 
 def notes(stages: Iterable[Stage], root: Path) -> list[str]:
     """Say which of these stages will go on from a finished trunk."""
     trunks = (stage for stage in stages if stage.kind == "pretrain" and stage.config.get("phase") == "trunk")
-    found = ((stage, shorter(root, stage.identity)) for stage in trunks if stage.config["horizon"] is None)
+    finished = ((stage, shorter(root, stage.identity)) for stage in trunks if stage.config["horizon"] is None)
     return [
         f"note: {stage.title} goes on from a finished trunk, {ids[0]}, and will take less."
-        for stage, ids in found
+        for stage, ids in finished
         if ids
     ]

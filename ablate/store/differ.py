@@ -68,34 +68,34 @@ class Differences:
 
     def __init__(self, first: Known, second: Known):
         self.first, self.second = first, second
-        self.found: dict[tuple[str, str], list[str]] = {}
+        self.sentences: dict[tuple[str, str], list[str]] = {}
 
     def between(self, first: str, second: str, role: str = "") -> list[str]:
         """Sentences, without full stops, that say where the second differs from the first; none when it does not."""
         if first == second:
             return []
-        if (first, second) not in self.found:
+        if (first, second) not in self.sentences:
             a, b = self.first(first), self.second(second)
             if a is None or b is None:
                 words = [f"{_shown(role)} is another, and what {first if a is None else second} was is not known"]
             else:
                 words = list(dict.fromkeys(self._between(a, b, role)))
-            self.found[first, second] = words
-        return self.found[first, second]
+            self.sentences[first, second] = words
+        return self.sentences[first, second]
 
     def _between(self, a: Identity, b: Identity, role: str) -> list[str]:
-        found = []
+        sentences = []
         if a["version"] != b["version"]:
-            found.append(_raised(f"version of {b['kind']}", a["version"], b["version"]))
-        found += settings(a["config"], b["config"], _name(b, role))
+            sentences.append(_raised(f"version of {b['kind']}", a["version"], b["version"]))
+        sentences += settings(a["config"], b["config"], _name(b, role))
         before, after = dict(a["parents"]), dict(b["parents"])
         where = "the tokenizer's texts" if b["kind"] == "tokenizer" else f"what {b['kind']} reads"
-        found += [f"{_shown(role)} is new in {where}" for role in after if role not in before]
-        found += [f"{_shown(role)} is gone from {where}" for role in before if role not in after]
+        sentences += [f"{_shown(role)} is new in {where}" for role in after if role not in before]
+        sentences += [f"{_shown(role)} is gone from {where}" for role in before if role not in after]
         for role in after:
             if role in before:
-                found += self.between(before[role], after[role], role)
-        return found
+                sentences += self.between(before[role], after[role], role)
+        return sentences
 
 
 class Crossing:
@@ -113,12 +113,12 @@ class Crossing:
     def _raises(self, side: int, id: str) -> dict[str, int]:
         """Recipes and versions of a stage and all it starts from, by what they are of."""
         if (side, id) not in self.made:
-            what, found = self.known[side](id), {}
+            what, versions = self.known[side](id), {}
             if what is not None:
-                found = {f"version of {what['kind']}": what["version"], **_recipes(what["config"])}
+                versions = {f"version of {what['kind']}": what["version"], **_recipes(what["config"])}
                 for _, parent in what["parents"]:
-                    found = {**self._raises(side, parent), **found}
-            self.made[side, id] = found
+                    versions = {**self._raises(side, parent), **versions}
+            self.made[side, id] = versions
         return self.made[side, id]
 
 
@@ -135,32 +135,32 @@ def settings(a: Any, b: Any, name: str, path: str = "") -> list[str]:
     """Say how two canonical forms differ, each difference at its place below `name`."""
     if not (isinstance(a, Mapping) and isinstance(b, Mapping)) or a.get("type") != b.get("type"):
         return [f"{name}: {path} {_value(a)} -> {_value(b)}"]
-    found = []
+    sentences = []
     for key in dict.fromkeys([*a, *b]):
         here = f"{path}.{key}" if path else key
         if path == "texts" and a.get(key) != b.get(key):  # of a tokenizer, by table and field
             table, both = key.partition(".")[0], key in a and key in b
-            found.append(
+            sentences.append(
                 f"{table}.train has other texts than it had"
                 if both
                 else f"table {table} is {'new in' if key in b else 'gone from'} the tokenizer's texts"
             )
             continue
         if key not in b:
-            found.append(f"{name}: {here} is gone, was {_value(a[key])}")
+            sentences.append(f"{name}: {here} is gone, was {_value(a[key])}")
         elif key not in a:
-            found.append(f"{name}: {here} is new, {_value(b[key])}")
+            sentences.append(f"{name}: {here} is new, {_value(b[key])}")
         elif a[key] == b[key] and type(a[key]) is type(b[key]):
             continue
         elif key == "recipe":
-            found.append(_raised(f"recipe of {_called(b)}", a[key], b[key]))
+            sentences.append(_raised(f"recipe of {_called(b)}", a[key], b[key]))
         elif key == "rows" and isinstance(b[key], int):
-            found.append(f"{name} has {b[key]:,} rows, had {a[key]:,}")
+            sentences.append(f"{name} has {b[key]:,} rows, had {a[key]:,}")
         elif key == "digest":
-            found += [f"{name} holds other rows than it did"] if a.get("rows") == b.get("rows") else []
+            sentences += [f"{name} holds other rows than it did"] if a.get("rows") == b.get("rows") else []
         else:
-            found += settings(a[key], b[key], name, here)
-    return found
+            sentences += settings(a[key], b[key], name, here)
+    return sentences
 
 
 def _name(what: Identity, role: str) -> str:

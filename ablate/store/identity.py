@@ -149,7 +149,7 @@ class Field:
 @cache
 def fields(cls: type) -> tuple[Field, ...]:
     """The fields of a config class. Raises TypeError where two have one name, or where `absent` is not canonical."""
-    hints, apart, found = typing.get_type_hints(cls), getattr(cls, "how", ()), []
+    hints, apart, entries = typing.get_type_hints(cls), getattr(cls, "how", ()), []
     for one in dataclasses.fields(cls):
         if unknown := sorted(set(one.metadata) - {"name", "absent"}):
             raise TypeError(f"{cls.__qualname__}.{one.name}: its metadata has '{unknown[0]}', expected name or absent.")
@@ -157,11 +157,11 @@ def fields(cls: type) -> tuple[Field, ...]:
         if absent is not None:
             _canonical(absent, hints[one.name], f"{cls.__qualname__}.{one.name}: absent")
         name = one.metadata.get("name", one.name)
-        found.append(Field(one.name, name, hints[one.name], absent, one.name in apart))
-    names = ["type", "recipe", *removed(cls), *(one.name for one in found)]
+        entries.append(Field(one.name, name, hints[one.name], absent, one.name in apart))
+    names = ["type", "recipe", *removed(cls), *(one.name for one in entries)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise TypeError(f"{cls.__qualname__}: several things in its form are called {', '.join(twice)}.")
-    return tuple(found)
+    return tuple(entries)
 
 
 @cache
@@ -169,10 +169,10 @@ def removed(cls: type) -> dict[str, str]:
     """The fields that a config class had, with the canonical text of their last value. Raises TypeError for
     other text.
     """
-    found = {name: text for one in reversed(cls.__mro__) for name, text in vars(one).get("removed", {}).items()}
-    for name, text in found.items():
+    texts = {name: text for one in reversed(cls.__mro__) for name, text in vars(one).get("removed", {}).items()}
+    for name, text in texts.items():
         _canonical(text, Any, f"{cls.__qualname__}: removed '{name}'")
-    return found
+    return texts
 
 
 def _canonical(text: Any, hint: Any, what: str) -> None:
@@ -200,11 +200,11 @@ def find(base: type, tag: str) -> type | None:
     """The class with a tag among a class and those made from it, None if there is none. Raises TypeError if there are
     two.
     """
-    found = [cls for cls in _below(base) if vars(cls).get("tag") == tag]
-    if len(found) > 1:
-        names = " and ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in found))
+    classes = [cls for cls in _below(base) if vars(cls).get("tag") == tag]
+    if len(classes) > 1:
+        names = " and ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in classes))
         raise TypeError(f"{names} have one tag, '{tag}': give one of them another.")
-    return found[0] if found else None
+    return classes[0] if classes else None
 
 
 def _below(base: type) -> Iterator[type]:
@@ -287,11 +287,11 @@ def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
 
 
 def _class(bases: list[type], tag: str) -> type:
-    found = [cls for base in bases if (cls := find(base, tag))]
-    if not found:
+    classes = [cls for base in bases if (cls := find(base, tag))]
+    if not classes:
         known = sorted({vars(cls)["tag"] for base in bases for cls in _below(base) if "tag" in vars(cls)})
         raise UserError(f"A record is of a '{tag}', which this code does not know; {nearest(tag, known)}")
-    return found[0]
+    return classes[0]
 
 
 def _within(how: Mapping[str, Any], key: str) -> dict[str, Any]:

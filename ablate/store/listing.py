@@ -12,26 +12,26 @@ from ablate.store.record import read_json, read_result, read_sweep
 
 def lines(root: Path) -> list[str]:
     """Describe what lies under a root. Raises UserError when that is nothing, or of a newer format."""
-    found, planned, done = [], Counter(), Counter()
+    report, planned, done = [], Counter(), Counter()
     for name in sweeps(root):
         sweep = read_sweep(root, name)
         size = f"{len(sweep.sweep['rows'])} rows, {len(sweep.manifest)} lines"
-        found.append(f"sweep {name}: {size}, format {sweep.format}")
+        report.append(f"sweep {name}: {size}, format {sweep.format}")
     old = 0
     for folder in stages(root):
         kind, result = folder.parents[1].name, read_result(folder)
         planned[kind] += 1
         done[kind] += result is not None
         old += format_of(folder) == 1
-    if not found and not planned:
+    if not report and not planned:
         raise UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
     width = max(map(len, planned), default=0)
-    found += [f"{kind:{width}}  {done[kind]:,} of {planned[kind]:,} done" for kind in sorted(planned)]
+    report += [f"{kind:{width}}  {done[kind]:,} of {planned[kind]:,} done" for kind in sorted(planned)]
     if old:
-        found.append(
+        report.append(
             f"{old:,} of these stages are of format 1: they are read and reported, and no new plan starts from them."
         )
-    return found
+    return report
 
 
 def sweeps(root: Path) -> list[str]:

@@ -32,14 +32,14 @@ def machine() -> dict[str, Any]:
     torch, "torch", "capability" (the instruction set torch uses), "blas", "onednn" and "threads".
     """
     torch = sys.modules.get("torch")
-    found = {**_processor(), **dict.fromkeys(("device", "torch", "capability", "blas", "onednn", "threads"))}
+    facts = {**_processor(), **dict.fromkeys(("device", "torch", "capability", "blas", "onednn", "threads"))}
     if torch is not None and hasattr(torch, "get_num_threads"):  # not one that is half imported
         gpu = torch.cuda.is_initialized()
-        found |= _libraries() | {
+        facts |= _libraries() | {
             "device": torch.cuda.get_device_name() if gpu else "cpu",
             "threads": torch.get_num_threads(),
         }
-    return found
+    return facts
 
 
 def label(machine: Mapping[str, Any]) -> str:

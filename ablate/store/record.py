@@ -130,9 +130,9 @@ def read_sweep(root: Path, name: str) -> Sweep:
 
 def known(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Return a record if this code can read its format. Raises UserError if it is newer."""
-    if (found := record.get("format", 1)) > FORMAT:
+    if (written := record.get("format", 1)) > FORMAT:
         raise UserError(
-            f"{path} was written by a newer version (format {found}), this one reads up to {FORMAT}; update ablate."
+            f"{path} was written by a newer version (format {written}), this one reads up to {FORMAT}; update ablate."
         )
     return record
 

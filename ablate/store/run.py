@@ -66,9 +66,9 @@ class RunFolder:
 
     def result(self) -> dict[str, Any]:
         """Return the stage's result. Raises FileNotFoundError when there is none, UserError as `read_result` does."""
-        if (found := read_result(self.path)) is None:
+        if (result := read_result(self.path)) is None:
             raise FileNotFoundError(self.path / "result.json")
-        return found
+        return result
 
     @property
     def files(self) -> Path:
@@ -301,13 +301,13 @@ class RunFolder:
             return
         self._close()
         with self.writing() as folder:
-            found = attempt.facts(folder)
-            for name in found:
+            facts = attempt.facts(folder)
+            for name in facts:
                 synced(folder / name)  # tables are appended to, which waits for no disk
             extra = attempt.circumstances(self.path, self._lock)
             replace(
                 folder / RESULT,
-                files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": found}),
+                files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts}),
             )
             self.hold()
             with contextlib.suppress(FileExistsError):

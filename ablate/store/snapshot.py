@@ -7,7 +7,6 @@ import os
 import shutil
 from pathlib import Path
 
-
 ROOMS = ("ablate", "encoders", "objectives", "analysis")
 
 

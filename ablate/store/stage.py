@@ -167,10 +167,10 @@ def places(stages: Any, at: str = "") -> dict[str, str]:
     """
     if isinstance(stages, str):
         return {at: stages}
-    found: dict[str, str] = {}
+    by_place: dict[str, str] = {}
     for key, part in enumerate(stages) if isinstance(stages, list) else stages.items():
-        found |= places(part, f"{at}/{key}" if at else key)
-    return found
+        by_place |= places(part, f"{at}/{key}" if at else key)
+    return by_place
 
 
 def materialise(plan: Plan, root: str | Path) -> None:

@@ -38,11 +38,11 @@ def upgrade(root: Path) -> list[str]:
         if not (folder / last).exists():
             count["open"] += 1
             continue
-        found = record.known(folder / last, record.read_json(folder / last)).get("format", 1)
-        if found < FIRST:
+        written = record.known(folder / last, record.read_json(folder / last)).get("format", 1)
+        if written < FIRST:
             count["first"] += 1
-        elif found < record.FORMAT:
-            _rewrite(folder, last, found)
+        elif written < record.FORMAT:
+            _rewrite(folder, last, written)
             count[what] += 1
         else:
             count["new"] += 1
@@ -59,9 +59,9 @@ def upgrade(root: Path) -> list[str]:
     return lines
 
 
-def _rewrite(folder: Path, last: str, found: int) -> None:
+def _rewrite(folder: Path, last: str, written: int) -> None:
     """Rewrite the records in a folder, one format after the other."""
-    for step in range(found, record.FORMAT):
+    for step in range(written, record.FORMAT):
         changes = {name: change for name, change in UPGRADES[step].items() if name != last}
         for name, change in changes.items():
             if (path := folder / name).exists():

@@ -49,12 +49,12 @@ def contrast(text: Any, path: str) -> dict[str, float]:
         raise UserError(f"{path}: '{text}' is not a sum of rows; write differences of rows, e.g. joint - scratch.")
 
     try:
-        found = walk(ast.parse(str(text).strip(), mode="eval").body)
+        factors = walk(ast.parse(str(text).strip(), mode="eval").body)
     except SyntaxError:
         raise UserError(f"{path}: '{text}' cannot be read; write differences of rows, e.g. joint - scratch.") from None
-    if "" in found or abs(sum(found.values())) > 1e-9:
+    if "" in factors or abs(sum(factors.values())) > 1e-9:
         raise UserError(f"{path}: '{text}' is not a difference; the rows' factors must sum to zero.")
-    return {row: value for row, value in found.items() if value}
+    return {row: value for row, value in factors.items() if value}
 
 
 def measure(text: Any, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tuple[str, str, str]:
@@ -85,7 +85,7 @@ def claims(
     different pre-training (updates, or what an update holds) unless the claim says `unmatched: true`; the assay only
     shows that the task can tell rows apart, so its rows may differ.
     """
-    found = {}
+    checked = {}
     for name, value in mapping(written, "claims").items():
         path = f"claims.{name}"
         claim = known(value, path, CLAIM)
@@ -111,8 +111,8 @@ def claims(
         if not claim.get("unmatched"):
             for rows in grid:
                 _matched(path, [(row, rows[row]) for row in effect])
-        found[name] = {**claim, "coefficients": effect, **({"assay_coefficients": assay} if assay else {})}
-    return found
+        checked[name] = {**claim, "coefficients": effect, **({"assay_coefficients": assay} if assay else {})}
+    return checked
 
 
 def _rows(effect: dict[str, float], rows: Mapping[str, Any], path: str) -> dict[str, float]:
@@ -125,13 +125,13 @@ def _rows(effect: dict[str, float], rows: Mapping[str, Any], path: str) -> dict[
 def _matched(path: str, rows: Sequence[tuple[str, Compared]]) -> None:
     (first, one), *others = rows
     for name, other in others:
-        found = None
+        difference = None
         if other.total != one.total:
-            found = f"{first} has {one.total} pre-training steps and {name} {other.total}"
+            difference = f"{first} has {one.total} pre-training steps and {name} {other.total}"
         elif other.update != one.update:
-            found = f"an update of {first} holds something else than one of {name}"
-        if found:
-            raise UserError(f"{path}: {found}; match them, or say unmatched: true.")
+            difference = f"an update of {first} holds something else than one of {name}"
+        if difference:
+            raise UserError(f"{path}: {difference}; match them, or say unmatched: true.")
 
 
 def table(
@@ -143,32 +143,20 @@ def table(
     `compare_with` is a row that all others are set against in a sheet of its own; `frontier` names two measures that
     `rows`, in this order, trade against each other.
     """
-    found = known(written, "table", ("blocks", "columns", "interference", "compare_with", "frontier"))
-    roles = mapping(found.get("interference"), "table.interference")
-    for modality, part in roles.items():
-        path = f"table.interference.{modality}"
-        if modality not in ("speech", "text"):
-            raise UserError(f"{path}: expected speech or text; {nearest(modality, ('speech', 'text'))}")
-        for role, row in known(part, path, ("single", "placebo")).items():
-            if row not in rows:
-                raise UserError(f"{path}.{role}: no row '{row}'; {nearest(str(row), rows)}")
-    compared = found.get("compare_with")
+    given = known(written, "table", ("blocks", "columns", "interference", "compare_with", "frontier"))
+    roles = _interference(given.get("interference"), rows)
+    compared = given.get("compare_with")
     if compared is not None and compared not in rows:
         raise UserError(f"table.compare_with: no row '{compared}'; {nearest(str(compared), rows)}")
-    frontier = known(found.get("frontier"), "table.frontier", ("x", "y", "rows"))
-    for axis in ("x", "y") if frontier else ():
-        measure(str(frontier.get(axis)), tasks, f"table.frontier.{axis}")
-    for row in listed(frontier.get("rows", []), "table.frontier.rows"):
-        if row not in rows:
-            raise UserError(f"table.frontier.rows: no row '{row}'; {nearest(str(row), rows)}")
-    blocks = found.get("blocks") or [{"reference": rows[0], "rows": list(rows)}]
+    frontier = _frontier(given.get("frontier"), rows, tasks)
+    blocks = given.get("blocks") or [{"reference": rows[0], "rows": list(rows)}]
     for number, block in enumerate(listed(blocks, "table.blocks")):
         path = f"table.blocks[{number}]"
         known(block, path, ("reference", "rows", "title"))
         for row in [*listed(block.get("rows", []), f"{path}.rows"), *filter(None, [block.get("reference")])]:
             if row not in rows:
                 raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
-    written = listed(found.get("columns") or [], "table.columns")
+    written = listed(given.get("columns") or [], "table.columns")
     columns = [column for column in written if str(column).partition(".")[0] not in taken_off]
     columns = columns or [f"{task}.{about['metrics'][0]}" for task, about in tasks.items()]
     for column in columns:
@@ -179,13 +167,37 @@ def table(
     }
 
 
+def _interference(written: Any, rows: Sequence[str]) -> dict[str, Any]:
+    """Check which rows play the roles of a modality's analysis of interference."""
+    roles = mapping(written, "table.interference")
+    for modality, part in roles.items():
+        path = f"table.interference.{modality}"
+        if modality not in ("speech", "text"):
+            raise UserError(f"{path}: expected speech or text; {nearest(modality, ('speech', 'text'))}")
+        for role, row in known(part, path, ("single", "placebo")).items():
+            if row not in rows:
+                raise UserError(f"{path}.{role}: no row '{row}'; {nearest(str(row), rows)}")
+    return roles
+
+
+def _frontier(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Check the two measures of a frontier, and the rows that trade them; empty where none is asked for."""
+    frontier = known(written, "table.frontier", ("x", "y", "rows"))
+    for axis in ("x", "y") if frontier else ():
+        measure(str(frontier.get(axis)), tasks, f"table.frontier.{axis}")
+    for row in listed(frontier.get("rows", []), "table.frontier.rows"):
+        if row not in rows:
+            raise UserError(f"table.frontier.rows: no row '{row}'; {nearest(str(row), rows)}")
+    return frontier
+
+
 def labels(written: Any, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:
     """Check names for people: of rows, tasks and columns."""
-    found = mapping(written, "labels")
-    for key in found:
+    names = mapping(written, "labels")
+    for key in names:
         if key.split(".")[0] not in (*rows, *tasks):
             raise UserError(f"labels.{key}: no row or task '{key}'; {nearest(key, (*rows, *tasks))}")
-    return {key: str(value) for key, value in found.items()}
+    return {key: str(value) for key, value in names.items()}
 
 
 def listed(value: Any, path: str) -> list[Any]:

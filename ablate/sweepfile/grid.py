@@ -28,10 +28,10 @@ def choices(
         if name.partition(".")[0] in FIXED:
             raise UserError(f"{path}.{name}: cannot be tuned: what is scored must stay the same; choose another field.")
     points = [dict(zip(tune, values)) for values in itertools.product(*tune.values())]
-    found = [(point, made(merge(part, nested(point)), path)) for point in points]
-    if not found[0][1].build().trained:
+    tried = [(point, made(merge(part, nested(point)), path)) for point in points]
+    if not tried[0][1].build().trained:
         raise UserError(f"{path}: this task trains nothing, so there is nothing to tune; remove it.")
-    return found
+    return tried
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:

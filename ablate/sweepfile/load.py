@@ -46,8 +46,8 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: this is not valid YAML: {str(e).splitlines()[0]}.") from None
     if not isinstance(document, dict):
-        found = "nothing" if document is None else f"a {type(document).__name__}"
-        raise UserError(f"{path}: expected a mapping with 'base' and 'rows', found {found}.")
+        kind = "nothing" if document is None else f"a {type(document).__name__}"
+        raise UserError(f"{path}: expected a mapping with 'base' and 'rows', found {kind}.")
     return document
 
 

@@ -60,17 +60,17 @@ def _hint(key: str, valid: Iterable[str]) -> str:
 
 def section(value: Any, path: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """Expand and check `base`, or a row with `extra` keys beside the sections."""
-    found = known(value, path, (*extra, *SECTIONS))
-    if "encoder" in found:
-        found["encoder"] = _preset(found["encoder"], f"{path}.encoder")
-    if "tokenizer" in found:
-        found["tokenizer"] = mapping(found["tokenizer"], f"{path}.tokenizer")
-    if "tasks" in found:
-        tasks = mapping(found["tasks"], f"{path}.tasks")
-        found["tasks"] = {k: v if v is None else _preset(v, f"{path}.tasks.{k}") for k, v in tasks.items()}
-    if "pretrain" in found:
+    expanded = known(value, path, (*extra, *SECTIONS))
+    if "encoder" in expanded:
+        expanded["encoder"] = _preset(expanded["encoder"], f"{path}.encoder")
+    if "tokenizer" in expanded:
+        expanded["tokenizer"] = mapping(expanded["tokenizer"], f"{path}.tokenizer")
+    if "tasks" in expanded:
+        tasks = mapping(expanded["tasks"], f"{path}.tasks")
+        expanded["tasks"] = {k: v if v is None else _preset(v, f"{path}.tasks.{k}") for k, v in tasks.items()}
+    if "pretrain" in expanded:
         where = f"{path}.pretrain"
-        pretrain = found["pretrain"] = known(found["pretrain"], where, PRETRAIN)
+        pretrain = expanded["pretrain"] = known(expanded["pretrain"], where, PRETRAIN)
         if "objectives" in pretrain:
             parts = mapping(pretrain["objectives"], f"{where}.objectives")
             pretrain["objectives"] = {k: _weighted(v, f"{where}.objectives.{k}") for k, v in parts.items()}
@@ -80,7 +80,7 @@ def section(value: Any, path: str, extra: tuple[str, ...] = ()) -> dict[str, Any
         if "update" in pretrain:
             update = mapping(pretrain["update"], f"{where}.update")
             pretrain["update"] = {k: _quantity(k, v, f"{where}.update.{k}") for k, v in update.items()}
-    return found
+    return expanded
 
 
 def mapping(value: Any, path: str) -> dict[str, Any]:
@@ -94,11 +94,11 @@ def mapping(value: Any, path: str) -> dict[str, Any]:
 
 def known(value: Any, path: str, valid: Iterable[str]) -> dict[str, Any]:
     """Return a copy of a mapping whose keys are all valid; raises UserError with the nearest valid key."""
-    found, valid = mapping(value, path), tuple(valid)
-    for key in found:
+    copy, valid = mapping(value, path), tuple(valid)
+    for key in copy:
         if key not in valid:
             raise UserError(f"{path}.{key}: unknown key '{key}'; {nearest(str(key), valid)}")
-    return found
+    return copy
 
 
 def _preset(value: Any, path: str) -> Any:

@@ -45,8 +45,8 @@ class Row:
         """What changes with the fraction of the horizon that is done, by speech targets: then the end is part
         of an id.
         """
-        found = {name: targets.anneals() for name, targets in self.targets.items()}
-        return {name: what for name, what in found.items() if what}
+        changes = {name: targets.anneals() for name, targets in self.targets.items()}
+        return {name: what for name, what in changes.items() if what}
 
     def has(self, task: str) -> bool:
         """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it.

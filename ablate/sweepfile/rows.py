@@ -137,7 +137,10 @@ class Resolver:
         tuned = {key: part.pop("tune", None) for key, part in tasks.items()}
         grids = {
             key: choices(
-                tasks[key], grid, f"{path}.tasks.{key}", lambda part, where: self._config("tasks", part, where, key)
+                tasks[key],
+                grid,
+                f"{path}.tasks.{key}",
+                lambda part, where, key=key: self._config("tasks", part, where, key),
             )
             for key, grid in tuned.items()
             if grid
@@ -180,8 +183,8 @@ def axis_patch(axis: str, value: Any) -> dict[str, Any]:
     """The patch of `base` (or of `data`) that sets the dotted path `axis`, shorthand expanded."""
     for key in reversed(axis.split(".")):
         value = {key: value}
-    found = expand(value if "data" in value else {"base": value}, f"axes.{axis}")
-    return found.get("base", found)
+    patch = expand(value if "data" in value else {"base": value}, f"axes.{axis}")
+    return patch.get("base", patch)
 
 
 def _named_patch(patch: Any, path: str) -> dict[str, Any]:

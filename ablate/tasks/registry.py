@@ -17,7 +17,7 @@ from ablate.tasks.task import TaskConfig
 from objectives import sequence
 from objectives.transducer import Transducer
 
-# The paper's recipes, as far as they are known (PAPER §4); rates are mSLAM's.
+# The paper's recipes, as far as they are known (docs/paper.md, section 4); rates are mSLAM's.
 ASR_SLAM = Recognition.Config(
     head="transducer",
     transducer=Transducer.Config(hidden=640, layers=2),
@@ -52,7 +52,8 @@ GLUE: dict[str, TaskConfig] = {
     "rte": TextClassification.Config(table="rte", fields=PAIR, steps=600),
     "stsb": TextClassification.Config(table="stsb", fields=PAIR, steps=600, metrics=("pearson", "spearman")),
 }
-GROUPS: dict[str, tuple[str, ...]] = {"glue": ("mnli", "qnli", "qqp", "sst2")}  # the paper's four (PAPER §4)
+# "glue" is the paper's four, as we guess them (docs/paper.md, section 4).
+GROUPS: dict[str, tuple[str, ...]] = {"glue": ("mnli", "qnli", "qqp", "sst2")}
 TASKS: dict[str, TaskConfig] = {
     "asr": Recognition.Config(),
     "asr_slam": ASR_SLAM,

@@ -2,8 +2,9 @@
 
 Measured on fixed probe batches of the training data, in evaluation mode, over the parameters that all modalities go
 through, per layer and part: the raw gradient of each objective with its own weight, and the same as Adam sees it,
-divided by the root of its second moment (PAPER §9.2). Gradient noise biases a plain cosine toward 0, so every inner
-product is taken between two halves of the probe that share no item: <g_i(a), g_j(b)> has no noise in common.
+divided by the root of its second moment (docs/paper.md, section 9.2). Gradient noise biases a plain cosine toward 0,
+so every inner product is taken between two halves of the probe that share no item: <g_i(a), g_j(b)> has no noise in
+common.
 """
 
 from __future__ import annotations
@@ -39,23 +40,23 @@ def similarities(a: Gradients, b: Gradients, scopes: Mapping[str, list[str]]) ->
         one, two = (torch.stack([side[name][parameter].reshape(-1) for name in names]) for side in (a, b))
         squares = torch.stack([one.square().sum(1), two.square().sum(1)], 1)
         inner[parameter] = torch.cat([one @ two.T, squares], 1)
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for scope, parameters in scopes.items():
         summed = torch.stack([inner[p] for p in parameters]).double().sum(0).tolist()
         plain = [(row[-2] * row[-1]) ** 0.5 for row in summed]
         ceilings = [row[i] / plain[i] if plain[i] > 0 else 0.0 for i, row in enumerate(summed)]
         if sum(norm > 0 for norm in plain) < 2:
             continue
-        found |= {f"{scope}/{name}/ceiling": c for name, c, norm in zip(names, ceilings, plain) if norm > 0}
+        values |= {f"{scope}/{name}/ceiling": c for name, c, norm in zip(names, ceilings, plain) if norm > 0}
         for i in range(len(names)):
             for j in range(i + 1, len(names)):
                 if min(ceilings[i], ceilings[j]) >= CEILING:
                     both = (summed[i][i] * summed[j][j]) ** 0.5
                     cosine = (summed[i][j] + summed[j][i]) / 2 / both
                     pair = f"{scope}/{names[i]}~{names[j]}"
-                    found[f"{pair}/cosine"] = max(-1.0, min(1.0, cosine))
-                    found[f"{pair}/magnitude"] = 2 * both / (summed[i][i] + summed[j][j])
-    return found
+                    values[f"{pair}/cosine"] = max(-1.0, min(1.0, cosine))
+                    values[f"{pair}/magnitude"] = 2 * both / (summed[i][i] + summed[j][j])
+    return values
 
 
 def shared(stack: nn.Module) -> dict[str, nn.Parameter]:
@@ -65,14 +66,14 @@ def shared(stack: nn.Module) -> dict[str, nn.Parameter]:
 
 def scopes(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     """Which parameters each scope holds: "all", each layer ("layer_0"), each part of a layer ("layer_0.ffn")."""
-    found: dict[str, list[str]] = {"all": list(parameters)} if parameters else {}
+    by_scope: dict[str, list[str]] = {"all": list(parameters)} if parameters else {}
     for name in parameters:
         layer = re.match(r"blocks\.(\d+)\.(\w+)", name)
         scope = f"layer_{layer[1]}" if layer else "norm"
-        found.setdefault(scope, []).append(name)
+        by_scope.setdefault(scope, []).append(name)
         if layer:
-            found.setdefault(f"{scope}.{_part(layer[2])}", []).append(name)
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "all", _order(item[0]))))
+            by_scope.setdefault(f"{scope}.{_part(layer[2])}", []).append(name)
+    return dict(sorted(by_scope.items(), key=lambda item: (item[0] != "all", _order(item[0]))))
 
 
 def _part(module: str) -> str:
@@ -99,7 +100,9 @@ class Probe:
                 (shard[name],), cursors[name] = feed.next_update(
                     cursors[name], min(budgets[name], feed.sizes.sum() / 2)
                 )
-            self.halves.append(prepare(model, shard, vocabulary, lambda name: seeds.key(0, f"probe/{name}", half)))
+            self.halves.append(
+                prepare(model, shard, vocabulary, lambda name, half=half: seeds.key(0, f"probe/{name}", half))
+            )
 
     def measure(self, progress: float, optimizer: FlatAdamW) -> dict[str, float]:
         """Return the similarities, "conflict/raw/..." and "conflict/adam/..."; nothing without two objectives.
@@ -112,7 +115,7 @@ class Probe:
         self.model.train(training)
         if len(a) < 2 or a.keys() != b.keys():
             return {}
-        found = {f"conflict/raw/{name}": value for name, value in similarities(a, b, self.scopes).items()}
+        values = {f"conflict/raw/{name}": value for name, value in similarities(a, b, self.scopes).items()}
         moments = optimizer.state()
         if moments:
             scale = {
@@ -120,14 +123,14 @@ class Probe:
                 for name in self.parameters
             }
             a, b = ({o: {n: g / scale[n] for n, g in own.items()} for o, own in side.items()} for side in (a, b))
-            found |= {f"conflict/adam/{name}": value for name, value in similarities(a, b, self.scopes).items()}
-        return found
+            values |= {f"conflict/adam/{name}": value for name, value in similarities(a, b, self.scopes).items()}
+        return values
 
     def _gradients(self, half: Any, progress: float) -> dict[str, dict[str, Tensor]]:
         """Each objective's gradient of its weighted mean loss over the shared parameters."""
-        mixture, found = self.model.mixture, {}
+        mixture, gradients = self.model.mixture, {}
         if not self.parameters:
-            return found
+            return gradients
         for name, terms in mixture.terms(self.model.encoder, half, progress):
             weights = mixture.objectives[name].term_weights
             loss = mixture.weights[name] * sum(
@@ -139,8 +142,8 @@ class Probe:
                 continue  # weight 0, or nothing to sum
             parts = torch.autograd.grad(loss, list(self.parameters.values()), retain_graph=True, allow_unused=True)
             if any(part is not None for part in parts):
-                found[name] = {
+                gradients[name] = {
                     key: torch.zeros_like(p) if part is None else part.detach()
                     for (key, p), part in zip(self.parameters.items(), parts)
                 }
-        return found
+        return gradients

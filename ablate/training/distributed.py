@@ -73,9 +73,9 @@ def sum_(x: Tensor) -> Tensor:
 Sums = dict[str, list[float]]  # metrics as name -> [sum, count]
 
 
-def add(sums: Sums, found: Mapping[str, Iterable[Any]]) -> None:
+def add(sums: Sums, metrics: Mapping[str, Iterable[Any]]) -> None:
     """Add metrics, name -> (sum, count) as numbers or tensors, to `sums`."""
-    for name, (total, count) in found.items():
+    for name, (total, count) in metrics.items():
         cell = sums.setdefault(name, [0.0, 0.0])
         cell[0], cell[1] = cell[0] + float(total), cell[1] + float(count)
 
@@ -87,8 +87,8 @@ def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
     everyone: list = [None] * ranks()
     dist.all_gather_object(everyone, (loss, metrics))
     total: Sums = {}
-    for _, found in everyone:
-        add(total, found)
+    for _, theirs in everyone:
+        add(total, theirs)
     return sum(one for one, _ in everyone), total
 
 

@@ -97,15 +97,15 @@ class Loop:
 
     def resume(self) -> tuple[int, Checkpoint | None]:
         """Take up this run's own checkpoint if there is one: (next step, checkpoint)."""
-        found = checkpoint.load(self.run.files)
+        saved = checkpoint.load(self.run.files)
         distributed.from_first(None)  # all ranks have read before the first writes
-        if found is None:
+        if saved is None:
             self.run.truncate(self.first)
             return self.first, None
-        self.take_up(found)
-        self.busy_seconds, self.waited_seconds = found.state["busy_seconds"], found.state["waited_seconds"]
-        self.run.truncate(found.step)
-        return found.step, found
+        self.take_up(saved)
+        self.busy_seconds, self.waited_seconds = saved.state["busy_seconds"], saved.state["waited_seconds"]
+        self.run.truncate(saved.step)
+        return saved.step, saved
 
     def take_up(self, saved: Checkpoint) -> None:
         """Go on from where a checkpoint of this very training was made."""
@@ -196,7 +196,10 @@ class Loop:
         shards, self.cursors = self.update(step, self.cursors)
         prepared = [
             prepare(
-                self.model, shard, self.vocabulary, lambda name: seeds.key(self.seed, f"shard/{name}", step, number)
+                self.model,
+                shard,
+                self.vocabulary,
+                lambda name, number=number: seeds.key(self.seed, f"shard/{name}", step, number),
             )
             for number, shard in enumerate(shards)
         ]
@@ -214,19 +217,19 @@ class Loop:
 
         for number, p in distributed.mine(prepared):
             torch.manual_seed(dropout(number))
-            loss, found = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step))
+            loss, sums = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step))
             if loss.requires_grad:
                 loss.backward()
             loss_sum += float(loss.detach())
-            distributed.add(metrics, found)
+            distributed.add(metrics, sums)
         distributed.sum_(self.optimizer.gradient)
         loss_sum, metrics = distributed.merged(loss_sum, metrics)
         if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
-            mine = not_finite.found(self.model, shards, prepared, denominators, self.fraction(step), dropout)
-            found = distributed.gathered(list(mine))
+            mine = not_finite.faults(self.model, shards, prepared, denominators, self.fraction(step), dropout)
+            faults = distributed.gathered(list(mine))
             if distributed.rank() == 0:
-                self.run.write_json(not_finite.NAME, {"step": step, "faults": found})
-            raise NotFinite(step, found)
+                self.run.write_json(not_finite.NAME, {"step": step, "faults": faults})
+            raise NotFinite(step, faults)
         norm = float(self.optimizer.step(self.factor(step), self.factors(step)))
         self.updates += 1
         return norm, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}

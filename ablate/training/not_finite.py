@@ -43,7 +43,7 @@ def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:SHOWN]) + more
 
 
-def found(
+def faults(
     model: nn.Module,
     shards: Sequence[Mapping[str, Batch]],
     prepared: Sequence[Prepared],

@@ -152,8 +152,8 @@ def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame
     """
     if not parts:
         return None
-    found = set().union(*(part.row.unique() for part in parts.values()))
-    rows = [row for row in records.rows if row in found]
+    names = set().union(*(part.row.unique() for part in parts.values()))
+    rows = [row for row in records.rows if row in names]
     points = [point for point in records.points if any(point in set(part.point) for part in parts.values())]
     shown = look.readable(records, rows, look.AT_MOST if len(points) == 1 else len(look.DASHES))
     parts = {title: part[part.row.isin(shown)] for title, part in parts.items()}

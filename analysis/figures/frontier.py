@@ -21,12 +21,12 @@ def frontier(records: Records) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     lines = []
     for row in what["rows"]:
-        found = []
+        numbers = []
         for axis in ("x", "y"):
             s = records.of(measure(records, what[axis]))
             value = over_seeds(s[(s.row == row) & (s.status == DONE)].value)
-            found += [value.mean, value.low, value.high]
-        lines.append([row, *found])
+            numbers += [value.mean, value.low, value.high]
+        lines.append([row, *numbers])
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

@@ -58,8 +58,8 @@ def against_harm(records: Records, probes: pd.DataFrame) -> pd.DataFrame:
     """Per task and joint row: its mean speech–text cosine, raw, and the harm done to the task; `matched` as in
     `harm`.
     """
-    found = probes[(probes.kind == "raw") & (probes.scope == "all") & (probes.what == "cosine")]
-    cosines = found[found.pair.map(crosses).astype(bool)].groupby("row").value.mean()
+    raw = probes[(probes.kind == "raw") & (probes.scope == "all") & (probes.what == "cosine")]
+    cosines = raw[raw.pair.map(crosses).astype(bool)].groupby("row").value.mean()
     done = harm(records)
     done = done[(done.part == "total") & done.row.isin(cosines.index)].dropna(subset=["mean"])
     return done.assign(cosine=done.row.map(cosines))[["task", "row", "matched", "cosine", "mean", "low", "high"]]
@@ -102,9 +102,9 @@ def _short(pair: str) -> str:
 def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) -> None:
     """Draw mean cosines, scope x pair: in italics where some probes left them out, a dot where all did."""
     pairs, probes = _pairs(frame), frame[["step", "seed", "point"]].drop_duplicates().shape[0]
-    found = frame[frame.what == "cosine"].groupby(["scope", "pair"]).value
-    means = found.mean().unstack().reindex(index=scopes, columns=pairs)
-    counts = found.size().unstack().reindex(index=scopes, columns=pairs).fillna(0)
+    cosines = frame[frame.what == "cosine"].groupby(["scope", "pair"]).value
+    means = cosines.mean().unstack().reindex(index=scopes, columns=pairs)
+    counts = cosines.size().unstack().reindex(index=scopes, columns=pairs).fillna(0)
     numbers = means.to_numpy(float)
     cells = look.heat(axes, numbers, np.vectorize(lambda v: "·" if np.isnan(v) else look.signed(v, 2))(numbers), "RdBu")
     for (y, x), cell in cells.items():
@@ -218,8 +218,8 @@ def _note(frame: pd.DataFrame) -> str:
     measured = int((frame.what == "cosine").sum())
     share = 1 - measured / max(possible, 1)
     note = (
-        f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on other "
-        "data "
-        "(a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; 1 is the same direction"
+        f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on "
+        "other data (a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; "
+        "1 is the same direction"
     )
     return ("Nearly everything is noise at this size. " if share > 0.9 else "") + note

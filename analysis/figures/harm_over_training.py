@@ -28,8 +28,8 @@ def over_steps(table: pd.DataFrame, steps: dict[str, tuple[str, str, str]], sign
             continue
         gap = sign * (table[start].to_numpy() - table[end].to_numpy())
         there = ~np.isnan(gap)
-        found, first = np.unique(table.index.get_level_values("step")[there], return_index=True)
-        for step, own in zip(found, np.split(gap[there], first[1:])):
+        shared, first = np.unique(table.index.get_level_values("step")[there], return_index=True)
+        for step, own in zip(shared, np.split(gap[there], first[1:])):
             mean = over_seeds(own)
             lines.append([part, step, mean.mean, mean.low, mean.high, mean.n])
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -53,7 +53,7 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
         name = own.metric.iloc[0].removeprefix("dev/") if len(own) else what.metric
         sign = -1.0 if name == "loss" else what.sign  # some tasks select on their training loss
         best = _best_so_far(own, sign)
-        found = (
+        frames = (
             [
                 over_steps(best, parts_of(records, row, role, records.reads(task)), sign).assign(row=row)
                 for row in matched[matched.task == task].row
@@ -61,7 +61,7 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
             if len(best)
             else []
         )
-        if found and len(whole := pd.concat(found)):
+        if frames and len(whole := pd.concat(frames)):
             panels[f"{records.task_label(task)}, fine-tuning"] = whole, f"harm in dev {look.NAMES.get(name, name)}"
     trained = pretraining_curves(records)
     trained = trained[(trained.metric == LOSS) & (trained.point == first)]
@@ -70,11 +70,11 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
         trained = trained.assign(value=smooth.droplevel(["row", "seed"]))
         table = trained.pivot_table(index=["step", "seed"], columns="row", values="value")
         rows = dict.fromkeys(matched.row)
-        found = [
+        frames = [
             over_steps(table, parts_of(records, row, roles(records)["text"], "text"), -1.0).assign(row=row)
             for row in rows
         ]
-        if found and len(whole := pd.concat(found)):
+        if frames and len(whole := pd.concat(frames)):
             panels["masked text, pre-training"] = whole, "harm in nats"
     return panels
 
@@ -98,8 +98,8 @@ def figure(records: Records) -> Figure | None:
     if not panels:
         return None
     whole, axes = look.grid(len(panels), 1.0)
-    found = set().union(*(frame.row for frame, _ in panels.values()))
-    every = [row for row in records.rows if row in found]
+    names = set().union(*(frame.row for frame, _ in panels.values()))
+    every = [row for row in records.rows if row in names]
     rows = look.readable(records, every)
     parts = [part for part in PARTS if any(part in set(frame.part) for frame, _ in panels.values())]
     if len(parts) > 1:  # a part is a colour and a marker, a row a dash

@@ -38,8 +38,8 @@ def by_layer(records: Records) -> pd.DataFrame:
     s = s[s.layer.str.fullmatch(r"(speech|text|shared)_\d+") & s.metric.isin(list(TITLES))]
     lines = []
     for key, own in s.groupby(["task", "metric", "layer", "row", "point"], sort=False):
-        found = over_seeds(own.value)
-        lines.append([*key, found.mean, found.low, found.high, found.n])
+        estimate = over_seeds(own.value)
+        lines.append([*key, estimate.mean, estimate.low, estimate.high, estimate.n])
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -105,11 +105,11 @@ def figure(records: Records) -> Figure | None:
 def _baseline(records: Records, frame: pd.DataFrame, metric: str, axes: Axes) -> str:
     """Draw a grey line at the strongest shallow baseline, where the picture reaches it; else say where it lies."""
     b = records.baselines
-    found = b[b.task.isin(frame.task) & (b.metric == metric)]
+    candidates = b[b.task.isin(frame.task) & (b.metric == metric)]
     low, high = axes.get_ylim()
-    if found.empty:
+    if candidates.empty:
         return ""
-    best = found.loc[found.value.idxmax()]
+    best = candidates.loc[candidates.value.idxmax()]
     if not low - (high - low) < best.value < high + (high - low):
         return f"beyond the picture: {TITLES[metric]} of {best['name']}, {best.value:.2g}"
     axes.axhline(best.value, color=look.GREY, lw=2.2, alpha=0.5, zorder=0)

@@ -109,10 +109,10 @@ def over_how_many(records: Records, counts: Iterable[float], what: str = "95 % i
     """
     if len(records.seeds) == 1:
         return "one seed: no intervals" if what.endswith("intervals") else ""
-    found, of = sorted({int(n) for n in counts if n > 0}) or [0], len(records.seeds)
-    if found == [of]:
+    numbers, of = sorted({int(n) for n in counts if n > 0}) or [0], len(records.seeds)
+    if numbers == [of]:
         return f"{what} over {of} seeds"
-    return f"{what} over {found[0]}{f' to {found[-1]}' if len(found) > 1 else ''} of {of} seeds"
+    return f"{what} over {numbers[0]}{f' to {numbers[-1]}' if len(numbers) > 1 else ''} of {of} seeds"
 
 
 def row_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -137,12 +137,12 @@ def looks(records: Records, rows: Sequence[str], points: Sequence[str]) -> dict[
 def keys(records: Records, rows: Sequence[str], points: Sequence[str]) -> list[Line2D]:
     """Legend entries of `looks`: a line per row and, of several points, a marker per point."""
     own, several = looks(records, rows, points), len(points) > 1
-    found = [
+    lines = [
         Line2D([], [], **own[row, points[0]] | ({"marker": ""} if several else {}), label=records.label(row))
         for row in rows
     ]
     marks = [own[rows[0], point]["marker"] for point in points] if several else []
-    return found + [
+    return lines + [
         Line2D([], [], color="0.3", ls="none", marker=mark, label=point.replace("=", " "))
         for point, mark in zip(points, marks)
     ]

@@ -1,13 +1,13 @@
 """Held-out losses that may be compared and fitted: likelihoods of targets that are the same in every run.
 
 Text, and speech codes that are fixed beforehand. Learned codes change the entropy of what is predicted from run to run,
-and a contrastive loss is no likelihood (SCIENCE 8): neither is read here.
+and a contrastive loss is no likelihood (docs/paper.md, section 10.1): neither is read here.
 
 In every law N is all parameters of the one model, embeddings apart, whether it was trained on one modality or on both:
-as in the paper of the mixed-modal law (PAPER 9.1), whose models have no parts of one modality alone. So a joint run is
-held against two models each as large as itself, and what its towers take from the other modality is part of the
-competition. Active parameters would be another N for either modality of the same run; they are for looking at, not for
-fitting.
+as in the paper of the mixed-modal law (docs/paper.md, section 9.1), whose models have no parts of one modality alone.
+So a joint run is held against two models each as large as itself, and what its towers take from the other modality is
+part of the competition. Active parameters would be another N for either modality of the same run; they are for looking
+at, not for fitting.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def figure(records: Records) -> Figure | None:
     own = frame[frame.loss.isin(names)]
     counts = own.groupby(["loss", "row", "point"]).seed.nunique()
     note = "lines: " * (len(records.seeds) > 1) + look.over_how_many(records, counts)
-    note += f"; without embeddings; active: those that the loss's modality goes through; {_words(frame)}{_competition_words(frame)}"
+    note += "; without embeddings; active: those that the loss's modality goes through; "
+    note += _words(frame) + _competition_words(frame)
     look.legend(whole, look.keys(records, rows, ("",)), note)
     return whole
 
@@ -119,8 +120,8 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str)
     for row, own in frame.groupby("row", sort=False):
         look = styles[row]
         for size, runs in own.groupby(against):
-            found = over_seeds(runs.value)
-            axes.vlines(size, found.low, found.high, color=look["color"], lw=0.7)
+            estimate = over_seeds(runs.value)
+            axes.vlines(size, estimate.low, estimate.high, color=look["color"], lw=0.7)
         means = own.groupby(against).value.mean()
         law = law_of_size(own) if against == "parameters" else None
         axes.plot(means.index, means, **(look | ({"linestyle": "none"} if law else {})), ms=3.6, mec="white", mew=0.4)
@@ -159,9 +160,10 @@ def missing(frame: pd.DataFrame) -> list[str]:
 
 
 def competition(frame: pd.DataFrame) -> dict[str, tuple[float, float, float]] | None:
-    """Synergy and competition (PAPER §9.1) of `JOINT` against each modality's own law, with 95 % intervals.
+    """Synergy and competition of `JOINT` against each modality's own law, with 95 % intervals.
 
-    `frame` is of `held_out`. None where sizes or amounts of data are too few to tell: `missing` says how many.
+    The law is that of docs/paper.md, section 9.1; `frame` is of `held_out`. None where sizes or amounts of data are too
+    few to tell: `missing` says how many.
     """
     both = frame[frame.row == JOINT].pivot_table(
         index=["point", "seed"], columns="modality", values=["value", "parameters", "positions"]
@@ -213,8 +215,10 @@ def _competition_words(frame: pd.DataFrame) -> str:
     """The fitted competition, or what it takes; nothing for a sweep without the three rows it compares."""
     if not {*ALONE, JOINT} <= set(frame.row):
         return ""
-    found = competition(frame)
-    if found is None:
+    parameters = competition(frame)
+    if parameters is None:
         return "\nsynergy and competition are not fitted: " + (", ".join(missing(frame)) or "6 joint runs") + " needed"
-    values = "   ".join(f"{name} {value:.3g} [{low:.3g}, {high:.3g}]" for name, (value, low, high) in found.items())
+    values = "   ".join(
+        f"{name} {value:.3g} [{low:.3g}, {high:.3g}]" for name, (value, low, high) in parameters.items()
+    )
     return f"\njoint: mean of both laws alone − C + A / N^α + B / D^β, with 95 % intervals:\n{values}"

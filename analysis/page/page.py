@@ -130,25 +130,25 @@ def _data(path: Path) -> str:
 
 def caveats(records: Records) -> list[str]:
     """What limits what these numbers say."""
-    found = []
+    texts = []
     if len(records.seeds) == 1:
-        found.append(
+        texts.append(
             "One seed: no row can be told from another with certainty; differences may be chance. "
             "Claims about rows need several, e.g. seeds=[0,1,2]."
         )
     if "builtin" in str(records.sweep.get("data", "")).lower():
-        found.append(
+        texts.append(
             "The built-in world is a small grammar spoken by a formant synthesiser: effects show there within "
             "minutes, but it is no evidence about English, natural voices or large models."
         )
-    found.append("A cell below its strongest shallow baseline shows nothing learnt about the task, whatever its rank.")
-    found.append(
+    texts.append("A cell below its strongest shallow baseline shows nothing learnt about the task, whatever its rank.")
+    texts.append(
         "n/a: the encoder cannot do the task, or the sweep file leaves it out for the row. —: not finished. "
         "(2/3): two of three seeds are finished; such cells are not ranked."
     )
     if len(records.seeds) > 1:
-        found.append("Marks † in the table are exploratory; only the declared claims were decided before running.")
-    return found
+        texts.append("Marks † in the table are exploratory; only the declared claims were decided before running.")
+    return texts
 
 
 def metrics(records: Records) -> list[str]:
@@ -210,8 +210,8 @@ def _rows(made: Table) -> str:
             items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in difference.items())
             out.append(
                 f"<details><summary><b>{escape(records.label(row))}</b> "
-                "<span "
-                f'class="note">{escape(against)}</span></summary><dl>{items}</dl>{_runs(records, by_row[row])}</details>'
+                f'<span class="note">{escape(against)}</span></summary>'
+                f"<dl>{items}</dl>{_runs(records, by_row[row])}</details>"
             )
     note = "A stage lies in KIND/AB/ID below the runs folder, AB being the first two letters of ID; ○ is not finished."
     return "".join(out) + f'<p class="note">{note}</p>'
@@ -238,13 +238,15 @@ def _provenance(records: Records) -> str:
     code = Counter(_version(result) for result in done)
     processors = Counter(kind for result in done if (kind := origin.processor(result)))
     ended = sorted(result["ended"] for result in done if "ended" in result)
+    hours = sum(result.get("busy_seconds", result.get("seconds", 0)) for result in done) / 3600
+    again = sum(result.get("attempts", 1) > 1 for result in done)
     about = {
         "stages": f"{len(done)} of {len(results)} finished",
         "code": "; ".join(f"{version} ({count} stages)" for version, count in code.most_common()) or "—",
         "processors": "; ".join(f"{kind} ({count} stages)" for kind, count in processors.most_common()) or "—",
         "finished between": f"{ended[0]} and {ended[-1]}" if ended else "—",
-        "work": f"{sum(result.get('busy_seconds', result.get('seconds', 0)) for result in done) / 3600:.2f} worker hours",
-        "tried again": f"{sum(result.get('attempts', 1) > 1 for result in done)} finished stages took more than one attempt",
+        "work": f"{hours:.2f} worker hours",
+        "tried again": f"{again} finished stages took more than one attempt",
         "data": ", ".join(f"{key} {value}" for key, value in dict(records.sweep.get("data") or {}).items()) or "—",
     }
     return "<dl>" + "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in about.items()) + "</dl>"

@@ -42,15 +42,15 @@ def section(made: Table) -> str:
 def _answers(made: Table, k: int) -> dict[str, list[dict[str, Any]]]:
     """First items by row label: the reference row's and the best row's, of the first finished seed."""
     reference = made.blocks[0].reference
-    found: dict[str, list[dict[str, Any]]] = {}
+    answers: dict[str, list[dict[str, Any]]] = {}
     for line in made.lines:
         cell: Cell = line.cells[k]
         if cell.values and (line.row == reference or cell.mark == "best"):
             run = made.records.run("score", cell.runs[min(cell.values)])
             items = [i for i in run.items() if i["split"] == made.columns[k].measure.split and "hypothesis" in i]
             if items:
-                found[line.label] = items[:SAMPLES]
-    return found
+                answers[line.label] = items[:SAMPLES]
+    return answers
 
 
 def _grid(records: Records, what: Measure, answers: Mapping[str, list[dict[str, Any]]]) -> str:
@@ -93,7 +93,10 @@ def _input(row: Mapping[str, Any], reference: str) -> str:
     said = row.get("text", reference)
     picture = base64.b64encode(spectrogram(row["mel"].astype(np.float32), row.get("phones", ()))).decode()
     alt = f"Log-mel spectrogram, {len(row['mel']) * FRAME:.1f} s: {said}"
-    return f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{picture}"><figcaption>{escape(said)}</figcaption></figure>'
+    return (
+        f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{picture}">'
+        f"<figcaption>{escape(said)}</figcaption></figure>"
+    )
 
 
 def spectrogram(mel_TF: np.ndarray, phones: list) -> bytes:

@@ -177,17 +177,17 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
         raise FileNotFoundError(
             f"no {folder / 'sweep.json'}, the plan, which a copy needs, too; {nearest(folder.name, others)}"
         )
-    found = read_sweep(root, name)
-    rows, blocks = found.sweep["rows"], (found.sweep.get("table") or {}).get("blocks") or []
-    found.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
+    plan = read_sweep(root, name)
+    rows, blocks = plan.sweep["rows"], (plan.sweep.get("table") or {}).get("blocks") or []
+    plan.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
     results = Results(root)
     return Records(
         root=Path(root),
         folder=folder,
-        sweep=found.sweep,
-        manifest=found.manifest,
-        scores=scores(found.sweep, found.manifest, results),
-        baselines=baselines(found.sweep, found.manifest, results),
+        sweep=plan.sweep,
+        manifest=plan.manifest,
+        scores=scores(plan.sweep, plan.manifest, results),
+        baselines=baselines(plan.sweep, plan.manifest, results),
         results=results,
     )
 

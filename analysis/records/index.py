@@ -45,9 +45,9 @@ class Index:
     @classmethod
     def read(cls, path: Path, version: str) -> Index:
         """Read the file at `path`; empty where there is none that is whole and that this code made."""
-        index, found = cls(path, version), kept(path, version)
-        if found:
-            about, arrays = found
+        index, stored = cls(path, version), kept(path, version)
+        if stored:
+            about, arrays = stored
             rows = iter(arrays["draws"])
             for key, ids, level in about["entries"]:
                 index.entries[tuple(key)] = Drawn(ids, level, next(rows)) if ids else None

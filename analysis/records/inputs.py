@@ -29,7 +29,8 @@ def first(records: Records, what: Measure, count: int) -> dict[str, Example]:
     here.
     """
     name = table(records.sweep, what.task)
-    place = next((found for line in records.manifest if (found := manifest.table(line, name, what.split))), None)
+    places = (manifest.table(line, name, what.split) for line in records.manifest)
+    place = next(filter(None, places), None)
     if place is None:
         return {}
     kind, id, below = place

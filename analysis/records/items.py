@@ -49,16 +49,16 @@ def by_seed(
     wanted = [keys for keys in wanted if all(key in finished for key in keys)]
     if not wanted:
         return None
-    found = [[_drawn(records, finished[key][0], what) for key in keys] for keys in wanted]
-    first = found[0][0]
-    for keys, entries in zip(wanted, found):
+    per_seed = [[_drawn(records, finished[key][0], what) for key in keys] for keys in wanted]
+    first = per_seed[0][0]
+    for keys, entries in zip(wanted, per_seed):
         for key, entry in zip(keys, entries):
             value = finished[key][1]
             if entry is None or entry.ids != first.ids or abs(entry.level - value) > 0.01 * max(1.0, abs(value)):
                 return None
     factors = what.sign * np.array(list(effect.values()) * len(points)) / len(points)
-    drawn = np.array([e.draws for entries in found for e in entries], dtype=np.float64)
-    return factors @ drawn.reshape(len(found), len(factors), -1)
+    drawn = np.array([e.draws for entries in per_seed for e in entries], dtype=np.float64)
+    return factors @ drawn.reshape(len(per_seed), len(factors), -1)
 
 
 def shared_variance(drawn_SD: np.ndarray) -> float:

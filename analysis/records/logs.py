@@ -42,11 +42,11 @@ class Logs:
     def __call__(self, kind: str, id: str) -> Log:
         """One stage's log; empty where nothing was logged."""
         key = id, self._results.digest(kind, id)
-        found = self._known.get(key)
-        if found is None:
-            found = self._parsed(read_jsonl(self._results.files(kind, id) / "metrics.jsonl"))
-            self._known[key], self._changed = found, self._changed or key[1] != ""
-        return found
+        log = self._known.get(key)
+        if log is None:
+            log = self._parsed(read_jsonl(self._results.files(kind, id) / "metrics.jsonl"))
+            self._known[key], self._changed = log, self._changed or key[1] != ""
+        return log
 
     def _parsed(self, lines: Iterable[dict]) -> Log:
         """Lines of metrics.jsonl, made long. Anything that is not a number is left out."""
@@ -66,10 +66,10 @@ class Logs:
         return self._codes[name]
 
     def _read(self) -> None:
-        found = kept(self._path, self._version)
-        if not found:
+        stored = kept(self._path, self._version)
+        if not stored:
             return
-        about, arrays = found
+        about, arrays = stored
         for name in about["names"]:
             self._code(name)
         ends = np.cumsum([length for _, _, length in about["entries"]], dtype=np.int64)[:-1]

@@ -40,14 +40,14 @@ def finetuned(line: Line) -> dict[str, str]:
 
 def scores(line: Line, task: str) -> dict[str, str]:
     """Score stages of a task by split; under "" one that has all splits."""
-    found = line["stages"].get("score", {}).get(task) or {}
-    return found if isinstance(found, Mapping) else {"": found}
+    ids = line["stages"].get("score", {}).get(task) or {}
+    return ids if isinstance(ids, Mapping) else {"": ids}
 
 
 def scored(line: Line, task: str, split: str) -> str | None:
     """The stage that scores a task on a split; None where none is planned."""
-    found = scores(line, task)
-    return found.get("", found.get(split))
+    by_split = scores(line, task)
+    return by_split.get("", by_split.get(split))
 
 
 def table(line: Line, name: str, split: str) -> tuple[str, str, str] | None:

@@ -43,21 +43,21 @@ def behind(line: Line, task: str) -> Iterator[tuple[str, str]]:
 @functools.lru_cache(maxsize=1)
 def processors(records: Records) -> dict[Cell, frozenset[str]]:
     """Kinds of processor behind each row's scores of each task by point and seed; none where no record says."""
-    found = {}
+    by_cell = {}
     for line in records.manifest:
         for task in records.sweep["tasks"]:
             kinds = {processor(records.result(*stage)) for stage in behind(line, task)} - {""}
-            found[line["row"], point_name(line["point"]), line["seed"], task] = frozenset(kinds)
-    return found
+            by_cell[line["row"], point_name(line["point"]), line["seed"], task] = frozenset(kinds)
+    return by_cell
 
 
 def commits(records: Records) -> dict[Cell, frozenset[str]]:
     """The code that scored each row's tasks by point and seed, as eight letters of its commit."""
-    found: dict[Cell, set[str]] = {}
+    by_cell: dict[Cell, set[str]] = {}
     s = records.scores
     for *cell, commit in zip(s.row, s.point, s.seed, s.task, s.commit):
-        found.setdefault(tuple(cell), set()).update({commit[:8]} - {""})
-    return {cell: frozenset(of) for cell, of in found.items()}
+        by_cell.setdefault(tuple(cell), set()).update({commit[:8]} - {""})
+    return {cell: frozenset(of) for cell, of in by_cell.items()}
 
 
 def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:

@@ -59,12 +59,12 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
         size = _parameters(results("pretrain", manifest.leaf(line)))
         for task in tasks:
             done = [result for run in manifest.scores(line, task).values() if (result := results("score", run))]
-            found = {(score["split"], score["metric"]): score for result in done for score in result["scores"]}
+            by_metric = {(score["split"], score["metric"]): score for result in done for score in result["scores"]}
             for (split, metric), (better, unit) in known[task].items():
                 run = manifest.scored(line, task, split)
                 impossible = run is None or task in line.get("na", ())
                 result = None if impossible else results("score", run)
-                score = None if impossible else found.get((split, metric))
+                score = None if impossible else by_metric.get((split, metric))
                 cells.append(
                     {
                         "row": line["row"],
@@ -95,17 +95,17 @@ def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> d
     "".
     """
     splits = dict.fromkeys(_declared(sweep, task).get("splits", ()))
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
     for line in lines:
         for split, run in manifest.scores(line, task).items():
             splits |= {split: None} if split else {}
             for score in (results("score", run) or {}).get("scores", ()):
-                found.setdefault((score["split"], score["metric"]), (score["better"], score.get("unit", "")))
-    splits |= dict.fromkeys(split for split, _ in found)
-    metrics = {metric: about for (_, metric), about in found.items()} or {"": ("", "")}
+                seen.setdefault((score["split"], score["metric"]), (score["better"], score.get("unit", "")))
+    splits |= dict.fromkeys(split for split, _ in seen)
+    metrics = {metric: about for (_, metric), about in seen.items()} or {"": ("", "")}
     known = {}
     for split in splits or ("test",):
-        own = {metric: about for (of, metric), about in found.items() if of == split}
+        own = {metric: about for (of, metric), about in seen.items() if of == split}
         known |= {(split, metric): about for metric, about in (own or metrics).items()}
     return known
 
@@ -128,10 +128,11 @@ def baselines(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
     """What needs no learning at all, with columns `BASELINES`: properties of the data, meaned where a sweep has several
     worlds.
     """
-    found = []
+    entries = []
     for line in lines:
-        for task, run in ((task, run) for task in sweep["tasks"] for run in manifest.scores(line, task).values()):
-            for baseline in (results("score", run) or {}).get("baselines", ()):
-                found.append({"task": task, **{key: baseline[key] for key in BASELINES[1:]}})
-    frame = pd.DataFrame(found, columns=BASELINES)
+        for task in sweep["tasks"]:
+            for run in manifest.scores(line, task).values():
+                of_run = (results("score", run) or {}).get("baselines", ())
+                entries += [{"task": task, **{key: one[key] for key in BASELINES[1:]}} for one in of_run]
+    frame = pd.DataFrame(entries, columns=BASELINES)
     return frame.groupby(BASELINES[:-1], sort=False, as_index=False)["value"].mean()

@@ -44,9 +44,9 @@ def verdicts(records: Records) -> list[Verdict]:
     `split`, `unmatched`, and an `assay` with its `assay_coefficients`.
     """
     claims = records.sweep.get("claims") or {}
-    found = {name: _measure(records, name, claim) for name, claim in claims.items()}
-    adjusted = holm({name: verdict.p for name, verdict in found.items()})
-    judged = {name: replace(verdict, adjusted=adjusted[name]) for name, verdict in found.items()}
+    estimated = {name: _measure(records, name, claim) for name, claim in claims.items()}
+    adjusted = holm({name: verdict.p for name, verdict in estimated.items()})
+    judged = {name: replace(verdict, adjusted=adjusted[name]) for name, verdict in estimated.items()}
     return [_judge(claims[name], verdict, records, len(claims)) for name, verdict in judged.items()]
 
 
@@ -87,9 +87,9 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
     )
 
 
-def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: int) -> Verdict:
+def _judge(claim: Mapping[str, Any], estimated: Verdict, records: Records, claims: int) -> Verdict:
     """Apply the rules of the verdicts, in order, to one of so many claims."""
-    estimate = found.estimate
+    estimate = estimated.estimate
     verdict, reason = "undecided", ""
     if estimate.n == 0:
         reason = "nothing to compare yet"
@@ -100,16 +100,18 @@ def _judge(claim: Mapping[str, Any], found: Verdict, records: Records, claims: i
     elif claim.get("assay") and not _assay_clear(records, claim):
         verdict, reason = "no assay", f"the task does not show {claim['assay']} either, so it cannot show this"
     else:
-        verdict, reason = decide(claim, estimate, found.adjusted, claims)
+        verdict, reason = decide(claim, estimate, estimated.adjusted, claims)
     if 0 < estimate.n < len(records.seeds):
         reason = "; ".join(filter(None, (f"so far: {estimate.n} of {len(records.seeds)} seeds are finished", reason)))
     if claim.get("unmatched"):
         reason = "; ".join(filter(None, (reason, "rows differ in steps or exposure, as the claim says")))
     if origin.differ(
-        origin.processors(records), [row for row, times in claim["coefficients"].items() if times], [found.measure.task]
+        origin.processors(records),
+        [row for row, times in claim["coefficients"].items() if times],
+        [estimated.measure.task],
     ):
         reason = "; ".join(filter(None, (reason, "rows were made on different kinds of processor")))
-    return replace(found, verdict=verdict, reason=reason)
+    return replace(estimated, verdict=verdict, reason=reason)
 
 
 def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims: int = 1) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Fit losses against size and data: L(N), L(N, D), and the competition between modalities (paper section 9.1).
+"""Fit losses against size and data: L(N), L(N, D), and the competition between modalities (docs/paper.md, section 9.1).
 
     size:         L(N)    = E + A / N^alpha
     size and data: L(N, D) = E + A / N^alpha + B / D^beta
@@ -114,14 +114,14 @@ def bootstrap(
     """Refit to runs drawn with replacement, each from `near`, the fit to all; draws with too few different sizes are
     left out.
     """
-    rng, found = np.random.default_rng(seed), []
+    rng, fits = np.random.default_rng(seed), []
     for _ in range(draws):
         which = rng.integers(len(loss), size=len(loss))
         try:
-            found.append(fit(*(x[which] for x in inputs), loss[which], near=near))
+            fits.append(fit(*(x[which] for x in inputs), loss[which], near=near))
         except ValueError:
             continue
-    return found
+    return fits
 
 
 def _from(fit: Fit | None) -> list[list[float]]:
@@ -174,9 +174,9 @@ def _search(law, inputs: tuple, loss: np.ndarray, starts: list, bounds: list) ->
         return float(np.where(gap <= 1, 0.5 * gap**2, gap - 0.5).mean())
 
     rough, fine = {"maxiter": 60}, {"maxiter": 2000, "maxfun": 5_000, "ftol": 1e-12, "gtol": 1e-9}
-    found = [minimize(cost, start, method="L-BFGS-B", bounds=bounds, options=rough) for start in starts]
-    found = sorted(found, key=lambda result: result.fun)[:3]
-    found = [minimize(cost, one.x, method="L-BFGS-B", bounds=bounds, options=fine) for one in found]
-    best = min(found, key=lambda result: result.fun).x
+    results = [minimize(cost, start, method="L-BFGS-B", bounds=bounds, options=rough) for start in starts]
+    results = sorted(results, key=lambda result: result.fun)[:3]
+    results = [minimize(cost, one.x, method="L-BFGS-B", bounds=bounds, options=fine) for one in results]
+    best = min(results, key=lambda result: result.fun).x
     gaps = np.log(law(best, *inputs)) - target
     return best, float(np.sqrt((gaps**2).mean()))

@@ -20,12 +20,10 @@ from analysis.tables.sheet import Sheet
 ONE_SEED = "One seed: no interval."
 NOTE = (
     "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of "
-    "the "
-    "paired 95 % t-interval over seeds / over seeds and test items (never the narrower; nothing where the metric has "
-    "no "
-    "counts per item). * the interval over seeds excludes 0, ** so does the other. Not corrected for the number of "
-    "cells: "
-    "where nothing differs, one in twenty still gets a mark. No interval: one seed, or all differences the same."
+    "the paired 95 % t-interval over seeds / over seeds and test items (never the narrower; nothing where the metric "
+    "has no counts per item). * the interval over seeds excludes 0, ** so does the other. Not corrected for the "
+    "number of cells: where nothing differs, one in twenty still gets a mark. No interval: one seed, or all "
+    "differences the same."
 )
 FIELDS = (
     "row",
@@ -107,10 +105,10 @@ def sheet(table: Table) -> Sheet | None:
     row = reference(table.records)
     if row is None:
         return None
-    found, records = differences(table, row), table.records
-    lines = [[line.label, *(each.text(table.seeds) for each in cells)] for line, cells in found]
+    by_line, records = differences(table, row), table.records
+    lines = [[line.label, *(each.text(table.seeds) for each in cells)] for line, cells in by_line]
     if table.seeds > 1:
-        columns = list(zip(*(cells for _, cells in found)))
+        columns = list(zip(*(cells for _, cells in by_line)))
         lines += [
             [f"rows clearly {word}", *(_count(column, sign) for column in columns)]
             for word, sign in (("above", 1), ("below", -1))
@@ -122,7 +120,7 @@ def sheet(table: Table) -> Sheet | None:
         lines=lines,
         note=NOTE if table.seeds > 1 else ONE_SEED,
         fields=FIELDS,
-        values=[_values(line, each, table.seeds) for line, cells in found for each in cells],
+        values=[_values(line, each, table.seeds) for line, cells in by_line for each in cells],
     )
 
 

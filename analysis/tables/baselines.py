@@ -82,12 +82,12 @@ class Clearance:
 
 def clearances(table: Table) -> list[Clearance]:
     """Judge every column, rows with all their seeds only; a row in several blocks counts once."""
-    found = []
+    judged = []
     for k, column in enumerate(table.columns):
         lines = {(line.row, line.point): line for line in table.lines if line.cells[k].n == table.seeds}
         levels = [_level(table.records, column, line, line.cells[k]) for line in lines.values()]
         best = max(levels, key=lambda level: column.measure.sign * level.cell.estimate.mean, default=None)
-        found.append(
+        judged.append(
             Clearance(
                 column=column,
                 best=best if column.measure.better else None,
@@ -96,7 +96,7 @@ def clearances(table: Table) -> list[Clearance]:
                 rows=len(levels),
             )
         )
-    return found
+    return judged
 
 
 def _level(records: Records, column: Column, line: Line, cell: Cell) -> Level:
@@ -123,24 +123,24 @@ def _verdict(column: Column, level: Level | None) -> str:
 
 def sheet(table: Table) -> Sheet | None:
     """Print the verdicts, one line per column; None while no column has a baseline."""
-    found = clearances(table)
-    if not any(c.column.baseline for c in found):
+    judged = clearances(table)
+    if not any(c.column.baseline for c in judged):
         return None
     return Sheet(
         name="baselines",
         title=TITLE,
         heads=HEADS,
-        lines=[_line(table, c) for c in found],
+        lines=[_line(table, c) for c in judged],
         note=NOTE,
         fields=FIELDS,
-        values=[_values(c) for c in found],
+        values=[_values(c) for c in judged],
     )
 
 
-def _line(table: Table, found: Clearance) -> list[str]:
-    column, best = found.column, found.best
+def _line(table: Table, clearance: Clearance) -> list[str]:
+    column, best = clearance.column, clearance.best
     name, value = column.baseline or ("", math.nan)
-    few = f" (not: {'; '.join(line.label for line in found.short)})" if 0 < len(found.short) <= FEW else ""
+    few = f" (not: {'; '.join(line.label for line in clearance.short)})" if 0 < len(clearance.short) <= FEW else ""
     return [
         f"{table.records.task_label(column.measure.task)} {column.title}",
         best.line.label if best else "—",
@@ -148,14 +148,14 @@ def _line(table: Table, found: Clearance) -> list[str]:
         f"[{column.text(best.low)}, {column.text(best.high)}]" if best and best.over else "—",
         best.over or "one seed" if best else "—",
         f"{column.text(value)} ({name})" if name else "—",
-        found.verdict,
-        f"{found.clearing} of {found.rows}{few}" if name else "—",
+        clearance.verdict,
+        f"{clearance.clearing} of {clearance.rows}{few}" if name else "—",
     ]
 
 
-def _values(found: Clearance) -> list:
-    what, best = found.column.measure, found.best
-    name, value = found.column.baseline or ("", math.nan)
+def _values(clearance: Clearance) -> list:
+    what, best = clearance.column.measure, clearance.best
+    name, value = clearance.column.baseline or ("", math.nan)
     level = (
         [best.line.row, best.line.point, best.cell.n, best.cell.estimate.mean, best.low, best.high, best.over]
         if best
@@ -170,8 +170,8 @@ def _values(found: Clearance) -> list:
         *level,
         name,
         value,
-        found.verdict,
-        found.clearing,
-        found.rows,
-        "; ".join(f"{line.row} {line.point}".strip() for line in found.short),
+        clearance.verdict,
+        clearance.clearing,
+        clearance.rows,
+        "; ".join(f"{line.row} {line.point}".strip() for line in clearance.short),
     ]

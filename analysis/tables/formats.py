@@ -57,7 +57,7 @@ def panels(table: Table) -> list[Panel]:
     groups = [(block.title, [_value_line(table, block, line) for line in block.lines]) for block in table.blocks]
     if any(column.baseline for column in table.columns):
         groups.append(("", [_baseline_line(table)]))
-    found = [Panel("", groups)]
+    grids = [Panel("", groups)]
     if table.seeds > 1:
         for block in (block for block in table.blocks if block.reference):
             label = table.records.label(block.reference)
@@ -67,8 +67,8 @@ def panels(table: Table) -> list[Panel]:
                 for line in block.lines
                 if line.row != block.reference
             ]
-            found += [Panel(title, [("", lines)])] if lines else []
-    return found
+            grids += [Panel(title, [("", lines)])] if lines else []
+    return grids
 
 
 def _value_line(table: Table, block: Block, line: Line) -> tuple[Entry, ...]:

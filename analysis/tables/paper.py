@@ -23,11 +23,10 @@ AS_PUBLISHED = {"text": "true", "pairs": "together", "targets": "learned"}
 """Settings of an objective that must have this value, where it has them, for the row to mirror one of the paper's."""
 TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 2021)"
 NOTE = (
-    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the 95 "
-    "% "
-    "interval. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 h "
-    "without a "
-    "language model; SpeechStew; CoVoST 2, mean of four languages): compare the differences' signs, not the levels."
+    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the "
+    "95 % interval. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 "
+    "h without a language model; SpeechStew; CoVoST 2, mean of four languages): compare the differences' signs, not "
+    "the levels."
 )
 FIELDS = (
     "row",
@@ -130,14 +129,14 @@ def sheet(table: Table) -> Sheet | None:
     records = table.records
     pairs = [pair for source in SOURCES for pair in _pairs(table, source)]
     lines = {(line.row, line.point): line for line in table.lines}
-    found = [
+    mirrors = [
         (line, mirrored)
         for line in lines.values()
         if (mirrored := stages(records, line.row)) and any(p.value(mirrored) is not None for p in pairs)
     ]
-    if not found:
+    if not mirrors:
         return None
-    alike = [line.row for line, mirrored in found if mirrored == SLAM]  # rows of other weights, too
+    alike = [line.row for line, mirrored in mirrors if mirrored == SLAM]  # rows of other weights, too
     reference = next(
         (row for row in alike if row in {block.reference for block in table.blocks}), next(iter(alike), None)
     )
@@ -146,7 +145,7 @@ def sheet(table: Table) -> Sheet | None:
         name = f"{records.task_label(pair.column.measure.task)} {pair.column.title}"
         heads += [name, f"{pair.source.head}, published", "Δ ours", "Δ published"]
     texts, values = [], []
-    for line, mirrored in found:
+    for line, mirrored in mirrors:
         model = next(p.published[mirrored]["model"] for p in pairs if mirrored in p.published)
         own = [_compared(table, pair, line, mirrored, reference) for pair in pairs]
         texts.append([line.label, model, *(text for entry in own for text in entry[0])])

@@ -150,19 +150,19 @@ class FakeSweep:
         return folder
 
     def _objectives(self, row: str) -> dict:
-        found = {"contrastive": 1.0, "masked_speech": 1.0, "masked_text": 1.0}
+        weights = {"contrastive": 1.0, "masked_speech": 1.0, "masked_text": 1.0}
         if "contrastive" in row:
-            del found["masked_speech"]
+            del weights["masked_speech"]
         if "speech" not in ROWS[row][0]:
-            found = {"masked_text": 1.0}
+            weights = {"masked_text": 1.0}
         if "text" not in ROWS[row][0]:
-            found.pop("masked_text")
+            weights.pop("masked_text")
         if "tlm" in row:
-            found["tlm"] = 1.0
+            weights["tlm"] = 1.0
         if "stm" in row:
-            found["stm"] = 1.0
+            weights["stm"] = 1.0
         text = {"text": "drawn" if "placebo" in row else "true"}
-        return {name: {"weight": weight, **(text if name == "masked_text" else {})} for name, weight in found.items()}
+        return {name: {"weight": weight, **(text if name == "masked_text" else {})} for name, weight in weights.items()}
 
     def _line(self, row: str, point: dict, seed: int) -> dict:
         reads, steps = ROWS[row][:2]

@@ -14,26 +14,26 @@ from analysis.records.frame import read
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="the extra `tensorboard` is not installed"
 )
-FEW = dict(rows=("scratch", "joint", "joint_longer"), tasks=("asr",), seeds=(0, 1), table={}, claims={})
+FEW = {"rows": ("scratch", "joint", "joint_longer"), "tasks": ("asr",), "seeds": (0, 1), "table": {}, "claims": {}}
 
 
 def scalars(folder):
     """What TensorBoard's own reader finds in a folder: tag -> [(step, value)]."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
-    found.Reload()
-    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def logged(records, kind, id):
     """The same of metrics.jsonl, read by hand."""
-    found = {}
+    values = {}
     for line in map(json.loads, (records.files(kind, id) / "metrics.jsonl").read_text().splitlines()):
         for name, value in line.items():
             if name != "step":
-                found.setdefault(name, []).append((line["step"], pytest.approx(value, rel=1e-6)))
-    return found
+                values.setdefault(name, []).append((line["step"], pytest.approx(value, rel=1e-6)))
+    return values
 
 
 @needs_tensorboard
@@ -107,6 +107,9 @@ def test_without_it_the_extra_is_named(fake, monkeypatch):
 @needs_tensorboard
 def test_the_command_says_how_to_look_and_imports_no_torch(fake):
     folder = fake(**FEW)
-    code = "import sys; from analysis import tensorboard; tensorboard.main(); assert not {'torch', 'tensorflow'} & set(sys.modules)"
+    code = (
+        "import sys; from analysis import tensorboard; tensorboard.main(); "
+        "assert not {'torch', 'tensorflow'} & set(sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.endswith(f"tensorboard --logdir {folder / 'tensorboard'}\n")

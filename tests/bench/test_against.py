@@ -95,11 +95,11 @@ def test_order_alternates_and_answers_stay_with_their_side():
         asked.append((side, question))
         return side, question, len(asked)
 
-    found = alternating(ask, ("a", "b"), 3, said.append)
+    answers = alternating(ask, ("a", "b"), 3, said.append)
     one, other = [(0, "a"), (1, "a"), (0, "b"), (1, "b")], [(1, "a"), (0, "a"), (1, "b"), (0, "b")]
     assert asked == one + other + one
-    assert found["a"] == [((0, "a", 1), (1, "a", 2)), ((0, "a", 6), (1, "a", 5)), ((0, "a", 9), (1, "a", 10))]
-    assert [(n[0], m[0]) for n, m in found["b"]] == [(0, 1)] * 3
+    assert answers["a"] == [((0, "a", 1), (1, "a", 2)), ((0, "a", 6), (1, "a", 5)), ((0, "a", 9), (1, "a", 10))]
+    assert [(n[0], m[0]) for n, m in answers["b"]] == [(0, 1)] * 3
     assert [text.partition(";")[0] for text in said] == ["round 1 of 3", "round 2 of 3", "round 3 of 3"]
     assert said[-1].endswith("; 0 s left")
 
@@ -108,12 +108,12 @@ def test_ratios_by_hand():
     """Round by round 2, 4 and 1: the median is theirs, not that of medians (60 to 20, which is 3)."""
     pairs = [(100.0, 50.0), (60.0, 15.0), (20.0, 20.0)]
     assert Ratio.of(pairs) == Ratio(2.0, 1.0, 4.0) and str(Ratio.of(pairs)) == "2.00× (1.00 to 4.00)"
-    found = [
+    rounds = [
         ((100.0, 0.5, 1.0), (50.0, 0.5, 2.0)),
         ((60.0, 0.5, 1.5), (15.0, 0.5, 2.0)),
         ((20.0, 0.5, 1.0), (20.0, 0.5, 2.0)),
     ]
-    row = line("X", "packed", found)
+    row = line("X", "packed", rounds)
     assert row == "| X | packed | 60.0 | 20.0 | 2.00× (1.00 to 4.00) | 1.50 | 2.00 | 0.50× (0.50 to 0.75) |"
 
 

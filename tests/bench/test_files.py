@@ -13,14 +13,14 @@ from ablate.data.real.layouts import spoken
 
 def test_files_are_a_corpus_of_different_recordings(tmp_path):
     size = files.write(tmp_path, 2_620)
-    found = {split: list(spoken.rows(tmp_path / "LibriSpeech" / split)) for split in files.SPLITS}
-    assert {split: len(rows) for split, rows in found.items()} == {
+    by_split = {split: list(spoken.rows(tmp_path / "LibriSpeech" / split)) for split in files.SPLITS}
+    assert {split: len(rows) for split, rows in by_split.items()} == {
         "train": 2_464,
         "dev-clean": 52,
         "test-clean": 52,
         "test-other": 52,
     }
-    rows = [row for split in found.values() for row in split]
+    rows = [row for split in by_split.values() for row in split]
     assert len({row["id"] for row in rows}) == len({row["text"] for row in rows}) == 2_620
     recordings = sorted((tmp_path / "LibriSpeech").rglob("*.flac"))
     heads = [path.read_bytes() for path in recordings]

@@ -17,19 +17,19 @@ def arrays(tmp_path, rows):
 
 
 def test_few_stages_wait_for_exactly_their_parents(tmp_path):
-    found = arrays(tmp_path, 20)
-    assert len(found) == 22 and not any(array.wave for array in found)
-    assert all(array.parents == [f"t{array.tasks[0][0][1:]}"] for array in found if array.kind == "finetune")
+    packed = arrays(tmp_path, 20)
+    assert len(packed) == 22 and not any(array.wave for array in packed)
+    assert all(array.parents == [f"t{array.tasks[0][0][1:]}"] for array in packed if array.kind == "finetune")
 
 
 def test_many_wait_wave_by_wave(tmp_path):
-    found = arrays(tmp_path, 2500)
-    assert [(array.kind, len(array.tasks)) for array in found] == [
+    packed = arrays(tmp_path, 2500)
+    assert [(array.kind, len(array.tasks)) for array in packed] == [
         ("table", 1),
         *[("pretrain", n) for n in (1000, 1000, 500)],
         *[("finetune", n) for n in (1000, 1000, 500)],
     ]
-    assert all(array.wave for array in found)
-    assert len(found[-1].parents) == 2500 and sorted(
-        id for array in found for task in array.tasks for id in task
+    assert all(array.wave for array in packed)
+    assert len(packed[-1].parents) == 2500 and sorted(
+        id for array in packed for task in array.tasks for id in task
     ) == sorted(["co", *(f"{kind}{n}" for kind in "tf" for n in range(2500))])

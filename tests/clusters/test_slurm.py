@@ -81,10 +81,10 @@ def job_of(root, id):
 
 def wait_for(condition, seconds=90.0):
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (answer := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
-    return found
+    return answer
 
 
 def begun(root, id):
@@ -230,7 +230,8 @@ fi
 count=$(grep -oP '(?<=--array=0-)[0-9]+' "${{@: -1}}" || echo 0)
 if [ $(( $(squeue --me -h -r | wc -l) + count + 1 )) -gt 3 ]; then
   echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2
-  echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)" >&2
+  echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy \
+(job submit limit, user's size and/or time limits)" >&2
   exit 1
 fi
 exec {shutil.which("sbatch")} "$@"
@@ -285,7 +286,7 @@ def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
         "node": {},
     }
     processes = {}
-    for name, wanted in cases.items():
+    for name in cases:
         fakes.write(tmp_path / name, fakes.stage("aa", steps=200))
 
     def start(name):

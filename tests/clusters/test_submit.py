@@ -29,8 +29,8 @@ def asked(given):
 
 def arrays(board, jobs=(), largest=1000, seconds=0.0, shapes=SHAPES):
     """(kind, tasks, parents) of the arrays."""
-    found = pack.arrays(board, jobs, largest, shapes, dict.fromkeys(KINDS, seconds))
-    return [(array.kind, array.tasks, array.parents) for array in found]
+    packed = pack.arrays(board, jobs, largest, shapes, dict.fromkeys(KINDS, seconds))
+    return [(array.kind, array.tasks, array.parents) for array in packed]
 
 
 @pytest.fixture
@@ -239,10 +239,10 @@ def test_why_a_process_ended(tmp_path, code, own, kind, why):
     run = RunFolder(tmp_path, "pretrain", "aa11")
     (run.path / "logs").mkdir(parents=True)
     (run.path / "logs" / "out.txt").write_text(own)
-    found = diagnosis.of_exit(run, "7", code, None)
-    assert found.kind == kind and why in found.why
-    failure.write(run, found)
-    assert failure.read(run) == found
+    verdict = diagnosis.of_exit(run, "7", code, None)
+    assert verdict.kind == kind and why in verdict.why
+    failure.write(run, verdict)
+    assert failure.read(run) == verdict
     run.note("result.json", {})
     assert failure.read(run) is None
 

@@ -78,13 +78,13 @@ def taken(
     corpus: Feeds, workers: int | None, cursors: dict[str, int], updates: int = 6
 ) -> tuple[list[str], list[dict]]:
     made = opened(corpus, "speech", "pair", seed=3, bucket=8)
-    found, after = [], []
+    contents, after = [], []
     with up(Loader(made, BUDGETS, shards=2, workers=workers)) as loader:
         for step in range(updates):
             shards, cursors = loader.update(step, cursors)
-            found.append(repr(shards))
+            contents.append(repr(shards))
             after.append(cursors)
-    return found, after
+    return contents, after
 
 
 @pytest.fixture

@@ -70,15 +70,15 @@ def test_order_is_a_function_of_seed_stream_and_slot() -> None:
 def test_buckets_bring_equal_lengths_together_and_lose_nothing() -> None:
     sizes = RNG.integers(1, 1000, size=800)
     plain, bucketed = Order(800, 0, "speech"), Order(800, 0, "speech", sizes, bucket=400)
-    found = [[order.index(slot) for slot in range(1600)] for order in (plain, bucketed)]
-    for order in found:
+    orders = [[order.index(slot) for slot in range(1600)] for order in (plain, bucketed)]
+    for order in orders:
         assert sorted(order[:800]) == sorted(order[800:]) == list(range(800))
     # The same items lie in each bucket: nothing waits longer than for that.
-    assert sorted(found[0][:400]) == sorted(found[1][:400])
-    spreads = [np.mean([np.ptp(sizes[order[i : i + 10]]) for i in range(0, 1600, 10)]) for order in found]
+    assert sorted(orders[0][:400]) == sorted(orders[1][:400])
+    spreads = [np.mean([np.ptp(sizes[order[i : i + 10]]) for i in range(0, 1600, 10)]) for order in orders]
     assert spreads[1] < 0.2 * spreads[0]
     # No size comes always first: runs are permuted, in every bucket anew.
-    means = [sizes[found[1][i : i + 50]].mean() for i in range(0, 1600, 50)]
+    means = [sizes[orders[1][i : i + 50]].mean() for i in range(0, 1600, 50)]
     assert means[:8] != sorted(means[:8]) and np.argsort(means[:8]).tolist() != np.argsort(means[8:16]).tolist()
 
 
@@ -121,9 +121,9 @@ def test_speech_values_keys_and_crops() -> None:
     starts = set()
     for slot in range(60):
         cropped = packing.speech(table, [(slot, 1)], 5, max_frames=5).mel_FM
-        found = [s for s in range(5) if torch.equal(cropped, torch.from_numpy(table.mel(1)[s : s + 5]).float())]
-        assert len(found) == 1
-        starts.add(found[0])
+        matches = [s for s in range(5) if torch.equal(cropped, torch.from_numpy(table.mel(1)[s : s + 5]).float())]
+        assert len(matches) == 1
+        starts.add(matches[0])
     assert starts == {0, 1, 2, 3, 4}
 
 

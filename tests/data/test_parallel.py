@@ -23,18 +23,18 @@ def _pid(_: int) -> int:
 
 
 def test_results_come_in_order_and_errors_arrive() -> None:
-    items, found = [*range(100), -1, *range(100)], []
+    items, roots = [*range(100), -1, *range(100)], []
     with pytest.raises(ValueError):
         for root in ordered(math.sqrt, items, each=10):
-            found.append(root)
-    assert found == [math.sqrt(i) for i in range(len(found))] and 90 < len(found) <= 100
+            roots.append(root)
+    assert roots == [math.sqrt(i) for i in range(len(roots))] and 90 < len(roots) <= 100
 
 
 def test_items_are_taken_as_they_are_needed() -> None:
     taken = []
-    found = ordered(math.sqrt, (taken.append(i) or i for i in range(100_000)), each=10)
-    assert next(found) == 0 and len(taken) < 1000
-    found.close()
+    results = ordered(math.sqrt, (taken.append(i) or i for i in range(100_000)), each=10)
+    assert next(results) == 0 and len(taken) < 1000
+    results.close()
 
 
 @pytest.mark.slow

@@ -59,16 +59,16 @@ def test_operations_of_front_ends_and_copies(joint, speech, text, counted_by_tor
 @pytest.mark.parametrize("per_modality", [(), ("ffn", "norms")])
 def test_every_parameter_is_in_one_place_and_has_one_owner(joint, block, per_modality):
     encoder = joint(block=block, per_modality=per_modality, text_layers=1, segment_embedding=True, positions="relative")
-    found, counts = parts(encoder, Work(speech=(2,))), encoder.parameters_by_modality()
-    owned = {owner: sum(c.parameters[owner] for c in found.values()) for owner in ("speech", "text", "shared")}
+    by_part, counts = parts(encoder, Work(speech=(2,))), encoder.parameters_by_modality()
+    owned = {owner: sum(c.parameters[owner] for c in by_part.values()) for owner in ("speech", "text", "shared")}
     assert owned == {
         "speech": counts["speech_only"],
         "text": counts["text_only"] + counts["embedding"],
         "shared": counts["shared"],
     }
-    attention = found[("shared", "attention")].parameters["shared"]
+    attention = by_part[("shared", "attention")].parameters["shared"]
     assert attention == sum(p.numel() for b in encoder.shared.blocks for p in b.attention.parameters())
-    assert ("speech", "layers", "norms") in found and ("text", "norm") in found
+    assert ("speech", "layers", "norms") in by_part and ("text", "norm") in by_part
 
 
 def test_an_unknown_module_is_not_passed_over(joint):

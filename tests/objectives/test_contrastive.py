@@ -29,9 +29,9 @@ def test_three_frames_by_hand():
 
 
 def naive(c, q, ids, masked, kappa, allowed=None):
-    """Loops over frames; `allowed(u, i, j)` says whether j is among the distractors drawn for i."""
+    """Loops over frames; `allowed(i, j)` says whether j is among the distractors drawn for i."""
     total, start, right, scored, used = c.new_zeros(()), 0, 0, 0, 0
-    for u, n in enumerate(masked):
+    for n in masked:
         for i in range(start, start + n):
             distractors = [
                 j

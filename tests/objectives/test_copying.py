@@ -31,8 +31,8 @@ def decoder(**fields) -> Sequence:
 def test_runs_by_hand():
     source = Source(shown([7, 8, 7, 9]), vocabulary(), torch.device("cpu"))  # bos 7 8 7 9 eos
     assert source.ids_BL.tolist() == [[BOS, 7, 8, 7, 9, EOS]]
-    found = runs(source, torch.tensor([[BOS, 7, 9]]))
-    assert found.tolist() == [
+    lengths = runs(source, torch.tensor([[BOS, 7, 9]]))
+    assert lengths.tolist() == [
         [
             [0, 1, 0, 0, 0, 0],  # after the start comes the first token
             [0, 0, 2, 0, 1, 0],  # "start 7" ends before position 2, a lone 7 before position 4

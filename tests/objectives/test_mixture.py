@@ -273,14 +273,14 @@ def joint(precision="fp32"):
 
 def test_losses_in_bf16_are_those_in_fp32():
     """Every term within half a percent, the summed gradient within 5 % of its length."""
-    found = []
+    measured = []
     for precision in ("fp32", "bf16"):
         encoder, mix = joint(precision)
         prepared = prepare(mix, {**INPUTS, "speech": speech(120, 200)})
         _, metrics = step(mix, encoder, prepared)
         terms = {name: float(metrics[name][0]) for name in prepared.counts}
-        found.append((terms, torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None])))
-    (exact, full), (rounded, low) = found
+        measured.append((terms, torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None])))
+    (exact, full), (rounded, low) = measured
     for name in exact:
         assert rounded[name] == pytest.approx(exact[name], rel=0.005), name
     assert (low - full).norm() < 0.05 * full.norm()

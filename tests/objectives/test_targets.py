@@ -73,7 +73,10 @@ def test_straight_through_gradient_is_that_of_the_soft_choice():
 
 
 def test_two_draws_mostly_agree_from_the_start():
-    """SCIENCE 17: N(0, 1) weights at width 64 give 72 % agreement of two draws, a default Linear 2 %."""
+    """N(0, 1) weights at width 64 give 72 % agreement of two draws, a default Linear 2 %.
+
+    Measured: docs/paper.md, section 10.3.
+    """
     x = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0)) * 0.05  # the input's scale does not matter
     quantizer = learned(width=64)
     agree = (quantizer.codes(x, 1, 0).ids_IG == quantizer.codes(x, 2, 0).ids_IG).float().mean()

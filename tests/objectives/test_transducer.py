@@ -35,9 +35,9 @@ def lattice(B: int, T: int, U: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_likelihood_is_the_sum_over_all_alignments():
     sizes = [(4, 3), (1, 2), (3, 0), (5, 1)]
     blank, emit = lattice(4, 5, 3)
-    found = log_likelihood(blank, emit, tuple(t for t, _ in sizes), tuple(u for _, u in sizes))
+    log_p_B = log_likelihood(blank, emit, tuple(t for t, _ in sizes), tuple(u for _, u in sizes))
     for b, (t, u) in enumerate(sizes):
-        assert float(found[b]) == pytest.approx(enumerated(blank[b, :t, : u + 1], emit[b, :t, : u + 1]), rel=1e-10)
+        assert float(log_p_B[b]) == pytest.approx(enumerated(blank[b, :t, : u + 1], emit[b, :t, : u + 1]), rel=1e-10)
 
 
 def test_published_value():
@@ -50,8 +50,8 @@ def test_published_value():
     )
     log_p_TUV = acts_TUV.log_softmax(2)
     emit_TU = torch.stack([log_p_TUV[:, 0, 1], log_p_TUV[:, 1, 2], log_p_TUV[:, 2, 0]], 1)  # the last is never taken
-    found = log_likelihood(log_p_TUV[None, :, :, 0], emit_TU[None], (2,), (2,))
-    assert -found.item() == pytest.approx(4.495666, abs=1e-5)
+    log_p_B = log_likelihood(log_p_TUV[None, :, :, 0], emit_TU[None], (2,), (2,))
+    assert -log_p_B.item() == pytest.approx(4.495666, abs=1e-5)
 
 
 def test_gradient():

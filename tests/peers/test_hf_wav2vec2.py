@@ -87,12 +87,12 @@ def others(masked_BT: np.ndarray) -> np.ndarray:
     as many.
     """
     B, T = masked_BT.shape
-    found = np.zeros((B, T, masked_BT[0].sum() - 1), dtype=np.int64)
+    indices = np.zeros((B, T, masked_BT[0].sum() - 1), dtype=np.int64)
     for b, masked_T in enumerate(masked_BT):
         places = masked_T.nonzero()[0]
         for t in places:
-            found[b, t] = b * T + places[places != t]
-    return found
+            indices[b, t] = b * T + places[places != t]
+    return indices
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -31,24 +31,24 @@ PAPER = ["cluster=slurm", f"resources.profile={SWEEPS / 'clusters' / 'a100.yaml'
 @pytest.mark.parametrize("name", ["nano", "tiny"])
 def test_memory_is_that_of_a_forward_pass_over_all_sequences_at_once(name):
     encoder = replace(PRESETS[name], speech_layers=1, shared_layers=1)
-    found = size.update(encoder, 500, (("speech", 12.0), ("text", 160)), 1, 3.0, 32)
+    whole = size.update(encoder, 500, (("speech", 12.0), ("text", 160)), 1, 3.0, 32)
     with FakeTensorMode():
         built = encoder.build(vocabulary(500))
         sizes = Sizes(speech=12.0, text=160, pairs=0, utterance=3.0, document=32)
         kept = sum(activations(built, inputs) for inputs in sizes.inputs(["speech", "text"]).values())
     weights = BYTES_PER_PARAMETER * sum(p.numel() for p in built.parameters())
-    assert found.bytes == pytest.approx(size.BASE + size.MARGIN * (weights + kept), rel=1e-3)
+    assert whole.bytes == pytest.approx(size.BASE + size.MARGIN * (weights + kept), rel=1e-3)
     halves = size.update(encoder, 500, (("speech", 12.0), ("text", 160)), 2, 3.0, 32)
-    assert halves.flops == found.flops and halves.bytes < found.bytes
+    assert halves.flops == whole.flops and halves.bytes < whole.bytes
 
 
 def test_operations_of_the_papers_update_by_hand():
     """24 layers of 24 M parameters see a speech position, 16 a token; three times two operations for each parameter."""
     slam = PRESETS["slam"]
-    found = size.update(slam, 32_000, (("speech", 1200.0),), 1, 12.0, 128)
-    assert found.flops == pytest.approx(6 * 1200 * 25 * 24 * 24.2e6, rel=0.15)
-    found = size.update(slam, 32_000, (("text", 12_800),), 1, 12.0, 128)
-    assert found.flops == pytest.approx(6 * 12_800 * 16 * 24.2e6, rel=0.15)
+    speech = size.update(slam, 32_000, (("speech", 1200.0),), 1, 12.0, 128)
+    assert speech.flops == pytest.approx(6 * 1200 * 25 * 24 * 24.2e6, rel=0.15)
+    text = size.update(slam, 32_000, (("text", 12_800),), 1, 12.0, 128)
+    assert text.flops == pytest.approx(6 * 12_800 * 16 * 24.2e6, rel=0.15)
 
 
 def test_a_stage_costs_what_stages_of_its_shape_took(tmp_path):
@@ -103,8 +103,8 @@ def test_the_papers_sweep_is_planned_without_its_corpora(tmp_path, capsys):
 
 
 SMALL = [
-    "data={preset: builtin, speech: 30, text: 60, pairs: 20, asr: 20, translation: 20, sentiment: 20, sentence_pair: 20, "
-    "normalization: 20, dev: 10, test: 10, retrieval: 10, text_dev: 10, text_test: 10}",
+    "data={preset: builtin, speech: 30, text: 60, pairs: 20, asr: 20, translation: 20, sentiment: 20, "
+    "sentence_pair: 20, normalization: 20, dev: 10, test: 10, retrieval: 10, text_dev: 10, text_test: 10}",
     "base.encoder={width: 32, heads: 2, ffn: 64, groups: 4, speech_layers: 2, shared_layers: 3, frontend_channels: 8}",
     "base.tokenizer.size=150",
     "base.pretrain.targets.learned={entries: 16, dim: 16}",
@@ -114,7 +114,8 @@ SMALL = [
     "seeds=[0]",
     "rows.joint_tlm_stm.pretrain={steps: 4, update: {speech: 6 s, text: 60 tokens, pairs: 3}}",
     "claims=null",
-    "base.tasks.asr={steps: 4, items: 2, evaluate_every: 2, transducer: {hidden: 16, layers: 1}, tokenizer: {size: 100}}",
+    "base.tasks.asr={steps: 4, items: 2, evaluate_every: 2, transducer: {hidden: 16, layers: 1}, "
+    "tokenizer: {size: 100}}",
 ]
 
 

@@ -48,8 +48,8 @@ def plan(tmp_path):
 
 
 def line(plan, row):
-    (found,) = plan.lines(row)
-    return found
+    (only,) = plan.lines(row)
+    return only
 
 
 def test_rows_become_stages(plan):
@@ -111,7 +111,9 @@ rows:
   text_only: {encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}
   speech_only: {encoder: {reads: [speech]}, pretrain: {objectives: {masked_text: null}}}
   no_codes: {pretrain: {objectives: {contrastive: null, masked_speech: null}}}
-  tlm: {pretrain: {objectives: {contrastive: null, masked_speech: null, masked_text: null, tlm: {targets: random_projection}}}}
+  tlm:
+    pretrain:
+      objectives: {contrastive: null, masked_speech: null, masked_text: null, tlm: {targets: random_projection}}
   stm: {pretrain: {objectives: {contrastive: null, masked_speech: null, masked_text: null, stm: 1.0}}}
 tasks: [codes, pairing]
 claims: {uses_speech: {effect: tlm - joint, on: pairing.loss_drop, above: 0}}
@@ -214,7 +216,11 @@ def test_the_search_of_the_final_scoring_trains_nothing(tmp_path):
 TRUNKS = """
 name: trunks
 base: {pretrain: {objectives: {masked_text: 1.0}, steps: 100, decay: 20}}
-rows: {short: {}, long: {pretrain: {steps: 300}}, longest: {pretrain: {steps: 700}}, other: {pretrain: {steps: 200, optimizer: {lr: 1.0}}}}
+rows:
+  short: {}
+  long: {pretrain: {steps: 300}}
+  longest: {pretrain: {steps: 700}}
+  other: {pretrain: {steps: 200, optimizer: {lr: 1.0}}}
 """
 
 
@@ -486,8 +492,9 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
         (
             "",
             ["rows.joint.pretrain.objectives.contrastive=null"],
-            r"rows\.joint: objective 'masked_speech' predicts the learned codes 'learned', which no loss of this row trains; "
-            r"add pretrain: .*contrastive: 1\.0.* or predict fixed codes: {masked_speech: {targets: random_projection}}",
+            r"rows\.joint: objective 'masked_speech' predicts the learned codes 'learned', which no loss of this row "
+            r"trains; add pretrain: .*contrastive: 1\.0.* or predict fixed codes: "
+            r"{masked_speech: {targets: random_projection}}",
         ),
         (
             "",

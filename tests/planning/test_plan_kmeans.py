@@ -115,7 +115,8 @@ def test_the_name_of_that_row_is_no_part_of_identity(plan):
         (
             [
                 OF % "text",
-                "rows.text={encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}",
+                "rows.text={encoder: {reads: [text]}, "
+                "pretrain: {objectives: {contrastive: null, masked_speech: null}}}",
             ],
             r"the encoder of row 'text' does not read speech",
         ),

@@ -64,7 +64,10 @@ def test_an_unknown_preset_fails_with_the_nearest(plan):
 
 
 def test_ctc_on_pairs_needs_an_encoder_of_speech_alone(plan):
-    only = "rows.ctc={encoder: {reads: [%s]}, pretrain: {objectives: {masked_text: null, tlm: null, stm: null, contrastive: null, masked_speech: null}}}"
+    only = (
+        "rows.ctc={encoder: {reads: [%s]}, pretrain: {objectives: "
+        "{masked_text: null, tlm: null, stm: null, contrastive: null, masked_speech: null}}}"
+    )
     assert weights(plan(only % "speech"), "ctc") == {"pair_ctc": 1.0}
     with pytest.raises(UserError, match="objective 'pair_ctc' reads speech, but the encoder reads text, pair"):
         plan(only % "text, pair")

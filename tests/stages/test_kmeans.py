@@ -37,17 +37,17 @@ def planted(clusters=7, each=40, width=12, spread=0.1):
 @pytest.mark.parametrize("key", range(5))
 def test_planted_clusters_are_found(key):
     x, centres = planted()
-    found = fit(x, 7, 50, key)
-    assert sorted(nearest(found, centres)[0].tolist()) == list(range(7))
-    assert nearest(found, centres)[1].max() < 0.1
+    centroids = fit(x, 7, 50, key)
+    assert sorted(nearest(centroids, centres)[0].tolist()) == list(range(7))
+    assert nearest(centroids, centres)[1].max() < 0.1
 
 
 def test_the_end_is_a_fixed_point_each_centroid_the_mean_of_its_own():
     x = torch.randn(300, 5, generator=torch.Generator().manual_seed(1))
-    found = fit(x, 6, 200, 0)
-    ids, _ = nearest(x, found)
+    centroids = fit(x, 6, 200, 0)
+    ids, _ = nearest(x, centroids)
     means = torch.stack([x[ids == v].mean(0) for v in range(6)])
-    torch.testing.assert_close(found, means, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(centroids, means, rtol=1e-4, atol=1e-5)
 
 
 def test_rounds_never_lose_ground_and_stop_when_nothing_moves():
@@ -109,7 +109,7 @@ def test_all_positions_are_taken_where_there_are_fewer(world):
 
 def test_rows_pretrain_on_its_codes_and_continue(world, fitted):
     world.run(fitted)
-    also = dict(objectives=SPEECH, targets={"kmeans": TARGETS}, parents=[("kmeans/kmeans", fitted)])
+    also = {"objectives": SPEECH, "targets": {"kmeans": TARGETS}, "parents": [("kmeans/kmeans", fitted)]}
     trunk = world.pretrain(steps=30, **also)
     world.run(trunk)
     also["objectives"] = SPEECH | {"tlm": replace(OBJECTIVES["tlm"], targets="kmeans")}
@@ -133,9 +133,9 @@ def test_a_stage_uses_its_own_parents_centroids(world, fitted):
     stage = PretrainStage(encoder=ENCODER, objectives=SPEECH, targets={"kmeans": config})
     tokenizer = Tokenizer(world.run(world.tokenizer).files)
     model = build(stage, tokenizer, {"kmeans/kmeans": world.run(other)})
-    found = model.mixture.targets["kmeans"].centroids_VC
-    assert torch.equal(found, load(world.run(other), VOCABULARY)[0])
-    assert not torch.equal(found, load(world.run(fitted), VOCABULARY)[0])
+    centroids = model.mixture.targets["kmeans"].centroids_VC
+    assert torch.equal(centroids, load(world.run(other), VOCABULARY)[0])
+    assert not torch.equal(centroids, load(world.run(fitted), VOCABULARY)[0])
 
 
 @pytest.mark.parametrize("layer", ["features", "speech_tower", "joint"])

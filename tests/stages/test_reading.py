@@ -131,9 +131,9 @@ def test_reading_changes_nothing_and_resumes_under_another_number_of_workers(tmp
     monkeypatch.setattr(loading, "_made", lambda *arguments: (made.append(1), make(*arguments))[1])
     interrupted(worlds["read"], id, monkeypatch, workers=2)
     under(monkeypatch, workers=1)
-    found = worlds["read"].run(id)
+    resumed = worlds["read"].run(id)
     assert len(made) == 2  # by the training process, as nothing was begun: the first updates of both attempts
-    one, other = (checkpoint.of(r).weights for r in (expected, found))
+    one, other = (checkpoint.of(r).weights for r in (expected, resumed))
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
-    assert (expected.files / "metrics.jsonl").read_bytes() == (found.files / "metrics.jsonl").read_bytes()
-    assert 0 <= json.loads((found.path / "result.json").read_text())["waiting"] <= 1
+    assert (expected.files / "metrics.jsonl").read_bytes() == (resumed.files / "metrics.jsonl").read_bytes()
+    assert 0 <= json.loads((resumed.path / "result.json").read_text())["waiting"] <= 1

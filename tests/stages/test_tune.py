@@ -33,11 +33,11 @@ def world(tmp_path_factory):
 def chosen(world):
     """A grid over pooling, and the choice: 0 is mean, 1 is first."""
     points = [{"head.pool": "mean"}, {"head.pool": "first"}]
-    found = grid_of.choices({}, {"head.pool": ["mean", "first"]}, "tasks.sentiment", made)
-    assert [point for point, _ in found] == points
+    tried = grid_of.choices({}, {"head.pool": ["mean", "first"]}, "tasks.sentiment", made)
+    assert [point for point, _ in tried] == points
     parents = world.base
     tuned = [
-        world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=task), parents, "tried")) for _, task in found
+        world.add(make("finetune", FinetuneStage(encoder=ENCODER, task=task), parents, "tried")) for _, task in tried
     ]
     for id in tuned:
         world.run(id)

@@ -110,9 +110,9 @@ def test_forms_are_made_once_and_are_those_of_each_alone():
     """A form remembered for a part is the form of an equal part elsewhere; ids of whole and written-out forms agree."""
     forms, part = identity.Forms(), Part(size=7)
     one, two = (replace(CONFIG, part=part, lr=lr) for lr in (1e-3, 1e-2))
-    found = [forms.of(config, House.Config) for config in (one, two, one)]
-    assert found[0] is found[2] and found[0].plain["part"] is found[1].plain["part"]
-    for config, form in zip((one, two), found):
+    made = [forms.of(config, House.Config) for config in (one, two, one)]
+    assert made[0] is made[2] and made[0].plain["part"] is made[1].plain["part"]
+    for config, form in zip((one, two), made):
         assert form.plain == identity.canonical(config) and json.loads(form.text) == form.plain
         assert identity.hashed("x", 1, form.text, [("a", "b")]) == identity.stage_id("x", 1, form.plain, [("a", "b")])
 

@@ -46,13 +46,16 @@ def test_libraries_as_torch_names_them():
     mkl += "  - Intel(R) MKL-DNN v3.12.0 (Git Hash 80afa7)\n"
     assert of._built(mkl + "Build settings: BLAS_INFO=mkl, X=1") == {"blas": "mkl 2024.2", "onednn": "3.12.0"}
     assert of._built("Build settings: BLAS_INFO=open, X=1") == {"blas": "open", "onednn": None}
-    found = of.machine()
-    assert found["torch"] == torch.__version__ and found["threads"] == torch.get_num_threads()
-    assert found["blas"] in of._built(torch.__config__.show()).values() and found["capability"]
+    facts = of.machine()
+    assert facts["torch"] == torch.__version__ and facts["threads"] == torch.get_num_threads()
+    assert facts["blas"] in of._built(torch.__config__.show()).values() and facts["capability"]
 
 
 def test_a_process_without_torch_says_what_it_knows_and_loads_none():
-    code = "import json, sys; from ablate.store.machine import machine; print(json.dumps([machine(), 'torch' in sys.modules]))"
+    code = (
+        "import json, sys; from ablate.store.machine import machine; "
+        "print(json.dumps([machine(), 'torch' in sys.modules]))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     alone, loaded = json.loads(done.stdout)
     assert not loaded and alone["torch"] is alone["threads"] is alone["device"] is None

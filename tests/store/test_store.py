@@ -67,8 +67,8 @@ def test_format_1_stays_as_it_is(tmp_path):
     assert upgrade.upgrade(tmp_path / "root") == [
         "0 stages and 0 sweeps rewritten to format 2.",
         (
-            "45 stages and sweeps are of format 1, which stays readable as it is; what a new plan needs of them is made "
-            "again."
+            "45 stages and sweeps are of format 1, which stays readable as it is; what a new plan needs of them is "
+            "made again."
         ),
     ]
     assert files(tmp_path / "root") == before

@@ -55,6 +55,18 @@ TABLES = {
 }
 
 
+def example(table: str, fields: tuple[str, ...], row: dict) -> dict:
+    """What a table holds of a row: its `fields`, and its label or its spoken form."""
+    kept = {"id": row["id"], **{field: row[field] for field in fields}}
+    if table == "sentiment":
+        kept["label"] = row["mood"]
+    if table == "sentence_pair":
+        kept["label"] = row["same"]
+    if table == "normalization":
+        kept["spoken"] = row["text"]
+    return kept
+
+
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Table]:
     """Every split of every table, by "table.split"."""
@@ -64,15 +76,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Table]:
             name = f"{table}.{split}"
             with TableWriter(folder / name) as writer:
                 for row in rows(split, 48 if split == "train" else 20):
-                    kept = {"id": row["id"], **{field: row[field] for field in fields}}
-                    if table == "sentiment":
-                        kept["label"] = row["mood"]
-                    if table == "sentence_pair":
-                        kept["label"] = row["same"]
-                    if table == "normalization":
-                        kept["spoken"] = row["text"]
                     audio = table in ("asr", "translation", "retrieval")
-                    writer.add(kept, row["mel"] if audio else None)
+                    writer.add(example(table, fields, row), row["mel"] if audio else None)
             made[name] = Table(folder / name, name)
     return made
 

@@ -10,7 +10,7 @@ from ablate.tasks.scoring import baselines
 from ablate.tasks.scoring.agreement import accuracy
 
 
-def found(name: str, train: list[dict], test: list[dict]) -> dict[tuple[str, str], float]:
+def baseline_values(name: str, train: list[dict], test: list[dict]) -> dict[tuple[str, str], float]:
     return {(b.name, b.metric): b.value for b in TASKS[name].build().baselines(train, test)}
 
 
@@ -39,13 +39,16 @@ def test_overlap_rule_never_gains_from_test_labels():
     rng = np.random.default_rng(0)
     pairs = [("a b c d", " ".join(rng.choice(list("abcdefgh"), 4))) for _ in range(400)]
     labels = list(rng.integers(2, size=400))
-    found = baselines.overlap_rule(pairs[:200], labels[:200], pairs[200:])
-    assert accuracy(found, labels[200:]) == pytest.approx(50, abs=8)
+    guesses = baselines.overlap_rule(pairs[:200], labels[:200], pairs[200:])
+    assert accuracy(guesses, labels[200:]) == pytest.approx(50, abs=8)
 
 
 def test_best_constant():
     train = ["c d e", "a b", "a b", "a"]
-    wrong = lambda references, hypotheses: sum(r != h for r, h in zip(references, hypotheses))
+
+    def wrong(references: list[str], hypotheses: list[str]) -> int:
+        return sum(r != h for r, h in zip(references, hypotheses))
+
     assert baselines.best_constant(train, wrong) == "a b"
 
 
@@ -57,7 +60,7 @@ def test_line():
 def test_recognition():
     train = [{"text": "the dog"}] * 2 + [{"text": "a"}]
     test = [{"text": "the cat"}, {"text": "the dog"}]
-    assert found("asr", train, test) == {
+    assert baseline_values("asr", train, test) == {
         ("empty output", "wer"): 100,
         ("empty output", "cer"): 100,
         ("best constant", "wer"): 25,
@@ -69,19 +72,19 @@ def test_normalization_copies():
     test = [{"id": "1", "written": "May 5", "spoken": "may fifth"}, {"id": "2", "written": "Go on", "spoken": "go on"}]
     lower, cased = [{"written": "Hi", "spoken": "hi"}], [{"written": "Hi", "spoken": "Hi"}]
     for train, wrong in ((lower, 50), (cased, 100)):
-        values = found("normalization", train, test)
+        values = baseline_values("normalization", train, test)
         assert (values["copy", "ser"], values["copy", "wer"]) == (wrong, 25)
     ended = [{"id": "1", "written": "Go on.", "spoken": "go on"}]
-    assert found("normalization", ended, ended)["copy", "ser"] == 0
+    assert baseline_values("normalization", ended, ended)["copy", "ser"] == 0
 
 
 def test_normalization_reads_no_more_of_train_than_it_learns_from(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(baselines, "LEARNT", 1)
     rows = [
         {"id": "1", "written": "Go on", "spoken": "go on"},
-        {},
-    ]  # of millions of sentences, read from disk one by one
-    assert found("normalization", rows, rows[:1])["copy", "ser"] == 0
+        {},  # of millions of sentences, read from disk one by one
+    ]
+    assert baseline_values("normalization", rows, rows[:1])["copy", "ser"] == 0
 
 
 def test_normalization_looks_up_what_train_says():
@@ -99,7 +102,7 @@ def test_normalization_looks_up_what_train_says():
             ],
         )
     )
-    values = found("normalization", train, test)
+    values = baseline_values("normalization", train, test)
     assert values["copy", "ser"] == 100 and values["dictionary", "ser"] == 50
 
 
@@ -132,21 +135,21 @@ def test_naive_bayes_never_gains_from_test_labels():
     rng = np.random.default_rng(0)
     items = [set(rng.choice(list("abcdefghijklmn"), 4)) for _ in range(800)]
     labels = list(rng.integers(2, size=800))
-    found = baselines.naive_bayes(items[:400], labels[:400], items[400:])
-    assert accuracy(found, labels[400:]) == pytest.approx(50, abs=6)
+    guesses = baselines.naive_bayes(items[:400], labels[:400], items[400:])
+    assert accuracy(guesses, labels[400:]) == pytest.approx(50, abs=6)
 
 
 def test_translation():
     train = [{"translation": "das ist ein Haus"}] * 3 + [{"translation": "ja"}]
     test = [{"text": "that is a house", "translation": "das ist ein Haus"}]
-    values = found("translation", train, test)
+    values = baseline_values("translation", train, test)
     assert [values["best constant", metric] for metric in ("bleu", "chrf")] == pytest.approx([100, 100])
     assert values["copy of the transcript", "bleu"] == 0 < values["copy of the transcript", "chrf"] < 50
 
 
 def test_pairs_have_the_overlap_rule_and_sentences_do_not():
     row = {"text": "a b", "text_b": "a b", "label": "yes"}
-    names = {name for name, _ in found("sentence_pair", [row], [row])}
+    names = {name for name, _ in baseline_values("sentence_pair", [row], [row])}
     assert names == {
         "majority",
         "word overlap",
@@ -154,12 +157,12 @@ def test_pairs_have_the_overlap_rule_and_sentences_do_not():
         "changed words (naive Bayes)",
         "exchanged words (naive Bayes)",
     }
-    names = {name for name, _ in found("sentiment", [row], [row])}
+    names = {name for name, _ in baseline_values("sentiment", [row], [row])}
     assert names == {"majority", "words (naive Bayes)", "bigrams (naive Bayes)"}
 
 
 def test_bigrams_see_a_negation_that_words_do_not():
     texts = ("not bad", "bad not", "not good", "good not")  # the label turns on the order alone
     rows = [{"text": text, "label": text.startswith("not")} for text in texts]
-    values = found("sentiment", rows, rows)
+    values = baseline_values("sentiment", rows, rows)
     assert values["bigrams (naive Bayes)", "accuracy"] == 100 and values["words (naive Bayes)", "accuracy"] == 50

@@ -39,9 +39,9 @@ def test_alignment_of_equal_and_of_unrelated_sides():
     sides = [Sides({"shared_0": s, "shared_1": s}, {"shared_0": o, "shared_1": s}) for s, o in zip(same, other)]
     task = AlignmentByLayer(AlignmentByLayer.Config(candidates=10))
     scores, items = task.score(rows, sides)
-    found = values(scores)
-    assert found["cka"] == found["cka/shared_1"] == pytest.approx(1) and found["recall@1"] == 100
-    assert abs(found["cka/shared_0"]) < 0.2 and found["recall@1/shared_0"] < 40
+    by_metric = values(scores)
+    assert by_metric["cka"] == by_metric["cka/shared_1"] == pytest.approx(1) and by_metric["recall@1"] == 100
+    assert abs(by_metric["cka/shared_0"]) < 0.2 and by_metric["recall@1/shared_0"] < 40
     assert items[3]["ranks/shared_1"] == [1, 1] and len(items) == 40
     assert [b.name for b in task.baselines(rows, rows)] == ["lengths only", "chance"]
     assert task.baselines(rows, rows)[1].value == pytest.approx(10)
@@ -77,12 +77,12 @@ def test_probes_find_what_is_there_and_nothing_else():
         )
     task = ProbesByLayer(ProbesByLayer.Config())
     scores, items = task.score(rows, heard)
-    found = values(scores)
-    assert found["phone/speech_0"] > 98 and found["phone/shared_1"] < 45
-    assert found["voice/speech_0"] > 95 and found["voice/shared_1"] < 60
-    assert found["word/shared_1"] > 99 and 35 < found["word/speech_0"] < 65
-    assert found["phone"] == found["phone/shared_1"] and len(items) == 60
-    assert sum(item["phone"][0] for item in items) / 480 * 100 == pytest.approx(found["phone"])
+    by_metric = values(scores)
+    assert by_metric["phone/speech_0"] > 98 and by_metric["phone/shared_1"] < 45
+    assert by_metric["voice/speech_0"] > 95 and by_metric["voice/shared_1"] < 60
+    assert by_metric["word/shared_1"] > 99 and 35 < by_metric["word/speech_0"] < 65
+    assert by_metric["phone"] == by_metric["phone/shared_1"] and len(items) == 60
+    assert sum(item["phone"][0] for item in items) / 480 * 100 == pytest.approx(by_metric["phone"])
     phone, word = task.baselines([], rows)
     assert (phone.metric, word.metric) == ("phone", "word") and 40 < word.value < 60
     taught, asked = (np.concatenate([[p for _, p in row["phones"]] for row in rows[half]]) for half in (TRAIN, TEST))
@@ -113,11 +113,11 @@ def test_score_stages_write_every_layer(tmp_path):
     leaf = world.pretrain("contrastive", "masked_text", "tlm", steps=2, phase="decay")
     world.run(leaf)
     names = ("alignment_by_layer", "probes_by_layer", "pairing_by_layer", "retrieval", "pairing")
-    found = {name: values_of(world.run(world.score(TASKS[name], ("pretrain", leaf)))) for name in names}
-    assert found["alignment_by_layer"]["recall@1"] == found["retrieval"]["recall@1"]
-    assert found["pairing_by_layer"]["loss_drop/shared_2"] == pytest.approx(found["pairing"]["loss_drop"], abs=1e-5)
-    assert abs(found["pairing_by_layer"]["loss_drop/shared_0"]) < 1e-6  # text has not met speech there
-    layers = {name.split("/")[1] for name in found["probes_by_layer"] if "/" in name}
+    results = {name: values_of(world.run(world.score(TASKS[name], ("pretrain", leaf)))) for name in names}
+    assert results["alignment_by_layer"]["recall@1"] == results["retrieval"]["recall@1"]
+    assert results["pairing_by_layer"]["loss_drop/shared_2"] == pytest.approx(results["pairing"]["loss_drop"], abs=1e-5)
+    assert abs(results["pairing_by_layer"]["loss_drop/shared_0"]) < 1e-6  # text has not met speech there
+    layers = {name.split("/")[1] for name in results["probes_by_layer"] if "/" in name}
     assert layers == {"speech_0", "speech_1", "shared_0", "shared_1", "shared_2"}
 
 

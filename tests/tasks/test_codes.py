@@ -79,16 +79,16 @@ def test_codes_that_are_phones_or_voices_or_noise_or_nothing():
     nothing = np.random.default_rng(1).integers(0, 12, phones.shape)
     voices = np.repeat([[int(row["voice"][1:])] for row in rows], phones.shape[1], axis=1)
     levels = np.repeat(terciles([row["snr"] for row in rows])[:, None], phones.shape[1], axis=1)
-    found = {
+    results = {
         name: values(rows, [codes])
         for name, codes in {"phone": phones, "voice": voices, "noise": levels, "nothing": nothing}.items()
     }
-    for of, scores in found.items():
+    for of, scores in results.items():
         for about in ("phone", "voice", "noise"):
             wanted = 100 if of == about else 0
             assert scores[f"{about}_nmi"] == pytest.approx(wanted, abs=1e-6 if wanted else 6), (of, about)
-    assert abs(found["nothing"]["phone_nmi"]) < 1 and abs(found["nothing"]["voice_nmi"]) < 1
-    assert found["voice"]["perplexity"] == pytest.approx(5) and found["phone"]["agreement"] == 100
+    assert abs(results["nothing"]["phone_nmi"]) < 1 and abs(results["nothing"]["voice_nmi"]) < 1
+    assert results["voice"]["perplexity"] == pytest.approx(5) and results["phone"]["agreement"] == 100
 
 
 def test_groups_are_averaged():

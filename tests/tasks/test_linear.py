@@ -21,9 +21,9 @@ def test_hsic_by_its_definition_over_distinct_items():
     """The unbiased estimate is the mean of k_ij (l_ij + l_qr - 2 l_iq) over distinct i, j, q, r."""
     from itertools import permutations
 
-    k, l = (z @ z.T for z in (RNG.normal(size=(6, 2)), RNG.normal(size=(6, 3))))
-    terms = [k[i, j] * (l[i, j] + l[q, r] - 2 * l[i, q]) for i, j, q, r in permutations(range(6), 4)]
-    hollow = [m - np.diag(np.diag(m)) for m in (k, l)]
+    k_NN, l_NN = (z @ z.T for z in (RNG.normal(size=(6, 2)), RNG.normal(size=(6, 3))))
+    terms = [k_NN[i, j] * (l_NN[i, j] + l_NN[q, r] - 2 * l_NN[i, q]) for i, j, q, r in permutations(range(6), 4)]
+    hollow = [m - np.diag(np.diag(m)) for m in (k_NN, l_NN)]
     assert linear._hsic(*hollow) == pytest.approx(np.mean(terms))
 
 

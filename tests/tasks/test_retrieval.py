@@ -126,8 +126,8 @@ class Words(nn.Module):
 def test_rank_over_a_table(dataset):
     data = dataset("retrieval", "test")
     task = Retrieval(Retrieval.Config(candidates=10, items=6))
-    found = task.rank(Words(data), data, data.tokenizer.vocabulary)
-    scores, items = task.score(data.table.rows, found)
+    hypotheses = task.rank(Words(data), data, data.tokenizer.vocabulary)
+    scores, items = task.score(data.table.rows, hypotheses)
     assert scores[0].value > 80 and scores[1].value == 100  # texts of the same words in another order look alike
     assert len(items) == 2 * len(data) and {i["direction"] for i in items} == {"text from speech", "speech from text"}
     assert "10 candidates" in scores[0].signature and scores[0].n == len(data)

@@ -26,17 +26,17 @@ def context(encoder, batch, vocabulary, key: int) -> ViewContext:
 
 @torch.no_grad()
 def hypotheses(task, objective, encoder, data, vocabulary, final: bool, size: int) -> list:
-    found = []
+    outputs = []
     for first in range(0, len(data), size):
         batch = task.inputs(data, [(i, i) for i in range(first, min(len(data), first + size))], 0)
         view = objective.view.build(batch, context(encoder, batch, vocabulary, 0))
-        found += task.predict(objective, view, encoder(view), final=final)
-    return found
+        outputs += task.predict(objective, view, encoder(view), final=final)
+    return outputs
 
 
-def made(name: str, dataset, patch={}):
+def made(name: str, dataset, patch: dict | None = None):
     torch.manual_seed(0)
-    task = typed(TASKS[name], patch, name).build()
+    task = typed(TASKS[name], patch or {}, name).build()
     train = dataset(task.config.table, "train")
     vocabulary = train.tokenizer.vocabulary
     encoder = Joint.Config(width=32, ffn=64).build(vocabulary)
@@ -86,11 +86,10 @@ def test_errors_of_sentences_with_a_class():
         {"id": str(i), "written": "x", "spoken": said, "classes": classes}
         for i, (said, classes) in enumerate([("one", ["DATE"]), ("two", ["DATE", "MONEY"]), ("three", [])])
     ]
-    found = {score.metric: (score.n, score.value) for score in task.score(rows, ["one", "too", "three"])[0]}
-    assert (
-        found["ser"] == (3, pytest.approx(100 / 3)) and found["ser_date"] == (2, 50) and found["ser_money"] == (1, 100)
-    )
-    assert found.keys() == {"ser", "wer", "ser_date", "ser_money"}
+    scores = {score.metric: (score.n, score.value) for score in task.score(rows, ["one", "too", "three"])[0]}
+    assert scores["ser"] == (3, pytest.approx(100 / 3))
+    assert scores["ser_date"] == (2, 50) and scores["ser_money"] == (1, 100)
+    assert scores.keys() == {"ser", "wer", "ser_date", "ser_money"}
     reached = {(one.name, one.metric): one.value for one in task.baselines(rows, rows)}
     assert reached["copy", "ser_date"] == 100 and reached["dictionary", "ser_date"] == 50  # "x" is spoken "one" first
 
@@ -121,8 +120,8 @@ def test_recognition_learns_words(dataset):
         optimizer.step()
     encoder.eval(), objective.eval()
     test = dataset("asr", "test")
-    found = hypotheses(task, objective, encoder, test, vocabulary, False, 20)
-    wer = task.score(test.table.rows, found)[0][0].value
+    outputs = hypotheses(task, objective, encoder, test, vocabulary, False, 20)
+    wer = task.score(test.table.rows, outputs)[0][0].value
     assert wer < 40, f"WER {wer}"
 
 
@@ -142,13 +141,13 @@ def test_normalization_begins_as_a_copy_and_learns_what_differs(dataset):
     )
     test = dataset("normalization", "test")
 
-    def found() -> list[str]:
+    def outputs() -> list[str]:
         encoder.eval(), objective.eval()
-        made = hypotheses(task, objective, encoder, test, vocabulary, False, 20)
+        texts = hypotheses(task, objective, encoder, test, vocabulary, False, 20)
         encoder.train(), objective.train()
-        return made
+        return texts
 
-    assert found() == [row["written"] for row in test.table.rows]
+    assert outputs() == [row["written"] for row in test.table.rows]
     optimizer = torch.optim.AdamW(
         [{"params": encoder.parameters(), "lr": 4e-3}, {"params": objective.parameters()}], 1e-2
     )
@@ -158,7 +157,7 @@ def test_normalization_begins_as_a_copy_and_learns_what_differs(dataset):
         optimizer.zero_grad()
         (objective(view, encoder(view), {})["sequence"].total / objective.counts(view)["sequence"]).backward()
         optimizer.step()
-    ser = task.score(test.table.rows, found())[0][0].value
+    ser = task.score(test.table.rows, outputs())[0][0].value
     assert ser < 90, f"SER {ser}: hardly better than a copy, which has nothing right"
 
 

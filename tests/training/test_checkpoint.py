@@ -27,12 +27,12 @@ def save(folder, step, value, **how):
 
 def values(folder):
     """The step, and the values that are in the weights, the moments and the state."""
-    found = checkpoint.load(folder)
+    loaded = checkpoint.load(folder)
     return (
-        found.step,
-        set(found.weights["a"].flatten().tolist()),
-        set(found.moments["exp_avg/a"].flatten().tolist()),
-        found.state,
+        loaded.step,
+        set(loaded.weights["a"].flatten().tolist()),
+        set(loaded.moments["exp_avg/a"].flatten().tolist()),
+        loaded.state,
     )
 
 

@@ -19,9 +19,9 @@ def whole(gradients):
 
 def test_hand_values():
     a = whole({"x": torch.tensor([3.0, 0.0]), "y": torch.tensor([0.0, 1.0]), "z": torch.tensor([-1.0, 0.0])})
-    found = similarities(a, a, ALL)
-    assert found["all/x~y/cosine"] == 0 and found["all/x~z/cosine"] == -1 and found["all/x/ceiling"] == 1
-    assert found["all/x~z/magnitude"] == pytest.approx(2 * 3 / 10)
+    values = similarities(a, a, ALL)
+    assert values["all/x~y/cosine"] == 0 and values["all/x~z/cosine"] == -1 and values["all/x/ceiling"] == 1
+    assert values["all/x~z/magnitude"] == pytest.approx(2 * 3 / 10)
 
 
 def test_noise_that_hides_agreement_is_corrected():
@@ -39,17 +39,17 @@ def test_noise_that_hides_agreement_is_corrected():
 def test_pure_noise_is_left_out_and_its_ceiling_is_told():
     generator = torch.Generator().manual_seed(0)
     a, b = (whole({n: torch.randn(10_000, generator=generator) for n in "xy"}) for _ in range(2))
-    found = similarities(a, b, ALL)
-    assert "all/x~y/cosine" not in found and abs(found["all/x/ceiling"]) < 0.1
+    values = similarities(a, b, ALL)
+    assert "all/x~y/cosine" not in values and abs(values["all/x/ceiling"]) < 0.1
 
 
 def test_each_scope_is_over_its_own_parameters():
     """Two layers that pull apart in one and together in the other are orthogonal in all."""
     one, zero = torch.ones(4), torch.zeros(4)
     a = {"x": {"u": one, "v": one, "w": one}, "y": {"u": one, "v": -one, "w": zero}}
-    found = similarities(a, a, {"all": ["u", "v", "w"], "layer_0": ["u"], "layer_1": ["v"], "layer_2": ["w"]})
-    assert (found["layer_0/x~y/cosine"], found["layer_1/x~y/cosine"], found["all/x~y/cosine"]) == (1, -1, 0)
-    assert not any(name.startswith("layer_2") for name in found)  # only one of them goes through it
+    values = similarities(a, a, {"all": ["u", "v", "w"], "layer_0": ["u"], "layer_1": ["v"], "layer_2": ["w"]})
+    assert (values["layer_0/x~y/cosine"], values["layer_1/x~y/cosine"], values["all/x~y/cosine"]) == (1, -1, 0)
+    assert not any(name.startswith("layer_2") for name in values)  # only one of them goes through it
 
 
 def test_scopes_cover_the_parameters_once_per_level():
@@ -57,12 +57,12 @@ def test_scopes_cover_the_parameters_once_per_level():
 
     vocabulary = Vocabulary(20, (1,) * 20, (True,) * 20)
     parameters = shared(ENCODER.build(vocabulary).shared)
-    found = scopes(parameters)
-    assert list(found)[0] == "all" and sorted(found["all"]) == sorted(parameters)
-    parts = {name.partition(".")[2] for name in found if "." in name}
+    by_scope = scopes(parameters)
+    assert list(by_scope)[0] == "all" and sorted(by_scope["all"]) == sorted(parameters)
+    parts = {name.partition(".")[2] for name in by_scope if "." in name}
     assert parts == {"attention", "ffn", "conv", "norms"}
-    for level in ([n for n in found if n.startswith("layer") and "." not in n], [n for n in found if "." in n]):
-        assert sorted(p for scope in level for p in found[scope]) == sorted(parameters)
+    for level in ([n for n in by_scope if n.startswith("layer") and "." not in n], [n for n in by_scope if "." in n]):
+        assert sorted(p for scope in level for p in by_scope[scope]) == sorted(parameters)
     experts = shared(replace(ENCODER, per_modality=("ffn",)).build(vocabulary).shared)
     assert {name.partition(".")[2] for name in scopes(experts)} == {"", "attention", "conv", "norms"}
     assert scopes(shared(PRESETS["nano_separate"].build(vocabulary).shared)) == {}

@@ -46,14 +46,14 @@ def saved(world, id):
 
 
 def test_a_trunk_keeps_moments_a_leaf_keeps_weights_only_and_its_losses_are_measured_on_dev(world, trunk, leaf):
-    found, run = saved(world, trunk), world.run(trunk)
-    assert {k.partition("/")[0] for k in found.moments} == {"exp_avg", "exp_avg_sq"}
-    assert found.weights and found.step == found.state["updates"] == 20
-    assert run.result()["exposure"]["speech"]["items"] == found.state["cursors"]["speech"] > 20
+    of_trunk, run = saved(world, trunk), world.run(trunk)
+    assert {k.partition("/")[0] for k in of_trunk.moments} == {"exp_avg", "exp_avg_sq"}
+    assert of_trunk.weights and of_trunk.step == of_trunk.state["updates"] == 20
+    assert run.result()["exposure"]["speech"]["items"] == of_trunk.state["cursors"]["speech"] > 20
     files = {"checkpoint.json", "metrics.jsonl", "model.safetensors"}
     assert set(run.result()["files"]) == files | {"moments.safetensors"}
-    found = saved(world, leaf)
-    assert found.weights and not found.moments and set(world.run(leaf).result()["files"]) == files
+    of_leaf = saved(world, leaf)
+    assert of_leaf.weights and not of_leaf.moments and set(world.run(leaf).result()["files"]) == files
     final = world.run(world.heldout(leaf)).result()["final"]
     assert math.isfinite(final["masked_text/loss"]) and "masked_speech/accuracy" in final
 
@@ -266,9 +266,9 @@ def test_broken_input_is_named_with_objective_step_and_items(world, monkeypatch)
     spoil(monkeypatch, "speech", 5)
     message, written = fault(world, id, monkeypatch)
     assert {f["objective"] for f in written["faults"]} == {"contrastive", "masked_speech"}
-    for found in written["faults"]:
+    for entry in written["faults"]:
         assert (
-            found["broken_input"] == ["speech-train-5"] and "speech-train-5" in found["ids"] and len(found["ids"]) > 1
+            entry["broken_input"] == ["speech-train-5"] and "speech-train-5" in entry["ids"] and len(entry["ids"]) > 1
         )
     assert "loss of contrastive (contrastive)" in message and "broken in speech-train-5" in message
     assert all(i in message for i in written["faults"][0]["ids"]) and "masked_text" not in message

@@ -30,8 +30,8 @@ def here() -> bool:
 def limits() -> tuple[str, int]:
     """Return the cluster's name, and how many tasks an array may have: indices stop at MaxArraySize - 1."""
     said = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True).stdout
-    found = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in said.splitlines())}
-    return found.get("ClusterName", ""), max(1, int(found.get("MaxArraySize", 1001)))
+    settings = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in said.splitlines())}
+    return settings.get("ClusterName", ""), max(1, int(settings.get("MaxArraySize", 1001)))
 
 
 def queue() -> dict[str, Queued]:

@@ -32,7 +32,8 @@ STATES = {  # Slurm's -> ours; FAILED, CANCELLED and COMPLETED say too little
     "BOOT_FAIL": NODE,
 }
 SAID = {  # pattern in a log -> kind
-    r"out of memory|OutOfMemoryError|MemoryError|bad_alloc|oom[-_]kill|Exceeded job memory limit|can't allocate memory": MEMORY,
+    r"out of memory|OutOfMemoryError|MemoryError|bad_alloc|oom[-_]kill"
+    r"|Exceeded job memory limit|can't allocate memory": MEMORY,
     r"DUE TO TIME LIMIT": TIME,
     r"DUE TO PREEMPTION": PREEMPTED,
     r"DUE TO NODE FAILURE": NODE,

@@ -93,8 +93,8 @@ class Job:
         if self.asked or code in (STOPPED_CODE, -signal.SIGTERM):
             time.sleep(600)  # all is saved; a job that ended by itself now would count as failed, not as to be requeued
             raise RuntimeError("Asked to stop, but neither requeued nor cancelled.")
-        failure.write(run, found := diagnosis.of_exit(run, job, code, log))
-        print(f"{run.path} failed: {found}", flush=True)
+        failure.write(run, verdict := diagnosis.of_exit(run, job, code, log))
+        print(f"{run.path} failed: {verdict}", flush=True)
         return False
 
     def _process(self, run: RunFolder) -> int:

@@ -69,8 +69,8 @@ class Journal:
         if not self.folder.is_dir():
             return
         fresh = [self.folder / name for name in os.listdir(self.folder) if name not in self._seen]
-        found = [(path.name, read_json(path / NAME)) for path in fresh if (path / NAME).exists()]
-        for name, entry in sorted(found, key=lambda one: one[1]["when"]):
+        entries = [(path.name, read_json(path / NAME)) for path in fresh if (path / NAME).exists()]
+        for name, entry in sorted(entries, key=lambda one: one[1]["when"]):
             self._seen.add(name)
             if (entry["cluster"], entry["user"]) == self.whose:
                 self._take(self.folder / name, entry)

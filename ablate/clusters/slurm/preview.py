@@ -76,8 +76,8 @@ OURS = ("setup", "array_parallelism", "signal_delay_s")  # submitit's own words,
 
 def options(kind: str, resources: Resources) -> str:
     """A job's options for sbatch."""
-    found = {name: value for name, value in resources.for_submitit(kind).items() if name not in OURS}
-    return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in found.items())
+    asked = {name: value for name, value in resources.for_submitit(kind).items() if name not in OURS}
+    return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in asked.items())
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:

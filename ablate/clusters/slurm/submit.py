@@ -84,8 +84,8 @@ class Jobs:
 
     def known(self, id: str) -> Optional[Failure]:
         """Return the failure of a stage's latest job, None when there is none."""
-        found, job = failure.read(self.board.folders[id]), self.journal.latest.get(id)
-        return None if found is None or (job is not None and found.job != job) else found
+        last, job = failure.read(self.board.folders[id]), self.journal.latest.get(id)
+        return None if last is None or (job is not None and last.job != job) else last
 
     def follow(self, queue: Mapping[str, Queued]) -> None:
         """Update the board from the run folders and a listing of the queue, parents first."""
@@ -135,24 +135,24 @@ class Jobs:
         if innocent or any(self.board.state[parent] == WAITING for parent in parents):
             self._wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
             return
-        found = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
-        failure.write(folder, found)
-        self._failed(id, found)
+        verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
+        failure.write(folder, verdict)
+        self._failed(id, verdict)
 
-    def _failed(self, id: str, found: Failure) -> None:
+    def _failed(self, id: str, verdict: Failure) -> None:
         """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less
         need.
         """
         folder, stage = self.board.folders[id], self.board.stages[id]
-        if found.kind == failure.MEMORY and stage.trains and not folder.spares_memory:
-            folder.spare_memory(found.why)
-            self._wait_again(id, f"{found}; once more with activation checkpointing")
-        elif self.journal.times.get(id, 0) < BLAMELESS.get(found.kind, 0):
-            self._wait_again(id, f"{found}; once more")
+        if verdict.kind == failure.MEMORY and stage.trains and not folder.spares_memory:
+            folder.spare_memory(verdict.why)
+            self._wait_again(id, f"{verdict}; once more with activation checkpointing")
+        elif self.journal.times.get(id, 0) < BLAMELESS.get(verdict.kind, 0):
+            self._wait_again(id, f"{verdict}; once more")
         else:
-            if found.kind == failure.MEMORY:
-                found = diagnosis.advice(found, stage.kind)
-            self.board.set(id, FAILED, str(found))
+            if verdict.kind == failure.MEMORY:
+                verdict = diagnosis.advice(verdict, stage.kind)
+            self.board.set(id, FAILED, str(verdict))
 
     def _wait_again(self, id: str, why: str = "") -> None:
         """Have a stage submitted anew, by this command or by the next."""

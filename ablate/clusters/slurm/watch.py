@@ -121,11 +121,17 @@ def parting(board: Board, jobs: Jobs, detached: bool) -> str:
     """Say what goes on without this command, and how to come back."""
     queued, waiting = board.count(QUEUED, RUNNING), board.count(WAITING)
     if detached and not queued:
-        return "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. Try again later."
+        return (
+            "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. "
+            "Try again later."
+        )
     text = f"{queued} stay in the queue" + (f", {waiting} wait for room there" if waiting else "") + ". "
     text += (
         f"A job called {jobs.collects} goes on from there and writes the report."
         if detached
         else "Nothing more is submitted."
     )
-    return f"{text}\nThe same command watches again; --detach leaves all to a job, --status says how it stands, --cancel ends it."
+    return (
+        f"{text}\nThe same command watches again; --detach leaves all to a job, --status says how it stands, "
+        "--cancel ends it."
+    )

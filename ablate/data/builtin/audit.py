@@ -31,11 +31,11 @@ def seconds(entries: Sequence[Entry]) -> list[float | None]:
     """Speak every entry that is spoken, sample by sample as they will be, to see how long it lasts; None for the
     others.
     """
-    found: list[float | None] = []
+    lengths: list[float | None] = []
     for _, sample in groupby(entries, lambda entry: entry.sample):
         said = [entry.said for entry in sample]
-        found += [None] * len(said) if said[0] is None else measure(said)
-    return found
+        lengths += [None] * len(said) if said[0] is None else measure(said)
+    return lengths
 
 
 def audit(
@@ -69,7 +69,7 @@ def audit(
         "voices": {split: sorted(names) for split, names in sorted(voices.items())},
         "shared_sentences": shared,
         "leaks": sum(len(kinds[a] & kinds[b]) for a, b in combinations(kinds, 2)),
-        "duplicates": {split: duplicates(found) for split, found in sorted(rows.items())},
+        "duplicates": {split: duplicates(examples) for split, examples in sorted(rows.items())},
         "redundancy": {
             place: redundancy([entry.sentences for entry in entries if (place.split(".")[0], "train") in entry.places])
             for place in ("text.train", "pairs.train")
@@ -83,7 +83,7 @@ def coverage(rows: Rows) -> dict[str, dict[str, float]]:
 
     What recognition knows from the transcripts of the pairs is there too.
     """
-    found: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
     for train, test in (*((name, name) for name in _WORDS if f"{name}.test" in rows), ("pairs", "asr")):
         if f"{train}.train" not in rows:
             continue
@@ -92,13 +92,13 @@ def coverage(rows: Rows) -> dict[str, dict[str, float]]:
             for split in (f"{train}.train", f"{test}.test")
         )
         running = sum(n for word, n in tested.items() if word in known)
-        found[f"{test}.test by {train}.train"] = {
+        figures[f"{test}.test by {train}.train"] = {
             "train": len(known),
             "test": len(tested),
             "different": round(100 * len(known.keys() & tested) / len(tested), 1),
             "running": round(100 * running / tested.total(), 1),
         }
-    return found
+    return figures
 
 
 def duplicates(rows: Sequence[Mapping[str, Any]]) -> int:
@@ -112,7 +112,7 @@ def shallow(rows: Rows, tasks: Mapping[str, Any]) -> dict[str, dict[str, dict[st
 
     They are those of the sweep's table. Retrieval has them only if its rows have "seconds".
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    baselines: dict[str, dict[str, dict[str, float]]] = {}
     for name in _READ:
         task = tasks[name].build()
         train, test = rows[f"{task.config.table}.{task.baseline_split}"], rows[f"{task.config.table}.test"]
@@ -123,53 +123,53 @@ def shallow(rows: Rows, tasks: Mapping[str, Any]) -> dict[str, dict[str, dict[st
             own = [(b.name, round(b.value, 2)) for b in values if b.metric == metric.name]
             own.sort(key=lambda item: item[1], reverse=metric.better == "higher")
             if own:
-                found.setdefault(name, {})[metric.name] = dict(own)
-    return found
+                baselines.setdefault(name, {})[metric.name] = dict(own)
+    return baselines
 
 
 def sizes(
     entries: Sequence[Entry], lengths: Sequence[float | None] | None = None
 ) -> dict[str, tuple[int, float | None]]:
     """Rows and hours of every split; the hours of spoken ones are None without `lengths`."""
-    found: dict[str, tuple[int, float | None]] = {}
+    totals: dict[str, tuple[int, float | None]] = {}
     for number, entry in enumerate(entries):
         own = 0.0 if entry.said is None else None if lengths is None else lengths[number]
         for table, split in entry.places:
-            rows, hours = found.get(f"{table}.{split}", (0, 0.0))
-            found[f"{table}.{split}"] = rows + 1, None if own is None or hours is None else hours + own / 3600
-    return dict(sorted(found.items()))
+            rows, hours = totals.get(f"{table}.{split}", (0, 0.0))
+            totals[f"{table}.{split}"] = rows + 1, None if own is None or hours is None else hours + own / 3600
+    return dict(sorted(totals.items()))
 
 
-def text(found: dict[str, Any], counted: dict[str, tuple[int, float | None]]) -> str:
+def text(facts: dict[str, Any], counted: dict[str, tuple[int, float | None]]) -> str:
     """Lay an audit out for people."""
     lines = ["rows and hours"]
     for split, (rows, hours) in counted.items():
         told = "" if hours == 0 else "(not measured)" if hours is None else f"{hours:.3f} h"
         lines.append(f"  {split:24}{rows:8}  {told}")
-    lines += _block("different words", found["vocabulary"].items())
-    lines.append(f"words per utterance: {found['words_per_utterance']}")
+    lines += _block("different words", facts["vocabulary"].items())
+    lines.append(f"words per utterance: {facts['words_per_utterance']}")
     lines += _block(
         "words of test that train has (train, test: different words)",
         (
             (name, f"{v['train']:4} {v['test']:4} {v['different']:6.1f} % of these, {v['running']:5.1f} % of running")
-            for name, v in found["coverage"].items()
+            for name, v in facts["coverage"].items()
         ),
     )
-    lines += _block("voices", ((split, f"{len(names)}: {' '.join(names)}") for split, names in found["voices"].items()))
-    lines += _block("sentences that two splits share (all others share none)", found["shared_sentences"].items())
-    lines.append(f"sentences shared between train, dev and test: {found['leaks']}")
+    lines += _block("voices", ((split, f"{len(names)}: {' '.join(names)}") for split, names in facts["voices"].items()))
+    lines += _block("sentences that two splits share (all others share none)", facts["shared_sentences"].items())
+    lines.append(f"sentences shared between train, dev and test: {facts['leaks']}")
     lines += _block(
-        f"rows that a split has twice: {sum(found['duplicates'].values())}",
-        ((split, n) for split, n in found["duplicates"].items() if n),
+        f"rows that a split has twice: {sum(facts['duplicates'].values())}",
+        ((split, n) for split, n in facts["duplicates"].items() if n),
     )
-    told = ((place, ", ".join(f"{name} {v}" for name, v in x.items())) for place, x in found["redundancy"].items())
+    told = ((place, ", ".join(f"{name} {v}" for name, v in x.items())) for place, x in facts["redundancy"].items())
     lines += _block("content words that the rest of their text gives away, in %", told)
     lines.append("shallow baselines on test, the strongest first")
-    for task, metrics in found["baselines"].items():
+    for task, metrics in facts["baselines"].items():
         for metric, values in metrics.items():
             told = ", ".join(f"{name} {value}" for name, value in values.items())
             lines.append(f"  {f'{task}.{metric}':40} {told}")
-    if "retrieval" not in found["baselines"]:
+    if "retrieval" not in facts["baselines"]:
         lines.append("  retrieval                                (needs the hours)")
     return "\n".join(lines)
 

@@ -201,6 +201,9 @@ def measure(utterances: Sequence[Utterance]) -> Iterator[float]:
         yield len(mel) * FRAME
 
 
+Running = dict[int, tuple[int, int, bytearray]]  # by pipe: chunk, process, what it has sent
+
+
 def _in_order(
     function: Callable[[Sequence[Utterance]], list],
     chunks: Sequence[Sequence[Utterance]],
@@ -208,7 +211,7 @@ def _in_order(
     check: Callable[[], None],
 ) -> Iterator[list]:
     """Yield `function(chunk)` in order, each from a process forked for it, at most `processes` at a time."""
-    running: dict[int, tuple[int, int, bytearray]] = {}  # by pipe: chunk, process, what it has sent
+    running: Running = {}
     finished: dict[int, list] = {}
     begun = 0
     try:
@@ -219,17 +222,7 @@ def _in_order(
                     pipe, process = _fork(function, chunks[begun], tuple(running))
                     running[pipe] = begun, process, bytearray()
                     begun += 1
-                for pipe in select.select(list(running), [], [], 1.0)[0]:
-                    index, process, sent = running[pipe]
-                    part = os.read(pipe, 1 << 20)
-                    sent += part
-                    if not part:
-                        del running[pipe]
-                        os.close(pipe)
-                        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-                        if status:
-                            raise RuntimeError(f"A process that speaks ended with status {status}; see the log above.")
-                        finished[index] = pickle.loads(sent)
+                finished.update(_received(running))
                 check()
             yield finished.pop(wanted)
     finally:
@@ -237,6 +230,25 @@ def _in_order(
             os.close(pipe)
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
+
+
+def _received(running: Running) -> Iterator[tuple[int, list]]:
+    """Read what processes send, waiting at most a second; those that have ended leave `running`.
+
+    Yields their chunks and what they sent of each. Raises RuntimeError if one failed.
+    """
+    for pipe in select.select(list(running), [], [], 1.0)[0]:
+        index, process, sent = running[pipe]
+        part = os.read(pipe, 1 << 20)
+        sent += part
+        if part:
+            continue
+        del running[pipe]
+        os.close(pipe)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        if status:
+            raise RuntimeError(f"A process that speaks ended with status {status}; see the log above.")
+        yield index, pickle.loads(sent)
 
 
 def _fork(function: Callable, chunk: Sequence[Utterance], pipes: Sequence[int]) -> tuple[int, int]:

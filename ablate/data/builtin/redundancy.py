@@ -34,13 +34,13 @@ def redundancy(texts: Sequence[Text]) -> dict[str, float]:
 @cache
 def content_words() -> frozenset[str]:
     """What sentences tell: names, things, qualities, places, times and numbers; neither verbs nor what only links."""
-    found = {word for n in (*range(1, 101), 1000) for word in world.number(n).split()}
-    found |= {word for n in range(1, 32) for word in world.number(n, "ordinal").split()}
+    content = {word for n in (*range(1, 101), 1000) for word in world.number(n).split()}
+    content |= {word for n in range(1, 32) for word in world.number(n, "ordinal").split()}
     for words in (*world.OPEN.values(), *world.CLOSED.values()):
         for word in words:
             noun = word.noun if isinstance(word, Landmark) else word
-            found.add((noun.spoken if isinstance(noun, Part) else noun.english).lower().split()[-1])
-    return frozenset(found | {city.country.english.lower() for city in lexicon.CITIES} | {"weekend", "week"})
+            content.add((noun.spoken if isinstance(noun, Part) else noun.english).lower().split()[-1])
+    return frozenset(content | {city.country.english.lower() for city in lexicon.CITIES} | {"weekend", "week"})
 
 
 def _places(said: Sequence[Sequence[Sequence[str]]]) -> Iterator[tuple[str, str, str, set[str]]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +60,7 @@ class Held:
     def __len__(self) -> int:
         return len(self.digests) // 16
 
-    def add(self, digest: bytes, voice: str | None, texts: Example = {}) -> None:
+    def add(self, digest: bytes, voice: str | None, texts: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.digests += digest
         for field in TEXTS:
             if field in texts:
@@ -132,14 +134,14 @@ class LeftOut:
 
     def notes(self, table: str, split: str) -> list[str]:
         """Sentences about what another split holds."""
-        found = []
+        sentences = []
         for holder, (count, lines) in self.shared.items():
             there = holder if "." in holder else f"{table}.{holder}"
             told = ", ".join(f"'{line if len(line) <= SHORT else f'{line[: SHORT - 3]}...'}'" for line in lines)
             if count == 1:
-                found.append(f"{table}.{split}: 1 line is left out because {there} has it: {told}.")
+                sentences.append(f"{table}.{split}: 1 line is left out because {there} has it: {told}.")
             else:
-                found.append(
+                sentences.append(
                     f"{table}.{split}: {count:,} lines are left out because {there} has them, the first: {told}."
                 )
-        return found
+        return sentences

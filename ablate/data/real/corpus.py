@@ -132,8 +132,8 @@ class _Looked:
         self.left_out = {place: LeftOut() for place in places}
         reading.scanned(source)
         keys, before = bytearray(), len(reading.faults.skipped)
-        found = reading.rows(source, self.left_out, reading.faults)
-        for row in told(found, f"Looking at {source.name}", "recordings"):
+        rows = reading.rows(source, self.left_out, reading.faults)
+        for row in told(rows, f"Looking at {source.name}", "recordings"):
             if row.frames * FRAME >= SHORTEST:
                 keys += row.key
             digests: dict[bool, bytes] = {}
@@ -155,8 +155,8 @@ class _Plan:
 
     def split(self, place: Place) -> Split:
         """What a split is. Raises UserError if it has no rows."""
-        found = self.reading.of(place)
-        held, left_out, recordings, notes = (self._spoken if found[0].spoken else self._written)(place, found)
+        origins = self.reading.of(place)
+        held, left_out, recordings, notes = (self._spoken if origins[0].spoken else self._written)(place, origins)
         self.reading.kept.flush()
         digest, count, texts = held
         if not count:
@@ -165,7 +165,7 @@ class _Plan:
                 or "there is none in its files"
             )
             raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
-        spoken = self.config.normalisation if found[0].spoken else ""
+        spoken = self.config.normalisation if origins[0].spoken else ""
         config = RealSplit(
             digest=digest,
             rows=count,
@@ -177,10 +177,10 @@ class _Plan:
         )
         return Split(config, recordings, (*notes, *left_out.notes(*place)), texts)
 
-    def _spoken(self, place: Place, found: Sequence[Source]) -> Made:
+    def _spoken(self, place: Place, origins: Sequence[Source]) -> Made:
         held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []
         recordings: dict[str, RealRecordings] = {}
-        for source in found:
+        for source in origins:
             if source.name not in self._looked:
                 self._looked[source.name] = _Looked(self.config, self.reading, source)
             looked = self._looked[source.name]
@@ -200,7 +200,7 @@ class _Plan:
                 )
         return _digest(held), left_out, tuple(recordings.values()), notes
 
-    def _written(self, place: Place, found: Sequence[Source]) -> Made:
+    def _written(self, place: Place, origins: Sequence[Source]) -> Made:
         """A split of texts, remembered by what their files hold and what of it other splits hold."""
         reading, config = self.reading, self.config
         tested = place[1].startswith("test")
@@ -209,14 +209,14 @@ class _Plan:
         taken = hashed(
             *(key + holder.encode() + b"\n" for held in (others, lines) for key, holder in sorted(held.items()))
         )
-        states = [[source.held_out, source.most, *reading.state(source)] for source in found]
+        states = [[source.held_out, source.most, *reading.state(source)] for source in origins]
         places = (
-            [(place[0], split) for split in ("train", "dev")] if any(source.held_out for source in found) else [place]
+            [(place[0], split) for split in ("train", "dev")] if any(source.held_out for source in origins) else [place]
         )
 
         def made(faults: Faults) -> dict[str, Any]:
             held, left_out = {one: Held(False) for one in places}, {one: LeftOut() for one in places}
-            for source in found:
+            for source in origins:
                 for row in told(reading.rows(source, left_out, faults), f"Looking at {source.name}", "rows"):
                     for one in row.places:
                         held[one].add(row.digest(one), None, row.row)
@@ -225,7 +225,7 @@ class _Plan:
         before = len(reading.faults.skipped)
         what = ["split and texts", RealSplit.recipe, places, config.held_out, states, taken.hex()]
         held, left_out = reading.remembered(what, made, reading.faults)[place[1]]
-        return held, LeftOut.of(left_out), (), _skipped(found[0], reading.faults.skipped[before:])
+        return held, LeftOut.of(left_out), (), _skipped(origins[0], reading.faults.skipped[before:])
 
 
 Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], list[str]]

@@ -46,8 +46,8 @@ def voiced(config: RealSettings, split: str) -> bool:
 
 def distinct(keys: bytes | bytearray) -> tuple[str, np.ndarray]:
     """The digest of the set of recordings with these keys (16 bytes each), and where each is named first, in order."""
-    found, first = np.unique(np.frombuffer(bytes(keys), "S16"), return_index=True)
-    return hashed(found.tobytes()).hex(), np.sort(first)
+    unique, first = np.unique(np.frombuffer(bytes(keys), "S16"), return_index=True)
+    return hashed(unique.tobytes()).hex(), np.sort(first)
 
 
 def _changed(config: RealSettings) -> UserError:
@@ -103,7 +103,7 @@ class RealRecordings(RecordingsConfig):
                 run.progress(min(done, self.count), self.count, unit="recordings")
                 run.check()
                 if isinstance(one, str):
-                    reading.faults.found(one)
+                    reading.faults.report(one)
                     reading.spoilt(row, one)
                     continue
                 place = None if stored else row["recording"].fields(Path(config.root))
@@ -128,9 +128,8 @@ class _Places:
         self.folder, self.config = folder, config
         self._before = Recordings(folder, Path(config.corpus["root"]))
         self._now: dict[bytes, audio.Recording] | None = None
-        self._same: dict[
-            tuple[bytes, str], tuple[int, int]
-        ] = {}  # files found to hold what they should: size, and when changed
+        # Files found to hold what they should: size, and when changed.
+        self._same: dict[tuple[bytes, str], tuple[int, int]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Places, (self.folder, self.config)
@@ -140,7 +139,7 @@ class _Places:
         key = self._keys[16 * index : 16 * index + 16]
         recording = self._before.written(index) if self._now is None else self._now.get(key)
         if self._now is None and not self._holds(recording, key):
-            self._now = self._found()
+            self._now = self._today()
             recording = self._now.get(key)
         if recording is None or not self._holds(recording, key):
             lay = self._before.written(index)
@@ -169,7 +168,7 @@ class _Places:
             self._same[key, recording.file] = facts.st_size, facts.st_mtime_ns
         return True
 
-    def _found(self) -> dict[bytes, audio.Recording]:
+    def _today(self) -> dict[bytes, audio.Recording]:
         """By key, the recordings of the source as it is today."""
         reading = Reading(_settings(self.config.corpus), lambda row, key: "")
         source = next(source for source in reading.sources if source.name == self.config.source)
@@ -191,11 +190,11 @@ class _Keys:
     """Where each recording is: in which of several recordings folders, and at which place."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        found = [column(folder / "keys.u1", "u1").reshape(-1, 16) for folder in folders]
-        keys = np.concatenate([np.empty((0, 16), "u1"), *found])
+        parts = [column(folder / "keys.u1", "u1").reshape(-1, 16) for folder in folders]
+        keys = np.concatenate([np.empty((0, 16), "u1"), *parts])
         self._order = np.lexsort(keys.T[::-1])
         self._sorted = np.ascontiguousarray(keys[self._order]).view("S16").ravel()
-        self._begins = np.cumsum([0, *map(len, found)])
+        self._begins = np.cumsum([0, *map(len, parts)])
 
     def find(self, key: bytes) -> tuple[int, int] | None:
         """(folder, place) of a recording."""
@@ -245,12 +244,12 @@ class RealSplit(SplitConfig):
                 if not recordings:
                     writer.add(row)
                     continue
-                if (found := keys.find(key)) is None:
+                if (recording := keys.find(key)) is None:
                     raise _changed(config)
-                which, number = found
+                which, number = recording
                 frames = int(opened[which].starts[number + 1] - opened[which].starts[number])
                 sum_M = opened[which].sums[number] if self.normalisation == "speaker" else None
-                writer.add(row, recording=found, frames=frames, sum_M=sum_M)
+                writer.add(row, recording=recording, frames=frames, sum_M=sum_M)
             digest, order = held.canonical()
             if digest != self.digest:
                 raise _changed(config)
@@ -268,9 +267,9 @@ class RealSplit(SplitConfig):
         """The rows that the split holds as they are written, each with its recording's key and its digest."""
         place = (self.table, self.split)
         for source in reading.of(place):
-            for found in reading.rows(source, {place: left_out}, reading.faults):
-                if place in found.places:
+            for entry in reading.rows(source, {place: left_out}, reading.faults):
+                if place in entry.places:
                     unwritten = ("recording", "text") if place == BARE else ("recording",)
-                    row = {name: value for name, value in found.row.items() if name not in unwritten}
-                    for _ in range(found.places.count(place)):
-                        yield row, found.key, found.digest(place)
+                    row = {name: value for name, value in entry.row.items() if name not in unwritten}
+                    for _ in range(entry.places.count(place)):
+                        yield row, entry.key, entry.digest(place)

@@ -151,13 +151,13 @@ class Sounds:
 
     def of(self, files: Sequence[str]) -> list[Sound | str]:
         """What is known of some thousand files, in order; a sentence about one that is absent or no audio."""
-        found: dict[str, Sound | str] = {}
+        sounds: dict[str, Sound | str] = {}
         asked: dict[str, tuple[bytes, os.stat_result]] = {}
         for file in dict.fromkeys(files):
             try:
                 facts = os.stat(file)
             except OSError:
-                found[file] = f"{file}: there is no such audio file."
+                sounds[file] = f"{file}: there is no such audio file."
                 continue
             asked[file] = _key(b"a", facts), facts
         known = self._kept.some([key for key, _ in asked.values()])
@@ -165,15 +165,15 @@ class Sounds:
         for part in self._pool.map(_look, (unknown[i : i + 32] for i in range(0, len(unknown), 32))):
             for file, one in part:
                 if isinstance(one, str):
-                    found[file] = one
+                    sounds[file] = one
                 else:
                     known[asked[file][0]] = value = _HEAD.pack(one[0], *one[1])
                     self._kept.put(asked[file][0], value)
         for file, (key, facts) in asked.items():
             if key in known:
                 digest, *head = _HEAD.unpack(known[key])
-                found[file] = Sound(digest, Head(*head), facts.st_size, facts.st_mtime_ns)
-        return [found[file] for file in files]
+                sounds[file] = Sound(digest, Head(*head), facts.st_size, facts.st_mtime_ns)
+        return [sounds[file] for file in files]
 
     def key(self, recording: audio.Recording) -> bytes | None:
         """The key of one recording as it is now; None where it cannot be read."""
@@ -190,15 +190,15 @@ def _key(kind: bytes, facts: os.stat_result) -> bytes:
 
 def _look(files: Sequence[str]) -> list[tuple[str, tuple[bytes, Head] | str]]:
     """The digest and the header of audio files, or why there is none."""
-    found: list[tuple[str, tuple[bytes, Head] | str]] = []
+    sounds: list[tuple[str, tuple[bytes, Head] | str]] = []
     for file in files:
         try:
-            found.append((file, _sound(file)))
+            sounds.append((file, _sound(file)))
         except UserError as error:
-            found.append((file, str(error)))
+            sounds.append((file, str(error)))
         except OSError as error:
-            found.append((file, f"{file}: cannot be read ({error.strerror}); make it readable."))
-    return found
+            sounds.append((file, f"{file}: cannot be read ({error.strerror}); make it readable."))
+    return sounds
 
 
 def _sound(path: str) -> tuple[bytes, Head]:

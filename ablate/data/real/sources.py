@@ -44,23 +44,23 @@ class Source:
 def sources(config: RealSettings) -> list[Source]:
     """List what a configuration reads, in a fixed order: what is spoken comes first."""
     root = Path(config.root)
-    found = [
+    listed = [
         Source(path, partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()
     ]
     if config.translation:
-        found += [source for direction in config.directions for source in _translation(config, direction)]
+        listed += [source for direction in config.directions for source in _translation(config, direction)]
     if config.digits:
         for split in ("train", "dev", "test"):
             reader = partial(spoken.common_voice, root / config.digits, split)
-            found.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
+            listed.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
     if config.text:
         files = [root / path for path in config.text]
-        found.append(_written("text", files, partial(_texts, files), ("text", "train"), layout="text", held_out=True))
+        listed.append(_written("text", files, partial(_texts, files), ("text", "train"), layout="text", held_out=True))
     for table, folder, most in _sentences(config):
         task, splits = Path(folder).name, ("train", *_dev(folder).values())
         files = {split: root / folder / f"{split}.tsv" for split in splits}
         read = {split: partial(written.sentences, path, task) for split, path in files.items()}
-        found.append(
+        listed.append(
             _written(
                 f"{table} train",
                 [files["train"]],
@@ -72,12 +72,12 @@ def sources(config: RealSettings) -> list[Source]:
             )
         )
         for split, file in _dev(folder).items():
-            found.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
+            listed.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
     if config.normalization:
         folder = root / config.normalization
         for split in ("train", "dev", "test"):
             reader, files_of = (partial(f, folder, split) for f in (written.normalization, written.normalization_files))
-            found.append(
+            listed.append(
                 Source(
                     f"normalization {split}",
                     reader,
@@ -86,7 +86,7 @@ def sources(config: RealSettings) -> list[Source]:
                     files=files_of,
                 )
             )
-    return found + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
+    return listed + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
 
 
 def _written(
@@ -123,11 +123,11 @@ def further(config: RealSettings) -> dict[Place, str]:
 
 def tables(made: Iterable[Source]) -> dict[str, set[str]]:
     """Splits of every table that these sources make."""
-    found: dict[str, set[str]] = {}
+    splits: dict[str, set[str]] = {}
     for source in made:
         for table, split in source.places:
-            found.setdefault(table, set()).update({split, "dev"} if source.held_out else {split})
-    return found
+            splits.setdefault(table, set()).update({split, "dev"} if source.held_out else {split})
+    return splits
 
 
 def paths(config: RealSettings) -> list[tuple[str, str]]:
@@ -137,28 +137,28 @@ def paths(config: RealSettings) -> list[tuple[str, str]]:
         [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()],
     )
     used += [(field, path) for field, table, path in tests if table in (*SPEECH, "digits")]
-    found = [(field, path) for field, path in used for path in _files(Path(config.root), path)]
-    found += [(field, path) for field, table, path in tests if table not in (*SPEECH, "digits")]
-    found += [("text", path) for path in config.text]
+    needed = [(field, path) for field, path in used for path in _files(Path(config.root), path)]
+    needed += [(field, path) for field, table, path in tests if table not in (*SPEECH, "digits")]
+    needed += [("text", path) for path in config.text]
     if config.translation:
         for direction in config.directions:
             source = direction.partition("_")[0]
             names = [f"covost_v2.{direction}.{split}.tsv" for split in ("train", "dev")]
             test = f"covost_v2.{direction}.test.tsv"
             names += [test] if (Path(config.root) / config.translation / test).exists() else []
-            found += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
+            needed += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
     for table, folder, _ in _sentences(config):
         field = table if table in ("sentiment", "sentence_pair") else "glue"
         files = ("train", *_dev(folder).values()) if Path(folder).name in written.GLUE else ()
-        found += [(field, f"{folder}/{split}.tsv") for split in files]
+        needed += [(field, f"{folder}/{split}.tsv") for split in files]
     if config.normalization:
         folder = Path(config.root) / config.normalization
         files = [path.name for split in ("train", "dev", "test") for path in written.normalization_files(folder, split)]
-        found += [("normalization", f"{config.normalization}/{name}") for name in files]
+        needed += [("normalization", f"{config.normalization}/{name}") for name in files]
     if config.digits:
         parts = ("train.tsv", "dev.tsv", "test.tsv", "clips")
-        found += [("digits", f"{config.digits}/{part}") for part in parts]
-    return found
+        needed += [("digits", f"{config.digits}/{part}") for part in parts]
+    return needed
 
 
 def table_of(folder: str) -> str:
@@ -174,16 +174,16 @@ def _dev(folder: str) -> Mapping[str, str]:
 def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:
     """Table, folder and most training rows of what is in GLUE's layout."""
     fixed = (("sentiment", config.sentiment), ("sentence_pair", config.sentence_pair))
-    found: list[tuple[str, str, int | None]] = [(table, folder, config.labels) for table, folder in fixed if folder]
-    return found + [(table_of(folder), folder, None) for folder in config.glue]
+    tasks: list[tuple[str, str, int | None]] = [(table, folder, config.labels) for table, folder in fixed if folder]
+    return tasks + [(table_of(folder), folder, None) for folder in config.glue]
 
 
 def _speech(config: RealSettings) -> dict[str, tuple[Place, ...]]:
     """By source of speech, the splits that take all of it."""
-    found: dict[str, tuple[Place, ...]] = {}
+    takers: dict[str, tuple[Place, ...]] = {}
 
     def add(path: str, *places: Place) -> None:
-        found[path] = (*found.get(path, ()), *places)
+        takers[path] = (*takers.get(path, ()), *places)
 
     for table in ("speech", "pairs", "asr", "speechstew"):
         for path in getattr(config, table):
@@ -198,7 +198,7 @@ def _speech(config: RealSettings) -> dict[str, tuple[Place, ...]]:
     for (table, split), path in further(config).items():
         if table in SPEECH:
             add(path, (table, split))
-    return {path: places for path, places in found.items() if path}
+    return {path: places for path, places in takers.items() if path}
 
 
 def _used(config: RealSettings) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import heapq
 import json
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,9 +115,9 @@ class Reading:
             yield from ((row, b"", 0) for row in self._labelled(source, faults))
             return
         usable = self._usable or self.scanned(source)
-        for row, sound, key, frames in self._looked(source, faults):
+        for row, _, key, frames in self._looked(source, faults):
             if frames * FRAME >= SHORTEST and (fault := usable(row, key)):
-                faults.found(fault)
+                faults.report(fault)
             else:
                 yield row, key, frames
 
@@ -127,12 +127,12 @@ class Reading:
         while some := list(islice(rows, _AT_ONCE)):
             for row, sound in zip(some, self._sounds.of([row["recording"].file for row in some])):
                 if isinstance(sound, str):
-                    faults.found(sound)
+                    faults.report(sound)
                     continue
                 try:
                     key, frames = part(sound, row["recording"]), audio.expected(row["recording"], sound.head)
                 except UserError as error:
-                    faults.found(str(error))
+                    faults.report(str(error))
                     continue
                 yield row, sound, key, frames
         self.kept.flush()
@@ -162,7 +162,7 @@ class Reading:
                 for fault in told(heard, f"Scanning {source.name}", "recordings"):
                     file, key, good, ill = waiting.popleft()
                     if fault:
-                        self.looking.found(fault)
+                        self.looking.report(fault)
                         bad[key] = fault.removeprefix(file)
                     self.kept.put(*((ill, bad[key].encode()) if fault else (good, b"")))
             self.kept.flush()
@@ -255,24 +255,16 @@ class Reading:
         if table not in self._holders:
             held = self._holders[table] = {}
             for source in self.sources:
-                owner = source.places[0][0]
-                evaluated = [("dev", owner)] if source.held_out else [(s, t) for t, s in source.places if s != "train"]
-                evaluated = [(s, t) for s, t in evaluated if t == table or not table and t != "text"]
-                if not evaluated:
-                    continue
-                if source.held_out:
-                    keys: Iterable[tuple[bytes, bytes]] = self.choice(source).held
-                else:
-                    keys = ((_key(row), _text(row)) for row in self._labelled(source, self.looking))
-                for key, text in keys:
-                    for split, owner in evaluated:
-                        if not table and text:
-                            held.setdefault(text, f"{owner}.{split}")
-                        elif table and (
-                            split != "dev" or key not in held
-                        ):  # where dev and test share a text, test keeps it
-                            held[key] = split
+                if evaluated := _evaluated(source, table):
+                    for key, text in self._evaluated_keys(source):
+                        _hold(held, table, evaluated, key, text)
         return self._holders[table]
+
+    def _evaluated_keys(self, source: Source) -> Iterable[tuple[bytes, bytes]]:
+        """Keys of the rows that are evaluated of a source, and keys of their texts alone."""
+        if source.held_out:
+            return self.choice(source).held
+        return ((_key(row), _text(row)) for row in self._labelled(source, self.looking))
 
     # Texts are read once, whatever is planned with them ---------------------------------------------------------
 
@@ -292,13 +284,28 @@ class Reading:
 
         value, skipped = self.kept.of(what, made)
         for fault in skipped:
-            faults.found(fault)
+            faults.report(fault)
         return value
 
 
 def _plain(choice: Choice) -> list[Any]:
     train = None if choice.train is None else sorted(choice.train)
     return [sorted(choice.dev), train, [[key.hex(), text.hex()] for key, text in choice.held]]
+
+
+def _evaluated(source: Source, table: str) -> list[Place]:
+    """The evaluated splits of a table that a source's rows go to; of all tables but "text", for ''."""
+    places = [(source.places[0][0], "dev")] if source.held_out else [p for p in source.places if p[1] != "train"]
+    return [place for place in places if place[0] == table or not table and place[0] != "text"]
+
+
+def _hold(held: dict[bytes, str], table: str, places: Sequence[Place], key: bytes, text: bytes) -> None:
+    """Add a row to what `Reading.holders` gives of a table: which of the splits it goes to holds it."""
+    for owner, split in places:
+        if not table and text:
+            held.setdefault(text, f"{owner}.{split}")
+        elif table and (split != "dev" or key not in held):  # where dev and test share a text, test keeps it
+            held[key] = split
 
 
 def _judged(key: bytes, sound: Sound) -> tuple[bytes, bytes]:

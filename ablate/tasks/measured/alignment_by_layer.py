@@ -69,12 +69,12 @@ class AlignmentByLayer(AbstractMeasure):
         self.config = config
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Sides]:
-        found: list[Sides] = []
+        pairs: list[Sides] = []
         for draws in chunks(len(dataset), self.config.items):
             pair = packing.pair(dataset.table, dataset.tokens("text"), draws, 0)
             sides = [means(model.encoder, side, vocabulary) for side in (pair.speech, pair.text)]
-            found += map(Sides, *sides)
-        return found
+            pairs += map(Sides, *sides)
+        return pairs
 
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Sides]) -> tuple[list[Score], list[Example]]:
         if len(rows) < 4:
@@ -84,10 +84,10 @@ class AlignmentByLayer(AbstractMeasure):
         items: list[Example] = [{"id": row["id"], "reference": row["text"]} for row in rows]
         for layer in hypotheses[0].speech:
             speech, text = (torch.stack([getattr(h, side)[layer] for h in hypotheses]) for side in ("speech", "text"))
-            found = ranks(cosines(speech, text).numpy(), allowed)
-            first = float((np.array(found) <= 1).mean())
+            places = ranks(cosines(speech, text).numpy(), allowed)
+            first = float((np.array(places) <= 1).mean())
             by_name[layer] = [linear.cka(speech.numpy(), text.numpy()), 100 * first]
-            for item, rank in zip(items, found):
+            for item, rank in zip(items, places):
                 item[f"ranks/{layer}"] = list(rank)
         what = (
             "mean pool|unbiased linear CKA",

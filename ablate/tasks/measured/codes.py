@@ -92,7 +92,7 @@ class SpeechCodes(AbstractMeasure):
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Coded]:
         targets = model.mixture.targets[measured(model.mixture.objectives)]
-        found: list[Coded] = []
+        utterances: list[Coded] = []
         for number, draws in enumerate(chunks(len(dataset), self.config.items)):
             batch = Batch(packing.speech(dataset.table, draws, 0))
             view = Clean().build(batch, context(model.encoder, batch, vocabulary, 0))
@@ -101,8 +101,8 @@ class SpeechCodes(AbstractMeasure):
             best_TG = targets.codes(x_TD, 0, 1.0).best_IG
             one_TG, two_TG = (drawn(targets, x_TD, seeds.key(0, "codes/draw", number, draw)) for draw in (0, 1))
             parts = (x.cpu().split(view.speech_lengths) for x in (best_TG, one_TG == two_TG))
-            found += [Coded(best.numpy(), int(agreed.sum())) for best, agreed in zip(*parts)]
-        return found
+            utterances += [Coded(best.numpy(), int(agreed.sum())) for best, agreed in zip(*parts)]
+        return utterances
 
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Coded]) -> tuple[list[Score], list[Example]]:
         lengths = [len(coded.best_TG) for coded in hypotheses]

@@ -14,9 +14,9 @@ def cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
     From the unbiased estimate of HSIC (Song et al. 2012; Nguyen et al. 2021): the plain one is far from 0 for unrelated
     views where N is not far larger than the widths. May be slightly negative; 0 where a view is constant.
     """
-    k, l = (_hollow(z - z.mean(0)) for z in (x_ND.astype(float), y_NE.astype(float)))
-    own = _hsic(k, k) * _hsic(l, l)
-    return float(_hsic(k, l) / own**0.5) if own > 1e-24 else 0.0
+    k_NN, l_NN = (_hollow(z - z.mean(0)) for z in (x_ND.astype(float), y_NE.astype(float)))
+    own = _hsic(k_NN, k_NN) * _hsic(l_NN, l_NN)
+    return float(_hsic(k_NN, l_NN) / own**0.5) if own > 1e-24 else 0.0
 
 
 def _hollow(z_ND: np.ndarray) -> np.ndarray:
@@ -25,9 +25,10 @@ def _hollow(z_ND: np.ndarray) -> np.ndarray:
     return gram
 
 
-def _hsic(k: np.ndarray, l: np.ndarray) -> float:
-    n = len(k)
-    cross = (k * l).sum() + k.sum() * l.sum() / ((n - 1) * (n - 2)) - 2 * (k.sum(0) @ l.sum(0)) / (n - 2)
+def _hsic(k_NN: np.ndarray, l_NN: np.ndarray) -> float:
+    n = len(k_NN)
+    k_N, l_N = k_NN.sum(0), l_NN.sum(0)
+    cross = (k_NN * l_NN).sum() + k_NN.sum() * l_NN.sum() / ((n - 1) * (n - 2)) - 2 * (k_N @ l_N) / (n - 2)
     return float(cross / (n * (n - 3)))
 
 

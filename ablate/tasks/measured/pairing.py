@@ -1,4 +1,4 @@
-"""What true speech tells a leaf about masked text: TLM's own effect, measured directly (SCIENCE 15)."""
+"""What true speech tells a leaf about masked text: TLM's own effect, measured (docs/paper.md, section 10.2)."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ class Pairing(AbstractMeasure):
 
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Losses]:
-        found: list[Losses] = []
+        losses: list[Losses] = []
         for text, spoken in beside_both(dataset, self.config.items):
             (tokens, true), (_, other) = (self._losses(model, speech, text, vocabulary) for speech in spoken)
-            found += map(Losses, tokens, true, other)
-        return found
+            losses += map(Losses, tokens, true, other)
+        return losses
 
     def _losses(
         self, model: Model, speech: Speech, text: Text, vocabulary: Vocabulary

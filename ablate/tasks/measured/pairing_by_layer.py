@@ -54,7 +54,7 @@ class PairingByLayer(Pairing):
         for text, spoken in beside_both(dataset, self.config.items):
             (head, true), (_, other) = (self._seen(model, speech, text, vocabulary) for speech in spoken)
             seen += [replace(t, other=o.true) for t, o in zip(true, other)]
-        found: list[dict[str, Losses]] = [{} for _ in seen]
+        losses: list[dict[str, Losses]] = [{} for _ in seen]
         layers = list(seen[0].true)
         for layer in layers:
             for half in (0, 1):
@@ -66,8 +66,8 @@ class PairingByLayer(Pairing):
                         sums(head, read(side[layer]).to(ids_I.device), ids_I, count)[0] if count[0] else 0.0
                         for side in (one.true, one.other)
                     )
-                    found[number][layer] = Losses(count[0], true, other)
-        return found
+                    losses[number][layer] = Losses(count[0], true, other)
+        return losses
 
     def _seen(self, model: Model, speech: Speech, text: Text, vocabulary: Vocabulary) -> tuple[Any, list[Seen]]:
         shown = Shown.of(model, speech, text, self.config.share, vocabulary)
@@ -89,7 +89,8 @@ class PairingByLayer(Pairing):
         layers = list(hypotheses[0])
         tokens = sum(h[layers[-1]].tokens for h in hypotheses)
         drops = {layer: [sum(h[layer].other - h[layer].true for h in hypotheses) / tokens] for layer in layers}
-        what = f"{100 * self.config.share:g}% of the pieces hidden, {tokens} in all|other sentence of nearest duration - true"
+        hidden = f"{100 * self.config.share:g}% of the pieces hidden, {tokens} in all"
+        what = f"{hidden}|other sentence of nearest duration - true"
         top = LOSS_DROP.score(drops[layers[-1]][0], len(rows), what)
         lens = [f"{what}|ridge onto the top layer, fitted on the other half"]
         return [top, *layered(self.metrics, drops, len(rows), lens)], [

@@ -80,7 +80,7 @@ class ProbesByLayer(AbstractMeasure):
         self.config = config
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Heard]:
-        found: list[Heard] = []
+        utterances: list[Heard] = []
         for draws in chunks(len(dataset), self.config.items):
             batch = Batch(packing.speech(dataset.table, draws, 0))
             view = Clean().build(batch, context(model.encoder, batch, vocabulary, 0))
@@ -89,7 +89,7 @@ class ProbesByLayer(AbstractMeasure):
             for b, length in enumerate(view.speech_lengths):
                 positions = self._positions(length)
                 own = {name: parts[b].numpy() for name, parts in split.items()}
-                found.append(
+                utterances.append(
                     Heard(
                         {name: x.mean(0) for name, x in own.items()},
                         {name: x[positions].astype(np.float16) for name, x in own.items()},
@@ -97,7 +97,7 @@ class ProbesByLayer(AbstractMeasure):
                         length,
                     )
                 )
-        return found
+        return utterances
 
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Heard]) -> tuple[list[Score], list[Example]]:
         if len(rows) < 4:
@@ -132,7 +132,7 @@ class ProbesByLayer(AbstractMeasure):
                 guesses = mean_BD[TEST] @ weights + start
                 values[layer] = 100 * float(np.mean([linear.area(g, s) for g, s in zip(guesses.T, said[TEST].T)]))
             yield WORD, f"ridge on the mean vector|area under ROC over {len(words)} words", values
-        if known(rows, "voice") and len(set(row["voice"] for row in rows[TRAIN])) > 1:
+        if known(rows, "voice") and len({row["voice"] for row in rows[TRAIN]}) > 1:
             voice = numbered([row["voice"] for row in rows])
             values = {}
             for layer in layers:
@@ -155,21 +155,21 @@ class ProbesByLayer(AbstractMeasure):
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         """What needs no encoder; none for the voice, of which less is better and chance is the least."""
-        found = []
+        baselines = []
         if known(test, "phones"):
             lengths = subsampled(tuple(row["frames"] for row in test))
             phones = [np.array(phones_at(row["phones"], n))[self._positions(n)] for row, n in zip(test, lengths)]
             taught, heard = (np.concatenate(phones[half]) for half in (TRAIN, TEST))
             commonest = Counter(taught.tolist()).most_common(1)[0][0]
-            found.append(Baseline("most frequent", PHONE.name, 100 * float((heard == commonest).mean())))
+            baselines.append(Baseline("most frequent", PHONE.name, 100 * float((heard == commonest).mean())))
         words, asked = self._words(test), test[TEST]
         if words:
             seconds = np.array([row["seconds"] for row in asked])
             said = [np.array([word in row["text"].split() for row in asked]) for word in words]
-            found.append(
+            baselines.append(
                 Baseline("duration only", WORD.name, 100 * float(np.mean([linear.area(seconds, s) for s in said])))
             )
-        return found
+        return baselines
 
 
 def _classified(hypotheses: Sequence[Heard], layer: str, taught: np.ndarray) -> np.ndarray:

@@ -30,9 +30,9 @@ class Retrieval(AbstractMeasure):
     """Recall of the true partner among candidates of like duration, in both directions.
 
     Speech and text are encoded alone, averaged over their positions, and freed of their modality's mean over the
-    split. Duration gives retrieval away (SCIENCE 14), so the candidates of a pair are the items whose speech is
-    nearest to it in duration, itself among them and equal transcripts excluded; what duration alone still reaches is
-    a baseline, whose line is fitted on dev.
+    split. Duration gives retrieval away (docs/paper.md, section 10.2), so the candidates of a pair are the items whose
+    speech is nearest to it in duration, itself among them and equal transcripts excluded; what duration alone still
+    reaches is a baseline, whose line is fitted on dev.
     """
 
     reads = "pair"
@@ -84,13 +84,13 @@ class Retrieval(AbstractMeasure):
     ) -> tuple[list[Score], list[Example]]:
         items = [
             {"id": row["id"], "reference": row["text"], "direction": direction, "rank": rank}
-            for row, found in zip(rows, hypotheses, strict=True)
-            for direction, rank in zip(("text from speech", "speech from text"), found, strict=True)
+            for row, both in zip(rows, hypotheses, strict=True)
+            for direction, rank in zip(("text from speech", "speech from text"), both, strict=True)
         ]
-        found = np.array([item["rank"] for item in items])
+        places = np.array([item["rank"] for item in items])
         signature = SIGNATURE.format(min(self.config.candidates, len(rows)))
         return [
-            metric.score(100 * float((found <= k).mean()), len(rows), signature) for k, metric in RECALLS.items()
+            metric.score(100 * float((places <= k).mean()), len(rows), signature) for k, metric in RECALLS.items()
         ], items
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:

@@ -56,8 +56,8 @@ def spearman(predicted: Sequence[float], wanted: Sequence[float]) -> float:
 
 
 def _sums(predicted: Sequence[Any], wanted: Sequence[Any], positive: Any) -> list[int]:
-    found = [hits(p, w, positive) for p, w in zip(predicted, wanted, strict=True)]
-    return [sum(column) for column in zip(*found)] if found else [0, 0, 0, 0]
+    counts = [hits(p, w, positive) for p, w in zip(predicted, wanted, strict=True)]
+    return [sum(column) for column in zip(*counts)] if counts else [0, 0, 0, 0]
 
 
 # By name: the metric, and its value from predictions, references and the positive class.

@@ -68,15 +68,15 @@ def _errors(references: list[list[str]], hypotheses: list[list[str]]) -> list[Er
         return [" ".join("<space>" if unit == " " else unit for unit in units) for units in side]
 
     output = jiwer.process_words(spelt(references), spelt(hypotheses))
-    found = []
+    errors = []
     for reference, chunks in zip(references, output.alignments):
         counts = {"substitute": 0, "delete": 0, "insert": 0}
         for chunk in chunks:
             if chunk.type != "equal":
                 size = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
                 counts[chunk.type] += size
-        found.append(Errors(counts["substitute"], counts["delete"], counts["insert"], len(reference)))
-    return found
+        errors.append(Errors(counts["substitute"], counts["delete"], counts["insert"], len(reference)))
+    return errors
 
 
 def error_rate(errors: Sequence[Errors]) -> float:
@@ -94,8 +94,8 @@ def sums(errors: Sequence[Errors]) -> dict[str, int]:
 def ngrams(references: Sequence[str], hypotheses: Sequence[str]) -> list[NGrams]:
     """BLEU's counts per item."""
     bleu = _bleu(effective_order=True)  # concerns the item's own score, which is not used; the counts are the same
-    found = [bleu.sentence_score(h, [r]) for r, h in zip(references, hypotheses, strict=True)]
-    return [NGrams(tuple(s.counts), tuple(s.totals), s.sys_len, s.ref_len) for s in found]
+    scores = [bleu.sentence_score(h, [r]) for r, h in zip(references, hypotheses, strict=True)]
+    return [NGrams(tuple(s.counts), tuple(s.totals), s.sys_len, s.ref_len) for s in scores]
 
 
 def bleu_of(counts: Sequence[NGrams]) -> float:

@@ -30,7 +30,10 @@ MOST_CLASSES = 1000
 
 
 class Recognition(AbstractTask):
-    """Word error rate without a language model (PAPER §4); a target tokenizer of its own may spell in characters."""
+    """Word error rate without a language model (docs/paper.md, section 4).
+
+    A target tokenizer of its own may spell in characters.
+    """
 
     reads = "speech"
     metrics = (WER, CER)

@@ -26,7 +26,7 @@ EXACT = "exact match|space:one"
 
 
 class Normalization(AbstractTask):
-    """Sentence error rate of a decoder over the text encoding (PAPER §4), selected by dev loss.
+    """Sentence error rate of a decoder over the text encoding (docs/paper.md, section 4), selected by dev loss.
 
     With `decoder: {copying: 0.95}` it begins as a copy of the input. Where rows have `classes`, "ser_CLASS" is the
     error rate of the sentences that hold one.
@@ -132,10 +132,10 @@ class Normalization(AbstractTask):
         copy = max(_COPIES, key=kept)
         table = baselines.dictionary([copy(row["written"]) for row in train], [row["spoken"] for row in train])
         copied = [copy(row["written"]) for row in test]
-        found = {"copy": copied, "dictionary": [baselines.looked_up(text, table) for text in copied]}
+        outputs = {"copy": copied, "dictionary": [baselines.looked_up(text, table) for text in copied]}
         return [
             Baseline(name, score.metric, score.value)
-            for name, hypotheses in found.items()
+            for name, hypotheses in outputs.items()
             for score in self.score(test, hypotheses)[0]
         ]
 
@@ -149,11 +149,11 @@ def by_class(items: Sequence[Example]) -> dict[str, list[Example]]:
     """The sentences that hold something of each class (DATE, MONEY, ...), where the corpus tells; one may be in
     several.
     """
-    found: dict[str, list[Example]] = {}
+    sentences: dict[str, list[Example]] = {}
     for item in items:
         for name in item.get("classes", ()):
-            found.setdefault(name, []).append(item)
-    return dict(sorted(found.items()))
+            sentences.setdefault(name, []).append(item)
+    return dict(sorted(sentences.items()))
 
 
 def _bare(text: str) -> str:

@@ -26,7 +26,7 @@ CHRF = Metric("chrf", "higher", "")
 
 
 class Translation(AbstractTask):
-    """BLEU of a Transformer decoder over the speech encoding (PAPER §4), selected by dev loss.
+    """BLEU of a Transformer decoder over the speech encoding (docs/paper.md, section 4), selected by dev loss.
 
     Rows of several target languages (`direction`, as "en_de") share one decoder, whose output starts with a token of
     the language; list their splits, as "test_en_de", to score each.
@@ -114,10 +114,10 @@ class Translation(AbstractTask):
             [row["translation"] for row in train],
             lambda references, hypotheses: -metrics.bleu(references, hypotheses)[0],
         )
-        found = {"best constant": [constant] * len(test), "copy of the transcript": [row["text"] for row in test]}
+        outputs = {"best constant": [constant] * len(test), "copy of the transcript": [row["text"] for row in test]}
         return [
             Baseline(name, metric.name, score(references, hypotheses)[0])
-            for name, hypotheses in found.items()
+            for name, hypotheses in outputs.items()
             for metric, score in ((BLEU, metrics.bleu), (CHRF, metrics.chrf))
         ]
 

@@ -9,13 +9,13 @@ from analysis.figures.drawings import Key
 from analysis.records import fingerprint
 from analysis.records.frame import read
 
-FEW = dict(
-    rows=("scratch", "text_only", "speech_only", "joint"),
-    tasks=("asr", "sentence_pair"),
-    seeds=(0, 1),
-    claims={},
-    table={"blocks": [{"reference": "joint"}]},
-)
+FEW = {
+    "rows": ("scratch", "text_only", "speech_only", "joint"),
+    "tasks": ("asr", "sentence_pair"),
+    "seeds": (0, 1),
+    "claims": {},
+    "table": {"blocks": [{"reference": "joint"}]},
+}
 EVERY = {"interference", "harm_over_training", "pretraining", "finetuning"}
 
 
@@ -37,8 +37,8 @@ def sweep(fake, monkeypatch):
         def draw(self) -> set[str]:
             drawn.clear()
             records = read(self.folder)
-            found, keys = drawings.draw(records, drawings.stages(records), self.keys)
-            assert {drawing.name for drawing in found} == EVERY == {name for name, key in keys.items() if key.data}
+            figures, keys = drawings.draw(records, drawings.stages(records), self.keys)
+            assert {drawing.name for drawing in figures} == EVERY == {name for name, key in keys.items() if key.data}
             self.keys = {name: Key(*key) for name, key in json.loads(json.dumps(keys)).items()}
             return set(drawn)
 

@@ -18,7 +18,7 @@ from analysis.records.frame import read
 WIDEST = 3.4
 """Inches of one column."""
 POINTS = tuple({"size": name} for name in ("narrow", "nano", "wide"))
-SEVERAL = dict(tasks=("asr", "translation", "sentiment", "sentence_pair", "normalization"), table={}, claims={})
+SEVERAL = {"tasks": ("asr", "translation", "sentiment", "sentence_pair", "normalization"), "table": {}, "claims": {}}
 DIVERGING = {"RdBu", "RdBu_r"}
 """Maps whose two ends are equally dark: allowed where every cell has its value, with a sign, written in it."""
 
@@ -72,7 +72,7 @@ def frontier(fake):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory, fake_sweep):
     """Every figure of reports on the planted sweeps: (sweep, name) -> figure."""
-    found = {}
+    figures = {}
     with pytest.MonkeyPatch.context() as patch:
         for make in (objectives, capacity, frontier):
             root = tmp_path_factory.mktemp(make.__name__) / "runs"
@@ -81,13 +81,13 @@ def drawn(tmp_path_factory, fake_sweep):
             def keep(figure, place, name, make=make):
                 place.mkdir(parents=True, exist_ok=True)
                 figure.canvas.draw()
-                found[make.__name__, name] = figure
+                figures[make.__name__, name] = figure
 
             patch.setattr(look, "save", keep)
             records = read(folder)
             drawings.draw(records, drawings.stages(records), {})
-    assert {name for _, name in found} == set(drawings.FIGURES)  # none escapes
-    yield found
+    assert {name for _, name in figures} == set(drawings.FIGURES)  # none escapes
+    yield figures
     look.plt.close("all")
 
 
@@ -98,9 +98,9 @@ def words(figure):
         for axis in (axes.xaxis, axes.yaxis):
             there = {tick.label1 for tick in axis._update_ticks()} if axes.axison else set()
             beyond |= {tick.label1 for tick in axis.get_major_ticks() + axis.get_minor_ticks()} - there
-    found = figure.findobj(matplotlib.text.Text)
+    texts = figure.findobj(matplotlib.text.Text)
     return [
-        t for t in found if t not in beyond and t.get_text().strip() and t.get_visible() and t.get_window_extent().width
+        t for t in texts if t not in beyond and t.get_text().strip() and t.get_visible() and t.get_window_extent().width
     ]
 
 

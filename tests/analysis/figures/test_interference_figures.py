@@ -26,21 +26,26 @@ def runs(folder):
         yield line, records.path
 
 
+def probe(cosine):
+    """What a probe of two objectives logs: the same cosine in all scopes, none where it is None (suppressed)."""
+    logged = {}
+    for kind in ("raw", "adam"):
+        for scope in ("all", "layer_0", "layer_0.ffn", "layer_1", "layer_1.ffn"):
+            at = f"conflict/{kind}/{scope}"
+            logged |= {f"{at}/{name}/ceiling": 0.3 for name in ("masked_speech", "masked_text")}
+            if cosine is not None:
+                logged[f"{at}/masked_speech~masked_text/cosine"] = cosine
+    return logged
+
+
 def probed(folder, cosine):
     """Add a probe of two objectives to every joint trunk: `cosine(row)`, or None where it is suppressed."""
     for line, path in runs(folder):
         if {"speech", "text"} <= set(line["reads"]):
             where = path("pretrain", line["stages"]["trunk"])
+            logged = probe(cosine(line["row"]))
             with open(files_of(where, read_result(where)) / "metrics.jsonl", "a") as file:
-                for step in (400, 800):
-                    found = {}
-                    for kind in ("raw", "adam"):
-                        for scope in ("all", "layer_0", "layer_0.ffn", "layer_1", "layer_1.ffn"):
-                            at = f"conflict/{kind}/{scope}"
-                            found |= {f"{at}/{name}/ceiling": 0.3 for name in ("masked_speech", "masked_text")}
-                            if (value := cosine(line["row"])) is not None:
-                                found[f"{at}/masked_speech~masked_text/cosine"] = value
-                    file.write(json.dumps({"step": step, **found}) + "\n")
+                file.writelines(json.dumps({"step": step, **logged}) + "\n" for step in (400, 800))
     return read(folder)
 
 
@@ -223,11 +228,11 @@ def test_competition_is_recovered_where_sizes_and_amounts_suffice(monkeypatch):
                 lines.append([f"{modality}_only", f"{n},{d}", 0, modality, modality, law(n, d), n, n, d, 0.0])
                 lines.append(["joint", f"{n},{d}", 0, modality, modality, law(n, d) + of_one_n(n), n, 0.6 * n, d, d])
     frame = pd.DataFrame(lines, columns=losses.COLUMNS)
-    found = losses.competition(frame)
+    terms = losses.competition(frame)
     assert losses.missing(frame) == []
-    assert found["C"][0] == pytest.approx(0.3, abs=0.05)
+    assert terms["C"][0] == pytest.approx(0.3, abs=0.05)
     n = np.geomspace(1e5, 1e7, 5)
-    curve = -found["C"][0] + found["A"][0] / n ** found["alpha"][0] + found["B"][0] / 2e7 ** found["beta"][0]
+    curve = -terms["C"][0] + terms["A"][0] / n ** terms["alpha"][0] + terms["B"][0] / 2e7 ** terms["beta"][0]
     assert curve == pytest.approx(of_one_n(n), abs=0.02)
     other = losses.competition(frame.assign(parameters=frame.active))
     wrong = -other["C"][0] + other["A"][0] / n ** other["alpha"][0] + other["B"][0] / 2e7 ** other["beta"][0]

@@ -105,7 +105,7 @@ def test_a_sweep_without_joint_rows_has_no_interference_figure(fake):
 
 def test_capacity_gap_by_hand_and_with_a_size_missing(fake, tmp_path):
     rows = ("text_only", "speech_only", "joint")
-    options = dict(rows=rows, tasks=("asr", "sentiment"), points=SIZES, table={}, claims={})
+    options = {"rows": rows, "tasks": ("asr", "sentiment"), "points": SIZES, "table": {}, "claims": {}}
     records = read(fake(**options, seeds=(0, 1)))
     assert capacity.sizes(records) == ["encoder=nano", "encoder=small", "encoder=wide"]
     frame = capacity.measurements(records).set_index(["task", "kind", "row", "point"])

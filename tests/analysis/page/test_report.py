@@ -18,11 +18,11 @@ import pytest
 from analysis import report
 from analysis.records.frame import read
 
-FEW = dict(
-    rows=("scratch", "speech_only", "joint", "joint_placebo", "joint_tlm"),
-    tasks=("asr", "sentence_pair"),
-    table={"blocks": [{"reference": "joint"}]},
-    claims={
+FEW = {
+    "rows": ("scratch", "speech_only", "joint", "joint_placebo", "joint_tlm"),
+    "tasks": ("asr", "sentence_pair"),
+    "table": {"blocks": [{"reference": "joint"}]},
+    "claims": {
         "text_harms_speech": {
             "effect": "joint - joint_placebo",
             "on": "asr.wer",
@@ -30,7 +30,7 @@ FEW = dict(
             "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
         }
     },
-)
+}
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -45,12 +45,12 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.attributes.append((tag, found))
-        self.ids += [found["id"]] if "id" in found else []
+        values = dict(attributes)
+        self.attributes.append((tag, values))
+        self.ids += [values["id"]] if "id" in values else []
         self.heads += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
-        self.sources += [found[key] for key in ("src", "href") if key in found]
-        self.alts += [found.get("alt")] if tag == "img" else []
+        self.sources += [values[key] for key in ("src", "href") if key in values]
+        self.alts += [values.get("alt")] if tag == "img" else []
         if tag not in VOID:
             self.open.append(tag)
 
@@ -97,7 +97,7 @@ def test_report_is_complete_and_self_contained(fake):
         assert expected in text
     assert page.sources and all(source.startswith(("data:", "#")) for source in page.sources)
     assert page.alts.count("") == 1 and page.alts[-1] == ""  # the enlarged figure has its text when it is shown
-    assert not [path for path in folder.rglob("*.part")]
+    assert not list(folder.rglob("*.part"))
 
 
 def test_headings_links_and_regions_serve_keyboard_and_screen_reader(fake):
@@ -105,18 +105,18 @@ def test_headings_links_and_regions_serve_keyboard_and_screen_reader(fake):
     assert page.heads[0] == 1 and page.heads.count(1) == 1
     assert all(later <= earlier + 1 for earlier, later in zip(page.heads, page.heads[1:]))  # no level is left out
     assert len(page.ids) == len(set(page.ids))
-    for tag, found in page.attributes:
+    for tag, values in page.attributes:
         for name in ("href", "aria-labelledby"):
-            target = found.get(name, "")
+            target = values.get(name, "")
             if name == "aria-labelledby" and target or target.startswith("#"):
                 assert target.removeprefix("#") in page.ids
         if tag == "button":
-            assert found.get("aria-label") or found["data-do"] in ("fit", "close")  # those have words
-        if found.get("class") == "wide":  # scrolls sideways: the keyboard must reach it
-            assert found["tabindex"] == "0" and found["role"] == "region" and found["aria-label"]
+            assert values.get("aria-label") or values["data-do"] in ("fit", "close")  # those have words
+        if values.get("class") == "wide":  # scrolls sideways: the keyboard must reach it
+            assert values["tabindex"] == "0" and values["role"] == "region" and values["aria-label"]
         if tag == "th":
-            assert found["scope"]
-        assert not found.get("src", "").startswith("http")
+            assert values["scope"]
+        assert not values.get("src", "").startswith("http")
     assert {"header", "nav", "main", "footer"} <= {tag for tag, _ in page.attributes}
 
 
@@ -230,14 +230,17 @@ def test_samples_show_what_the_model_was_given(fake, kind):
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_real_browser_lays_it_out_and_opens_a_figure(fake, tmp_path, width):
     page = report.write(fake(**FEW, seeds=(0, 1)))["report"]
-    look = """<script>addEventListener("load", () => { document.querySelector("button.figure").click(); setTimeout(function look() {
+    look = """<script>addEventListener("load", () => {
+      document.querySelector("button.figure").click(); setTimeout(function look() {
       if (!document.querySelector("dialog output").textContent) return setTimeout(look, 100);  // not drawn yet
       const said = document.createElement("output"); said.id = "seen"; said.textContent = JSON.stringify({
         open: document.getElementById("zoom").open, scale: document.querySelector("dialog output").textContent,
-        beyond: document.documentElement.scrollWidth - innerWidth, natural: document.querySelector(".stage img").naturalWidth,
+        beyond: document.documentElement.scrollWidth - innerWidth,
+        natural: document.querySelector(".stage img").naturalWidth,
         focus: document.activeElement.className, folded: ["", "beforeprint", "afterprint"].map((name) => {
           if (name) dispatchEvent(new Event(name));
-          return document.querySelectorAll("details:not([open])").length; })}); document.body.append(said); }, 500); });</script></body>"""
+          return document.querySelectorAll("details:not([open])").length; })});
+      document.body.append(said); }, 500); });</script></body>"""
     changed = tmp_path / "page.html"
     changed.write_text(page.read_text().replace("</body>", look))
     command = [

@@ -18,12 +18,12 @@ from analysis.statistics import claims
 from analysis.table import build, why
 from analysis.tables import formats
 
-SWEEP = dict(
-    rows=("scratch", "text_only", "speech_only", "joint", "joint_placebo", "joint_tlm"),
-    seeds=(0, 1),
-    tasks=("asr", "sentiment", "retrieval"),
-    table={"blocks": [{"reference": "joint"}], "compare_with": "scratch"},
-    claims={
+SWEEP = {
+    "rows": ("scratch", "text_only", "speech_only", "joint", "joint_placebo", "joint_tlm"),
+    "seeds": (0, 1),
+    "tasks": ("asr", "sentiment", "retrieval"),
+    "table": {"blocks": [{"reference": "joint"}], "compare_with": "scratch"},
+    "claims": {
         "text_harms_speech": {
             "effect": "joint - joint_placebo",
             "on": "asr.wer",
@@ -31,7 +31,7 @@ SWEEP = dict(
             "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
         }
     },
-)
+}
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_every_file_of_a_report_is_the_same(both):
     pages = [path["report.html"].read_text() for path in (old, new)]
     sections = [re.findall(r'<section aria-labelledby="(.*?)">(.*?)</section>', page, re.S) for page in pages]
     listed = {"rows", "provenance"}  # which stages there are is not the same
-    one, other = ({name: without_ids(text) for name, text in found if name not in listed} for found in sections)
+    one, other = ({name: without_ids(text) for name, text in pairs if name not in listed} for pairs in sections)
     assert one == other and {"claims", "table", "pretraining", "samples"} <= set(one)
 
 
@@ -101,11 +101,11 @@ def test_verdicts_and_why_are_the_same(both):
 def test_events_are_the_same(both, tmp_path):
     pytest.importorskip("tensorboard")
     old, new = both()
-    found = []
+    events = []
     for number, folder in enumerate((old, new)):
         to = tmp_path / f"events_{number}"
-        found.append({path.relative_to(to): path.read_bytes() for path in tensorboard.write(folder, to=to)})
-    assert found[0] == found[1] and len(found[0]) > 30
+        events.append({path.relative_to(to): path.read_bytes() for path in tensorboard.write(folder, to=to)})
+    assert events[0] == events[1] and len(events[0]) > 30
 
 
 def test_what_is_not_finished_looks_the_same(both):

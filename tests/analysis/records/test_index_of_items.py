@@ -11,13 +11,13 @@ from analysis.records import items
 from analysis.records.frame import measure, read
 from analysis.records.index import Index
 
-FEW = dict(
-    rows=("scratch", "speech_only", "joint"),
-    tasks=("asr", "sentence_pair"),
-    seeds=(0, 1),
-    claims={},
-    table={"blocks": [{"reference": "joint"}], "compare_with": "scratch"},
-)
+FEW = {
+    "rows": ("scratch", "speech_only", "joint"),
+    "tasks": ("asr", "sentence_pair"),
+    "seeds": (0, 1),
+    "claims": {},
+    "table": {"blocks": [{"reference": "joint"}], "compare_with": "scratch"},
+}
 
 
 def files(folder):
@@ -79,10 +79,10 @@ def test_an_index_made_by_other_code_is_not_used(fake, tmp_path):
 
 def test_entries_of_results_that_are_gone_are_dropped(tmp_path):
     index = Index(tmp_path / "index.npz", "v")
+    drawn = items.Drawn("x", 1.0, np.ones(3, np.float32))
     for name in ("a", "b"):
-        index.entry(
-            (name, "test", "wer"), lambda: {(name, "test", "wer"): items.Drawn("x", 1.0, np.ones(3, np.float32))}
-        )
+        key = (name, "test", "wer")
+        index.entry(key, lambda key=key: {key: drawn})
     index.entry(("a", "test", "bleu"), lambda: {("a", "test", "bleu"): None})
     index.write({"a"})
     again = Index.read(tmp_path / "index.npz", "v").entries

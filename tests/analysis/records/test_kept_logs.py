@@ -13,9 +13,13 @@ from analysis.figures.curves import finetuning_curves, pretraining_curves
 from analysis.records import items, logs
 from analysis.records.frame import measure, read
 
-FEW = dict(
-    rows=("speech_only", "joint"), tasks=("asr",), seeds=(0, 1), claims={}, table={"blocks": [{"reference": "joint"}]}
-)
+FEW = {
+    "rows": ("speech_only", "joint"),
+    "tasks": ("asr",),
+    "seeds": (0, 1),
+    "claims": {},
+    "table": {"blocks": [{"reference": "joint"}]},
+}
 DAMAGES = {
     "truncated": lambda data: data[: len(data) // 2],
     "last byte lost": lambda data: data[:-1],
@@ -36,9 +40,9 @@ def opened(monkeypatch):
 def frames(folder):
     """Every curve of a sweep, read as a new process would; and keep them."""
     records = read(folder)
-    found = pretraining_curves(records), finetuning_curves(records)
+    curves = pretraining_curves(records), finetuning_curves(records)
     records.logs.write()
-    return found
+    return curves
 
 
 def equal(one, other):

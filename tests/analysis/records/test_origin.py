@@ -12,12 +12,12 @@ from analysis.table import build, why
 
 A = {"processor": "Xeon 8", "instructions": "avx512", "device": "cpu", "torch": "2.13.0", "threads": 1}
 B = {"processor": "EPYC 7", "instructions": "avx2", "device": "cpu", "torch": "2.13.0", "threads": 2}
-SWEEP = dict(
-    rows=("speech_only", "joint", "joint_placebo"),
-    tasks=("asr", "sentiment"),
-    seeds=(0, 1),
-    table={"blocks": [{"reference": "joint"}]},
-    claims={
+SWEEP = {
+    "rows": ("speech_only", "joint", "joint_placebo"),
+    "tasks": ("asr", "sentiment"),
+    "seeds": (0, 1),
+    "table": {"blocks": [{"reference": "joint"}]},
+    "claims": {
         "text_harms_speech": {
             "effect": "joint - joint_placebo",
             "on": "asr.wer",
@@ -25,7 +25,7 @@ SWEEP = dict(
             "coefficients": {"joint": 1.0, "joint_placebo": -1.0},
         }
     },
-)
+}
 
 
 @pytest.fixture

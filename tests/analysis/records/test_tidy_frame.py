@@ -113,5 +113,6 @@ def test_values_are_the_mean_of_nothing_else(fake):
 
 
 def test_analysis_imports_no_torch():
-    code = "import sys, analysis.report, analysis.figures.capacity, analysis.figures.curves; assert 'torch' not in sys.modules"
+    modules = "analysis.report, analysis.figures.capacity, analysis.figures.curves"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])

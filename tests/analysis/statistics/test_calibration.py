@@ -26,16 +26,16 @@ def synthetic(seeds: int, noise: float, rng: np.random.Generator, size: int = 30
 @pytest.mark.parametrize("noise", [0.02, 0.3])
 def test_equal_rows_are_called_different_in_at_most_five_percent(noise):
     rng = np.random.default_rng(3)
-    found = [calibrate.calibrate(synthetic(40, noise, rng), 5, draws=150) for _ in range(6)]
-    assert 0.02 < np.mean([f.over_seeds for f in found]) < 0.08
-    assert np.mean([f.over_both for f in found]) < 0.06
-    assert np.mean([f.any_of_table for f in found]) < 0.08
-    assert 0.72 < np.mean([f.found for f in found]) < 0.88 and found[0].predicted == 0.8
+    calibrations = [calibrate.calibrate(synthetic(40, noise, rng), 5, draws=150) for _ in range(6)]
+    assert 0.02 < np.mean([c.over_seeds for c in calibrations]) < 0.08
+    assert np.mean([c.over_both for c in calibrations]) < 0.06
+    assert np.mean([c.any_of_table for c in calibrations]) < 0.08
+    assert 0.72 < np.mean([c.found for c in calibrations]) < 0.88 and calibrations[0].predicted == 0.8
 
 
 def test_items_alone_take_the_seeds_that_ran_for_all_there_are():
-    found = calibrate.calibrate(synthetic(40, 0.5, np.random.default_rng(5)), 3, draws=150)
-    assert found.over_items > 0.3 > found.over_seeds
+    calibration = calibrate.calibrate(synthetic(40, 0.5, np.random.default_rng(5)), 3, draws=150)
+    assert calibration.over_items > 0.3 > calibration.over_seeds
 
 
 def test_too_few_seeds_are_refused(fake):
@@ -59,11 +59,11 @@ def test_shared_variance_is_that_of_the_items_alone():
     """
     rng = np.random.default_rng(1)
     size, seeds = 400, 4
-    found = []
+    variances = []
     for _ in range(40):
         effects = rng.normal(0, 1.0, size) + rng.normal(0, 2.0, (seeds, size))
-        found.append(items.shared_variance(effects @ items._draws(size).T / size))
-    assert np.mean(found) == pytest.approx(1.0 / size, rel=0.15)  # the naive variance would be (1 + 4 / 4) / size
+        variances.append(items.shared_variance(effects @ items._draws(size).T / size))
+    assert np.mean(variances) == pytest.approx(1.0 / size, rel=0.15)  # the naive variance would be (1 + 4 / 4) / size
     assert items.shared_variance(np.ones((3, 5))) == 0.0
 
 

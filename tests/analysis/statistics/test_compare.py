@@ -65,10 +65,10 @@ def test_paired_delta_from_records(fake):
     records = read(fake(seeds=(0, 1, 2)))
     what = measure(records, "asr")
     values = records.values(what)
-    found = delta(values, what.sign, "speech_only", "joint")
+    paired = delta(values, what.sign, "speech_only", "joint")
     by_hand = (values["joint"] - values["speech_only"]).to_numpy()
-    assert found.mean == pytest.approx(by_hand.mean()) and found.n == 3
-    assert found.error == pytest.approx(by_hand.std(ddof=1) / math.sqrt(3))
+    assert paired.mean == pytest.approx(by_hand.mean()) and paired.n == 3
+    assert paired.error == pytest.approx(by_hand.std(ddof=1) / math.sqrt(3))
 
 
 def test_variance_of_items_widens_and_frees():
@@ -101,8 +101,8 @@ def test_detectable_effect_has_the_stated_power():
     rng = np.random.default_rng(2)
     n, spread = 5, 2.0
     effect = detectable(Estimate(mean=0.0, error=spread / math.sqrt(n), freedom=n - 1, n=n))
-    found = np.mean([(e := over_seeds(x)).p() < 0.05 and e.mean > 0 for x in rng.normal(effect, spread, (3000, n))])
-    assert found == pytest.approx(0.8, abs=0.025)
+    power = np.mean([(e := over_seeds(x)).p() < 0.05 and e.mean > 0 for x in rng.normal(effect, spread, (3000, n))])
+    assert power == pytest.approx(0.8, abs=0.025)
 
 
 ABOVE, BELOW, WITHIN = {"above": 0}, {"below": 0}, {"within": 1.0}
@@ -160,12 +160,12 @@ def test_one_seed_is_undecided_and_says_why_with_an_interval_over_items(fake):
 
 def test_no_assay_when_the_task_cannot_show_it(fake):
     dead = {"assay": "joint - joint", "assay_coefficients": {"joint": 1.0, "joint_placebo": -1.0}}
-    found = claims_of(fake, claim("speech_only", "scratch", above=0) | dead, seeds=(0, 1, 2, 3, 4))
-    assert found.verdict == "no assay"
+    v = claims_of(fake, claim("speech_only", "scratch", above=0) | dead, seeds=(0, 1, 2, 3, 4))
+    assert v.verdict == "no assay"
 
 
 def test_a_verdict_before_the_last_seed_says_so(fake):
-    options = dict(missing=(("scratch", 4, "asr"),), seeds=(0, 1, 2, 3, 4))
+    options = {"missing": (("scratch", 4, "asr"),), "seeds": (0, 1, 2, 3, 4)}
     v = claims_of(fake, claim("speech_only", "scratch", above=0), **options)
     assert v.verdict == "supported" and v.reason == "so far: 4 of 5 seeds are finished"
 

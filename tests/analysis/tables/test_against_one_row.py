@@ -14,12 +14,12 @@ from analysis.statistics.compare import with_items
 from analysis.table import build
 from analysis.tables import against
 
-FEW = dict(
-    rows=("scratch", "text_only", "joint", "joint_longer"),
-    tasks=("asr",),
-    claims={},
-    table={"compare_with": "scratch", "columns": ["asr.test.wer"]},
-)
+FEW = {
+    "rows": ("scratch", "text_only", "joint", "joint_longer"),
+    "tasks": ("asr",),
+    "claims": {},
+    "table": {"compare_with": "scratch", "columns": ["asr.test.wer"]},
+}
 WER = {"scratch": (50.0, 52.0, 54.0), "joint": (40.0, 44.0, 45.0), "joint_longer": (30.0, 60.0, 50.0)}
 
 
@@ -50,20 +50,20 @@ def test_difference_and_interval_by_hand(fake):
         "rows clearly above": "1 of 2",
         "rows clearly below": "0 of 2",
     }
-    found = {line["row"]: line for line in csv.DictReader(io.StringIO(sheet.csv()))}
-    assert [float(found["joint"][key]) for key in ("difference", "low", "high")] == [9.0, 6.5159, 11.4841]
-    assert [found[row]["excludes_0"] for row in ("joint", "joint_longer", "text_only")] == ["yes", "no", ""]
-    assert found["joint"]["with_items_low"] == "" and found["text_only"]["difference"] == ""
+    printed = {line["row"]: line for line in csv.DictReader(io.StringIO(sheet.csv()))}
+    assert [float(printed["joint"][key]) for key in ("difference", "low", "high")] == [9.0, 6.5159, 11.4841]
+    assert [printed[row]["excludes_0"] for row in ("joint", "joint_longer", "text_only")] == ["yes", "no", ""]
+    assert printed["joint"]["with_items_low"] == "" and printed["text_only"]["difference"] == ""
 
 
 def test_the_second_interval_counts_the_items_too(fake):
     folder = fake(**FEW, seeds=(0, 1, 2))
     records = read(folder)
     table, what = build(records), measure(records, "asr.test.wer")
-    (found,) = (cells[0] for line, cells in against.differences(table, "scratch") if line.row == "joint")
+    (joint,) = (cells[0] for line, cells in against.differences(table, "scratch") if line.row == "joint")
     drawn_SD = items.by_seed(records, {"joint": 1.0, "scratch": -1.0}, what, [0, 1, 2])
-    assert found.with_items == with_items(found.seeds, items.shared_variance(drawn_SD))
-    assert found.with_items.error >= found.seeds.error and " / " in found.text(3)
+    assert joint.with_items == with_items(joint.seeds, items.shared_variance(drawn_SD))
+    assert joint.with_items.error >= joint.seeds.error and " / " in joint.text(3)
 
 
 def test_a_missing_seed_leaves_the_pairs_there_are(fake):

@@ -16,7 +16,13 @@ from analysis.records.frame import read
 from analysis.table import build, why
 from analysis.tables import baselines, formats, paper
 
-SMALL = dict(rows=("text_only", "speech_only", "joint"), tasks=("asr", "sentiment"), noise=0.0, table={}, claims={})
+SMALL = {
+    "rows": ("text_only", "speech_only", "joint"),
+    "tasks": ("asr", "sentiment"),
+    "noise": 0.0,
+    "table": {},
+    "claims": {},
+}
 GOLDEN = """\
 block,row,point,task,split,metric,unit,better,status,seeds_done,seeds,mean,low,high,delta,delta_low,delta_high,mark,runs
 joint,speech_only,,asr,test,wer,%,lower,done,2,2,36.7500,27.2203,46.2797,2.5000,-29.2655,34.2655,best,RUN RUN
@@ -47,10 +53,10 @@ def test_best_and_second_respect_the_direction(fake):
 
 
 def test_impossible_missing_and_partial_are_told_apart(fake):
-    options = dict(seeds=(0, 1, 2), missing=(("joint", None, "asr"), ("speech_only", 2, "asr")))
+    options = {"seeds": (0, 1, 2), "missing": (("joint", None, "asr"), ("speech_only", 2, "asr"))}
     table = table_of(fake, **options)
     cells = {row: cell(table, row, "asr") for row in ("text_only", "joint", "speech_only")}
-    shown = {row: found.display(column) for row, (found, column) in cells.items()}
+    shown = {row: own.display(column) for row, (own, column) in cells.items()}
     assert shown["text_only"] == "n/a" and shown["joint"] == "—"
     assert shown["speech_only"].endswith("(2/3)") and "±" in shown["speech_only"]
     assert cell(table, "speech_only", "asr")[0].mark == ""  # partial cells are not ranked
@@ -102,7 +108,14 @@ def test_strongest_baseline_by_direction(fake):
 
 
 def test_csv_is_byte_for_byte(fake):
-    options = dict(rows=("speech_only", "joint"), tasks=("asr",), noise=0.0, size=20, seeds=(0, 1), claims={})
+    options = {
+        "rows": ("speech_only", "joint"),
+        "tasks": ("asr",),
+        "noise": 0.0,
+        "size": 20,
+        "seeds": (0, 1),
+        "claims": {},
+    }
     folder = fake(**options, table={"blocks": [{"reference": "joint"}]})
     text = formats.csv(build(read(folder)))
     # By hand: joint 36.0 and 42.5, speech_only 36.0 and 37.5; t(1) = 12.706; a delta of 0 and 5 is 2.5 +- 31.77.

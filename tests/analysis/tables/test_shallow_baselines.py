@@ -15,8 +15,8 @@ from analysis.records.frame import read
 from analysis.table import build
 from analysis.tables import baselines, formats
 
-SMALL = dict(rows=("speech_only", "joint"), tasks=("asr",), table={}, claims={}, size=400)
-TEXT = SMALL | dict(rows=("text_only",), tasks=("sentiment",))
+SMALL = {"rows": ("speech_only", "joint"), "tasks": ("asr",), "table": {}, "claims": {}, "size": 400}
+TEXT = SMALL | {"rows": ("text_only",), "tasks": ("sentiment",)}
 
 
 def set_baselines(folder, *values):
@@ -54,11 +54,11 @@ def first(folder):
 
 
 def test_the_interval_over_items_is_the_binomial_one(fake):
-    found = first(fake(**TEXT))
-    share = found.best.cell.estimate.mean / 100
+    clearance = first(fake(**TEXT))
+    share = clearance.best.cell.estimate.mean / 100
     expected = [100 * binom.ppf(q, 400, share) / 400 for q in (0.025, 0.975)]
-    assert [found.best.low, found.best.high] == pytest.approx(expected, abs=0.6)
-    assert found.best.over == "items" and found.verdict == "clears"
+    assert [clearance.best.low, clearance.best.high] == pytest.approx(expected, abs=0.6)
+    assert clearance.best.over == "items" and clearance.verdict == "clears"
 
 
 def test_seeds_share_their_items(fake):
@@ -67,9 +67,9 @@ def test_seeds_share_their_items(fake):
     records = read(folder)
     right = np.array([[x["correct"] for x in records.run("score", run).items()] for run in records.scores.run], float)
     error = 100 * right.mean(axis=0).std() / np.sqrt(400)
-    found = first(folder)
-    assert (found.best.high - found.best.low) / 2 == pytest.approx(1.96 * error, rel=0.1)
-    assert found.best.low < 100 * right.mean() < found.best.high
+    clearance = first(folder)
+    assert (clearance.best.high - clearance.best.low) / 2 == pytest.approx(1.96 * error, rel=0.1)
+    assert clearance.best.low < 100 * right.mean() < clearance.best.high
 
 
 @pytest.mark.parametrize("task, edge, good", [("asr", "high", +1), ("sentiment", "low", -1)])
@@ -80,8 +80,8 @@ def test_a_baseline_just_inside_or_outside_the_interval(fake, task, edge, good):
     set_baselines(folder, bound + 0.01 * good, bound + 20 * good)  # the second is weaker
     assert first(folder).verdict == "clears"
     set_baselines(folder, bound - 0.01 * good, bound + 20 * good)
-    found = first(folder)
-    assert found.verdict == "does not clear" and found.column.baseline[0] == "rule 0"
+    clearance = first(folder)
+    assert clearance.verdict == "does not clear" and clearance.column.baseline[0] == "rule 0"
     assert "does not clear" in formats.joined(build(read(folder)), "md", [baselines.sheet(build(read(folder)))])
 
 
@@ -91,8 +91,8 @@ def test_every_row_is_asked_and_the_few_that_fail_are_named(fake):
     speech, joint = (line.cells[0].estimate.mean for line in table.lines)
     assert speech < joint
     set_baselines(folder, joint)
-    found = first(folder)
-    assert found.best.line.row == "speech_only" and [line.row for line in found.short] == ["joint"]
+    clearance = first(folder)
+    assert clearance.best.line.row == "speech_only" and [line.row for line in clearance.short] == ["joint"]
     sheet = baselines.sheet(build(read(folder)))
     assert sheet.lines[0][-1] == "1 of 2 (not: joint)"
     assert sheet.csv().splitlines()[1].endswith(",clears,1,2,joint")
@@ -103,29 +103,29 @@ def test_every_row_is_asked_and_the_few_that_fail_are_named(fake):
 
 
 def test_only_rows_with_all_their_seeds_are_ranked(fake):
-    options = SMALL | dict(seeds=(0, 1))
-    found = first(fake(**options, missing=(("speech_only", 1, "asr"),)))
-    assert found.best.line.row == "joint" and found.rows == 1
-    found = first(fake(**options | {"name": "none"}, missing=((None, 1, "asr"),)))
-    assert found.best is None and found.verdict == "not finished"
+    options = SMALL | {"seeds": (0, 1)}
+    clearance = first(fake(**options, missing=(("speech_only", 1, "asr"),)))
+    assert clearance.best.line.row == "joint" and clearance.rows == 1
+    clearance = first(fake(**options | {"name": "none"}, missing=((None, 1, "asr"),)))
+    assert clearance.best is None and clearance.verdict == "not finished"
     assert baselines.sheet(build(read(fake(**options | {"name": "nothing"}, missing=((None, None, None),))))) is None
 
 
 def test_without_counts_per_item_the_interval_is_over_seeds(fake):
-    folder = fake(**SMALL | dict(rows=("joint",), seeds=(0, 1, 2)))
+    folder = fake(**SMALL | {"rows": ("joint",), "seeds": (0, 1, 2)})
     add_metric(folder, "perplexity", lambda seed, row: [20.0, 22.0, 24.0][seed])
     set_baselines(folder, 17.0)
     sweep = json.loads((folder / "sweep.json").read_text()) | {"table": {"columns": ["asr.test.perplexity"]}}
     (folder / "sweep.json").write_text(json.dumps(sweep))
-    found = first(folder)  # 22 ± 4.3027 · 2 / √3
-    assert (found.best.low, found.best.high) == pytest.approx((17.0317, 26.9683), abs=1e-3)
-    assert found.best.over == "seeds" and found.verdict == "clears"
+    clearance = first(folder)  # 22 ± 4.3027 · 2 / √3
+    assert (clearance.best.low, clearance.best.high) == pytest.approx((17.0317, 26.9683), abs=1e-3)
+    assert clearance.best.over == "seeds" and clearance.verdict == "clears"
     set_baselines(folder, 17.1)
     assert first(folder).verdict == "does not clear"
 
 
 def test_one_seed_without_items_has_no_interval_and_no_verdict(fake):
-    folder = fake(**SMALL | dict(rows=("joint",)))
+    folder = fake(**SMALL | {"rows": ("joint",)})
     for path in (folder.parents[1] / "score").rglob("items.jsonl"):
         path.unlink()
     sheet = baselines.sheet(build(read(folder)))
@@ -133,7 +133,7 @@ def test_one_seed_without_items_has_no_interval_and_no_verdict(fake):
 
 
 def test_measures_of_any_size_and_without_a_baseline_or_a_direction(fake):
-    folder = fake(**SMALL | dict(seeds=(0, 1, 2)))
+    folder = fake(**SMALL | {"seeds": (0, 1, 2)})
     add_metric(folder, "phone_nmi", lambda seed, row: 0.031 + seed / 1000)
     add_metric(folder, "loss_drop", lambda seed, row: 0.42 + seed / 100, unit="nats")
     add_metric(folder, "perplexity", lambda seed, row: 310.0 + seed, better="")

@@ -25,20 +25,20 @@ def entries():
 
 @pytest.fixture(scope="module")
 def rows(entries):
-    found = {}
+    by_place = {}
     for entry in entries:
         for table, split in entry.places:
-            found.setdefault((table, split), []).append(entry.row_of(table))
-    return found
+            by_place.setdefault((table, split), []).append(entry.row_of(table))
+    return by_place
 
 
 @pytest.fixture(scope="module")
 def sentences(entries):
-    found = {}
+    by_place = {}
     for entry in entries:
         for place in entry.places:
-            found.setdefault(place, set()).update(entry.sentences)
-    return found
+            by_place.setdefault(place, set()).update(entry.sentences)
+    return by_place
 
 
 def test_the_tables_are_those_that_planning_is_told(rows):
@@ -85,15 +85,15 @@ def test_half_of_the_stories_are_written(rows):
 
 
 def test_rows_differ_within_a_split(rows):
-    for (table, split), found in rows.items():
-        content = [(row.get("text"), row.get("text_b"), row.get("written")) for row in found]
+    for (table, split), examples in rows.items():
+        content = [(row.get("text"), row.get("text_b"), row.get("written")) for row in examples]
         assert len(set(content)) == len(content), (table, split)
-        assert len({row["id"] for row in found}) == len(found)
+        assert len({row["id"] for row in examples}) == len(examples)
 
 
 def test_spoken_forms_are_words_only(rows):
-    for (table, split), found in rows.items():
-        for row in found:
+    for (table, split), examples in rows.items():
+        for row in examples:
             for field in ("text", "text_b", "translation", "spoken"):
                 if field in row and table != "text":
                     assert re.fullmatch(r"[a-zäöüß']+( [a-zäöüß']+)*", row[field]), (table, split, row)
@@ -115,15 +115,15 @@ def test_labels_are_balanced(rows, table):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_shortcuts_do_not_pay(seed):
     config = BuiltinConfig(seed=seed, speech=1, text=1, pairs=1, asr=1, translation=1, text_dev=2)
-    found = auditing.shallow(auditing._by_split(list(config.entries()))[0], TASKS)
-    pairs, opinions = found["sentence_pair"]["accuracy"], found["sentiment"]["accuracy"]
+    baselines = auditing.shallow(auditing._by_split(list(config.entries()))[0], TASKS)
+    pairs, opinions = baselines["sentence_pair"]["accuracy"], baselines["sentiment"]["accuracy"]
     assert pairs["majority"] == opinions["majority"] == 50
     for rule in ("word overlap", "words of the second (naive Bayes)", "changed words (naive Bayes)"):
         assert pairs[rule] < 58, rule
     assert 53 < opinions["words (naive Bayes)"] < 66 < opinions["bigrams (naive Bayes)"] < 80
     # What is left to learn: which exchanges of words are right ("paris/france") tells of the words that labels have.
     assert 60 < pairs["exchanged words (naive Bayes)"] < 80
-    assert found["normalization"]["ser"]["copy"] == 100
+    assert baselines["normalization"]["ser"]["copy"] == 100
     assert list(pairs.values()) == sorted(pairs.values(), reverse=True)
 
 
@@ -172,12 +172,12 @@ def test_coverage_and_duplicates_by_hand():
 def test_worlds_differ_in_words_and_not_in_balance(rows):
     """Another seed is another draw of the same design: as many words, as well covered, no leaks."""
     small = BuiltinConfig(speech=50, text=500, sentence_pair=500, text_dev=20, text_test=500)
-    found = [auditing.audit(list(replace(small, seed=seed).entries()), TASKS) for seed in (0, 1)]
-    one, other = found
+    audits = [auditing.audit(list(replace(small, seed=seed).entries()), TASKS) for seed in (0, 1)]
+    one, other = audits
     assert one["coverage"] != other["coverage"]
     for name in ("asr.test by asr.train", "sentence_pair.test by sentence_pair.train"):
         assert abs(one["coverage"][name]["running"] - other["coverage"][name]["running"]) < 4
-    for each in found:
+    for each in audits:
         assert each["leaks"] == 0 and not any(each["duplicates"].values())
         assert 60 < each["coverage"]["asr.test by asr.train"]["different"] < 90  # labels know some 60 % of open classes
         assert each["coverage"]["asr.test by asr.train"]["running"] < 95

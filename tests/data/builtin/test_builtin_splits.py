@@ -123,17 +123,19 @@ def test_a_sample_is_spoken_once_for_all_that_hold_it():
     def speech(config):
         return {place: config.split(*place).recordings for place in places(config)}
 
-    found = speech(SMALL)
-    assert {place for place in found if found[place]} == SPOKEN
-    names = {own.sample.name for recordings in found.values() for own in recordings}
-    assert len({own for recordings in found.values() for own in recordings}) == len(names) == 9
-    (test,) = found["asr", "test"]
-    assert test.sample.rows == 10 and found["asr", "test"] == found["translation", "test"] == found["retrieval", "test"]
-    assert found["asr", "dev"] == found["translation", "dev"] == found["retrieval", "dev"]
+    spoken = speech(SMALL)
+    assert {place for place in spoken if spoken[place]} == SPOKEN
+    names = {own.sample.name for recordings in spoken.values() for own in recordings}
+    assert len({own for recordings in spoken.values() for own in recordings}) == len(names) == 9
+    (test,) = spoken["asr", "test"]
+    assert test.sample.rows == 10
+    assert spoken["asr", "test"] == spoken["translation", "test"] == spoken["retrieval", "test"]
+    assert spoken["asr", "dev"] == spoken["translation", "dev"] == spoken["retrieval", "dev"]
     larger = replace(SMALL, retrieval=50)
     assert larger.split("asr", "test").config == SMALL.split("asr", "test").config
     assert larger.split("asr", "test").recordings[0].sample.rows == 50
-    assert speech(replace(SMALL, asr_pairs=True))["asr", "train"] == (*found["asr", "train"], *found["pairs", "train"])
+    with_pairs = speech(replace(SMALL, asr_pairs=True))
+    assert with_pairs["asr", "train"] == (*spoken["asr", "train"], *spoken["pairs", "train"])
 
 
 def test_splits_have_items_of_many_sentences_alike_often():
@@ -213,7 +215,7 @@ def digests(path):
 def written(tmp_path_factory):
     """Every split of a small corpus, written: results and tables by place."""
     pytest.importorskip("espeakng_loader")
-    root, spoken, found = tmp_path_factory.mktemp("builtin"), {}, {}
+    root, spoken, splits = tmp_path_factory.mktemp("builtin"), {}, {}
     config = replace(SMALL, asr_pairs=True)
     for place in places(config):
         planned = config.split(*place)
@@ -225,8 +227,8 @@ def written(tmp_path_factory):
         result = planned.config.write(run, runs)
         assert json.loads((run.files / "recordings.json").read_text()) == [source.id for source in runs]
         assert run.steps[-1] == (result["rows"], result["rows"], "rows")
-        found[place] = result, Table(run.files, ".".join(place), [Recordings(source.files) for source in runs])
-    return found
+        splits[place] = result, Table(run.files, ".".join(place), [Recordings(source.files) for source in runs])
+    return splits
 
 
 def test_rows_are_written_as_asked(written):

@@ -142,9 +142,9 @@ def noun_phrase(words: list[str]) -> tuple[Constituent, int]:
 def constituent(words: list[str]) -> tuple[Constituent, int]:
     line = " ".join(words)
     for kind, pattern in FIXED:
-        found = pattern.match(line)
-        if found:
-            return Constituent(kind, found[0]), found[0].count(" ") + 1
+        match = pattern.match(line)
+        if match:
+            return Constituent(kind, match[0]), match[0].count(" ") + 1
     if words[0] == "vom":
         phrase, n = noun_phrase(["dem", *words[1:]])
         return Constituent("with", phrase.text), n
@@ -170,8 +170,8 @@ def parse(line: str) -> tuple[Constituent, str, list[Constituent], str]:
         raise Wrong(f"{finite!r} does not go with {end!r}")
     middle = []
     while rest:
-        found, n = constituent(rest)
-        middle.append(found)
+        part, n = constituent(rest)
+        middle.append(part)
         rest = rest[n:]
     return subject, finite, middle, end
 
@@ -217,12 +217,12 @@ def check(line: str) -> tuple[Constituent, str, list[Constituent], str]:
 @pytest.fixture(scope="module")
 def lines():
     """Every kind of clause, as English and German: what the tables draw, all of events, negated, all of reviews."""
-    found = {}
+    translations = {}
     for seed in (7, 8):
         draw = world.World(seed).draw(seeds.rng(seed))
         for _ in range(1000):
             row = items.translation(draw, lambda said: True).row
-            found[row["text"]] = row["translation"]
+            translations[row["text"]] = row["translation"]
         clauses = []
         for event in dict.fromkeys(events.EVENTS):
             for _ in range(40):
@@ -234,8 +234,8 @@ def lines():
             clauses += reviews.review(draw, reviews.work(draw), i % 2 == 0, reviews.KINDS[i % 4])
         for said in clauses:
             sentence = world.english(said)
-            found[sentence.spoken] = sentence.german
-    return found
+            translations[sentence.spoken] = sentence.german
+    return translations
 
 
 def test_every_line_is_german(lines):
@@ -274,9 +274,9 @@ def test_the_checker_refuses(line):
 
 
 def test_weak_nouns_and_every_case_occur(lines):
-    found = Counter(word for line in lines.values() for word in line.split())
-    assert all(found[noun] > 5 for pair in WEAK.items() for noun in pair)
-    assert all(found[article] > 5 for article in ARTICLES)
+    counts = Counter(word for line in lines.values() for word in line.split())
+    assert all(counts[noun] > 5 for pair in WEAK.items() for noun in pair)
+    assert all(counts[article] > 5 for article in ARTICLES)
 
 
 def test_lines_mean_the_same(lines):

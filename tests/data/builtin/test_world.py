@@ -12,8 +12,8 @@ from encoders import seeds
 
 
 def noun(english, among=(*lexicon.ROLES, *lexicon.OBJECTS, *lexicon.PROGRAMS, *lexicon.CREATIONS)):
-    (found,) = {n for n in among if n.english == english}
-    return found
+    (word,) = {n for n in among if n.english == english}
+    return word
 
 
 def the(english, adjective=None):

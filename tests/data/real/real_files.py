@@ -51,15 +51,15 @@ class Made:
         self.runs: dict[str, Run] = {}
 
     def recordings(self, name: str) -> list[Run]:
-        found = []
+        runs = []
         for config in self.config.split(*name.split(".")).recordings:
             if config.recordings not in self.decoded:
                 run = self.decoded[config.recordings] = Run(
                     self.folder / f"recordings-{len(self.decoded)}", config.recordings
                 )
                 self.results[config.source] = config.write(run)
-            found.append(self.decoded[config.recordings])
-        return found
+            runs.append(self.decoded[config.recordings])
+        return runs
 
     def result(self, name: str) -> dict[str, Any]:
         if name not in self.results:

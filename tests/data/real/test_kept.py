@@ -2,7 +2,7 @@
 
 Whatever alters nothing that a stage reads keeps its id; whatever does alters exactly its readers. As a table:
 
-    python tests/data/test_kept.py
+    python tests/data/real/test_kept.py
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ sys.path[:0] = [
     str(Path(__file__).resolve().parent),
 ]  # where this is a script
 
-from real_files import cache, tsv, utterances, world  # noqa: E402, F401 (a fixture)
+from real_files import cache, tsv, utterances, world  # noqa: E402, F401 (after the path; a fixture)
 
-from ablate.planning.plan import plan_file  # noqa: E402
-from ablate.store.stage import Plan  # noqa: E402
+from ablate.planning.plan import plan_file  # noqa: E402 (after the path)
+from ablate.store.stage import Plan  # noqa: E402 (after the path)
 
 SWEEP = """
 name: kept
@@ -48,7 +48,9 @@ tasks: [asr, sentiment, sentence_pair, normalization, retrieval]
 """
 WORLD = """
 name: kept
-data: {preset: builtin, speech: 60, text: 60, pairs: 30, asr: 20, dev: 10, test: 10, retrieval: 12, text_dev: 10, text_test: 10}
+data:
+  {preset: builtin, speech: 60, text: 60, pairs: 30, asr: 20, dev: 10, test: 10, retrieval: 12,
+   text_dev: 10, text_test: 10}
 base: {pretrain: {objectives: {contrastive: 1.0, masked_text: 1.0}, steps: 4, decay: 2}}
 rows:
   text_only: {encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null}}}

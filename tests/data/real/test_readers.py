@@ -193,7 +193,7 @@ def test_google_files_are_split_as_their_authors_do(tmp_path: Path) -> None:
     for number in range(100):
         write(tmp_path / f"output-{number:05}-of-00100", f"PLAIN\tw{number}\t<self>", "<eos>\t<eos>")
     rows = {split: list(written.normalization(tmp_path, split)) for split in ("train", "dev", "test")}
-    assert {split: len(found) for split, found in rows.items()} == {"train": 90, "dev": 5, "test": 5}
+    assert {split: len(examples) for split, examples in rows.items()} == {"train": 90, "dev": 5, "test": 5}
     assert rows["dev"][0] == {"id": "dev-output-00090-of-00100-1", "written": "w90", "spoken": "w90", "classes": []}
 
 
@@ -206,9 +206,9 @@ def test_real_corpora_are_as_documented(real_data: Path) -> None:
         assert all(row["text"] for row in rows)
     glue = {"SST-2": (67_349, 872), "RTE": (2_490, 277), "CoLA": (8_551, 527), "MRPC": (3_668, 408)}
     for task, counts in glue.items():
-        found = [list(written.glue(real_data / "glue", task, split)) for split in ("train", "dev")]
-        assert tuple(map(len, found)) == counts
-        assert all({row["label"] for row in rows} == set(written.GLUE[task].classes.values()) for rows in found)
+        splits = [list(written.glue(real_data / "glue", task, split)) for split in ("train", "dev")]
+        assert tuple(map(len, splits)) == counts
+        assert all({row["label"] for row in rows} == set(written.GLUE[task].classes.values()) for rows in splits)
     digits = [list(spoken.common_voice(real_data / "common_voice_digits/en", s)) for s in ("train", "dev", "test")]
     assert list(map(len, digits)) == [1500, 500, 500]
     assert len({row["text"] for row in digits[0]}) == 10

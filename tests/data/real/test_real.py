@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from real_files import Made, Run, ids, small, tsv, utterances, world
+from real_files import Made, Run, ids, small, tsv, utterances
 
 from ablate.data import audio
 from ablate.data.columns import column
@@ -295,9 +295,9 @@ def test_several_directions_of_translation(root: Path, tmp_path: Path) -> None:
                 *rows,
             )
     made = Made(small(root, translation="covost", directions=("fr_en", "de_en")), tmp_path / "out")
-    found = {split: made.result(f"translation.{split}")["rows"] for split in made.config.tables()["translation"]}
+    sizes = {split: made.result(f"translation.{split}")["rows"] for split in made.config.tables()["translation"]}
     # German has no test file: its dev is tested, and dev is held out of its train.
-    assert found == {"train": 20 + 18, "dev": 4 + 2, "test": 3 + 4, "test_fr_en": 3, "test_de_en": 4}
+    assert sizes == {"train": 20 + 18, "dev": 4 + 2, "test": 3 + 4, "test_fr_en": 3, "test_de_en": 4}
     directions = [row["direction"] for row in made.table("translation.test").rows]
     assert sorted(directions) == ["de_en"] * 4 + ["fr_en"] * 3
     tsv(root / "covost/covost_v2.fr_en.other.tsv", "path\tsentence\ttranslation\tclient_id", "fr1.wav\tone\ttwo\tann")

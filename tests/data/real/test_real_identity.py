@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from real_files import Made, ids, small, tsv, utterances, world
+from real_files import Made, ids, small, tsv, utterances
 
 from ablate.data.real import scan
 from ablate.data.real.canonical import Held
@@ -136,8 +136,8 @@ def test_voices_count_by_who_shares_one_where_they_are_read(root: Path) -> None:
         (folder / new / "1").rename(folder / new / "2")
         utterances_renamed(folder, new, old, chapter="2")
     assert changed(before, ids(small(root))) == {"asr.test", "retrieval.test"}  # in training nothing asks who speaks
-    found = changed(speaker, ids(small(root, normalisation="speaker")))
-    assert found == {"asr.test", "retrieval.test", "speech.train", "pairs.train", "asr.train"}
+    altered = changed(speaker, ids(small(root, normalisation="speaker")))
+    assert altered == {"asr.test", "retrieval.test", "speech.train", "pairs.train", "asr.train"}
 
 
 def utterances_renamed(folder: Path, old: str, new: str, chapter: str = "1") -> None:
@@ -297,8 +297,8 @@ def test_further_tests_of_every_kind_of_table(root: Path, tmp_path: Path) -> Non
     (row,) = [row for row in made.table("sst2.test_imdb").rows if row["text"] == "so so"]
     assert row == {"id": "SST-2-imdb-3", "text": "so so", "label": "negative"}
     names = [f"{table}.{split}" for table in ("sst2", "sentiment", "text") for split in ("train", "dev")]
-    found = changed(ids(plain, *names), ids(made.config, *names))
-    assert len(found) == 3 and {name.partition(".")[0] for name in found} == {"sst2", "sentiment", "text"}
+    altered = changed(ids(plain, *names), ids(made.config, *names))
+    assert len(altered) == 3 and {name.partition(".")[0] for name in altered} == {"sst2", "sentiment", "text"}
     for table in ("sst2", "sentiment", "text"):
         rows = [row["text"] for split in ("train", "dev") for row in made.table(f"{table}.{split}").rows]
         assert "film 3" not in rows and "line 3" not in rows
@@ -328,8 +328,8 @@ def test_several_corpora_with_a_test_set_each(root: Path, tmp_path: Path) -> Non
     tsv(root / "other.wrd", "Three Four", "Five")
     tests = {"speechstew.test_clean": "LibriSpeech/test-clean", "speechstew.test_other": "LibriSpeech/test-other"}
     made = Made(small(root, speechstew=("LibriSpeech/train-clean", "other.tsv"), tests=tests), tmp_path / "out")
-    found = {split: made.result(f"speechstew.{split}")["rows"] for split in made.config.tables()["speechstew"]}
-    assert found == {"train": 4, "dev": 1, "test_clean": 1, "test_other": 1}
+    sizes = {split: made.result(f"speechstew.{split}")["rows"] for split in made.config.tables()["speechstew"]}
+    assert sizes == {"train": 4, "dev": 1, "test_clean": 1, "test_other": 1}
     texts = [row["text"] for row in made.table("speechstew.train").rows]
     assert sorted(texts) == ["five", "one two", "three four", "two three"]
     assert len(made.config.split("speechstew", "train").recordings) == 1  # both sources have the same

@@ -78,9 +78,9 @@ def test_limited_supervision_of_libri_light(tmp_path: Path) -> None:
         chapter(folder / f"1h/{number}/other", 20 + number, "B")
     chapter(folder / "9h/clean", 30, "C", "D")
     chapter(folder / "9h/other", 31, "E")
-    found = {amount: [row["id"] for row in spoken.rows(folder / amount)] for amount in ("10min", "1h", "10h")}
-    assert found["10min"] == ["10-2-0000", "20-2-0000"]
-    assert len(found["1h"]) == 12 and found["10h"] == [*found["1h"], "30-2-0000", "30-2-0001", "31-2-0000"]
+    ids = {amount: [row["id"] for row in spoken.rows(folder / amount)] for amount in ("10min", "1h", "10h")}
+    assert ids["10min"] == ["10-2-0000", "20-2-0000"]
+    assert len(ids["1h"]) == 12 and ids["10h"] == [*ids["1h"], "30-2-0000", "30-2-0001", "31-2-0000"]
 
 
 def test_libri_light_is_cut_at_pauses(tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
     """What is in a folder, by name; nothing if there is no such folder."""
     if not os.path.isdir(folder):
         return []
-    with os.scandir(folder) as found:
-        return sorted((entry for entry in found if not leftover(entry.name)), key=lambda entry: entry.name)
+    with os.scandir(folder) as listing:
+        return sorted((entry for entry in listing if not leftover(entry.name)), key=lambda entry: entry.name)
 
 
 def folders(folder: Path | str, depth: int = 1) -> list[str]:
     """Paths of the folders that lie `depth` levels below a folder, in order of names."""
-    found = [str(folder)]
+    paths = [str(folder)]
     for _ in range(depth):
-        found = [entry.path for path in found for entry in entries(path) if entry.is_dir()]
-    return found
+        paths = [entry.path for path in paths for entry in entries(path) if entry.is_dir()]
+    return paths

@@ -35,13 +35,13 @@ def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     for number, cut in jsonl(path, faults):
         where = f"{path}, line {number}"
         try:
-            found = list(_utterances(cut, path, where, there, faults))
+            utterances = list(_utterances(cut, path, where, there, faults))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            faults.found(
+            faults.report(
                 f"{where}: cut '{cut.get('id')}' is not as lhotse writes it ({type(error).__name__}: {error})."
             )
             continue
-        yield from found
+        yield from utterances
 
 
 def _utterances(
@@ -49,7 +49,7 @@ def _utterances(
 ) -> Iterator[Example]:
     """The rows of one cut; `there` finds the file of a recording."""
     if reason := _refused(cut):
-        faults.found(f"{where}: cut '{cut.get('id')}' {reason}.")
+        faults.report(f"{where}: cut '{cut.get('id')}' {reason}.")
         return
     for said in cut.get("supervisions") or [{"id": cut["id"], "start": 0.0, "duration": cut["duration"]}]:
         if said["start"] < -ROUNDED:
@@ -58,12 +58,12 @@ def _utterances(
         channel = _channel(said.get("channel", cut.get("channel")))
         source = _source(cut["recording"], channel)
         if source is None:
-            faults.found(f"{where}: recording '{cut['recording'].get('id')}' has no file with channel {channel}.")
+            faults.report(f"{where}: recording '{cut['recording'].get('id')}' has no file with channel {channel}.")
             continue
         name, first = source
         recording = there(name)
         if recording is None:
-            faults.found(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
+            faults.report(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
             continue
         start = round(cut["start"] + said["start"], 6)
         row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}

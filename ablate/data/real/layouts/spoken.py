@@ -44,29 +44,28 @@ def rows(source: Path, faults: Faults = STOP) -> Iterator[Example]:
         if name.endswith(".tsv"):
             _, first = next(lines(source), (0, ""))
             return fairseq(source, faults) if "\t" not in first else common_voice(source.parent, source.stem, faults)
-    elif found := sorted(
+    elif paths := sorted(
         e.path for folder in (source, source / "stm") for e in entries(folder) if e.name.endswith(".stm")
     ):
         recordings: Beside = {}
-        return (row for path in found for row in stm(Path(path), faults, recordings))
+        return (row for path in paths for row in stm(Path(path), faults, recordings))
     elif chapters := folders(source, 2):
         return (librilight if _librilight(chapters) else librispeech)(source, faults)
     raise UserError(
         f"{source}: is of no layout known here; expected a LibriSpeech or Libri-Light folder, a folder with .stm "
-        "files, "
-        "Common Voice's or fairseq's .tsv, or lhotse's cuts .jsonl.gz."
+        "files, Common Voice's or fairseq's .tsv, or lhotse's cuts .jsonl.gz."
     )
 
 
 def _librilight(chapters: Iterable[str]) -> bool:
     """Whether facts of recordings lie beside these, and transcripts nowhere."""
-    found = False
+    has_facts = False
     for chapter in chapters:
         for entry in entries(chapter):
             if entry.name.endswith(".trans.txt"):
                 return False
-            found = found or entry.name.endswith(".json")
-    return found
+            has_facts = has_facts or entry.name.endswith(".json")
+    return has_facts
 
 
 def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
@@ -77,19 +76,19 @@ def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
         raise UserError(f"{folder}: expected the LibriSpeech layout SUBSET/SPEAKER/CHAPTER/, found no such folders.")
     for path in chapters:
         *_, voice, chapter = path.split("/")
-        found = {entry.name: entry.path for entry in entries(path)}
+        files = {entry.name: entry.path for entry in entries(path)}
         transcripts = Path(path, f"{voice}-{chapter}.trans.txt")
-        parts = ((splitext(name), path) for name, path in found.items())
+        parts = ((splitext(name), path) for name, path in files.items())
         recordings = {stem: path for (stem, suffix), path in parts if suffix.lower() in FORMATS}
-        if transcripts.name not in found:
-            faults.found(f"{transcripts}: there is no such file, but recordings beside it.")
+        if transcripts.name not in files:
+            faults.report(f"{transcripts}: there is no such file, but recordings beside it.")
             continue
         for number, line in lines(transcripts, faults):
             name, _, text = line.partition(" ")
             if name in recordings:
                 yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
             else:
-                faults.found(f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it.")
+                faults.report(f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it.")
         for _ in recordings:  # what no transcript lists does not count
             faults.expected(f"{folder}: recordings that no transcript lists")
 
@@ -118,12 +117,12 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
             continue
         facts = path.with_suffix(".json")
         if not facts.exists():
-            faults.found(f"{path}: has no {facts.name} beside it.")
+            faults.report(f"{path}: has no {facts.name} beside it.")
             continue
         try:
             active = [_span(a, b) for a, b in json.loads(facts.read_text(encoding="utf-8"))["voice_activity"]]
         except (ValueError, KeyError, TypeError) as error:
-            faults.found(f'{facts}: has no times of speech in "voice_activity" ({type(error).__name__}: {error}).')
+            faults.report(f'{facts}: has no times of speech in "voice_activity" ({type(error).__name__}: {error}).')
             continue
         if not active:
             faults.expected(f"{folder}: recordings without speech")
@@ -216,9 +215,9 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
         elif at == number - 1:
             yield row | {"text": text if beside.suffix == ".wrd" else text.replace(" ", "").replace("|", " ").strip()}
         else:
-            faults.found(f"{beside}, line {number - 1}: has no transcript of '{name}' ({path.name}, line {number}).")
+            faults.report(f"{beside}, line {number - 1}: has no transcript of '{name}' ({path.name}, line {number}).")
     for at in (at for at, _ in transcripts if at >= number):
-        faults.found(f"{beside}, line {at}: has a transcript but no recording in {path.name}.")
+        faults.report(f"{beside}, line {at}: has a transcript but no recording in {path.name}.")
 
 
 Beside = dict[Path, dict[str, Path]]
@@ -240,7 +239,7 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
         try:
             name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], *_span(cells[3], cells[4])
         except (IndexError, ValueError):
-            faults.found(
+            faults.report(
                 f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds."
             )
             continue
@@ -254,7 +253,7 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
             if recording := beside[folder].get(name):
                 break
         if recording is None:
-            faults.found(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
+            faults.report(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
             continue
         yield {
             "id": f"{name}-{channel}-{start:.2f}-{stop:.2f}",
@@ -266,18 +265,18 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
 
 def _beside(folder: Path) -> dict[str, Path]:
     """List the recordings in and just below a folder; those in it come first."""
-    found: dict[str, Path] = {}
+    recordings: dict[str, Path] = {}
     for place in (folder, *folders(folder)):
         for path in (Path(entry.path) for entry in entries(place)):
             parts = path.name.split(".")
             for end in range(1, len(parts) if path.suffix.lower() in FORMATS else 1):
-                found.setdefault(".".join(parts[:end]), path)
-    return found
+                recordings.setdefault(".".join(parts[:end]), path)
+    return recordings
 
 
 def _there(recording: Path | str, table: Path, number: int, faults: Faults) -> bool:
     """Whether a recording exists; if not, that is a fault of the line that names it."""
     if isfile(recording):
         return True
-    faults.found(f"{table}, line {number}: the recording {recording} does not exist.")
+    faults.report(f"{table}, line {number}: the recording {recording} does not exist.")
     return False

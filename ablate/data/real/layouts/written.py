@@ -75,7 +75,7 @@ def sentences(table: Path, task: str, faults: Faults = STOP) -> Iterator[Example
             label = spec.classes[row[spec.label]] if spec.classes else _number(row[spec.label])
         except (KeyError, ValueError):
             valid = f"one of {', '.join(spec.classes)}" if spec.classes else "a number"
-            faults.found(f"{table}, line {number}: the label is '{row[spec.label]}', expected {valid}.")
+            faults.report(f"{table}, line {number}: the label is '{row[spec.label]}', expected {valid}.")
             continue
         texts = {"text": row[spec.text]} | ({} if spec.text_b is None else {"text_b": row[spec.text_b]})
         yield {"id": f"{task}-{table.stem}-{number}", **texts, "label": label}
@@ -99,7 +99,7 @@ def texts(path: Path, faults: Faults = STOP) -> Iterator[Example]:
             if isinstance(record.get("text"), str):
                 yield {"id": f"{number}", "text": record["text"].strip()}
             else:
-                faults.found(f'{path}, line {number}: has no text in "text"; its fields are {", ".join(record)}.')
+                faults.report(f'{path}, line {number}: has no text in "text"; its fields are {", ".join(record)}.')
     else:
         for number, line in lines(path, faults):
             yield {"id": f"{number}", "text": line.strip()}
@@ -124,10 +124,10 @@ def normalization_files(folder: Path, split: str) -> list[Path]:
     if not shards:
         return [Path(folder) / f"{split}.tsv"]
     first, last = {"train": (0, 0.9), "dev": (0.9, 0.95), "test": (0.95, 1)}[split]
-    found = shards[round(first * len(shards)) : round(last * len(shards))]
-    if not found:
+    chosen = shards[round(first * len(shards)) : round(last * len(shards))]
+    if not chosen:
         raise UserError(f"{folder}: has too few files output-*-of-* to take '{split}' of; add the other files.")
-    return found
+    return chosen
 
 
 def normalized(path: Path, faults: Faults = STOP) -> Iterator[Example]:
@@ -166,7 +166,7 @@ def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Example]:
         elif len(cells) == 3:
             tokens.append((cells[0], cells[1], cells[2]))
         else:
-            faults.found(f"{path}, line {number}: has {len(cells)} columns, expected 3 (class, token, spoken).")
+            faults.report(f"{path}, line {number}: has {len(cells)} columns, expected 3 (class, token, spoken).")
             whole = False  # a sentence that lacks a token is no sentence
     if tokens and whole:
         yield _sentence(start, tokens)
