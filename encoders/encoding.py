@@ -15,10 +15,12 @@ class Encoding:
     """Named intermediate results, each packed, and where everything lies.
 
     Stages, where the input has them:
-        stacked       x_TC  the input log-mel stacked to the rate of positions (never masked, no parameters) features
-        x_TD  the front end's output, normalised, before masking (of masked frames, where a view hides those)
-        speech_tower  x_TD  after the speech-only layers joint         x_ND  after the shared layers: the encoder's
-        output, laid out by `layout`
+
+    - stacked [T, C]: the input log-mel stacked to the rate of positions (never masked, no parameters)
+    - features [T, D]: the front end's output, normalised, before masking (of masked frames, where a view hides those)
+    - speech_tower [T, D]: after the speech-only layers
+    - joint [N, D]: after the shared layers: the encoder's output, laid out by `layout`
+
     `speech_layout` lays out the T positions of the first three; `layout` the N of the last.
     """
 

@@ -1,7 +1,7 @@
 """What must not change by accident: the ids of the shipped sweeps, and what each kind of stage computes.
 
 When an id changes on purpose (a default, a preset, a field of a config), or training code changes what it computes
-(then raise the kind's `version` in ablate/store/stage.py too), write the new values with
+(then raise the kind's `version` in ablate/stages/registry.py too), write the new values with
 
     python tests/test_golden.py
 """

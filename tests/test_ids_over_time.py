@@ -29,7 +29,7 @@ FIVE = {  # file: a field before which a new one is put
     "encoders/joint.py": "width",
     "objectives/contrastive.py": "at",
     "ablate/training/optim.py": "lr",
-    "ablate/stages/pretrain.py": "speech",
+    "ablate/training/update.py": "speech",
     "ablate/tasks/supervised/asr.py": "table",
 }
 

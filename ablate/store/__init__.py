@@ -1,4 +1,4 @@
-"""What lies under a root of runs: list it, say how two stages differ, bring it to the format of today.
+"""What lies on disk: ids, run folders, records, locks. Standard library only.
 
-`python -m ablate.store --help` explains it. Standard library only.
+`python -m ablate.store` lists a root of runs, says how two stages differ, and brings a root to the format of today.
 """

@@ -1,4 +1,4 @@
-"""Claims: who works on a run folder, and whether that process still lives. Standard library only.
+"""Locks: who works on a run folder, and whether that process still lives. Standard library only.
 
 A lock is created exclusively and never changed. How far its process is, and its signs of life, are in a file of its
 attempt's own folder: a process that lost its lock thus cannot write over another's.
