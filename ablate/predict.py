@@ -39,9 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     def act() -> None:
         finished = Finished(options.run)
         try:
-            lines = (
-                sys.stdin.buffer.read().decode("utf-8-sig").removesuffix("\n").split("\n")
-            )  # nothing else ends a line
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
+            lines = text.removesuffix("\n").split("\n")  # nothing else ends a line
         except UnicodeDecodeError as error:
             raise UserError(f"The input is not UTF-8 (byte {error.start + 1}); convert it first.") from None
         for made in finished.predict(lines if lines != [""] else []):

@@ -47,10 +47,8 @@ def paces(root: Path) -> dict[str, float]:
         for path in root.glob(f"{kind}/??/*/result.json"):
             config, result = _read(path.with_name("identity.json")).get("config", {}), _read(path)
             if result and (steps := config.get("task", config).get("steps")):
-                made = steps - result.get("continued", {}).get(
-                    "steps", 0
-                )  # a trunk may have begun where a shorter one ended
-                by_shape.setdefault(shape(kind, config), []).append(result["seconds"] / made)
+                before = result.get("continued", {}).get("steps", 0)  # of a shorter trunk that it went on from
+                by_shape.setdefault(shape(kind, config), []).append(result["seconds"] / (steps - before))
     return {key: median(values) for key, values in by_shape.items()}
 
 

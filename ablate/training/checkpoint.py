@@ -68,9 +68,8 @@ def save(
     parts = {MODEL: weights, MOMENTS: moments} if moments else {MODEL: weights}
     files = {name if last else name.replace(".", f".{number}."): tensors for name, tensors in parts.items()}
     try:
-        mark = (
-            None if last else secrets.token_hex(8)
-        )  # of what is saved together, cheaper than digests every few seconds
+        # Of what is saved together: cheaper than digests every few seconds.
+        mark = None if last else secrets.token_hex(8)
         for name, tensors in files.items():
             _write(folder / name, tensors, {} if last else {"mark": mark})
         kept = {

@@ -24,9 +24,7 @@ from encoders.encoder import AbstractEncoder
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
 
-LOG_EVERY = (
-    continuing.EVERY
-)  # updates; checkpoints fall on the same steps, so that a resumed log equals an uninterrupted one
+LOG_EVERY = continuing.EVERY  # updates; checkpoints fall on the same, so that a resumed log equals an unbroken one
 SAVE_SECONDS = 20.0
 
 Shard = Mapping[str, Batch]  # stream -> batch
