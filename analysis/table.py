@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError, nearest
-from analysis.records import origin
+from analysis.records import manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
 from analysis.statistics import compare
@@ -161,8 +161,27 @@ def _caption(table: Table) -> str:
     waiting = int((done != DONE).sum())
     if waiting:
         parts.append(f"Incomplete: {waiting} of {len(done)} scoring runs are not finished (—).")
+    parts += _warnings(table)
     compared = ((line.row, block.reference) for block in table.blocks if block.reference for line in block.lines)
     return " ".join(filter(None, (*parts, origin.note(table.records, compared))))
+
+
+def _warnings(table: Table) -> list[str]:
+    """Rows whose outputs are all empty, and fine-tunings that stopped before their last update."""
+    records, silent, stopped, tuned = table.records, {}, set(), set()
+    for line in records.manifest:
+        for task in line["stages"].get("score", {}):
+            results = [records.results("score", run) for run in manifest.scores(line, task).values()]
+            if any(one and one["scores"] and one.get("empty") == one["scores"][0]["n"] for one in results):
+                silent.setdefault(records.task_label(task), set()).add(records.label(line["row"], ""))
+        for run in manifest.finetuned(line).values():
+            if result := records.results("finetune", run):
+                tuned.add(run)
+                stopped |= {run} if "stopped_early" in result else set()
+    notes = [f"Every output is empty: {task} of {', '.join(sorted(rows))}." for task, rows in silent.items()]
+    if stopped:
+        notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, as dev was no better for long.")
+    return notes
 
 
 def why(table: Table, row: str, column: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from encoders import seeds
 from encoders.batch import Batch, View
 from objectives.objective import AbstractObjective, Term, ViewContext
 
@@ -29,8 +31,8 @@ class Mixture(nn.Module):
     """A weighted sum of objectives on one encoder.
 
     Objectives that read the same stream through equal views share one encoder pass. One of weight 0 is measured: its
-    own head learns (with weight 1) from encodings and codes without gradient, and nothing else notices. Where only such
-    objectives look at a view, the encoder runs without gradient.
+    own head learns (with weight 1) from encodings and codes without gradient, and nothing else notices, to the bit.
+    Where only such objectives look at a view, the encoder runs without gradient and keeps no statistics of it.
     """
 
     def __init__(
@@ -72,17 +74,24 @@ class Mixture(nn.Module):
         return Prepared(tuple(views), counts)
 
     def terms(
-        self, encoder: nn.Module, prepared: Prepared, progress: float
+        self, encoder: nn.Module, prepared: Prepared, progress: Mapping[str, float], key: int | None = None
     ) -> Iterator[tuple[str, Mapping[str, Term]]]:
-        """Encode each view once and yield (objective, its terms), view by view."""
+        """Encode each view once and yield (objective, its terms), view by view.
+
+        `progress` in [0, 1] says of speech targets, by name, how far they are annealed; 1 where it says nothing.
+        Dropout of each pass and of each head is drawn from `key` and their names, whatever else there is; without a
+        key from torch's generator as it stands.
+        """
         for view, names in prepared.views:
-            trained = any(self.weights[name] > 0 for name in names)
-            with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            trained = [name for name in names if self.weights[name] > 0]
+            seeded(key, f"view/{'+'.join(trained or names)}")
+            with torch.set_grad_enabled(bool(trained) and torch.is_grad_enabled()), left_alone(encoder, not trained):
                 encoding = encoder(view)
                 needs = sorted({need for name in names for need in self.objectives[name].needs})
-                codes = {need: self.targets[need](view, encoding, progress) for need in needs}
+                codes = {need: self.targets[need](view, encoding, progress.get(need, 1.0)) for need in needs}
             for name in names:
                 objective = self.objectives[name]
+                seeded(key, f"head/{name}")
                 if self.weights[name] > 0:
                     yield name, objective(view, encoding, codes)
                 else:
@@ -90,16 +99,20 @@ class Mixture(nn.Module):
                     yield name, objective(view, encoding.detached(), detached)
 
     def forward(
-        self, encoder: nn.Module, prepared: Prepared, denominators: Mapping[str, float], progress: float
+        self,
+        encoder: nn.Module,
+        prepared: Prepared,
+        denominators: Mapping[str, float],
+        progress: Mapping[str, float],
+        key: int | None = None,
     ) -> tuple[Tensor, dict[str, tuple[Tensor | float, Tensor | float]]]:
         """Return the shard's share of the update's loss, and metrics as name -> (sum, count).
 
         `denominators` are the counts summed over the update's shards. Metrics hold every term's unweighted total under
-        "objective/term", and what the terms report under "objective/metric". `progress` in [0, 1] is the fraction of
-        training done.
+        "objective/term", and what the terms report under "objective/metric". `progress` and `key` are those of `terms`.
         """
         parts, metrics = [], {}
-        for name, terms in self.terms(encoder, prepared, progress):
+        for name, terms in self.terms(encoder, prepared, progress, key):
             objective, weight = self.objectives[name], self.weights[name] or 1.0
             for term, scored in terms.items():
                 count = prepared.counts[f"{name}/{term}"]
@@ -111,6 +124,21 @@ class Mixture(nn.Module):
                     assert f"{name}/{metric}" not in metrics, f"two metrics of {name} are called {metric}"
                     metrics[f"{name}/{metric}"] = pair
         return (torch.stack(parts).sum() if parts else torch.zeros(())), metrics
+
+
+def seeded(key: int | None, name: str) -> None:
+    """Seed torch's generator for what is called `name`, where there is a key."""
+    if key is not None:
+        torch.manual_seed(seeds.key(key, name))
+
+
+@contextmanager
+def left_alone(module: nn.Module, alone: bool) -> Iterator[None]:
+    """Let the buffers of a module (running statistics) be afterwards what they were, if it is to be left `alone`."""
+    before = [buffer.clone() for buffer in module.buffers()] if alone and module.training else []
+    yield
+    for buffer, value in zip(module.buffers(), before):
+        buffer.data.copy_(value)  # past autograd, which has kept them for earlier passes
 
 
 def moved(value: Any, device: torch.device) -> Any:

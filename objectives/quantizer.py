@@ -72,7 +72,7 @@ class AbstractTargets(nn.Module, ABC):
     config: TargetsConfig
 
     def forward(self, view: View, encoding: Encoding, progress: float) -> Codes:
-        """Code the view's masked positions; `progress` in [0, 1] is the fraction of training done."""
+        """Code the view's masked positions; `progress` in [0, 1] says how far they are annealed."""
         assert view.speech_masked_I is not None, "speech targets need a view with masked speech"
         x_ID = self.read(view, encoding).index_select(0, view.speech_masked_I)
         return self.codes(x_ID, seeds.key(view.noise_key, "targets"), progress)
@@ -101,9 +101,9 @@ class Learned(AbstractTargets):
         learned: ClassVar[bool] = True
 
         hot: float = 2.0
-        """Gumbel temperature at the start of training."""
+        """Gumbel temperature at the start of the first trunk that has these targets."""
         cold: float = 0.1
-        """Gumbel temperature at its end; it falls geometrically with the fraction of training done."""
+        """Gumbel temperature at the end; it falls geometrically over the first trunk that has these targets."""
         predict: str = "sampled"
         """Codes that masked prediction is to predict: "sampled" with the noise, or the noise-free "argmax"."""
 
@@ -128,7 +128,7 @@ class Learned(AbstractTargets):
         self.codebook_GVE = nn.Parameter(torch.rand(config.groups, config.entries, config.dim // config.groups))
 
     def temperature(self, progress: float) -> float:
-        """Gumbel temperature at a fraction of training."""
+        """Gumbel temperature at a share of the annealing."""
         return self.config.hot * (self.config.cold / self.config.hot) ** min(max(progress, 0.0), 1.0)
 
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:

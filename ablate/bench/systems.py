@@ -55,7 +55,7 @@ def trained(workload: str, model: Model) -> Step:
         first=0,
         last=0,
         factor=lambda step: 1.0,
-        fraction=lambda step: 0.5,
+        fraction=lambda step: dict.fromkeys(model.mixture.targets, 0.5),
         update=lambda step, cursors: ([{workload: batch(taken)}], cursors),
     )
     steps = iter(range(1 << 30))

@@ -21,6 +21,7 @@ LENGTH = (
     "start",
     "steps",
     "horizon",
+    "joined",
     "phase",
     "optimizer",
 )  # of a config: what its updates' duration is not about

@@ -312,6 +312,7 @@ class Planner:
             optimizer=row.optimizer,
             start=start,
             steps=steps,
+            joined={name: since for name, since in row.joined.items() if name in row.anneals},
             horizon=row.horizon if row.anneals else None,
             phase=phase,
             seed=seed,
@@ -349,7 +350,15 @@ def described(task: TaskConfig) -> dict[str, Any]:
     """What checks of columns and claims, and analysis, know of a task before it is scored."""
     built = task.build()
     metrics = [metric.name for metric in built.metrics]
-    facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
+    if built.trained:
+        _ = built.chosen  # complain before anything runs
+    facts = {
+        "reads": built.reads,
+        "table": task.table,
+        "splits": list(task.splits),
+        "metrics": metrics,
+        "beside": list(built.beside),
+    }
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})
 
 

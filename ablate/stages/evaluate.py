@@ -8,7 +8,7 @@ import torch
 
 from ablate.data.packing import take
 from ablate.data.streams import STREAMS
-from ablate.tasks.task import AbstractTask, Dataset
+from ablate.tasks.task import LOSS, AbstractTask, Dataset
 from ablate.training import distributed
 from ablate.training.loop import Model, context
 from encoders.batch import View, Vocabulary
@@ -53,15 +53,17 @@ def predictions(model: Model, task: AbstractTask, data: Dataset, vocabulary: Voc
 
 
 @torch.no_grad()
-def dev_score(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabulary) -> float:
-    """The task's selection metric on a split: a score of greedy predictions, or "loss", the mean of its first term."""
-    if task.select.name == "loss":
-        objective = model.mixture.objectives["task"]
-        total = count = 0.0
-        for view, encoding in encoded(model, task, data, vocabulary):
-            name, number = next(iter(objective.counts(view).items()))
-            total += float(objective(view, encoding, {})[name].total)
-            count += number
-        return total / count
-    scores, _ = task.score(data.table.rows, predictions(model, task, data, vocabulary, final=False))
-    return next(s.value for s in scores if s.metric == task.select.name)
+def dev_score(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabulary) -> tuple[float, float]:
+    """The metric that selects, of greedy predictions on a split; and the mean of the objective's first term there."""
+    objective, hypotheses, total, count = model.mixture.objectives["task"], [], 0.0, 0.0
+    for view, encoding in encoded(model, task, data, vocabulary):
+        name, number = next(iter(objective.counts(view).items()))
+        total += float(objective(view, encoding, {})[name].total)
+        count += number
+        if task.chosen is not LOSS:
+            hypotheses += task.predict(objective, view, encoding, final=False)
+    loss = total / count
+    if task.chosen is LOSS:
+        return loss, loss
+    scores, _ = task.score(data.table.rows, hypotheses)
+    return next(score.value for score in scores if score.metric == task.chosen.name), loss

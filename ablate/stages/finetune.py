@@ -20,7 +20,7 @@ from ablate.stages.prepare import opened
 from ablate.stages.pretrain import load_encoder
 from ablate.stages.tuned import settled, winner
 from ablate.store.run import RunFolder
-from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, TaskConfig
+from ablate.tasks.task import AbstractScored, AbstractTask, Dataset, Metric, TaskConfig
 from ablate.training import checkpoint, distributed, optim
 from ablate.training.checkpoint import Checkpoint
 from ablate.training.loop import Loop, Model
@@ -30,6 +30,9 @@ from encoders.batch import Batch
 from encoders.encoder import EncoderConfig
 from objectives.mixture import Mixture
 from objectives.objective import AbstractObjective, Ports
+
+LEAST = 0.2  # of the steps that patience spans
+KEPT = ("value", "loss", "first", "step")  # of the best evaluation, in checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +132,20 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
 
     def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
         model.encoder.requires_grad_(step >= thaw)
+        if step == thaw > 0:
+            optimizer.enter("encoder")
         shards, after = loader.update(step, {task.reads: step * how.items})
         return shards, {"items": after[task.reads]}
 
-    best = Best(better=task.select.better)
+    warm = max(round(how.head_warmup * how.steps), thaw + round(how.warmup * (how.steps - thaw)))
+    best = Best(task.chosen, settled=warm)
 
     def evaluate(step: int) -> dict[str, float]:
         with optimizer.averaged():
-            value = dev_score(model, task, dev, tokenizer.vocabulary)
-            best.offer(step, value, model)
-        loop.finished = bool(how.patience) and best.since >= how.patience
-        return {f"dev/{task.select.name}": value}
+            value, loss = dev_score(model, task, dev, tokenizer.vocabulary)
+            best.offer(step, value, loss, model)
+        loop.finished = step < how.steps and best.idle(step) >= patience(how) and best.learnt
+        return {f"dev/{task.chosen.name}": value, "dev/loss": loss}
 
     loop = Loop(
         model=model,
@@ -152,7 +158,7 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
         update=update,
         factor=lambda step: optim.warmup_decay(step, how.steps, how.head_warmup),
         factors=lambda step: {"encoder": encoder_factor(step, how)},
-        fraction=lambda step: step / how.steps,
+        fraction=lambda step: {},
         evaluate=evaluate,
         evaluate_every=how.evaluate_every,
         extra=best.state,
@@ -163,11 +169,15 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
     with loader:
         loop.fit(step)
     loop.keep(loop.updates, best.weights)
+    stopped = {"stopped_early": loop.updates} if loop.updates < how.steps else {}
+    if stopped:
+        print(f"Stopped after {loop.updates} of {how.steps} updates: dev is no better since {best.step}.", flush=True)
     return {
         "task": task.name,
         "best_step": best.step,
         "steps_run": loop.updates,
-        "dev": {"metric": task.select.name, "value": best.value},
+        **stopped,
+        "dev": {"metric": task.chosen.name, "value": best.value},
         "waiting": loop.waiting,
         "busy_seconds": loop.busy_seconds,
     }
@@ -177,8 +187,9 @@ def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
     """Take over the run that tuning chose: it is the same training, of the same seed."""
     for name in (checkpoint.MODEL, "metrics.jsonl", checkpoint.CHECKPOINT):
         run.write_bytes(name, tuned.checked(name).read_bytes())
-    kept = ("task", "best_step", "steps_run", "dev")
-    return {**{name: tuned.result()[name] for name in kept}, "adopted": tuned.id, "busy_seconds": 0.0}
+    kept = ("task", "best_step", "steps_run", "stopped_early", "dev")
+    result = tuned.result()
+    return {**{name: result[name] for name in kept if name in result}, "adopted": tuned.id, "busy_seconds": 0.0}
 
 
 def encoder_factor(step: int, how: TaskConfig) -> float:
@@ -187,29 +198,46 @@ def encoder_factor(step: int, how: TaskConfig) -> float:
     return 0.0 if step < thaw else optim.warmup_decay(step - thaw, how.steps - thaw, how.warmup)
 
 
+def patience(how: TaskConfig) -> float:
+    """Updates without a better dev score after which training stops; infinite where it never does."""
+    return max(how.patience * how.evaluate_every, LEAST * how.steps) if how.patience else math.inf
+
+
 class Best:
-    """The best dev score so far, its weights, and how many evaluations ago it was. Ties keep the earlier."""
+    """The best evaluation on dev so far, and its weights. Of equal values the lower loss wins, of these the later."""
 
-    def __init__(self, better: str):
-        self.better = better
-        self.value = math.inf if better == "lower" else -math.inf
-        self.step, self.since, self.weights = 0, 0, {}
+    def __init__(self, metric: Metric, settled: int = 0):
+        self.metric, self.settled = metric, settled  # the update from which on patience counts
+        self.value, self.loss, self.first = math.nan, math.nan, math.nan
+        self.step, self.weights = 0, {}
 
-    def offer(self, step: int, value: float, model: Model) -> None:
-        """Consider the weights at `step`; NaN never wins, the first score always does."""
-        won = value < self.value if self.better == "lower" else value > self.value
-        if won or not self.weights:
-            self.value, self.step, self.since = value, step, 0
+    def offer(self, step: int, value: float, loss: float, model: Model) -> None:
+        """Consider the weights at `step`; NaN never wins, the first evaluation always does."""
+        equal = value == self.value and not loss > self.loss
+        only = math.isnan(self.value) and not math.isnan(value)
+        if not self.weights or only or equal or self.metric.beats(value, self.value):
+            if not self.weights:
+                self.first = value
+            self.value, self.loss, self.step = value, loss, step
             self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        else:
-            self.since += 1
+
+    def idle(self, step: int) -> int:
+        """Updates since dev was best, or since patience counts."""
+        return step - max(self.step, self.settled)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether dev is clearly better than at first, and than empty outputs are."""
+        others = [self.first] if self.metric.nothing is None else [self.first, self.metric.nothing]
+        return all(self.metric.beats(self.value, other, self.metric.margin) for other in others)
 
     def state(self) -> tuple[dict, dict]:
         tensors = {f"best/{k}": v for k, v in self.weights.items()}
-        return tensors, {"value": self.value, "step": self.step, "since": self.since} if self.weights else {}
+        return tensors, {name: getattr(self, name) for name in KEPT} if self.weights else {}
 
     def restore(self, saved: Checkpoint) -> None:
         """Take up what `state` gave; the last checkpoint holds the best weights as the model's."""
         if extra := saved.state["extra"]:
             self.weights = checkpoint.part(saved.moments, "best/") or saved.weights
-            self.value, self.step, self.since = extra["value"], extra["step"], extra["since"]
+            for name in KEPT:
+                setattr(self, name, extra[name])

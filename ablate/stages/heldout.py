@@ -49,5 +49,5 @@ def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) ->
         for name, feed in dev.items():
             (shard[name],), cursors[name] = feed.next_update(cursors[name], STREAMS[name].held_out)
         views = prepare(model, shard, vocabulary, lambda name, number=number: seeds.key(0, f"held out/{name}", number))
-        distributed.add(sums, model.mixture(model.encoder, views, views.counts, 1.0)[1])
+        distributed.add(sums, model.mixture(model.encoder, views, views.counts, {})[1])
     return {name: total / count for name, (total, count) in sorted(sums.items()) if count}

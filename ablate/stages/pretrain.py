@@ -51,6 +51,9 @@ class PretrainStage:
     """Updates the trunk has behind it when this stage starts."""
     steps: int = 1000
     """Updates of this stage."""
+    joined: dict[str, tuple[int, int]] = field(default_factory=dict, metadata={"absent": "{}"})
+    """By targets that anneal and that the row's first trunk did not have: update at which they joined, and updates of
+    the trunk that they joined with."""
     horizon: Optional[int] = None
     """Updates over which what anneals (the Gumbel temperature) runs: the length of the row's first trunk. None where
     nothing does: then a longer trunk is the continuation of a shorter one.
@@ -97,15 +100,15 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     first, last = config.start, config.start + config.steps
     data = partial(streams, *read(parents))
     loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
-    optimizer = FlatAdamW({"all": (model.named_parameters(), config.optimizer.lr)}, config.optimizer)
+    optimizer = FlatAdamW(groups(model, config), config.optimizer, apart=("measured",))
 
     def factor(step: int) -> float:
         if config.phase == "decay":
             return optim.decay(step - first, config.steps, config.optimizer.final)
         return optim.stable(step, config.optimizer.warmup)
 
-    def fraction(step: int) -> float:
-        return 0.0 if config.horizon is None else min(1.0, step / max(1, config.horizon))
+    def fraction(step: int) -> dict[str, float]:
+        return {name: annealed(config, name, step) for name in config.targets}
 
     trained = bool(config.objectives and config.steps)
     probe = (
@@ -166,6 +169,21 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     return result
 
 
+def groups(model: Model, config: PretrainStage) -> dict[str, tuple[list[tuple[str, nn.Parameter]], float]]:
+    """Parameters that are trained, and those of heads that only measure, with their peak learning rate."""
+    measured = tuple(f"mixture.objectives.{name}." for name, one in config.objectives.items() if not one.weight)
+    named: dict[str, list[tuple[str, nn.Parameter]]] = {"all": [], "measured": []}
+    for name, parameter in model.named_parameters():
+        named["measured" if name.startswith(measured) else "all"].append((name, parameter))
+    return {group: (parameters, config.optimizer.lr) for group, parameters in named.items()}
+
+
+def annealed(config: PretrainStage, targets: str, step: int) -> float:
+    """How far speech targets are annealed at a step, from 0 to 1: over the first trunk that has them."""
+    first, updates = config.joined.get(targets, (0, config.horizon))
+    return 0.0 if updates is None else min(1.0, max(0, step - first) / max(1, updates))
+
+
 def go_on(loop: Loop, shorter: RunFolder) -> int:
     """Take up a shorter trunk of the same training where it ended, with what it logged; return its last update.
 
@@ -187,7 +205,7 @@ def inherit(loop: Loop, parent: RunFolder) -> None:
     loop.model.load_state_dict({k: saved.weights[k] if k in saved.weights else v for k, v in own.items()})
     loop.updates, loop.cursors = saved.state["updates"], dict(saved.state["cursors"])
     if loop.updates:
-        loop.optimizer.load(saved.moments, loop.updates)
+        loop.optimizer.load(saved.moments, loop.updates, saved.state["entered"])
 
 
 def read(parents: Mapping[str, RunFolder]) -> tuple[dict[str, Table], dict[str, Path]]:

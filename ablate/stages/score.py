@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ablate.data.tokenizer import Tokenizer
 from ablate.stages.evaluate import predictions
@@ -55,7 +55,13 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
     run.write_bytes("items.jsonl", ("\n".join(lines) + "\n").encode())
     return {
         "task": task.name,
+        **({"empty": empty} if (empty := _empty(hypotheses)) else {}),
         "scores": [{"split": split, **asdict(score)} for score in scores],
         "baselines": [{"split": split, **asdict(baseline)} for baseline in task.baselines(train, rows)],
         "busy_seconds": time.monotonic() - began,
     }
+
+
+def _empty(hypotheses: Sequence[Any]) -> int:
+    """How many outputs are empty texts."""
+    return sum(isinstance(one, str) and not one.strip() for one in hypotheses)

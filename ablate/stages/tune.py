@@ -35,11 +35,11 @@ def stage(config: TuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -
         tried.append(
             {"settings": settings, "dev": result["dev"]["value"], "best_step": result["best_step"], "id": tuned.id}
         )
-    best = (min if task.select.better == "lower" else max)(tried, key=lambda one: one["dev"])
+    best = (min if task.chosen.better == "lower" else max)(tried, key=lambda one: one["dev"])
     return {
         "task": task.name,
         "chosen": best["settings"],
         "winner": best["id"],
-        "dev": {"metric": task.select.name, "value": best["dev"]},
+        "dev": {"metric": task.chosen.name, "value": best["dev"]},
         "tried": tried,
     }

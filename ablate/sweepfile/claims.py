@@ -158,7 +158,9 @@ def table(
                 raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
     written = listed(given.get("columns") or [], "table.columns")
     columns = [column for column in written if str(column).partition(".")[0] not in taken_off]
-    columns = columns or [f"{task}.{about['metrics'][0]}" for task, about in tasks.items()]
+    columns = columns or [
+        f"{task}.{metric}" for task, about in tasks.items() for metric in (about["metrics"][0], *about["beside"])
+    ]
     for column in columns:
         measure(column, tasks, "table.columns")
     described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}

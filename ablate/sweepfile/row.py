@@ -32,6 +32,9 @@ class Row:
     """Per tuned task, what is tried: settings by dotted name, and the task with them."""
     start: int
     """Trunk updates of the rows it continues."""
+    joined: dict[str, tuple[int, int]]
+    """By speech targets that the row's first trunk did not have: update at which they joined, and updates of the trunk
+    that they joined with."""
     horizon: int
     """Trunk updates of the row that its chain begins with: what is annealed is annealed over them."""
 
@@ -72,7 +75,7 @@ class Row:
         """Every setting as nested plain values, for people."""
         settings = {name: people_see(getattr(self, name)) for name in SETTINGS}
         after = {"after": self.after} if self.after else {}
-        anneals = [f"{what} of targets '{name}'" for name, what in self.anneals.items()]
+        anneals = [f"{what} of targets '{name}'{self._since(name)}" for name, what in self.anneals.items()]
         horizon = (
             f"{self.horizon} updates: {', '.join(anneals)}"
             if anneals and self.total
@@ -83,6 +86,13 @@ class Row:
         for key, tried in self.grids.items():
             settings["tasks"][key]["tune"] = [point for point, _ in tried]
         return {**after, **settings, "pretrain": pretrain}
+
+    def _since(self, targets: str) -> str:
+        """Over which updates speech targets anneal that the row's first trunk did not have, for people."""
+        if targets not in self.joined:
+            return ""
+        first, updates = self.joined[targets]
+        return f" (from update {first} over {updates})"
 
 
 SETTINGS = ("data", "encoder", "tokenizer", "objectives", "targets", "update", "optimizer", "tasks")

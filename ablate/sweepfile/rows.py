@@ -102,15 +102,18 @@ class Resolver:
                     raise UserError(f"{path}.{part}: a row keeps the {part} of the row it comes after; remove it.")
             resolved[name] = patched(resolved[after] if after else base, patch, path)
             pretrain, parent = resolved[name]["pretrain"], rows.get(after)
+            configs, steps = self._configs(resolved[name], path), _count(pretrain, "steps", path)
+            start = parent.start + parent.steps if parent else 0
             rows[name] = Row(
                 name=name,
                 after=after,
                 data=data,
-                **self._configs(resolved[name], path),
-                steps=_count(pretrain, "steps", path),
+                **configs,
+                steps=steps,
                 decay=_count(pretrain, "decay", path),
-                start=parent.start + parent.steps if parent else 0,
-                horizon=parent.horizon if parent else _count(pretrain, "steps", path),
+                start=start,
+                joined=_joined(configs["targets"], parent, (start, steps)),
+                horizon=parent.horizon if parent else steps,
             )
             checks.fits(rows[name], path)
             checks.held(rows[name], path)
@@ -167,6 +170,16 @@ class Resolver:
                 else load.typed(presets, patch, path)
             )
         return self.made[key]
+
+
+def _joined(targets: Mapping[str, Any], parent: Row | None, now: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Since when a row has the speech targets that the first row of its chain did not have; `now` for those that are
+    new to it.
+    """
+    if parent is None:
+        return {}
+    new = [name for name in targets if name not in parent.targets]
+    return {name: parent.joined.get(name, now) for name in targets if name in new or name in parent.joined}
 
 
 def _times(objective: Any, factors: Mapping[str, float]) -> Any:

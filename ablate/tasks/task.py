@@ -14,7 +14,7 @@ import numpy as np
 from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
-from ablate.errors import UserError
+from ablate.errors import UserError, nearest
 from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
@@ -33,10 +33,21 @@ class Metric:
     name: str
     better: str  # "lower" or "higher"
     unit: str = "%"
+    nothing: float | None = None
+    """What empty outputs score; None where outputs cannot be empty."""
+    margin: float = 2.0
+    """By how much a value is better where something was learnt."""
+
+    def beats(self, value: float, other: float, by: float = 0.0) -> bool:
+        """Whether a value is better than another, by more than so much."""
+        return value < other - by if self.better == "lower" else value > other + by
 
     def score(self, value: float, n: int, signature: str, counts: Mapping[str, int] = MappingProxyType({})) -> Score:
         """This metric's value over `n` items; `signature` says how it was computed, `counts` what it is made of."""
         return Score(self.name, float(value), self.better, self.unit, n, signature, dict(counts))
+
+
+LOSS = Metric("loss", "lower", "nats", margin=0.05)
 
 
 @dataclass(frozen=True)
@@ -127,8 +138,13 @@ class TaskConfig(ABC):
     """
     evaluate_every: int = 100
     """Updates between evaluations on dev."""
-    patience: int = 5
-    """Evaluations without a better dev score after which training stops; 0 trains all steps."""
+    select: str = field(default="", metadata={"absent": '""'})
+    """Metric on dev whose best evaluation is kept, or "loss"; empty is the task's own choice. Of equal values that with
+    the lower loss is kept, of equal losses the later one."""
+    patience: int = 0
+    """Evaluations without a better dev score after which training stops; 0 trains all steps, so that rows are compared
+    at equal steps. They count from the end of warm-up and thaw on, span at least a fifth of the steps, and stop nothing
+    before dev is clearly better than at first and than empty outputs are."""
     tokenizer: Optional[TokenizerConfig] = None
     """A target tokenizer of the task's own; none means the encoder's."""
 
@@ -176,6 +192,7 @@ class AbstractScored(ABC):
     trained: ClassVar[bool]
     baseline_split: ClassVar[str] = "train"  # what baselines may learn from
     metrics: tuple[Metric, ...]
+    beside: ClassVar[tuple[str, ...]] = ()  # which of them stand beside the main one in a table that names no columns
     by_class: Metric | None = None  # which of them is also scored by class, as "ser_date", where rows have `classes`
 
     @property
@@ -212,13 +229,21 @@ class AbstractTask(AbstractScored):
 
     Training calls `objective` once and `inputs` for every update. Evaluation packs items by `sizes`, encodes
     `objective.view` of them in evaluation mode, collects `predict`, and hands all of a split to `score`.
-    `select` is computed on dev during fine-tuning, either by `score` or, where it is named "loss", as the mean of the
-    objective's first term.
+    The metric `chosen` is computed on dev during fine-tuning, either by `score` or, where it is "loss", as the mean of
+    the objective's first term.
     """
 
     trained = True
-    select: Metric
+    choice: Metric  # what selects on dev unless the config says otherwise
     given: tuple[str, ...] = ()  # the text fields of the input; none where speech is all of it
+
+    @property
+    def chosen(self) -> Metric:
+        """The metric that selects on dev. Raises UserError for one that the task does not have."""
+        known = {metric.name: metric for metric in (*self.metrics, LOSS)}
+        if self.config.select and self.config.select not in known:
+            raise UserError(f"select is '{self.config.select}'; {nearest(self.config.select, known)}")
+        return known[self.config.select] if self.config.select else self.choice
 
     @abstractmethod
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> AbstractObjective:

@@ -104,7 +104,7 @@ class Probe:
                 prepare(model, shard, vocabulary, lambda name, half=half: seeds.key(0, f"probe/{name}", half))
             )
 
-    def measure(self, progress: float, optimizer: FlatAdamW) -> dict[str, float]:
+    def measure(self, progress: Mapping[str, float], optimizer: FlatAdamW) -> dict[str, float]:
         """Return the similarities, "conflict/raw/..." and "conflict/adam/..."; nothing without two objectives.
 
         `optimizer` trains the whole model; its second moments precondition the gradients of both halves alike.
@@ -126,7 +126,7 @@ class Probe:
             values |= {f"conflict/adam/{name}": value for name, value in similarities(a, b, self.scopes).items()}
         return values
 
-    def _gradients(self, half: Any, progress: float) -> dict[str, dict[str, Tensor]]:
+    def _gradients(self, half: Any, progress: Mapping[str, float]) -> dict[str, dict[str, Tensor]]:
         """Each objective's gradient of its weighted mean loss over the shared parameters."""
         mixture, gradients = self.model.mixture, {}
         if not self.parameters:

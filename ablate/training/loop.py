@@ -60,7 +60,7 @@ class Loop:
 
     `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that what
     an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
-    that of groups of parameters with another one, `fraction(step)` the share of training done (for annealing).
+    that of groups of parameters with another one, `fraction(step)` by speech targets how far they are annealed.
     `evaluate(step)`, when given, runs every `evaluate_every` updates and returns metrics to log; it may set `finished`
     to stop early. `probe(step)` is logged too, every `probe_every` updates, and changes nothing. `extra()` returns
     further tensors and JSON-able state for the checkpoint.
@@ -75,7 +75,7 @@ class Loop:
     last: int
     update: Callable[[int, dict[str, int]], tuple[list[Shard], dict[str, int]]]
     factor: Callable[[int], float]
-    fraction: Callable[[int], float]
+    fraction: Callable[[int], Mapping[str, float]]
     evaluate: Callable[[int], Mapping[str, float]] | None = None
     evaluate_every: int = 0
     probe: Callable[[int], Mapping[str, float]] | None = None
@@ -111,7 +111,7 @@ class Loop:
         self.updates, self.cursors = saved.state["updates"], dict(saved.state["cursors"])
         self.finished = saved.state["finished"]
         if self.updates:
-            self.optimizer.load(saved.moments, self.updates)
+            self.optimizer.load(saved.moments, self.updates, saved.state["entered"])
 
     def save(self, step: int, last: bool = False) -> None:
         """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on.
@@ -128,6 +128,7 @@ class Loop:
     def _write(self, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], last: bool) -> None:
         state = {
             "updates": self.updates,
+            "entered": {name: update for name, update in self.optimizer.entered.items() if update},
             "cursors": self.cursors,
             "extra": self.extra()[1],
             "busy_seconds": self.busy_seconds,
@@ -151,10 +152,10 @@ class Loop:
         self.model.encoder.checkpointing = self.run.spares_memory
         self.model.train()
         while step < self.last and not self.finished:
-            norm, wait, metrics = self.one_update(step)
+            norms, wait, metrics = self.one_update(step)
             waited += wait
             self.waited_seconds += wait
-            distributed.add(sums, {**metrics, "gradient_norm": (norm, 1.0)})
+            distributed.add(sums, {**metrics, **{name: (norm, 1.0) for name, norm in norms.items()}})
             step += 1
             boundary = step % LOG_EVERY == 0 or step == self.last
             if boundary:
@@ -188,8 +189,10 @@ class Loop:
                 raise Stopped(f"Asked to stop after update {step}, which is saved.")
         self.model.eval()
 
-    def one_update(self, step: int) -> tuple[float, float, dict]:
-        """One optimizer update; returns (gradient norm, seconds waited for data, metrics as name -> (sum, count))."""
+    def one_update(self, step: int) -> tuple[dict[str, float], float, dict]:
+        """One optimizer update; returns (gradient norms by name, seconds waited for data, metrics as name -> (sum,
+        count)).
+        """
         began = time.monotonic()
         shards, self.cursors = self.update(step, self.cursors)
         prepared = [
@@ -214,8 +217,7 @@ class Loop:
             return seeds.key(self.seed, "dropout", step, number)
 
         for number, p in distributed.mine(prepared):
-            torch.manual_seed(dropout(number))
-            loss, sums = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step))
+            loss, sums = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step), dropout(number))
             if loss.requires_grad:
                 loss.backward()
             loss_sum += float(loss.detach())
@@ -228,6 +230,6 @@ class Loop:
             if distributed.rank() == 0:
                 self.run.write_json(not_finite.NAME, {"step": step, "faults": faults})
             raise NotFinite(step, faults)
-        norm = float(self.optimizer.step(self.factor(step), self.factors(step)))
+        norms = {name: float(x) for name, x in self.optimizer.step(self.factor(step), self.factors(step)).items()}
         self.updates += 1
-        return norm, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}
+        return norms, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}

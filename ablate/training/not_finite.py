@@ -48,7 +48,7 @@ def faults(
     shards: Sequence[Mapping[str, Batch]],
     prepared: Sequence[Prepared],
     denominators: Mapping[str, float],
-    progress: float,
+    progress: Mapping[str, float],
     dropout: Callable[[int], int],
 ) -> Iterator[Fault]:
     """Go over this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
@@ -57,8 +57,7 @@ def faults(
     """
     mixture, parameters = model.mixture, [p for p in model.parameters() if p.requires_grad]
     for number, views in distributed.mine(list(prepared)):
-        torch.manual_seed(dropout(number))
-        for name, terms in mixture.terms(model.encoder, views, progress):
+        for name, terms in mixture.terms(model.encoder, views, progress, dropout(number)):
             stream = mixture.objectives[name].reads
             batch = shards[number][stream]
             for term, scored in terms.items():

@@ -23,8 +23,8 @@ from objectives.ctc import CTC
 from objectives.objective import Ports
 from objectives.transducer import Transducer
 
-WER = Metric("wer", "lower")
-CER = Metric("cer", "lower")
+WER = Metric("wer", "lower", nothing=100.0)
+CER = Metric("cer", "lower", nothing=100.0)
 HEADS = ("ctc", "transducer", "classes")
 MOST_CLASSES = 1000
 
@@ -37,7 +37,8 @@ class Recognition(AbstractTask):
 
     reads = "speech"
     metrics = (WER, CER)
-    select = WER
+    beside = ("cer",)
+    choice = CER  # words come late, and an empty output has few wrong ones
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):

@@ -86,7 +86,7 @@ class TextClassification(AbstractTask):
         self.config = config
         self.given = config.fields
         self.metrics = tuple(AGREEMENT[name][0] for name in config.metrics)
-        self.select = self.metrics[0]
+        self.choice = self.metrics[0]
         self.numbers = config.metrics[0] in NUMBERS
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> Classification:

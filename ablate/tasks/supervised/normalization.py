@@ -15,7 +15,7 @@ from ablate.data.table import Example, Table
 from ablate.errors import UserError
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.asr import WER
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
+from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives import sequence
@@ -35,7 +35,7 @@ class Normalization(AbstractTask):
     reads = "text"
     metrics = (SER, WER)
     by_class = SER
-    select = Metric("loss", "lower", "nats/token")
+    choice = LOSS
     given = ("written",)
 
     @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,14 @@ from ablate.data.table import Example, Table
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
+from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives import sequence
 from objectives.objective import Ports
 
-BLEU = Metric("bleu", "higher", "")
-CHRF = Metric("chrf", "higher", "")
+BLEU = Metric("bleu", "higher", "", nothing=0.0)
+CHRF = Metric("chrf", "higher", "", nothing=0.0)
 
 
 class Translation(AbstractTask):
@@ -34,7 +34,7 @@ class Translation(AbstractTask):
 
     reads = "speech"
     metrics = (BLEU, CHRF)
-    select = Metric("loss", "lower", "nats/token")
+    choice = LOSS
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):

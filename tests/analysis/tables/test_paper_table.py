@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from planted import results
 
 from ablate.errors import UserError
 from analysis.records.frame import read
@@ -200,3 +201,20 @@ def test_command_line(fake):
     assert run("objectives", "--root", str(folder.parents[1]), "--format", "md").returncode == 0
     wrong = run(str(folder), "--why", "joint", "asd")
     assert wrong.returncode == 2 and "did you mean 'asr'" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_empty_outputs_and_early_stops_are_noted_below_the_table(fake):
+    folder = fake(**SMALL)
+    before = build(read(folder)).caption
+    assert "empty" not in before and "stopped early" not in before
+
+    def silence(result, seed, row):
+        if row == "joint" and "wer" in {score["metric"] for score in result["scores"]}:
+            result["empty"] = result["scores"][0]["n"]
+
+    results(folder, silence)
+    for path in (folder.parents[1] / "finetune").rglob("result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "stopped_early": 60}))
+    caption = build(read(folder)).caption
+    assert "Every output is empty: asr of joint." in caption
+    assert re.search(r"(\d+) of \1 fine-tunings stopped early, as dev was no better for long\.", caption)
