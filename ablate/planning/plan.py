@@ -352,13 +352,8 @@ def described(task: TaskConfig) -> dict[str, Any]:
     metrics = [metric.name for metric in built.metrics]
     if built.trained:
         _ = built.chosen  # complain before anything runs
-    facts = {
-        "reads": built.reads,
-        "table": task.table,
-        "splits": list(task.splits),
-        "metrics": metrics,
-        "beside": list(built.beside),
-    }
+    facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
+    facts |= {"beside": list(built.beside)} if built.beside else {}
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})
 
 

@@ -159,7 +159,9 @@ def table(
     written = listed(given.get("columns") or [], "table.columns")
     columns = [column for column in written if str(column).partition(".")[0] not in taken_off]
     columns = columns or [
-        f"{task}.{metric}" for task, about in tasks.items() for metric in (about["metrics"][0], *about["beside"])
+        f"{task}.{metric}"
+        for task, about in tasks.items()
+        for metric in (about["metrics"][0], *about.get("beside", ()))
     ]
     for column in columns:
         measure(column, tasks, "table.columns")

@@ -46,7 +46,7 @@ def prepare(mix, inputs=INPUTS, key=0):
 def step(mix, encoder, prepared, denominators=None, progress=0.5):
     mix.zero_grad()
     encoder.zero_grad()
-    loss, metrics = mix(encoder, prepared, denominators or prepared.counts, progress)
+    loss, metrics = mix(encoder, prepared, denominators or prepared.counts, {"learned": progress})
     if loss.requires_grad:
         loss.backward()
     return loss.detach(), metrics
@@ -164,7 +164,7 @@ def test_shards_with_summed_denominators_equal_one_shard():
     mix.zero_grad()
     losses = []
     for p in shards:
-        loss, _ = mix(encoder, p, counts, 0.5)
+        loss, _ = mix(encoder, p, counts, {"learned": 0.5})
         loss.backward()
         losses.append(loss.detach())
     accumulated = grads(encoder)
@@ -218,7 +218,7 @@ def test_names_load_from_stage_to_stage():
 def test_terms_can_be_had_one_by_one():
     encoder = FakeEncoder()
     mix = mixture(encoder)
-    assert [name for name, _ in mix.terms(encoder, prepare(mix), 0.5)] == list(OBJECTIVES)
+    assert [name for name, _ in mix.terms(encoder, prepare(mix), {"learned": 0.5})] == list(OBJECTIVES)
 
 
 def test_prepared_moves():
@@ -291,7 +291,7 @@ def test_every_loss_falls_on_the_joint_encoder():
     optimizer = torch.optim.Adam([*encoder.parameters(), *mix.parameters()], lr=1e-2)
     prepared, history = prepare(mix, {**INPUTS, "speech": speech(120, 200)}), []
     for _ in range(30):
-        loss, metrics = mix(encoder, prepared, prepared.counts, 0.5)
+        loss, metrics = mix(encoder, prepared, prepared.counts, {"learned": 0.5})
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -106,7 +106,7 @@ def test_measuring_trains_its_own_layer_only(tied):
     mix = Mixture({"pair_ctc": objective}, {"pair_ctc": 0.0}, {})
     inputs = pair(*SIZES)
     prepared = mix.views({"pair": Batch(inputs)}, {"pair": context(inputs)})
-    mix(encoder, prepared, prepared.counts, 0.5)[0].backward()
+    mix(encoder, prepared, prepared.counts, {"learned": 0.5})[0].backward()
     assert objective.weight_VD.grad.any() and all(p.grad is None for p in encoder.parameters())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ablate import sweep
 from ablate.planning.again import again
-from ablate.stages.registry import make
+from ablate.stages.registry import KINDS, make
 from ablate.store.record import run_path
 from ablate.store.stage import Plan, materialise
 
@@ -156,8 +156,9 @@ def test_over_a_root_of_format_1_it_says_which_recipe_was_raised(tmp_path):
     assert again(plan, tmp_path / "root") == [
         "10 to make again: records of format 1 are not reused; recipe of the built-in corpus was raised 2 -> 3",
         "7 to make again: version of tokenizer was raised 2 -> 3",
-        "6 to make again: version of pretrain was raised 2 -> 3",
-        "2 to make again: version of score was raised 3 -> 4",
+        f"6 to make again: version of pretrain was raised 2 -> {KINDS['pretrain'].version}",
+        f"4 to make again: version of finetune was raised 3 -> {KINDS['finetune'].version}",
+        f"2 to make again: version of score was raised 3 -> {KINDS['score'].version}",
     ]
 
 

@@ -66,7 +66,7 @@ def test_from_table_to_scores(name, patch, dataset):
     scores, items = task.score(test.table.rows, one)
     assert tuple(s.metric for s in scores) == tuple(m.name for m in task.metrics)
     assert [item["id"] for item in items] == [row["id"] for row in test.table.rows]
-    assert task.select.name == "loss" or task.select in task.metrics
+    assert task.chosen.name == "loss" or task.chosen in task.metrics
     for baseline in task.baselines(train.table.rows, test.table.rows):
         assert baseline.metric in {m.name for m in task.metrics} and 0 <= baseline.value
 
