@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from encoders.batch import View
 from encoders.encoding import Encoding
+from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term
 from objectives.views import Matching, PairMask
 
@@ -34,7 +35,15 @@ class STM(AbstractObjective):
         negatives: float = 0.5
         """Share of the pairs that are made false."""
         masked: bool = False
-        """Mask both sides at TLM's rates; by default everything is shown."""
+        """Mask both sides, as TLM does; by default everything is shown."""
+        share: float = field(default=0.5, metadata={"absent": "0.5"})
+        """Share of the text's pieces to hide, where both sides are masked. These four are TLM's: keep them equal."""
+        text_span: int = field(default=5, metadata={"absent": "5"})
+        """Pieces in a span of text."""
+        prob: float = field(default=0.129, metadata={"absent": "0.129"})
+        """Probability that a speech position starts a masked span."""
+        speech_span: int = field(default=10, metadata={"absent": "10"})
+        """Positions in a span of speech."""
         text_first: bool = True
         """Order of the segments; CLS begins the text in either."""
 
@@ -43,7 +52,10 @@ class STM(AbstractObjective):
 
         def matching(self) -> Matching:
             """The view these fields describe."""
-            masks = PairMask() if self.masked else None
+            masks = None
+            if self.masked:
+                text = TextRule(share=self.share, span=self.text_span)
+                masks = PairMask(text=text, prob=self.prob, span=self.speech_span)
             return Matching(negatives=self.negatives, masks=masks, text_first=self.text_first)
 
         def build(self, ports: Ports) -> STM:

@@ -18,8 +18,9 @@ from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
 class RandomProjection(AbstractTargets):
     """Nearest entry of a random codebook after a random projection, both fixed (BEST-RQ).
 
-    The input is log-mel, normalised per utterance and bin by the corpus; projection and codebook are l2-normalised
-    (docs/paper.md, section 10.3).
+    BEST-RQ's input has mean 0 and variance 1 in each bin. Ours is log-mel as the corpus gives it: so normalised by
+    utterance, but less a speaker's mean alone with `data.normalisation: speaker`; and with `input: features` it is what
+    the front end makes of it. The codebook is l2-normalised (docs/paper.md, section 10.3).
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Optional
 
 from encoders.batch import View
 from encoders.encoding import Encoding
@@ -37,6 +37,14 @@ class TLM(AbstractObjective):
         """"together"; or a control: "apart" (same items and masks, never together), "shuffled" (another's text)."""
         contrastive: bool = False
         """Also the contrastive loss and diversity on the pairs' speech, at the speech tower (paper: unknown)."""
+        diversity: float = field(default=0.1, metadata={"absent": "0.1"})
+        """Weight of the diversity term, where the contrastive loss is on; without effect on fixed targets."""
+        negatives: int = field(default=100, metadata={"absent": "100"})
+        """Distractors per masked frame of the contrastive loss, at most."""
+        kappa: float = field(default=0.1, metadata={"absent": "0.1"})
+        """Temperature of its cosine similarities."""
+        final_dim: Optional[int] = field(default=None, metadata={"absent": "null"})
+        """Width in which it compares encodings and codes; the encoder's by default."""
         share: float = 0.5
         """Share of the text's pieces (or words) to hide."""
         text_span: int = 5
@@ -52,6 +60,8 @@ class TLM(AbstractObjective):
 
         def __post_init__(self) -> None:
             self.masks()
+            if self.negatives < 1:
+                raise ValueError(f"TLM's contrastive loss has {self.negatives} distractors; expected at least 1.")
 
         def masks(self) -> PairMask:
             """The view these fields describe."""
@@ -79,10 +89,12 @@ class TLM(AbstractObjective):
         self.needs, self.view = config.needs, config.masks()
         codes = speech_targets.of(ports, config.targets)
         self.text, self.speech = TokenHead(ports), CodeHead(ports.width, codes)
-        self.contrastive = ContrastiveHead(ports.width, codes, None, 100, 0.1) if config.contrastive else None
+        self.contrastive = None
+        if config.contrastive:
+            self.contrastive = ContrastiveHead(ports.width, codes, config.final_dim, config.negatives, config.kappa)
         self.term_weights = {"text": 1.0, "speech": 1.0}
         if config.contrastive:
-            self.term_weights |= {"contrastive": 1.0} | ({"diversity": 0.1} if codes.learned else {})
+            self.term_weights |= {"contrastive": 1.0} | ({"diversity": config.diversity} if codes.learned else {})
 
     def counts(self, view: View) -> Mapping[str, float]:
         counts = {"text": float(len(view.text_masked_I)), "speech": float(sum(view.speech_masked_B))}

@@ -231,3 +231,20 @@ def test_every_config_field_has_its_sentence():
         for node, after in zip(body, body[1:]):
             if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation):
                 assert isinstance(after, ast.Expr) and isinstance(after.value.value, str), node.target.id
+
+
+def test_tlms_contrastive_loss_is_set_by_the_row():
+    settings = {"contrastive": True, "diversity": 0.7, "negatives": 7, "kappa": 0.3, "final_dim": 12}
+    tlm, _ = made(replace(OBJECTIVES["tlm"], **settings), FakeEncoder())
+    assert (tlm.contrastive.negatives, tlm.contrastive.kappa) == (7, 0.3)
+    assert tlm.contrastive.from_encoding.out_features == 12 and tlm.term_weights["diversity"] == 0.7
+    with pytest.raises(ValueError, match="0 distractors"):
+        replace(OBJECTIVES["tlm"], negatives=0)
+
+
+def test_stm_is_masked_at_the_rates_that_the_row_says():
+    """They are TLM's unless it says otherwise."""
+    assert STM.Config(masked=True).matching().masks == TLM.Config().masks()
+    rates = {"share": 0.2, "text_span": 1, "prob": 0.05, "speech_span": 4}
+    assert STM.Config(masked=True, **rates).matching().masks == TLM.Config(**rates).masks()
+    assert STM.Config(**rates).matching().masks is None
