@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     if options.only:
         plan = plan.only(options.only)
     plan = plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done)
-    kind, resources = named(plan.cluster), Resources(plan.resources, plan.kinds)
+    kind = named(plan.cluster)
+    resources = Resources(plan.resources if kind.outlives else {}, plan.kinds)  # only jobs ask for any
     if (options.cancel or options.detach) and not kind.outlives:
         raise UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")
     board = Board(plan.stages, root)

@@ -6,8 +6,6 @@ Speech: front end, masks, positions, speech layers, linear projection. Text: emb
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from encoders import seeds
 from encoders.batch import Layout, Pair, Speech, Text, View, Vocabulary
 from encoders.blocks import BLOCKS, NORMS, PARTS, LayerNorm, Linear, Packing, Shape, Stack
+from encoders.choices import check_known
 from encoders.encoder import AbstractEncoder, EncoderConfig
 from encoders.encoding import Encoding
 from encoders.frontend import FRONT_ENDS, STRIDE, stack, subsampled
@@ -154,14 +153,14 @@ class Joint(AbstractEncoder):
         """Arithmetic of matrix products and attention: fp32, or bf16 (weights, sums, norms and losses stay fp32)."""
 
         def __post_init__(self) -> None:
-            _known("read", self.reads, READS)
-            _known("block", [self.block], BLOCKS)
-            _known("conv_norm", [self.conv_norm], NORMS)
-            _known("positions", [self.positions], POSITIONS)
-            _known("frontend", [self.frontend], FRONT_ENDS)
-            _known("precision", [self.precision], PRECISIONS)
-            _known("per_modality part", self.per_modality, PARTS)
-            _known(f"per_modality part of a {self.block}", self.per_modality, BLOCKS[self.block].parts)
+            check_known("read", self.reads, READS)
+            check_known("block", [self.block], BLOCKS)
+            check_known("conv_norm", [self.conv_norm], NORMS)
+            check_known("positions", [self.positions], POSITIONS)
+            check_known("frontend", [self.frontend], FRONT_ENDS)
+            check_known("precision", [self.precision], PRECISIONS)
+            check_known("per_modality part", self.per_modality, PARTS)
+            check_known(f"per_modality part of a {self.block}", self.per_modality, BLOCKS[self.block].parts)
             if not self.reads:
                 raise ValueError(f"Encoder reads nothing: expected some of {', '.join(READS)}.")
             for name in ("heads", "groups"):
@@ -268,11 +267,3 @@ class Joint(AbstractEncoder):
             counts["embedding" if owners[0] == "embedding" else kind] += parameter.numel()
             counts["total"] += parameter.numel()
         return counts
-
-
-def _known(what: str, names: Iterable[str], valid: Iterable[str]) -> None:
-    for name in names:
-        if name not in valid:
-            close = difflib.get_close_matches(str(name), list(valid), n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid)}."
-            raise ValueError(f"Unknown {what} '{name}': {hint}")

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.batch import View
+from encoders.choices import check_choice
 from encoders.encoding import Encoding
-from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec, check_choice
+from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
 from objectives.supervised_views import TokenDropout
 from objectives.views import Clean
 

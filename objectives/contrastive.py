@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from encoders import seeds
 from encoders.batch import Pair, View
+from encoders.choices import check_choice
 from encoders.encoding import Encoding
 from objectives import targets as speech_targets
-from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, check_choice, gathered
+from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
 from objectives.quantizer import Codes, TargetsConfig
 from objectives.views import SpeechMask
 

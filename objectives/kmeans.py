@@ -12,8 +12,9 @@ from torch import Tensor
 
 from encoders import seeds
 from encoders.batch import Pair, Speech, View
+from encoders.choices import check_choice
 from encoders.encoding import Encoding
-from objectives.objective import Ports, check_choice
+from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, TargetsConfig
 
 Layer = Callable[[Speech], Tensor]  # from packed utterances to vectors x_TC of their positions

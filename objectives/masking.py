@@ -13,7 +13,8 @@ import torch
 
 from encoders import seeds
 from encoders.batch import Text, Vocabulary
-from objectives.objective import check_choice, check_share
+from encoders.choices import check_choice
+from objectives.objective import check_share
 
 GEOMETRIC_P, GEOMETRIC_LONGEST = 0.2, 10  # SpanBERT's span lengths
 REPLACE, RANDOM = 0.8, 0.1  # BERT's rule: 80 % [MASK], 10 % a random piece, the rest stays

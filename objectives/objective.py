@@ -6,9 +6,8 @@ anything runs. Objectives with equal views share one encoder pass. Totals are su
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -103,15 +102,6 @@ def gathered(encoding: Encoding, stage: str, modality: str, index_I: Tensor) -> 
     if stage == "joint" and set(encoding.layout.modalities) != {modality}:
         index_I = encoding.layout.positions(modality).index_select(0, index_I)
     return x_ND.index_select(0, index_I)
-
-
-def check_choice(what: str, value: str, valid: Iterable[str]) -> None:
-    """Raise ValueError, with the nearest valid name, unless `value` is one of `valid`."""
-    valid = tuple(valid)
-    if value not in valid:
-        close = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.5)
-        hint = f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid) or 'none'}."
-        raise ValueError(f"{what} is '{value}', which is none of its choices; {hint}")
 
 
 def check_share(what: str, value: float) -> None:

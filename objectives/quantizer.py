@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from encoders import seeds
 from encoders.batch import View
+from encoders.choices import check_choice
 from encoders.encoding import Encoding
-from objectives.objective import Ports, check_choice
+from objectives.objective import Ports
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.batch import View, Vocabulary
+from encoders.choices import check_choice
 from encoders.encoding import Encoding
 from objectives.copying import Pointer, Source, runs
 from objectives.ctc import CTC
 from objectives.decoder import DecoderLayer, Memory, sinusoids
-from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec, check_choice
+from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
 from objectives.padded import Rectangle, segments
 from objectives.supervised_views import SpecAugment
 from objectives.views import Clean

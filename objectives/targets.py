@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoders import seeds
+from encoders.choices import check_choice
 from objectives.kmeans import KMeans
-from objectives.objective import Ports, check_choice
+from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
 
 

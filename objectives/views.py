@@ -13,8 +13,9 @@ import torch
 
 from encoders import seeds
 from encoders.batch import Batch, Pair, Speech, Text, View
+from encoders.choices import check_choice
 from objectives.masking import TextRule, mismatch, permuted, speech_spans
-from objectives.objective import ViewContext, ViewSpec, check_choice, check_share
+from objectives.objective import ViewContext, ViewSpec, check_share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,17 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
 }
 COMMANDS = ("ablate", "ablate.bench")  # stand above all: they may import every room
+COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m ablate.data.builtin` is how it is called
+    "ablate",
+    "ablate.describe",
+    "ablate.drive",
+    "ablate.predict",
+    "ablate.sweep",
+    "ablate.transcribe",
+    "ablate.warm",
+    "ablate.data.builtin.__main__",
+}
+TORCH = {"torch", "torchaudio", "xformers", "safetensors", "transformers", "lightning"}  # and what loads it
 TORCHLESS = ("ablate.errors", "ablate.store", "ablate.clusters", "analysis")  # with all the rooms in them
 STANDARD = ("ablate.errors", "ablate.store")  # the standard library only
 HOMES = {  # library -> the only files that import it
@@ -99,10 +110,8 @@ def modules() -> dict[str, Path]:
 
 @cache
 def room(module: str) -> str:
-    """The room that a module is in: its own name where the table has it, a folder's otherwise. `__main__` is a
-    command.
-    """
-    if module.endswith(".__main__"):
+    """The room that a module is in: its own name where the table has it, a folder's otherwise; or the commands'."""
+    if module in COMMAND_FILES:
         return COMMANDS[0]
     rooms = (*ARROWS, *COMMANDS)
     package = module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
@@ -118,6 +127,8 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func) and node.args:
+            found |= {part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)}
     return found
 
 
@@ -143,6 +154,12 @@ def within(module: str, rooms: tuple[str, ...]) -> bool:
 
 def test_every_module_is_in_a_room_of_the_table():
     assert {room(module) for module in modules()} == {*ARROWS, *COMMANDS}
+
+
+def test_what_stands_in_no_folder_is_known_by_name():
+    """A file there may import everything: a new one is a new command."""
+    loose = {module for module in modules() if room(module) == "ablate"}
+    assert loose == COMMAND_FILES
 
 
 def test_no_import_goes_against_the_arrows():
@@ -173,7 +190,7 @@ def test_commands_alone_import_the_analysis():
 def test_some_rooms_know_nothing_of_torch():
     for module in modules():
         if within(module, TORCHLESS) and room(module) not in COMMANDS:
-            assert not libraries(module) & {"torch", "xformers", "encoders", "objectives"}, module
+            assert not libraries(module) & {*TORCH, "encoders", "objectives"}, module
         if within(module, STANDARD):
             assert libraries(module) <= {*sys.stdlib_module_names, "ablate"}, module
 
@@ -182,7 +199,7 @@ def test_objectives_see_only_the_encoders_contract():
     for module, targets in arrows().items():
         if within(module, ("objectives",)):
             seen = {target for target in targets if within(target, ("encoders",))}
-            assert seen <= {"encoders.batch", "encoders.encoding", "encoders.seeds"}, (module, seen)
+            assert seen <= {"encoders.batch", "encoders.choices", "encoders.encoding", "encoders.seeds"}, (module, seen)
 
 
 def test_libraries_live_in_one_place():

@@ -9,13 +9,15 @@ import shlex
 import subprocess
 import sys
 import types
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from tiny import World
 
-from ablate import sweep
+from ablate import describe, sweep
+from ablate.data.builtin.corpus import BuiltinConfig
 from ablate.planning.plan import plan_file
 from ablate.sweepfile import load
 
@@ -153,6 +155,30 @@ def test_commands_can_be_given(page, module, rest, tmp_path):
             assert row in changed["rows"], f"{page}: python -m {module} {rest}"
         if placeholder and "resources.profile" not in rest:
             assert plan_file(file, options.overrides, tmp_path / "runs").stages
+
+
+CHEAP = sorted({(module, rest) for _, module, rest in commands() if module == "ablate.describe"})
+
+
+@pytest.mark.parametrize(("module", "rest"), CHEAP)
+def test_commands_that_cost_little_are_run(module, rest, capsys):
+    words = [word for word in shlex.split(rest) if not word.isupper()]
+    assert describe.main(words or ["nano"]) in (0, None) and "parameters" in capsys.readouterr().out
+
+
+def test_words_of_other_commands_are_known():
+    """Rows and columns that pages ask about, settings of the built-in corpus, what `ablate.store` can do."""
+    plan = plan_file(ROOT / "sweeps" / "objectives.yaml")
+    for page, module, rest in commands():
+        words = shlex.split(rest)
+        if "--why" in words:
+            row, column = words[words.index("--why") + 1 :][:2]
+            assert row.isupper() or (row in plan.rows and column.split(".")[0] in plan.sweep["tasks"]), (page, rest)
+        if module == "ablate.data.builtin":
+            settings = {word.partition("=")[0] for word in words if "=" in word and not word.startswith("[")}
+            assert settings <= {field.name for field in fields(BuiltinConfig)}, (page, rest)
+        if module == "ablate.store" and words:
+            assert words[0] in ("list", "explain", "upgrade") or words[0].startswith("-"), (page, rest)
 
 
 @pytest.mark.parametrize("page", PAGES)

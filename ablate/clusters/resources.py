@@ -93,9 +93,8 @@ def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:
 
     path = Path(str(resources.pop("profile")))
     if not path.is_file():
-        raise UserError(
-            f"resources.profile: no file '{path}'; {nearest(path.name, [p.name for p in path.parent.glob('*.yaml')])}"
-        )
+        there = [one.name for one in path.parent.glob("[!.]*.yaml")]
+        raise UserError(f"resources.profile: no file '{path}'; {nearest(path.name, there)}")
     profile = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(profile, dict):
         raise UserError(f"{path}: expected a mapping of resources, such as 'partition: gpu'.")

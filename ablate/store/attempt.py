@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from ablate.errors import UserError
 from ablate.store import files
-from ablate.store.files import linked, open_append, synced
+from ablate.store.files import copied, linked, open_append, synced
 from ablate.store.lock import clock, held
 from ablate.store.machine import machine
 from ablate.store.record import files_of, read_json, read_jsonl
@@ -121,10 +121,7 @@ def _take_over(old: Path, own: Path) -> None:
             linked(old / name, own / name)
     for name in ("metrics.jsonl", CHECKPOINT):
         if (old / name).exists():
-            beside = own / f".{name}.part"
-            shutil.copyfile(old / name, beside)
-            synced(beside)
-            os.replace(beside, own / name)
+            copied(old / name, own / name)
     synced(own)
 
 

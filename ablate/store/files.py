@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,21 +33,29 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def replace(path: Path, data: bytes, durable: bool = True) -> None:
-    """Write beside and rename; `durable` also waits for the disk."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+@contextlib.contextmanager
+def beside(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A path to write to, beside `path`, which it becomes at the end: a reader meets the old file or the new one.
+
+    `durable` also waits for the disk. Where writing fails nothing is left.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+        yield part
+        if durable:
+            synced(part)
+        os.replace(part, path)
+    except Exception:
+        part.unlink(missing_ok=True)
         raise
     if durable:
         synced(path.parent)
+
+
+def replace(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write a file whole or not at all (see `beside`)."""
+    with beside(path, durable) as part:
+        part.write_bytes(data)
 
 
 def linked(source: Path, target: Path) -> None:
@@ -58,10 +67,13 @@ def linked(source: Path, target: Path) -> None:
             raise
         if target.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
-        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-        shutil.copyfile(source, beside)
-        synced(beside)
-        os.rename(beside, target)
+        copied(source, target)
+
+
+def copied(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with beside(target) as part:
+        shutil.copyfile(source, part)
 
 
 def digest(file: BinaryIO) -> bytes:

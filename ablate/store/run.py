@@ -327,6 +327,9 @@ class RunFolder:
 
 
 def find(root: Path, id: str) -> Optional[RunFolder]:
-    """The folder of a stage of any kind, None when nobody planned it under this root."""
-    kinds = sorted(path.parents[1].name for path in Path(root).glob(f"*/{id[:2]}/{id}"))
-    return RunFolder(root, kinds[0], id) if kinds else None
+    """The folder of a stage of any kind, None when nobody planned it under this root. Copies do not count."""
+    for path in sorted(Path(root).glob(f"*/{id[:2]}/{id}/identity.json")):
+        kind = path.parents[2].name
+        if read_json(path)["kind"] == kind:
+            return RunFolder(root, kind, id)
+    return None

@@ -7,12 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
+SUFFIXES = (".py", ".css", ".js", ".csv")
 ROOMS = ("ablate", "encoders", "objectives", "analysis")
 
 
 def _belongs(path: Path) -> bool:
     """Whether a file is code, or what code reads beside it (the page's style and script, published values)."""
-    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    return path.is_file() and path.suffix in SUFFIXES and not any(part.startswith(".") for part in path.parts[-2:])
 
 
 def snapshot(root: Path) -> Path:

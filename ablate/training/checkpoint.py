@@ -22,7 +22,7 @@ from torch import Tensor
 from ablate.errors import UserError
 from ablate.store import attempt
 from ablate.store.attempt import CHECKPOINT
-from ablate.store.files import replace, synced
+from ablate.store.files import beside, replace
 from ablate.store.record import read_json
 from ablate.store.run import RunFolder
 from ablate.training import distributed
@@ -89,18 +89,14 @@ def save(
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    beside = path.with_name(f".{path.name}.part")
     try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata=metadata or None)
-        synced(beside)
-        os.replace(beside, path)
-    except (SafetensorError, OSError) as error:
-        beside.unlink(missing_ok=True)
+        with beside(path) as part:
+            save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, metadata=metadata or None)
+    except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-    synced(path.parent)
 
 
 def load(folder: Path) -> Checkpoint | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import fakes
 import pytest
 
+from ablate import sweep as command
 from ablate.clusters import failure, registry, resources
 from ablate.clusters.failure import Failure
 from ablate.clusters.resources import Resources
@@ -256,3 +257,20 @@ def test_planning_and_the_registry_know_the_same_clusters():
     assert resources.CLUSTERS == tuple(registry.CLUSTERS)
     with pytest.raises(UserError, match="did you mean 'slurm'"):
         registry.named("slrum")
+
+
+def test_only_jobs_ask_for_resources(tmp_path, capsys):
+    """A file that names the profile of another machine runs here all the same."""
+    sweep = tmp_path / "small.yaml"
+    sweep.write_text(
+        "data: {preset: builtin, speech: 30, text: 60}\n"
+        "resources: {profile: not there.yaml}\n"
+        "base: {encoder: nano, pretrain: {objectives: {masked_text: 1.0}, steps: 1, decay: 1}}\n"
+        "rows: {one: {}}\n"
+    )
+    assert command.main([str(sweep), "--dry-run", f"root={tmp_path}"]) == 0
+    capsys.readouterr()
+    (tmp_path / ".hidden.yaml").write_text("mem_gb: 1\n")
+    given = f"resources.profile='{tmp_path}/not there.yaml'"
+    assert command.main([str(sweep), "--dry-run", f"root={tmp_path}", "cluster=slurm", given]) == 2
+    assert "no file" in (said := capsys.readouterr().err) and "hidden" not in said

@@ -160,7 +160,10 @@ def test_folders_of_parents_and_of_what_is_used(tmp_path):
         "continues": ("pretrain", "ff"),
     }
     for kind, id in expected.values():
-        run_path(tmp_path, kind, id).mkdir(parents=True)
+        for name in (kind, f"a copy of {kind}"):  # which says of itself that it is none
+            path = run_path(tmp_path, name, id)
+            path.mkdir(parents=True)
+            (path / "identity.json").write_text(json.dumps({"kind": kind}))
     assert {role: (one.kind, one.id) for role, one in {**parents_of(run), **uses_of(run)}.items()} == expected
 
 

@@ -1,7 +1,7 @@
 """Submit stages as Slurm job arrays and follow them (submitit lives here, and in the job that it calls).
 
 All state is on disk: which job runs which stage (`ablate.clusters.slurm.journal`), why one failed
-(`ablate.clusters.slurm.failure`), results. Any number of commands may follow the same jobs, one after another or at
+(`ablate.clusters.failure`), results. Any number of commands may follow the same jobs, one after another or at
 once.
 """
 
