@@ -82,6 +82,5 @@ def _fits(needs: float, parameters: int, wants: Mapping[str, Any], what: str, fi
     if asked and needs > asked:
         raise UserError(
             f"{what} needs about {needs / 1e9:.1f} GB in each process ({short(parameters)} parameters), but "
-            f"resources.{name} "
-            f"allows {asked / 1e9:.1f} GB; ask for more, or {fix}."
+            f"resources.{name} allows {asked / 1e9:.1f} GB; ask for more, or {fix}."
         )

@@ -166,8 +166,7 @@ def _start(x_NC: Tensor, entries: int, key: int) -> Tensor:
         if not reached_N[-1] > 0:
             raise UserError(
                 f"K-means wants {entries} entries, but the speech it is fitted to has {len(chosen)} distinct "
-                "positions; "
-                f"set pretrain: {{targets: {{kmeans: {{entries: {len(chosen)}}}}}}} or less."
+                f"positions; set pretrain: {{targets: {{kmeans: {{entries: {len(chosen)}}}}}}} or less."
             )
         chosen.append(int(torch.searchsorted(reached_N, float(rng.random()) * reached_N[-1], right=True)))
         distance_N = torch.minimum(distance_N, (x_NC - x_NC[chosen[-1]]).square().sum(1))

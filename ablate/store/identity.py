@@ -268,8 +268,7 @@ def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
         elif not one.how:
             raise UserError(
                 f"A record lacks the setting '{one.name}' of '{cls.tag}', which came later and says no 'absent'; what "
-                "it "
-                "computed with is not known."
+                "it computed with is not known."
             )
     for name in sorted(left):
         last = removed(cls).get(name)

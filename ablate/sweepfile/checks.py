@@ -74,9 +74,8 @@ def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
             if row.targets[target].learned and target not in trained:
                 raise UserError(
                     f"{path}: objective '{name}' predicts the learned codes '{target}', which no loss of this row "
-                    "trains; "
-                    "add pretrain: {objectives: {contrastive: 1.0}} (at weight 0 it only measures, to study collapse), "
-                    f"or predict fixed codes: {{{name}: {{targets: random_projection}}}}."
+                    "trains; add pretrain: {objectives: {contrastive: 1.0}} (at weight 0 it only measures, to "
+                    f"study collapse), or predict fixed codes: {{{name}: {{targets: random_projection}}}}."
                 )
 
 

@@ -96,8 +96,7 @@ class Recognition(AbstractTask):
             if len(classes) > MOST_CLASSES:
                 raise UserError(
                     f"head is 'classes', but {train.name} has {len(classes)} different transcripts: at most "
-                    f"{MOST_CLASSES} "
-                    "can be classes. Choose ctc or transducer."
+                    f"{MOST_CLASSES} can be classes. Choose ctc or transducer."
                 )
             return self.config.classes.build(ports, tuple(classes))
         head = self.config.ctc if self.config.head == "ctc" else self.config.transducer
