@@ -23,13 +23,11 @@ from ablate.store.run import RunFolder
 from ablate.store.stage import Stage
 
 PROGRAM = Program("fakes:execute", preload="ablate.store.run", main="fakes:main")  # fake stages need no torch
-KINDS = {
-    "table": False,
-    "tokenizer": False,
-    "pretrain": True,
-    "finetune": True,
-    "score": False,
-}  # and which of them train
+TRAINING = ("pretrain", "finetune")
+KINDS = {  # and whether they train
+    kind: kind in TRAINING
+    for kind in ("recordings", "table", "tokenizer", "tokens", "kmeans", *TRAINING, "heldout", "tune", "score")
+}
 
 
 def stage(id: str, *parents: str, do: str = "sleep", steps: int = 2, cost: float = 1.0, kind: str = "score") -> Stage:
