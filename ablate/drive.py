@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.clusters import local
-from ablate.clusters.cluster import LATER, AbstractCluster, Program
+from ablate.clusters.cluster import LATER, NO_JOBS, AbstractCluster, Program
 from ablate.clusters.display import Display, failures_text, plan_text, status_text, where_text
 from ablate.clusters.registry import CLUSTERS, named
 from ablate.clusters.resources import Resources
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     kind = named(plan.cluster)
     resources = Resources(plan.resources if kind.outlives else {}, plan.kinds)  # only jobs ask for any
     if (options.cancel or options.detach) and not kind.outlives:
-        raise UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")
+        raise UserError(NO_JOBS)
     board = Board(plan.stages, root)
     made = made_by(board)
     if (sweep_path(root, plan.name) / "sweep.json").exists():
@@ -68,8 +68,8 @@ def run(options: argparse.Namespace) -> int:
     notes = [*continuing.notes(left, root), *again(plan, root), *other_code(made)]
     print("".join(f"{line}\n" for line in notes), end="", flush=True)
     if options.dry_run:
-        preview = "" if board.ended else cluster.preview()
-        print(f"\n{preview}" if preview else "", end="\n" if preview else "")
+        if not board.ended and (preview := cluster.preview()):
+            print(f"\n{preview}")
         return 0
     return _sweep(plan, cluster, options)
 
@@ -79,7 +79,11 @@ def _status(plan: Plan, cluster: AbstractCluster, made: list[str]) -> None:
     left = (
         [cluster]
         if cluster.outlives
-        else [kind.beside(cluster) for kind in CLUSTERS.values() if kind.left_at(Path(plan.root))]
+        else [
+            kind(cluster.board, cluster.name, cluster.resources, cluster.program)
+            for kind in CLUSTERS.values()
+            if kind.left_at(Path(plan.root))
+        ]
     )
     for one in left:
         one.look()

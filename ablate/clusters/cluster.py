@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Optional
 
 from ablate.clusters.resources import Resources
-from ablate.clusters.schedule import Board
+from ablate.clusters.schedule import Board, cores
 from ablate.errors import UserError
 
 LATER = 3  # exit status of the command when its cluster takes no more jobs for now
+NO_JOBS = "--cancel and --detach are about jobs on Slurm; add cluster=slurm."
 
 Show = Callable[[Board], None]  # called several times a second with the board as it stands
 
@@ -53,9 +54,9 @@ class AbstractCluster(ABC):
         self.board, self.name, self.resources, self.program = board, name, resources, program
         self.workers = workers or self.most_workers()
 
-    @abstractmethod
     def most_workers(self) -> int:
-        """How many stages run at a time where the user does not say."""
+        """How many stages run at a time where the user does not say: one a core of this machine."""
+        return cores()
 
     @abstractmethod
     def run(self, show: Show, stop: Callable[[], int]) -> None:
@@ -65,11 +66,6 @@ class AbstractCluster(ABC):
     def left_at(cls, root: Path) -> bool:
         """Whether an earlier command may have left jobs of such a cluster that write under this root."""
         return False
-
-    @classmethod
-    def beside(cls, other: AbstractCluster) -> AbstractCluster:
-        """Such a cluster for the board of another one."""
-        return cls(other.board, other.name, other.resources, other.program)
 
     def preview(self) -> str:
         """Say what would be handed over; empty where nothing is."""
@@ -87,15 +83,12 @@ class AbstractCluster(ABC):
         """Cancel the jobs of this sweep, unless `whole` only those of stages on the board; return how many. Raises
         UserError.
         """
-        raise self._has_no_jobs()
+        raise UserError(NO_JOBS)
 
     def detach(self, show: Show, arguments: list[str]) -> None:
         """Hand over what can be, and leave a job that runs the command again with these arguments. Raises UserError."""
-        raise self._has_no_jobs()
+        raise UserError(NO_JOBS)
 
     def parting(self, detached: bool) -> str:
         """Say what goes on without the command; empty where nothing does."""
         return ""
-
-    def _has_no_jobs(self) -> UserError:
-        return UserError("--cancel and --detach are about jobs on Slurm; add cluster=slurm.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ablate.clusters.cluster import AbstractCluster, Program, Show, function_named
 from ablate.clusters.local import AbstractPool, run_pool
-from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED, cores
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED
 from ablate.store.run import Busy, Lost, Stopped
 
 
@@ -57,9 +57,6 @@ class Inline(AbstractPool):
 
 class Debug(AbstractCluster):
     """This process."""
-
-    def most_workers(self) -> int:
-        return cores()  # for the estimate alone
 
     def run(self, show: Show, stop: Callable[[], int]) -> None:
         run_pool(self.board, Inline(self.board.root, self.program), show, stop)

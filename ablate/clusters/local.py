@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.clusters.cluster import AbstractCluster, Program, Show, function_named
-from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board, cores
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
 
@@ -239,9 +239,6 @@ class Local(AbstractCluster):
     """This machine, a worker a core."""
 
     counts_cores = True
-
-    def most_workers(self) -> int:
-        return cores()
 
     def run(self, show: Show, stop: Callable[[], int]) -> None:
         run_pool(self.board, Pool(self.board.root, self.workers, self.program), show, stop)

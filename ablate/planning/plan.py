@@ -350,8 +350,6 @@ def described(task: TaskConfig) -> dict[str, Any]:
     """What checks of columns and claims, and analysis, know of a task before it is scored."""
     built = task.build()
     metrics = [metric.name for metric in built.metrics]
-    if built.trained:
-        _ = built.chosen  # complain before anything runs
     facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
     facts |= {"beside": list(built.beside)} if built.beside else {}
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})

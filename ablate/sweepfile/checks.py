@@ -25,7 +25,13 @@ def fits(row: Row, path: str) -> None:
     if not row.objectives and row.steps + row.decay:
         raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
     for name, task in row.tasks.items():
-        if owner(task).trained and task.steps < 1:
+        if not owner(task).trained:
+            continue
+        try:
+            _ = task.build().chosen
+        except UserError as error:
+            raise UserError(f"{path}.tasks.{name}: {error}") from None
+        if task.steps < 1:
             raise UserError(
                 f"{path}.tasks.{name}.steps: found {task.steps}, expected at least one update of fine-tuning."
             )

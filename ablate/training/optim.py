@@ -66,6 +66,17 @@ def decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.dim() >= 2 and name.rpartition(".")[2] not in BIASES
 
 
+@dataclass(frozen=True)
+class Section:
+    """Parameters of one group that are decayed alike."""
+
+    group: str
+    lr: float
+    """Peak learning rate."""
+    weight_decay: float
+    names: tuple[str, ...]
+
+
 class FlatAdamW:
     """AdamW whose parameters and gradients are views of one flat buffer each.
 
@@ -88,37 +99,31 @@ class FlatAdamW:
         apart: Sequence[str] = (),
     ):
         self.config = config
-        sections: list[tuple[str, float, float, list[tuple[str, nn.Parameter]]]] = []
+        self.sections: list[Section] = []  # as they lie in the buffer
+        everything: list[nn.Parameter] = []
         for group, (parameters, lr) in groups.items():
             named = list(parameters)
-            sections.append((group, lr, config.weight_decay, [(n, p) for n, p in named if decayed(n, p)]))
-            sections.append((group, lr, 0.0, [(n, p) for n, p in named if not decayed(n, p)]))
-        sections = [s for s in sections if s[3]]
-        everything = [p for *_, named in sections for _, p in named]
+            for yes in (True, False):
+                own = {name: p for name, p in named if decayed(name, p) is yes}
+                if own:
+                    self.sections.append(Section(group, lr, config.weight_decay * yes, tuple(own)))
+                    everything += own.values()
         size, device = sum(p.numel() for p in everything), everything[0].device
         self.flat = torch.empty(size, device=device)
         self.gradient = torch.zeros(size, device=device)
         self.slices: dict[str, slice] = {}
         self.shapes: dict[str, torch.Size] = {}
-        self.groups: dict[str, list[str]] = {group: [] for group in groups}  # names of each group's parameters
-        self.peaks: list[tuple[str, float]] = []  # of each section: its group's name and peak learning rate
-        self.decays: list[float] = []  # of each section
-        self.sections: list[list[str]] = []  # names of its parameters, as they lie in the buffer
         bounds: dict[str, list[int]] = {}  # of what is clipped together, by the name of its norm
-        start = 0
-        for group, lr, weight_decay, named in sections:
+        start, left = 0, iter(everything)
+        for section in self.sections:
             begin = start
-            for name, p in named:
+            for name, p in zip(section.names, left):
                 where = slice(start, start + p.numel())
                 self.flat[where].copy_(p.data.reshape(-1))
                 p.data = self.flat[where].view(p.shape)
                 p.grad = self.gradient[where].view(p.shape)
                 self.slices[name], self.shapes[name], start = where, p.shape, where.stop
-                self.groups[group].append(name)
-            self.peaks.append((group, lr))
-            self.decays.append(weight_decay)
-            self.sections.append([name for name, _ in named])
-            norm = f"gradient_norm/{group}" if group in apart else "gradient_norm"
+            norm = f"gradient_norm/{section.group}" if section.group in apart else "gradient_norm"
             bounds.setdefault(norm, [begin, start])[1] = start
         self.clipped = {norm: self.gradient[begin:end] for norm, (begin, end) in bounds.items()}
         assert sum(map(len, self.clipped.values())) == size, "groups that are clipped apart come last"
@@ -131,16 +136,16 @@ class FlatAdamW:
         tensor.
         """
         groups, runs = [], []
-        for weight_decay, names in zip(self.decays, self.sections):
+        for section in self.sections:
             parts = []
-            for _, run in itertools.groupby(names, key=self.entered.__getitem__):
+            for _, run in itertools.groupby(section.names, key=self.entered.__getitem__):
                 members = list(run)
-                where = slice(self.slices[members[0]].start, self.slices[members[-1]].stop)
+                where = self._span(members)
                 part = nn.Parameter(self.flat[where])
                 part.grad = self.gradient[where]
                 parts.append(part)
                 runs.append((part, members))
-            groups.append({"params": parts, "weight_decay": weight_decay})
+            groups.append({"params": parts, "weight_decay": section.weight_decay})
         betas, self.parts = (self.config.beta1, self.config.beta2), runs
         self.adamw = torch.optim.AdamW(groups, betas=betas, eps=self.config.eps, fused=True)
         for part, members in runs:
@@ -152,6 +157,10 @@ class FlatAdamW:
                 "step": torch.tensor(float(age), device=part.device),
                 **{kind: torch.cat(tensors).to(part.device) for kind, tensors in kept.items()},
             }
+
+    def _span(self, names: Sequence[str]) -> slice:
+        """Where parameters that lie one after the other are in the buffer."""
+        return slice(self.slices[names[0]].start, self.slices[names[-1]].stop)
 
     def zero(self) -> None:
         """Set all gradients to zero."""
@@ -165,8 +174,8 @@ class FlatAdamW:
         for name, gradient in self.clipped.items():
             norms[name] = torch.linalg.vector_norm(gradient)
             gradient.mul_((self.config.clip / (norms[name] + 1e-6)).clamp(max=1.0))
-        for group, (name, peak) in zip(self.adamw.param_groups, self.peaks):
-            group["lr"] = peak * factors.get(name, factor)
+        for group, section in zip(self.adamw.param_groups, self.sections):
+            group["lr"] = section.lr * factors.get(section.group, factor)
         self.adamw.step()
         self.updates += 1
         if self.mean is not None:
@@ -177,7 +186,8 @@ class FlatAdamW:
     def enter(self, group: str) -> None:
         """Let a group begin here, with moments at zero: its parameters stood still so far."""
         state = self.state()
-        self.entered |= dict.fromkeys(self.groups[group], self.updates)
+        for section in self.sections:
+            self.entered |= dict.fromkeys(section.names if section.group == group else (), self.updates)
         self._begin(state)
 
     @contextmanager
@@ -228,7 +238,7 @@ class FlatAdamW:
             return {}
         moments = {kind: torch.zeros_like(self.flat) for kind in MOMENTS}
         for part, members in self.parts:
-            where = slice(self.slices[members[0]].start, self.slices[members[-1]].stop)
+            where = self._span(members)
             for kind in MOMENTS if part in self.adamw.state else ():
                 moments[kind][where] = self.adamw.state[part][kind]
         return moments

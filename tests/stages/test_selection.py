@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tiny import World
 
 from ablate.errors import UserError
-from ablate.planning.plan import described
+from ablate.planning.plan import plan_file
 from ablate.stages import finetune
 from ablate.stages.finetune import Best, patience
 from ablate.tasks.registry import TASKS
@@ -54,7 +55,14 @@ def test_recognition_is_selected_by_characters_unless_the_file_says_otherwise():
     assert replace(TASKS["asr"], select="loss").build().chosen is LOSS
     assert TASKS["translation"].build().chosen is LOSS and TASKS["sentiment"].build().chosen.name == "accuracy"
     with pytest.raises(UserError, match="select is 'werr'; did you mean 'wer'"):
-        described(replace(TASKS["asr"], select="werr"))
+        _ = replace(TASKS["asr"], select="werr").build().chosen
+
+
+def test_a_metric_that_a_task_does_not_have_is_named_while_planning():
+    """Of any row, not of the first alone."""
+    sweep = Path(__file__).resolve().parents[2] / "sweeps" / "objectives.yaml"
+    with pytest.raises(UserError, match=r"rows\.joint\.tasks\.asr: select is 'werr'; did you mean 'wer'"):
+        plan_file(sweep, ["rows.joint.tasks.asr.select=werr"])
 
 
 def test_patience_is_off_unless_asked_for():
