@@ -28,7 +28,7 @@ GAIN = '{pad}gain: float = field(default=1.0, metadata={{"absent": "1.0"}})\n'
 FIVE = {  # file: a field before which a new one is put
     "encoders/joint.py": "width",
     "objectives/contrastive.py": "at",
-    "ablate/training/optim.py": "lr",
+    "ablate/training/optim.py": "eps",
     "ablate/training/update.py": "speech",
     "ablate/tasks/supervised/asr.py": "table",
 }

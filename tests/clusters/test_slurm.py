@@ -334,7 +334,7 @@ def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
 
 def test_a_job_out_of_time_goes_on(slurm, tmp_path):
     """Told to save half a minute or so before the end of its minute, Slurm's shortest time."""
-    fakes.write(tmp_path, fakes.stage("aa", steps=1500))
+    fakes.write(tmp_path, fakes.stage("aa", steps=3000))  # a minute, on the fastest machine
     process = driver(tmp_path, slurm, {"timeout_min": 1})
     job = wait_for(lambda: job_of(tmp_path, "aa"))
     while process.poll() is None:
@@ -342,7 +342,7 @@ def test_a_job_out_of_time_goes_on(slurm, tmp_path):
             hurry(slurm, job)
         time.sleep(0.5)
     finished(process)
-    assert set(outcomes(tmp_path, "aa")) == {"stopped", "done"} and steps(tmp_path, "aa") == list(range(1, 1501))
+    assert set(outcomes(tmp_path, "aa")) == {"stopped", "done"} and steps(tmp_path, "aa") == list(range(1, 3001))
 
 
 def test_ranks(slurm, tmp_path):
