@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,17 +16,23 @@ from encoders.batch import Pair, View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
 from objectives import targets as speech_targets
+from objectives.diversity import MovingUse, diversity
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
 from objectives.quantizer import Codes, TargetsConfig
 from objectives.views import SpeechMask
+
+DIVERSITY_OVER = ("shard", "average")
 
 
 class ContrastiveHead(nn.Module):
     """InfoNCE between projected encodings and projected codes, and the diversity of the codes."""
 
-    def __init__(self, width: int, codes: TargetsConfig, final: int | None, negatives: int, kappa: float) -> None:
+    def __init__(
+        self, width: int, codes: TargetsConfig, final: int | None, negatives: int, kappa: float, over: str
+    ) -> None:
         super().__init__()
         self.negatives, self.kappa, self.learned = negatives, kappa, codes.learned
+        self.use = MovingUse(codes.groups, codes.entries) if codes.learned and over == "average" else None
         self.from_encoding = nn.Linear(width, final or width)
         self.from_code = nn.Linear(codes.dim, final or width)
 
@@ -47,9 +53,9 @@ class ContrastiveHead(nn.Module):
         terms = {"contrastive": Term(total, metrics)}
         if self.learned:
             agree = (codes.ids_IG == codes.best_IG).sum()
-            terms["diversity"] = Term(
-                len(x_ID) * diversity(codes.mean_GV), {"draws_agree": (agree, float(codes.ids_IG.numel()))}
-            )
+            moving = self.use is not None and self.training
+            spread = self.use(codes.mean_GV, len(x_ID)) if moving else diversity(codes.mean_GV)
+            terms["diversity"] = Term(len(x_ID) * spread, {"draws_agree": (agree, float(codes.ids_IG.numel()))})
         return terms
 
 
@@ -104,12 +110,6 @@ def info_nce(
     return total, {"accuracy": (right_R.sum(), scored_R.sum()), "distractors": (distractors, possible)}
 
 
-def diversity(mean_GV: Tensor) -> Tensor:
-    """(GV - perplexity) / GV of mean code probabilities: 0 where codes are used alike, (V - 1) / V at collapse."""
-    perplexity = torch.special.entr(mean_GV.clamp_min(1e-12)).sum(1).exp().sum()
-    return 1 - perplexity / mean_GV.numel()
-
-
 def code_perplexity(codes: Codes) -> Tensor:
     """Perplexity of the codes in use among masked frames, averaged over groups."""
     entropies = []
@@ -137,6 +137,9 @@ class Contrastive(AbstractObjective):
         """Encoding stage that must tell: "speech_tower" (w2v-BERT), or "joint" where no other loss trains the top."""
         diversity: float = 0.1
         """Weight of the diversity term within this objective; without effect on fixed targets."""
+        diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
+        """Masked frames whose mean code probabilities the term is of: of the "shard" (wav2vec 2.0), or a moving
+        "average" over 20 frames an entry. Over few frames a shard's are uneven though the codes are not."""
         targets: str = "learned"
         """Speech targets that give the codes."""
         prob: float = 0.065
@@ -152,6 +155,7 @@ class Contrastive(AbstractObjective):
 
         def __post_init__(self) -> None:
             check_choice("Stage of the contrastive loss", self.at, ("speech_tower", "joint"))
+            check_choice("What diversity is over", self.diversity_over, DIVERSITY_OVER)
             if self.negatives < 1:
                 raise ValueError(f"The contrastive loss has {self.negatives} distractors; expected at least 1.")
 
@@ -171,7 +175,9 @@ class Contrastive(AbstractObjective):
         self.at, self.needs = config.at, config.needs
         self.view = SpeechMask(prob=config.prob, span=config.span)
         codes = speech_targets.of(ports, config.targets)
-        self.head = ContrastiveHead(ports.width, codes, config.final_dim, config.negatives, config.kappa)
+        self.head = ContrastiveHead(
+            ports.width, codes, config.final_dim, config.negatives, config.kappa, config.diversity_over
+        )
         self.term_weights = {"contrastive": 1.0}
         if codes.learned:
             self.term_weights["diversity"] = config.diversity

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Optional
 
 from encoders.batch import View
+from encoders.choices import check_choice
 from encoders.encoding import Encoding
 from objectives import targets as speech_targets
-from objectives.contrastive import ContrastiveHead
+from objectives.contrastive import DIVERSITY_OVER, ContrastiveHead
 from objectives.masked_speech import CodeHead
 from objectives.masked_text import TokenHead
 from objectives.masking import TextRule
@@ -39,6 +40,8 @@ class TLM(AbstractObjective):
         """Also the contrastive loss and diversity on the pairs' speech, at the speech tower (paper: unknown)."""
         diversity: float = field(default=0.1, metadata={"absent": "0.1"})
         """Weight of the diversity term, where the contrastive loss is on; without effect on fixed targets."""
+        diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
+        """Masked frames whose mean code probabilities that term is of: of the "shard", or a moving "average"."""
         negatives: int = field(default=100, metadata={"absent": "100"})
         """Distractors per masked frame of the contrastive loss, at most."""
         kappa: float = field(default=0.1, metadata={"absent": "0.1"})
@@ -60,6 +63,7 @@ class TLM(AbstractObjective):
 
         def __post_init__(self) -> None:
             self.masks()
+            check_choice("What diversity is over", self.diversity_over, DIVERSITY_OVER)
             if self.negatives < 1:
                 raise ValueError(f"TLM's contrastive loss has {self.negatives} distractors; expected at least 1.")
 
@@ -91,7 +95,9 @@ class TLM(AbstractObjective):
         self.text, self.speech = TokenHead(ports), CodeHead(ports.width, codes)
         self.contrastive = None
         if config.contrastive:
-            self.contrastive = ContrastiveHead(ports.width, codes, config.final_dim, config.negatives, config.kappa)
+            self.contrastive = ContrastiveHead(
+                ports.width, codes, config.final_dim, config.negatives, config.kappa, config.diversity_over
+            )
         self.term_weights = {"text": 1.0, "speech": 1.0}
         if config.contrastive:
             self.term_weights |= {"contrastive": 1.0} | ({"diversity": config.diversity} if codes.learned else {})

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from encoders import seeds
 from encoders.batch import Batch, Speech, Vocabulary
 from encoders.blocks import BatchNorm
 from encoders.encoder import AbstractEncoder
+from objectives.diversity import MovingUse
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
 
@@ -87,6 +89,11 @@ class Loop:
     finished: bool = False
     busy_seconds: float = 0.0
     waited_seconds: float = 0.0  # of those, until data was there
+
+    @cached_property
+    def moving(self) -> list[MovingUse]:
+        """What keeps an average over updates, of codes' use."""
+        return [part for part in self.model.modules() if isinstance(part, MovingUse)]
 
     @property
     def waiting(self) -> float:
@@ -223,6 +230,8 @@ class Loop:
             loss_sum += float(loss.detach())
             distributed.add(metrics, sums)
         distributed.sum_(self.optimizer.gradient)
+        for use in self.moving:
+            use.close(distributed.sum_)
         loss_sum, metrics = distributed.merged(loss_sum, metrics)
         if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
             mine = not_finite.faults(self.model, shards, prepared, denominators, self.fraction(step), dropout)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from pretraining import FakeEncoder, coder, ports, speech, view
 
-from objectives.contrastive import Contrastive, code_perplexity, diversity, info_nce
+from objectives.contrastive import Contrastive, code_perplexity, info_nce
+from objectives.diversity import diversity
 from objectives.quantizer import Codes
 from objectives.targets import TARGETS
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from encoders.batch import Vocabulary
-from objectives.contrastive import diversity, info_nce
+from objectives.contrastive import info_nce
+from objectives.diversity import diversity
 from objectives.objective import Ports
 from objectives.quantizer import Learned
 

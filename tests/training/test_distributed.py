@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 from ablate.training import checkpoint
 from ablate.training.update import Update
+from objectives import OBJECTIVES
 
 WORKER = """
 import os, sys, torch
@@ -70,10 +72,13 @@ def test_a_stage_resumed_on_other_ranks_ends_the_same(tmp_path):
     ended = []
     for name, ranks, stop in (("one", 1, -1), ("two", 2, -1), ("moved", 2, 7)):
         world = World(tmp_path / name)
+        names = ("contrastive", "masked_speech", "masked_text")
+        objectives = {name: OBJECTIVES[name] for name in names}
+        objectives["contrastive"] = replace(OBJECTIVES["contrastive"], diversity_over="average")  # summed over ranks
         fields = {"update": Update(speech=4.0, text=80, pairs=3, shards=3)}
-        trunk = world.pretrain("contrastive", "masked_speech", "masked_text", steps=20, **fields)
+        trunk = world.pretrain(*names, objectives=dict(objectives), steps=20, **fields)
         leaf = world.pretrain(
-            "contrastive", "masked_speech", "masked_text", parent=trunk, phase="decay", start=20, steps=5, **fields
+            *names, objectives=dict(objectives), parent=trunk, phase="decay", start=20, steps=5, **fields
         )
         ids = [trunk, leaf, world.finetune("sentiment", leaf, steps=10)[0]]
         world.lay(*ids)
