@@ -1,4 +1,4 @@
-"""Diversity of a moving average: how far from the truth, what it does to the gradient, and that shards do not matter."""
+"""Diversity of a moving average: how far from the truth it is, what its gradient is, and that shards do not matter."""
 
 import copy
 
