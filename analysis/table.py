@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -167,8 +168,10 @@ def _caption(table: Table) -> str:
 
 
 def _warnings(table: Table) -> list[str]:
-    """Rows whose outputs are all empty, and fine-tunings that stopped before their last update."""
-    records, silent, stopped, tuned = table.records, {}, set(), set()
+    """Rows whose outputs are all empty, fine-tunings that stopped before their last update, and data that were not
+    pre-trained on.
+    """
+    records, silent, stopped, tuned, unused = table.records, {}, set(), set(), {}
     for line in records.manifest:
         for task in line["stages"].get("score", {}):
             results = [records.results("score", run) for run in manifest.scores(line, task).values()]
@@ -178,10 +181,20 @@ def _warnings(table: Table) -> list[str]:
             if result := records.results("finetune", run):
                 tuned.add(run)
                 stopped |= {run} if "stopped_early" in result else set()
+        for run in manifest.trunks(line):
+            unused.update(dict.fromkeys(_unused((records.results("pretrain", run) or {}).get("supply", {}))))
     notes = [f"Every output is empty: {task} of {', '.join(sorted(rows))}." for task, rows in silent.items()]
     if stopped:
         notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, as dev was no better for long.")
-    return notes
+    return notes + [f"Not pre-trained on: {'; '.join(unused)}."] * bool(unused)
+
+
+def _unused(supply: Mapping[str, Any]) -> Iterator[str]:
+    """What a pre-training left out of its streams, a phrase each."""
+    for stream, about in supply.items():
+        unit = "tokens" if "tokens" in about else "hours"
+        for reason, loss in about.get("left_out", {}).items():
+            yield f"{loss['share']:.1%} of the {unit} of {stream} (items {reason}: {loss['items']})"
 
 
 def why(table: Table, row: str, column: str) -> str:

@@ -178,6 +178,7 @@ class View:
     speech_lengths: tuple[int, ...] = ()  # speech positions per utterance (after subsampling)
     text_masked_I: Tensor | None = None  # into packed subwords S
     text_targets_I: Tensor | None = None  # true ids at text_masked_I
+    text_spans: tuple[int, int] = (0, 0)  # units (pieces or words) that are hidden, and spans they were drawn in
     matched_B: Tensor | None = None  # 1 where speech and text are a true pair (matching views)
     noise_key: int = 0  # of dropout and of sampled codes
     text_first: bool = True  # order of a pair's segments

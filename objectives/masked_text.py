@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -78,6 +78,9 @@ class MaskedText(AbstractObjective):
                 text=self.text,
             )
 
+        def note(self) -> str:
+            return self.rule().note()
+
         def build(self, ports: Ports) -> MaskedText:
             return MaskedText(self, ports)
 
@@ -91,4 +94,11 @@ class MaskedText(AbstractObjective):
 
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
         x_ID = gathered(encoding, "joint", "text", view.text_masked_I)
-        return {"loss": self.head(x_ID, view.text_targets_I)}
+        scored = self.head(x_ID, view.text_targets_I)
+        return {"loss": replace(scored, metrics={**scored.metrics, "span": spans(view)})}
+
+
+def spans(view: View) -> tuple[float, float]:
+    """The metric "span": units hidden, and spans they were drawn in, so that their mean length is known."""
+    units, count = view.text_spans
+    return float(units), float(count)

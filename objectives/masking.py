@@ -6,6 +6,7 @@ same whatever lies beside it and whatever other objectives are trained.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,8 +100,29 @@ class TextRule:
         if self.span < 1:
             raise ValueError(f"A text span is {self.span} units; expected at least 1.")
 
-    def apply(self, text: Text, vocabulary: Vocabulary) -> tuple[Text, torch.Tensor, torch.Tensor]:
-        """Return what the encoder reads, the hidden positions (sorted, into S), and the ids to predict there."""
+    def note(self) -> str:
+        """What the settings do not say: spans that end with the budget of their text are shorter."""
+        if self.geometric or self.span == 1:
+            return ""
+        lengths = (12, 25, 50, 100)
+        reached, texts = (_listed(f"{x:.3g}" for x in xs) for xs in (map(self.reached, lengths), lengths))
+        return (
+            f"spans of {self.span} come out at {reached} {'words' if self.whole_words else 'pieces'} in texts of "
+            f"{texts}: the last one ends where {self.share:.0%} of the text is hidden; the log has what was reached "
+            "(span)"
+        )
+
+    def reached(self, units: int) -> float:
+        """Mean length of spans of a fixed length in texts of so many units: units hidden for each span drawn."""
+        least, often = divmod(self.share * units, 1)  # the budget is `least`, or with probability `often` one more
+        budgets = ((min(units, max(1, least + more)), p) for more, p in ((0, 1 - often), (1, often)))
+        hidden, spans = zip(*((p * budget, p * -(-budget // self.span)) for budget, p in budgets))
+        return sum(hidden) / sum(spans)
+
+    def apply(self, text: Text, vocabulary: Vocabulary) -> tuple[Text, torch.Tensor, torch.Tensor, tuple[int, int]]:
+        """Return what the encoder reads, the hidden positions (sorted, into S), the ids to predict there, and how many
+        units are hidden in how many spans.
+        """
         ids_S = text.ids_S.numpy()
         where_M = np.flatnonzero(ids_S >= vocabulary.specials)  # maskable positions
         text_S = np.repeat(np.arange(len(text.lengths)), text.lengths)
@@ -124,7 +146,13 @@ class TextRule:
         draws_S = seeds.uniform(text.keys, "text_mask/random", text.lengths)
         seen_S[random_I] = vocabulary.specials + draws_S[random_I] * (vocabulary.size - vocabulary.specials)
         seen = replace(text, ids_S=torch.from_numpy(seen_S))
-        return seen, torch.from_numpy(hidden_I), torch.from_numpy(true_S[hidden_I]).long()
+        spans = int((span_U >= 0).sum()), len(text_L)
+        return seen, torch.from_numpy(hidden_I), torch.from_numpy(true_S[hidden_I]).long(), spans
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}"
 
 
 def placebo(

@@ -70,6 +70,10 @@ class ObjectiveConfig(ABC):
         """Names of the speech targets whose codes this loss trains, where they are learned."""
         return ()
 
+    def note(self) -> str:
+        """What whoever reads the settings should know and they do not say; or ''."""
+        return ""
+
     def check(self, targets: Mapping[str, Any]) -> None:  # noqa: B027  not abstract: most go with all targets
         """Raise ValueError where the objective cannot go with these speech targets (configs by name)."""
 

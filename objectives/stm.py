@@ -58,6 +58,10 @@ class STM(AbstractObjective):
                 masks = PairMask(text=text, prob=self.prob, span=self.speech_span)
             return Matching(negatives=self.negatives, masks=masks, text_first=self.text_first)
 
+        def note(self) -> str:
+            masks = self.matching().masks
+            return masks.text.note() if masks else ""
+
         def build(self, ports: Ports) -> STM:
             return STM(self, ports)
 

@@ -12,7 +12,7 @@ from encoders.encoding import Encoding
 from objectives import targets as speech_targets
 from objectives.contrastive import DIVERSITY_OVER, ContrastiveHead
 from objectives.masked_speech import CodeHead
-from objectives.masked_text import TokenHead
+from objectives.masked_text import TokenHead, spans
 from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
 from objectives.views import PairMask
@@ -85,6 +85,9 @@ class TLM(AbstractObjective):
         def trains(self) -> tuple[str, ...]:
             return (self.targets,) if self.contrastive else ()
 
+        def note(self) -> str:
+            return self.masks().text.note()
+
         def build(self, ports: Ports) -> TLM:
             return TLM(self, ports)
 
@@ -110,7 +113,9 @@ class TLM(AbstractObjective):
         codes = targets[self.needs[0]]
         x_text_ID = gathered(encoding, "joint", "text", view.text_masked_I)
         x_speech_ID = gathered(encoding, "joint", "speech", view.speech_masked_I)
-        terms = {"text": self.text(x_text_ID, view.text_targets_I), "speech": self.speech(x_speech_ID, codes)}
+        text = self.text(x_text_ID, view.text_targets_I)
+        text = replace(text, metrics={**text.metrics, "span": spans(view)})
+        terms = {"text": text, "speech": self.speech(x_speech_ID, codes)}
         if self.contrastive:
             tower_ID = gathered(encoding, "speech_tower", "speech", view.speech_masked_I)
             terms |= self.contrastive(view, tower_ID, codes)

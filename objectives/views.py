@@ -70,9 +70,8 @@ class TextMask(ViewSpec):
 
     def build(self, batch: Batch, context: ViewContext) -> View:
         assert isinstance(batch.inputs, Text), "TextMask reads text"
-        seen, masked_I, targets_I = self.rule.apply(batch.inputs, context.vocabulary)
         clean = Clean().build(batch, context)
-        return replace(clean, inputs=seen, text_masked_I=masked_I, text_targets_I=targets_I)
+        return _with_text_mask(clean, batch.inputs, self.rule, context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +142,12 @@ def _with_speech_mask(view: View, speech: Speech, prob: float, span: int) -> Vie
     return replace(view, speech_masked_I=torch.from_numpy(hidden), speech_masked_B=per_utterance)
 
 
+def _with_text_mask(view: View, text: Text, rule: TextRule, context: ViewContext) -> View:
+    seen, masked_I, targets_I, spans = rule.apply(text, context.vocabulary)
+    return replace(view, inputs=seen, text_masked_I=masked_I, text_targets_I=targets_I, text_spans=spans)
+
+
 def _with_pair_masks(view: View, pair: Pair, masks: PairMask, context: ViewContext) -> View:
-    text, text_masked_I, text_targets_I = masks.text.apply(pair.text, context.vocabulary)
     view = _with_speech_mask(view, pair.speech, masks.prob, masks.span)
-    return replace(view, inputs=replace(pair, text=text), text_masked_I=text_masked_I, text_targets_I=text_targets_I)
+    view = _with_text_mask(view, pair.text, masks.text, context)
+    return replace(view, inputs=replace(pair, text=view.inputs))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -98,7 +99,9 @@ def speech(table: Table, draws: Draws, seed: int, max_frames: int | None = None,
     return Speech(packed_FM, tuple(map(len, mels)), keys)
 
 
-def text(tokens: Tokens, draws: Draws, seed: int, max_tokens: int | None = None, *, stream: str = "text") -> Text:
+def text(
+    tokens: Tokens | Pieces, draws: Draws, seed: int, max_tokens: int | None = None, *, stream: str = "text"
+) -> Text:
     """Pack texts as `CLS … SEP`; one longer than `max_tokens` (specials included) is cut at its end."""
     room = None if max_tokens is None else max_tokens - 2
     bodies = [tokens[index][:room] for _, index in draws]
@@ -151,10 +154,41 @@ def _ids(parts: Iterable[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.concatenate(list(parts), dtype=np.int64))
 
 
+class Pieces:
+    """Texts of which long ones are cut into as few pieces of equal length as are needed: `pieces[p]` is int32."""
+
+    def __init__(self, tokens: Tokens, most: int) -> None:
+        """Cut into pieces of at most `most` ids; a text without any is a piece without any."""
+        self.tokens = tokens
+        count_B = np.maximum(1, -(-tokens.lengths // most))
+        self.row_P = np.repeat(np.arange(len(count_B)), count_B)
+        number_P = np.arange(len(self.row_P)) - (np.cumsum(count_B) - count_B)[self.row_P]
+        length_P, count_P = tokens.lengths[self.row_P], count_B[self.row_P]
+        self.begin_P, self.end_P = (length_P * n // count_P for n in (number_P, number_P + 1))
+        self.cut = int((count_B > 1).sum())
+
+    def __getitem__(self, piece: int) -> np.ndarray:
+        return self.tokens[int(self.row_P[piece])][self.begin_P[piece] : self.end_P[piece]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of ids of each piece."""
+        return self.end_P - self.begin_P
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a stream does not show of its table, for one reason: how many items it concerns, and the share of all."""
+
+    items: int
+    share: float
+    """Of the hours or tokens."""
+
+
 class Stream(ABC):
     """An endless source of updates from one split of a table: which items, how large, and how they are packed.
 
-    `left_out` counts the items that are never drawn, by reason.
+    `left_out` says of the items that are never drawn what they are, by reason.
     """
 
     name: ClassVar[str]  # "speech", "text" or "pair": the name of the stream in a mixture
@@ -174,11 +208,18 @@ class Stream(ABC):
         Items are brought together by amount in every `bucket` of them.
         """
         out = np.any([*reasons.values(), np.zeros(len(sizes), bool)], axis=0)
-        self.left_out = {reason: int(holds.sum()) for reason, holds in reasons.items() if holds.any()}
+        self.left_out = {
+            reason: Loss(int(holds.sum()), round(float(amounts[holds].sum() / max(amounts.sum(), 1e-9)), 4))
+            for reason, holds in reasons.items()
+            if holds.any()
+        }
         self.items = np.flatnonzero(~out)
         if len(self.items) == 0:
-            why = f" (left out: {self.left_out})" if self.left_out else ""
-            raise UserError(f"{table.name} has no item to pre-train on{why}; add data, or raise the length limits.")
+            why = ", ".join(f"{loss.items} {reason}" for reason, loss in self.left_out.items())
+            raise UserError(
+                f"{table.name} has no item to pre-train on{f' (left out: {why})' * bool(why)}; add data, or raise the "
+                "limits."
+            )
         self.table = table
         self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed
         self.order = Order(len(self.items), seed, self.name, self.amounts, bucket)
@@ -207,6 +248,18 @@ class Stream(ABC):
         amount = epochs * self.amounts.sum() + self.amounts[begun].sum()
         return {"items": cursor, "epochs": round(cursor / self.order.n, 3), self.unit: round(float(amount), 4)}
 
+    def shortened(self) -> dict[str, Loss]:
+        """What of the items that are drawn is not shown whole, by what is done with them."""
+        return {}
+
+    def supply(self) -> dict[str, Any]:
+        """Say how much there is to draw from, and what is left out or shortened."""
+        about = {"items": len(self.items), self.unit: round(float(self.amounts.sum()), 4)}
+        for name, losses in (("left_out", self.left_out), ("shortened", self.shortened())):
+            if losses:
+                about[name] = {reason: {"items": loss.items, "share": loss.share} for reason, loss in losses.items()}
+        return about
+
 
 class SpeechStream(Stream):
     """Unlabelled speech, budgeted in frames; utterances longer than `max_frames` are cropped anew in each epoch."""
@@ -221,19 +274,33 @@ class SpeechStream(Stream):
     def collate(self, draws: Draws) -> Batch:
         return Batch(speech(self.table, draws, self.seed, self.max_frames), ids=ids(self.table, draws))
 
+    def shortened(self) -> dict[str, Loss]:
+        over = np.maximum(self.table.frames - self.max_frames, 0)
+        how = f"cropped to longest_speech ({self.max_frames / 100:g} s), elsewhere in each epoch"
+        return (
+            {how: Loss(int((over > 0).sum()), round(float(over.sum() / self.table.frames.sum()), 4))}
+            if over.any()
+            else {}
+        )
+
 
 class TextStream(Stream):
-    """Unlabelled text, budgeted in tokens; texts longer than `max_tokens` are cut at their end, empty ones left out."""
+    """Unlabelled text, budgeted in tokens; texts longer than `max_tokens` are cut into pieces, empty ones left out."""
 
     name, unit = "text", "tokens"
 
     def __init__(self, table: Table, tokens: Tokens, seed: int, max_tokens: int, bucket: int = 0) -> None:
-        sizes = np.minimum(tokens.lengths + 2, max_tokens)
-        super().__init__(table, sizes, sizes, {"empty text": tokens.lengths == 0}, seed, bucket)
-        self.tokens, self.max_tokens = tokens, max_tokens
+        self.pieces, self.max_tokens = Pieces(tokens, max_tokens - 2), max_tokens
+        sizes = self.pieces.lengths + 2
+        super().__init__(table, sizes, sizes, {"without text": sizes == 2}, seed, bucket)
 
     def collate(self, draws: Draws) -> Batch:
-        return Batch(text(self.tokens, draws, self.seed, self.max_tokens), ids=ids(self.table, draws))
+        rows = [(slot, int(self.pieces.row_P[piece])) for slot, piece in draws]
+        return Batch(text(self.pieces, draws, self.seed), ids=ids(self.table, rows))
+
+    def shortened(self) -> dict[str, Loss]:
+        how = f"cut into pieces of longest_text ({self.max_tokens} tokens)"
+        return {how: Loss(self.pieces.cut, 0.0)} if self.pieces.cut else {}
 
 
 class PairStream(Stream):
@@ -248,9 +315,9 @@ class PairStream(Stream):
         self, table: Table, tokens: Tokens, seed: int, max_frames: int, max_tokens: int, bucket: int = 0
     ) -> None:
         reasons = {
-            "empty text": tokens.lengths == 0,
-            f"longer than {max_frames} frames": table.frames > max_frames,
-            f"longer than {max_tokens} tokens": tokens.lengths + 2 > max_tokens,
+            "without text": tokens.lengths == 0,
+            f"over longest_pair ({max_frames / 100:g} s)": table.frames > max_frames,
+            f"over longest_text ({max_tokens} tokens)": tokens.lengths + 2 > max_tokens,
         }
         super().__init__(table, np.ones(len(table)), table.frames / FRAMES_PER_HOUR, reasons, seed, bucket)
         self.tokens = tokens
@@ -265,6 +332,7 @@ def streams(
     seed: int,
     max_frames: int = 1600,
     max_tokens: int = 256,
+    max_pair_frames: int = 1600,
     bucket: int = 0,
 ) -> dict[str, Stream]:
     """Open a stream over each of `tables`, by stream ("speech", "text", "pair"); `tokens` are the folders of
@@ -278,5 +346,5 @@ def streams(
         elif name == "text":
             opened[name] = TextStream(table, Tokens(tokens[name], "text"), seed, max_tokens, bucket)
         else:
-            opened[name] = PairStream(table, Tokens(tokens[name], "text"), seed, max_frames, max_tokens, bucket)
+            opened[name] = PairStream(table, Tokens(tokens[name], "text"), seed, max_pair_frames, max_tokens, bucket)
     return opened

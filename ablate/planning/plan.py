@@ -106,6 +106,7 @@ class Planner:
             manifest=manifest,
             stages=continued(cost.scaled(self.stages, timings, paces)),
             resolved={name: grid[0][name].plain() for name in written},
+            remarks={name: grid[0][name].remarks for name in written},
             notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
             root=str(self.sweep["root"]),
             cluster=cluster,

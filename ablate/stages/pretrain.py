@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ablate.data.loader import Loader
-from ablate.data.packing import streams
+from ablate.data.packing import Stream, streams
 from ablate.data.streams import STREAMS
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
@@ -98,8 +98,9 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     model = build(config, tokenizer, parents)
     budgets = {name: stream.of(config.update) * stream.per_unit for name, stream in STREAMS.items()}
     first, last = config.start, config.start + config.steps
-    data = partial(streams, *read(parents))
+    data = partial(streams, *read(parents), **config.update.limits())
     loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
+    tell(loader.feeds)
     optimizer = FlatAdamW(groups(model, config), config.optimizer, apart=("measured",))
 
     def factor(step: int) -> float:
@@ -156,7 +157,7 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
         "parameters": model.encoder.parameters_by_modality(),
         "steps": last,
         "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in loader.feeds.items()},
-        "left_out": {name: feed.left_out for name, feed in loader.feeds.items() if feed.left_out},
+        "supply": {name: feed.supply() for name, feed in loader.feeds.items()},
         "waiting": loop.waiting,
         "busy_seconds": loop.busy_seconds,
     }
@@ -167,6 +168,15 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
         if config.horizon is None:
             continuing.note(run, config.steps)
     return result
+
+
+def tell(feeds: Mapping[str, Stream]) -> None:
+    """Print what the streams do not show of their tables."""
+    for name, feed in feeds.items():
+        for reason, loss in feed.left_out.items():
+            print(f"{name}: {loss.items} left out, {loss.share:.1%} of the {feed.unit}: {reason}", flush=True)
+        for how, loss in feed.shortened().items():
+            print(f"{name}: {loss.items} {how}", flush=True)
 
 
 def groups(model: Model, config: PretrainStage) -> dict[str, tuple[list[tuple[str, nn.Parameter]], float]]:

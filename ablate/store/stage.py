@@ -92,6 +92,8 @@ class Plan:
     """By id; parents come before their children."""
     resolved: dict[str, dict[str, Any]]
     """Per row (at the first axis point), every setting with defaults filled in."""
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Per row (at the first axis point), what its settings do not say."""
     notes: tuple[str, ...] = ()
     """Things to tell the user that are no errors."""
     root: str = "runs"
@@ -139,7 +141,7 @@ class Plan:
         self.lines(row)
         reference = self.reference(row)
         ours, theirs = identity.flat(self.resolved[row]), identity.flat(self.resolved[reference])
-        lines = [f"# {row}", yaml(self.resolved[row])]
+        lines = [f"# {row}", yaml(self.resolved[row]), *(f"# note: {remark}" for remark in self.remarks.get(row, ()))]
         if reference != row:
             lines.append(f"# difference from {reference}")
             changed = [path for path in {**theirs, **ours} if ours.get(path, ...) != theirs.get(path, ...)]

@@ -115,6 +115,7 @@ def _weighted(value: Any, path: str) -> Any:
 
 
 UNITS = {stream.table: stream.unit for stream in STREAMS.values()}
+UNITS |= {"longest_speech": "s", "longest_text": "tokens", "longest_pair": "s"}
 
 
 def _quantity(key: str, value: Any, path: str) -> Any:

@@ -51,6 +51,11 @@ class Row:
         changes = {name: targets.anneals() for name, targets in self.targets.items()}
         return {name: what for name, what in changes.items() if what}
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the settings of its objectives do not say."""
+        return tuple(f"{name}: {note}" for name, one in self.objectives.items() if (note := one.note()))
+
     def has(self, task: str) -> bool:
         """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -22,3 +22,22 @@ class Update:
     """Pieces that go through forward and backward alone; batch statistics are over a shard."""
     bucket: int = 0
     """Items among which those of about one length are brought together; 0 packs them as they are drawn."""
+    longest_speech: float = field(default=16.0, metadata={"absent": "16.0"})
+    """Seconds of an utterance; a longer one is cropped, elsewhere in each epoch."""
+    longest_text: int = field(default=256, metadata={"absent": "256"})
+    """Tokens of a text, CLS and SEP included; a longer one is cut into pieces of equal length."""
+    longest_pair: float = field(default=16.0, metadata={"absent": "16.0"})
+    """Seconds of a pair; a longer one is left out, as is one whose text is over `longest_text`."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("longest_speech", 0.1), ("longest_text", 3), ("longest_pair", 0.1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
+
+    def limits(self) -> dict[str, int]:
+        """The three as frames (of 10 ms) and tokens, for `ablate.data.packing.streams`."""
+        return {
+            "max_frames": round(100 * self.longest_speech),
+            "max_tokens": self.longest_text,
+            "max_pair_frames": round(100 * self.longest_pair),
+        }

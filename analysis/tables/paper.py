@@ -26,7 +26,7 @@ NOTE = (
     "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the "
     "95 % interval. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 "
     "h without a language model; SpeechStew; CoVoST 2, mean of four languages): compare the differences' signs, not "
-    "the levels."
+    "the levels. A row that read another corpus of text than the SLAM row beside it has no difference."
 )
 FIELDS = (
     "row",
@@ -119,9 +119,16 @@ class _Pair(NamedTuple):
         return float(line[self.source.column]) if line else None
 
     def difference(self, mirrored: str) -> float | None:
-        """The paper's difference from its SLAM row, positive when good."""
+        """The paper's difference from its SLAM row, positive when good; None where that read another corpus of text."""
         value, reference = self.value(mirrored), self.value(SLAM)
-        return None if value is None or mirrored == SLAM else self.column.measure.sign * (value - reference)
+        if value is None or mirrored == SLAM or self.other_text(mirrored):
+            return None
+        return self.column.measure.sign * (value - reference)
+
+    def other_text(self, mirrored: str) -> str:
+        """The corpus of text that a published row read, where it is not that of the SLAM row beside it; else ''."""
+        text, reference = (self.published.get(row, {}).get("text", "") for row in (mirrored, SLAM))
+        return text if text and text != reference else ""
 
 
 def sheet(table: Table) -> Sheet | None:
@@ -167,6 +174,14 @@ def _pairs(table: Table, source: Source) -> list[_Pair]:
     ]
 
 
+def _published(pair: _Pair, mirrored: str, difference: float | None) -> str:
+    """The paper's difference as text, or why there is none."""
+    if difference is None:
+        other = pair.other_text(mirrored)
+        return f"other text ({other})" if other else "—"
+    return f"{difference:+.1f}"
+
+
 def _compared(table: Table, pair: _Pair, line: Line, mirrored: str, reference: str | None) -> tuple[list[str], list]:
     """Texts and values of one row in one pair of columns."""
     cell, what = line.cells[pair.place], pair.column.measure
@@ -181,7 +196,7 @@ def _compared(table: Table, pair: _Pair, line: Line, mirrored: str, reference: s
         cell.display(pair.column).replace("†", ""),
         "—" if published is None else f"{published:.1f}",
         "SLAM" if line.row == reference else difference,
-        "SLAM" if mirrored == SLAM else "—" if theirs is None else f"{theirs:+.1f}",
+        "SLAM" if mirrored == SLAM else _published(pair, mirrored, theirs),
     ]
     paper = pair.published.get(mirrored, {})
     return texts, [

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ablate.data import packing
-from ablate.data.packing import Order, PairStream, SpeechStream, TextStream, take
+from ablate.data.packing import Loss, Order, PairStream, SpeechStream, TextStream, take
 from ablate.data.table import Table, TableWriter
 from ablate.errors import UserError
 from encoders import seeds
@@ -190,7 +190,8 @@ def test_a_cropped_utterance_counts_what_is_left_of_it() -> None:
 def test_exposure_counts_what_was_drawn(cursor: int) -> None:
     tokens = FakeTokens(1, 2, 3, 40, 5)
     stream = TextStream(FakeTable(1), tokens, 0, max_tokens=10)
-    drawn = [min(tokens.lengths[stream.order.index(slot)] + 2, 10) for slot in range(cursor)]
+    pieces = [1, 2, 3, *[8] * 5, 5]  # the text of 40 is five
+    drawn = [pieces[stream.order.index(slot)] + 2 for slot in range(cursor)]
     assert stream.exposure(cursor)["tokens"] == sum(drawn)
 
 
@@ -198,9 +199,36 @@ def test_pair_stream_leaves_out_what_does_not_fit_and_says_so() -> None:
     stream = PairStream(FakeTable(10, 999, 30, 40), FakeTokens(3, 3, 0, 99), 0, max_frames=100, max_tokens=20)
     batches, cursor = stream.next_update(0, budget=3)
     assert batches[0].inputs.speech.lengths == (10, 10, 10) and cursor == 3
-    assert stream.left_out == {"empty text": 1, "longer than 100 frames": 1, "longer than 20 tokens": 1}
-    with pytest.raises(UserError, match="some.train has no item to pre-train on .*longer than 100 frames"):
+    reasons = {"without text": (1, 30), "over longest_pair (1 s)": (1, 999), "over longest_text (20 tokens)": (1, 40)}
+    assert stream.left_out == {name: Loss(n, round(frames / 1079, 4)) for name, (n, frames) in reasons.items()}
+    assert stream.supply()["left_out"]["over longest_pair (1 s)"] == {"items": 1, "share": 0.9259}
+    assert stream.supply()["items"] == 1 and "shortened" not in stream.supply()
+    with pytest.raises(UserError, match=r"some.train has no item to pre-train on .*1 over longest_pair \(1 s\)"):
         PairStream(FakeTable(999), FakeTokens(3), 0, max_frames=100, max_tokens=20)
+
+
+def test_long_texts_are_cut_into_pieces_that_lose_nothing() -> None:
+    """Of equal length but for one token, in every epoch all of them, and under the ids of their rows."""
+    tokens = FakeTokens(7, 0, 8, 9, 60)
+    stream = TextStream(FakeTable(1, 1, 1, 1, 1), tokens, 0, max_tokens=10)
+    assert stream.pieces.lengths.tolist() == [7, 0, 8, 4, 5, 7, 8, 7, 8, 7, 8, 7, 8]
+    assert stream.supply()["shortened"] == {"cut into pieces of longest_text (10 tokens)": {"items": 2, "share": 0.0}}
+    assert stream.left_out == {"without text": Loss(1, 0.0182)} and stream.supply()["tokens"] == 84 + 2 * 12
+    seen, rows, cursor = [], [], 0
+    while cursor < 12:
+        (batch,), cursor = stream.next_update(cursor, budget=10)
+        ids = batch.inputs.ids_S.tolist()
+        assert (ids[0], ids[-1]) == (4, 5) and len(batch.ids) == 1
+        seen += ids[1:-1]
+        rows += [f"row-{one // 100}" for one in ids[1:-1]][:1]
+        assert batch.ids == (rows[-1],)
+    assert sorted(seen) == sorted(one for i in (0, 2, 3, 4) for one in tokens[i])
+
+
+def test_long_speech_is_cropped_and_counted() -> None:
+    stream = SpeechStream(FakeTable(1000, 400, 600), 0, max_frames=500)
+    how = "cropped to longest_speech (5 s), elsewhere in each epoch"
+    assert stream.supply()["shortened"] == {how: {"items": 2, "share": 0.3}}
 
 
 def test_streams_open_the_tables_they_are_named_for(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_tlm_reads_its_own_positions_of_each_segment(pairs, text_first):
     assert set(terms) == {"text", "speech"} == set(objective.counts(seen))
     assert objective.counts(seen) == {"text": len(seen.text_masked_I), "speech": len(seen.speech_masked_I)}
     metrics = {name for term in terms.values() for name in term.metrics}
-    assert metrics == {"text_accuracy", "speech_accuracy", "speech_commonest_code"}
+    assert metrics == {"text_accuracy", "text_span", "speech_accuracy", "speech_commonest_code"}
 
 
 def test_tlm_apart_never_sees_the_other_side():

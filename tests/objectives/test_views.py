@@ -111,6 +111,27 @@ def test_text_spans_are_whole_except_the_one_that_meets_the_budget():
             assert np.ptp(np.flatnonzero(spans == j)) + 1 == (spans == j).sum()
 
 
+@pytest.mark.parametrize("rule", [TextRule(), TextRule(share=0.5), TextRule(span=1), TextRule(share=0.3, span=3)])
+@pytest.mark.parametrize("pieces", [4, 12, 25, 100])
+def test_mean_length_of_spans_is_as_foretold_and_told(rule, pieces):
+    inputs = text(*[pieces] * 2000)
+    units, spans = view(TextMask(rule=rule), inputs).text_spans
+    assert units / spans == pytest.approx(rule.reached(pieces), rel=0.03)
+    assert units == len(view(TextMask(rule=rule), inputs).text_masked_I)
+
+
+def test_what_spans_of_five_come_to_by_hand():
+    assert TextRule(share=0.15).reached(100) == 5.0  # 15 pieces in three spans
+    assert TextRule(share=0.5).reached(12) == 3.0  # 5 and 1
+    assert TextRule(share=0.15).reached(25) == pytest.approx(3.75)  # 3 pieces or, three times as often, 4; one span
+    assert TextRule(share=0.5).reached(25) == pytest.approx((0.5 * 12 + 0.5 * 13) / 3)
+    assert TextRule(share=0.15).reached(3) == 1.0
+    said = "spans of 5 come out at 1.8, 3.75, 3.75 and 5 pieces in texts of 12, 25, 50 and 100"
+    assert TextRule().note().startswith(said)
+    assert "words in texts" in TextRule(whole_words=True).note()
+    assert TextRule(span=1).note() == TextRule(geometric=True).note() == ""
+
+
 def test_text_spans_lie_anywhere_alike():
     span_U, _ = text_spans(tuple(range(6000)), np.full(6000, 20), 0.25, 5, False)
     per_place = (span_U.reshape(6000, 20) >= 0).mean(0)

@@ -53,7 +53,7 @@ class Shown:
         objective = predictor(model.mixture.objectives)
         tlm = isinstance(objective, TLM)
         head, text_first = (objective.text, objective.view.text_first) if tlm else (objective.head, True)
-        seen, masked_I, ids_I = TextRule(share=share).apply(text, vocabulary)
+        seen, masked_I, ids_I, _ = TextRule(share=share).apply(text, vocabulary)
         batch = Batch(Pair(speech, seen))
         view = Clean(text_first=text_first).build(batch, context(model.encoder, batch, vocabulary, 0))
         view = replace(view, text_masked_I=masked_I, text_targets_I=ids_I)

@@ -63,6 +63,25 @@ def test_values_and_differences_by_hand(fake):
     assert first["published_parameters"] == "600M"
 
 
+def test_published_rows_are_compared_within_one_corpus_of_text(fake):
+    """In recognition the third stage read mC4 and SLAM LibriLM: 3.1 against 3.3 is not of the losses alone."""
+    blocks = [{"rows": ["joint", "joint_tlm_stm_speech"], "reference": "joint"}]
+    folder = fake(rows=JOINT, table={"blocks": blocks})
+    sweep = json.loads((folder / "sweep.json").read_text())
+    third = sweep["rows"]["joint_tlm_stm_speech"]["objectives"]
+    sweep["rows"]["joint_tlm_stm_speech"]["objectives"] = {
+        name: third[name] for name in ("contrastive", "masked_speech")
+    }
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    sheet = paper.sheet(build(read(folder)))
+    (line,) = (line for line in sheet.lines if line[0] == "joint tlm stm speech")
+    assert line[3:6:2] == ["3.1", "other text (mC4-En)"] and line[7:10:2] == ["25.0", "+1.5"]
+    (values,) = (
+        dict(zip(sheet.fields, one)) for one in sheet.values if one[0] == "joint_tlm_stm_speech" and one[2] == "asr"
+    )
+    assert values["published"] == 3.1 and values["published_delta"] is None
+
+
 def test_test_sets_of_speechstew_are_known_by_name(fake):
     columns = [f"speechstew.{split}.wer" for split in ("test_wsj", "test_own", "test_ami_ihm")]
     sheet = paper.sheet(

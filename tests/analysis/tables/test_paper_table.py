@@ -203,10 +203,10 @@ def test_command_line(fake):
     assert wrong.returncode == 2 and "did you mean 'asr'" in wrong.stderr and "Traceback" not in wrong.stderr
 
 
-def test_empty_outputs_and_early_stops_are_noted_below_the_table(fake):
+def test_empty_outputs_early_stops_and_data_left_out_are_noted_below_the_table(fake):
     folder = fake(**SMALL)
     before = build(read(folder)).caption
-    assert "empty" not in before and "stopped early" not in before
+    assert "empty" not in before and "stopped early" not in before and "Not pre-trained on" not in before
 
     def silence(result, seed, row):
         if row == "joint" and "wer" in {score["metric"] for score in result["scores"]}:
@@ -215,6 +215,10 @@ def test_empty_outputs_and_early_stops_are_noted_below_the_table(fake):
     results(folder, silence)
     for path in (folder.parents[1] / "finetune").rglob("result.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "stopped_early": 60}))
+    lost = {"pair": {"hours": 9.0, "left_out": {"over longest_pair (16 s)": {"items": 90, "share": 0.102}}}}
+    for path in (folder.parents[1] / "pretrain").rglob("result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "supply": lost}))
     caption = build(read(folder)).caption
+    assert "Not pre-trained on: 10.2% of the hours of pair (items over longest_pair (16 s): 90)." in caption
     assert "Every output is empty: asr of joint." in caption
     assert re.search(r"(\d+) of \1 fine-tunings stopped early, as dev was no better for long\.", caption)
