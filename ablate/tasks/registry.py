@@ -5,6 +5,7 @@ from __future__ import annotations
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.measured.alignment_by_layer import AlignmentByLayer
 from ablate.tasks.measured.codes import SpeechCodes
+from ablate.tasks.measured.matching import Matching
 from ablate.tasks.measured.pairing import Pairing
 from ablate.tasks.measured.pairing_by_layer import PairingByLayer
 from ablate.tasks.measured.probes_by_layer import ProbesByLayer
@@ -67,6 +68,7 @@ TASKS: dict[str, TaskConfig] = {
     "normalization": Normalization.Config(),
     "retrieval": Retrieval.Config(),
     "pairing": Pairing.Config(),
+    "matching": Matching.Config(),
     "codes": SpeechCodes.Config(),
     "alignment_by_layer": AlignmentByLayer.Config(),
     "pairing_by_layer": PairingByLayer.Config(),
