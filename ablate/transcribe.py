@@ -14,11 +14,14 @@ line for each recording, its name, a tab, and the words.
 MORE = """\
 RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's
 folders. Recordings are wav, flac, ogg or mp3, of any rate and number of channels. Longer ones than the run was trained
-on are taken whole. If the run's features are normalised by speaker (data.normalisation), all FILEs are taken to be of
-one. The best hypothesis of the task's own search is printed, as in its score.
+on are taken whole. The best hypothesis of the task's own search is printed, as in its score.
 
-example:
+If the run's features are normalised by speaker (data.normalisation=speaker), the more recordings of a speaker are given
+together the better. FILEs by themselves are each of another speaker; after --speaker they are of one.
+
+examples:
   python -m ablate.transcribe runs/finetune/3f/3f0c4bb2a1d95e07 hello.wav another.flac
+  python -m ablate.transcribe runs/finetune/3f/3f0c4bb2a1d95e07 --speaker ada/*.wav --speaker ben/*.wav
 
 exit status: 0 all were transcribed, 2 the run or a recording is wrong.
 """
@@ -33,15 +36,24 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="folder of the finished run")
-    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="recordings, each of another speaker")
+    parser.add_argument(
+        "--speaker", metavar="FILE", nargs="+", action="append", default=[], help="recordings of one speaker; repeat"
+    )
     parser.add_argument(
         "--into", metavar="LANGUAGE", default="", help="of a run that translates into several, which one"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+
+    voices = [*([file] for file in options.files), *options.speaker]
+    files = [file for voice in voices for file in voice]
+    if not files:
+        parser.error("give at least one FILE")
 
     def act() -> None:
-        said = Finished(options.run).transcribe(options.files, options.into)
-        for file, words in zip(options.files, said, strict=True):
+        speakers = [number for number, voice in enumerate(voices) for _ in voice]
+        said = Finished(options.run).transcribe(files, options.into, speakers)
+        for file, words in zip(files, said, strict=True):
             print(file, " ".join(words.split()), sep="\t")
 
     return command(act)

@@ -186,6 +186,11 @@ def _warnings(table: Table) -> list[str]:
     notes = [f"Every output is empty: {task} of {', '.join(sorted(rows))}." for task, rows in silent.items()]
     if stopped:
         notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, as dev was no better for long.")
+    if records.scores.metric.str.endswith("_alone").any():
+        notes.append(
+            "Speech is less the mean over all recordings of its speaker in the split; where a column says alone, of "
+            "each recording by itself, as python -m ablate.transcribe hears one file."
+        )
     return notes + [f"Not pre-trained on: {'; '.join(unused)}."] * bool(unused)
 
 

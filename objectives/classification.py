@@ -18,6 +18,7 @@ from objectives.supervised_views import TokenDropout
 from objectives.views import Clean
 
 Label = str | int | float
+UNKNOWN = -100  # place of a label that is no class
 
 
 class Classification(AbstractObjective):
@@ -69,7 +70,9 @@ class Classification(AbstractObjective):
         return self.augmented if self.training else Clean()
 
     def counts(self, view: View) -> Mapping[str, float]:
-        return {"classification": float(len(view.references["label"]))}
+        """Items whose label is a class; dev may have others, which no output can be and no loss is defined for."""
+        known = (label for label in view.references["label"] if not self.labels or label in self.labels)
+        return {"classification": float(sum(1 for _ in known))}
 
     def scores(self, encoding: Encoding) -> Tensor:
         """Logits per class [B, classes], or the number [B, 1]."""
@@ -81,8 +84,9 @@ class Classification(AbstractObjective):
         if not self.labels:
             error_B = scores_BC.squeeze(1) - torch.tensor(wanted, dtype=torch.float32, device=scores_BC.device)
             return {"classification": Term(error_B.square().sum() / 2)}
-        wanted_B = torch.tensor([self.labels.index(label) for label in wanted], device=scores_BC.device)
-        total = F.cross_entropy(scores_BC, wanted_B, reduction="sum")
+        places = [self.labels.index(label) if label in self.labels else UNKNOWN for label in wanted]
+        wanted_B = torch.tensor(places, device=scores_BC.device)
+        total = F.cross_entropy(scores_BC, wanted_B, reduction="sum", ignore_index=UNKNOWN)
         correct = (scores_BC.argmax(1) == wanted_B).sum()
         return {"classification": Term(total, {"accuracy": (correct, float(len(wanted)))})}
 

@@ -68,6 +68,11 @@ class Split:
 class CorpusConfig(ABC):
     """What a corpus is. Subclasses are the kinds of corpora (`data:` in a sweep)."""
 
+    @property
+    def by_speaker(self) -> bool:
+        """Whether features are normalised by speaker, over all recordings of one in a split."""
+        return False
+
     def resolved(self) -> CorpusConfig:
         """Check the settings and that what they name is there, and return the config. Raises UserError."""
         return self

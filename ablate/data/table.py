@@ -225,6 +225,10 @@ class Table:
 
         Raises UserError naming a recording that is gone or is not what it was.
         """
-        which, place = self._recording[index]
-        mel_FM = self.recordings[which].mel(int(place))
+        mel_FM = self.raw(index)
         return mel_FM if self.centred else (mel_FM - self.means[self._speaker[index]]).astype(np.float16)
+
+    def raw(self, index: int) -> np.ndarray:
+        """Frames of row `index` with the speaker's mean still in them, where that is what is taken away."""
+        which, place = self._recording[index]
+        return self.recordings[which].mel(int(place))

@@ -121,7 +121,8 @@ class Planner:
         sweep, rows, configs = self.sweep, {name: grid[0][name] for name in self.resolver.names}, {}
         for row in rows.values():
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
-        tasks = {key: described(configs[key]) for key in self.tasks if key in configs}
+        by_speaker = any(row.data.by_speaker for row in rows.values())
+        tasks = {key: described(configs[key], by_speaker) for key in self.tasks if key in configs}
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
         taken_off = {*self.resolver.base["tasks"], *self.resolver.registry.tasks} - set(self.tasks)
         return {
@@ -347,10 +348,12 @@ def _streamed(row: Row, split: str) -> dict[str, tuple[str, str, bool]]:
     return {table: (table, split, table != "speech") for table in sorted(tables)}
 
 
-def described(task: TaskConfig) -> dict[str, Any]:
-    """What checks of columns and claims, and analysis, know of a task before it is scored."""
+def described(task: TaskConfig, by_speaker: bool = False) -> dict[str, Any]:
+    """What checks of columns and claims, and analysis, know of a task before it is scored; `by_speaker` are its
+    features normalised.
+    """
     built = task.build()
-    metrics = [metric.name for metric in built.metrics]
+    metrics = [metric.name for metric in (*built.metrics, *([built.alone] if by_speaker and built.alone else []))]
     facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
     facts |= {"beside": list(built.beside)} if built.beside else {}
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})

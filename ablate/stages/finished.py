@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ablate.data import audio
+from ablate.data.speaker import less_mean
 from ablate.data.table import Example
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError, nearest
@@ -27,7 +28,6 @@ from ablate.store.stage import parents_of
 from ablate.training import checkpoint
 
 SEEN = 2000  # training rows that say how a task's text is written
-KNOWN = 200  # frames that the mean of the training speakers counts in that of a new one
 
 
 class NewItems:
@@ -86,10 +86,13 @@ class Finished:
             row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given
         )
 
-    def transcribe(self, paths: Sequence[str | Path], into: str = "") -> list[str]:
+    def transcribe(
+        self, paths: Sequence[str | Path], into: str = "", speakers: Sequence[int] | None = None
+    ) -> list[str]:
         """What the model makes of each recording, `into` which language where it knows several.
 
-        Where features are normalised by speaker, the recordings are taken to be of one (`less_mean`).
+        `speakers` says whose each recording is, by any numbers; without it each is of another speaker. That matters
+        where features are normalised by speaker: the recordings of one lose their mean together (`less_mean`).
         Raises UserError for a task of text, for what is no audio, and for a language that it does not know.
         """
         self._must_read("speech", "ablate.predict RUN < lines")
@@ -98,7 +101,11 @@ class Finished:
             raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
         mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
         if self.normalisation == "speaker":
-            mels = less_mean(mels, self.train.means.mean(0))
+            known_M, speakers = self.train.means.mean(0), speakers or range(len(paths))
+            for speaker in set(speakers):
+                own = [i for i, one in enumerate(speakers) if one == speaker]
+                for i, mel_FM in zip(own, less_mean([mels[i] for i in own], known_M)):
+                    mels[i] = mel_FM
         return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
 
     def predict(self, lines: Sequence[str]) -> list[Any]:
@@ -126,17 +133,6 @@ class Finished:
             return []
         items = NewItems(rows, mels, self.tokenizer, self.target_tokenizer)
         return predictions(self.model, self.task, items, self.tokenizer.vocabulary, final=True)
-
-
-def less_mean(mels: Sequence[np.ndarray], known_M: np.ndarray) -> list[np.ndarray]:
-    """Recordings [F, 80] of one speaker less that speaker's mean, float16, of which two seconds are `known_M`.
-
-    The mean over a word says more of the word than of the voice (NOTES.md, 2026-11-26); over a minute `known_M` hardly
-    counts.
-    """
-    all_FM = np.concatenate(mels).astype(np.float64)
-    mean_M = (all_FM.sum(0) + KNOWN * known_M) / (len(all_FM) + KNOWN)
-    return [(mel_FM - mean_M.astype(np.float32)).astype(np.float16) for mel_FM in mels]
 
 
 def _finetuning(folder: Path) -> RunFolder:

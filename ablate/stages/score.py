@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+from ablate.data.speaker import Alone
+from ablate.data.table import Example
 from ablate.data.tokenizer import Tokenizer
 from ablate.stages.evaluate import predictions
 from ablate.stages.finetune import build, dataset
 from ablate.stages.pretrain import load_leaf
 from ablate.stages.tuned import settled
 from ablate.store.run import RunFolder
-from ablate.tasks.task import TaskConfig
+from ablate.tasks.task import AbstractTask, Score, TaskConfig
 from ablate.training import checkpoint
 from encoders.encoder import EncoderConfig
 
@@ -44,22 +46,41 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
         model = load_leaf(tokenizer, parents["pretrain"])
     vocabulary = tokenizer.vocabulary
     (split,) = config.task.splits
-    train, data = dataset(task, parents, task.baseline_split).table.rows, dataset(task, parents, split)
+    train, data = dataset(task, parents, task.baseline_split).table, dataset(task, parents, split)
     rows = data.table.rows
     if task.trained:
         hypotheses = predictions(model, task, data, vocabulary, final=True)
     else:
         hypotheses = task.measure(model, data, vocabulary)
     scores, items = task.score(rows, hypotheses)
+    baselines = task.baselines(train.rows, rows)
+    if task.alone and not data.table.centred:
+        data.table = Alone(data.table, train.means.mean(0))
+        score, rates = one_by_one(task, rows, predictions(model, task, data, vocabulary, final=True))
+        whole = "mean of all recordings of a speaker in the split"
+        scores = [*(replace(one, signature=f"{one.signature}|{whole}") for one in scores), score]
+        items = [item | rate for item, rate in zip(items, rates, strict=True)]
+        baselines += [replace(one, metric=score.metric) for one in baselines if one.metric == scores[0].metric]
     lines = [json.dumps({"split": split, **item}, ensure_ascii=False) for item in items]
     run.write_bytes("items.jsonl", ("\n".join(lines) + "\n").encode())
     return {
         "task": task.name,
         **({"empty": empty} if (empty := _empty(hypotheses)) else {}),
         "scores": [{"split": split, **asdict(score)} for score in scores],
-        "baselines": [{"split": split, **asdict(baseline)} for baseline in task.baselines(train, rows)],
+        "baselines": [{"split": split, **asdict(baseline)} for baseline in baselines],
         "busy_seconds": time.monotonic() - began,
     }
+
+
+def one_by_one(task: AbstractTask, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[Score, list[Example]]:
+    """The main metric of recordings that were heard one by one, and its counts by item where it has them: of words."""
+    scores, items = task.score(rows, hypotheses)
+    of = task.alone
+    score = replace(scores[0], metric=of.name, signature=f"{scores[0].signature}|mean of each recording alone")
+    if of.name != "wer_alone":
+        return score, [{} for _ in items]
+    errors = [item["substitutions"] + item["deletions"] + item["insertions"] for item in items]
+    return score, [{of.name: [100 * wrong, item["words"]]} for wrong, item in zip(errors, items, strict=True)]
 
 
 def _empty(hypotheses: Sequence[Any]) -> int:

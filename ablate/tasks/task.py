@@ -199,6 +199,15 @@ class AbstractScored(ABC):
     def name(self) -> str:
         return self.config.table
 
+    @property
+    def alone(self) -> Metric | None:
+        """The main metric of recordings that are heard one by one, where features are normalised by speaker: a score of
+        a split has all of a speaker's for the mean, and who comes with one file has not. None for tasks of text and of
+        leaves.
+        """
+        spoken = self.trained and self.reads == "speech"
+        return replace(self.metrics[0], name=f"{self.metrics[0].name}_alone") if spoken else None
+
     @abstractmethod
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
         """Score a whole split: one Score per metric, and a record per item with counts that sums can be taken of."""

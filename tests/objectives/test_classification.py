@@ -40,6 +40,18 @@ def test_cross_entropy_accuracy_and_labels():
     assert objective.decode(planted()) == ["bad", "good"]
 
 
+def test_a_label_of_dev_that_training_has_not_is_wrong_and_counts_nothing_in_the_loss():
+    objective = Classification.Config(pool="first").build(ports(2), ("bad", "good")).eval().requires_grad_(False)
+    seen = view({"label": ("bad", "strange")}, ())
+    term = objective(seen, planted(), {})["classification"]
+    alone = objective(view({"label": ("bad", "bad")}, ()), planted(), {})["classification"]
+    assert objective.counts(seen) == {"classification": 1.0} and 0 < float(term.total) < float(alone.total)
+    assert term.metrics["accuracy"][1] == 2.0 and int(term.metrics["accuracy"][0]) <= 1
+    none = view({"label": ("strange", "odd")}, ())
+    assert objective.counts(none) == {"classification": 0.0}
+    assert float(objective(none, planted(), {})["classification"].total) == 0.0
+
+
 def test_regression_is_half_the_squared_error():
     objective = Classification.Config().build(ports(2)).eval().requires_grad_(False)
     with torch.no_grad():

@@ -12,8 +12,9 @@ import soundfile
 from tiny import World
 
 from ablate import predict, transcribe
+from ablate.data.speaker import less_mean
 from ablate.errors import UserError
-from ablate.stages.finished import Finished, less_mean
+from ablate.stages.finished import Finished
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,10 @@ class RealConfig(RealSettings, CorpusConfig):
     tag: ClassVar[str] = "real"
     how: ClassVar[tuple[str, ...]] = ("root", "features", "on_error", "most_skipped")
 
+    @property
+    def by_speaker(self) -> bool:
+        return self.normalisation == "speaker"
+
     def resolved(self) -> RealConfig:
         """Check that the data is there, reading no rows, and return this config anew. Raises UserError."""
         self.validate()
