@@ -58,6 +58,7 @@ def text_spans(
     text_J = np.repeat(texts, budget_B)  # as many candidate spans as could be needed
     if geometric:
         draws_J = seeds.uniform(keys, "text_mask/length", budget_B)
+        draws_J = draws_J * (1 - (1 - GEOMETRIC_P) ** GEOMETRIC_LONGEST)  # none is longer, as SpanBERT renormalises
         length_J = np.minimum(1 + np.floor(np.log1p(-draws_J) / np.log(1 - GEOMETRIC_P)), GEOMETRIC_LONGEST).astype(int)
     else:
         length_J = np.full(len(text_J), span)

@@ -55,7 +55,7 @@ class STM(AbstractObjective):
             masks = None
             if self.masked:
                 text = TextRule(share=self.share, span=self.text_span)
-                masks = PairMask(text=text, prob=self.prob, span=self.speech_span)
+                masks = PairMask(text=text, prob=self.prob, span=self.speech_span, text_first=self.text_first)
             return Matching(negatives=self.negatives, masks=masks, text_first=self.text_first)
 
         def note(self) -> str:

@@ -132,6 +132,8 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
 
     def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
         model.encoder.requires_grad_(step >= thaw)
+        if thaw:  # else statistics of batch norm move, and dropout shakes what stands still
+            model.encoder.train(step >= thaw)
         if step == thaw > 0:
             optimizer.enter("encoder")
         shards, after = loader.update(step, {task.reads: step * how.items})
@@ -213,7 +215,7 @@ class Best:
 
     def offer(self, step: int, value: float, loss: float, model: Model) -> None:
         """Consider the weights at `step`; NaN never wins, the first evaluation always does."""
-        equal = value == self.value and not loss > self.loss
+        equal = value == self.value and (loss <= self.loss or math.isnan(self.loss))
         only = math.isnan(self.value) and not math.isnan(value)
         if not self.weights or only or equal or self.metric.beats(value, self.value):
             if not self.weights:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ablate.store.run import RunFolder
 from ablate.store.stage import parents_of
 from ablate.training import checkpoint, conflict, distributed, optim
 from ablate.training.loop import Loop, Model
+from ablate.training.loop import prepare as views_of
 from ablate.training.optim import FlatAdamW, OptimizerConfig
 from ablate.training.update import Update
 from encoders import seeds
@@ -101,7 +102,9 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     data = partial(streams, *read(parents), **config.update.limits())
     loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
     tell(loader.feeds)
-    optimizer = FlatAdamW(groups(model, config), config.optimizer, apart=("measured",))
+    trained = bool(config.objectives and config.steps)
+    learning = reached(model, loader, tokenizer.vocabulary) if trained else set()
+    optimizer = FlatAdamW(groups(model, config, learning), config.optimizer, apart=("measured",))
 
     def factor(step: int) -> float:
         if config.phase == "decay":
@@ -111,7 +114,6 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     def fraction(step: int) -> dict[str, float]:
         return {name: annealed(config, name, step) for name in config.targets}
 
-    trained = bool(config.objectives and config.steps)
     probe = (
         conflict.Probe(model, data(0), {name: stream.probed for name, stream in STREAMS.items()}, tokenizer.vocabulary)
         if trained
@@ -179,12 +181,37 @@ def tell(feeds: Mapping[str, Stream]) -> None:
             print(f"{name}: {loss.items} {how}", flush=True)
 
 
-def groups(model: Model, config: PretrainStage) -> dict[str, tuple[list[tuple[str, nn.Parameter]], float]]:
-    """Parameters that are trained, and those of heads that only measure, with their peak learning rate."""
+def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
+    """Names of the parameters that a gradient of the objectives comes to, from a shard in which each of them counts
+    something; where no shard of the first update is one, of all.
+    """
+    names, parameters = zip(*model.named_parameters())
+    model.eval()
+    model.mixture.targets.train()  # in evaluation codes are hard, and no gradient comes to what chose them
+    for shard in loader.update(0, {})[0]:
+        made = views_of(model, shard, vocabulary, lambda name: seeds.key(0, f"reached/{name}"))
+        if all(
+            any(made.counts.get(f"{o}/{t}") for t in one.term_weights) for o, one in model.mixture.objectives.items()
+        ):
+            loss, _ = model.mixture(model.encoder, made, made.counts, {})
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            return {name for name, gradient in zip(names, gradients) if gradient is not None}
+    return set(names)
+
+
+def groups(
+    model: Model, config: PretrainStage, learning: Collection[str]
+) -> dict[str, tuple[list[tuple[str, nn.Parameter]], float]]:
+    """Parameters that are trained, and those of heads that only measure, with their peak learning rate.
+
+    What is not `learning` (text in a stage of speech alone, codes that no loss trains) has no place there: weight decay
+    would wear it away. It enters anew with the stage that trains it again. Without any, all parameters are taken.
+    """
     measured = tuple(f"mixture.objectives.{name}." for name, one in config.objectives.items() if not one.weight)
     named: dict[str, list[tuple[str, nn.Parameter]]] = {"all": [], "measured": []}
     for name, parameter in model.named_parameters():
-        named["measured" if name.startswith(measured) else "all"].append((name, parameter))
+        if not learning or name in learning or name.startswith("mixture.objectives."):
+            named["measured" if name.startswith(measured) else "all"].append((name, parameter))
     return {group: (parameters, config.optimizer.lr) for group, parameters in named.items()}
 
 

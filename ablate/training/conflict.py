@@ -117,7 +117,7 @@ class Probe:
             return {}
         values = {f"conflict/raw/{name}": value for name, value in similarities(a, b, self.scopes).items()}
         moments = optimizer.state()
-        if moments:
+        if all(f"exp_avg_sq/encoder.shared.{name}" in moments for name in self.parameters):
             scale = {
                 name: moments[f"exp_avg_sq/encoder.shared.{name}"].sqrt() + optimizer.config.eps
                 for name in self.parameters

@@ -37,6 +37,8 @@ def offered(metric, *evaluations):
         (CER, [(100.0, 9.0), (100.0, 5.0), (100.0, 6.0)], 200),  # equal: the lower loss
         (CER, [(100.0, 5.0), (100.0, 5.0), (100.0, 7.0)], 200),  # equal: the later one
         (CER, [(math.nan, 1.0), (99.0, 9.0), (math.nan, 0.1)], 200),
+        (CER, [(100.0, 5.0), (100.0, math.nan)], 100),  # equal: a loss before none
+        (CER, [(100.0, math.nan), (100.0, 5.0), (100.0, math.nan)], 200),
         (LOSS, [(2.0, 2.0), (1.5, 1.5), (1.5, 1.5)], 300),
     ],
 )

@@ -66,6 +66,12 @@ def test_masked_as_in_training(data):
     assert all(masked_I is not None and speech_I is not None for _, masked_I, speech_I in seen)
 
 
+def test_segments_stand_in_the_order_of_training(data):
+    for masked in (False, True):
+        view = STM.Config(masked=masked, text_first=False).matching()
+        assert not view.text_first and (view.masks is None or not view.masks.text_first)
+
+
 def test_accuracy_by_hand_and_only_where_there_is_a_head():
     rows = [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}]
     task = Matching(Matching.Config())

@@ -35,3 +35,24 @@ def test_a_measured_objective_is_inert(world, name):
     assert heads <= {name}
     norms = [line for line in read_jsonl(beside.files / "metrics.jsonl") if "gradient_norm" in line]
     assert norms and all(("gradient_norm/measured" in line) == bool(heads) for line in norms)
+
+
+def test_measured_objectives_that_alone_need_targets_are_inert(world):
+    """The targets are there for them only: they stand still, and are in no norm that clips the rest."""
+    text, beside = (
+        world.run(
+            world.pretrain(
+                "contrastive",
+                objectives={"masked_text": OBJECTIVES["masked_text"]}
+                | ({"contrastive": replace(OBJECTIVES["contrastive"], weight=0.0)} if measured else {}),
+                encoder=SHAKY,
+                steps=30,
+            )
+        )
+        for measured in (False, True)
+    )
+    one, other = checkpoint.of(text).weights, checkpoint.of(beside).weights
+    encoder = [key for key in one if key.startswith("encoder.")]
+    assert encoder and all(one[key].equal(other[key]) for key in encoder)
+    codes = [key for key in other if key.startswith("mixture.targets.")]
+    assert codes and all(one[key].equal(other[key]) for key in codes if key in one)

@@ -8,9 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import World
+from tiny import ENCODER, World
 
+from ablate.data.packing import streams
 from ablate.data.table import Table
+from ablate.stages import finetune, heldout
+from ablate.stages.finetune import FinetuneStage
+from ablate.stages.registry import make
 from ablate.store import continuing, run
 from ablate.tasks.registry import TASKS
 from ablate.training import checkpoint, loop
@@ -219,6 +223,59 @@ def test_continuing_loads_by_name_starts_new_parts_fresh_and_forgets_dropped(wor
     assert not any("contrastive" in k for k in [*new.weights, *new.moments])
     assert new.state["updates"] == old.state["updates"] == 20
     assert new.state["cursors"]["text"] == old.state["cursors"]["text"]
+
+
+def test_held_out_pairs_are_limited_alike_whatever_the_row_was_trained_on(world, leaf, monkeypatch):
+    asked = []
+    monkeypatch.setattr(heldout, "streams", lambda *_, **limits: asked.append(limits) or streams(*_, **limits))
+    other = world.pretrain(*JOINT, steps=0, phase="decay", update=Update(speech=3.0, text=60, longest_pair=36.0))
+    for id in (leaf, other):
+        world.run(id)
+        world.run(world.heldout(id))
+    assert asked and all(limits == {"max_pair_frames": 6000} for limits in asked)
+
+
+def test_what_no_loss_reaches_stands_still_and_enters_anew(world, trunk):
+    """Text in a stage of speech alone: weight decay would wear it away. It keeps no moments, and later has new ones."""
+    third = world.pretrain("contrastive", "masked_speech", parent=trunk, start=20, steps=30)
+    old, new = saved(world, trunk), saved(world, third)
+    stood = {key for key in old.weights if key in new.weights and torch.equal(old.weights[key], new.weights[key])}
+    assert "encoder.embedding.weight" in stood and not any("speech" in key or "shared" in key for key in stood)
+    assert not any("embedding" in key for key in new.moments) and any("shared" in key for key in new.moments)
+    fourth = world.pretrain("masked_text", parent=third, start=50, steps=10)
+    assert saved(world, fourth).state["entered"]["encoder.embedding.weight"] == 50
+    assert not any("speech" in key for key in saved(world, fourth).moments)
+
+
+def test_learned_codes_that_no_loss_trains_stay_as_initialised(world):
+    names = ("masked_speech", "masked_text")
+    first, last = (saved(world, world.pretrain(*names, steps=steps, seed=6)).weights for steps in (0, 15))
+    codes = [key for key in first if key.startswith("mixture.targets.")]
+    assert codes and all(torch.equal(first[key], last[key]) for key in codes)
+
+
+def test_a_frozen_encoder_stands_still_batch_norm_and_all(world):
+    """Dev is best at update 10, before the thaw at 18: what is kept then has the encoder of the leaf."""
+    encoder = dataclasses.replace(ENCODER, conv_norm="batch", dropout=0.2)
+    leaf = world.pretrain(*JOINT, steps=4, phase="decay", encoder=encoder)
+    weights = saved(world, leaf).weights
+    config = dataclasses.replace(TASKS["sentiment"], tokenizer=None, steps=20, frozen=0.9, evaluate_every=10)
+    parents = [*world.task(config.table, "train", "dev"), ("pretrain", leaf)]
+    tuned = FinetuneStage(encoder=encoder, task=config.for_training(), search=config.search())
+    id = world.add(make("finetune", tuned, parents, "frozen"))
+    seen = []
+    real = finetune.dev_score
+
+    def score(model, *more):
+        seen.append({key: x.clone() for key, x in model.encoder.state_dict().items()})
+        return real(model, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "dev_score", score)
+        world.run(id)
+    assert any(key.endswith(".variance") for key in seen[0]), "batch norm keeps statistics"
+    assert all(torch.equal(weights[f"encoder.{key}"], x) for key, x in seen[0].items())
+    assert any(not torch.equal(weights[f"encoder.{key}"], x) for key, x in seen[1].items())
 
 
 def test_equal_seed_rows_start_from_equal_weights(world):

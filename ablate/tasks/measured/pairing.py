@@ -65,8 +65,9 @@ class Shown:
 class Pairing(AbstractMeasure):
     """Drop in masked-text loss, per hidden piece, when the true speech stands beside the text.
 
-    Compared with the speech of another sentence, of nearest duration. Both times the same pieces are hidden, as TLM
-    hides them, the speech is whole, and the loss is by the head of TLM, in rows without it by that of masked text.
+    Compared with the speech of another sentence, of nearest duration. Both times the same pieces are hidden, half of
+    them in spans of 5 (the paper's TLM) whatever the row was trained with, the speech is whole, and the loss is by the
+    head of TLM, in rows without it by that of masked text.
     """
 
     reads = "pair"
