@@ -48,11 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
     voices = [*([file] for file in options.files), *options.speaker]
     files = [file for voice in voices for file in voice]
     if not files:
-        parser.error("give at least one FILE")
+        parser.error("give RUN first, and at least one FILE")
 
     def act() -> None:
-        speakers = [number for number, voice in enumerate(voices) for _ in voice]
-        said = Finished(options.run).transcribe(files, options.into, speakers)
+        speakers, run = [number for number, voice in enumerate(voices) for _ in voice], Finished(options.run)
+        if options.speaker and run.normalisation != "speaker":
+            print(
+                "note: this run's features are not normalised by speaker; --speaker changes nothing.", file=sys.stderr
+            )
+        said = run.transcribe(files, options.into, speakers)
         for file, words in zip(files, said, strict=True):
             print(file, " ".join(words.split()), sep="\t")
 

@@ -182,16 +182,19 @@ def _warnings(table: Table) -> list[str]:
                 tuned.add(run)
                 stopped |= {run} if "stopped_early" in result else set()
         for run in manifest.trunks(line):
-            unused.update(dict.fromkeys(_unused((records.results("pretrain", run) or {}).get("supply", {}))))
+            for phrase in _unused((records.results("pretrain", run) or {}).get("supply", {})):
+                unused.setdefault(phrase, {})[records.label(line["row"], "")] = None
     notes = [f"Every output is empty: {task} of {', '.join(sorted(rows))}." for task, rows in silent.items()]
     if stopped:
         notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, as dev was no better for long.")
     if records.scores.metric.str.endswith("_alone").any():
         notes.append(
-            "Speech is less the mean over all recordings of its speaker in the split; where a column says alone, of "
-            "each recording by itself, as python -m ablate.transcribe hears one file."
+            "Where data.normalisation is speaker, the mean over all recordings of a speaker in the split is taken "
+            "away; where a column says alone, that of each recording by itself, as python -m ablate.transcribe hears "
+            "one file."
         )
-    return notes + [f"Not pre-trained on: {'; '.join(unused)}."] * bool(unused)
+    lost = [f"{phrase}: {', '.join(rows)}" for phrase, rows in unused.items()]
+    return notes + [f"Not pre-trained on: {'; '.join(lost)}."] * bool(lost)
 
 
 def _unused(supply: Mapping[str, Any]) -> Iterator[str]:
@@ -199,7 +202,7 @@ def _unused(supply: Mapping[str, Any]) -> Iterator[str]:
     for stream, about in supply.items():
         unit = "tokens" if "tokens" in about else "hours"
         for reason, loss in about.get("left_out", {}).items():
-            yield f"{loss['share']:.1%} of the {unit} of {stream} (items {reason}: {loss['items']})"
+            yield f"{loss['share']:.1%} of the {unit} of {stream} ({loss['items']} items {reason})"
 
 
 def why(table: Table, row: str, column: str) -> str:
@@ -213,7 +216,8 @@ def why(table: Table, row: str, column: str) -> str:
         raise UserError(f"no column '{column}' in the table: {nearest(column, [c.name for c in table.columns])}")
     (k, shown), reads = matches[0], records.reads(name.task)
     able = set(records.rows[row]["reads"]) >= ({"speech", "text"} if reads == "pair" else {reads})
-    lacking = "the sweep file leaves this task out for the row" if able else f"the encoder does not read {reads}"
+    left = "the sweep file leaves this task out for the row, or its objectives have nothing that it measures"
+    lacking = left if able else f"the encoder does not read {reads}"
     out = []
     for block in table.blocks:
         for line in (line for line in block.lines if line.row == row):

@@ -155,7 +155,7 @@ class Contrastive(AbstractObjective):
 
         def __post_init__(self) -> None:
             check_choice("Stage of the contrastive loss", self.at, ("speech_tower", "joint"))
-            check_choice("What diversity is over", self.diversity_over, DIVERSITY_OVER)
+            check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
             if self.negatives < 1:
                 raise ValueError(f"The contrastive loss has {self.negatives} distractors; expected at least 1.")
 

@@ -103,14 +103,15 @@ class TextRule:
 
     def note(self) -> str:
         """What the settings do not say: spans that end with the budget of their text are shorter."""
-        if self.geometric or self.span == 1:
+        if self.span == 1 and not self.geometric:
             return ""
+        if self.geometric:
+            return f"a text's last span ends where {self.share:.0%} of it is hidden: spans are shorter than drawn"
         lengths = (12, 25, 50, 100)
         reached, texts = (_listed(f"{x:.3g}" for x in xs) for xs in (map(self.reached, lengths), lengths))
         return (
-            f"spans of {self.span} come out at {reached} {'words' if self.whole_words else 'pieces'} in texts of "
-            f"{texts}: the last one ends where {self.share:.0%} of the text is hidden; the log has what was reached "
-            "(span)"
+            f"spans of {self.span} are {reached} {'words' if self.whole_words else 'pieces'} long on average in texts "
+            f"of {texts}: the last one ends where {self.share:.0%} of the text is hidden; the log has what was reached"
         )
 
     def reached(self, units: int) -> float:

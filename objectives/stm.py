@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from encoders.batch import View
 from encoders.encoding import Encoding
+from objectives.masked_text import spans
 from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term
 from objectives.views import Matching, PairMask
@@ -37,7 +38,9 @@ class STM(AbstractObjective):
         masked: bool = False
         """Mask both sides, as TLM does; by default everything is shown."""
         share: float = field(default=0.5, metadata={"absent": "0.5"})
-        """Share of the text's pieces to hide, where both sides are masked. These four are TLM's: keep them equal."""
+        """Share of the text's pieces to hide, where both sides are masked. These five are TLM's: keep them equal."""
+        whole_words: bool = field(default=False, metadata={"absent": "false"})
+        """Count and hide whole words rather than pieces."""
         text_span: int = field(default=5, metadata={"absent": "5"})
         """Pieces in a span of text."""
         prob: float = field(default=0.129, metadata={"absent": "0.129"})
@@ -54,7 +57,7 @@ class STM(AbstractObjective):
             """The view these fields describe."""
             masks = None
             if self.masked:
-                text = TextRule(share=self.share, span=self.text_span)
+                text = TextRule(share=self.share, span=self.text_span, whole_words=self.whole_words)
                 masks = PairMask(text=text, prob=self.prob, span=self.speech_span, text_first=self.text_first)
             return Matching(negatives=self.negatives, masks=masks, text_first=self.text_first)
 
@@ -86,4 +89,5 @@ class STM(AbstractObjective):
         right = (logits_B2.detach().argmax(1) == view.matched_B).sum()
         if len(logits_B2) < 2:
             total = total * 0.0
-        return {"loss": Term(total, {"accuracy": (right, float(len(logits_B2)))})}
+        hidden = {"span": spans(view)} if view.text_spans[1] else {}
+        return {"loss": Term(total, {"accuracy": (right, float(len(logits_B2))), **hidden})}

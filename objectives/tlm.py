@@ -63,7 +63,9 @@ class TLM(AbstractObjective):
 
         def __post_init__(self) -> None:
             self.masks()
-            check_choice("What diversity is over", self.diversity_over, DIVERSITY_OVER)
+            check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
+            if self.diversity_over != "shard" and not self.contrastive:
+                raise ValueError("diversity_over is without effect where contrastive is false; leave it away.")
             if self.negatives < 1:
                 raise ValueError(f"TLM's contrastive loss has {self.negatives} distractors; expected at least 1.")
 

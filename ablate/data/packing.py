@@ -203,22 +203,24 @@ class Stream(ABC):
         seed: int,
         bucket: int = 0,
     ) -> None:
-        """Draw from the items for which no reason holds; `sizes` are in units of budget, `amounts` in `unit`.
+        """Draw from the items for which no reason holds, each counted for the first that does; `sizes` are in units of
+        budget, `amounts` in `unit`.
 
         Items are brought together by amount in every `bucket` of them.
         """
-        out = np.any([*reasons.values(), np.zeros(len(sizes), bool)], axis=0)
-        self.left_out = {
-            reason: Loss(int(holds.sum()), round(float(amounts[holds].sum() / max(amounts.sum(), 1e-9)), 4))
-            for reason, holds in reasons.items()
-            if holds.any()
-        }
+        out, self.left_out = np.zeros(len(sizes), bool), {}
+        for reason, holds in reasons.items():
+            own, out = holds & ~out, out | holds
+            if own.any():
+                self.left_out[reason] = Loss(
+                    int(own.sum()), round(float(amounts[own].sum() / max(amounts.sum(), 1e-9)), 4)
+                )
         self.items = np.flatnonzero(~out)
         if len(self.items) == 0:
             why = ", ".join(f"{loss.items} {reason}" for reason, loss in self.left_out.items())
             raise UserError(
-                f"{table.name} has no item to pre-train on{f' (left out: {why})' * bool(why)}; add data, or raise the "
-                "limits."
+                f"{table.name} has no item to pre-train on{f' (left out: {why})' * bool(why)}; add data, or raise "
+                "pretrain.update.longest_pair or longest_text."
             )
         self.table = table
         self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed

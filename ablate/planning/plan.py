@@ -121,7 +121,7 @@ class Planner:
         sweep, rows, configs = self.sweep, {name: grid[0][name] for name in self.resolver.names}, {}
         for row in rows.values():
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
-        by_speaker = any(row.data.by_speaker for row in rows.values())
+        by_speaker = any(row.data.by_speaker for at in grid for row in at.values())
         tasks = {key: described(configs[key], by_speaker) for key in self.tasks if key in configs}
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
         taken_off = {*self.resolver.base["tasks"], *self.resolver.registry.tasks} - set(self.tasks)

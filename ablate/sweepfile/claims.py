@@ -69,7 +69,8 @@ def measure(text: Any, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tup
     metric = rest[-1] if rest else metrics[0]
     by_class = tasks[task].get("by_class")
     if metric not in metrics and not (by_class and metric.startswith(f"{by_class}_")):
-        raise UserError(f"{path}: task '{task}' has no metric '{metric}'; {nearest(metric, metrics)}")
+        alone = " (metrics of recordings alone need data.normalisation: speaker)" * metric.endswith("_alone")
+        raise UserError(f"{path}: task '{task}' has no metric '{metric}'{alone}; {nearest(metric, metrics)}")
     split = rest[0] if len(rest) == 2 else splits[0]
     if split not in splits:
         raise UserError(f"{path}: task '{task}' is not scored on '{split}'; {nearest(split, splits)}")
@@ -106,7 +107,8 @@ def claims(
             if not grid[0][row].has(task):
                 raise UserError(
                     f"{path}: row '{row}' does not have task '{task}': its encoder does not read what the task "
-                    "shows it, or the row removes it; compare other rows, or on another task."
+                    "shows it, its objectives have nothing that the task measures, or the row removes it; compare "
+                    "other rows, or on another task."
                 )
         if not claim.get("unmatched"):
             for rows in grid:

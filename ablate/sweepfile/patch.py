@@ -116,6 +116,7 @@ def _weighted(value: Any, path: str) -> Any:
 
 UNITS = {stream.table: stream.unit for stream in STREAMS.values()}
 UNITS |= {"longest_speech": "s", "longest_text": "tokens", "longest_pair": "s"}
+WORDS = {"s": "seconds"}
 
 
 def _quantity(key: str, value: Any, path: str) -> Any:
@@ -125,7 +126,8 @@ def _quantity(key: str, value: Any, path: str) -> Any:
     unit = UNITS.get(key, "")
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([A-Za-z]*)\s*", value)
     if match is None or match[2] not in ("", unit):
-        raise UserError(f"{path}: found '{value}', expected a number{f' of {unit}, as in 12 {unit}' if unit else ''}.")
+        of = f" of {WORDS.get(unit, unit)}, as in 12 {unit}" if unit else ""
+        raise UserError(f"{path}: found '{value}', expected a number{of}.")
     return float(match[1]) if "." in match[1] or "e" in match[1] else int(match[1])
 
 

@@ -62,7 +62,7 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
             by_metric = {(score["split"], score["metric"]): score for result in done for score in result["scores"]}
             for (split, metric), (better, unit) in known[task].items():
                 run = manifest.scored(line, task, split)
-                impossible = run is None or task in line.get("na", ())
+                impossible = run is None or task in line.get("na", ()) or _has_no(results("score", run), split, metric)
                 result = None if impossible else results("score", run)
                 score = None if impossible else by_metric.get((split, metric))
                 cells.append(
@@ -86,6 +86,14 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(cells, columns=SCORES)
+
+
+def _has_no(result: dict | None, split: str, metric: str) -> bool:
+    """Whether a finished score has other metrics of a split, and not this one: one of recordings that are heard alone,
+    where features are not normalised by speaker.
+    """
+    own = {score["metric"] for score in (result or {}).get("scores", ()) if score["split"] == split}
+    return bool(own) and metric.endswith("_alone") and metric not in own
 
 
 def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> dict[tuple[str, str], tuple[str, str]]:

@@ -126,10 +126,10 @@ def test_what_spans_of_five_come_to_by_hand():
     assert TextRule(share=0.15).reached(25) == pytest.approx(3.75)  # 3 pieces or, three times as often, 4; one span
     assert TextRule(share=0.5).reached(25) == pytest.approx((0.5 * 12 + 0.5 * 13) / 3)
     assert TextRule(share=0.15).reached(3) == 1.0
-    said = "spans of 5 come out at 1.8, 3.75, 3.75 and 5 pieces in texts of 12, 25, 50 and 100"
+    said = "spans of 5 are 1.8, 3.75, 3.75 and 5 pieces long on average in texts of 12, 25, 50 and 100"
     assert TextRule().note().startswith(said)
-    assert "words in texts" in TextRule(whole_words=True).note()
-    assert TextRule(span=1).note() == TextRule(geometric=True).note() == ""
+    assert "words long" in TextRule(whole_words=True).note()
+    assert TextRule(span=1).note() == "" and "shorter than drawn" in TextRule(geometric=True).note()
 
 
 def test_text_spans_lie_anywhere_alike():

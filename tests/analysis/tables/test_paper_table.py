@@ -219,6 +219,6 @@ def test_empty_outputs_early_stops_and_data_left_out_are_noted_below_the_table(f
     for path in (folder.parents[1] / "pretrain").rglob("result.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "supply": lost}))
     caption = build(read(folder)).caption
-    assert "Not pre-trained on: 10.2% of the hours of pair (items over longest_pair (16 s): 90)." in caption
+    assert "Not pre-trained on: 10.2% of the hours of pair (90 items over longest_pair (16 s)): " in caption
     assert "Every output is empty: asr of joint." in caption
     assert re.search(r"(\d+) of \1 fine-tunings stopped early, as dev was no better for long\.", caption)

@@ -79,7 +79,7 @@ def test_the_second_score_is_what_single_files_get(root: Path, tmp_path: Path, m
     assert [item["wer_alone"] for item in items] == [[100 * one.total, one.units] for one in errors]
     assert scores["wer_alone"]["value"] == metrics.error_rate(errors)
     table = (tmp_path / "runs/sweeps/x/table.md").read_text()
-    assert "WER alone (%)" in table and "less the mean over all recordings of its speaker" in table
+    assert "WER alone (%)" in table and "the mean over all recordings of a speaker in the split is taken away" in table
 
 
 def test_speakers_are_told_apart(monkeypatch, capsys):
@@ -88,7 +88,7 @@ def test_speakers_are_told_apart(monkeypatch, capsys):
 
     class Fake:
         def __init__(self, run):
-            pass
+            self.normalisation = run
 
         def transcribe(self, files, into, speakers):
             asked.append((files, speakers))
@@ -100,4 +100,6 @@ def test_speakers_are_told_apart(monkeypatch, capsys):
     assert asked == [(["x", "y", "a", "b", "c"], [0, 1, 2, 2, 3]), (["a", "b"], [0, 0])]
     with pytest.raises(SystemExit):
         transcribe.main(["run"])
-    assert "give at least one FILE" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "at least one FILE" in said and said.count("--speaker changes nothing") == 2
+    assert transcribe.main(["speaker", "--speaker", "a", "b"]) == 0 and not capsys.readouterr().err
