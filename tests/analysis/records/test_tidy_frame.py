@@ -12,7 +12,7 @@ import pytest
 from ablate.errors import UserError
 from analysis.figures.curves import finetuning_curves, pretraining_curves
 from analysis.records.frame import measure, read
-from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
+from analysis.records.scores import DONE, IMPOSSIBLE, MISSING, _has_no
 
 
 def status(records, row, task, seed=0):
@@ -116,3 +116,10 @@ def test_analysis_imports_no_torch():
     modules = "analysis.report, analysis.figures.capacity, analysis.figures.curves"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])
+
+
+def test_a_score_of_recordings_alone_is_impossible_where_a_finished_one_has_none():
+    """An axis of data.normalisation: rows that are not normalised by speaker have no such score, and lack none."""
+    done = {"scores": [{"split": "test", "metric": "wer"}, {"split": "test", "metric": "cer"}]}
+    assert _has_no(done, "test", "wer_alone") and not _has_no(None, "test", "wer_alone")
+    assert not _has_no(done, "test", "cer") and not _has_no(done, "dev", "wer_alone")
