@@ -8,14 +8,27 @@ import os
 import pickle
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import fakes
 import pytest
-from slurm_cluster import HERE, begun, done, driver, finished, hurry, job_of, outcomes, queue, run, steps, wait_for
+from slurm_cluster import (
+    HERE,
+    Cluster,
+    begun,
+    done,
+    driver,
+    finished,
+    hurry,
+    job_of,
+    outcomes,
+    queue,
+    run,
+    steps,
+    wait_for,
+)
 
 from ablate.clusters.slurm.journal import Journal
 from ablate.store.record import run_path
@@ -29,18 +42,8 @@ def slurm(tmp_path_factory):
     """Environment of a private cluster."""
     if shutil.which("slurmctld") is None:
         pytest.skip("no Slurm here: apt-get install slurm-wlm munge")
-    folder = tmp_path_factory.mktemp("slurm")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    subprocess.run([HERE / "slurm_up.sh", folder, str(port)], check=True, stdin=subprocess.DEVNULL)
-    path = os.pathsep.join([str(HERE), str(HERE.parent)])
-    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": path}
-    yield environment
-    subprocess.run(["scancel", "--me"], env=environment, check=True)
-    wait_for(lambda: queue(environment) == {})  # what a job leaves behind waits for its controller for ever
-    for name in ("d.pid", "ctld.pid"):
-        os.kill(int((folder / name).read_text()), signal.SIGTERM)
+    with Cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster.environment
 
 
 # What fails, and what that does to the rest ---------------------------------------------------------------------------
