@@ -200,7 +200,7 @@ def begun(root, id):
 
 def queue(environment):
     command = ["squeue", "--noheader", "--array", "--format=%i|%j|%T|%r"]
-    lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
     return {line.split("|")[0]: line.split("|")[1:] for line in lines}
 
 
