@@ -78,7 +78,7 @@ FAULTS = {  # how often, and for how many seconds it lasts
 LONG = {"controller killed": 170, "job suspended": 140, "stage stopped": 140}  # and one of ten times so long
 SETTLE = 600.0  # seconds that the last sweep may take once nothing goes wrong any more
 BAD = 10  # drivers of a sweep that may end as none should, before it is given up
-EMPTY = 60.0  # seconds after which no job is left of a sweep that is done
+EMPTY = 150.0  # seconds after which no job is left of a sweep that is done; those of a lost node are missed late
 
 
 @dataclass(frozen=True)
@@ -394,12 +394,14 @@ class Soak:
 
     def _count_jobs(self, queue: dict[str, list[str]], now: float) -> None:
         """See that no stage has two jobs, and that no job is there of which drivers do not know."""
-        journal = Journal(self.root(), "ablate")
+        journal, nameless = Journal(self.root(), "ablate"), Journal(self.root(), "")  # as if this were no cluster
         journal.read()
+        nameless.read()
         jobs: dict[str, list[str]] = {}
         for job, (_, state, _) in queue.items():
-            if state != "COMPLETING":
-                for stage in journal.tasks[job].stages if job in journal.tasks else ():
+            task = journal.tasks.get(job) or nameless.tasks.get(job)
+            if task is not None and state != "COMPLETING":
+                for stage in task.stages:
                     jobs.setdefault(stage, []).append(job)
         for stage, several in jobs.items():
             if len(several) > 1:
