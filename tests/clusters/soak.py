@@ -34,7 +34,8 @@ from kills import members  # noqa: E402
 from slurm_cluster import Cluster, wait_for  # noqa: E402
 
 from ablate import drive, sweep  # noqa: E402
-from ablate.clusters.cluster import Program  # noqa: E402
+from ablate.clusters.cluster import LATER, Program  # noqa: E402
+from ablate.clusters.resources import COLLECT  # noqa: E402
 from ablate.clusters.slurm.journal import Journal  # noqa: E402
 from ablate.store.attempt import TOKEN  # noqa: E402
 from ablate.store.record import files_of, read_jsonl  # noqa: E402
@@ -68,6 +69,7 @@ FAULTS = {  # how often, and for how many seconds it lasts
     "driver killed": (2, 0.5, 8),
     "driver and its processes killed": (2, 0.5, 8),
     "driver interrupted": (2, 0.5, 8),
+    "sweep left to a collector": (1, 5, 30),  # the driver is killed, and another one detaches
     "controller killed": (2, 0.5, 20),
     "node killed": (3, 8, 25),
     "job suspended": (3, 3, 30),
@@ -198,6 +200,7 @@ class Soak:
         )
         self.asked = ""  # how it was told to end
         self.bad = 0  # drivers of this sweep that ended as none should
+        self.leaves, self.alone = False, 0.0  # whether it is one with --detach, and how long until the next then
         self.retry = False  # start the next driver with --retry-failed
         self.held: dict[str, float] = {}  # job -> since when it waits for two minutes to pass
         self.strange: dict[str, float] = {}  # job -> since when it is in the queue and no driver knows it
@@ -261,7 +264,7 @@ class Soak:
     def _sweep(self) -> None:
         """Run a sweep to its end, and look at what came of it."""
         self.round += 1
-        self.done, self.bad = False, 0
+        self.done, self.bad, self.leaves = False, 0, False
         for kind in DATA:
             shutil.copytree(self.root(calm=True) / kind, self.root() / kind)
         self.say(f"sweep {self.round}")
@@ -316,15 +319,22 @@ class Soak:
         """Start a driver, unless there is one or nothing is left to do."""
         if self.driver is None and not self.done:
             self.drivers += 1
-            more = ["--retry-failed"] if self.retry else []
+            more = ["--retry-failed"] * self.retry + ["--detach"] * self.leaves
             self.driver = self._start(self.root().name, "cluster=slurm", *more)
             self.asked, self.retry, self.drove = "", False, time.monotonic()
 
     def _reap(self) -> None:
         """Deal with the end of the driver: another one follows unless all is done."""
         status, said = self.driver.returncode, self.log.read_text(errors="replace")
-        expected = {"KILL": (-signal.SIGKILL,), "INT": (130, -signal.SIGINT)}.get(self.asked, ())
-        self.driver, self.done = None, status == 0
+        expected = {"KILL": (-signal.SIGKILL,), "LEAVE": (-signal.SIGKILL,), "INT": (130, -signal.SIGINT)}.get(
+            self.asked, ()
+        )
+        self.driver, self.done = None, status == 0 and not self.leaves
+        if self.leaves and not self.asked and status in (0, LATER):
+            self.leaves = False
+            self._later(self.alone, self._drive)
+            return
+        self.leaves = self.asked == "LEAVE"  # the next one
         if self.done or status in expected:
             self._later(self.pause, self._drive)
             return
@@ -408,7 +418,11 @@ class Soak:
                 self.violation(
                     f"sweep {self.round}: stage {stage} has the jobs {', '.join(sorted(several))}", once=True
                 )
-        unknown = [job for job, (_, state, _) in queue.items() if job not in journal.tasks and state != "COMPLETING"]
+        there = {job: name for job, (name, state, _) in queue.items() if state != "COMPLETING"}
+        collectors = [job for job, name in there.items() if name.endswith(COLLECT)]
+        if len(collectors) > 1:
+            self.violation(f"sweep {self.round}: the collectors {', '.join(collectors)} are there at once", once=True)
+        unknown = there.keys() - journal.tasks.keys() - set(collectors)
         self.strange = {job: self.strange.get(job, now) for job in unknown}
         for job, since in self.strange.items():
             if now - since > 30.0 and self.driver is not None and now - self.drove > 30.0:
@@ -439,6 +453,8 @@ class Soak:
             time.monotonic(),
             fault.lasts,
         )
+        if "left" in fault.what:
+            self.asked, self.pause, self.alone = "LEAVE", 0.5, fault.lasts
         if self.asked == "INT":
             signal_to(self.driver.pid, signal.SIGINT)
         else:
@@ -528,6 +544,7 @@ WAYS: dict[str, Callable[[Soak, Fault], str]] = {  # each returns what it hit
     "driver killed": Soak._end_driver,
     "driver and its processes killed": Soak._end_driver,
     "driver interrupted": Soak._end_driver,
+    "sweep left to a collector": Soak._end_driver,
     "controller killed": Soak._kill_controller,
     "node killed": Soak._kill_node,
     "job suspended": Soak._suspend,

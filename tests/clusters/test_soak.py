@@ -15,10 +15,10 @@ SOAK = Path(__file__).with_name("soak.py")
 def test_two_minutes_of_faults_change_nothing(tmp_path):
     if shutil.which("slurmctld") is None or os.geteuid() != 0:
         pytest.skip("no Slurm of several nodes here: needs root, and apt-get install slurm-wlm munge")
-    command = [sys.executable, str(SOAK), "--minutes", "2", "--seed", "1", "--root", str(tmp_path)]
+    command = [sys.executable, str(SOAK), "--minutes", "2", "--seed", "4", "--root", str(tmp_path)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-10000:]
-    assert "seed 1: 0 violations" in done.stdout, done.stdout
+    assert "seed 4: 0 violations" in done.stdout, done.stdout
 
 
 def test_the_faults_of_a_seed_are_the_same_again():
