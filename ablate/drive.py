@@ -25,7 +25,7 @@ from ablate.planning.again import again
 from ablate.store import continuing
 from ablate.store.record import read_sweep, sweep_path
 from ablate.store.run import RunFolder
-from ablate.store.stage import Plan, materialise
+from ablate.store.stage import Plan, materialise, stage_ids
 from ablate.store.version import code_version, keep_patch, label
 
 PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="ablate.sweep:main")
@@ -43,7 +43,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.only:
         plan = plan.only(options.only)
-    plan = plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done)
+    whole, plan = (
+        plan,
+        plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done),
+    )
     kind = named(plan.cluster)
     resources = Resources(plan.resources if kind.outlives else {}, plan.kinds)  # only jobs ask for any
     if (options.cancel or options.detach) and not kind.outlives:
@@ -65,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(plan_text(plan, board, cluster.workers), flush=True)
     left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
-    notes = [*continuing.notes(left, root), *again(plan, root), *other_code(made)]
+    notes = [*continuing.notes(left, root), *again(plan, root), *other_code(made), *removed(whole, plan)]
     print("".join(f"{line}\n" for line in notes), end="", flush=True)
     if options.dry_run:
         if not board.ended and (preview := cluster.preview()):
@@ -135,10 +138,12 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
     try:
         with Display(cluster.workers) as display:
             if collect is not None:
-                cluster.detach(display, collect)
+                cluster.detach(display, interrupts, collect)
             else:
                 cluster.run(display, interrupts)
             display(board)
+    except KeyboardInterrupt:  # the user has seen enough of waiting for an answer
+        return 130
     finally:
         restore()
     wall = time.time() - began
@@ -152,6 +157,19 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
     if cluster.counts_cores:
         _utilisation(board, cluster.workers, began, wall)
     return 0
+
+
+def removed(whole: Plan, plan: Plan) -> list[str]:
+    """Say which stages of rows were removed and are not made again, since nothing that is missing needs them."""
+    asked = {id for line in whole.manifest for id in stage_ids(line)}
+    gone = [stage for id, stage in whole.stages.items() if id in asked and id not in plan.stages]
+    if not gone:
+        return []
+    names = ", ".join(f"{stage.kind} {stage.title}" for stage in gone[:3]) + ", ..." * (len(gone) > 3)
+    return [
+        f"note: {len(gone)} stages are gone ({names}), and not made again, as all that starts from them is done; "
+        "remove that, too, to have both made again."
+    ]
 
 
 def discard(board: Board) -> None:

@@ -18,6 +18,7 @@ from ablate.clusters.display import failures_text, status_text
 from ablate.clusters.registry import CLUSTERS
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import Board
+from ablate.clusters.slurm import sbatch
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
 from ablate.store.stage import Stage
@@ -75,7 +76,7 @@ def read(root: Path) -> dict[str, Stage]:
             tuple(map(tuple, what["parents"])),
             what["id"],
             title=what["title"],
-            cost=what["cost"],
+            cost=what.get("cost", 1.0),
             trains=KINDS[what["kind"]],
         )
     return stages
@@ -117,14 +118,25 @@ def execute(id: str, root: Path) -> None:
             if config["do"] != "deaf":
                 run.check()
         run.finish({"final": {"loss": 1.0 / max(1, step)}, "busy_seconds": 0.02 * step})
+    _afterwards(run, config["do"])
+
+
+def _afterwards(run: RunFolder, do: str) -> None:
+    if do == "late":  # a test brings it back
+        os.rename(run.path / "result.json", run.path / "result.late")
+    if do == "last":  # the job dies in its last second
+        os.kill(os.getppid(), signal.SIGKILL)
 
 
 def main(arguments: list[str]) -> int:
     """Drive the stages under a root as the command does; its exit status."""
     where, cluster, workers = Path(arguments[0]), arguments[1], int(arguments[2])
+    sbatch.PATIENCE = float(os.environ.get("FAKES_SBATCH", sbatch.PATIENCE))
+    only, name = os.environ.get("FAKES_ONLY", ""), os.environ.get("FAKES_NAME", "fakes")
     wanted = {"poll_s": 1, "mem_gb": 1, "pack_min": 0, **json.loads(arguments[3] if len(arguments) > 3 else "{}")}
-    board = Board(read(where), where)
-    of = CLUSTERS[cluster](board, "fakes", Resources(wanted, KINDS), PROGRAM, workers)
+    stages = read(where)
+    board = Board({id: stages[id] for id in only.split(",")} if only else stages, where)
+    of = CLUSTERS[cluster](board, name, Resources(wanted, KINDS), PROGRAM, workers)
     if "cancel" in arguments:
         return 0 * of.cancel(whole=True)
     if "status" in arguments:
@@ -137,6 +149,8 @@ def main(arguments: list[str]) -> int:
     left = drive.drive(of, collect)
     assert cluster == "debug" or "torch" not in sys.modules, "the driver must not import torch"
     if collect is not None and board.ended:
+        if (where / "break_collector").exists():
+            raise RuntimeError("a broken report")
         (where / "collected").write_text(f"{board.count('done')} done\n{failures_text(board, of.advice)}")
     if left:
         return 0 if collect is not None and board.count("queued", "running") else left

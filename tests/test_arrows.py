@@ -94,7 +94,7 @@ STANDARD = ("ablate.errors", "ablate.store")  # the standard library only
 HOMES = {  # library -> the only files that import it
     "hydra": {"ablate/sweepfile/load.py"},
     "omegaconf": {"ablate/sweepfile/load.py"},
-    "submitit": {"ablate/clusters/slurm/submit.py", "ablate/clusters/slurm/job.py"},
+    "submitit": {"ablate/clusters/slurm/sbatch.py", "ablate/clusters/slurm/job.py"},
     "xformers": {"encoders/attention.py"},
     "jiwer": {"ablate/tasks/scoring/metrics.py"},
     "sacrebleu": {"ablate/tasks/scoring/metrics.py"},

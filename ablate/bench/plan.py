@@ -105,15 +105,17 @@ def submitted(plan, root: Path, resources: dict[str, int]) -> tuple[float, float
     """Seconds until all runs have a task, folders made, and of this process's time in it; all are cancelled then."""
     from ablate.clusters.resources import Resources
     from ablate.clusters.schedule import QUEUED, Board
-    from ablate.clusters.slurm import controller, submit
+    from ablate.clusters.slurm import controller
+    from ablate.clusters.slurm.jobs import Jobs
+    from ablate.clusters.slurm.submit import Submission
     from ablate.drive import PROGRAM
     from ablate.store.stage import materialise
 
     os.environ["SBATCH_HOLD"] = "1"
     began, before = time.monotonic(), time.process_time()
     materialise(plan, root)
-    jobs = submit.Jobs(Board(plan.stages, root), "bench", Resources(resources, plan.kinds), PROGRAM)
-    jobs.submit(controller.queue())
+    jobs = Jobs(Board(plan.stages, root), "bench", Resources(resources, plan.kinds), PROGRAM)
+    Submission(jobs).submit(controller.queue())
     took = time.monotonic() - began, time.process_time() - before
     del os.environ["SBATCH_HOLD"]
     arrays = {job.partition("_")[0] for job in jobs.jobs.values()}

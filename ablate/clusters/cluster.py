@@ -85,8 +85,10 @@ class AbstractCluster(ABC):
         """
         raise UserError(NO_JOBS)
 
-    def detach(self, show: Show, arguments: list[str]) -> None:
-        """Hand over what can be, and leave a job that runs the command again with these arguments. Raises UserError."""
+    def detach(self, show: Show, stop: Callable[[], int], arguments: list[str]) -> None:
+        """Hand over what can be, and leave a job that runs the command again with these arguments; `stop()` says how
+        often the user has asked to stop. Raises UserError, and KeyboardInterrupt where told to stop.
+        """
         raise UserError(NO_JOBS)
 
     def parting(self, detached: bool) -> str:

@@ -19,6 +19,7 @@ from ablate.store.record import read_json, sweep_path
 from ablate.store.stage import Plan, stage_ids
 
 EVERY = 15.0  # seconds between two lines about a running stage
+MINUTE = 60.0  # seconds, at least, between two lines about why jobs wait
 TAIL = 15  # lines of a failed stage's log
 STATES = (DONE, RUNNING, ELSEWHERE, QUEUED, WAITING, BLOCKED, FAILED, STOPPED)
 
@@ -81,7 +82,14 @@ def status_text(board: Board) -> str:
     failed = [id for id, state in board.state.items() if state == FAILED]
     lines += [f"  FAILED {board.stages[id].kind} {board.stages[id].title}: {board.why.get(id, '')}" for id in failed]
     counts = ", ".join(f"{board.count(state)} {state}" for state in STATES if board.count(state))
-    return "\n".join([*lines, counts])
+    return "\n".join([*lines, *board.remarks, counts + pending_text(board)])
+
+
+def pending_text(board: Board) -> str:
+    """Say why jobs wait in the queue, the commonest reasons first; '' where none does."""
+    if not board.pending:
+        return ""
+    return f" (pending: {', '.join(f'{count} {reason}' for reason, count in board.pending.items())})"
 
 
 def failures_text(board: Board, advice: str) -> str:
@@ -175,6 +183,8 @@ class Display:
         self.said: dict[str, float] = {}
         self.drawn = 0.0
         self.estimated, self.left = 0.0, ""
+        self.pending: Mapping[str, int] = {}  # as it was told last, and when
+        self.told = -MINUTE
 
     def __enter__(self) -> Display:
         if self.live is not None:
@@ -202,6 +212,10 @@ class Display:
                 if now - self.said.get(id, now) >= EVERY:
                     self.said[id] = now
                     self._line("   ", describe(board, id), board)
+            if board.pending != self.pending and now - self.told >= MINUTE:
+                self.told, self.pending = now, board.pending
+                if board.pending:
+                    self._line("   ", f"{board.count(QUEUED)} queued{pending_text(board)}", board)
         elif now - self.drawn > 0.4:
             self.drawn = now
             self.live.update(self._view(board, running), refresh=True)
@@ -243,7 +257,8 @@ class Display:
         )
         bar = Table.grid(padding=(0, 2, 0, 0))
         counts = ", ".join(f"{board.count(s)} {s}" for s in STATES if board.count(s))
-        bar.add_row(ProgressBar(total=total, completed=done, width=30), Text(f"{counts}; about {self.left} left"))
+        text = f"{counts}{pending_text(board)}; about {self.left} left"
+        bar.add_row(ProgressBar(total=total, completed=done, width=30), Text(text))
         return Group(table, bar)
 
 

@@ -16,6 +16,7 @@ CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = (
     "killed",
     "lost",
 )
+NEVER = "can never start"
 AGAIN, WITHDRAWN = "to be run again", "cancelled by --cancel"
 FORGIVEN = (AGAIN, WITHDRAWN)  # no failures to the next command
 
@@ -28,6 +29,8 @@ class Failure:
     why: str
     job: Optional[str]
     logs: tuple[str, ...] = ()
+    by: str = ""
+    """Sweep whose command cancelled it, if one did."""
 
     def __str__(self) -> str:
         return self.kind if self.kind == self.why else f"{self.kind}: {self.why}"
@@ -39,7 +42,7 @@ def read(run: RunFolder) -> Optional[Failure]:
     if not path.exists() or run.done:
         return None
     said = read_json(path)
-    return Failure(said["kind"], said["why"], said["job"], tuple(said["logs"]))
+    return Failure(said["kind"], said["why"], said["job"], tuple(said["logs"]), said.get("by", ""))
 
 
 def write(run: RunFolder, failure: Failure) -> None:

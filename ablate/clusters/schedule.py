@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import heapq
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
 from ablate.store.run import RunFolder
-from ablate.store.stage import Stage
+from ablate.store.stage import Stage, lay
 
 WAITING, QUEUED, RUNNING, ELSEWHERE = "waiting", "queued", "running", "running elsewhere"
 DONE, FAILED, BLOCKED, STOPPED = "done", "failed", "blocked", "stopped"
 ENDED = frozenset({DONE, FAILED, BLOCKED, STOPPED})
+
+
+def counted(reasons: Iterable[str]) -> dict[str, int]:
+    """How often each was said, the commonest first."""
+    return dict(Counter(reasons).most_common())
 
 
 class Board:
@@ -31,6 +37,8 @@ class Board:
         self.found_done = self.count(DONE)
         self.why: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
+        self.remarks: list[str] = []  # what else is to be said of how things stand
+        self.pending: Mapping[str, int] = {}  # why stages wait in a queue, and how many
         self.ranks = ranks(self.stages)
         self._children: dict[str, list[str]] = {id: [] for id in self.stages}
         for id, stage in self.stages.items():
@@ -62,6 +70,16 @@ class Board:
             if self.state[id] == WAITING and all(self.state[parent] == DONE for parent in stage.awaits(self.stages))
         ]
         return sorted(able, key=lambda id: -self.ranks[id])
+
+    def remake(self, id: str) -> None:
+        """Have the stages made again that this one starts from, where their folders were removed meanwhile; and write
+        its own folder again.
+        """
+        lay(self.stages[id], self.root)
+        for parent in self.stages[id].awaits(self.stages):
+            if self.state[parent] == DONE and not self.folders[parent].done:
+                self.remake(parent)
+                self.set(parent, WAITING, "its folder was removed")
 
     def follow_others(self) -> None:
         """Take note of stages that other processes run now."""

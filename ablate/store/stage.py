@@ -59,11 +59,8 @@ class Stage:
         return (*self.parents, *self.uses)
 
     def awaits(self, stages: Mapping[str, Any]) -> list[str]:
-        """Ids of what must be finished before it runs, each once; what it uses without being among `stages` is left
-        out.
-        """
-        used = [id for _, id in self.uses if id in stages]
-        return list(dict.fromkeys([id for _, id in self.parents] + used))
+        """Ids of what must be finished before it runs, each once; what is not among `stages` is left out."""
+        return list(dict.fromkeys(id for _, id in self.needs if id in stages))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -128,13 +125,16 @@ class Plan:
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in needed})
 
     def without_idle(self, done: Callable[[Stage], bool]) -> Plan:
-        """Leave out what only finished stages use and no row asks for: recordings of tables that are written."""
-        asked = {id for line in self.manifest for id in stage_ids(line)}
-        for stage in self.stages.values():
-            asked.update(id for _, id in (stage.needs if stage.uses and not done(stage) else stage.parents))
-        used = {id for stage in self.stages.values() for _, id in stage.uses}
-        kept = {id: s for id, s in self.stages.items() if id in asked or id not in used or done(s)}
-        return replace(self, stages=kept)
+        """Leave out what is not done and only finished stages start from, or use: recordings of tables that are
+        written, and what was removed by hand since. What nothing starts from is always wanted.
+        """
+        started = {id for stage in self.stages.values() for _, id in stage.needs}
+        finished = {id for id, stage in self.stages.items() if done(stage)}
+        wanted = finished | (self.stages.keys() - started)
+        for id, stage in reversed(self.stages.items()):  # children come after their parents
+            if id in wanted - finished:
+                wanted.update(one for one in stage.awaits(self.stages))
+        return replace(self, stages={id: stage for id, stage in self.stages.items() if id in wanted})
 
     def show(self, row: str) -> str:
         """Describe a row: every setting as YAML, then how it differs from its reference row."""
@@ -181,21 +181,7 @@ def materialise(plan: Plan, root: str | Path) -> None:
     Safe to repeat and to run from several drivers at once; of a finished stage only how.json is brought up to date.
     """
     for stage in plan.stages.values():
-        folder = run_path(Path(root), stage.kind, stage.id)
-        folder.mkdir(parents=True, exist_ok=True)
-        way = {"how": dict(stage.how), "uses": [list(used) for used in stage.uses]}
-        before = read_json(folder / "how.json")["ways"] if (folder / "how.json").exists() else []
-        ways = [
-            way,
-            *(one for one in before if one != way),
-        ]  # another sweep, which may be running, planned it another way
-        _write(folder / "how.json", json.dumps({"ways": ways[:MOST_WAYS]}) + "\n")
-        if (folder / "result.json").exists():
-            continue
-        if not (folder / "config.yaml").exists():
-            _write(folder / "config.yaml", f"# {stage.title}\n{yaml(stage.config)}\n")
-        if not (folder / "identity.json").exists():
-            _write(folder / "identity.json", json.dumps(stage.identity, ensure_ascii=False) + "\n")
+        lay(stage, root)
     folder = sweep_path(Path(root), plan.name)
     if (folder / "sweep.json").exists() and (older := read_sweep(root, plan.name).format) < FORMAT:
         kept = files.aside(folder, f"{plan.name}.format{older}")  # it stays to be read and reported
@@ -203,6 +189,22 @@ def materialise(plan: Plan, root: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "sweep.json", json.dumps({"format": FORMAT, **plan.sweep}, indent=1, ensure_ascii=False) + "\n")
     _write(folder / "manifest.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in plan.manifest))
+
+
+def lay(stage: Stage, root: str | Path) -> None:
+    """Write what a stage is into its run folder, where that lacks it."""
+    folder = run_path(Path(root), stage.kind, stage.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    way = {"how": dict(stage.how), "uses": [list(used) for used in stage.uses]}
+    before = read_json(folder / "how.json")["ways"] if (folder / "how.json").exists() else []
+    ways = [way, *(one for one in before if one != way)]  # another sweep, which may be running, planned it another way
+    _write(folder / "how.json", json.dumps({"ways": ways[:MOST_WAYS]}) + "\n")
+    if (folder / "result.json").exists():
+        return
+    if not (folder / "config.yaml").exists():
+        _write(folder / "config.yaml", f"# {stage.title}\n{yaml(stage.config)}\n")
+    if not (folder / "identity.json").exists():
+        _write(folder / "identity.json", json.dumps(stage.identity, ensure_ascii=False) + "\n")
 
 
 def yaml(value: Any, indent: str = "") -> str:

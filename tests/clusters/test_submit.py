@@ -3,6 +3,8 @@ real one.
 """
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -13,11 +15,12 @@ from ablate.clusters import failure, registry, resources
 from ablate.clusters.failure import Failure
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, Board
-from ablate.clusters.slurm import diagnosis, pack, submit
+from ablate.clusters.slurm import diagnosis, pack
 from ablate.clusters.slurm.journal import Journal
 from ablate.errors import UserError
 from ablate.stages.registry import KINDS
 from ablate.store.run import RunFolder
+from ablate.store.snapshot import snapshot
 
 HERE = Path(__file__).resolve().parents[1]
 SHAPES = dict.fromkeys(KINDS, "one")
@@ -152,33 +155,59 @@ def test_a_profile_lies_under_what_the_sweep_asks_for(tmp_path):
 
 
 def test_the_code_is_copied_once(tmp_path):
-    first = submit.snapshot(tmp_path)
+    first = snapshot(tmp_path)
     assert (first / "ablate" / "clusters" / "slurm" / "submit.py").read_bytes() == (
         HERE.parent / "ablate" / "clusters" / "slurm" / "submit.py"
     ).read_bytes()
-    assert submit.snapshot(tmp_path) == first and len(list((tmp_path / "code").iterdir())) == 1
+    assert snapshot(tmp_path) == first and len(list((tmp_path / "code").iterdir())) == 1
 
 
 def test_what_code_reads_beside_it_is_copied_too(tmp_path):
     """The job that --detach leaves writes the report with its copy of the code."""
-    copy = submit.snapshot(tmp_path)
+    copy = snapshot(tmp_path)
     for file in ("analysis/page/page.css", "analysis/page/page.js", "analysis/tables/published/librispeech.csv"):
         assert (copy / file).read_bytes() == (HERE.parent / file).read_bytes()
     assert not list(copy.rglob("*.pyc"))
 
 
+def noted(journal, tasks, jobs, sweep="sweep"):
+    """An array that Slurm took."""
+    intent = journal.intend(journal.fresh("x"), tasks, sweep, {"throttle": 4})
+    journal.write(intent, jobs)
+    return intent
+
+
 def test_the_journal_knows_the_latest_job_of_this_cluster(tmp_path):
     here, other = Journal(tmp_path, "here"), Journal(tmp_path, "other")
-    here.write(here.fresh("x"), ["7_0", "7_1"], [["a", "b"], ["c"]], "sweep")
-    here.write(here.fresh("x"), ["9"], [["a"]], "sweep")
-    other.write(other.fresh("x"), ["8"], [["c"]], "sweep")
+    noted(here, [["a", "b"], ["c"]], ["7_0", "7_1"])
+    noted(here, [["a"]], ["9"])
+    noted(other, [["c"]], ["8"])
     fresh = Journal(tmp_path, "here")
     fresh.read()
     assert fresh.latest == here.latest == {"a": "9", "b": "7_0", "c": "7_1"} and fresh.times["a"] == 2
-    assert fresh.tasks["7_0"].stages == ("a", "b")
-    here.write(here.fresh("x"), ["12"], [["d"]], "sweep")
+    assert fresh.tasks["7_0"].stages == ("a", "b") and fresh.tasks["7_0"].throttle == 4
+    noted(here, [["d"]], ["12"])
     fresh.read()
-    assert fresh.latest["d"] == "12"
+    assert fresh.latest["d"] == "12" and not fresh.intents()
+
+
+def test_what_was_to_be_submitted_is_known_until_it_is_settled(tmp_path):
+    here, other, fresh = (Journal(tmp_path, name) for name in ("here", "other", "here"))
+    first = here.intend(here.fresh("x"), [["a"], ["b"]], "sweep", {"code": "c"})
+    second = here.intend(here.fresh("y"), [["d"]], "sweep", {})
+    other.intend(other.fresh("z"), [["e"]], "sweep", {})
+    fresh.read()
+    assert [one.mark for one in fresh.intents()] == [first.mark, second.mark] and first.mark != second.mark
+    assert fresh.intents()[0].tasks == (("a",), ("b",)) and fresh.intents()[0].about["code"] == "c"
+    assert fresh.latest == {} and not fresh.intents()[0].unlikely()
+    here.fail(first)
+    (failed,) = (one for one in fresh.intents() if one.mark == first.mark)
+    assert not failed.unlikely() and replace(failed, about={**failed.about, "failed": time.time() - 61}).unlikely()
+    assert replace(first, about={**first.about, "when": time.time() - 301}).unlikely()
+    here.drop(second)
+    fresh.write(fresh.intents()[0], ["5_0", "5_1"])
+    here.read()
+    assert not here.intents() and not fresh.intents() and here.latest == {"a": "5_0", "b": "5_1"}
 
 
 def ended(tmp_path, job, state=None, log="", begun=False, own=""):

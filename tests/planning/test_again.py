@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import pytest
 
-from ablate import sweep
+from ablate import drive, sweep
+from ablate.clusters.schedule import Board
 from ablate.planning.again import again
 from ablate.stages.registry import KINDS, make
 from ablate.store.record import run_path
-from ablate.store.stage import Plan, materialise
+from ablate.store.stage import Plan, Stage, materialise
 
 OLD = Path(__file__).resolve().parents[1] / "data" / "root-e7f69db"
 
@@ -168,3 +169,31 @@ def test_a_dry_run_over_a_root_of_format_1_says_so(tmp_path, capsys):
     assert sweep.main([str(OLD / "old.yaml"), f"root={tmp_path / 'root'}", "--dry-run"]) == 0
     assert "to make again: records of format 1 are not reused" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+CHAIN = {"co": (), "trunk": ("co",), "leaf": ("trunk",), "score": ("leaf",), "other": ("leaf",)}
+
+
+@pytest.mark.parametrize(
+    ("missing", "planned"),
+    [
+        ("trunk", "co leaf score other"),  # nothing that is missing needs it
+        ("co trunk leaf", "score other"),
+        ("trunk score", "co leaf score other"),
+        ("leaf score", "co trunk leaf score other"),
+        ("trunk leaf score", "co trunk leaf score other"),
+        ("co trunk leaf score other", "co trunk leaf score other"),
+    ],
+)
+def test_what_was_removed_is_made_again_only_if_something_needs_it(tmp_path, missing, planned):
+    stages = {
+        id: Stage("score", {}, tuple((f"p{i}", one) for i, one in enumerate(parents)), id, title=id)
+        for id, parents in CHAIN.items()
+    }
+    line = {"row": "a", "seed": 0, "point": {}, "stages": {id: id for id in CHAIN}}
+    whole = Plan("x", {"rows": {"a": {}}, "table": {"blocks": []}}, [line], stages, {})
+    plan = whole.without_idle(lambda stage: stage.id not in missing.split())
+    assert list(plan.stages) == planned.split()
+    gone = [id for id in CHAIN if id not in plan.stages]
+    assert [str(len(gone)) in note for note in drive.removed(whole, plan)] == ([True] if gone else [])
+    assert Board(plan.stages, tmp_path).state.keys() == plan.stages.keys()

@@ -22,10 +22,15 @@ class Slurm(AbstractCluster):
     def most_workers(self) -> int:
         return self.resources.get("parallelism", 256)
 
+    stop: Callable[[], int] = staticmethod(lambda: 0)
+    """How often the user has asked to stop."""
+
     @cached_property
     def jobs(self) -> Jobs:
-        """The jobs of this sweep. Raises UserError where there is no Slurm."""
-        return Jobs(self.board, self.name, self.resources, self.program)
+        """The jobs of this sweep. Raises UserError where there is no Slurm, KeyboardInterrupt when told to stop while
+        it does not answer.
+        """
+        return Jobs(self.board, self.name, self.resources, self.program, self.stop)
 
     @property
     def poll(self) -> float:
@@ -33,6 +38,7 @@ class Slurm(AbstractCluster):
         return float(self.resources.get("poll_s", 30))
 
     def run(self, show: Show, stop: Callable[[], int]) -> None:
+        self.stop = stop
         watch.run_slurm(self.board, self.jobs, show, stop, self.poll)
 
     @classmethod
@@ -51,8 +57,9 @@ class Slurm(AbstractCluster):
     def cancel(self, whole: bool) -> int:
         return watch.cancel(self.board, self.jobs, whole)
 
-    def detach(self, show: Show, arguments: list[str]) -> None:
-        watch.detach(self.board, self.jobs, show, self.poll, Collector(self.program.main, arguments))
+    def detach(self, show: Show, stop: Callable[[], int], arguments: list[str]) -> None:
+        self.stop = stop
+        watch.detach(self.board, self.jobs, show, stop, self.poll, Collector(self.program.main, arguments))
 
     def parting(self, detached: bool) -> str:
         return watch.parting(self.board, self.jobs, detached)

@@ -1,16 +1,29 @@
-"""Ask Slurm: what this cluster allows, which of my jobs wait or run, how a job ended. Standard library only."""
+"""Ask Slurm: what this cluster allows, which of my jobs wait or run, how a job ended. Standard library only.
+
+An answer that did not come, or came in parts, is no answer: it raises `Silent`, and whoever asked decides nothing.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-from ablate.errors import UserError
+from typing import TypeVar
 
 NEVER = "DependencyNeverSatisfied"
+UNLAUNCHED = "launch failed requeued held"  # its node could not start it, and Slurm holds it for an operator
+PATIENCE = 300.0  # seconds in which one question is answered, or it is not
+KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")  # say which cluster is meant
+GONE = ("invalid job id", "job/step already completing or completed")  # of a job that is to be cancelled: it is over
+Answer = TypeVar("Answer")
+
+
+class Silent(Exception):
+    """Slurm did not answer, or not all of what was asked; the message says to what, and what it said instead."""
 
 
 @dataclass(frozen=True)
@@ -19,69 +32,136 @@ class Queued:
 
     state: str  # PENDING, RUNNING, COMPLETING, ...
     reason: str
+    comment: str
     name: str
 
 
+def environment() -> dict[str, str]:
+    """This process's environment without what Slurm tells a job about itself, and without defaults of squeue and sacct:
+    inside a job they would change what is submitted, and what is asked.
+    """
+    foreign = ("SLURM_", "SUBMITIT_", "SQUEUE_", "SACCT_", "SCANCEL_")
+    return {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(foreign)}
+
+
+def _said(*command: str) -> str:
+    """What a command prints. Raises Silent where it fails or takes longer than `PATIENCE`."""
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise Silent(f"{command[0]} said nothing for {PATIENCE:.0f} s") from error
+    if said.returncode:
+        raise Silent(f"{command[0]}: {said.stderr.strip() or f'exit status {said.returncode}'}")
+    return said.stdout
+
+
 def here() -> bool:
-    """Whether there is a cluster to ask."""
-    return shutil.which("squeue") is not None and bool(limits()[0])
+    """Whether there is a cluster to ask, which answers."""
+    if shutil.which("squeue") is None:
+        return False
+    try:
+        return bool(limits()[0])
+    except Silent:
+        return False
 
 
 def limits() -> tuple[str, int]:
     """Return the cluster's name, and how many tasks an array may have: indices stop at MaxArraySize - 1."""
-    said = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True).stdout
+    said = _said("scontrol", "show", "config")
     settings = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in said.splitlines())}
-    return settings.get("ClusterName", ""), max(1, int(settings.get("MaxArraySize", 1001)))
+    if not settings.get("ClusterName") or "MaxArraySize" not in settings:
+        raise Silent("scontrol show config: no ClusterName or MaxArraySize in its answer")
+    return settings["ClusterName"], max(1, int(settings["MaxArraySize"]))
 
 
 def queue() -> dict[str, Queued]:
-    """Return my jobs that wait or run, by id. Raises UserError when squeue keeps failing."""
-    command = ["squeue", "--me", "--array", "--noheader", "--format=%i|%T|%r|%j"]
-    for wait in (2, 10, 30, 60, 0):
-        said = subprocess.run(command, capture_output=True, text=True)
-        if said.returncode == 0:
-            lines = (line.strip().split("|", 3) for line in said.stdout.splitlines())
-            return {line[0]: Queued(*line[1:]) for line in lines if len(line) == 4}
-        time.sleep(wait)  # the controller is busy or restarting
-    raise UserError(f"squeue fails: {said.stderr.strip()} Jobs go on; run the same command again to watch them.")
+    """Return my jobs that wait or run, by id."""
+    lines = _table(4, "squeue", "--me", "--array", "--noheader", "--format=%i|%T|%r|%k|%j")
+    return {job: Queued(*rest) for job, *rest in lines}
 
 
 def ended(jobs: Iterable[str]) -> dict[str, str]:
     """Return the last state of jobs that left the queue, as far as accounting or the controller remembers them."""
     jobs = set(jobs)
     arrays = sorted({job.partition("_")[0] for job in jobs})
-    for command in (
-        ["sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(arrays)],
-        [
-            "squeue",
-            "--me",
-            "--states=all",
-            "--array",
-            "--noheader",
-            "--format=%i|%T",
-        ],  # for MinJobAge, without accounting
-    ):
+    states: dict[str, str] = {}
+    if shutil.which("sacct") is not None:
         try:
-            said = subprocess.run(command, capture_output=True, text=True)
-        except FileNotFoundError:
-            continue
-        states = dict(line.strip().split("|", 1) for line in said.stdout.splitlines() if "|" in line)
-        if said.returncode == 0 and any(job.partition("_")[0] in arrays for job in states):
-            return {job: state.split()[0].rstrip("+") for job, state in states.items() if job in jobs and state}
-    return {}
+            states = dict(_table(1, "sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(arrays)))
+        except Silent:  # without accounting it fails for ever: the controller remembers for MinJobAge
+            pass
+    if not any(job.partition("_")[0] in arrays for job in states):
+        states = dict(_table(1, "squeue", "--me", "--states=all", "--array", "--noheader", "--format=%i|%T"))
+    return {job: state.split()[0].rstrip("+") for job, state in states.items() if job in jobs and state}
+
+
+def _table(bars: int, *command: str) -> list[list[str]]:
+    """The lines of an answer, cut at so many bars. Raises Silent where one is not whole."""
+    said = _said(*command)
+    lines = [line.strip().split("|", bars) for line in said.splitlines() if line.strip()]
+    if any(len(line) != bars + 1 for line in lines) or (said and not said.endswith("\n")):
+        raise Silent(f"{command[0]}: its answer is cut off or garbled")
+    return lines
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """Cancel jobs; those that ended meanwhile are left alone."""
+    """Cancel jobs; those that ended meanwhile are left alone. Raises Silent where Slurm may not have heard."""
     jobs = sorted(jobs)
     for first in range(0, len(jobs), 500):
-        subprocess.run(["scancel", *jobs[first : first + 500]], capture_output=True)
+        try:
+            _said("scancel", *jobs[first : first + 500])
+        except Silent as why:
+            if not any(over in str(why).lower() for over in GONE):
+                raise
 
 
 def release(job: str, dependency: str) -> str:
     """Make a held or pending job wait for something else; returns what Slurm has against it."""
     for command in (["update", f"jobid={job}", f"dependency={dependency}"], ["release", job]):
-        said = subprocess.run(["scontrol", *command], capture_output=True, text=True)
-        if said.returncode:
-            return said.stderr.strip()
+        try:
+            _said("scontrol", *command)
+        except Silent as why:
+            return str(why)
     return ""
+
+
+class Outage:
+    """Tells once a minute since when Slurm has not answered."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self._told = 0.0
+
+    def tell(self, why: Exception) -> None:
+        """Take note of a question that was not answered."""
+        now = time.time()
+        self.began = now if self.began is None else self.began
+        if now - self._told >= 60:
+            self._told = now
+            since = time.strftime("%H:%M:%S", time.localtime(self.began))
+            print(f"Slurm has not answered since {since} ({why}). Waiting; jobs go on.", file=sys.stderr, flush=True)
+
+    def over(self) -> None:
+        """Take note of an answer."""
+        if self.began is not None:
+            print(f"Slurm answers again, after {time.time() - self.began:.0f} s.", file=sys.stderr, flush=True)
+        self.began, self._told = None, 0.0
+
+
+def patiently(ask: Callable[[], Answer], stop: Callable[[], int] = lambda: 0) -> Answer:
+    """Ask until Slurm answers, saying once a minute that it does not. Raises KeyboardInterrupt when told to `stop`."""
+    outage, wait = Outage(), 1.0
+    while True:
+        try:
+            answer = ask()
+        except Silent as why:
+            outage.tell(why)
+        else:
+            outage.over()
+            return answer
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            if stop():
+                raise KeyboardInterrupt
+            time.sleep(0.2)
+        wait = min(30.0, 2 * wait)

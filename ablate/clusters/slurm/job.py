@@ -6,6 +6,7 @@ It holds stage ids and a root, nothing else. It can be killed and requeued at an
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 import os
 import signal
@@ -17,11 +18,13 @@ from ablate.clusters import failure, local
 from ablate.clusters.cluster import LATER, Program, function_named
 from ablate.clusters.local import BUSY_CODE, STOPPED_CODE
 from ablate.clusters.slurm import diagnosis
+from ablate.store import files
 from ablate.store.lock import me
 from ablate.store.run import RunFolder, find
 
 SIGNALS = {signal.SIGTERM, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2}
-LATE = 20.0  # seconds in which a shared disk shows what another node wrote
+LATE = 90.0  # seconds in which a shared disk shows what another node wrote
+COLLECTED = "collected.json"  # beside a collector's log: how it ended
 SAVING = 20.0  # seconds a stage gets to save when the job is about to be requeued
 
 
@@ -76,18 +79,17 @@ class Job:
         if known is not None and known.job == job:
             return False  # before this job was requeued
         for _, parent in run.identity()["parents"]:
-            if not _appears(planned(run.root, parent), 0.0 if parent in together else LATE):
+            if not _appears(run.root, parent, 0.0 if parent in together else LATE):
                 failure.write(run, failure.Failure(failure.AGAIN, f"starts from {parent}, which was not done", job))
                 print(f"{run.path} is not run: it starts from {parent}, which is not done.", flush=True)
                 return False
         while True:
             code = self._process(run)
-            if code == BUSY_CODE:
-                time.sleep(10)
-            elif code == 0:
+            if code == 0 or run.done:  # by whoever took it for dead, if it is not this process
                 return True
-            else:
+            if code != BUSY_CODE:
                 break
+            time.sleep(10)
         if code == -signal.SIGKILL:
             time.sleep(2)  # whoever killed it may be about to end this process too
         if self.asked or code in (STOPPED_CODE, -signal.SIGTERM):
@@ -126,13 +128,15 @@ def planned(root: Path, id: str) -> RunFolder:
     raise FileNotFoundError(f"No stage {id} under {root}; was the folder removed?")
 
 
-def _appears(run: RunFolder, seconds: float) -> bool:
+def _appears(root: Path, id: str, seconds: float) -> bool:
     """Whether a stage is done, at once or within `seconds`."""
     end = time.monotonic() + seconds
-    while not run.done:
+    while (run := find(root, id)) is None or not run.done:
         if time.monotonic() >= end:
             return False
         time.sleep(1)
+        if run is not None and run.path.is_dir():
+            os.listdir(run.path)  # has a network file system look again, too
     return True
 
 
@@ -145,17 +149,24 @@ class Collector:
         self.main, self.arguments = main, arguments
 
     def __call__(self) -> int:
+        """Run the command. Raises what it raises, and RuntimeError where it ends with another status than 0: to Slurm
+        the job has then failed, and a file beside its log says so to `--status`.
+        """
         os.chdir(os.environ["SLURM_SUBMIT_DIR"])
-        before = dict(os.environ)
-        for name in before:  # what is submitted from here is not part of this job
-            if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF":
-                del os.environ[name]
+        why = "it was killed"
         try:
             while (status := function_named(self.main)(self.arguments)) == LATER:
                 time.sleep(60)
-            return status
+            why = f"it ended with exit status {status}: not all went well" if status else ""
+        except BaseException as error:
+            why = f"{type(error).__name__}: {error}"
+            raise
         finally:
-            os.environ.update(before)
+            note = {"job": me()["job"], "why": why}
+            files.replace(Path(os.environ["SUBMITIT_FOLDER"]) / COLLECTED, json.dumps(note).encode())
+        if why:
+            raise RuntimeError(f"The collector failed: {why}.")
+        return status
 
     def checkpoint(self) -> Any:
         """Return what to run after a time-out or preemption: the same."""

@@ -1,5 +1,7 @@
-"""Which job runs which stage: a file in the folder of every array's logs, written before the next array is
-submitted.
+"""Which job runs which stage: a file in the folder of every array's logs.
+
+What is to be submitted is noted first, with a mark that the job carries as its comment. So an array whose answer was
+lost, or whose driver died meanwhile, is known by its mark and taken up, not submitted again.
 """
 
 from __future__ import annotations
@@ -7,14 +9,17 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablate.store import files
 from ablate.store.record import read_json
 
-NAME = "stages.json"
+NAME, INTENT = "stages.json", "intent.json"
+FAILED, BEGUN = 60.0, 300.0  # seconds; sbatch is given less than half of the latter
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,38 @@ class Task:
     """Where its logs are."""
     stages: tuple[str, ...]
     sweep: str
+    throttle: int
+    """How many tasks of its array run at once, at most."""
 
     @property
     def log(self) -> Path:
         """Slurm's own log of it."""
         return self.folder / f"{self.job}_0_log.err"
+
+    @property
+    def noted(self) -> float:
+        """When it was noted, by the clock of the file system."""
+        return (self.folder / NAME).stat().st_mtime
+
+
+@dataclass(frozen=True)
+class Intent:
+    """An array that was to be submitted, of which it is not known whether it was."""
+
+    folder: Path
+    mark: str
+    """Comment of its jobs."""
+    tasks: tuple[tuple[str, ...], ...]
+    """Stages of each task."""
+    about: dict[str, Any]
+    """What else its note says."""
+
+    def unlikely(self) -> bool:
+        """Whether Slurm would show its jobs by now, if it had taken it: a minute after sbatch failed, or, where it is
+        not known whether that still runs, long after it began.
+        """
+        now = time.time()
+        return now - self.about.get("failed", now) > FAILED or now - self.about["when"] > BEGUN
 
 
 class Journal:
@@ -49,35 +81,62 @@ class Journal:
         """Choose a folder for the logs of an array."""
         return self.folder / f"{name}.{time.time_ns() // 1000}"
 
-    def write(self, folder: Path, jobs: list[str], tasks: list[list[str]], sweep: str) -> None:
-        """Note an array whose logs go to `folder`."""
-        entry = {
-            "when": time.time(),
-            "cluster": self.whose[0],
-            "user": self.whose[1],
-            "sweep": sweep,
-            "jobs": jobs,
-            "tasks": tasks,
-        }
+    def intend(self, folder: Path, tasks: list[list[str]], sweep: str, how: dict[str, Any]) -> Intent:
+        """Note an array that is about to be submitted, its logs going to `folder`; `how` says what else its job is."""
+        about = {"when": time.time(), "cluster": self.whose[0], "user": self.whose[1], "sweep": sweep, **how}
+        mark = f"ablate:{secrets.token_hex(8)}"
         folder.mkdir(parents=True, exist_ok=True)
-        files.replace(folder / NAME, json.dumps(entry).encode())
-        self._seen.add(folder.name)
-        self._take(folder, entry)
+        files.replace(folder / INTENT, json.dumps({**about, "mark": mark, "tasks": tasks}).encode())
+        return Intent(folder, mark, tuple(map(tuple, tasks)), about)
+
+    def write(self, intent: Intent, jobs: list[str]) -> None:
+        """Note the jobs that an array became."""
+        entry = {**intent.about, "jobs": jobs, "tasks": intent.tasks, "mark": intent.mark}
+        files.replace(intent.folder / NAME, json.dumps(entry).encode())
+        (intent.folder / INTENT).unlink(missing_ok=True)
+        self._seen.add(intent.folder.name)
+        self._take(intent.folder, entry)
+
+    def fail(self, intent: Intent) -> None:
+        """Note that sbatch ended without saying whether Slurm took the array."""
+        about = {**intent.about, "failed": time.time(), "mark": intent.mark, "tasks": intent.tasks}
+        files.replace(intent.folder / INTENT, json.dumps(about).encode())
+
+    def drop(self, intent: Intent) -> None:
+        """Forget an array that Slurm did not take."""
+        (intent.folder / INTENT).unlink(missing_ok=True)
 
     def read(self) -> None:
         """Take in what was noted since the last call, by whichever command."""
-        if not self.folder.is_dir():
-            return
-        fresh = [self.folder / name for name in os.listdir(self.folder) if name not in self._seen]
-        entries = [(path.name, read_json(path / NAME)) for path in fresh if (path / NAME).exists()]
-        for name, entry in sorted(entries, key=lambda one: one[1]["when"]):
-            self._seen.add(name)
+        entries = [(path, read_json(path / NAME)) for path in self._fresh() if (path / NAME).exists()]
+        for path, entry in sorted(entries, key=lambda one: one[1]["when"]):
+            self._seen.add(path.name)
             if (entry["cluster"], entry["user"]) == self.whose:
-                self._take(self.folder / name, entry)
+                self._take(path, entry)
 
-    def _take(self, folder: Path, entry: dict) -> None:
+    def intents(self) -> list[Intent]:
+        """My arrays of which it is not known whether Slurm has them, the oldest first."""
+        open_ = []
+        for path in self._fresh():
+            try:
+                about = json.loads((path / INTENT).read_bytes())
+            except FileNotFoundError:  # none, or settled just now
+                continue
+            if (about["cluster"], about["user"]) == self.whose and not (path / NAME).exists():
+                mark, tasks = about.pop("mark"), about.pop("tasks")
+                open_.append(Intent(path, mark, tuple(map(tuple, tasks)), about))
+        return sorted(open_, key=lambda intent: intent.about["when"])
+
+    def _fresh(self) -> list[Path]:
+        """Folders of arrays that were not taken in."""
+        if not self.folder.is_dir():
+            return []
+        return [self.folder / name for name in os.listdir(self.folder) if name not in self._seen]
+
+    def _take(self, folder: Path, entry: dict[str, Any]) -> None:
         for job, stages in zip(entry["jobs"], entry["tasks"]):
-            self.tasks[job] = Task(job, folder, tuple(stages), entry["sweep"])
+            throttle = entry.get("throttle", len(entry["jobs"]))
+            self.tasks[job] = Task(job, folder, tuple(stages), entry["sweep"], throttle)
             for id in stages:
                 self.latest[id] = job
                 self.times[id] = self.times.get(id, 0) + 1

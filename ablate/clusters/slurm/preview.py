@@ -19,7 +19,10 @@ def slurm_text(board: Board, resources: Resources) -> str:
     """Describe the missing stages as jobs: what each kind asks for and needs, and the arrays that would be
     submitted.
     """
-    largest = controller.limits()[1] if shutil.which("scontrol") else LARGEST
+    try:
+        largest = controller.limits()[1] if shutil.which("scontrol") else LARGEST
+    except controller.Silent:
+        largest = LARGEST
     kinds = dict.fromkeys(board.stages[id].kind for id in board.stages if board.state[id] != DONE)
     wants = {kind: resources.wanted(kind) for kind in kinds}
     rows = [("missing", "stages", "longest", "hours", "", "holds", "sbatch")]

@@ -1,36 +1,49 @@
 """Commands about a sweep on Slurm: watch it, leave it to a collector job, say how it stands, run failures again,
 cancel.
+
+While Slurm does not answer they wait, for however long, and say so once a minute.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from ablate.clusters import failure
+from ablate.clusters import failure, schedule
 from ablate.clusters.failure import Failure
 from ablate.clusters.schedule import BLOCKED, FAILED, QUEUED, RUNNING, WAITING, Board
 from ablate.clusters.slurm import controller, diagnosis
-from ablate.clusters.slurm.job import Collector
-from ablate.clusters.slurm.submit import Jobs
+from ablate.clusters.slurm.controller import Outage, Queued, Silent
+from ablate.clusters.slurm.job import COLLECTED, Collector
+from ablate.clusters.slurm.jobs import Jobs
+from ablate.clusters.slurm.submit import Submission
+from ablate.store.record import read_json
+from ablate.store.run import find
 
 FEW = 300  # up to so many jobs are looked at every second, of more only those that run
+Show = Callable[[Board], None]
+Stop = Callable[[], int]
 
 
-def run_slurm(board: Board, jobs: Jobs, show: Callable[[Board], None], stop: Callable[[], int], poll: float) -> None:
+def run_slurm(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float) -> None:
     """Submit, then follow until all stages ended or the user has seen enough; the jobs themselves go on.
 
     `poll` is the time in seconds between two looks at the queue; results are seen within a second or two.
     """
-    looked = -poll
+    looked, outage, submission = -poll, Outage(), Submission(jobs)
     while not stop():
         if time.monotonic() - looked >= poll:
             looked = time.monotonic()
-            queue = controller.queue()
-            jobs.adopt(queue)
-            jobs.follow(queue)
-            board.look()
-            jobs.submit(queue)
+            try:
+                queue = controller.queue()
+                jobs.adopt(queue)
+                jobs.follow(queue)
+                board.look()
+                submission.submit(queue)
+                outage.over()
+            except Silent as why:
+                outage.tell(why)
         open_ = [id for id in jobs.jobs if board.state[id] in (QUEUED, RUNNING)]
         for id in open_ if len(open_) <= FEW else jobs.running.intersection(open_):
             jobs.look(id)
@@ -40,53 +53,76 @@ def run_slurm(board: Board, jobs: Jobs, show: Callable[[Board], None], stop: Cal
         time.sleep(min(1.0, poll))
 
 
-def detach(board: Board, jobs: Jobs, show: Callable[[Board], None], poll: float, collect: Collector) -> bool:
+def detach(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float, collect: Collector) -> bool:
     """Deal with what ended, submit what can be, and leave a job that does so again; whether jobs are under way.
 
     False means that all stages ended, or that Slurm takes nothing for now.
     """
-    queue = controller.queue()
-    jobs.adopt(queue)
-    jobs.follow(queue)
-    while any(jobs.missed.get(id) == 1 for id in jobs.jobs if board.state[id] in (QUEUED, RUNNING)):
-        time.sleep(min(10.0, poll))
+    submission = Submission(jobs)
+
+    def once() -> bool:
         queue = controller.queue()
+        jobs.adopt(queue)
         jobs.follow(queue)
-    for _ in range(6):
-        jobs.submit(queue, collect)
-        if jobs.refused != "busy":
-            break
-        time.sleep(max(0.0, jobs.not_before - time.monotonic()))
+        if jobs.unsure or any(board.state[id] in (QUEUED, RUNNING) for id in jobs.missed if id in jobs.jobs):
+            return False  # it is not known yet what became of some
+        submission.submit(queue, collect)
+        return True
+
+    while not controller.patiently(once, stop):
+        show(board)
+        time.sleep(min(10.0, poll))
     show(board)
     return board.count(QUEUED, RUNNING) > 0
 
 
 def status(board: Board, jobs: Jobs) -> None:
     """Bring a board up to date without changing anything on disk or in the queue."""
-    queue = controller.queue()
+    queue = controller.patiently(controller.queue)
     jobs.journal.read()
+    jobs.settle(queue, change=False)
     gone = {}
     for id in board.stages:
         job, known = jobs.journal.latest.get(id), jobs.known(id)
         if board.state[id] != WAITING:
             continue
-        if job in queue:
-            board.set(id, QUEUED)
-        elif known is not None:
+        if known is not None:
             board.set(id, WAITING if known.kind in failure.FORGIVEN else FAILED, str(known))
+        elif job in queue:
+            board.set(id, QUEUED)
         elif job is not None:
             gone[id] = job
-    states = controller.ended(gone.values()) if gone else {}
+    states = controller.patiently(lambda: controller.ended(gone.values())) if gone else {}
     for id, job in gone.items():
         if board.state[id] != BLOCKED:
             board.set(
                 id, FAILED, str(diagnosis.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log))
             )
+    board.pending = schedule.counted(queue[job].reason for job in mine(jobs, queue) if queue[job].state == "PENDING")
+    board.remarks += _collecting(jobs, queue)
+
+
+def mine(jobs: Jobs, queue: Mapping[str, Queued]) -> set[str]:
+    """Jobs in the queue that are the latest of a stage of the board."""
+    return {job for id in jobs.board.stages if (job := jobs.journal.latest.get(id)) in queue}
+
+
+def _collecting(jobs: Jobs, queue: Mapping[str, Queued]) -> list[str]:
+    """Say of the latest collector of this sweep that it waits, runs, or failed; nothing where it ended well."""
+    if there := jobs.collectors(queue):
+        return [f"A collector, job {job}, is {queue[job].state.lower()} ({queue[job].reason})." for job in there]
+    left = [task for task in jobs.journal.tasks.values() if not task.stages and task.sweep == jobs.name]
+    if not left:
+        return []
+    last = max(left, key=lambda task: task.noted)
+    note = last.folder / COLLECTED
+    why = read_json(note)["why"] if note.exists() else "it ended without a word"
+    return [f"The collector, job {last.job}, failed: {why}; {last.log}"] if why else []
 
 
 def retry(board: Board, jobs: Jobs) -> int:
     """Forget why stages without a job failed, and that memory was short; how many there were."""
-    queue = controller.queue()
+    queue = controller.patiently(controller.queue)
     jobs.journal.read()
     forgiven = 0
     for id, folder in board.folders.items():
@@ -99,22 +135,42 @@ def retry(board: Board, jobs: Jobs) -> int:
 
 
 def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
-    """Cancel the jobs of this sweep; unless `whole`, only those of the stages on the board. Returns how many there
-    were.
+    """Cancel the jobs of this sweep; unless `whole`, only those of the stages on the board. What jobs of another sweep
+    wait for stays. Returns how many there were.
     """
-    queue = controller.queue()
-    jobs.journal.read()
-    mine = {}
-    for job, task in jobs.journal.tasks.items():
-        if job in queue and task.sweep == jobs.name and (whole or set(task.stages) <= set(board.stages)):
-            mine[job] = task
-    for job, task in mine.items():
-        for id in task.stages:
-            if id in board.folders and not board.folders[id].done:
-                failure.write(board.folders[id], Failure(failure.WITHDRAWN, f"job {job}", job))
-    collectors = [job for job, one in queue.items() if whole and one.name == jobs.collects]
-    controller.cancel([*mine, *collectors])
-    return len(mine)
+
+    def once() -> int:
+        queue = controller.queue()
+        jobs.journal.read()
+        jobs.settle(queue)
+        wanted, own = _wanted_by_others(jobs, queue), {}
+        for job, task in jobs.journal.tasks.items():
+            ours = job in queue and task.sweep == jobs.name and task.stages
+            if ours and not wanted & {*task.stages} and (whole or {*task.stages} <= board.stages.keys()):
+                own[job] = task
+        for job, task in own.items():
+            for id in task.stages:
+                folder = board.folders.get(id) or find(board.root, id)
+                if folder is not None and not folder.done:
+                    failure.write(folder, Failure(failure.WITHDRAWN, f"job {job}", job, by=jobs.name))
+        controller.cancel([*own, *(jobs.collectors(queue) if whole else ())])
+        return len(own)
+
+    return controller.patiently(once)
+
+
+def _wanted_by_others(jobs: Jobs, queue: Mapping[str, Any]) -> set[str]:
+    """Stages of jobs in the queue that other sweeps submitted, and all that these start from."""
+    found: set[str] = set()
+    todo = [
+        id for job, task in jobs.journal.tasks.items() if job in queue and task.sweep != jobs.name for id in task.stages
+    ]
+    while todo:
+        id = todo.pop()
+        run = find(jobs.board.root, id) if id not in found else None
+        found.add(id)
+        todo += [parent for _, parent in run.identity()["parents"]] if run is not None else []
+    return found
 
 
 def parting(board: Board, jobs: Jobs, detached: bool) -> str:

@@ -1,0 +1,312 @@
+"""Follow the jobs of a sweep: what waits, runs or ended, why one failed, and what is to be submitted anew.
+
+All state is on disk: which job runs which stage (`ablate.clusters.slurm.journal`), why one failed
+(`ablate.clusters.failure`), results. Any number of commands may follow the same jobs, one after another or at
+once. Where Slurm does not answer, nothing is decided: `controller.Silent` goes to whoever asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Optional
+
+from ablate.clusters import failure, schedule
+from ablate.clusters.cluster import Program
+from ablate.clusters.failure import Failure
+from ablate.clusters.resources import COLLECT, Resources
+from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
+from ablate.clusters.slurm import controller, diagnosis, reasons, sbatch
+from ablate.clusters.slurm.controller import Queued
+from ablate.clusters.slurm.job import LATE, Collector, Job
+from ablate.clusters.slurm.journal import Intent, Journal
+from ablate.errors import UserError
+
+ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SIGNALING")
+BLAMELESS = {
+    failure.PREEMPTED: 10,
+    failure.NODE: 3,
+}  # kinds of failure that are nobody's fault: how often to submit at most
+FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in the queue, until these have failed
+
+
+class Jobs:
+    """The jobs of a board's stages, followed by run folders and one squeue call at a time."""
+
+    def __init__(
+        self, board: Board, name: str, resources: Resources, program: Program, stop: Callable[[], int] = lambda: 0
+    ):
+        """Waits for Slurm to answer, if need be. Raises UserError where there is none, KeyboardInterrupt when told to
+        `stop` meanwhile.
+        """
+        for command in ("sbatch", "squeue", "scancel", "scontrol", "srun"):
+            if shutil.which(command) is None:
+                raise UserError(f"cluster=slurm needs the command '{command}', which is not here; use a login node.")
+        self.board, self.name, self.program, self.resources = board, name, program, resources
+        for kind in {stage.kind for stage in board.stages.values()}:
+            resources.for_submitit(kind)  # complain before anything is queued
+        cluster, self.largest = controller.patiently(controller.limits, stop)
+        self.journal = Journal(board.root, cluster)
+        self.jobs: dict[str, str] = {}  # stage id -> job id
+        self.running: set[str] = set()  # stages whose task runs
+        self.missed: dict[str, tuple[int, float]] = {}  # stage id -> how often its job was not in the queue, since when
+        self.over: dict[str, str] = {}  # stage id -> job whose end was dealt with
+        self.unsure: set[str] = set()  # stages of arrays of which it is not known whether Slurm has them
+        self.futile: Optional[float] = None  # since when no job can ever start
+
+    # What earlier commands left ---------------------------------------------------------------------------------
+
+    def adopt(self, queue: Mapping[str, Queued]) -> None:
+        """Take up what any command submitted: jobs that wait or run, failures, and jobs that are gone unseen."""
+        self.journal.read()
+        self.settle(queue)
+        for id in self.board.stages:  # parents first: their failure blocks
+            job, state = self.journal.latest.get(id), self.board.state[id]
+            if state not in (WAITING, ELSEWHERE, BLOCKED) or (
+                job is not None and job in (self.jobs.get(id), self.over.get(id))
+            ):
+                continue
+            known = self.known(id)
+            if known is not None and known.kind in failure.FORGIVEN:
+                self.over[id] = known.job or ""  # it may still be about to end: what is wanted is submitted anew
+            elif job is not None and (job in queue or (known is None and state != ELSEWHERE and self._current(id))):
+                self.jobs[id] = job
+                if state != BLOCKED:
+                    self.board.set(id, QUEUED)
+            elif known is not None and state == WAITING:
+                self.failed(id, known)
+
+    def settle(self, queue: Mapping[str, Queued], change: bool = True) -> set[str]:
+        """Take up arrays whose answer was lost, by the mark that their jobs carry; return stages of which it is not
+        known yet.
+
+        What is not in the queue when it should be was not taken. Without `change` nothing is written.
+        """
+        held: set[str] = set()
+        for intent in self.journal.intents():
+            jobs = sorted((job for job, one in queue.items() if one.comment == intent.mark), key=_index)
+            if jobs and change:
+                self._take_up(intent, jobs[0].partition("_")[0])
+            elif jobs or not intent.unlikely():
+                held.update(id for task in intent.tasks for id in task)
+            elif change:
+                self.journal.drop(intent)
+        for id in self.board.stages:
+            if id in held and self.board.state[id] == WAITING:
+                self.board.set(id, QUEUED)
+            elif id in self.unsure - held and id not in self.jobs and self.board.state[id] == QUEUED:
+                self.board.set(id, WAITING)
+        self.unsure = held & set(self.board.stages)
+        return held
+
+    def _take_up(self, intent: Intent, array: str) -> None:
+        """Make an array that Slurm has, and whose answer nobody saw, like any other."""
+        jobs = sbatch.ids(array, len(intent.tasks))
+        root, code = str(self.board.root.resolve()), intent.about["code"]
+        calls = [(Job(self.program), list(task), root, code) for task in intent.tasks]
+        sbatch.hand_over(intent.folder, jobs, calls, intent.about["minutes"])
+        self.journal.write(intent, jobs)
+
+    def known(self, id: str) -> Optional[Failure]:
+        """Return the failure of a stage's latest job, None when there is none."""
+        last, job = failure.read(self.board.folders[id]), self.journal.latest.get(id)
+        return None if last is None or (job is not None and last.job != job) else last
+
+    def _current(self, id: str) -> bool:
+        """Whether a stage's latest job is of this folder, and not of one that was removed since."""
+        made = (self.board.folders[id].path / "identity.json").stat().st_mtime
+        return made <= self.journal.tasks[self.journal.latest[id]].noted + 1
+
+    # Following --------------------------------------------------------------------------------------------------
+
+    def follow(self, queue: Mapping[str, Queued]) -> None:
+        """Update the board from the run folders and a listing of the queue, parents first."""
+        gone: dict[str, str] = {}
+        self.running = {id for id, job in self.jobs.items() if job in queue and queue[job].state != "PENDING"}
+        for id in [id for id in self.board.stages if id in self.jobs]:
+            job = self.jobs[id]
+            if self.look(id):
+                continue
+            if job in queue:
+                self.missed.pop(id, None)
+                if queue[job].reason == controller.NEVER:
+                    controller.cancel([job])
+                elif queue[job].reason == controller.UNLAUNCHED:  # as if the node had failed
+                    controller.cancel([job])
+                    verdict = Failure(failure.NODE, f"job {job}: {controller.UNLAUNCHED}", job)
+                    failure.write(self.board.folders[id], verdict)
+                    self.failed(id, verdict)
+            else:
+                times, since = self.missed.get(id, (0, time.monotonic()))
+                self.missed[id] = times + 1, since
+                if times >= 1:  # a shared disk may show results late
+                    gone[id] = job
+        if gone:
+            asked = {*gone.values(), *(self.journal.latest.get(one, "") for id in gone for one in self._parents(id))}
+            states = controller.ended(asked - {""})
+            for id, job in gone.items():
+                self._left(id, job, states)
+        self._withdraw(queue)
+        self._weigh(queue)
+
+    def look(self, id: str) -> bool:
+        """Bring a submitted stage up to date with its folder; True if it ended."""
+        folder = self.board.folders[id]
+        if folder.done:
+            self.board.set(id, DONE)
+        if self.board.state[id] in schedule.ENDED:
+            return True
+        known = failure.read(folder)
+        if known is not None and known.job == self.jobs[id]:
+            if known.kind == failure.WITHDRAWN and known.by == self.name:  # by a command beside this one
+                self.board.set(id, FAILED, str(known))
+            elif known.kind in failure.FORGIVEN:
+                self.wait_again(id)
+            else:
+                self.failed(id, known)
+            return True
+        self.board.set(id, RUNNING if folder.holder() is not None else QUEUED)
+        return False
+
+    def _left(self, id: str, job: str, states: Mapping[str, str]) -> None:
+        """Decide about a stage whose job is not in the queue, unless it is still there or its files may come late."""
+        folder, state = self.board.folders[id], states.get(job)
+        if folder.path.is_dir():
+            os.listdir(folder.path)  # has a network file system look again, too
+        if self.board.state[id] in schedule.ENDED or state in ALIVE or self.look(id):
+            return
+        begun = diagnosis.started(folder, job) or any(
+            diagnosis.started(self.board.folders[child], self.jobs[child])
+            for child in self.board.children(id)
+            if child in self.jobs
+        )
+        if (state == "COMPLETED" or (state is None and begun)) and time.monotonic() - self.missed[id][1] < LATE:
+            return
+        self._gone(id, job, states)
+
+    def _gone(self, id: str, job: str, states: Mapping[str, str]) -> None:
+        """Decide about a stage whose job left the queue without a result of it."""
+        folder, parents, state = self.board.folders[id], self._parents(id), states.get(job)
+        together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
+        begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
+        innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
+        waited = self.journal.tasks[job].noted
+        newer = any(
+            self.board.state[one] != DONE and self.journal.tasks[self.journal.latest[one]].noted > waited
+            for one in parents
+            if one in self.journal.latest
+        )
+        if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
+            self.wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
+            return
+        ends = [states.get(self.journal.latest.get(parent, "")) for parent in parents if parent in self.journal.latest]
+        ready = all(self.board.state[parent] == DONE for parent in parents)
+        if not begun and ready and state in ("CANCELLED", None) and any(end != "COMPLETED" for end in ends):
+            if self.journal.times.get(id, 0) < BLAMELESS[failure.NODE]:  # a parent is done, though its job ended badly:
+                self.wait_again(id)  # Slurm takes that for a failure, and cancels what waits for it
+                return
+        if state == "COMPLETED" and not begun:  # it was done, and its folder was removed
+            self.wait_again(id)
+            return
+        verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
+        failure.write(folder, verdict)
+        self.failed(id, verdict)
+
+    def failed(self, id: str, verdict: Failure) -> None:
+        """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less
+        need.
+        """
+        folder, stage = self.board.folders[id], self.board.stages[id]
+        if verdict.kind == failure.MEMORY and stage.trains and not folder.spares_memory:
+            folder.spare_memory(verdict.why)
+            self.wait_again(id, f"{verdict}; once more with activation checkpointing")
+        elif self.journal.times.get(id, 0) < BLAMELESS.get(verdict.kind, 0):
+            self.wait_again(id, f"{verdict}; once more")
+        else:
+            if verdict.kind == failure.MEMORY:
+                verdict = diagnosis.advice(verdict, stage.kind)
+            self.board.set(id, FAILED, str(verdict))
+
+    def wait_again(self, id: str, why: str = "") -> None:
+        """Have a stage submitted anew, by this command or by the next; and what it starts from, where that was
+        removed.
+        """
+        job = self.over[id] = self.jobs.pop(id, None) or self.journal.latest.get(id, "")
+        self.missed.pop(id, None)
+        self.board.remake(id)
+        failure.write(self.board.folders[id], Failure(failure.AGAIN, why, job))
+        if self.board.state[id] not in schedule.ENDED:
+            self.board.set(id, WAITING, why)
+
+    def _parents(self, id: str) -> list[str]:
+        return list(self.board.stages[id].awaits(self.board.stages))
+
+    def _withdraw(self, queue: Mapping[str, Queued]) -> None:
+        """Cancel the pending tasks of stages that can no longer run, or whose parents are to be submitted anew."""
+        orphans = set()
+        for id, job in self.jobs.items():
+            parents = [self.board.state[parent] for parent in self._parents(id)]
+            if self.board.state[id] == BLOCKED or (self.board.state[id] == QUEUED and WAITING in parents):
+                if job not in queue or queue[job].state == "PENDING":
+                    if all(
+                        one in self.board.stages for one in self.journal.tasks[job].stages
+                    ):  # else others want it too
+                        orphans.add(job)
+        controller.cancel(orphans & queue.keys())
+        for id in [id for id, job in self.jobs.items() if job in orphans]:
+            if self.board.state[id] == BLOCKED or self.board.state[id] not in schedule.ENDED:
+                self.wait_again(id)
+
+    def _weigh(self, queue: Mapping[str, Queued]) -> None:
+        """Count why jobs wait; where none but such as can never start are left, these have failed."""
+        open_ = {id: queue[job] for id, job in self.jobs.items() if job in queue and self.board.state[id] == QUEUED}
+        pending = {id: one for id, one in open_.items() if one.state == "PENDING"}
+        self.board.pending = schedule.counted(one.reason for one in pending.values())
+        hopeless = {id: advice for id, one in pending.items() if (advice := reasons.hopeless(one.reason))}
+        others = any(one.reason not in reasons.BEHIND for id, one in pending.items() if id not in hopeless)
+        moving = len(open_) > len(pending) or self.board.count(RUNNING, ELSEWHERE) or self.unsure
+        if not hopeless or moving or others:
+            self.futile = None
+            return
+        self.futile = time.monotonic() if self.futile is None else self.futile
+        if time.monotonic() - self.futile < FUTILE:
+            return
+        controller.cancel({self.jobs[id] for id in hopeless})
+        for id, advice in hopeless.items():
+            verdict = Failure(failure.NEVER, f"{pending[id].reason}: {advice}", self.jobs[id])
+            failure.write(self.board.folders[id], verdict)
+            self.failed(id, verdict)
+
+    # Collectors -------------------------------------------------------------------------------------------------
+
+    @property
+    def collects(self) -> str:
+        """Name of the jobs that run the command again."""
+        return f"{self.name}.{COLLECT}"
+
+    def collectors(self, queue: Mapping[str, Queued]) -> dict[str, str]:
+        """Jobs that collect this sweep of this root, by id, with what each is to do."""
+        prefix = f"{self._mark}:"
+        return {job: one.comment[len(prefix) :] for job, one in queue.items() if one.comment.startswith(prefix)}
+
+    def collector_mark(self, collect: Collector) -> str:
+        """Comment of a job that collects what is on this board, by this command."""
+        return f"{self._mark}:{_digest([*sorted(self.board.stages), collect.main, *collect.arguments])}"
+
+    @property
+    def _mark(self) -> str:
+        return f"ablate.{COLLECT}:{_digest([str(Path(self.board.root).resolve()), self.name])}"
+
+
+def _index(job: str) -> int:
+    """Place of a job in its array."""
+    return int(job.partition("_")[2] or 0)
+
+
+def _digest(what: list[str]) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]

@@ -1,0 +1,73 @@
+"""Hand an array to Slurm, with submitit's script and files (which the job reads them by)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.clusters.local import WORKER_ENVIRONMENT
+from ablate.clusters.slurm import controller
+from ablate.clusters.slurm.controller import Silent
+from ablate.errors import UserError
+
+PATIENCE = 120.0  # seconds in which sbatch answers, or it is not known what became of the array
+LIMIT = (
+    r"submit\w*job\w*limit|job submit limit|MaxSubmitJobs"  # too many jobs of mine: submit more when some have ended
+)
+LOST = r"timed out|unable to contact|temporarily un|zero bytes|connection|communication"  # the answer alone, perhaps
+TIMES = 1000  # a time-out is a requeue like any other: how often is up to the user, who can cancel
+
+
+class Full(Exception):
+    """Slurm takes no more jobs of mine for now."""
+
+
+def sbatch(folder: Path, count: int, parameters: Mapping[str, Any], mark: str) -> list[str]:
+    """Submit an array of `count` tasks (a plain job if it is one), with `mark` as its comment; return the jobs' ids.
+
+    Raises Full for a limit, UserError for what Slurm never takes, both of which took nothing; and Silent where it is
+    not known whether it did: sbatch ended without saying so, said something else, or said nothing.
+    """
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIMES)
+    extra = {**parameters.get("additional_parameters", {}), "comment": mark}
+    executor.update_parameters(**{**parameters, "additional_parameters": extra})
+    if count > 1:
+        executor.parameters["map_count"] = count
+    script = folder / "submission.sh"
+    script.write_text(executor._make_submission_file_text(executor._submitit_command_str, ""))
+    ours = {**controller.environment(), **WORKER_ENVIRONMENT}  # which sbatch hands on
+    try:
+        said = subprocess.run(["sbatch", script], capture_output=True, text=True, env=ours, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise Silent(f"sbatch said nothing for {PATIENCE:.0f} s") from error
+    answer = re.search(r"^Submitted batch job (\d+)$", said.stdout, re.MULTILINE)
+    if answer and not said.returncode:
+        return ids(answer[1], count)
+    words = said.stderr.strip()
+    if re.search(LIMIT, words, re.IGNORECASE):
+        raise Full(words)
+    if "sbatch: error:" in words and not re.search(LOST, words, re.IGNORECASE):
+        raise UserError(f"Slurm refused {count} jobs: {words}")
+    raise Silent(f"sbatch: {words or said.stdout.strip()[:200] or f'exit status {said.returncode}'}")
+
+
+def ids(array: str, count: int) -> list[str]:
+    """Ids of the jobs of an array of so many tasks."""
+    return [array] if count == 1 else [f"{array}_{i}" for i in range(count)]
+
+
+def hand_over(folder: Path, jobs: Sequence[str], calls: Sequence[tuple[Any, ...]], minutes: int) -> None:
+    """Write what each job calls, a function and its arguments, to where it looks for that, for a minute."""
+    from submitit.core.utils import DelayedSubmission, JobPaths
+
+    for job, (function, *arguments) in zip(jobs, calls, strict=True):
+        call = DelayedSubmission(function, *arguments)
+        call.set_timeout(minutes, TIMES)
+        paths = JobPaths(folder, job)
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        call.dump(paths.submitted_pickle)
