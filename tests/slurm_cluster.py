@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -130,6 +131,16 @@ class Cluster:
             (self.folder / name).unlink()  # so that nobody kills who gets the number next
             os.kill(pid, number)
             wait_for(lambda: not lives(pid), 10)
+
+
+def missing():
+    """What a private cluster of several nodes lacks here, as a reason to skip; '' where nothing does."""
+    if shutil.which("slurmctld") is None:
+        return "no Slurm here: apt-get install slurm-wlm munge"
+    tried = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "true"]
+    if os.geteuid() or shutil.which("unshare") is None or subprocess.run(tried, capture_output=True).returncode:
+        return "no nodes with processes of their own here: needs root, and unshare"
+    return ""
 
 
 def lives(pid):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fakes
 import pytest
-from slurm_cluster import Cluster, begun, done, driver, finished, job_of, outcomes, queue, run, steps, wait_for
+from slurm_cluster import Cluster, begun, done, driver, finished, job_of, missing, outcomes, queue, run, steps, wait_for
 
 from ablate.clusters.slurm.journal import INTENT, NAME
 from ablate.store.record import run_path
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    if shutil.which("slurmctld") is None:
-        pytest.skip("no Slurm here: apt-get install slurm-wlm munge")
+    if why := missing():
+        pytest.skip(why)
     with Cluster(tmp_path_factory.mktemp("slurm"), nodes=3) as cluster:
         yield cluster
 

@@ -1,20 +1,19 @@
 """Two minutes of the soak, with a fixed seed; `python tests/clusters/soak.py --minutes 20` does it for longer."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from slurm_cluster import missing
 
 SOAK = Path(__file__).with_name("soak.py")
 
 
 @pytest.mark.slow
 def test_two_minutes_of_faults_change_nothing(tmp_path):
-    if shutil.which("slurmctld") is None or os.geteuid() != 0:
-        pytest.skip("no Slurm of several nodes here: needs root, and apt-get install slurm-wlm munge")
+    if why := missing():
+        pytest.skip(why)
     command = [sys.executable, str(SOAK), "--minutes", "2", "--seed", "4", "--root", str(tmp_path)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-10000:]
