@@ -3,6 +3,7 @@ real one.
 """
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from ablate.clusters import failure, registry, resources
 from ablate.clusters.failure import Failure
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, Board
-from ablate.clusters.slurm import diagnosis, pack
+from ablate.clusters.slurm import controller, diagnosis, pack, reasons, sbatch
 from ablate.clusters.slurm.journal import Journal
 from ablate.errors import UserError
 from ablate.stages.registry import KINDS
@@ -303,3 +304,126 @@ def test_only_jobs_ask_for_resources(tmp_path, capsys):
     given = f"resources.profile='{tmp_path}/not there.yaml'"
     assert command.main([str(sweep), "--dry-run", f"root={tmp_path}", "cluster=slurm", given]) == 2
     assert "no file" in (said := capsys.readouterr().err) and "hidden" not in said
+
+
+# What Slurm answers --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shims(tmp_path, monkeypatch):
+    """Put commands in place of Slurm's."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def make(**scripts):
+        for name, script in scripts.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 1",
+        "printf '7_0|RUNNING|None|ablate:a|x.pretrain\\n7_1|PEND'",  # cut in the middle
+        "printf '7_0|RUNNING|None|ablate:a|x.pretrain\\n7_1|PENDING|Priority|ab|x'",  # cut at the end
+        "echo 'some banner of the site'",
+    ],
+)
+def test_a_queue_that_is_not_whole_is_no_answer(shims, script):
+    shims(squeue=script)
+    with pytest.raises(controller.Silent, match="squeue"):
+        controller.queue()
+
+
+def test_the_queue_has_marks_and_reasons(shims, monkeypatch):
+    """Whatever the user's own defaults for squeue are, and what a job around this command was told."""
+    for name in ("SQUEUE_FORMAT", "SLURM_JOB_ID", "SLURM_NTASKS", "SUBMITIT_EXECUTOR"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("SLURM_CONF", "/etc/a.conf")
+    handed_on = "env | grep -q '^SQUEUE_\\|^SLURM_JOB\\|^SLURM_NT\\|^SUBMITIT' && exit 1"
+    shims(squeue=f"{handed_on}\necho '7_0|PENDING|Priority|ablate:a|x|y'")
+    assert controller.queue() == {"7_0": controller.Queued("PENDING", "Priority", "ablate:a", "x|y")}
+    assert controller.environment()["SLURM_CONF"] == "/etc/a.conf"
+    shims(squeue="exit 0")
+    assert controller.queue() == {}
+
+
+def test_how_jobs_ended_is_asked_of_accounting_then_of_the_controller(shims):
+    shims(sacct="echo '7_0|CANCELLED by 5'; echo '7_1|COMPLETED'", squeue="exit 1")
+    assert controller.ended(["7_0", "7_1", "7_2"]) == {"7_0": "CANCELLED", "7_1": "COMPLETED"}
+    shims(sacct="echo 'Slurm accounting storage is disabled' >&2; exit 1", squeue="echo '7_0|FAILED'; echo '9|RUNNING'")
+    assert controller.ended(["7_0"]) == {"7_0": "FAILED"}
+    shims(squeue="echo 'Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(controller.Silent):
+        controller.ended(["7_0"])
+    shims(sacct="echo 'sacct: error: Problem talking to the database' >&2; exit 1", squeue="echo '7_0|FAILED'")
+    assert controller.ended(["7_0"]) == {"7_0": "FAILED"}
+    with pytest.raises(controller.Silent, match="database"):  # it may know of the other, when it comes back
+        controller.ended(["7_0", "8"])
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [
+        ("echo 'Submitted batch job 12'", ["12_0", "12_1"]),
+        ("echo 'Submitted batch job 12 on cluster x'", ["12_0", "12_1"]),
+        ("echo 'hello, job 12'", controller.Silent),
+        ("kill -9 $$", controller.Silent),
+        (
+            "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
+            controller.Silent,
+        ),
+        ("echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1", sbatch.Full),
+        ("echo 'sbatch: error: invalid partition specified: x' >&2; exit 1", UserError),
+    ],
+)
+def test_what_sbatch_says_is_an_array_a_refusal_or_nothing(shims, tmp_path, script, outcome):
+    shims(sbatch=script, srun="exit 0")
+    parameters = {"time": 5, "mem": "1GB", "job_name": "x"}
+    if isinstance(outcome, list):
+        assert sbatch.sbatch(tmp_path, 2, parameters, "ablate:m") == outcome
+        assert "--comment=ablate:m" in (tmp_path / "submission.sh").read_text()
+    else:
+        with pytest.raises(outcome):
+            sbatch.sbatch(tmp_path, 2, parameters, "ablate:m")
+
+
+def test_waiting_for_an_answer_is_told_and_ends_when_asked_to(capsys):
+    asked, answers = [], iter([controller.Silent("squeue: no"), controller.Silent("squeue: no"), "there"])
+
+    def ask():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert controller.patiently(ask) == "there"
+    said = capsys.readouterr().err
+    assert said.count("Slurm has not answered since") == 1 and "squeue: no" in said and "answers again" in said
+
+    def never():
+        asked.append(1)
+        raise controller.Silent("no")
+
+    with pytest.raises(KeyboardInterrupt):
+        controller.patiently(never, lambda: len(asked))
+
+
+def test_a_question_is_given_up_when_the_user_has_seen_enough(shims):
+    shims(squeue="exec sleep 60")
+    began = time.monotonic()
+    controller.heed(lambda: time.monotonic() - began > 1)
+    try:
+        with pytest.raises(controller.Silent):
+            controller.queue()
+    finally:
+        controller.heed(lambda: 0)
+    assert time.monotonic() - began < 10
+
+
+def test_reasons_that_never_end_have_advice():
+    assert "timeout_min" in reasons.hopeless("PartitionTimeLimit") and reasons.hopeless("BadConstraints")
+    assert reasons.hopeless("QOSMaxCpuPerJobLimit") and reasons.hopeless("AssocMaxWallDurationPerJobLimit")
+    assert not any(map(reasons.hopeless, ("Priority", "Resources", "Dependency", "JobHeldUser", "BeginTime", "None")))

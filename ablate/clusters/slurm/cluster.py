@@ -39,6 +39,7 @@ class Slurm(AbstractCluster):
 
     def run(self, show: Show, stop: Callable[[], int]) -> None:
         self.stop = stop
+        controller.heed(stop)
         watch.run_slurm(self.board, self.jobs, show, stop, self.poll)
 
     @classmethod
@@ -59,6 +60,7 @@ class Slurm(AbstractCluster):
 
     def detach(self, show: Show, stop: Callable[[], int], arguments: list[str]) -> None:
         self.stop = stop
+        controller.heed(stop)
         watch.detach(self.board, self.jobs, show, stop, self.poll, Collector(self.program.main, arguments))
 
     def parting(self, detached: bool) -> str:

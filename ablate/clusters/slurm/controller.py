@@ -20,6 +20,7 @@ PATIENCE = 300.0  # seconds in which one question is answered, or it is not
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")  # say which cluster is meant
 GONE = ("invalid job id", "job/step already completing or completed")  # of a job that is to be cancelled: it is over
 Answer = TypeVar("Answer")
+_stop: Callable[[], int] = lambda: 0  # noqa: E731  see `heed`
 
 
 class Silent(Exception):
@@ -44,15 +45,31 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(foreign)}
 
 
+def heed(stop: Callable[[], int]) -> None:
+    """Give up waiting for an answer when `stop()` says that the user has asked to stop."""
+    global _stop
+    _stop = stop
+
+
 def _said(*command: str) -> str:
-    """What a command prints. Raises Silent where it fails or takes longer than `PATIENCE`."""
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=PATIENCE)
-    except subprocess.TimeoutExpired as error:
-        raise Silent(f"{command[0]} said nothing for {PATIENCE:.0f} s") from error
-    if said.returncode:
-        raise Silent(f"{command[0]}: {said.stderr.strip() or f'exit status {said.returncode}'}")
-    return said.stdout
+    """What a command prints. Raises Silent where it fails, takes longer than `PATIENCE`, or the user does not want to
+    wait for it.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                out, err = process.communicate(timeout=0.5)
+                break
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > end or _stop():
+                    process.kill()
+                    raise Silent(f"{command[0]} has not said anything") from None
+    if process.returncode:
+        raise Silent(f"{command[0]}: {err.strip() or f'exit status {process.returncode}'}")
+    return out
 
 
 def here() -> bool:
@@ -85,13 +102,16 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
     jobs = set(jobs)
     arrays = sorted({job.partition("_")[0] for job in jobs})
     states: dict[str, str] = {}
+    away: Silent | None = None  # accounting, which may come back
     if shutil.which("sacct") is not None:
         try:
             states = dict(_table(1, "sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(arrays)))
-        except Silent:  # without accounting it fails for ever: the controller remembers for MinJobAge
-            pass
+        except Silent as why:  # without accounting it fails for ever: the controller remembers for MinJobAge
+            away = None if "disabled" in str(why).lower() else why
     if not any(job.partition("_")[0] in arrays for job in states):
         states = dict(_table(1, "squeue", "--me", "--states=all", "--array", "--noheader", "--format=%i|%T"))
+    if away and not jobs <= states.keys():
+        raise away
     return {job: state.split()[0].rstrip("+") for job, state in states.items() if job in jobs and state}
 
 

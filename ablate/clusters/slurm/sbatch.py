@@ -45,7 +45,7 @@ def sbatch(folder: Path, count: int, parameters: Mapping[str, Any], mark: str) -
         said = subprocess.run(["sbatch", script], capture_output=True, text=True, env=ours, timeout=PATIENCE)
     except subprocess.TimeoutExpired as error:
         raise Silent(f"sbatch said nothing for {PATIENCE:.0f} s") from error
-    answer = re.search(r"^Submitted batch job (\d+)$", said.stdout, re.MULTILINE)
+    answer = re.search(r"^Submitted batch job (\d+)(?: on cluster \S+)?$", said.stdout, re.MULTILINE)
     if answer and not said.returncode:
         return ids(answer[1], count)
     words = said.stderr.strip()
