@@ -5,7 +5,6 @@ real one.
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -17,7 +16,7 @@ from ablate.clusters.failure import Failure
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, Board
 from ablate.clusters.slurm import controller, diagnosis, pack, reasons, sbatch
-from ablate.clusters.slurm.journal import Journal
+from ablate.clusters.slurm.journal import INTENT, Journal
 from ablate.errors import UserError
 from ablate.stages.registry import KINDS
 from ablate.store.run import RunFolder
@@ -200,11 +199,16 @@ def test_what_was_to_be_submitted_is_known_until_it_is_settled(tmp_path):
     fresh.read()
     assert [one.mark for one in fresh.intents()] == [first.mark, second.mark] and first.mark != second.mark
     assert fresh.intents()[0].tasks == (("a",), ("b",)) and fresh.intents()[0].about["code"] == "c"
-    assert fresh.latest == {} and not fresh.intents()[0].unlikely()
+    assert fresh.latest == {} and not any(one.unlikely() for one in fresh.intents())
+    past = time.time() - 61  # by the clock of the file system
+    os.utime(first.folder / INTENT, (past, past))
+    assert not fresh.intents()[0].unlikely(), "sbatch may still run"
     here.fail(first)
-    (failed,) = (one for one in fresh.intents() if one.mark == first.mark)
-    assert not failed.unlikely() and replace(failed, about={**failed.about, "failed": time.time() - 61}).unlikely()
-    assert replace(first, about={**first.about, "when": time.time() - 301}).unlikely()
+    assert not fresh.intents()[0].unlikely()
+    os.utime(first.folder / INTENT, (past, past))
+    assert fresh.intents()[0].mark == first.mark and fresh.intents()[0].unlikely()
+    os.utime(second.folder / INTENT, (past - 300, past - 300))
+    assert fresh.intents()[1].unlikely()
     here.drop(second)
     fresh.write(fresh.intents()[0], ["5_0", "5_1"])
     here.read()

@@ -92,10 +92,10 @@ class Jobs:
             jobs = sorted((job for job, one in queue.items() if one.comment == intent.mark), key=_index)
             if jobs and change:
                 self._take_up(intent, jobs[0].partition("_")[0])
-            elif jobs or not intent.unlikely():
-                held.update(id for task in intent.tasks for id in task)
-            elif change:
+            elif change and intent.unlikely():
                 self.journal.drop(intent)
+            else:
+                held.update(id for task in intent.tasks for id in task)
         for id in self.board.stages:
             if id in held and self.board.state[id] == WAITING:
                 self.board.set(id, QUEUED)

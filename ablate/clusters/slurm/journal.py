@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.store import files
+from ablate.store.lock import clock
 from ablate.store.record import read_json
 
 NAME, INTENT = "stages.json", "intent.json"
@@ -59,10 +60,10 @@ class Intent:
 
     def unlikely(self) -> bool:
         """Whether Slurm would show its jobs by now, if it had taken it: a minute after sbatch failed, or, where it is
-        not known whether that still runs, long after it began.
+        not known whether that still runs, long after it began; by the clock of the file system. Raises OSError.
         """
-        now = time.time()
-        return now - self.about.get("failed", now) > FAILED or now - self.about["when"] > BEGUN
+        age = clock(self.folder) - (self.folder / INTENT).stat().st_mtime
+        return age > (FAILED if self.about.get("failed") else BEGUN)
 
 
 class Journal:
@@ -99,7 +100,7 @@ class Journal:
 
     def fail(self, intent: Intent) -> None:
         """Note that sbatch ended without saying whether Slurm took the array."""
-        about = {**intent.about, "failed": time.time(), "mark": intent.mark, "tasks": intent.tasks}
+        about = {**intent.about, "failed": True, "mark": intent.mark, "tasks": intent.tasks}
         files.replace(intent.folder / INTENT, json.dumps(about).encode())
 
     def drop(self, intent: Intent) -> None:
