@@ -180,7 +180,7 @@ def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame
 def _rank(name: str) -> int:
     """Losses (named by their term) first, then accuracies, then what else objectives measure."""
     metric = name.partition("/")[2]
-    return 1 if "accuracy" in metric else 2 if "_" in metric or metric == "distractors" else 0
+    return 1 if "accuracy" in metric else 2 if "_" in metric or metric in ("distractors", "span") else 0
 
 
 def _limit(axes: Axes, values: pd.Series) -> None:

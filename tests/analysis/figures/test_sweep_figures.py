@@ -167,3 +167,9 @@ def test_values_that_are_wild_at_first_do_not_flatten_the_rest(fake):
     figure = curves.finetuning(records)
     assert np.isfinite(figure.axes[0].get_ylim()).all()
     look.plt.close(figure)
+
+
+def test_losses_come_before_accuracies_and_these_before_what_masks_came_to():
+    names = ["masked_text/span", "tlm/text_span", "stm/accuracy", "contrastive/distractors", "stm/loss", "tlm/text"]
+    ordered = sorted(names, key=curves._rank)
+    assert ordered[:3] == ["stm/loss", "tlm/text", "stm/accuracy"] and set(ordered[3:]) == {*names[:2], names[3]}
