@@ -134,6 +134,14 @@ def test_a_queue_that_is_cut_slow_or_fails_is_no_answer(slurm, tmp_path, fault):
     assert arrays(root) == (3, 0) or arrays(root) == (2, 0), said
 
 
+def test_two_commands_at_once_submit_every_stage_once(slurm, tmp_path):
+    root = tmp_path / "root"
+    fakes.write(root, *(fakes.stage(f"a{i}", steps=100) for i in range(4)), fakes.stage("bb", "a0"))
+    for process in [driver(root, slurm) for _ in range(3)]:
+        finished(process)
+    assert arrays(root) == (2, 0) and all(outcomes(root, id) == ["done"] for id in ("a0", "a1", "a2", "a3", "bb"))
+
+
 # Jobs without their claim ---------------------------------------------------------------------------------------------
 
 
@@ -241,6 +249,31 @@ def test_what_is_cancelled_is_wanted_again_while_its_jobs_end(slurm, tmp_path):
     finished(driver(root, slurm, {}, "cancel"))
     said = finished(driver(root, slurm))
     assert "FAILED" not in said and done(root, "aa") and done(root, "bb"), said
+
+
+def test_a_watcher_submits_nothing_more_once_its_sweep_is_cancelled(slurm, tmp_path):
+    """Of three stages one runs at a time: two were not submitted when the sweep was cancelled from another shell."""
+    root = tmp_path / "root"
+    fakes.write(
+        root, *(fakes.stage(f"a{i}", steps=1500, kind=kind) for i, kind in enumerate(("score", "kmeans", "table")))
+    )
+    watcher = driver(root, slurm, {"parallelism": 1})
+    wait_for(lambda: arrays(root)[0] == 1 and any(state == "RUNNING" for _, state, _ in queue(slurm).values()))
+    finished(driver(root, slurm, {}, "cancel"))
+    said = finished(watcher, status=130)
+    assert "cancelled by another command" in said and arrays(root) == (1, 0), said
+    wait_for(lambda: queue(slurm) == {}, 60)
+
+
+def test_a_copy_of_a_root_has_no_jobs(slurm, tmp_path):
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    fakes.write(root, fakes.stage("aa", steps=600))
+    first = driver(root, slurm)
+    begun(root, "aa")
+    shutil.copytree(root, copy)
+    assert finished(driver(copy, slurm, {}, "cancel")) == ""
+    finished(first)
+    assert outcomes(root, "aa") == ["done"]
 
 
 # What Slurm makes of it -----------------------------------------------------------------------------------------------

@@ -354,6 +354,14 @@ def test_the_queue_has_marks_and_reasons(shims, monkeypatch):
     assert controller.queue() == {}
 
 
+def test_jobs_with_names_of_any_bytes_and_lines_are_read(shims):
+    shims(squeue="printf '7|RUNNING|None|one\\ntwo|caf\\351\\n8_[2-5%%2]|PENDING|Priority|(null)|b\\n'")
+    assert controller.queue() == {
+        "7": controller.Queued("RUNNING", "None", "one two", "caf\ufffd"),
+        "8_[2-5%2]": controller.Queued("PENDING", "Priority", "(null)", "b"),
+    }
+
+
 def test_how_jobs_ended_is_asked_of_accounting_then_of_the_controller(shims):
     shims(sacct="echo '7_0|CANCELLED by 5'; echo '7_1|COMPLETED'", squeue="exit 1")
     assert controller.ended(["7_0", "7_1", "7_2"]) == {"7_0": "CANCELLED", "7_1": "COMPLETED"}
@@ -381,6 +389,7 @@ def test_how_jobs_ended_is_asked_of_accounting_then_of_the_controller(shims):
         ),
         ("echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1", sbatch.Full),
         ("echo 'sbatch: error: invalid partition specified: x' >&2; exit 1", UserError),
+        ("echo 'sbatch: error: Munge encode failed: Failed to access the socket' >&2; exit 1", controller.Silent),
     ],
 )
 def test_what_sbatch_says_is_an_array_a_refusal_or_nothing(shims, tmp_path, script, outcome):
@@ -429,5 +438,6 @@ def test_a_question_is_given_up_when_the_user_has_seen_enough(shims):
 
 def test_reasons_that_never_end_have_advice():
     assert "timeout_min" in reasons.hopeless("PartitionTimeLimit") and reasons.hopeless("BadConstraints")
+    assert reasons.hopeless("MaxMemPerLimit") and reasons.hopeless("QOSMinGRES")
     assert reasons.hopeless("QOSMaxCpuPerJobLimit") and reasons.hopeless("AssocMaxWallDurationPerJobLimit")
     assert not any(map(reasons.hopeless, ("Priority", "Resources", "Dependency", "JobHeldUser", "BeginTime", "None")))

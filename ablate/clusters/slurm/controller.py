@@ -6,6 +6,7 @@ An answer that did not come, or came in parts, is no answer: it raises `Silent`,
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def _said(*command: str) -> str:
     wait for it.
     """
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment()
     ) as process:
         end = time.monotonic() + PATIENCE
         while True:
@@ -116,9 +117,17 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
 
 
 def _table(bars: int, *command: str) -> list[list[str]]:
-    """The lines of an answer, cut at so many bars. Raises Silent where one is not whole."""
-    said = _said(*command)
-    lines = [line.strip().split("|", bars) for line in said.splitlines() if line.strip()]
+    """The lines of an answer, cut at so many bars. Raises Silent where one is not whole.
+
+    A line that begins with no job is the rest of the one before, whose comment or name has a line break.
+    """
+    said, whole = _said(*command), []
+    for line in filter(str.strip, said.split("\n")):
+        if whole and not re.match(r"\s*\d+[\d_+.\[\]%,-]*\|", line):
+            whole[-1] += f" {line}"
+        else:
+            whole.append(line)
+    lines = [line.strip().split("|", bars) for line in whole]
     if any(len(line) != bars + 1 for line in lines) or (said and not said.endswith("\n")):
         raise Silent(f"{command[0]}: its answer is cut off or garbled")
     return lines

@@ -24,7 +24,7 @@ from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, R
 from ablate.clusters.slurm import controller, diagnosis, reasons, sbatch
 from ablate.clusters.slurm.controller import Queued
 from ablate.clusters.slurm.job import LATE, Collector, Job
-from ablate.clusters.slurm.journal import Intent, Journal
+from ablate.clusters.slurm.journal import NAME, Intent, Journal
 from ablate.errors import UserError
 
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SIGNALING")
@@ -57,13 +57,31 @@ class Jobs:
         self.missed: dict[str, tuple[int, float]] = {}  # stage id -> how often its job was not in the queue, since when
         self.over: dict[str, str] = {}  # stage id -> job whose end was dealt with
         self.unsure: set[str] = set()  # stages of arrays of which it is not known whether Slurm has them
+        self.open: list[
+            Intent
+        ] = []  # arrays of which it is not known, at the last look at the queue, and when that was
+        self.asked = 0.0
         self.futile: Optional[float] = None  # since when no job can ever start
 
     # What earlier commands left ---------------------------------------------------------------------------------
 
+    def queue(self) -> dict[str, Queued]:
+        """What is in the queue, without jobs that only have the id of one of ours: a controller that lost its state
+        gives ids out again.
+        """
+        self.asked = time.monotonic()
+        queue = controller.queue()
+        self.open = self.journal.intents()  # before the rest: what is settled meanwhile is then among that
+        self.journal.read()
+
+        def ours(job: str, one: Queued) -> bool:
+            task = self.journal.tasks.get(job)
+            return task is None or not task.mark or one.comment == task.mark or one.name.startswith(f"{task.sweep}.")
+
+        return {job: one for job, one in queue.items() if ours(job, one)}
+
     def adopt(self, queue: Mapping[str, Queued]) -> None:
         """Take up what any command submitted: jobs that wait or run, failures, and jobs that are gone unseen."""
-        self.journal.read()
         self.settle(queue)
         for id in self.board.stages:  # parents first: their failure blocks
             job, state = self.journal.latest.get(id), self.board.state[id]
@@ -88,11 +106,13 @@ class Jobs:
         What is not in the queue when it should be was not taken. Without `change` nothing is written.
         """
         held: set[str] = set()
-        for intent in self.journal.intents():
+        for intent in self.open:
+            if (intent.folder / NAME).exists():  # by its own command, just now
+                continue
             jobs = sorted((job for job, one in queue.items() if one.comment == intent.mark), key=_index)
             if jobs and change:
                 self._take_up(intent, jobs[0].partition("_")[0])
-            elif change and intent.unlikely():
+            elif change and intent.unlikely(time.monotonic() - self.asked):
                 self.journal.drop(intent)
             else:
                 held.update(id for task in intent.tasks for id in task)
@@ -136,7 +156,7 @@ class Jobs:
                 self.missed.pop(id, None)
                 if queue[job].reason == controller.NEVER:
                     controller.cancel([job])
-                elif queue[job].reason == controller.UNLAUNCHED:  # as if the node had failed
+                elif queue[job].reason.replace("_", " ") == controller.UNLAUNCHED:  # as if the node had failed
                     controller.cancel([job])
                     verdict = Failure(failure.NODE, f"job {job}: {controller.UNLAUNCHED}", job)
                     failure.write(self.board.folders[id], verdict)
@@ -179,6 +199,8 @@ class Jobs:
         if folder.path.is_dir():
             os.listdir(folder.path)  # has a network file system look again, too
         if self.board.state[id] in schedule.ENDED or state in ALIVE or self.look(id):
+            return
+        if self.board.state[id] == RUNNING:  # by somebody else, whose claim lives
             return
         begun = diagnosis.started(folder, job) or any(
             diagnosis.started(self.board.folders[child], self.jobs[child])

@@ -6,11 +6,14 @@ lost, or whose driver died meanwhile, is known by its mark and taken up, not sub
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
 import secrets
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,8 @@ class Task:
     sweep: str
     throttle: int
     """How many tasks of its array run at once, at most."""
+    mark: str = ""
+    """Its comment; nothing where older code submitted it."""
 
     @property
     def log(self) -> Path:
@@ -58,11 +63,12 @@ class Intent:
     about: dict[str, Any]
     """What else its note says."""
 
-    def unlikely(self) -> bool:
-        """Whether Slurm would show its jobs by now, if it had taken it: a minute after sbatch failed, or, where it is
-        not known whether that still runs, long after it began; by the clock of the file system. Raises OSError.
+    def unlikely(self, seconds: float = 0.0) -> bool:
+        """Whether Slurm, asked so many seconds ago, would have shown its jobs if it had taken it: a minute after sbatch
+        failed, or, where it is not known whether that still runs, long after it began; by the clock of the file system.
+        Raises OSError.
         """
-        age = clock(self.folder) - (self.folder / INTENT).stat().st_mtime
+        age = clock(self.folder) - (self.folder / INTENT).stat().st_mtime - seconds
         return age > (FAILED if self.about.get("failed") else BEGUN)
 
 
@@ -85,6 +91,7 @@ class Journal:
     def intend(self, folder: Path, tasks: list[list[str]], sweep: str, how: dict[str, Any]) -> Intent:
         """Note an array that is about to be submitted, its logs going to `folder`; `how` says what else its job is."""
         about = {"when": time.time(), "cluster": self.whose[0], "user": self.whose[1], "sweep": sweep, **how}
+        about["root"] = str(self.folder.parent)
         mark = f"ablate:{secrets.token_hex(8)}"
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / INTENT, json.dumps({**about, "mark": mark, "tasks": tasks}).encode())
@@ -110,10 +117,29 @@ class Journal:
     def read(self) -> None:
         """Take in what was noted since the last call, by whichever command."""
         entries = [(path, read_json(path / NAME)) for path in self._fresh() if (path / NAME).exists()]
-        for path, entry in sorted(entries, key=lambda one: one[1]["when"]):
+        for path, entry in sorted(entries, key=lambda one: (one[0] / NAME).stat().st_mtime):  # hosts' clocks differ
             self._seen.add(path.name)
-            if (entry["cluster"], entry["user"]) == self.whose:
+            if self._mine(entry):
                 self._take(path, entry)
+
+    def _mine(self, entry: Mapping[str, Any]) -> bool:
+        """Whether I noted this, for this cluster, and under this root: a copy of a root has no jobs."""
+        here = entry.get("root", str(self.folder.parent)) == str(self.folder.parent)
+        return (entry["cluster"], entry["user"]) == self.whose and here
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no other command submits under this root meanwhile; one that dies gives way."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".submitting.lock", "w") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            except OSError:  # a file system without locks
+                yield True
+            else:
+                yield True
 
     def intents(self) -> list[Intent]:
         """My arrays of which it is not known whether Slurm has them, the oldest first."""
@@ -123,7 +149,7 @@ class Journal:
                 about = json.loads((path / INTENT).read_bytes())
             except FileNotFoundError:  # none, or settled just now
                 continue
-            if (about["cluster"], about["user"]) == self.whose and not (path / NAME).exists():
+            if self._mine(about):
                 mark, tasks = about.pop("mark"), about.pop("tasks")
                 open_.append(Intent(path, mark, tuple(map(tuple, tasks)), about))
         return sorted(open_, key=lambda intent: intent.about["when"])
@@ -132,12 +158,13 @@ class Journal:
         """Folders of arrays that were not taken in."""
         if not self.folder.is_dir():
             return []
-        return [self.folder / name for name in os.listdir(self.folder) if name not in self._seen]
+        fresh = (name for name in os.listdir(self.folder) if name not in self._seen and not name.startswith("."))
+        return [self.folder / name for name in fresh]
 
     def _take(self, folder: Path, entry: dict[str, Any]) -> None:
         for job, stages in zip(entry["jobs"], entry["tasks"]):
             throttle = entry.get("throttle", len(entry["jobs"]))
-            self.tasks[job] = Task(job, folder, tuple(stages), entry["sweep"], throttle)
+            self.tasks[job] = Task(job, folder, tuple(stages), entry["sweep"], throttle, entry.get("mark", ""))
             for id in stages:
                 self.latest[id] = job
                 self.times[id] = self.times.get(id, 0) + 1

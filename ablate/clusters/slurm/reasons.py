@@ -9,6 +9,8 @@ HOPELESS = {  # the beginning of a reason -> what to do
     "PartitionConfig": "no node of the partition has what is asked for; lower resources, or name another partition",
     "AssocMaxWall": "resources.timeout_min is over your account's limit; lower it",
     "QOSMaxWall": "resources.timeout_min is over the QOS's limit; lower it, or name another QOS",
+    "QOSMin": "one job asks for less than the QOS wants; raise resources, or name another QOS",
+    "MaxMemPerLimit": "resources.mem_gb is over the partition's limit; lower it, or ask for more cpus",
     "QOSTimeLimit": "the QOS has used up its time; name another QOS",
     "InvalidAccount": "Slurm does not know resources.account; sacctmgr show associations user=$USER lists yours",
     "InvalidQOS": "Slurm does not know resources.qos; sacctmgr show qos lists them",
@@ -24,6 +26,7 @@ BEHIND = ("Dependency", "(null)", "None")  # it waits for one of the others
 
 def hopeless(reason: str) -> str:
     """What to do about a reason that never ends by itself; '' for others."""
+    reason = reason.replace("launch_failed_requeued_held", "launch failed requeued held")  # as newer Slurm writes it
     for beginning, advice in HOPELESS.items():
         if reason.startswith(beginning):
             return advice

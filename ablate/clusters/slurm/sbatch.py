@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,10 @@ PATIENCE = 120.0  # seconds in which sbatch answers, or it is not known what bec
 LIMIT = (
     r"submit\w*job\w*limit|job submit limit|MaxSubmitJobs"  # too many jobs of mine: submit more when some have ended
 )
-LOST = r"timed out|unable to contact|temporarily un|zero bytes|connection|communication"  # the answer alone, perhaps
+NEVER = (  # what Slurm never takes; whatever else goes wrong may be over soon, and may have been only the answer
+    r"invalid|unrecognized|requested|violates|denied|not permitted|not available|not allowed|does not exist|no such"
+    r"|unable to open|exceed|must specify|required"
+)
 TIMES = 1000  # a time-out is a requeue like any other: how often is up to the user, who can cancel
 
 
@@ -41,19 +46,22 @@ def sbatch(folder: Path, count: int, parameters: Mapping[str, Any], mark: str) -
     script = folder / "submission.sh"
     script.write_text(executor._make_submission_file_text(executor._submitit_command_str, ""))
     ours = {**controller.environment(), **WORKER_ENVIRONMENT}  # which sbatch hands on
-    try:
-        said = subprocess.run(["sbatch", script], capture_output=True, text=True, env=ours, timeout=PATIENCE)
-    except subprocess.TimeoutExpired as error:
-        raise Silent(f"sbatch said nothing for {PATIENCE:.0f} s") from error
-    answer = re.search(r"^Submitted batch job (\d+)(?: on cluster \S+)?$", said.stdout, re.MULTILINE)
-    if answer and not said.returncode:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+    with subprocess.Popen(["sbatch", script], env=ours, start_new_session=True, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)  # what a site wraps around sbatch, too
+            raise Silent(f"sbatch said nothing for {PATIENCE:.0f} s") from error
+    answer = re.search(r"^Submitted batch job (\d+)(?: on cluster \S+)?$", out, re.MULTILINE)
+    if answer and not process.returncode:
         return ids(answer[1], count)
-    words = said.stderr.strip()
+    words = err.strip()
     if re.search(LIMIT, words, re.IGNORECASE):
         raise Full(words)
-    if "sbatch: error:" in words and not re.search(LOST, words, re.IGNORECASE):
+    if "sbatch: error:" in words and re.search(NEVER, words, re.IGNORECASE):
         raise UserError(f"Slurm refused {count} jobs: {words}")
-    raise Silent(f"sbatch: {words or said.stdout.strip()[:200] or f'exit status {said.returncode}'}")
+    raise Silent(f"sbatch: {words or out.strip()[:200] or f'exit status {process.returncode}'}")
 
 
 def ids(array: str, count: int) -> list[str]:

@@ -6,19 +6,19 @@ While Slurm does not answer they wait, for however long, and say so once a minut
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ablate.clusters import failure, schedule
 from ablate.clusters.failure import Failure
-from ablate.clusters.schedule import BLOCKED, FAILED, QUEUED, RUNNING, WAITING, Board
+from ablate.clusters.schedule import BLOCKED, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
 from ablate.clusters.slurm import controller, diagnosis
 from ablate.clusters.slurm.controller import Outage, Queued, Silent
 from ablate.clusters.slurm.job import COLLECTED, Collector
 from ablate.clusters.slurm.jobs import Jobs
 from ablate.clusters.slurm.submit import Submission
-from ablate.store.record import read_json
+from ablate.store.record import read_json, sweep_path
 from ablate.store.run import find
 
 FEW = 300  # up to so many jobs are looked at every second, of more only those that run
@@ -31,16 +31,12 @@ def run_slurm(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float) -> 
 
     `poll` is the time in seconds between two looks at the queue; results are seen within a second or two.
     """
-    looked, outage, submission = -poll, Outage(), Submission(jobs)
+    looked, outage, submission, cancelled = -poll, Outage(), Submission(jobs), withdrawn(jobs)
     while not stop():
         if time.monotonic() - looked >= poll:
             looked = time.monotonic()
             try:
-                queue = controller.queue()
-                jobs.adopt(queue)
-                jobs.follow(queue)
-                board.look()
-                submission.submit(queue)
+                _look(board, jobs, submission, cancelled)
                 outage.over()
             except Silent as why:
                 outage.tell(why)
@@ -53,6 +49,32 @@ def run_slurm(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float) -> 
         time.sleep(min(1.0, poll))
 
 
+def _look(board: Board, jobs: Jobs, submission: Submission, cancelled: float) -> None:
+    """Bring a board up to date with the queue, and submit what waits; nothing once the sweep was cancelled."""
+    with jobs.journal.alone() as alone:  # else what another command submits now would be submitted twice
+        queue = jobs.queue()
+        jobs.adopt(queue)
+        jobs.follow(queue)
+        board.look()
+        if withdrawn(jobs) != cancelled:
+            print("This sweep was cancelled by another command.", file=sys.stderr, flush=True)
+            _stop_all(board)
+        elif alone:
+            submission.submit(queue)
+
+
+def withdrawn(jobs: Jobs) -> float:
+    """When this sweep was last cancelled as a whole, by the clock of the file system; 0 where it never was."""
+    note = jobs.journal.folder / f".{jobs.name}.cancelled"
+    return note.stat().st_mtime if note.exists() else 0.0
+
+
+def _stop_all(board: Board) -> None:
+    for id, state in board.state.items():
+        if state not in schedule.ENDED:
+            board.set(id, STOPPED)
+
+
 def detach(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float, collect: Collector) -> bool:
     """Deal with what ended, submit what can be, and leave a job that does so again; whether jobs are under way.
 
@@ -61,25 +83,30 @@ def detach(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float, collec
     submission = Submission(jobs)
 
     def once() -> bool:
-        queue = controller.queue()
-        jobs.adopt(queue)
-        jobs.follow(queue)
-        if jobs.unsure or any(board.state[id] in (QUEUED, RUNNING) for id in jobs.missed if id in jobs.jobs):
-            return False  # it is not known yet what became of some
-        submission.submit(queue, collect)
-        return True
+        with jobs.journal.alone() as alone:
+            queue = jobs.queue()
+            jobs.adopt(queue)
+            jobs.follow(queue)
+            if jobs.unsure or any(board.state[id] in (QUEUED, RUNNING) for id in jobs.missed if id in jobs.jobs):
+                return False  # it is not known yet what became of some
+            if alone:
+                submission.submit(queue, collect)
+            return alone
 
     while not controller.patiently(once, stop):
         show(board)
-        time.sleep(min(10.0, poll))
+        end = time.monotonic() + min(10.0, poll)
+        while time.monotonic() < end:
+            if stop():
+                raise KeyboardInterrupt
+            time.sleep(0.2)
     show(board)
     return board.count(QUEUED, RUNNING) > 0
 
 
 def status(board: Board, jobs: Jobs) -> None:
     """Bring a board up to date without changing anything on disk or in the queue."""
-    queue = controller.patiently(controller.queue)
-    jobs.journal.read()
+    queue = controller.patiently(jobs.queue)
     jobs.settle(queue, change=False)
     gone = {}
     for id in board.stages:
@@ -94,7 +121,7 @@ def status(board: Board, jobs: Jobs) -> None:
             gone[id] = job
     states = controller.patiently(lambda: controller.ended(gone.values())) if gone else {}
     for id, job in gone.items():
-        if board.state[id] != BLOCKED:
+        if board.state[id] != BLOCKED and states.get(job) != "COMPLETED":  # else its files may come late
             board.set(
                 id, FAILED, str(diagnosis.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log))
             )
@@ -115,15 +142,16 @@ def _collecting(jobs: Jobs, queue: Mapping[str, Queued]) -> list[str]:
     if not left:
         return []
     last = max(left, key=lambda task: task.noted)
-    note = last.folder / COLLECTED
+    note, report = last.folder / COLLECTED, sweep_path(jobs.board.root, jobs.name) / "summary.txt"
+    if note.exists() and report.exists() and report.stat().st_mtime > note.stat().st_mtime:
+        return []  # somebody has made the report since
     why = read_json(note)["why"] if note.exists() else "it ended without a word"
     return [f"The collector, job {last.job}, failed: {why}; {last.log}"] if why else []
 
 
 def retry(board: Board, jobs: Jobs) -> int:
     """Forget why stages without a job failed, and that memory was short; how many there were."""
-    queue = controller.patiently(controller.queue)
-    jobs.journal.read()
+    queue = controller.patiently(jobs.queue)
     forgiven = 0
     for id, folder in board.folders.items():
         job, known = jobs.journal.latest.get(id), jobs.known(id)
@@ -140,14 +168,19 @@ def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
     """
 
     def once() -> int:
-        queue = controller.queue()
-        jobs.journal.read()
+        if whole:
+            jobs.journal.folder.mkdir(parents=True, exist_ok=True)
+            (jobs.journal.folder / f".{jobs.name}.cancelled").touch()
+        queue = jobs.queue()
         jobs.settle(queue)
-        wanted, own = _wanted_by_others(jobs, queue), {}
-        for job, task in jobs.journal.tasks.items():
-            ours = job in queue and task.sweep == jobs.name and task.stages
-            if ours and not wanted & {*task.stages} and (whole or {*task.stages} <= board.stages.keys()):
-                own[job] = task
+        there = {job: task for job, task in jobs.journal.tasks.items() if job in queue and task.stages}
+        own = {
+            job: task
+            for job, task in there.items()
+            if task.sweep == jobs.name and (whole or {*task.stages} <= board.stages.keys())
+        }
+        wanted = _with_ancestors(jobs, [id for job in there.keys() - own.keys() for id in there[job].stages])
+        own = {job: task for job, task in own.items() if not wanted & {*task.stages}}
         for job, task in own.items():
             for id in task.stages:
                 folder = board.folders.get(id) or find(board.root, id)
@@ -159,17 +192,14 @@ def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
     return controller.patiently(once)
 
 
-def _wanted_by_others(jobs: Jobs, queue: Mapping[str, Any]) -> set[str]:
-    """Stages of jobs in the queue that other sweeps submitted, and all that these start from."""
+def _with_ancestors(jobs: Jobs, ids: list[str]) -> set[str]:
+    """These stages and all that they start from."""
     found: set[str] = set()
-    todo = [
-        id for job, task in jobs.journal.tasks.items() if job in queue and task.sweep != jobs.name for id in task.stages
-    ]
-    while todo:
-        id = todo.pop()
+    while ids:
+        id = ids.pop()
         run = find(jobs.board.root, id) if id not in found else None
         found.add(id)
-        todo += [parent for _, parent in run.identity()["parents"]] if run is not None else []
+        ids += [parent for _, parent in run.identity()["parents"]] if run is not None else []
     return found
 
 
@@ -185,7 +215,7 @@ def parting(board: Board, jobs: Jobs, detached: bool) -> str:
     text += (
         f"A job called {jobs.collects} goes on from there and writes the report."
         if detached
-        else "Nothing more is submitted."
+        else "What waits is not submitted until the command runs again."
     )
     return (
         f"{text}\nThe same command watches again; --detach leaves all to a job, --status says how it stands, "
