@@ -218,11 +218,8 @@ class Jobs:
         begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
         innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
         waited = self.journal.tasks[job].noted
-        newer = any(
-            self.board.state[one] != DONE and self.journal.tasks[self.journal.latest[one]].noted > waited
-            for one in parents
-            if one in self.journal.latest
-        )
+        latest = (self.journal.latest[one] for one in parents if one in self.journal.latest)
+        newer = any(self.journal.tasks[one].noted > waited for one in latest)  # it waited for a job that has failed
         if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
             self.wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
             return
