@@ -204,6 +204,7 @@ class Soak:
         self.retry = False  # start the next driver with --retry-failed
         self.held: dict[str, float] = {}  # job -> since when it waits for two minutes to pass
         self.strange: dict[str, float] = {}  # job -> since when it is in the queue and no driver knows it
+        self.twice: dict[str, float] = {}  # stage -> since when it has two jobs
         self.shot: set[str] = set()  # stages whose process was killed
         self.down: set[str] = set()  # nodes, and "controller"
         self.tended = 0.0
@@ -413,8 +414,10 @@ class Soak:
             if task is not None and state != "COMPLETING":
                 for stage in task.stages:
                     jobs.setdefault(stage, []).append(job)
-        for stage, several in jobs.items():
-            if len(several) > 1:
+        twice = {stage: several for stage, several in jobs.items() if len(several) > 1}
+        self.twice = {stage: self.twice.get(stage, now) for stage in twice}
+        for stage, several in twice.items():
+            if now - self.twice[stage] > 45:  # one that Slurm put back after its stage had failed looks, and ends
                 self.violation(
                     f"sweep {self.round}: stage {stage} has the jobs {', '.join(sorted(several))}", once=True
                 )

@@ -171,8 +171,19 @@ class Jobs:
             states = controller.ended(asked - {""})
             for id, job in gone.items():
                 self._left(id, job, states)
+        self._end(queue)
         self._withdraw(queue)
         self._weigh(queue)
+
+    def _end(self, queue: Mapping[str, Queued]) -> None:
+        """Cancel jobs that Slurm put back though all of their stages were dealt with: they would only look and end."""
+        over = set()
+        for job in {*self.over.values()} & queue.keys():
+            stages = self.journal.tasks[job].stages if job in self.journal.tasks else ("",)
+            idle = all(one in self.board.stages and self.jobs.get(one) != job for one in stages)
+            if idle and queue[job].state == "PENDING":
+                over.add(job)
+        controller.cancel(over)
 
     def look(self, id: str) -> bool:
         """Bring a submitted stage up to date with its folder; True if it ended."""
