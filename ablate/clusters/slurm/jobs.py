@@ -26,6 +26,7 @@ from ablate.clusters.slurm.controller import Queued
 from ablate.clusters.slurm.job import LATE, Collector, Job
 from ablate.clusters.slurm.journal import NAME, Intent, Journal
 from ablate.errors import UserError
+from ablate.store.record import read_jsonl
 
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SIGNALING")
 BLAMELESS = {
@@ -234,11 +235,9 @@ class Jobs:
         if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
             self.wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
             return
-        ends = [states.get(self.journal.latest.get(parent, "")) for parent in parents if parent in self.journal.latest]
-        ready = all(self.board.state[parent] == DONE for parent in parents)
-        if not begun and ready and state in ("CANCELLED", None) and any(end != "COMPLETED" for end in ends):
-            if self.journal.times.get(id, 0) < BLAMELESS[failure.NODE]:  # a parent is done, though its job ended badly:
-                self.wait_again(id)  # Slurm takes that for a failure, and cancels what waits for it
+        if not begun and state in ("CANCELLED", None) and self._was_shaken(parents, states):
+            if self.journal.times.get(id, 0) < BLAMELESS[failure.PREEMPTED]:
+                self.wait_again(id)
                 return
         if state == "COMPLETED" and not begun:  # it was done, and its folder was removed
             self.wait_again(id)
@@ -246,6 +245,16 @@ class Jobs:
         verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
         failure.write(folder, verdict)
         self.failed(id, verdict)
+
+    def _was_shaken(self, parents: list[str], states: Mapping[str, str]) -> bool:
+        """Whether stages are all done, though a job of one ended badly, or was put back after its node failed: Slurm
+        takes that for a failure, and cancels what waits for it.
+        """
+        if not all(self.board.state[parent] == DONE for parent in parents):
+            return False
+        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
+        tried = [[*read_jsonl(self.board.folders[parent].path / "attempts.jsonl")] for parent in parents]
+        return any(states.get(job) != "COMPLETED" for job in jobs) or any(len(attempts) > 1 for attempts in tried)
 
     def failed(self, id: str, verdict: Failure) -> None:
         """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less
