@@ -188,9 +188,9 @@ def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
     names, parameters = zip(*model.named_parameters())
     model.eval()
     model.mixture.targets.train()  # in evaluation codes are hard, and no gradient comes to what chose them
-    first = {name: feed.next_update(0, loader.budgets[name], loader.shards)[0] for name, feed in loader.feeds.items()}
+    first = {name: feed.drawn(0, loader.budgets[name], loader.shards)[0] for name, feed in loader.feeds.items()}
     for number in range(loader.shards):
-        shard = {name: shards[number] for name, shards in first.items()}
+        shard = {name: loader.feeds[name].collate(draws[number]) for name, draws in first.items()}
         made = views_of(model, shard, vocabulary, lambda name: seeds.key(0, f"reached/{name}"))
         if all(
             any(made.counts.get(f"{o}/{t}") for t in one.term_weights) for o, one in model.mixture.objectives.items()

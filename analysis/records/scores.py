@@ -62,8 +62,9 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
             by_metric = {(score["split"], score["metric"]): score for result in done for score in result["scores"]}
             for (split, metric), (better, unit) in known[task].items():
                 run = manifest.scored(line, task, split)
-                impossible = run is None or task in line.get("na", ()) or _has_no(results("score", run), split, metric)
-                result = None if impossible else results("score", run)
+                made = None if run is None else results("score", run)
+                impossible = run is None or task in line.get("na", ()) or _has_no(made, split, metric)
+                result = None if impossible else made
                 score = None if impossible else by_metric.get((split, metric))
                 cells.append(
                     {

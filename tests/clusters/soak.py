@@ -30,7 +30,7 @@ from typing import Optional
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from kills import members  # noqa: E402
+from kills import SWEEP, members  # noqa: E402
 from slurm_cluster import Cluster, wait_for  # noqa: E402
 
 from ablate import drive, sweep  # noqa: E402
@@ -40,25 +40,9 @@ from ablate.clusters.slurm.journal import Journal  # noqa: E402
 from ablate.store.attempt import TOKEN  # noqa: E402
 from ablate.store.record import files_of, read_jsonl  # noqa: E402
 
-SWEEP = """
+SOAK = """
+extends: kills.yaml
 name: soak
-question: Does it survive?
-data: {preset: builtin, speech: 30, text: 100, pairs: 20, asr: 20, translation: 20, sentiment: 20, sentence_pair: 20,
-       normalization: 20, dev: 10, test: 10, retrieval: 10, text_dev: 10, text_test: 10}
-base:
-  encoder: nano_narrow
-  tokenizer: {size: 150, bytes: false}
-  pretrain:
-    objectives: {contrastive: 1.0, masked_speech: 1.0, masked_text: 1.0}
-    steps: 30
-    decay: 10
-    update: {speech: 3 s, text: 60 tokens, pairs: 2}
-  tasks:
-    sentiment: {steps: 20, items: 4, evaluate_every: 10}
-rows:
-  text_only: {encoder: {reads: [text]}, pretrain: {objectives: {contrastive: null, masked_speech: null}}}
-  joint: {}
-  joint_tlm: {after: joint, pretrain: {objectives: {tlm: 1.0}}}
 tasks: [sentiment, retrieval]
 resources: {mem_gb: 2, cpus: 1, timeout_min: 10, poll_s: 1, pack_min: 0}
 """
@@ -223,7 +207,8 @@ class Soak:
 
     def run(self) -> str:
         """Soak until the time is up; the verdict."""
-        (self.folder / "soak.yaml").write_text(SWEEP)
+        (self.folder / "kills.yaml").write_text(SWEEP)
+        (self.folder / "soak.yaml").write_text(SOAK)
         calm = self._start("calm", "cluster=local", "workers=2", SOAK_SLOW="0")
         assert calm.wait() == 0, (self.folder / "calm.txt").read_text()[-3000:]
         self.began = time.monotonic()

@@ -22,15 +22,12 @@ class Slurm(AbstractCluster):
     def most_workers(self) -> int:
         return self.resources.get("parallelism", 256)
 
-    stop: Callable[[], int] = staticmethod(lambda: 0)
-    """How often the user has asked to stop."""
-
     @cached_property
     def jobs(self) -> Jobs:
         """The jobs of this sweep. Raises UserError where there is no Slurm, KeyboardInterrupt when told to stop while
         it does not answer.
         """
-        return Jobs(self.board, self.name, self.resources, self.program, self.stop)
+        return Jobs(self.board, self.name, self.resources, self.program)
 
     @property
     def poll(self) -> float:
@@ -38,7 +35,6 @@ class Slurm(AbstractCluster):
         return float(self.resources.get("poll_s", 30))
 
     def run(self, show: Show, stop: Callable[[], int]) -> None:
-        self.stop = stop
         controller.heed(stop)
         watch.run_slurm(self.board, self.jobs, show, stop, self.poll)
 
@@ -59,7 +55,6 @@ class Slurm(AbstractCluster):
         return watch.cancel(self.board, self.jobs, whole)
 
     def detach(self, show: Show, stop: Callable[[], int], arguments: list[str]) -> None:
-        self.stop = stop
         controller.heed(stop)
         watch.detach(self.board, self.jobs, show, stop, self.poll, Collector(self.program.main, arguments))
 

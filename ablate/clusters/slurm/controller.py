@@ -93,9 +93,9 @@ def limits() -> tuple[str, int]:
 
 
 def queue() -> dict[str, Queued]:
-    """Return my jobs that wait or run, by id."""
+    """Return my jobs that wait or run, by id; of reasons the older spelling, without underscores."""
     lines = _table(4, "squeue", "--me", "--array", "--noheader", "--format=%i|%T|%r|%k|%j")
-    return {job: Queued(*rest) for job, *rest in lines}
+    return {job: Queued(state, reason.replace("_", " "), *rest) for job, state, reason, *rest in lines}
 
 
 def ended(jobs: Iterable[str]) -> dict[str, str]:
@@ -177,8 +177,11 @@ class Outage:
         self.began, self._told = None, 0.0
 
 
-def patiently(ask: Callable[[], Answer], stop: Callable[[], int] = lambda: 0) -> Answer:
-    """Ask until Slurm answers, saying once a minute that it does not. Raises KeyboardInterrupt when told to `stop`."""
+def patiently(ask: Callable[[], Answer], stop: Callable[[], int] | None = None) -> Answer:
+    """Ask until Slurm answers, saying once a minute that it does not. Raises KeyboardInterrupt when told to `stop`; the
+    one that is heeded counts unless another is given.
+    """
+    stop = stop or _stop
     outage, wait = Outage(), 1.0
     while True:
         try:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -39,11 +39,9 @@ FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in t
 class Jobs:
     """The jobs of a board's stages, followed by run folders and one squeue call at a time."""
 
-    def __init__(
-        self, board: Board, name: str, resources: Resources, program: Program, stop: Callable[[], int] = lambda: 0
-    ):
+    def __init__(self, board: Board, name: str, resources: Resources, program: Program):
         """Waits for Slurm to answer, if need be. Raises UserError where there is none, KeyboardInterrupt when told to
-        `stop` meanwhile.
+        stop meanwhile.
         """
         for command in ("sbatch", "squeue", "scancel", "scontrol", "srun"):
             if shutil.which(command) is None:
@@ -51,7 +49,7 @@ class Jobs:
         self.board, self.name, self.program, self.resources = board, name, program, resources
         for kind in {stage.kind for stage in board.stages.values()}:
             resources.for_submitit(kind)  # complain before anything is queued
-        cluster, self.largest = controller.patiently(controller.limits, stop)
+        cluster, self.largest = controller.patiently(controller.limits)
         self.journal = Journal(board.root, cluster)
         self.jobs: dict[str, str] = {}  # stage id -> job id
         self.running: set[str] = set()  # stages whose task runs
@@ -100,9 +98,9 @@ class Jobs:
             elif known is not None and state == WAITING:
                 self.failed(id, known)
 
-    def settle(self, queue: Mapping[str, Queued], change: bool = True) -> set[str]:
-        """Take up arrays whose answer was lost, by the mark that their jobs carry; return stages of which it is not
-        known yet.
+    def settle(self, queue: Mapping[str, Queued], change: bool = True) -> None:
+        """Take up arrays whose answer was lost, by the mark that their jobs carry; `unsure` are then the stages of
+        which it is not known yet.
 
         What is not in the queue when it should be was not taken. Without `change` nothing is written.
         """
@@ -123,7 +121,6 @@ class Jobs:
             elif id in self.unsure - held and id not in self.jobs and self.board.state[id] == QUEUED:
                 self.board.set(id, WAITING)
         self.unsure = held & set(self.board.stages)
-        return held
 
     def _take_up(self, intent: Intent, array: str) -> None:
         """Make an array that Slurm has, and whose answer nobody saw, like any other."""
@@ -157,7 +154,7 @@ class Jobs:
                 self.missed.pop(id, None)
                 if queue[job].reason == controller.NEVER:
                     controller.cancel([job])
-                elif queue[job].reason.replace("_", " ") == controller.UNLAUNCHED:  # as if the node had failed
+                elif queue[job].reason == controller.UNLAUNCHED:  # as if the node had failed
                     controller.cancel([job])
                     verdict = Failure(failure.NODE, f"job {job}: {controller.UNLAUNCHED}", job)
                     failure.write(self.board.folders[id], verdict)

@@ -26,7 +26,6 @@ BEHIND = ("Dependency", "(null)", "None")  # it waits for one of the others
 
 def hopeless(reason: str) -> str:
     """What to do about a reason that never ends by itself; '' for others."""
-    reason = reason.replace("launch_failed_requeued_held", "launch failed requeued held")  # as newer Slurm writes it
     for beginning, advice in HOPELESS.items():
         if reason.startswith(beginning):
             return advice

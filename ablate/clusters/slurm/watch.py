@@ -93,7 +93,7 @@ def detach(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float, collec
                 submission.submit(queue, collect)
             return alone
 
-    while not controller.patiently(once, stop):
+    while not controller.patiently(once):
         show(board)
         end = time.monotonic() + min(10.0, poll)
         while time.monotonic() < end:
