@@ -23,6 +23,7 @@ from ablate.store.record import run_path
 from ablate.store.run import RunFolder
 
 HERE = Path(__file__).resolve().parent
+JOBS = ("scontrol", "show", "jobs")
 
 
 class Cluster:
@@ -202,6 +203,14 @@ def wait_for(condition, seconds=90.0):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
     return answer
+
+
+def emptied(environment, seconds=90.0):
+    """Wait until no job is in the queue. Raises AssertionError, with all that Slurm knows of those that are."""
+    try:
+        wait_for(lambda: queue(environment) == {}, seconds)
+    except AssertionError:
+        raise AssertionError(f"left in the queue: {queue(environment)}\n{run(environment, *JOBS)}") from None
 
 
 def begun(root, id):

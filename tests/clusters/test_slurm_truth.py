@@ -12,7 +12,21 @@ from pathlib import Path
 
 import fakes
 import pytest
-from slurm_cluster import Cluster, begun, done, driver, finished, job_of, missing, outcomes, queue, run, steps, wait_for
+from slurm_cluster import (
+    Cluster,
+    begun,
+    done,
+    driver,
+    emptied,
+    finished,
+    job_of,
+    missing,
+    outcomes,
+    queue,
+    run,
+    steps,
+    wait_for,
+)
 
 from ablate.clusters.slurm.journal import INTENT, NAME
 from ablate.store.record import run_path
@@ -31,7 +45,12 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def slurm(cluster):
-    return cluster.environment
+    """Its environment. No test leaves a job behind."""
+    yield cluster.environment
+    try:
+        emptied(cluster.environment)
+    finally:
+        run(cluster.environment, "scancel", "--me")
 
 
 def shim(folder, environment, name, script):
@@ -66,7 +85,7 @@ def test_an_array_whose_answer_is_lost_is_taken_up_by_its_mark(slurm, tmp_path, 
     said = finished(driver(root, {**environment, "FAKES_SBATCH": "3"}))
     assert all(outcomes(root, id) == ["done"] for id in ("a0", "a1", "a2", "bb")), said
     assert arrays(root) == (2, 0), said
-    wait_for(lambda: queue(slurm) == {})
+    emptied(slurm)
 
 
 def test_a_driver_killed_while_it_submits_leaves_nothing_to_be_submitted_twice(slurm, tmp_path):
@@ -91,7 +110,7 @@ def test_what_is_cancelled_includes_arrays_whose_answer_was_lost(slurm, tmp_path
     wait_for((tmp_path / "sent").exists)
     first.kill()
     finished(driver(root, slurm, {}, "cancel"))
-    wait_for(lambda: queue(slurm) == {}, 60)
+    emptied(slurm, 60)
 
 
 def test_a_controller_that_is_down_at_the_start_and_in_between_is_waited_for(cluster, slurm, tmp_path):
@@ -200,7 +219,7 @@ def test_collectors_are_of_a_root_a_plan_and_a_command(slurm, tmp_path):
     for root, count in zip(roots, (2, 1)):
         wait_for((root / "collected").exists, 150)
         assert (root / "collected").read_text().startswith(f"{count} done")
-    wait_for(lambda: queue(slurm) == {})
+    emptied(slurm)
 
 
 def test_a_refused_detach_leaves_no_collector(slurm, tmp_path):
@@ -209,7 +228,7 @@ def test_a_refused_detach_leaves_no_collector(slurm, tmp_path):
     process = driver(root, slurm, {"score": {"partition": "nowhere"}}, "detach")
     said, _ = process.communicate(timeout=100)
     assert process.returncode and "nvalid partition" in said, said
-    wait_for(lambda: queue(slurm) == {}, 20)
+    emptied(slurm, 20)
 
 
 def test_a_collector_that_fails_says_so_to_slurm_and_to_status(slurm, tmp_path):
@@ -217,7 +236,7 @@ def test_a_collector_that_fails_says_so_to_slurm_and_to_status(slurm, tmp_path):
     fakes.write(root, fakes.stage("aa", steps=100))
     (root / "break_collector").write_text("")
     finished(driver(root, slurm, {}, "detach"))
-    wait_for(lambda: queue(slurm) == {}, 100)
+    emptied(slurm, 100)
     told = finished(driver(root, slurm, {}, "status"))
     assert "The collector, job" in told and "failed: RuntimeError: a broken report" in told, told
 
@@ -262,7 +281,7 @@ def test_a_watcher_submits_nothing_more_once_its_sweep_is_cancelled(slurm, tmp_p
     finished(driver(root, slurm, {}, "cancel"))
     said = finished(watcher, status=130)
     assert "cancelled by another command" in said and arrays(root) == (1, 0), said
-    wait_for(lambda: queue(slurm) == {}, 60)
+    emptied(slurm, 60)
 
 
 def test_a_copy_of_a_root_has_no_jobs(slurm, tmp_path):
@@ -330,7 +349,7 @@ def test_jobs_that_can_never_start_are_told_apart_and_fail_when_nothing_else_can
     said = finished(driver(root, slurm, {"kmeans": {"partition": "small", "timeout_min": 30}}), status=1)
     assert done(root, "aa") and said.count("FAILED") == 1 and "PartitionTimeLimit" in said, said
     assert "lower it, or name another partition" in said, said
-    wait_for(lambda: queue(slurm) == {}, 30)
+    emptied(slurm, 30)
 
 
 def test_a_finished_parent_that_is_deleted_is_no_failure_of_its_children(slurm, tmp_path):
