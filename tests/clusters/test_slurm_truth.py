@@ -307,6 +307,25 @@ def test_a_parent_that_is_done_though_its_job_failed_lets_children_run(slurm, tm
     assert outcomes(root, "bb") == ["done"]
 
 
+def test_children_of_a_stage_whose_node_is_lost_wait_for_it_again(cluster, slurm, tmp_path):
+    """Slurm puts the stage back under its own job, and cancels what waits for that."""
+    root = tmp_path / "root"
+    fakes.write(root, fakes.stage("aa", steps=1000), fakes.stage("bb", "aa"), fakes.stage("cc", "bb"))
+    process = driver(root, slurm)
+    begun(root, "aa")
+    wait_for(lambda: job_of(root, "cc"))
+    job, waited = job_of(root, "aa"), job_of(root, "bb")
+    node = cluster.node_of(job)
+    cluster.kill_node(node)
+    run(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=lost")  # else Slurm learns it late
+    cluster.start_node(node)
+    cluster.hurry(job)
+    said = finished(process)
+    assert "FAILED" not in said and outcomes(root, "bb") == outcomes(root, "cc") == ["done"], said
+    assert job_of(root, "aa") == job and outcomes(root, "aa")[-1] == "done"
+    assert job_of(root, "bb") != waited, "Slurm did not cancel it: this tests nothing"
+
+
 def test_inside_a_job_nothing_of_it_is_handed_on(slurm, tmp_path):
     """salloc tells what it starts how many tasks and how much memory it has: that is not what is submitted."""
     root = tmp_path / "root"

@@ -2,6 +2,7 @@
 real one.
 """
 
+import datetime
 import json
 import os
 import time
@@ -330,8 +331,8 @@ def shims(tmp_path, monkeypatch):
     "script",
     [
         "exit 1",
-        "printf '7_0|RUNNING|None|ablate:a|x.pretrain\\n7_1|PEND'",  # cut in the middle
-        "printf '7_0|RUNNING|None|ablate:a|x.pretrain\\n7_1|PENDING|Priority|ab|x'",  # cut at the end
+        "printf '7_0|RUNNING|None|2026-01-02T03:04:05|ablate:a|x.pretrain\\n7_1|PEND'",  # cut in the middle
+        "printf '7_0|RUNNING|None|2026-01-02T03:04:05|ablate:a|x\\n7_1|PENDING|Priority|N/A|ab|x'",  # cut at the end
         "echo 'some banner of the site'",
     ],
 )
@@ -347,18 +348,19 @@ def test_the_queue_has_marks_and_reasons(shims, monkeypatch):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("SLURM_CONF", "/etc/a.conf")
     handed_on = "env | grep -q '^SQUEUE_\\|^SLURM_JOB\\|^SLURM_NT\\|^SUBMITIT' && exit 1"
-    shims(squeue=f"{handed_on}\necho '7_0|PENDING|Priority|ablate:a|x|y'")
-    assert controller.queue() == {"7_0": controller.Queued("PENDING", "Priority", "ablate:a", "x|y")}
+    shims(squeue=f"{handed_on}\necho '7_0|PENDING|Priority|2026-01-02T03:04:05|ablate:a|x|y'")
+    when = datetime.datetime(2026, 1, 2, 3, 4, 5).timestamp()
+    assert controller.queue() == {"7_0": controller.Queued("PENDING", "Priority", when, "ablate:a", "x|y")}
     assert controller.environment()["SLURM_CONF"] == "/etc/a.conf"
     shims(squeue="exit 0")
     assert controller.queue() == {}
 
 
 def test_jobs_with_names_of_any_bytes_and_lines_are_read(shims):
-    shims(squeue="printf '7|RUNNING|None|one\\ntwo|caf\\351\\n8_[2-5%%2]|PENDING|Priority|(null)|b\\n'")
+    shims(squeue="printf '7|RUNNING|None|N/A|one\\ntwo|caf\\351\\n8_[2-5%%2]|PENDING|Priority|N/A|(null)|b\\n'")
     assert controller.queue() == {
-        "7": controller.Queued("RUNNING", "None", "one two", "caf\ufffd"),
-        "8_[2-5%2]": controller.Queued("PENDING", "Priority", "(null)", "b"),
+        "7": controller.Queued("RUNNING", "None", 0.0, "one two", "caf\ufffd"),
+        "8_[2-5%2]": controller.Queued("PENDING", "Priority", 0.0, "(null)", "b"),
     }
 
 

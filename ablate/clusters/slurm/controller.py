@@ -34,6 +34,8 @@ class Queued:
 
     state: str  # PENDING, RUNNING, COMPLETING, ...
     reason: str
+    submitted: float
+    """When, in seconds since the epoch by the controller's clock; where Slurm put a job back, when it did."""
     comment: str
     name: str
 
@@ -94,8 +96,18 @@ def limits() -> tuple[str, int]:
 
 def queue() -> dict[str, Queued]:
     """Return my jobs that wait or run, by id; of reasons the older spelling, without underscores."""
-    lines = _table(4, "squeue", "--me", "--array", "--noheader", "--format=%i|%T|%r|%k|%j")
-    return {job: Queued(state, reason.replace("_", " "), *rest) for job, state, reason, *rest in lines}
+    lines = _table(5, "squeue", "--me", "--array", "--noheader", "--format=%i|%T|%r|%V|%k|%j")
+    return {
+        job: Queued(state, reason.replace("_", " "), _seconds(when), *rest) for job, state, reason, when, *rest in lines
+    }
+
+
+def _seconds(when: str) -> float:
+    """A time of Slurm's in seconds since the epoch; 0 where it names none."""
+    try:
+        return time.mktime(time.strptime(when, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return 0.0
 
 
 def ended(jobs: Iterable[str]) -> dict[str, str]:

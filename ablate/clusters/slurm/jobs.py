@@ -168,7 +168,7 @@ class Jobs:
             asked = {*gone.values(), *(self.journal.latest.get(one, "") for id in gone for one in self._parents(id))}
             states = controller.ended(asked - {""})
             for id, job in gone.items():
-                self._left(id, job, states)
+                self._left(id, job, states, queue)
         self._end(queue)
         self._withdraw(queue)
         self._weigh(queue)
@@ -202,7 +202,7 @@ class Jobs:
         self.board.set(id, RUNNING if folder.holder() is not None else QUEUED)
         return False
 
-    def _left(self, id: str, job: str, states: Mapping[str, str]) -> None:
+    def _left(self, id: str, job: str, states: Mapping[str, str], queue: Mapping[str, Queued]) -> None:
         """Decide about a stage whose job is not in the queue, unless it is still there or its files may come late."""
         folder, state = self.board.folders[id], states.get(job)
         if folder.path.is_dir():
@@ -218,9 +218,9 @@ class Jobs:
         )
         if (state == "COMPLETED" or (state is None and begun)) and time.monotonic() - self.missed[id][1] < LATE:
             return
-        self._gone(id, job, states)
+        self._gone(id, job, states, queue)
 
-    def _gone(self, id: str, job: str, states: Mapping[str, str]) -> None:
+    def _gone(self, id: str, job: str, states: Mapping[str, str], queue: Mapping[str, Queued]) -> None:
         """Decide about a stage whose job left the queue without a result of it."""
         folder, parents, state = self.board.folders[id], self._parents(id), states.get(job)
         together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
@@ -232,7 +232,8 @@ class Jobs:
         if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
             self.wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
             return
-        if not begun and state in ("CANCELLED", None) and self._was_shaken(parents, states):
+        shaken = self._was_put_back(parents, waited, queue) or self._was_shaken(parents, states)
+        if not begun and state in ("CANCELLED", None) and shaken:
             if self.journal.times.get(id, 0) < BLAMELESS[failure.PREEMPTED]:
                 self.wait_again(id)
                 return
@@ -242,6 +243,11 @@ class Jobs:
         verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
         failure.write(folder, verdict)
         self.failed(id, verdict)
+
+    def _was_put_back(self, parents: list[str], since: float, queue: Mapping[str, Queued]) -> bool:
+        """Whether Slurm put the job of a stage back since then, as after a lost node: it cancels what waits for it."""
+        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
+        return any(job in queue and queue[job].submitted > since for job in jobs)
 
     def _was_shaken(self, parents: list[str], states: Mapping[str, str]) -> bool:
         """Whether stages are all done, though a job of one ended badly, or was put back after its node failed: Slurm
