@@ -16,7 +16,7 @@ CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = (
     "killed",
     "lost",
 )
-NEVER = "can never start"
+NEVER, FORGOTTEN = "can never start", "forgotten by Slurm"
 AGAIN, WITHDRAWN = "to be run again", "cancelled by --cancel"
 FORGIVEN = (AGAIN, WITHDRAWN)  # no failures to the next command
 

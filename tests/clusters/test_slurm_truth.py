@@ -134,6 +134,24 @@ def test_a_controller_that_is_down_at_the_start_and_in_between_is_waited_for(clu
     )  # bb may have met a node that does not start jobs yet
 
 
+def test_jobs_that_a_controller_forgot_when_it_crashed_run_again(cluster, slurm, tmp_path):
+    """It writes down what it knows every few seconds; here it loses all: a job that runs, and some that wait."""
+    root = tmp_path / "root"
+    children = [fakes.stage(f"x{i}", "aa", kind="kmeans") for i in range(2)]
+    fakes.write(root, fakes.stage("aa", steps=2000), fakes.stage("bb", "aa"), *children)
+    process = driver(root, slurm)
+    begun(root, "aa")
+    wait_for(lambda: job_of(root, "bb") and job_of(root, "x1"))
+    cluster.kill_controller()
+    for state in (cluster.folder / "state").glob("job_state*"):
+        state.unlink()
+    cluster.start_controller()
+    said = finished(process, seconds=400)
+    assert "FAILED" not in said and "forgotten by Slurm" in said, said
+    assert all(done(root, one.id, one.kind) for one in (fakes.stage("aa"), fakes.stage("bb"), *children))
+    assert outcomes(root, "aa")[-1] == "done" and steps(root, "aa") == list(range(1, 2001))
+
+
 @pytest.mark.parametrize("fault", ["cut", "slow", "fails"])
 def test_a_queue_that_is_cut_slow_or_fails_is_no_answer(slurm, tmp_path, fault):
     """Half of the answers, after the first of them: nothing is lost, nothing is submitted twice."""

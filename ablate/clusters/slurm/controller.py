@@ -87,11 +87,20 @@ def here() -> bool:
 
 def limits() -> tuple[str, int]:
     """Return the cluster's name, and how many tasks an array may have: indices stop at MaxArraySize - 1."""
-    said = _said("scontrol", "show", "config")
-    settings = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in said.splitlines())}
+    settings = _settings()
     if not settings.get("ClusterName") or "MaxArraySize" not in settings:
         raise Silent("scontrol show config: no ClusterName or MaxArraySize in its answer")
     return settings["ClusterName"], max(1, int(settings["MaxArraySize"]))
+
+
+def booted() -> float:
+    """Return when the controller was started, in seconds since the epoch by its clock."""
+    return _seconds(_settings().get("BOOT_TIME", ""))
+
+
+def _settings() -> dict[str, str]:
+    said = _said("scontrol", "show", "config")
+    return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in said.splitlines())}
 
 
 def queue() -> dict[str, Queued]:

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -32,8 +33,19 @@ ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEU
 BLAMELESS = {
     failure.PREEMPTED: 10,
     failure.NODE: 3,
+    failure.FORGOTTEN: 3,
 }  # kinds of failure that are nobody's fault: how often to submit at most
+UNEXPLAINED = (failure.CANCELLED_PENDING, failure.KILLED, failure.LOST)  # perhaps a controller that crashed forgot it
 FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in the queue, until these have failed
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What Slurm says when jobs are gone: the queue, how jobs ended, when the controller was started."""
+
+    queue: Mapping[str, Queued]
+    states: Mapping[str, str]
+    booted: float
 
 
 class Jobs:
@@ -166,9 +178,9 @@ class Jobs:
                     gone[id] = job
         if gone:
             asked = {*gone.values(), *(self.journal.latest.get(one, "") for id in gone for one in self._parents(id))}
-            states = controller.ended(asked - {""})
+            said = _Said(queue, controller.ended(asked - {""}), controller.booted())
             for id, job in gone.items():
-                self._left(id, job, states, queue)
+                self._left(id, job, said)
         self._end(queue)
         self._withdraw(queue)
         self._weigh(queue)
@@ -202,9 +214,9 @@ class Jobs:
         self.board.set(id, RUNNING if folder.holder() is not None else QUEUED)
         return False
 
-    def _left(self, id: str, job: str, states: Mapping[str, str], queue: Mapping[str, Queued]) -> None:
+    def _left(self, id: str, job: str, said: _Said) -> None:
         """Decide about a stage whose job is not in the queue, unless it is still there or its files may come late."""
-        folder, state = self.board.folders[id], states.get(job)
+        folder, state = self.board.folders[id], said.states.get(job)
         if folder.path.is_dir():
             os.listdir(folder.path)  # has a network file system look again, too
         if self.board.state[id] in schedule.ENDED or state in ALIVE or self.look(id):
@@ -218,11 +230,11 @@ class Jobs:
         )
         if (state == "COMPLETED" or (state is None and begun)) and time.monotonic() - self.missed[id][1] < LATE:
             return
-        self._gone(id, job, states, queue)
+        self._gone(id, job, said)
 
-    def _gone(self, id: str, job: str, states: Mapping[str, str], queue: Mapping[str, Queued]) -> None:
+    def _gone(self, id: str, job: str, said: _Said) -> None:
         """Decide about a stage whose job left the queue without a result of it."""
-        folder, parents, state = self.board.folders[id], self._parents(id), states.get(job)
+        folder, parents, state = self.board.folders[id], self._parents(id), said.states.get(job)
         together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
         begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
         innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
@@ -232,7 +244,7 @@ class Jobs:
         if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
             self.wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
             return
-        shaken = self._was_put_back(parents, waited, queue) or self._was_shaken(parents, states)
+        shaken = self._was_put_back(parents, waited, said.queue) or self._was_shaken(parents, said.states)
         if not begun and state in ("CANCELLED", None) and shaken:
             if self.journal.times.get(id, 0) < BLAMELESS[failure.PREEMPTED]:
                 self.wait_again(id)
@@ -241,6 +253,10 @@ class Jobs:
             self.wait_again(id)
             return
         verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
+        if state is None and said.booted > waited and verdict.kind in UNEXPLAINED:
+            when = time.strftime("%H:%M:%S", time.localtime(said.booted))
+            why = f"job {job} is not known to the controller that was started at {when}"
+            verdict = Failure(failure.FORGOTTEN, why, job, verdict.logs)
         failure.write(folder, verdict)
         self.failed(id, verdict)
 
