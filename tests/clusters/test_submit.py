@@ -327,6 +327,21 @@ def shims(tmp_path, monkeypatch):
     return make
 
 
+def test_a_collector_is_told_what_to_wait_for_or_it_is_not_known_whether_it_was(shims, tmp_path):
+    log = f'echo "$@" >> {tmp_path}/log\n'
+    shims(scontrol=log)
+    controller.release("7", "afterany:5")
+    told = (tmp_path / "log").read_text().splitlines()
+    assert told == ["update jobid=7 dependency=afterany:5", "release 7"]
+    shims(scontrol=f'{log}echo "slurm_update error: Unable to contact slurm controller" >&2; exit 1')
+    with pytest.raises(controller.Silent, match="contact"):
+        controller.release("7", "afterany:5")
+    (tmp_path / "log").unlink()
+    shims(scontrol=f'{log}case $3 in depend*) echo "Job dependency problem for job 7" >&2; exit 1;; esac')
+    controller.release("7", "afterany:5")  # Slurm has forgotten job 5
+    assert (tmp_path / "log").read_text().splitlines()[1:] == ["update jobid=7 StartTime=now+10minutes", "release 7"]
+
+
 @pytest.mark.parametrize(
     "script",
     [

@@ -165,14 +165,17 @@ def cancel(jobs: Iterable[str]) -> None:
                 raise
 
 
-def release(job: str, dependency: str) -> str:
-    """Make a held or pending job wait for something else; returns what Slurm has against it."""
-    for command in (["update", f"jobid={job}", f"dependency={dependency}"], ["release", job]):
-        try:
-            _said("scontrol", *command)
-        except Silent as why:
-            return str(why)
-    return ""
+def release(job: str, dependency: str) -> None:
+    """Make a held or pending job wait for something else; for ten minutes, where Slurm does not know that any more.
+    Raises Silent where it may not have heard.
+    """
+    try:
+        _said("scontrol", "update", f"jobid={job}", f"dependency={dependency}")
+    except Silent as why:
+        if "dependency problem" not in str(why).lower():
+            raise
+        _said("scontrol", "update", f"jobid={job}", "StartTime=now+10minutes")
+    _said("scontrol", "release", job)
 
 
 class Outage:

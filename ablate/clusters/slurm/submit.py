@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -47,14 +46,14 @@ class Submission:
             if collect is not None and (arrays or self._arrays()):
                 collector = self._collector(queue, collect)
             for array in arrays:
-                self._array(array, bool(queue or collector))
+                self._array(array, queue, bool(queue or collector))
         except sbatch.Full:
             self.refused, self.full = "limit", len(queue.keys() | set(self.jobs.jobs.values()))
         finally:  # also where the rest was refused for good: it would stay held for ever
             if collector is not None:
                 self._point(collector)
 
-    def _array(self, array: pack.Array, others: bool) -> None:
+    def _array(self, array: pack.Array, queue: Mapping[str, Queued], others: bool) -> None:
         """Submit an array, in smaller pieces when limits leave room for no more. Raises sbatch.Full when that is
         not all.
         """
@@ -67,7 +66,7 @@ class Submission:
         if array.wave:
             waits = sorted({f"afterany:{job.partition('_')[0]}" for job in parents})
         while rest:
-            free = self._free()
+            free = self._free(queue)
             if free == 0:
                 self.refused = "parallelism"
                 return
@@ -107,13 +106,18 @@ class Submission:
                 jobs.jobs[id] = job
                 self.board.set(id, QUEUED)
 
-    def _free(self) -> int:
-        """How many tasks more may run at once, over all arrays of this sweep."""
+    def _free(self, queue: Mapping[str, Queued]) -> int:
+        """How many tasks more may run at once, over all arrays of this sweep, whoever submitted them; a task counts
+        until it has left the queue.
+        """
         most, jobs = self.resources.get("parallelism", None), self.jobs
         if most is None:
             return 10**6
+        tasks = ((job, jobs.journal.tasks.get(job)) for job in queue)
+        there = {job for job, task in tasks if task is not None and task.stages and task.sweep == jobs.name}
+        there |= {job for id, job in jobs.jobs.items() if self.board.state[id] not in schedule.ENDED}
         left: dict[str, int] = {}
-        for job in {job for id, job in jobs.jobs.items() if self.board.state[id] not in schedule.ENDED}:
+        for job in there:
             array = job.partition("_")[0]
             left[array] = min(jobs.journal.tasks[job].throttle, left.get(array, 0) + 1)
         return max(0, most - sum(left.values()))
@@ -158,9 +162,7 @@ class Submission:
             controller.cancel([collector])
             return
         after = ("?" if self.refused else ",").join(f"afterany:{array}" for array in self._arrays())
-        said = controller.release(collector, after)
-        if said:
-            print(f"note: the collector, job {collector}, could not be told what to wait for: {said}", file=sys.stderr)
+        controller.release(collector, after)
 
     def _arrays(self) -> list[str]:
         jobs = self.jobs.jobs
