@@ -116,11 +116,12 @@ def test_what_is_cancelled_includes_arrays_whose_answer_was_lost(slurm, tmp_path
 def test_a_controller_that_is_down_at_the_start_and_in_between_is_waited_for(cluster, slurm, tmp_path):
     """Longer than the two and a half minutes that used to end the driver. Nothing is submitted twice."""
     root = tmp_path / "root"
-    fakes.write(root, fakes.stage("aa", steps=300), fakes.stage("bb", "aa"))
+    fakes.write(root, fakes.stage("aa", steps=1500), fakes.stage("bb", "aa"))
     first = driver(root, slurm)
     begun(root, "aa")
     job = job_of(root, "aa")
     first.kill()
+    time.sleep(15)  # by now it has written down what it knows; else it forgets these jobs, and has earlier ones run
     cluster.kill_controller()
     second = driver(root, slurm)
     time.sleep(170)

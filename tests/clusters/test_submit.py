@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import fakes
 import pytest
@@ -18,6 +19,7 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, Board
 from ablate.clusters.slurm import controller, diagnosis, pack, reasons, sbatch
 from ablate.clusters.slurm.journal import INTENT, Journal
+from ablate.clusters.slurm.submit import Submission
 from ablate.errors import UserError
 from ablate.stages.registry import KINDS
 from ablate.store.run import RunFolder
@@ -325,6 +327,28 @@ def shims(tmp_path, monkeypatch):
             (tmp_path / name).chmod(0o755)
 
     return make
+
+
+def test_parallelism_counts_all_tasks_of_a_sweep_until_they_left_the_queue(tmp_path, monkeypatch):
+    """Those of another command, too; where all has ended, for a minute."""
+    board = Board(fakes.write(tmp_path, *(fakes.stage(id, kind="table") for id in ("aa", "bb", "cc"))), tmp_path)
+    journal = Journal(tmp_path, "here")
+    noted(journal, [["aa"], ["bb"]], ["1_0", "1_1"])
+    noted(journal, [["zz"]], ["2"])
+    noted(journal, [["yy"]], ["3"], sweep="another")
+    jobs = SimpleNamespace(
+        board=board, journal=journal, name="sweep", jobs={"aa": "1_0", "bb": "1_1"}, resources={"parallelism": 9}
+    )
+    submission, now = Submission(jobs), 1000.0
+    monkeypatch.setattr("ablate.clusters.slurm.submit.time.monotonic", lambda: now)
+    queue = dict.fromkeys(["1_0", "1_1", "2", "3", "77"])
+    assert submission._free(queue) == 6
+    board.set("aa", DONE)
+    assert submission._free(queue) == 6 and submission._free({"1_1": None}) == 8
+    now += 61
+    assert submission._free(queue) == 7
+    jobs.resources = {}
+    assert Submission(jobs)._free(queue) > 1000
 
 
 def test_a_collector_is_told_what_to_wait_for_or_it_is_not_known_whether_it_was(shims, tmp_path):

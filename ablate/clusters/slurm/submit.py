@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -17,6 +18,8 @@ from ablate.clusters.slurm.jobs import Jobs
 from ablate.errors import UserError
 from ablate.store.snapshot import snapshot
 
+LEAVING = 60.0  # seconds that a job has to leave the queue once its stages have ended
+
 
 class Submission:
     """Submits what a command's jobs lack, as much as Slurm and the user allow at a time."""
@@ -25,6 +28,7 @@ class Submission:
         self.jobs, self.board, self.resources = jobs, jobs.board, jobs.resources
         self.refused = ""  # why not all was submitted at the last try: Slurm's "limit", or our own of "parallelism"
         self.tries, self.full = 0, 0
+        self.ended: dict[str, float] = {}  # job whose stages have all ended -> when that was seen
 
     def submit(self, queue: Mapping[str, Queued], collect: Optional[Collector] = None) -> None:
         """Submit the waiting stages, as many as Slurm takes. Raises UserError when it never will, and Silent where it
@@ -107,14 +111,19 @@ class Submission:
                 self.board.set(id, QUEUED)
 
     def _free(self, queue: Mapping[str, Queued]) -> int:
-        """How many tasks more may run at once, over all arrays of this sweep, whoever submitted them; a task counts
-        until it has left the queue.
+        """How many tasks more may run at once, over all arrays of this sweep, whoever submitted them. A task counts
+        until it has left the queue, or for a minute where its stages have ended: a controller that crashed may list it
+        long after.
         """
         most, jobs = self.resources.get("parallelism", None), self.jobs
         if most is None:
             return 10**6
         tasks = ((job, jobs.journal.tasks.get(job)) for job in queue)
         there = {job for job, task in tasks if task is not None and task.stages and task.sweep == jobs.name}
+        for job in there:
+            if all(self.board.state.get(id) in schedule.ENDED for id in jobs.journal.tasks[job].stages):
+                self.ended.setdefault(job, time.monotonic())
+        there -= {job for job, since in self.ended.items() if time.monotonic() - since > LEAVING}
         there |= {job for id, job in jobs.jobs.items() if self.board.state[id] not in schedule.ENDED}
         left: dict[str, int] = {}
         for job in there:
