@@ -121,7 +121,7 @@ class RunFolder:
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
         lock = {**me(), "token": attempt.new_token(), "began": time.time()}
         while not create(self.path / "claim.json", lock):
-            self._bury()
+            self.bury()
         self._lock, self._token = lock, lock["token"]
         try:
             self.files.mkdir()
@@ -145,7 +145,7 @@ class RunFolder:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
 
-    def _bury(self) -> None:
+    def bury(self) -> None:
         """Move a dead lock away and note its attempt. Raises Busy when it is alive."""
         seen = read_lock(self.path)
         if seen is None:

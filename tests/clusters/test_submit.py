@@ -18,10 +18,13 @@ from ablate.clusters.failure import Failure
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, Board
 from ablate.clusters.slurm import controller, diagnosis, pack, reasons, sbatch
+from ablate.clusters.slurm.job import Job
 from ablate.clusters.slurm.journal import INTENT, Journal
 from ablate.clusters.slurm.submit import Submission
 from ablate.errors import UserError
 from ablate.stages.registry import KINDS
+from ablate.store.lock import read_lock
+from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 from ablate.store.snapshot import snapshot
 
@@ -283,6 +286,18 @@ def test_why_a_process_ended(tmp_path, code, own, kind, why):
     assert failure.read(run) == verdict
     run.note("result.json", {})
     assert failure.read(run) is None
+
+
+def test_a_process_that_is_killed_leaves_no_lock(tmp_path, monkeypatch):
+    """Its job clears that away: another host could not tell for minutes that it is dead."""
+    fakes.write(tmp_path, fakes.stage("aa", do="die"))
+    run = RunFolder(tmp_path, "score", "aa")
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert not Job(fakes.PROGRAM)._done(run, {})
+    assert read_lock(run.path) is None and failure.read(run).kind == failure.MEMORY
+    (attempt,) = read_jsonl(run.path / "attempts.jsonl")
+    assert (attempt["outcome"], attempt["job"]) == ("lost", "7")
 
 
 def test_memory_that_runs_out_twice_comes_with_advice():

@@ -5,6 +5,7 @@ It holds stage ids and a root, nothing else. It can be killed and requeued at an
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -20,7 +21,7 @@ from ablate.clusters.local import BUSY_CODE, STOPPED_CODE
 from ablate.clusters.slurm import diagnosis
 from ablate.store import files
 from ablate.store.lock import me
-from ablate.store.run import RunFolder, find
+from ablate.store.run import Busy, RunFolder, find
 
 SIGNALS = {signal.SIGTERM, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2}
 LATE = 90.0  # seconds in which a shared disk shows what another node wrote
@@ -90,6 +91,8 @@ class Job:
             if code != BUSY_CODE:
                 break
             time.sleep(10)
+        with contextlib.suppress(Busy):  # a process that was killed leaves its lock, which other hosts believe for long
+            run.bury()
         if code == -signal.SIGKILL:
             time.sleep(2)  # whoever killed it may be about to end this process too
         if self.asked or code in (STOPPED_CODE, -signal.SIGTERM):

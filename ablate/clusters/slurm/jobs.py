@@ -27,6 +27,7 @@ from ablate.clusters.slurm.controller import Queued
 from ablate.clusters.slurm.job import LATE, Collector, Job
 from ablate.clusters.slurm.journal import NAME, Intent, Journal
 from ablate.errors import UserError
+from ablate.store.lock import read_lock
 from ablate.store.record import read_jsonl
 
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SIGNALING")
@@ -107,7 +108,7 @@ class Jobs:
                 self.jobs[id] = job
                 if state != BLOCKED:
                     self.board.set(id, QUEUED)
-            elif known is not None and state == WAITING:
+            elif known is not None and (state == WAITING or self._held_by(id, known.job)):
                 self.failed(id, known)
 
     def settle(self, queue: Mapping[str, Queued], change: bool = True) -> None:
@@ -146,6 +147,11 @@ class Jobs:
         """Return the failure of a stage's latest job, None when there is none."""
         last, job = failure.read(self.board.folders[id]), self.journal.latest.get(id)
         return None if last is None or (job is not None and last.job != job) else last
+
+    def _held_by(self, id: str, job: Optional[str]) -> bool:
+        """Whether the lock in a stage's folder is of this job."""
+        lock = read_lock(self.board.folders[id].path)
+        return lock is not None and lock.get("job") == job
 
     def _current(self, id: str) -> bool:
         """Whether a stage's latest job is of this folder, and not of one that was removed since."""
@@ -266,12 +272,14 @@ class Jobs:
         return any(job in queue and queue[job].submitted > since for job in jobs)
 
     def _was_shaken(self, parents: list[str], states: Mapping[str, str]) -> bool:
-        """Whether stages are all done, though a job of one ended badly, or was put back after its node failed: Slurm
-        takes that for a failure, and cancels what waits for it.
+        """Whether the job of a parent ended badly, or was put back after its node failed, though its stage may be done:
+        Slurm takes that for a failure, and cancels what waits for it.
         """
+        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
+        if any(states.get(job) not in (None, "COMPLETED", *ALIVE) for job in jobs):
+            return True
         if not all(self.board.state[parent] == DONE for parent in parents):
             return False
-        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
         tried = [[*read_jsonl(self.board.folders[parent].path / "attempts.jsonl")] for parent in parents]
         return any(states.get(job) != "COMPLETED" for job in jobs) or any(len(attempts) > 1 for attempts in tried)
 
