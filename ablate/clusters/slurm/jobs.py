@@ -37,6 +37,7 @@ BLAMELESS = {
     failure.FORGOTTEN: 3,
 }  # kinds of failure that are nobody's fault: how often to submit at most
 UNEXPLAINED = (failure.CANCELLED_PENDING, failure.KILLED, failure.LOST)  # perhaps a controller that crashed forgot it
+RUNAWAY = 900.0  # seconds after which a job is over that has left the queue, though accounting calls it alive
 FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in the queue, until these have failed
 
 
@@ -222,10 +223,10 @@ class Jobs:
 
     def _left(self, id: str, job: str, said: _Said) -> None:
         """Decide about a stage whose job is not in the queue, unless it is still there or its files may come late."""
-        folder, state = self.board.folders[id], said.states.get(job)
+        folder, state, missed = self.board.folders[id], said.states.get(job), time.monotonic() - self.missed[id][1]
         if folder.path.is_dir():
             os.listdir(folder.path)  # has a network file system look again, too
-        if self.board.state[id] in schedule.ENDED or state in ALIVE or self.look(id):
+        if self.board.state[id] in schedule.ENDED or (state in ALIVE and missed < RUNAWAY) or self.look(id):
             return
         if self.board.state[id] == RUNNING:  # by somebody else, whose claim lives
             return
@@ -234,13 +235,14 @@ class Jobs:
             for child in self.board.children(id)
             if child in self.jobs
         )
-        if (state == "COMPLETED" or (state is None and begun)) and time.monotonic() - self.missed[id][1] < LATE:
+        if (state == "COMPLETED" or (state is None and begun)) and missed < LATE:
             return
         self._gone(id, job, said)
 
     def _gone(self, id: str, job: str, said: _Said) -> None:
         """Decide about a stage whose job left the queue without a result of it."""
         folder, parents, state = self.board.folders[id], self._parents(id), said.states.get(job)
+        state = None if state in ALIVE else state
         together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
         begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
         innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
