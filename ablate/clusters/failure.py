@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Optional
 
 from ablate.store.record import read_json
@@ -31,6 +31,8 @@ class Failure:
     logs: tuple[str, ...] = ()
     by: str = ""
     """Sweep whose command cancelled it, if one did."""
+    tries: int = 0
+    """How many failures of the stage there were, this one included, since a command last forgave all."""
 
     def __str__(self) -> str:
         return self.kind if self.kind == self.why else f"{self.kind}: {self.why}"
@@ -42,9 +44,14 @@ def read(run: RunFolder) -> Optional[Failure]:
     if not path.exists() or run.done:
         return None
     said = read_json(path)
-    return Failure(said["kind"], said["why"], said["job"], tuple(said["logs"]), said.get("by", ""))
+    return Failure(**said | {"logs": tuple(said["logs"])})
 
 
-def write(run: RunFolder, failure: Failure) -> None:
-    """Keep a failure, in place of an earlier one; it counts while its job is the stage's latest."""
-    run.note(NAME, asdict(failure))
+def write(run: RunFolder, failure: Failure, forget: bool = False) -> None:
+    """Keep a failure, in place of an earlier one; it counts while its job is the stage's latest. Those before it are
+    counted, unless they are to be forgotten.
+    """
+    before = None if forget or failure.kind == WITHDRAWN else read(run)
+    known = before is not None and before.kind not in FORGIVEN and before.job == failure.job  # by a command beside
+    tries = (before.tries if before else 0) + (failure.kind not in FORGIVEN and not known)
+    run.note(NAME, asdict(replace(failure, tries=tries)))

@@ -35,7 +35,7 @@ BLAMELESS = {
     failure.PREEMPTED: 10,
     failure.NODE: 3,
     failure.FORGOTTEN: 3,
-}  # kinds of failure that are nobody's fault: how often to submit at most
+}  # kinds of failure that are nobody's fault: how often a stage may fail
 UNEXPLAINED = (failure.CANCELLED_PENDING, failure.KILLED, failure.LOST)  # perhaps a controller that crashed forgot it
 RUNAWAY = 900.0  # seconds after which a job is over that has left the queue, though accounting calls it alive
 FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in the queue, until these have failed
@@ -289,11 +289,12 @@ class Jobs:
         """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less
         need.
         """
-        folder, stage = self.board.folders[id], self.board.stages[id]
+        folder, stage, last = self.board.folders[id], self.board.stages[id], failure.read(self.board.folders[id])
+        failed = last.tries if last is not None else 0
         if verdict.kind == failure.MEMORY and stage.trains and not folder.spares_memory:
             folder.spare_memory(verdict.why)
             self.wait_again(id, f"{verdict}; once more with activation checkpointing")
-        elif self.journal.times.get(id, 0) < BLAMELESS.get(verdict.kind, 0):
+        elif failed < BLAMELESS.get(verdict.kind, 0):
             self.wait_again(id, f"{verdict}; once more")
         else:
             if verdict.kind == failure.MEMORY:

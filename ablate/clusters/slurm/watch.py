@@ -157,7 +157,7 @@ def retry(board: Board, jobs: Jobs) -> int:
         job, known = jobs.journal.latest.get(id), jobs.known(id)
         if board.state[id] == WAITING and job not in queue and (job is not None or known is not None):
             forgiven += known is None or known.kind not in failure.FORGIVEN
-            failure.write(folder, Failure(failure.AGAIN, "", job))
+            failure.write(folder, Failure(failure.AGAIN, "", job), forget=True)
             (folder.path / "spare_memory.json").unlink(missing_ok=True)
     return forgiven
 
