@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -22,18 +23,23 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.planning.again import again
-from ablate.store import continuing
+from ablate.store import continuing, plugins
+from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, sweep_path
 from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, materialise, stage_ids
-from ablate.store.version import code_version, keep_patch, label
+from ablate.store.version import CODE, code_version, keep_patch, label, with_plugins
 
 PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="ablate.sweep:main")
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options of `python -m ablate.sweep` say; the exit status. Raises UserError."""
+    code_version()  # before anything is imported that workers run
     plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides)
+    plugins.announce(plan.plugins)
+    with_plugins(plan.plugins)
+    program = replace(PROGRAM, environment={name: os.environ[name] for name in (CODE, VARIABLE) if name in os.environ})
     root = Path(plan.root)
     if options.show:
         print(plan.show(options.show))
@@ -59,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         discard(board)
         board = Board(plan.stages, root)
     board.follow_others()
-    cluster = kind(board, plan.name, resources, PROGRAM, plan.workers)
+    cluster = kind(board, plan.name, resources, program, plan.workers)
     if options.cancel:
         print(f"{cluster.cancel(whole=not options.only)} jobs cancelled; what they saved is kept.")
         return 0
@@ -129,7 +135,6 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
 
     With the arguments of a command that will `collect` it only hands over what it can.
     """
-    code_version()  # once, for all workers
     board = cluster.board
     interrupts, restore = _count_interrupts(
         "Leaving; the jobs go on." if cluster.outlives else "Stopping: workers save and stop. Once more kills them."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Optional
 
@@ -30,6 +31,13 @@ class Program:
     """
     main: str = ""
     """"module:function" of a list of arguments: the command itself, for a job that runs it again."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that a process has when it runs a stage."""
+
+    def run(self, id: str, root: Path) -> None:
+        """Bring a stage to its end in this process. Raises what `execute` does."""
+        os.environ.update(self.environment)
+        function_named(self.execute)(id, root)
 
 
 def function_named(name: str) -> Callable[..., Any]:

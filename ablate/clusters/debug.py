@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from ablate.clusters.cluster import AbstractCluster, Program, Show, function_named
+from ablate.clusters.cluster import AbstractCluster, Program, Show
 from ablate.clusters.local import AbstractPool, run_pool
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED
 from ablate.store.run import Busy, Lost, Stopped
@@ -18,7 +18,7 @@ class Inline(AbstractPool):
     """Runs each stage in this process, one after another, output and errors to the terminal (for debuggers)."""
 
     def __init__(self, root: Path, program: Program):
-        self.root, self.execute, self.workers = Path(root), program.execute, 1
+        self.root, self.program, self.workers = Path(root), program, 1
         self.result: list[tuple[str, str, str]] = []
 
     @property
@@ -29,7 +29,7 @@ class Inline(AbstractPool):
     def start(self, id: str, kind: str) -> None:
         """Run a stage to its end."""
         try:
-            function_named(self.execute)(id, self.root)
+            self.program.run(id, self.root)
             ended = (id, DONE, "")
         except Lost as lost:
             print(lost)

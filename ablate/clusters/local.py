@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablate.clusters.cluster import AbstractCluster, Program, Show, function_named
+from ablate.clusters.cluster import AbstractCluster, Program, Show
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
@@ -94,7 +94,7 @@ def _answer(sender: multiprocessing.connection.Connection, function: Callable[..
     sender.send(answer)
 
 
-def work(execute: str, kind: str, id: str, root: Path, log: str = "out.txt") -> None:
+def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt") -> None:
     """Run one stage in a process of its own, its output going to logs/`log`; exits with a status for the pool."""
     os.setpgid(0, 0)  # so that what the stage starts can be ended with it
     log = RunFolder(root, kind, id).path / "logs" / log
@@ -104,7 +104,7 @@ def work(execute: str, kind: str, id: str, root: Path, log: str = "out.txt") -> 
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         sys.stdout.reconfigure(line_buffering=True)
-        function_named(execute)(id, root)
+        program.run(id, root)
     except Lost as lost:
         print(lost)
         sys.exit(BUSY_CODE)
@@ -166,7 +166,7 @@ class Pool(AbstractPool):
     """Runs each stage in a process forked from a warm server, at most `workers` at a time."""
 
     def __init__(self, root: Path, workers: int, program: Program):
-        self.root, self.workers, self.execute = Path(root), workers, program.execute
+        self.root, self.workers, self.program = Path(root), workers, program
         self.context = warm(program.preload)
         self.processes: dict[str, multiprocessing.process.BaseProcess] = {}
 
@@ -177,7 +177,7 @@ class Pool(AbstractPool):
 
     def start(self, id: str, kind: str) -> None:
         """Start a stage."""
-        process = self.context.Process(target=work, args=(self.execute, kind, id, self.root), name=id)
+        process = self.context.Process(target=work, args=(self.program, kind, id, self.root), name=id)
         process.start()
         self.processes[id] = process
 

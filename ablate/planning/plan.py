@@ -26,7 +26,7 @@ from ablate.stages.registry import KINDS, make
 from ablate.stages.score import ScoreStage
 from ablate.stages.tune import TuneStage
 from ablate.stages.tuned import ROLE
-from ablate.store import identity
+from ablate.store import identity, plugins
 from ablate.store.continuing import continued
 from ablate.store.stage import Plan, Stage
 from ablate.sweepfile import claims, load
@@ -35,8 +35,6 @@ from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
 from ablate.tasks.task import TaskConfig
-
-TRAINS = {name: kind.trains for name, kind in KINDS.items()}
 
 Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
 """Stages before fine-tuning: the tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
@@ -57,6 +55,8 @@ def plan_file(
     UserError for whatever is wrong with the sweep.
     """
     sweep = load.interpolated(load.override(load.load(path), overrides))
+    plugins.announce(_plugins(sweep.get("plugins")))
+    plugins.load()
     return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {}, paces)
 
 
@@ -74,8 +74,9 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
+        self.kinds = {name: kind.trains for name, kind in KINDS.items()}
         self.estimate = Estimator(
-            str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"), TRAINS
+            str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"), self.kinds
         )
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
         self.supply = Supply(self._supplied)
@@ -112,7 +113,8 @@ class Planner:
             cluster=cluster,
             workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
-            kinds=TRAINS,
+            kinds=self.kinds,
+            plugins=plugins.versions(),
             absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
         )
 
@@ -137,7 +139,7 @@ class Planner:
             "labels": labels,
             "claims": claims.claims(sweep.get("claims"), grid, tasks),
             "data": identity.canonical(grid[0][self.resolver.names[0]].data),
-        }
+        } | ({"plugins": found} if (found := plugins.versions()) else {})
 
     def _columns_left(self, described: Mapping[str, Any]) -> Iterable[str]:
         """Note columns that left the table with their task."""
@@ -372,6 +374,13 @@ def _axes(value: Any) -> dict[str, list[Any]]:
         if not values:
             raise UserError(f"axes.{axis}: expected at least one value, found none.")
     return axes
+
+
+def _plugins(value: Any) -> list[str]:
+    names = [] if value is None else claims.listed(value, "plugins")
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"plugins: expected a list of modules, found {value!r}; write plugins: [my_lab.ablations].")
+    return names
 
 
 def _seeds(value: Any) -> list[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ablate.errors import UserError
 from ablate.stages.kind import restored
 from ablate.stages.registry import KINDS
+from ablate.store import plugins
 from ablate.store.run import RunFolder, find
 from ablate.store.stage import parents_of, uses_of
 from ablate.training import distributed
@@ -21,6 +22,7 @@ def execute(stage_id: str, root: str | Path) -> None:
     it, `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over,
     and whatever the stage itself raises.
     """
+    plugins.load()
     planned = find(Path(root), stage_id)
     if planned is None or planned.kind not in KINDS or not (planned.path / "identity.json").exists():
         raise UserError(f"No stage '{stage_id}' is planned under '{root}'; run the sweep command with this root.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.data.registry import DATA
-from ablate.store import identity
+from ablate.store import identity, plugins
 from ablate.store.run import RunFolder
 from ablate.store.stage import way
 from ablate.tasks.registry import TASKS
@@ -44,4 +44,5 @@ def restored(run: RunFolder, config: Any) -> Any:
     `config` is the class that it is of, or the base of several. Raises UserError where the record says what this code
     does not know.
     """
+    plugins.load()
     return identity.restore(run.identity()["config"], config, way(run)["how"])

@@ -289,7 +289,10 @@ def _class(bases: list[type], tag: str) -> type:
     classes = [cls for base in bases if (cls := find(base, tag))]
     if not classes:
         known = sorted({vars(cls)["tag"] for base in bases for cls in _below(base) if "tag" in vars(cls)})
-        raise UserError(f"A record is of a '{tag}', which this code does not know; {nearest(tag, known)}")
+        raise UserError(
+            f"A record is of a '{tag}', which this code does not know; {nearest(tag, known)} Is it a plugin's? Name "
+            "its module in ABLATE_PLUGINS."
+        )
     return classes[0]
 
 

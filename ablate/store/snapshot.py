@@ -7,29 +7,28 @@ import os
 import shutil
 from pathlib import Path
 
-SUFFIXES = (".py", ".css", ".js", ".csv")
+from ablate.store import plugins
+
 ROOMS = ("ablate", "encoders", "objectives", "analysis")
 
 
-def _belongs(path: Path) -> bool:
-    """Whether a file is code, or what code reads beside it (the page's style and script, published values)."""
-    return path.is_file() and path.suffix in SUFFIXES and not any(part.startswith(".") for part in path.parts[-2:])
-
-
 def snapshot(root: Path) -> Path:
-    """Copy the code under `root`/code and return the copy, so that edits do not reach jobs that wait in the queue."""
+    """Copy the code under `root`/code, that of plugins too, and return the copy, so that edits do not reach jobs that
+    wait in the queue. Raises UserError where a plugin is not there.
+    """
     source = Path(__file__).resolve().parents[2]
-    files = sorted(path for room in ROOMS for path in (source / room).rglob("*") if _belongs(path))
+    files = {place: path for name in plugins.named() for place, path in plugins.files(name).items()}
+    files |= {path.relative_to(source): path for room in ROOMS for path in plugins.code(source / room)}
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes() + b"\0")
+    for place, path in sorted(files.items()):
+        digest.update(str(place).encode() + b"\0" + path.read_bytes() + b"\0")
     target = Path(root).resolve() / "code" / digest.hexdigest()[:16]
     if not target.exists():
         beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        for file in files:
-            copy = beside / file.relative_to(source)
+        for place, path in files.items():
+            copy = beside / place
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+            shutil.copyfile(path, copy)
         try:
             beside.rename(target)
         except OSError:  # another driver made the same copy first

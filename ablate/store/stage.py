@@ -99,6 +99,8 @@ class Plan:
     resources: dict[str, Any] = field(default_factory=dict)
     kinds: dict[str, bool] = field(default_factory=dict)
     """Kinds of stages there are, and whether they train."""
+    plugins: dict[str, str] = field(default_factory=dict)
+    """Modules that registered kinds of their own, with their versions."""
     absent: str = ""
     """Why this plan can only be looked at; empty when it can be run."""
 

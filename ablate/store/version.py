@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.store import files
+from ablate.store import files, plugins
 
 CODE = "ABLATE_CODE"  # environment variable by which a driver tells its workers the code's version, as JSON
 ROOMS = ("ablate", "encoders", "objectives", "analysis")
@@ -23,7 +23,8 @@ PATCH: list[bytes] = []  # found by this process
 def code_version() -> dict[str, Any]:
     """Return {"commit", "dirty", "patch"} of this code: as the driver says, else from git, else unknown (None).
 
-    "patch" names the changes, new files included, that are not committed; None when there are none.
+    "patch" names the changes, new files included, that are not committed; None when there are none. Where there are
+    plugins, "plugins" has their versions.
     """
     if CODE not in os.environ:
         commit = _git("rev-parse", "HEAD").decode().strip() or None
@@ -31,13 +32,21 @@ def code_version() -> dict[str, Any]:
         PATCH[:] = [patch] if patch else []
         name = hashlib.sha256(patch).hexdigest()[:16] if patch else None
         os.environ[CODE] = json.dumps({"commit": commit, "dirty": bool(patch) if commit else None, "patch": name})
+        with_plugins(plugins.versions())
     return json.loads(os.environ[CODE])
+
+
+def with_plugins(versions: Mapping[str, str]) -> None:
+    """Have this process, and those it starts, say that their code has these plugins."""
+    if versions:
+        os.environ[CODE] = json.dumps({**code_version(), "plugins": dict(versions)})
 
 
 def label(code: Mapping[str, Any]) -> str:
     """Name a version for people: the commit, and the changes to it; empty when it is not known."""
     commit, patch = code.get("commit") or "", code.get("patch")
-    return commit[:10] + (f"+{patch[:6]}" if patch else "+changes" if code.get("dirty") else "")
+    beside = "".join(f", {name} {version}" for name, version in sorted(code.get("plugins", {}).items()))
+    return commit[:10] + (f"+{patch[:6]}" if patch else "+changes" if code.get("dirty") else "") + beside
 
 
 def keep_patch(root: Path) -> None:

@@ -27,6 +27,7 @@ SWEEP = (
     "resources",
     "labels",
     "axes",
+    "plugins",
 )
 COMMAND = ("root", "cluster", "workers")  # how a sweep runs, for the command line; allowed in a file too
 COLLECTIONS = (("pretrain", "objectives"), ("pretrain", "targets"), ("tasks",))  # things by name: null removes one

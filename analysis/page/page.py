@@ -243,6 +243,7 @@ def _provenance(records: Records) -> str:
     about = {
         "stages": f"{len(done)} of {len(results)} finished",
         "code": "; ".join(f"{version} ({count} stages)" for version, count in code.most_common()) or "—",
+        "plugins": ", ".join(f"{n} {v}" for n, v in records.sweep.get("plugins", {}).items()) or "none",
         "processors": "; ".join(f"{kind} ({count} stages)" for kind, count in processors.most_common()) or "—",
         "finished between": f"{ended[0]} and {ended[-1]}" if ended else "—",
         "work": f"{hours:.2f} worker hours",

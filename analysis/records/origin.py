@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from importlib.util import find_spec
 
 from analysis.records import manifest
 from analysis.records.frame import Records
@@ -41,6 +42,29 @@ def behind(line: Line, task: str) -> Iterator[tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=1)
+def plugins(records: Records) -> dict[Cell, frozenset[str]]:
+    """Plugins of which there are several versions, with those behind each row's scores of each task by point and
+    seed.
+    """
+    by_cell, versions = {}, {}
+    for line in records.manifest:
+        for task in records.sweep["tasks"]:
+            codes = [(records.result(*stage) or {}).get("code", {}) for stage in behind(line, task)]
+            of = {plugin for code in codes for plugin in code.get("plugins", {}).items()}
+            by_cell[line["row"], point_name(line["point"]), line["seed"], task] = of
+            for name, version in of:
+                versions.setdefault(name, set()).add(version)
+    several = {name for name, of in versions.items() if len(of) > 1}
+    return {cell: frozenset(f"{n} {v}" for n, v in of if n in several) for cell, of in by_cell.items()}
+
+
+def lacking(records: Records) -> str:
+    """Say which plugins of the sweep are not here: its table can be read, and its rows cannot be run again."""
+    names = [name for name in records.sweep.get("plugins", {}) if find_spec(name.partition(".")[0]) is None]
+    return f"Made with plugins that are not here: {', '.join(names)}." if names else ""
+
+
+@functools.lru_cache(maxsize=1)
 def processors(records: Records) -> dict[Cell, frozenset[str]]:
     """Kinds of processor behind each row's scores of each task by point and seed; none where no record says."""
     by_cell = {}
@@ -61,7 +85,7 @@ def commits(records: Records) -> dict[Cell, frozenset[str]]:
 
 
 def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:
-    """Say in words what is mixed, of code and of kinds of processor; "" where all is of one.
+    """Say in words what is mixed, of code, of kinds of processor and of plugins; "" where all is of one and here.
 
     Named are rows made with several, and those of `compared` (row, reference), or of `table.compare_with` of the sweep
     file, that were not made with the same as what they are compared with.
@@ -74,6 +98,8 @@ def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:
             (
                 _mixed(records, "code versions", commits(records), pairs),
                 _mixed(records, "kinds of processor", processors(records), pairs),
+                _mixed(records, "versions of plugins", plugins(records), pairs),
+                lacking(records),
             ),
         )
     )

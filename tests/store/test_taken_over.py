@@ -19,6 +19,7 @@ NAMES = ("masked_text",)
 WORKER = """
 import os, signal, socket, sys
 from ablate.clusters import local
+from ablate.clusters.cluster import Program
 from ablate.store import lock, run
 from ablate.training import checkpoint, loop
 who, at, root, id = sys.argv[1:]
@@ -41,7 +42,7 @@ if place == "result":  # the last look at the lock is over
 if who == "second":  # as another machine, which has waited long enough
     socket.gethostname = lambda: "elsewhere"
     lock.STALE_SECONDS = lock.CLOCK_SECONDS = 0.2
-local.work("ablate.stages.execute:execute", "pretrain", id, root, f"{who}.txt")
+local.work(Program("ablate.stages.execute:execute"), "pretrain", id, root, f"{who}.txt")
 """
 
 

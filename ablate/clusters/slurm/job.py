@@ -107,7 +107,7 @@ class Job:
         start.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        child = multiprocessing.get_context("fork").Process(target=_child, args=(before, self.program.execute, run))
+        child = multiprocessing.get_context("fork").Process(target=_child, args=(before, self.program, run))
         child.start()
         self.process = child
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -116,12 +116,12 @@ class Job:
         return child.exitcode
 
 
-def _child(mask: set[int], execute: str, run: RunFolder) -> None:
+def _child(mask: set[int], program: Program, run: RunFolder) -> None:
     for number in SIGNALS:  # submitit's own signal is for the task, which asks the stage to stop by SIGTERM
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     rank = os.environ.get("RANK", "0")
-    local.work(execute, run.kind, run.id, run.root, "out.txt" if rank == "0" else f"rank{rank}.txt")
+    local.work(program, run.kind, run.id, run.root, "out.txt" if rank == "0" else f"rank{rank}.txt")
 
 
 def planned(root: Path, id: str) -> RunFolder:

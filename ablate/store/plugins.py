@@ -1,0 +1,105 @@
+"""Modules outside this project that register kinds of their own. Standard library only.
+
+They are named by `plugins:` of a sweep file, by ABLATE_PLUGINS (names with commas between) or by the entry points of an
+installed package (`[project.entry-points."ablate.plugins"]`). Records say which there were, and of which version; what
+is imported is never taken from a record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from ablate.errors import UserError, nearest
+
+VARIABLE, GROUP = "ABLATE_PLUGINS", "ablate.plugins"
+SUFFIXES = (".py", ".css", ".js", ".csv")  # of code, and of what code reads beside it
+_loaded: set[str] = set()
+
+
+def named(said: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names of all plugins, in order and each once: of installed packages, of the environment, and those `said`."""
+    around = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
+    return tuple(dict.fromkeys(name for name in (*_installed(), *around, *said) if name))
+
+
+@cache
+def _installed() -> tuple[str, ...]:
+    return tuple(sorted(point.value.partition(":")[0] for point in metadata.entry_points(group=GROUP)))
+
+
+def announce(names: Iterable[str]) -> None:
+    """Have this process, and those it starts from now on, know these plugins."""
+    if names := named(names):
+        os.environ[VARIABLE] = ",".join(names)
+
+
+def load(said: Iterable[str] = ()) -> None:
+    """Import all plugins that were not imported yet: they register what they have. Raises UserError where one is not
+    there, or does not load, with the file and line of its mistake.
+    """
+    for name in named(said):
+        if name in _loaded:
+            continue
+        files(name)
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise UserError(f"plugins: '{name}' cannot be imported: {_where(error)}{error}") from error
+        _loaded.add(name)
+
+
+def _where(error: Exception) -> str:
+    """File and line of the last statement outside the standard library that an error went through."""
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    return f"{ours[-1].filename}, line {ours[-1].lineno}: " if len(ours) > 1 else ""
+
+
+def files(name: str) -> dict[Path, Path]:
+    """The code of a plugin and of the package it is in: where each file belongs below a folder of code -> where it
+    lies. Imports nothing. Raises UserError where there is no such module.
+    """
+    top, *below = name.split(".")
+    spec = importlib.util.find_spec(top) if top.isidentifier() else None
+    roots = [Path(one) for one in (spec and spec.submodule_search_locations) or ()]
+    found = {Path(top) / path.relative_to(root): path for root in roots for path in code(root)}
+    if spec and not roots and spec.origin:
+        found = {Path(Path(spec.origin).name): Path(spec.origin)} if spec.origin.endswith(".py") else {}
+    wanted = Path(top, *below)
+    if not found or not (roots or not below) or (below and not _has(found, wanted)):
+        modules = sorted({".".join(path.with_suffix("").parts) for path in found if path.suffix == ".py"})
+        hint = nearest(name, modules) if modules else f"looked in {', '.join(sys.path[:4])}, ...; set PYTHONPATH."
+        raise UserError(f"plugins: there is no module '{name}' here; {hint}")
+    return found
+
+
+def code(folder: Path) -> list[Path]:
+    """Files below a folder that are code, or what code reads beside it, such as the style of a page."""
+    files = (path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.parts[-2:]))
+
+
+def _has(found: Iterable[Path], wanted: Path) -> bool:
+    return any(place in (wanted.with_suffix(".py"), wanted / "__init__.py") for place in found)
+
+
+def versions(said: Iterable[str] = ()) -> dict[str, str]:
+    """What of each plugin there is: the version of its package, where it is installed, and a digest of its code.
+    Imports nothing. Raises UserError where one is not there.
+    """
+    known = {}
+    for name in named(said):
+        digest = hashlib.sha256()
+        for place, path in sorted(files(name).items()):
+            digest.update(str(place).encode() + b"\0" + path.read_bytes() + b"\0")
+        of = metadata.packages_distributions().get(name.partition(".")[0], ())
+        known[name] = "+".join([*(metadata.version(one) for one in of[:1]), digest.hexdigest()[:8]])
+    return known
