@@ -248,12 +248,16 @@ CASES = [
     ("7_3", None, "", False, failure.CANCELLED_PENDING),  # Slurm forgets a pending task cancelled out of an array
     ("7", None, "", False, failure.LOST),
     ("7", "FAILED", "", True, failure.KILLED),
+    ("7", "FAILED", f"{SLURMSTEPD} DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***\nsrun: done\n", False, failure.NODE),
+    ("7", "CANCELLED", f"{SLURMSTEPD} ***", False, failure.CANCELLED_RUNNING),
+    ("7", "FAILED", "module: command not found", False, failure.LOST),
 ]
 
 
 @pytest.mark.parametrize("job, state, log, begun, kind", CASES)
 def test_why_a_job_is_gone(tmp_path, job, state, log, begun, kind):
-    assert ended(tmp_path, job, state, log, begun).kind == kind
+    verdict = ended(tmp_path, job, state, log, begun)
+    assert verdict.kind == kind and ("module" in log) <= ("came to the stage: module: command" in verdict.why)
 
 
 @pytest.mark.parametrize(

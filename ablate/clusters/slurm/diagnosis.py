@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -67,18 +68,19 @@ def of_exit(run: RunFolder, job: Optional[str], code: int, slurm_log: Optional[P
 def of_job(run: RunFolder, job: str, state: Optional[str], slurm_log: Optional[Path]) -> Failure:
     """The failure of a stage whose job left the queue, in `state` if Slurm remembers one, and without a result."""
     logs, begun = logs_of(run, slurm_log), started(run, job)
-    said, last = _said(logs)
+    own = [str(slurm_log)] if slurm_log and slurm_log.exists() and slurm_log.stat().st_size else []
+    said, last = _said(logs if begun else own)  # a job may end before it comes to the stage
     kind = STATES.get(state or "")
     if kind is None and state == "CANCELLED":
-        kind = CANCELLED_RUNNING if begun else CANCELLED_PENDING
-    if kind is None and begun:
-        kind = said or KILLED
+        kind = CANCELLED_RUNNING if begun or own else CANCELLED_PENDING
+    if kind is None:
+        kind = said or (KILLED if begun else None)
     if kind is None:  # a pending task cancelled out of an array is forgotten at once
         kind = CANCELLED_PENDING if "_" in job and state is None else LOST
     why = {
         MEMORY: last,
         KILLED: f"job {job} ended without a word",
-        LOST: f"job {job} left the queue without a trace",
+        LOST: f"job {job} {f'ended before it came to the stage: {last}' if last else 'left the queue without a trace'}",
     }.get(kind, f"job {job}")
     return Failure(kind, why, job, logs)
 
@@ -98,7 +100,7 @@ def advice(failure: Failure, kind: str) -> Failure:
     )
 
 
-def _said(logs: tuple[str, ...]) -> tuple[Optional[str], str]:
+def _said(logs: Sequence[str]) -> tuple[Optional[str], str]:
     """What the ends of logs say: the kind of failure that a pattern tells, and the line that does, else the first log's
     last.
     """
