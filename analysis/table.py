@@ -174,7 +174,7 @@ def _warnings(table: Table) -> list[str]:
     records, silent, stopped, tuned, unused = table.records, {}, set(), set(), {}
     for line in records.manifest:
         for task in line["stages"].get("score", {}):
-            results = [records.results("score", run) for run in manifest.scores(line, task).values()]
+            results = [records.results(manifest.kind(line, task), run) for run in manifest.scores(line, task).values()]
             if any(one and one["scores"] and one.get("empty") == one["scores"][0]["n"] for one in results):
                 silent.setdefault(records.task_label(task), set()).add(records.label(line["row"], ""))
         for run in manifest.finetuned(line).values():
@@ -230,7 +230,7 @@ def why(table: Table, row: str, column: str) -> str:
                 value = np.format_float_positional(cell.values[seed], trim="-") if seed in cell.values else MISSING
                 commit = f", commit {s.commit.iloc[0]}" if run and s.commit.iloc[0] else ""
                 kinds = sorted(origin.processors(records)[row, line.point, seed, name.task]) if run else []
-                place = records.path("score", run) if run else lacking
+                place = records.path(records.kind(name.task), run) if run else lacking
                 out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}{', on '.join(['', *kinds])}")
             out += [f"  {key}: {text}" for key, text in records.difference(row, block.reference).items()]
     if shown.baseline:

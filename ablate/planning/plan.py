@@ -20,6 +20,7 @@ from ablate.planning.estimate import Estimator
 from ablate.planning.supply import Supply
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.heldout import HeldoutStage
+from ablate.stages.kind import SPLIT
 from ablate.stages.kmeans import KMeansStage
 from ablate.stages.pretrain import PretrainStage
 from ablate.stages.registry import KINDS, make
@@ -30,6 +31,7 @@ from ablate.store import identity, plugins
 from ablate.store.continuing import continued
 from ablate.store.stage import Plan, Stage
 from ablate.sweepfile import claims, load
+from ablate.sweepfile.added import FINETUNED, PRETRAINED, Added
 from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
@@ -57,7 +59,12 @@ def plan_file(
     sweep = load.interpolated(load.override(load.load(path), overrides))
     plugins.announce(_plugins(sweep.get("plugins")))
     plugins.load()
-    return Planner({"root": str(root), **sweep}, registry or Registry.default()).plan(timings or {}, paces)
+    return Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds())).plan(timings or {}, paces)
+
+
+def named_kinds() -> dict[str, Any]:
+    """The kinds of stages that sweep files may name."""
+    return {name: kind for name, kind in KINDS.items() if kind.settings is not None}
 
 
 class Planner:
@@ -125,6 +132,7 @@ class Planner:
             configs |= {key: task for key, task in row.tasks.items() if key not in configs}
         by_speaker = any(row.data.by_speaker for at in grid for row in at.values())
         tasks = {key: described(configs[key], by_speaker) for key in self.tasks if key in configs}
+        tasks |= {name: measured(one) for row in rows.values() for name, one in row.stages.items()}
         labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
         taken_off = {*self.resolver.base["tasks"], *self.resolver.registry.tasks} - set(self.tasks)
         return {
@@ -202,6 +210,8 @@ class Planner:
                 of = ScoreStage(encoder=row.encoder, task=self._task(task, split), seed=seed)
                 name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
                 score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, cost.SCORE)
+        added = self._added(row, {**made, "pretrain": leaf}, finetune, f"{row.name} / ", suffix, stages)
+        score |= {name: {SPLIT: id} for name, id in added.items()}
         return {
             "row": row.name,
             "point": {axis: shown(value) for axis, value in point.items()},
@@ -210,8 +220,37 @@ class Planner:
             "after": row.after,
             "steps": row.total,
             "stages": {**stages, "finetune": finetune, "score": score},
-            "na": na,
+            "na": [*na, *(name for name in row.stages if name not in added)],
+            **({"kinds": {name: row.stages[name].kind for name in added}} if added else {}),
         }
+
+    def _added(
+        self,
+        row: Row,
+        started: Mapping[str, str],
+        finetune: Mapping[str, str],
+        before: str,
+        suffix: str,
+        stages: dict[str, Any],
+    ) -> dict[str, str]:
+        """Lay out the stages that the file adds to a row; their ids by name. By role, such a stage starts from the
+        tokenizer and the leaf, from a fine-tuning ("finetune"), from other such stages by name, and from what it reads.
+        """
+        made: dict[str, str] = {}
+        for name, one in row.stages.items():
+            if not row.has(name):
+                continue
+            parents = dict(started)
+            for other in one.after:
+                if other.startswith(FINETUNED):
+                    parents["finetune"] = finetune[other.removeprefix(FINETUNED)]
+                elif other != PRETRAINED:
+                    parents[other] = made[other]
+            read = {place: (*place.split("."), True) for place in one.tables}
+            parents |= self._read(row, read, started, stages)
+            title = f"{before}{name}{suffix}"
+            made[name] = self._stage(one.kind, one.config, parents, title, 0, one.of.seconds)
+        return made
 
     def _read(
         self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str], stages: dict[str, Any]
@@ -359,6 +398,12 @@ def described(task: TaskConfig, by_speaker: bool = False) -> dict[str, Any]:
     facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
     facts |= {"beside": list(built.beside)} if built.beside else {}
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})
+
+
+def measured(one: Added) -> dict[str, Any]:
+    """The same of a stage that a sweep file adds."""
+    reads = one.of.reads[0] if len(one.of.reads) == 1 else "pair"
+    return {"reads": reads, "table": "", "splits": [SPLIT], "metrics": list(one.of.metrics), "kind": one.kind}
 
 
 def shown(value: Any) -> Any:

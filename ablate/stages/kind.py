@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +14,15 @@ from ablate.store import identity, plugins
 from ablate.store.run import RunFolder
 from ablate.store.stage import way
 from ablate.tasks.registry import TASKS
+from ablate.tasks.task import Score
 from encoders.presets import PRESETS
 from objectives import OBJECTIVES
 from objectives.targets import TARGETS
 
 NAMED = (DATA, TASKS, PRESETS, OBJECTIVES, TARGETS)  # records name their classes by tags: who restores one has them all
+
+
+SPLIT = "all"  # of what a stage that sweep files name measures
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,46 @@ class Kind:
     """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare
     memory.
     """
+    settings: Any = None
+    """For a kind that sweep files name under `stages:`: its config with default values; every field is a setting."""
+    metrics: tuple[str, ...] = ()
+    """What such a stage measures, by name, each a column of the table: its result has "scores", made by `scored`."""
+    reads: tuple[str, ...] = ()
+    """What of "speech", "text" and "pair" an encoder must read for rows to have such a stage."""
+    seconds: float = 5.0
+    """How long such a stage takes, about; once one has run, its own time is taken."""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError, with the file and line of `run`, for what would fail inside a running stage."""
+        code = inspect.unwrap(self.run).__code__
+        where = f"{code.co_filename}, line {code.co_firstlineno}: {code.co_name}"
+        if code.co_argcount != 3:
+            raise TypeError(f"{where} takes {code.co_argcount} arguments, expected 3: config, parents and run.")
+        if self.version < 1:
+            raise TypeError(f"{where}: version is {self.version}, expected 1 or more.")
+        if self.settings is None:
+            return
+        if not dataclasses.is_dataclass(self.settings) or isinstance(self.settings, type):
+            raise TypeError(f"{where}: settings is {self.settings!r}, expected a dataclass with its default values.")
+        identity.tag_of(type(self.settings))
+        identity.fields(type(self.settings))
+        hint = typing.get_type_hints(self.run).get(code.co_varnames[0])
+        if not (isinstance(hint, type) and isinstance(self.settings, hint)):
+            raise TypeError(f"{where}: its first argument has the type hint {hint}, expected the class of settings.")
+        if not self.metrics:
+            raise TypeError(f"{where}: metrics is empty, expected the names of what it measures.")
 
     @property
     def config(self) -> Any:
         """The class of the configs of such stages, or the base of several: the type hint of `run`'s first parameter."""
         return next(iter(typing.get_type_hints(self.run).values()))
+
+
+def scored(metric: str, value: float, better: str = "higher", unit: str = "", n: int = 1) -> dict[str, Any]:
+    """One entry of "scores" in the result of a stage that sweep files name: a value of one of its `metrics`, which is
+    "higher" or "lower" where it is better, over `n` items.
+    """
+    return {"split": SPLIT, **dataclasses.asdict(Score(metric, float(value), better, unit, n, ""))}
 
 
 def restored(run: RunFolder, config: Any) -> Any:

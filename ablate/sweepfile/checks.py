@@ -50,6 +50,12 @@ def held(row: Row, path: str) -> None:
                 f"{path}: objective '{name}' reads '{place}', which the data do not have; set its corpus in data, or "
                 f"remove the objective with pretrain: {{objectives: {{{name}: null}}}}."
             )
+    for name, one in row.stages.items():
+        for place in one.tables:
+            if place not in have:
+                raise UserError(
+                    f"{path}.stages.{name}: reads '{place}', which the data do not have; {nearest(place, have)}"
+                )
     for name, task in row.tasks.items():
         made = owner(task)
         learnt = ("train", "dev") if made.trained else (made.baseline_split,)

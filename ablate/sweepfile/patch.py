@@ -11,7 +11,7 @@ from typing import Any
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
 
-SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")  # of a row and of `base`
+SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks", "stages")  # of a row and of `base`
 PRETRAIN = ("objectives", "weights", "targets", "steps", "decay", "update", "optimizer")
 SWEEP = (
     "name",
@@ -30,7 +30,8 @@ SWEEP = (
     "plugins",
 )
 COMMAND = ("root", "cluster", "workers")  # how a sweep runs, for the command line; allowed in a file too
-COLLECTIONS = (("pretrain", "objectives"), ("pretrain", "targets"), ("tasks",))  # things by name: null removes one
+# things by name: null removes one
+COLLECTIONS = (("pretrain", "objectives"), ("pretrain", "targets"), ("tasks",), ("stages",))
 
 
 def expand(sweep: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -69,6 +70,9 @@ def section(value: Any, path: str, extra: tuple[str, ...] = ()) -> dict[str, Any
     if "tasks" in expanded:
         tasks = mapping(expanded["tasks"], f"{path}.tasks")
         expanded["tasks"] = {k: v if v is None else _preset(v, f"{path}.tasks.{k}") for k, v in tasks.items()}
+    if "stages" in expanded:
+        stages = mapping(expanded["stages"], f"{path}.stages")
+        expanded["stages"] = {k: v if v is None else mapping(v, f"{path}.stages.{k}") for k, v in stages.items()}
     if "pretrain" in expanded:
         where = f"{path}.pretrain"
         pretrain = expanded["pretrain"] = known(expanded["pretrain"], where, PRETRAIN)

@@ -29,11 +29,13 @@ class Registry:
     tokenizer: Any
     update: Any
     optimizer: Any
+    stages: Mapping[str, Any] = field(default_factory=dict)
+    """Kinds of stages that sweep files name, each with `settings`, `metrics` and `reads`."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names that stand for several tasks."""
 
     @classmethod
-    def default(cls) -> Registry:
-        """Collect the presets of this project."""
+    def default(cls, stages: Mapping[str, Any]) -> Registry:
+        """Collect the presets of this project, and of plugins, with these kinds of stages."""
         defaults = TokenizerConfig(), Update(), OptimizerConfig()
-        return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults, GROUPS)
+        return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults, stages, GROUPS)

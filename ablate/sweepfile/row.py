@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.store import identity
+from ablate.sweepfile.added import FINETUNED, PRETRAINED, Added
 from ablate.sweepfile.patch import PRETRAIN
 
 
@@ -30,6 +31,8 @@ class Row:
     tasks: dict[str, Any]
     grids: dict[str, list[tuple[dict[str, Any], Any]]]
     """Per tuned task, what is tried: settings by dotted name, and the task with them."""
+    stages: dict[str, Added]
+    """Stages of kinds that the sweep file names, each after those it starts from."""
     start: int
     """Trunk updates of the rows it continues."""
     joined: dict[str, tuple[int, int]]
@@ -61,6 +64,10 @@ class Row:
 
         A task that measures the leaf itself also says whether the row's objectives leave there what it measures.
         """
+        if task in self.stages:
+            return set(self.stages[task].of.reads) <= set(self.encoder.reads) and all(
+                one == PRETRAINED or self.has(one.removeprefix(FINETUNED)) for one in self.stages[task].after
+            )
         if task not in self.tasks or not set(reads(self.tasks[task])) <= set(self.encoder.reads):
             return False
         made = owner(self.tasks[task])
@@ -74,6 +81,7 @@ class Row:
             "after": self.after,
             "steps": self.total,
             **{name: people_see(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
+            **self._added(),
         }
 
     def plain(self) -> dict[str, Any]:
@@ -90,7 +98,12 @@ class Row:
         pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
         for key, tried in self.grids.items():
             settings["tasks"][key]["tune"] = [point for point, _ in tried]
-        return {**after, **settings, "pretrain": pretrain}
+        return {**after, **settings, **self._added(), "pretrain": pretrain}
+
+    def _added(self) -> dict[str, Any]:
+        """The stages that the file adds, for people; nothing where there are none."""
+        stages = {name: one.plain() | people_see(one.config) for name, one in self.stages.items()}
+        return {"stages": stages} if stages else {}
 
     def _since(self, targets: str) -> str:
         """Over which updates speech targets anneal that the row's first trunk did not have, for people."""

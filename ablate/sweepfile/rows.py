@@ -10,13 +10,12 @@ from typing import Any
 
 from ablate.errors import UserError, nearest
 from ablate.sweepfile import checks, load
+from ablate.sweepfile.added import NAME, Added, added
 from ablate.sweepfile.claims import listed
 from ablate.sweepfile.grid import choices
 from ablate.sweepfile.patch import expand, mapping, patched, section
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
-
-NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row or task
 
 
 class Resolver:
@@ -109,6 +108,7 @@ class Resolver:
                 after=after,
                 data=data,
                 **configs,
+                stages=self._stages(resolved[name], configs["tasks"], path),
                 steps=steps,
                 decay=_count(pretrain, "decay", path),
                 start=start,
@@ -158,6 +158,10 @@ class Resolver:
             "tasks": named("tasks", tasks, "tasks"),
             "grids": grids,
         }
+
+    def _stages(self, row: Mapping[str, Any], tasks: Mapping[str, Any], path: str) -> dict[str, Added]:
+        trained = [task for task, of in tasks.items() if owner(of).trained]
+        return added(row.get("stages", {}), self.registry.stages, self.tasks, trained, f"{path}.stages")
 
     def _config(self, kind: str, patch: Mapping[str, Any], path: str, default: str | None = None) -> Any:
         """Make one config, or find it: most rows share most of their settings, and making one takes milliseconds."""

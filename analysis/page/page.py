@@ -225,7 +225,7 @@ def _runs(records: Records, lines: list[dict]) -> str:
         ids = [
             f"{kind}{f' {what}' if what else ''} <code>{id}</code>{'' if records.result(kind, id) else ' ○'}"
             for kind, what, id in stages(line)
-            if kind in ("pretrain", "heldout", "finetune", "score")
+            if kind not in ("corpus", "table", "tokenizer", "tokens", "kmeans")
         ]
         texts.append(f"<li>{escape(point + ', ' if point else '')}seed {line['seed']}: {', '.join(ids)}</li>")
     return f'<ul class="note">{"".join(texts)}</ul>'

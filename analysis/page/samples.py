@@ -46,7 +46,7 @@ def _answers(made: Table, k: int) -> dict[str, list[dict[str, Any]]]:
     for line in made.lines:
         cell: Cell = line.cells[k]
         if cell.values and (line.row == reference or cell.mark == "best"):
-            run = made.records.run("score", cell.runs[min(cell.values)])
+            run = made.records.run(made.records.kind(made.columns[k].measure.task), cell.runs[min(cell.values)])
             items = [i for i in run.items() if i["split"] == made.columns[k].measure.split and "hypothesis" in i]
             if items:
                 answers[line.label] = items[:SAMPLES]

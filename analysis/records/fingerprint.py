@@ -14,9 +14,10 @@ from analysis.records.manifest import KINDS, stages
 
 def fingerprint(records: Records, kinds: Collection[str] = KINDS) -> str:
     """Name all that is made from stages of these kinds: the code, the plan, their results, and what unfinished ones
-    logged.
+    logged. With scores go stages that the sweep file adds.
     """
     of_kind = _stages(records)
+    kinds = [*kinds, *(sorted(of_kind.keys() - {*KINDS}) if "score" in kinds else ())]
     return named(records, "".join(f"{kind} {of_kind.get(kind)}\n" for kind in kinds))
 
 

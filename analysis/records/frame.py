@@ -16,7 +16,7 @@ from ablate.store.record import Run, read_run, read_sweep, run_path
 from analysis.records.index import Index
 from analysis.records.logs import Logs
 from analysis.records.results import Results
-from analysis.records.scores import DONE, baselines, point_name, reads, scores
+from analysis.records.scores import DONE, baselines, kind, point_name, reads, scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +153,10 @@ class Records:
             for key in keys
             if own.get(key) != other.get(key)
         }
+
+    def kind(self, task: str) -> str:
+        """Kind of the stages that measure a task: "score", or that of a stage which the sweep file adds."""
+        return kind(self.sweep, task)
 
     def reads(self, task: str) -> str:
         """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""

@@ -77,7 +77,7 @@ def shared_variance(drawn_SD: np.ndarray) -> float:
 
 def _drawn(records: Records, run: str, what: Measure) -> Drawn | None:
     """One score's metric under every draw, from the index or from its items; None without counts for it."""
-    key = (records.results.digest("score", run), what.split, what.metric)
+    key = (records.results.digest(records.kind(what.task), run), what.split, what.metric)
     return records.index.entry(key, lambda: _drawn_together(records, what))
 
 
@@ -85,17 +85,17 @@ def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
     """Read the items of all scores of a measure that the index lacks, on every split they have, and draw them block by
     block.
     """
+    kind = records.kind(what.task)
+    digests = {run: records.results.digest(kind, run) for run, _ in records.finished(what).values()}
     runs = {
-        run: digest
-        for run, _ in records.finished(what).values()
-        if ((digest := records.results.digest("score", run)), what.split, what.metric) not in records.index.entries
+        run: digest for run, digest in digests.items() if (digest, what.split, what.metric) not in records.index.entries
     }
     made: dict[Key, Drawn | None] = {}
     for start in range(0, len(runs), BLOCK):
         same: dict[str, list[tuple[Key, Counts]]] = {}
         for run in list(runs)[start : start + BLOCK]:
             lines: dict[str, list[dict]] = {what.split: []}
-            for line in read_jsonl(records.files("score", run) / "items.jsonl"):
+            for line in read_jsonl(records.files(kind, run) / "items.jsonl"):
                 lines.setdefault(line["split"], []).append(line)
             for split, own in lines.items():
                 key, counts = (runs[run], split, what.metric), read_counts(own, what.metric)

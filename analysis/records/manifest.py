@@ -44,6 +44,11 @@ def scores(line: Line, task: str) -> dict[str, str]:
     return ids if isinstance(ids, Mapping) else {"": ids}
 
 
+def kind(line: Line, task: str) -> str:
+    """Kind of the stages that measure a task: "score", or that of a stage which the sweep file adds."""
+    return line.get("kinds", {}).get(task, "score")
+
+
 def scored(line: Line, task: str, split: str) -> str | None:
     """The stage that scores a task on a split; None where none is planned."""
     by_split = scores(line, task)
@@ -77,4 +82,4 @@ def stages(line: Line) -> Iterator[tuple[str, str, str]]:
         yield "heldout", "", about["heldout"]
     yield from (("finetune", task, id) for task, id in finetuned(line).items())
     for task in about.get("score", {}):
-        yield from (("score", f"{task}.{split}".rstrip("."), id) for split, id in scores(line, task).items())
+        yield from ((kind(line, task), f"{task}.{split}".rstrip("."), id) for split, id in scores(line, task).items())

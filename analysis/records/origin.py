@@ -38,7 +38,7 @@ def behind(line: Line, task: str) -> Iterator[tuple[str, str]]:
     yield from (("pretrain", id) for id in dict.fromkeys([*manifest.trunks(line), manifest.leaf(line)]) if id)
     if task in manifest.finetuned(line):
         yield "finetune", manifest.finetuned(line)[task]
-    yield from (("score", id) for id in manifest.scores(line, task).values())
+    yield from ((manifest.kind(line, task), id) for id in manifest.scores(line, task).values())
 
 
 @functools.lru_cache(maxsize=1)

@@ -43,6 +43,11 @@ def table(sweep: dict, task: str) -> str:
     return _declared(sweep, task).get("table", task)
 
 
+def kind(sweep: dict, task: str) -> str:
+    """Kind of the stages that measure a task: "score", or that of a stage which the sweep file adds."""
+    return _declared(sweep, task).get("kind", "score")
+
+
 def _declared(sweep: dict, task: str) -> dict:
     """What the plan says of a task; older ones only list names."""
     return (sweep["tasks"][task] if isinstance(sweep["tasks"], dict) else None) or {}
@@ -58,11 +63,12 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
     for line in lines:
         size = _parameters(results("pretrain", manifest.leaf(line)))
         for task in tasks:
-            done = [result for run in manifest.scores(line, task).values() if (result := results("score", run))]
+            of = kind(sweep, task)
+            done = [result for run in manifest.scores(line, task).values() if (result := results(of, run))]
             by_metric = {(score["split"], score["metric"]): score for result in done for score in result["scores"]}
             for (split, metric), (better, unit) in known[task].items():
                 run = manifest.scored(line, task, split)
-                made = None if run is None else results("score", run)
+                made = None if run is None else results(of, run)
                 impossible = run is None or task in line.get("na", ()) or _has_no(made, split, metric)
                 result = None if impossible else made
                 score = None if impossible else by_metric.get((split, metric))
@@ -108,7 +114,7 @@ def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> d
     for line in lines:
         for split, run in manifest.scores(line, task).items():
             splits |= {split: None} if split else {}
-            for score in (results("score", run) or {}).get("scores", ()):
+            for score in (results(kind(sweep, task), run) or {}).get("scores", ()):
                 seen.setdefault((score["split"], score["metric"]), (score["better"], score.get("unit", "")))
     splits |= dict.fromkeys(split for split, _ in seen)
     metrics = {metric: about for (_, metric), about in seen.items()} or {"": ("", "")}
@@ -141,7 +147,7 @@ def baselines(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
     for line in lines:
         for task in sweep["tasks"]:
             for run in manifest.scores(line, task).values():
-                of_run = (results("score", run) or {}).get("baselines", ())
+                of_run = (results(kind(sweep, task), run) or {}).get("baselines", ())
                 entries += [{"task": task, **{key: one[key] for key in BASELINES[1:]}} for one in of_run]
     frame = pd.DataFrame(entries, columns=BASELINES)
     return frame.groupby(BASELINES[:-1], sort=False, as_index=False)["value"].mean()

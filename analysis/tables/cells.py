@@ -41,10 +41,10 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Metric, split where it is not plain "test", unit and direction."""
+        """Metric, split where it is not plain "test" or "all", unit and direction."""
         what = self.measure
         metric = " ".join(ABBREVIATIONS.get(word, word) for word in what.metric.split("_"))
-        split = "" if what.split == "test" else what.split.removeprefix("test_").replace("_", " ")
+        split = "" if what.split in ("test", "all") else what.split.removeprefix("test_").replace("_", " ")
         unit = f"({what.unit})" if what.unit else ""
         return " ".join(filter(None, (metric, split, unit, ARROWS[what.better])))
 

@@ -1,0 +1,80 @@
+"""Stages that a sweep file adds to rows: kinds of one's own, each after the stages that it starts from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.errors import UserError, nearest
+from ablate.sweepfile import load
+from ablate.sweepfile.claims import listed
+
+NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row, a task or a stage
+PRETRAINED, FINETUNED = "pretrain", "finetune."  # what a stage may come after, beside another of these
+
+
+@dataclass(frozen=True)
+class Added:
+    """A stage that a sweep file adds to a row."""
+
+    kind: str
+    of: Any
+    """The kind, with its `metrics`, `reads` and `seconds`."""
+    config: Any
+    after: tuple[str, ...]
+    """"pretrain", "finetune.TASK", or names of other such stages."""
+    tables: tuple[str, ...]
+    """Splits of tables that it reads, as in asr.dev."""
+
+    def plain(self) -> dict[str, Any]:
+        """What it is, its settings left out, for people."""
+        return {"kind": self.kind, "after": list(self.after), "tables": list(self.tables)}
+
+
+def added(
+    written: Mapping[str, Any], kinds: Mapping[str, Any], tasks: Collection[str], trained: Collection[str], path: str
+) -> dict[str, Added]:
+    """Type the stages that a row has, each after those it starts from; `trained` are the row's tasks that are
+    fine-tuned.
+
+    Raises UserError for unknown kinds, settings and stages, for a cycle, and for the name of one of the `tasks`.
+    """
+    valid = [PRETRAINED, *(f"{FINETUNED}{task}" for task in trained), *written]
+    made: dict[str, Added] = {}
+
+    def visit(name: str, below: tuple[str, ...]) -> None:
+        if name in below:
+            chain = " after ".join([*below[below.index(name) :], name])
+            raise UserError(f"{path}.{name}: {chain} is a cycle; let one of them come after pretrain.")
+        if name in made:
+            return
+        one = _typed(name, written[name], kinds, valid, f"{path}.{name}")
+        for other in one.after:
+            if other in written:
+                visit(other, (*below, name))
+        made[name] = one
+
+    for name in written:
+        if not re.fullmatch(NAME, name):
+            raise UserError(f"{path}.{name}: expected a name of letters, digits and _.")
+        if name in tasks:
+            raise UserError(f"{path}.{name}: a task has this name; choose another.")
+        visit(name, ())
+    return made
+
+
+def _typed(name: str, written: Mapping[str, Any], kinds: Mapping[str, Any], valid: list[str], path: str) -> Added:
+    settings = dict(written)
+    kind, after, tables = settings.pop("kind", name), settings.pop("after", PRETRAINED), settings.pop("tables", [])
+    if kind not in kinds:
+        raise UserError(f"{path}.kind: no kind '{kind}'; {nearest(str(kind), kinds)}")
+    after = [after] if isinstance(after, str) else listed(after, f"{path}.after")
+    for one in after:
+        if one not in valid or one == name:
+            raise UserError(f"{path}.after: no stage '{one}' here; {nearest(str(one), valid)}")
+    for table in listed(tables, f"{path}.tables"):
+        if str(table).count(".") != 1:
+            raise UserError(f"{path}.tables: found '{table}', expected TABLE.SPLIT, as in asr.dev.")
+    return Added(kind, kinds[kind], load.typed(kinds[kind].settings, settings, path), tuple(after), tuple(tables))
