@@ -150,13 +150,13 @@ class Submission:
         """Return the job that will collect: one that waits to do the very same, else a new one, held until there is
         what to wait for. Others of this sweep are replaced, and so is one that nobody handed its work.
         """
-        jobs, mark = self.jobs, self.jobs.collector_mark(collect)
-        waiting = {job: todo for job, todo in jobs.collectors(queue).items() if queue[job].state == "PENDING"}
+        jobs, mark = self.jobs, self.jobs.collectors.mark(collect)
+        waiting = {job: todo for job, todo in jobs.collectors.there(queue).items() if queue[job].state == "PENDING"}
         same = [job for job, todo in waiting.items() if mark.endswith(f":{todo}") and job in jobs.journal.tasks]
         controller.cancel([job for job in waiting if job not in same[:1]])
         if same:
             return same[0]
-        folder, parameters = jobs.journal.fresh(jobs.collects), self._parameters(COLLECT, "")
+        folder, parameters = jobs.journal.fresh(jobs.collectors.name), self._parameters(COLLECT, "")
         how = {"code": str(self.code), "minutes": parameters["time"], "throttle": 1}
         held = self._named(COLLECT, parameters) | {"additional_parameters": {"hold": True}}
         folder.mkdir(parents=True, exist_ok=True)

@@ -136,7 +136,7 @@ def mine(jobs: Jobs, queue: Mapping[str, Queued]) -> set[str]:
 
 def _collecting(jobs: Jobs, queue: Mapping[str, Queued]) -> list[str]:
     """Say of the latest collector of this sweep that it waits, runs, or failed; nothing where it ended well."""
-    if there := jobs.collectors(queue):
+    if there := jobs.collectors.there(queue):
         return [f"A collector, job {job}, is {queue[job].state.lower()} ({queue[job].reason})." for job in there]
     left = [task for task in jobs.journal.tasks.values() if not task.stages and task.sweep == jobs.name]
     if not left:
@@ -186,7 +186,7 @@ def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
                 folder = board.folders.get(id) or find(board.root, id)
                 if folder is not None and not folder.done:
                     failure.write(folder, Failure(failure.WITHDRAWN, f"job {job}", job, by=jobs.name))
-        controller.cancel([*own, *(jobs.collectors(queue) if whole else ())])
+        controller.cancel([*own, *(jobs.collectors.there(queue) if whole else ())])
         return len(own)
 
     return controller.patiently(once)
@@ -213,7 +213,7 @@ def parting(board: Board, jobs: Jobs, detached: bool) -> str:
         )
     text = f"{queued} stay in the queue" + (f", {waiting} wait for room there" if waiting else "") + ". "
     text += (
-        f"A job called {jobs.collects} goes on from there and writes the report."
+        f"A job called {jobs.collectors.name} goes on from there and writes the report."
         if detached
         else "What waits is not submitted until the command runs again."
     )
