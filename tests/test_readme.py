@@ -138,7 +138,8 @@ def test_other_yaml_is_what_it_says(page, block, tmp_path):
         assert plan_file(file, [], tmp_path / "runs").stages
     elif page == SLURM:
         file.write_text(block)
-        assert plan_file(example(tmp_path), ["cluster=slurm", f"resources.profile={file}"], tmp_path / "runs").stages
+        plan = plan_file(example(tmp_path), [f"resources.profile={file}"], tmp_path / "runs", asking=[""])
+        assert plan.stages
 
 
 @pytest.mark.parametrize("page, module, rest", commands())

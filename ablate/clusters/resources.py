@@ -27,7 +27,6 @@ RESOURCES = {  # ours -> submitit's; "" are ours alone
     "poll_s": "",
     "profile": "",
 }
-CLUSTERS = ("local", "debug", "slurm")  # what `cluster` may say
 COLLECT = "collect"  # the job that `--detach` leaves behind, as a kind of its own
 DEFAULTS = {"mem_gb": 4, "cpus": 1, "timeout_min": 120}
 
@@ -36,11 +35,12 @@ class Resources:
     """What a sweep asks for, on top of the YAML file that its `profile` names.
 
     `kinds` are the kinds of stages there are, and whether stages of a kind train: only those run as several processes.
-    Raises UserError for a profile that is not there or no mapping, and for unknown names.
+    Where no job `asks` for any, what is given counts for nothing. Raises UserError for a profile that is not there or
+    no mapping, and for unknown names.
     """
 
-    def __init__(self, given: Mapping[str, Any], kinds: Mapping[str, bool]) -> None:
-        self.all, self.kinds = _with_profile(given), kinds
+    def __init__(self, given: Mapping[str, Any], kinds: Mapping[str, bool], asks: bool = True) -> None:
+        self.all, self.kinds, self.asks = _with_profile(given) if asks else {}, kinds, asks
         for name, value in self.all.items():
             valid = [*kinds, COLLECT] if isinstance(value, Mapping) else RESOURCES
             if name not in valid:
