@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_queued():
     ):
         plan_file(SWEEPS / "paper.yaml", [*PAPER, "resources.pretrain.gpu_gb=30"], asking=["slurm"])
     with pytest.raises(UserError, match=r"resources\.mem_gb allows 1\.0 GB"):
-        plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm", "resources.mem_gb=1"], asking=["slurm"])
+        plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm", "resources.mem_gb=1G"], asking=["slurm"])
     plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm"], asking=["slurm"])
     plan_file(SWEEPS / "objectives.yaml", ["cluster=local", "resources.mem_gb=1"], asking=["slurm"])
 
