@@ -23,8 +23,9 @@ from ablate.sweepfile import load
 
 ROOT = Path(__file__).resolve().parents[1]
 README, OBJECTIVES, SLURM = "README.md", "docs/objectives.md", "docs/slurm.md"
+ARCHITECTURE = "docs/architecture.md"
 PARTS = ("docs/sweeps.md", "docs/tasks.md", "docs/data.md")  # pages whose YAML is of sweep files
-DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in (README, *DOCS)}
 
 MOST_WORDS, MOST_COLUMNS = 900, 6  # of README: five minutes to read, and a table that fits a narrow window
@@ -230,8 +231,11 @@ def test_the_readme_is_short():
 
 @pytest.mark.parametrize("page", DOCS)
 def test_every_page_is_linked_and_says_whom_it_is_for(page):
-    """README links it, and below the title it opens with one sentence, "For whoever …"."""
-    assert f"]({page})" in PAGES[README]
+    """README links it, or, of those on extensions, the page on architecture; below the title it opens with one
+    sentence, "For whoever …".
+    """
+    extends = page.startswith("docs/extend/")
+    assert f"]({page.removeprefix('docs/')})" in PAGES[ARCHITECTURE] if extends else f"]({page})" in PAGES[README]
     title, opening = (part.strip().replace("\n", " ") for part in PAGES[page].split("\n\n")[:2])
     assert title.startswith("# ")
     assert opening.startswith("For ") and opening.endswith(".") and not re.search(r"\. [A-Z]", opening), opening
