@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.clusters import local
-from ablate.clusters.cluster import LATER, NO_JOBS, AbstractCluster, Program
+from ablate.clusters.cluster import LATER, AbstractCluster, Program
 from ablate.clusters.display import Display, failures_text, plan_text, status_text, where_text
-from ablate.clusters.registry import CLUSTERS, named
+from ablate.clusters.registry import CLUSTERS, asking, named, of_jobs
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
@@ -36,7 +36,7 @@ PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="
 def run(options: argparse.Namespace) -> int:
     """Do what the options of `python -m ablate.sweep` say; the exit status. Raises UserError."""
     code_version()  # before anything is imported that workers run
-    plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides)
+    plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides, asking())
     plugins.announce(plan.plugins)
     with_plugins(plan.plugins)
     program = replace(PROGRAM, environment={name: os.environ[name] for name in (CODE, VARIABLE) if name in os.environ})
@@ -54,9 +54,9 @@ def run(options: argparse.Namespace) -> int:
         plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done),
     )
     kind = named(plan.cluster)
-    resources = Resources(plan.resources if kind.outlives else {}, plan.kinds)  # only jobs ask for any
+    resources = Resources(plan.resources, plan.kinds, kind.asks)
     if (options.cancel or options.detach) and not kind.outlives:
-        raise UserError(NO_JOBS)
+        raise UserError(f"--cancel and --detach are about jobs that go on without the command; add {of_jobs()}.")
     board = Board(plan.stages, root)
     made = made_by(board)
     if (sweep_path(root, plan.name) / "sweep.json").exists():
@@ -119,14 +119,14 @@ def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) ->
     return 0 if board.count(DONE) == len(board.stages) else 1
 
 
-def _plan(file: str, overrides: list[str]) -> Plan:
+def _plan(file: str, overrides: list[str], asking: tuple[str, ...]) -> Plan:
     """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
     from ablate.planning import cost
     from ablate.planning.plan import plan_file
 
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
-    return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root))
+    return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root), asking=asking)
 
 
 def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:

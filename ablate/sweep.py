@@ -11,6 +11,7 @@ import sys
 from typing import Optional
 
 from ablate.clusters.local import DISK_ERRORS
+from ablate.clusters.registry import described
 from ablate.drive import run
 from ablate.errors import UserError
 
@@ -36,12 +37,14 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   key=value            seeds=[0,1]   base.pretrain.steps=100   base.tasks.asr.steps=50   base.encoder.width=96
   ~key                 ~rows.joint_longer
   root=DIR             where runs live (default: runs)
-  cluster=NAME         local (default): a pool of workers; debug: in this process, one after another; slurm: job arrays
-  workers=N            workers of the local pool (default: the cores this process may use)
-  resources.NAME=VALUE for slurm: mem_gb, cpus, gpus, timeout_min, partition, account, qos, constraint, parallelism,
-                       setup, tasks and nodes (processes of one run, on each of so many nodes), pack_min (minutes that
-                       a task of short stages lasts), poll_s (seconds between two looks at the queue), profile (a YAML
-                       file of these), gpu_gb and gpu_tflops (of a GPU, for checks and estimates);
+  cluster=NAME         CLUSTERS
+  workers=N            stages at a time (default: one a core that this process may use)
+  resources.NAME=VALUE for slurm: mem_gb (40 or 40G), cpus, gpus (4 or a100:4), timeout_min (120 or 2:00:00), partition,
+                       account, qos, constraint, nodelist, exclude, gres, reservation, nice, sbatch (any other option by
+                       its name), parallelism, setup, tasks and nodes (processes of one run, on each of so many nodes),
+                       pack_min (minutes that a task of short stages lasts), poll_s (seconds between two looks at the
+                       queue), profile (a YAML file of these), gpu_gb and gpu_tflops (of a GPU, for checks and
+                       estimates);
                        resources.KIND.NAME=VALUE for one kind of stage (table, tokens, tokenizer, kmeans, pretrain,
                        finetune, score, ...; collect for the job that --detach leaves)
 
@@ -85,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ablate.sweep",
         description=HELP,
-        epilog=MORE,
+        epilog=MORE.replace("CLUSTERS", described()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

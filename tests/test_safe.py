@@ -20,7 +20,8 @@ UNSAFE = {
     "pandas": {"read_pickle"},
 }
 ALLOWED = {
-    ("ablate/sweepfile/load.py", "yaml.load"),  # with a subclass of the safe loader; see the test below
+    ("ablate/sweepfile/load.py", "yaml.load"),  # with a subclass of the safe loader; see the tests below
+    ("ablate/clusters/resources.py", "yaml.load"),  # likewise
     ("ablate/data/builtin/espeak.py", "pickle.loads"),  # from a pipe to its own child
     ("ablate/data/loader.py", "pickle.loads"),  # likewise
     ("analysis/report.py", "pickle.loads"),  # from its own parent
@@ -66,6 +67,15 @@ def test_the_loader_of_sweep_files_is_a_safe_one(tmp_path):
     (tmp_path / "evil.yaml").write_text("name: !!python/object/apply:os.system ['touch evil']\n")
     with pytest.raises(UserError, match="not valid YAML"):
         load.load(tmp_path / "evil.yaml")
+
+
+def test_the_loader_of_profiles_is_a_safe_one(tmp_path):
+    from ablate.clusters.resources import Resources
+    from ablate.errors import UserError
+
+    (tmp_path / "evil.yaml").write_text("partition: !!python/object/apply:os.system ['touch evil']\n")
+    with pytest.raises(UserError, match="not valid YAML"):
+        Resources({"profile": str(tmp_path / "evil.yaml")}, {})
 
 
 def test_the_scan_sees_what_it_is_for(tmp_path):

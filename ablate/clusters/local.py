@@ -13,13 +13,15 @@ import os
 import signal
 import sys
 import traceback
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from ablate.clusters.cluster import AbstractCluster, Program, Show
-from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, Board
+from ablate.clusters.cluster import Program
+from ablate.clusters.pool import AbstractPool, no_folder
+from ablate.clusters.resources import Resources
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED, Board
 from ablate.errors import UserError
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
 
@@ -135,55 +137,35 @@ def exit_text(code: int | None) -> str:
         hint = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
         return f"killed by signal {-code} ({name}{hint})"
     if code is not None and code - DISK_CODE in (errno.ENOENT, *DISK_ERRORS):
-        return f"cannot use its folder: {os.strerror(code - DISK_CODE)}"
+        return no_folder(code - DISK_CODE)
     return "raised an error" if code == 1 else f"ended with exit status {code}"
 
 
-class AbstractPool(ABC):
-    """Something that runs stages on this machine."""
+class Local(AbstractPool):
+    """This machine: each stage in a process forked from a warm server, a worker a core."""
 
-    workers: int
+    about = "a pool of workers"
+    counts_cores = True
 
-    @property
-    @abstractmethod
-    def free(self) -> int:
-        """How many more stages can be started."""
-
-    @abstractmethod
-    def start(self, id: str, kind: str) -> None:
-        """Start a stage."""
-
-    @abstractmethod
-    def ended(self, timeout: float) -> list[tuple[str, str, str]]:
-        """Wait up to `timeout` seconds for a stage to end; return (id, state, why) of those that did."""
-
-    @abstractmethod
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ask what runs to save and stop; with SIGKILL end it and all that it started."""
-
-
-class Pool(AbstractPool):
-    """Runs each stage in a process forked from a warm server, at most `workers` at a time."""
-
-    def __init__(self, root: Path, workers: int, program: Program):
-        self.root, self.workers, self.program = Path(root), workers, program
-        self.context = warm(program.preload)
+    def __init__(
+        self, board: Board, name: str, resources: Resources, program: Program, workers: Optional[int] = None
+    ) -> None:
+        super().__init__(board, name, resources, program, workers)
         self.processes: dict[str, multiprocessing.process.BaseProcess] = {}
 
-    @property
-    def free(self) -> int:
-        """How many more stages can be started."""
-        return self.workers - len(self.processes)
+    @cached_property
+    def context(self) -> multiprocessing.context.BaseContext:
+        """What processes are forked from; it is started when it is first asked for."""
+        return warm(self.program.preload)
 
-    def start(self, id: str, kind: str) -> None:
-        """Start a stage."""
-        process = self.context.Process(target=work, args=(self.program, kind, id, self.root), name=id)
+    def start(self, id: str) -> None:
+        arguments = (self.program, self.board.stages[id].kind, id, self.board.root)
+        process = self.context.Process(target=work, args=arguments, name=id)
         process.start()
         self.processes[id] = process
 
-    def ended(self, timeout: float) -> list[tuple[str, str, str]]:
-        """Wait up to `timeout` seconds for a stage to end; return (id, state, why) of those that did."""
-        multiprocessing.connection.wait([p.sentinel for p in self.processes.values()], timeout)
+    def ended(self, seconds: float) -> list[tuple[str, str, str]]:
+        multiprocessing.connection.wait([p.sentinel for p in self.processes.values()], seconds)
         ended = []
         for id, process in list(self.processes.items()):
             if process.exitcode is not None:
@@ -193,52 +175,9 @@ class Pool(AbstractPool):
                 ended.append((id, state, exit_text(process.exitcode) if state == FAILED else ""))
         return ended
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ask the workers to save and stop; with SIGKILL end them and all they started."""
+    def stop(self, kill: bool) -> None:
         for process in self.processes.values():
             try:
-                (os.killpg if number == signal.SIGKILL else os.kill)(process.pid, number)
+                (os.killpg if kill else os.kill)(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
             except ProcessLookupError:
                 process.kill()  # it has no group of its own yet, or it is gone
-
-
-def run_pool(board: Board, pool: AbstractPool, show: Show, stop: Callable[[], int]) -> None:
-    """Run all stages of the board in the pool, calling `show` several times a second.
-
-    `stop()` says how often the user asked to stop: once, workers save and stop; twice, they are killed. A stage that
-    another process runs is waited for, and run here when that process gives it up.
-    """
-    asked = 0
-    while pool.free < pool.workers or not (asked or board.ended):
-        if stop() > asked:
-            asked = stop()
-            pool.stop(signal.SIGTERM if asked == 1 else signal.SIGKILL)
-        board.look()
-        for id in board.ready()[: 0 if asked else max(0, pool.free)]:
-            if board.folders[id].done:
-                board.set(id, DONE)
-            elif board.folders[id].holder() is not None:
-                board.set(id, ELSEWHERE)
-            else:
-                board.set(id, RUNNING)
-                pool.start(id, board.stages[id].kind)
-        for id, state, why in pool.ended(timeout=0.2):
-            if stop() and state != DONE:
-                board.set(id, STOPPED)
-            elif state == STOPPED:
-                gone = not (board.folders[id].path / "identity.json").exists()
-                board.set(id, FAILED, exit_text(DISK_CODE + errno.ENOENT) if gone else "asked to stop by somebody else")
-            elif state == DONE and not board.folders[id].done:
-                board.set(id, FAILED, "ended without a result")
-            else:
-                board.set(id, state, why)
-        show(board)
-
-
-class Local(AbstractCluster):
-    """This machine, a worker a core."""
-
-    counts_cores = True
-
-    def run(self, show: Show, stop: Callable[[], int]) -> None:
-        run_pool(self.board, Pool(self.board.root, self.workers, self.program), show, stop)

@@ -1,6 +1,8 @@
-"""The clusters by the name that `cluster=` says."""
+"""The kinds of clusters by the name that `cluster=` says: a line here adds one, and so does a call of `register`."""
 
 from __future__ import annotations
+
+import inspect
 
 from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.debug import Debug
@@ -8,11 +10,59 @@ from ablate.clusters.local import Local
 from ablate.clusters.slurm.cluster import Slurm
 from ablate.errors import UserError, nearest
 
-CLUSTERS: dict[str, type[AbstractCluster]] = {"local": Local, "debug": Debug, "slurm": Slurm}
+OF_JOBS = ("look", "cancel", "detach", "parting")  # asked of kinds whose stages outlive the command
+CLUSTERS: dict[str, type[AbstractCluster]] = {}  # the first is meant where a sweep does not say
+
+
+def register(name: str, kind: type[AbstractCluster]) -> None:
+    """Let `cluster=name` mean this kind. Raises UserError for a name that another kind has, and for a class that lacks
+    what is asked of it.
+    """
+    if not issubclass(kind, AbstractCluster):
+        raise UserError(f"cluster '{name}': {_where(kind)} is no {AbstractCluster.__name__}; derive it from that.")
+    lacks = [*sorted(kind.__abstractmethods__), *["about"] * (not kind.about)]
+    if kind.outlives:
+        lacks += [part for part in OF_JOBS if getattr(kind, part) is getattr(AbstractCluster, part)]
+    if lacks:
+        raise UserError(
+            f"cluster '{name}': {_where(kind)} lacks {', '.join(lacks)}; AbstractCluster says what they do."
+        )
+    if CLUSTERS.setdefault(name, kind) is not kind:
+        raise UserError(f"cluster '{name}': {_where(CLUSTERS[name])} has that name; give {_where(kind)} another.")
+
+
+def _where(kind: type) -> str:
+    """A class with its file and line, where they are known."""
+    try:
+        return f"{kind.__name__} ({inspect.getsourcefile(kind)}, line {inspect.getsourcelines(kind)[1]})"
+    except (OSError, TypeError):  # typed in, not read from a file
+        return kind.__name__
+
+
+register("local", Local)
+register("debug", Debug)
+register("slurm", Slurm)
 
 
 def named(name: str) -> type[AbstractCluster]:
-    """The cluster of a name. Raises UserError with the nearest one."""
+    """The kind of a name, the first of an empty name. Raises UserError with the nearest one."""
+    name = name or next(iter(CLUSTERS))
     if name not in CLUSTERS:
         raise UserError(f"Unknown cluster '{name}'; {nearest(name, CLUSTERS)}")
     return CLUSTERS[name]
+
+
+def asking() -> tuple[str, ...]:
+    """Names of those whose jobs ask for resources; the empty one is among them if the default does."""
+    return tuple(name for name in ("", *CLUSTERS) if named(name).asks)
+
+
+def of_jobs() -> str:
+    """What to add to a command so that its stages are jobs."""
+    return " or ".join(f"cluster={name}" for name, kind in CLUSTERS.items() if kind.outlives)
+
+
+def described() -> str:
+    """Say of every kind where it runs stages."""
+    first, *others = (f"{name}: {kind.about}" for name, kind in CLUSTERS.items())
+    return "; ".join([f"{first} (default)", *others])

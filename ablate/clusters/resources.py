@@ -1,50 +1,237 @@
-"""What a Slurm job asks for: `resources` of the sweep, on top of a cluster's profile, in submitit's words."""
+"""What a job asks for: `resources` of the sweep, on top of a cluster's profile; read, or refused in a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError, nearest
 
-RESOURCES = {  # ours -> submitit's; "" are ours alone
-    "mem_gb": "mem",
-    "cpus": "cpus_per_task",
-    "gpus": "gpus_per_node",
-    "timeout_min": "time",
-    "partition": "partition",
-    "account": "account",
-    "qos": "qos",
-    "constraint": "constraint",
-    "parallelism": "array_parallelism",
-    "setup": "setup",
-    "tasks": "ntasks_per_node",
-    "nodes": "nodes",  # processes of one run, on each of this many nodes
-    "pack_min": "",  # minutes that a task of several short stages is to last
-    "gpu_gb": "",
-    "gpu_tflops": "",  # memory of a GPU, and what it sustains, for checks and estimates
-    "poll_s": "",
-    "profile": "",
-}
-CLUSTERS = ("local", "debug", "slurm")  # what `cluster` may say
 COLLECT = "collect"  # the job that `--detach` leaves behind, as a kind of its own
-DEFAULTS = {"mem_gb": 4, "cpus": 1, "timeout_min": 120}
+UNITS = {"": 1.0, "M": 1 / 1024, "G": 1.0, "T": 1024.0}  # of memory, in GB
+CLOCKS = (r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>[0-5]\d):(?P<s>[0-5]\d)", r"(?P<d>\d+)-(?P<h>\d+)(?::(?P<m>[0-5]\d))?")
+SPOKEN = {"m": "{}", "h": "{}:00:00", "d": "{}-0:00:00"}  # what 2h is in Slurm's words
+
+
+@dataclass(frozen=True)
+class Resource:
+    """How one resource is read, and what submitit calls it."""
+
+    read: Callable[[Any], Any]
+    """From what a file or the command line says to what is counted with. Raises _Wrong with the nearest right form."""
+    expected: str
+    submitit: str = ""
+    sbatch: str = ""
+    """Option of sbatch, where submitit has no name for it."""
+    default: Any = None
+    whole: bool = False
+    """Whether it is of the whole sweep, and no kind of stage has its own."""
+
+
+class _Wrong(Exception):
+    """What was found makes no sense; the nearest form that does, where there is one."""
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise _Wrong
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _Wrong from None
+    if not math.isfinite(number):
+        raise _Wrong
+    return int(number) if number % 1 == 0 else number
+
+
+def _amount(value: Any) -> float:
+    if (number := _number(value)) < 0:
+        raise _Wrong(-number)
+    return number
+
+
+def _more(value: Any) -> float:
+    if not (number := _amount(value)):
+        raise _Wrong
+    return number
+
+
+def _whole(least: float) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        number = _number(value)
+        if number % 1 or number < least:
+            raise _Wrong(max(1, math.ceil(abs(number))))
+        return int(number)
+
+    return read
+
+
+def _gigabytes(value: Any) -> float:
+    """Gigabytes of "40", "40G", "40GB" or "512M"."""
+    match = re.fullmatch(r"([\d.]+)\s*([a-z]*)", str(value).strip(), re.IGNORECASE)
+    if match is None:
+        raise _Wrong
+    unit = match[2].upper().removesuffix("B").removesuffix("I")
+    if unit not in UNITS:
+        raise _Wrong(*[f"{match[1]}{unit[0]}" for _ in unit[:1] if unit[0] in UNITS])
+    amount = _number(match[1]) * UNITS[unit]
+    if round(1024 * amount) < 1:
+        raise _Wrong
+    return int(amount) if amount % 1 == 0 else amount
+
+
+def _minutes(value: Any) -> int:
+    """Whole minutes of a number of them, or of a time as Slurm writes it: hours:minutes:seconds, days-hours:minutes."""
+    text = str(value).strip()
+    for form in CLOCKS:
+        if match := re.fullmatch(form, text):
+            d, h, m, s = (int(match.groupdict().get(part) or 0) for part in "dhms")
+            return _whole(1)((d * 24 + h) * 60 + m + (s > 0))
+    if re.fullmatch(r"\d+:\d\d", text):
+        raise _Wrong(f"{text}:00")
+    if match := re.fullmatch(r"(\d+)\s*([mhd])[a-z]*", text, re.IGNORECASE):
+        raise _Wrong(SPOKEN[match[2].lower()].format(match[1]))
+    return _whole(1)(value)
+
+
+def _gpus(value: Any) -> int | str:
+    """How many, or "TYPE:COUNT"."""
+    text = str(value).strip()
+    if match := re.fullmatch(r"(?:gpu:)?([\w.+-]*[a-z][\w.+-]*)(?::(\d+))?", text, re.IGNORECASE):
+        right = f"{match[1]}:{int(match[2] or 1) or 1}"
+        if text != right:
+            raise _Wrong(right)
+        return right
+    if match := re.fullmatch(r"(\d+):(\w*[a-z]\w*)", text, re.IGNORECASE):
+        raise _Wrong(f"{match[2]}:{match[1]}")
+    return _whole(0)(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        raise _Wrong(",".join(map(str, value)))
+    if isinstance(value, (bool, Mapping)) or not str(value).strip() or "\n" in str(value).strip():
+        raise _Wrong
+    return str(value).strip()
+
+
+def _lines(value: Any) -> list[str]:
+    lines = [value] if isinstance(value, str) else value
+    if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) for line in lines):
+        raise _Wrong
+    return [*lines]
+
+
+def _options(value: Any) -> dict[str, Any]:
+    """Options of sbatch by their long names, without dashes before them; true is an option without a value."""
+    if not isinstance(value, Mapping):
+        raise _Wrong
+    options = {}
+    for name, setting in value.items():
+        option = str(name).lstrip("-").replace("_", "-")
+        taken = option if option in TAKEN else next((one for one in TAKEN if option and one.startswith(option)), None)
+        if taken is not None:
+            instead = f"write resources.{TAKEN[taken]}" if TAKEN[taken] else "leave it out"
+            raise UserError(f"--{taken} of sbatch is set by this command; {instead}.")
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", option):
+            raise _Wrong
+        if setting is not None:
+            options[option] = True if setting is True or setting == "true" else _text(setting)
+    return options
+
+
+TEXT = "text, and not several lines"
+COUNT = "a whole number from 1"
+RESOURCES = {
+    "mem_gb": Resource(_gigabytes, "memory in GB, as in 40, 40G or 512M", "mem", default=4),
+    "cpus": Resource(_whole(1), COUNT, "cpus_per_task", default=1),
+    "gpus": Resource(_gpus, "a whole number, with or without a type, as in 4 or a100:4", "gpus_per_node"),
+    "timeout_min": Resource(
+        _minutes, "whole minutes, or hours:minutes:seconds, as in 90, 2:00:00 or 1-12:00:00", "time", default=120
+    ),
+    "partition": Resource(_text, TEXT, "partition"),
+    "account": Resource(_text, TEXT, "account"),
+    "qos": Resource(_text, TEXT, "qos"),
+    "constraint": Resource(_text, TEXT, "constraint"),
+    "nodelist": Resource(_text, TEXT, "nodelist"),
+    "exclude": Resource(_text, TEXT, "exclude"),
+    "gres": Resource(_text, TEXT, "gres"),
+    "reservation": Resource(_text, TEXT, sbatch="reservation"),
+    "nice": Resource(_whole(-math.inf), "a whole number", sbatch="nice"),
+    "sbatch": Resource(_options, "options of sbatch by name, as in {mail-type: END, exclusive: true}"),
+    "setup": Resource(_lines, "a line of shell, or a list of such lines", "setup"),
+    "tasks": Resource(_whole(1), COUNT, "ntasks_per_node"),  # processes of one run, on each of `nodes`
+    "nodes": Resource(_whole(1), COUNT, "nodes"),
+    "pack_min": Resource(_amount, "a number of minutes, 0 for a task each"),
+    "gpu_gb": Resource(_more, "the memory of a GPU in GB"),
+    "gpu_tflops": Resource(_more, "what a GPU sustains, in TFLOP/s"),
+    "parallelism": Resource(_whole(1), COUNT, "array_parallelism", whole=True),
+    "poll_s": Resource(_more, "a number of seconds, more than 0", whole=True),
+    "profile": Resource(_text, "a YAML file", whole=True),
+}
+SPREAD = ("tasks", "nodes")  # for kinds that train
+TAKEN = {  # options of sbatch that are set here, or that would spoil its answer -> the resource that sets it
+    **{
+        (one.submitit or one.sbatch).replace("_", "-"): name
+        for name, one in RESOURCES.items()
+        if one.submitit or one.sbatch
+    },
+    **dict.fromkeys(("mem-per-cpu", "mem-per-gpu"), "mem_gb"),
+    **dict.fromkeys(("gpus", "gpus-per-task", "gpus-per-socket"), "gpus"),
+    **{"cpus-per-gpu": "cpus", "ntasks": "tasks"},
+    **dict.fromkeys(
+        ("array", "clusters", "comment", "dependency", "error", "hold", "job-name", "kill-on-invalid-dep"), ""
+    ),
+    **dict.fromkeys(("open-mode", "output", "parsable", "quiet", "signal", "test-only", "wait", "wrap"), ""),
+}
 
 
 class Resources:
-    """What a sweep asks for, on top of the YAML file that its `profile` names.
+    """What a sweep asks for, on top of the YAML file that its `profile` names; read, so that numbers are numbers.
 
     `kinds` are the kinds of stages there are, and whether stages of a kind train: only those run as several processes.
-    Raises UserError for a profile that is not there or no mapping, and for unknown names.
+    Where no job `asks` for any, what is given is checked all the same, but counts for nothing, and no profile is read.
+    Raises UserError for a profile that is not there or no mapping, for unknown names, and for what makes no sense.
     """
 
-    def __init__(self, given: Mapping[str, Any], kinds: Mapping[str, bool]) -> None:
-        self.all, self.kinds = _with_profile(given), kinds
-        for name, value in self.all.items():
-            valid = [*kinds, COLLECT] if isinstance(value, Mapping) else RESOURCES
-            if name not in valid:
-                raise UserError(f"Unknown resource '{name}'; {nearest(name, [*RESOURCES, *kinds])}")
+    def __init__(self, given: Mapping[str, Any], kinds: Mapping[str, bool], asks: bool = True) -> None:
+        self.kinds, self.asks = kinds, asks
+        given = _with_profile(given) if asks else {name: value for name, value in given.items() if name != "profile"}
+        self.own = {kind: self._read(given[kind], kind) for kind in (*kinds, COLLECT) if given.get(kind) is not None}
+        self.all = self._read({name: value for name, value in given.items() if name not in (*kinds, COLLECT)})
+        if not asks:
+            self.own, self.all = {}, {}
+
+    def _read(self, given: Any, kind: str = "") -> dict[str, Any]:
+        """Read what is asked for all kinds, or for one."""
+        where = f"resources.{kind}".rstrip(".")
+        if not isinstance(given, Mapping):
+            raise UserError(f"{where}: found {given!r}, expected a mapping, as in {{mem_gb: 40}}.")
+        read = {}
+        for name, value in given.items():
+            resource = RESOURCES.get(name)
+            if resource is None:
+                of, valid = (f" of '{kind}'", RESOURCES) if kind else ("", [*RESOURCES, *self.kinds, COLLECT])
+                raise UserError(f"Unknown resource '{name}'{of}; {nearest(name, valid)}")
+            if kind and resource.whole:
+                raise UserError(f"{where}.{name}: it is of the whole sweep; write resources.{name}.")
+            if kind and name in SPREAD and not self.kinds.get(kind, False):
+                able = " and ".join(name for name, trains in self.kinds.items() if trains)
+                raise UserError(f"{where}.{name}: only {able} run as several processes.")
+            if value is None:  # as if it were not there
+                continue
+            try:
+                read[name] = resource.read(value)
+            except UserError as error:
+                raise UserError(f"{where}.{name}: {error}") from None
+            except _Wrong as wrong:
+                instead = f"; write {name}: {wrong}" if wrong.args else ""
+                raise UserError(f"{where}.{name}: found {value!r}, expected {resource.expected}{instead}.") from None
+        return read
 
     def get(self, name: str, default: Any) -> Any:
         """What is asked for, for all kinds."""
@@ -52,27 +239,28 @@ class Resources:
 
     def wanted(self, kind: str) -> dict[str, Any]:
         """Return what a stage kind wants, in our words: plain entries hold for all kinds, mappings for the kind they
-        name.
-
-        Raises UserError for an unknown resource, and for several processes of a kind that has no use for them.
+        name. `gpus` is a number; `gpu_type` is beside it where one is asked for.
         """
-        own, trains = self.all.get(kind, {}), self.kinds.get(kind, False)
-        for name in own:
-            if name not in RESOURCES:
-                raise UserError(f"Unknown resource '{name}' of '{kind}'; {nearest(name, RESOURCES)}")
-            if name in ("tasks", "nodes") and not trains:
-                able = " and ".join(name for name, trains in self.kinds.items() if trains)
-                raise UserError(f"resources.{kind}.{name}: only {able} run as several processes.")
-        shared = {k: v for k, v in self.all.items() if not isinstance(v, Mapping)}
-        if not trains:
-            shared = {k: v for k, v in shared.items() if k not in ("tasks", "nodes")}
-        return {**DEFAULTS, **shared, **own}
+        spread = () if self.kinds.get(kind, False) else SPREAD
+        own = self.own.get(kind, {})
+        wants = {name: one.default for name, one in RESOURCES.items() if one.default is not None}
+        wants |= {name: value for name, value in self.all.items() if name not in spread} | own
+        if options := {**self.all.get("sbatch", {}), **own.get("sbatch", {})}:
+            wants["sbatch"] = options
+        of, _, count = str(wants.get("gpus", "")).rpartition(":")
+        return {**wants, "gpus": int(count), "gpu_type": of} if of else wants
 
     def for_submitit(self, kind: str) -> dict[str, Any]:
-        """Return submitit's parameters for a stage kind. Raises UserError as `wanted` does."""
+        """Return submitit's parameters for a stage kind."""
         wants = self.wanted(kind)
-        wants["mem_gb"] = f"{wants['mem_gb']}GB" if wants["mem_gb"] % 1 == 0 else f"{wants['mem_gb'] * 1024:.0f}MB"
-        asked = {RESOURCES[name]: value for name, value in wants.items() if RESOURCES[name]}
+        memory = wants["mem_gb"]
+        wants["mem_gb"] = f"{memory:.0f}GB" if memory % 1 == 0 else f"{memory * 1024:.0f}MB"
+        if of := wants.pop("gpu_type", ""):
+            wants["gpus"] = f"{of}:{wants['gpus']}"
+        asked = {RESOURCES[name].submitit: value for name, value in wants.items() if RESOURCES[name].submitit}
+        more = {RESOURCES[name].sbatch: value for name, value in wants.items() if RESOURCES[name].sbatch}
+        if more := {**more, **wants.get("sbatch", {})}:
+            asked["additional_parameters"] = more
         # how long before the end of its time a job is told to save; Slurm may be a minute early
         return {**asked, "signal_delay_s": int(min(90, 15 * wants["timeout_min"]))}
 
@@ -87,7 +275,7 @@ class Resources:
 def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:
     """Put what is given on top of what the file called `profile` says."""
     resources = dict(given)
-    if "profile" not in resources:
+    if resources.get("profile") is None:
         return resources
     import yaml
 
@@ -95,7 +283,19 @@ def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         there = [one.name for one in path.parent.glob("[!.]*.yaml")]
         raise UserError(f"resources.profile: no file '{path}'; {nearest(path.name, there)}")
-    profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    class Texts(yaml.SafeLoader):
+        """Leaves numbers as they are written, for each resource to read: to YAML 2:00:00 is 7200."""
+
+        yaml_implicit_resolvers = {
+            letter: [(tag, form) for tag, form in resolvers if tag.endswith((":null", ":merge"))]
+            for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    try:
+        profile = yaml.load(path.read_text(encoding="utf-8"), Loader=Texts)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: this is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(profile, dict):
         raise UserError(f"{path}: expected a mapping of resources, such as 'partition: gpu'.")
     for name, value in profile.items():

@@ -21,11 +21,10 @@ UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens where the data does not sa
 class Estimator:
     """Seconds and bytes of training stages. Sizes are only looked into where a scheduler asks what is needed."""
 
-    def __init__(self, cluster: str, resources: Mapping[str, Any], kinds: Mapping[str, bool]):
+    def __init__(self, resources: Resources):
         self.wants = None
-        if cluster == "slurm":
-            asked = Resources(resources, kinds)
-            self.wants = {kind: asked.wanted(kind) for kind in ("pretrain", "finetune")}
+        if resources.asks:
+            self.wants = {kind: resources.wanted(kind) for kind in ("pretrain", "finetune")}
 
     def pretrain(self, row: Row, streams: Sequence[str], steps: int, title: str) -> tuple[float, float]:
         """Seconds and bytes of `steps` updates with a pass for each of `streams`."""

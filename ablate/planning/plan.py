@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.clusters.resources import CLUSTERS
+from ablate.clusters.resources import Resources
 from ablate.data.streams import STREAMS
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError
 from ablate.planning import cost
 from ablate.planning.estimate import Estimator
 from ablate.planning.supply import Supply
@@ -49,17 +49,21 @@ def plan_file(
     timings: Mapping[str, float] | None = None,
     registry: Registry | None = None,
     paces: Callable[[], Mapping[str, float]] = dict,
+    asking: Collection[str] = (),
 ) -> Plan:
     """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run.
 
     `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()`
-    seconds a step by shape (see `ablate.planning.cost`), by which the costs of the others are estimated. Raises
+    seconds a step by shape (see `ablate.planning.cost`), by which the costs of the others are estimated. On clusters
+    with the names in `asking`, jobs ask for the sweep's resources, and what does not fit these is refused. Raises
     UserError for whatever is wrong with the sweep.
     """
     sweep = load.interpolated(load.override(load.load(path), overrides))
     plugins.announce(_plugins(sweep.get("plugins")))
     plugins.load()
-    return Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds())).plan(timings or {}, paces)
+    return Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds()), asking).plan(
+        timings or {}, paces
+    )
 
 
 def named_kinds() -> dict[str, Any]:
@@ -70,7 +74,7 @@ def named_kinds() -> dict[str, Any]:
 class Planner:
     """Turns one merged sweep into a plan."""
 
-    def __init__(self, sweep: Mapping[str, Any], registry: Registry):
+    def __init__(self, sweep: Mapping[str, Any], registry: Registry, asking: Collection[str] = ()):
         self.sweep, self.name = sweep, str(sweep["name"])
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
@@ -81,10 +85,9 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
+        self.cluster, resources = str(sweep.get("cluster") or ""), mapping(sweep.get("resources"), "resources")
         self.kinds = {name: kind.trains for name, kind in KINDS.items()}
-        self.estimate = Estimator(
-            str(sweep.get("cluster", "local")), mapping(sweep.get("resources"), "resources"), self.kinds
-        )
+        self.estimate = Estimator(Resources(resources, self.kinds, self.cluster in asking))
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
         self.supply = Supply(self._supplied)
         self.seen: dict[
@@ -93,9 +96,7 @@ class Planner:
 
     def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
-        cluster, workers = self.sweep.get("cluster", "local"), self.sweep.get("workers")
-        if cluster not in CLUSTERS:
-            raise UserError(f"cluster: found '{cluster}'; {nearest(str(cluster), CLUSTERS)}")
+        workers = self.sweep.get("workers")
         if workers is not None and (type(workers) is not int or workers < 1):
             raise UserError(f"workers: expected a number of processes, found {workers!r}.")
         grid = [self.resolver.rows(point) for point in self.points]
@@ -117,7 +118,7 @@ class Planner:
             remarks={name: grid[0][name].remarks for name in written},
             notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
             root=str(self.sweep["root"]),
-            cluster=cluster,
+            cluster=self.cluster,
             workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
             kinds=self.kinds,

@@ -94,7 +94,8 @@ class Plan:
     notes: tuple[str, ...] = ()
     """Things to tell the user that are no errors."""
     root: str = "runs"
-    cluster: str = "local"
+    cluster: str = ""
+    """By name; empty where the sweep does not say."""
     workers: int | None = None
     resources: dict[str, Any] = field(default_factory=dict)
     kinds: dict[str, bool] = field(default_factory=dict)

@@ -7,6 +7,7 @@ patches against typed presets, Hydra's grammar parses overrides from the command
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,13 +25,16 @@ from ablate.errors import UserError, nearest
 from ablate.sweepfile.patch import expand, overlay
 
 BOOL = "tag:yaml.org,2002:bool"
+TIME = ("tag:yaml.org,2002:str", re.compile(r"\d+(:[0-5]?\d)+$"))
 
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]
-    """OmegaConf's loader, in which only true and false are booleans: `on:` is a key of claims, `no` is Norwegian."""
+    """OmegaConf's loader, in which only true and false are booleans: `on:` is a key of claims, `no` is Norwegian. And
+    2:00:00 is text, not 7200.
+    """
 
     yaml_implicit_resolvers = {
-        letter: [(tag, regexp) for tag, regexp in resolvers if not (tag == BOOL and letter not in "tTfF")]
+        letter: [TIME, *((tag, regexp) for tag, regexp in resolvers if not (tag == BOOL and letter not in "tTfF"))]
         for letter, resolvers in get_yaml_loader().yaml_implicit_resolvers.items()
     }
 

@@ -12,7 +12,8 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, WAITING, Board
 from ablate.clusters.slurm import controller, jobs
 from ablate.clusters.slurm.controller import Queued
-from ablate.clusters.slurm.jobs import LATE, RUNAWAY, Jobs
+from ablate.clusters.slurm.gone import LATE, RUNAWAY
+from ablate.clusters.slurm.jobs import Jobs
 from ablate.store.lock import me
 from ablate.store.run import RunFolder
 

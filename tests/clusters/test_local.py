@@ -12,6 +12,7 @@ import fakes
 import pytest
 
 from ablate.clusters import debug, local, schedule
+from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, RUNNING, Board
 from ablate.errors import UserError
 from ablate.store.record import run_path
@@ -23,8 +24,8 @@ HERE = Path(__file__).resolve().parents[1]
 def pooled(root, stages, workers=2, stop=lambda: 0):
     """Run stages in a local pool; return the board and the events in order."""
     board, events = Board(fakes.write(root, *stages), root), []
-    workers_pool = local.Pool(root, workers, fakes.PROGRAM)
-    local.run_pool(board, workers_pool, lambda board: (events.extend(board.events), board.events.clear()), stop)
+    pool = local.Local(board, "fakes", Resources({}, fakes.KINDS), fakes.PROGRAM, workers)
+    pool.run(lambda board: (events.extend(board.events), board.events.clear()), stop)
     return board, events
 
 
@@ -126,7 +127,7 @@ def _wrong(text):
 def test_debug_runs_in_this_process_and_goes_on_after_a_failure(tmp_path):
     s = fakes.stage
     board = Board(fakes.write(tmp_path, s("aa"), s("bb", do="fail"), s("cc", "bb"), s("dd", "aa")), tmp_path)
-    local.run_pool(board, debug.Inline(tmp_path, fakes.PROGRAM), lambda _: None, lambda: 0)
+    debug.Debug(board, "fakes", Resources({}, fakes.KINDS), fakes.PROGRAM, 7).run(lambda _: None, lambda: 0)
     assert board.state == {"aa": DONE, "bb": FAILED, "cc": BLOCKED, "dd": DONE}
 
 

@@ -80,14 +80,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_queued():
         match=r"pretrain text_only .*needs about 31\.\d GB in each process \(419\.\d M parameters\), but "
         r"resources\.gpu_gb allows 30\.0 GB; .*pretrain\.update\.shards, now 128",
     ):
-        plan_file(SWEEPS / "paper.yaml", [*PAPER, "resources.pretrain.gpu_gb=30"])
+        plan_file(SWEEPS / "paper.yaml", [*PAPER, "resources.pretrain.gpu_gb=30"], asking=["slurm"])
     with pytest.raises(UserError, match=r"resources\.mem_gb allows 1\.0 GB"):
-        plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm", "resources.mem_gb=1"])
-    plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm"])
+        plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm", "resources.mem_gb=1G"], asking=["slurm"])
+    plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm"], asking=["slurm"])
+    plan_file(SWEEPS / "objectives.yaml", ["cluster=local", "resources.mem_gb=1"], asking=["slurm"])
 
 
 def test_the_papers_sweep_is_planned_without_its_corpora(tmp_path, capsys):
-    plan = plan_file(SWEEPS / "paper.yaml", PAPER, tmp_path)
+    plan = plan_file(SWEEPS / "paper.yaml", PAPER, tmp_path, asking=["slurm"])
     joint = plan.lines("joint")[0]
     trunk = plan.stages[joint["stages"]["trunk"]]
     assert (trunk.steps, joint["steps"], plan.lines("joint_tlm")[0]["steps"]) == (500_000, 550_000, 800_000)

@@ -505,7 +505,7 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
         ("", ["~base.pretrain.decay"], r"pretrain\.decay: must be given"),
         ("", ["~rows"], "has no rows"),
         ("", ["rows.a-b={}"], r"rows\.a-b: expected a name of letters"),
-        ("", ["cluster=slrum"], r"cluster: found 'slrum'; did you mean 'slurm'"),
+        ("", ["resources.mem_gb=true"], r"resources\.mem_gb: found True, expected memory in GB"),
         ("", ["name=a/b"], r"name: 'a/b' becomes a folder"),
         ("base: {}\nrows:\n", [], "duplicate key base"),
         ("", ["workers=0"], r"workers: expected a number"),

@@ -16,7 +16,8 @@ from ablate.clusters.slurm.submit import Jobs
 class Slurm(AbstractCluster):
     """The Slurm that this machine can ask."""
 
-    outlives = True
+    about = "job arrays"
+    asks = outlives = True
     advice = "run the same command again with --retry-failed"
 
     def most_workers(self) -> int:
@@ -29,14 +30,25 @@ class Slurm(AbstractCluster):
         """
         return Jobs(self.board, self.name, self.resources, self.program)
 
+    @cached_property
+    def watch(self) -> watch.Watch:
+        """What submits and follows them."""
+        return watch.Watch(self.board, self.jobs, self.poll)
+
     @property
     def poll(self) -> float:
         """Seconds between two looks at the queue."""
         return float(self.resources.get("poll_s", 30))
 
-    def run(self, show: Show, stop: Callable[[], int]) -> None:
-        controller.heed(stop)
-        watch.run_slurm(self.board, self.jobs, show, stop, self.poll)
+    def run(self, show: Show, stops: Callable[[], int]) -> None:
+        controller.heed(stops)
+        super().run(show, stops)
+
+    def submit(self) -> None:
+        self.watch.submit()
+
+    def follow(self) -> None:
+        self.watch.follow()
 
     @classmethod
     def left_at(cls, root: Path) -> bool:
@@ -54,9 +66,9 @@ class Slurm(AbstractCluster):
     def cancel(self, whole: bool) -> int:
         return watch.cancel(self.board, self.jobs, whole)
 
-    def detach(self, show: Show, stop: Callable[[], int], arguments: list[str]) -> None:
-        controller.heed(stop)
-        watch.detach(self.board, self.jobs, show, stop, self.poll, Collector(self.program.main, arguments))
+    def detach(self, show: Show, stops: Callable[[], int], arguments: list[str]) -> None:
+        controller.heed(stops)
+        watch.detach(self.board, self.jobs, show, stops, self.poll, Collector(self.program.main, arguments))
 
     def parting(self, detached: bool) -> str:
         return watch.parting(self.board, self.jobs, detached)

@@ -1,4 +1,5 @@
-"""Follow the jobs of a sweep: what waits, runs or ended, why one failed, and what is to be submitted anew.
+"""Follow the jobs of a sweep: what waits, runs or ended, and what is to be submitted anew.
+`ablate.clusters.slurm.gone` decides about stages whose job is gone.
 
 All state is on disk: which job runs which stage (`ablate.clusters.slurm.journal`), why one failed
 (`ablate.clusters.failure`), results. Any number of commands may follow the same jobs, one after another or at
@@ -7,47 +8,27 @@ once. Where Slurm does not answer, nothing is decided: `controller.Silent` goes 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 from ablate.clusters import failure, schedule
 from ablate.clusters.cluster import Program
 from ablate.clusters.failure import Failure
-from ablate.clusters.resources import COLLECT, Resources
+from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
 from ablate.clusters.slurm import controller, diagnosis, reasons, sbatch
+from ablate.clusters.slurm.collectors import Collectors
 from ablate.clusters.slurm.controller import Queued
-from ablate.clusters.slurm.job import LATE, Collector, Job
+from ablate.clusters.slurm.gone import BLAMELESS, Inquest
+from ablate.clusters.slurm.job import Job
 from ablate.clusters.slurm.journal import NAME, Intent, Journal
 from ablate.errors import UserError
 from ablate.store.lock import read_lock
-from ablate.store.record import read_jsonl
 
-ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SIGNALING")
-BLAMELESS = {
-    failure.PREEMPTED: 10,
-    failure.NODE: 3,
-    failure.FORGOTTEN: 3,
-}  # kinds of failure that are nobody's fault: how often a stage may fail
-UNEXPLAINED = (failure.CANCELLED_PENDING, failure.KILLED, failure.LOST)  # perhaps a controller that crashed forgot it
-RUNAWAY = 900.0  # seconds after which a job is over that has left the queue, though accounting calls it alive
 FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in the queue, until these have failed
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What Slurm says when jobs are gone: the queue, how jobs ended, when the controller was started."""
-
-    queue: Mapping[str, Queued]
-    states: Mapping[str, str]
-    booted: float
 
 
 class Jobs:
@@ -64,7 +45,7 @@ class Jobs:
         for kind in {stage.kind for stage in board.stages.values()}:
             resources.for_submitit(kind)  # complain before anything is queued
         cluster, self.largest = controller.patiently(controller.limits)
-        self.journal = Journal(board.root, cluster)
+        self.journal, self.collectors = Journal(board.root, cluster), Collectors(board, name)
         self.jobs: dict[str, str] = {}  # stage id -> job id
         self.running: set[str] = set()  # stages whose task runs
         self.missed: dict[str, tuple[int, float]] = {}  # stage id -> how often its job was not in the queue, since when
@@ -185,9 +166,10 @@ class Jobs:
                     gone[id] = job
         if gone:
             asked = {*gone.values(), *(self.journal.latest.get(one, "") for id in gone for one in self._parents(id))}
-            said = _Said(queue, controller.ended(asked - {""}), controller.booted())
-            for id, job in gone.items():
-                self._left(id, job, said)
+            states, booted = controller.ended(asked - {""}), controller.booted()
+            inquest = Inquest(self.board, self.journal, self.jobs, queue, states, booted)
+            for id in gone:
+                self._left(id, inquest)
         self._end(queue)
         self._withdraw(queue)
         self._weigh(queue)
@@ -221,69 +203,21 @@ class Jobs:
         self.board.set(id, RUNNING if folder.holder() is not None else QUEUED)
         return False
 
-    def _left(self, id: str, job: str, said: _Said) -> None:
-        """Decide about a stage whose job is not in the queue, unless it is still there or its files may come late."""
-        folder, state, missed = self.board.folders[id], said.states.get(job), time.monotonic() - self.missed[id][1]
+    def _left(self, id: str, inquest: Inquest) -> None:
+        """Deal with a stage whose job is not in the queue, unless it is still there or its files may come late."""
+        folder, missed = self.board.folders[id], time.monotonic() - self.missed[id][1]
         if folder.path.is_dir():
             os.listdir(folder.path)  # has a network file system look again, too
-        if self.board.state[id] in schedule.ENDED or (state in ALIVE and missed < RUNAWAY) or self.look(id):
+        if self.board.state[id] in schedule.ENDED or inquest.alive(id, missed) or self.look(id):
             return
         if self.board.state[id] == RUNNING:  # by somebody else, whose claim lives
             return
-        begun = diagnosis.started(folder, job) or any(
-            diagnosis.started(self.board.folders[child], self.jobs[child])
-            for child in self.board.children(id)
-            if child in self.jobs
-        )
-        if (state == "COMPLETED" or (state is None and begun)) and missed < LATE:
-            return
-        self._gone(id, job, said)
-
-    def _gone(self, id: str, job: str, said: _Said) -> None:
-        """Decide about a stage whose job left the queue without a result of it."""
-        folder, parents, state = self.board.folders[id], self._parents(id), said.states.get(job)
-        state = None if state in ALIVE else state
-        together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
-        begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
-        innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
-        waited = self.journal.tasks[job].noted
-        latest = (self.journal.latest[one] for one in parents if one in self.journal.latest)
-        newer = any(self.journal.tasks[one].noted > waited for one in latest)  # it waited for a job that has failed
-        if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
-            self.wait_again(id)  # the task ended at the hands of another stage, or a parent is run again
-            return
-        shaken = self._was_put_back(parents, waited, said.queue) or self._was_shaken(parents, said.states)
-        if not begun and state in ("CANCELLED", None) and shaken:
-            if self.journal.times.get(id, 0) < BLAMELESS[failure.PREEMPTED]:
-                self.wait_again(id)
-                return
-        if state == "COMPLETED" and not begun:  # it was done, and its folder was removed
+        verdict = inquest.verdict(id, missed)
+        if verdict is not None and verdict.kind == failure.AGAIN:
             self.wait_again(id)
-            return
-        verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
-        if state is None and said.booted > waited and verdict.kind in UNEXPLAINED:
-            when = time.strftime("%H:%M:%S", time.localtime(said.booted))
-            why = f"job {job} is not known to the controller that was started at {when}"
-            verdict = Failure(failure.FORGOTTEN, why, job, verdict.logs)
-        failure.write(folder, verdict)
-        self.failed(id, verdict)
-
-    def _was_put_back(self, parents: list[str], since: float, queue: Mapping[str, Queued]) -> bool:
-        """Whether Slurm put the job of a stage back since then, as after a lost node: it cancels what waits for it."""
-        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
-        return any(job in queue and queue[job].submitted > since for job in jobs)
-
-    def _was_shaken(self, parents: list[str], states: Mapping[str, str]) -> bool:
-        """Whether the job of a parent ended badly, or was put back after its node failed, though its stage may be done:
-        Slurm takes that for a failure, and cancels what waits for it.
-        """
-        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
-        if any(states.get(job) not in (None, "COMPLETED", *ALIVE) for job in jobs):
-            return True
-        if not all(self.board.state[parent] == DONE for parent in parents):
-            return False
-        tried = [[*read_jsonl(self.board.folders[parent].path / "attempts.jsonl")] for parent in parents]
-        return any(states.get(job) != "COMPLETED" for job in jobs) or any(len(attempts) > 1 for attempts in tried)
+        elif verdict is not None:
+            failure.write(folder, verdict)
+            self.failed(id, verdict)
 
     def failed(self, id: str, verdict: Failure) -> None:
         """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less
@@ -351,31 +285,7 @@ class Jobs:
             failure.write(self.board.folders[id], verdict)
             self.failed(id, verdict)
 
-    # Collectors -------------------------------------------------------------------------------------------------
-
-    @property
-    def collects(self) -> str:
-        """Name of the jobs that run the command again."""
-        return f"{self.name}.{COLLECT}"
-
-    def collectors(self, queue: Mapping[str, Queued]) -> dict[str, str]:
-        """Jobs that collect this sweep of this root, by id, with what each is to do."""
-        prefix = f"{self._mark}:"
-        return {job: one.comment[len(prefix) :] for job, one in queue.items() if one.comment.startswith(prefix)}
-
-    def collector_mark(self, collect: Collector) -> str:
-        """Comment of a job that collects what is on this board, by this command."""
-        return f"{self._mark}:{_digest([*sorted(self.board.stages), collect.main, *collect.arguments])}"
-
-    @property
-    def _mark(self) -> str:
-        return f"ablate.{COLLECT}:{_digest([str(Path(self.board.root).resolve()), self.name])}"
-
 
 def _index(job: str) -> int:
     """Place of a job in its array."""
     return int(job.partition("_")[2] or 0)
-
-
-def _digest(what: list[str]) -> str:
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]

@@ -80,7 +80,9 @@ OURS = ("setup", "array_parallelism", "signal_delay_s")  # submitit's own words,
 def options(kind: str, resources: Resources) -> str:
     """A job's options for sbatch."""
     asked = {name: value for name, value in resources.for_submitit(kind).items() if name not in OURS}
-    return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in asked.items())
+    asked |= asked.pop("additional_parameters", {})
+    said = (f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in asked.items())
+    return " ".join(said)
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:

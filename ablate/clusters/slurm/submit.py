@@ -140,8 +140,7 @@ class Submission:
         go_there = [f"cd {code}", f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']
         parameters["setup"] = [*parameters.get("setup", []), *go_there]
         if dependency:
-            parameters["dependency"] = dependency
-            parameters["additional_parameters"] = {"kill-on-invalid-dep": "yes"}
+            parameters = _with(parameters, {"kill-on-invalid-dep": "yes"}) | {"dependency": dependency}
         if parameters.get("ntasks_per_node", 1) * parameters.get("nodes", 1) > 1:
             parameters["srun_args"] = ["--kill-on-bad-exit=1"]  # ranks that lost one wait in vain
         return parameters
@@ -150,15 +149,15 @@ class Submission:
         """Return the job that will collect: one that waits to do the very same, else a new one, held until there is
         what to wait for. Others of this sweep are replaced, and so is one that nobody handed its work.
         """
-        jobs, mark = self.jobs, self.jobs.collector_mark(collect)
-        waiting = {job: todo for job, todo in jobs.collectors(queue).items() if queue[job].state == "PENDING"}
+        jobs, mark = self.jobs, self.jobs.collectors.mark(collect)
+        waiting = {job: todo for job, todo in jobs.collectors.there(queue).items() if queue[job].state == "PENDING"}
         same = [job for job, todo in waiting.items() if mark.endswith(f":{todo}") and job in jobs.journal.tasks]
         controller.cancel([job for job in waiting if job not in same[:1]])
         if same:
             return same[0]
-        folder, parameters = jobs.journal.fresh(jobs.collects), self._parameters(COLLECT, "")
+        folder, parameters = jobs.journal.fresh(jobs.collectors.name), self._parameters(COLLECT, "")
         how = {"code": str(self.code), "minutes": parameters["time"], "throttle": 1}
-        held = self._named(COLLECT, parameters) | {"additional_parameters": {"hold": True}}
+        held = _with(self._named(COLLECT, parameters), {"hold": True})
         folder.mkdir(parents=True, exist_ok=True)
         ids = sbatch.sbatch(folder, 1, held, mark)
         sbatch.hand_over(folder, ids, [(collect,)], parameters["time"])
@@ -177,3 +176,8 @@ class Submission:
         jobs = self.jobs.jobs
         open_ = {job.partition("_")[0] for id, job in jobs.items() if self.board.state[id] not in schedule.ENDED}
         return sorted(open_, key=int)
+
+
+def _with(parameters: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Add options of sbatch that submitit has no name for."""
+    return {**parameters, "additional_parameters": {**parameters.get("additional_parameters", {}), **options}}

@@ -26,41 +26,47 @@ Show = Callable[[Board], None]
 Stop = Callable[[], int]
 
 
-def run_slurm(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float) -> None:
-    """Submit, then follow until all stages ended or the user has seen enough; the jobs themselves go on.
-
-    `poll` is the time in seconds between two looks at the queue; results are seen within a second or two.
+class Watch:
+    """Submits what waits and follows the jobs, which go on by themselves; `poll` is the time in seconds between two
+    looks at the queue, while results are seen within a second or two.
     """
-    looked, outage, submission, cancelled = -poll, Outage(), Submission(jobs), withdrawn(jobs)
-    while not stop():
-        if time.monotonic() - looked >= poll:
-            looked = time.monotonic()
-            try:
-                _look(board, jobs, submission, cancelled)
-                outage.over()
-            except Silent as why:
-                outage.tell(why)
-        open_ = [id for id in jobs.jobs if board.state[id] in (QUEUED, RUNNING)]
-        for id in open_ if len(open_) <= FEW else jobs.running.intersection(open_):
-            jobs.look(id)
-        show(board)
-        if board.ended:
+
+    def __init__(self, board: Board, jobs: Jobs, poll: float) -> None:
+        self.board, self.jobs, self.poll = board, jobs, poll
+        self.submission, self.cancelled = Submission(jobs), withdrawn(jobs)
+        self.looked, self.outage = -poll, Outage()
+
+    def submit(self) -> None:
+        """Look at the queue where it is time to, and submit."""
+        if time.monotonic() - self.looked < self.poll:
             return
-        time.sleep(min(1.0, poll))
+        self.looked = time.monotonic()
+        try:
+            self._look()
+            self.outage.over()
+        except Silent as why:
+            self.outage.tell(why)
 
+    def _look(self) -> None:
+        """Bring the board up to date with the queue, and submit what waits; nothing once the sweep was cancelled."""
+        with self.jobs.journal.alone() as alone:  # else what another command submits now would be submitted twice
+            queue = self.jobs.queue()
+            self.jobs.adopt(queue)
+            self.jobs.follow(queue)
+            self.board.look()
+            if withdrawn(self.jobs) != self.cancelled:
+                print("This sweep was cancelled by another command.", file=sys.stderr, flush=True)
+                _stop_all(self.board)
+            elif alone:
+                self.submission.submit(queue)
 
-def _look(board: Board, jobs: Jobs, submission: Submission, cancelled: float) -> None:
-    """Bring a board up to date with the queue, and submit what waits; nothing once the sweep was cancelled."""
-    with jobs.journal.alone() as alone:  # else what another command submits now would be submitted twice
-        queue = jobs.queue()
-        jobs.adopt(queue)
-        jobs.follow(queue)
-        board.look()
-        if withdrawn(jobs) != cancelled:
-            print("This sweep was cancelled by another command.", file=sys.stderr, flush=True)
-            _stop_all(board)
-        elif alone:
-            submission.submit(queue)
+    def follow(self) -> None:
+        """Wait for a second, and see from their folders what runs and what ended."""
+        if not self.board.ended:
+            time.sleep(min(1.0, self.poll))
+        open_ = [id for id in self.jobs.jobs if self.board.state[id] in (QUEUED, RUNNING)]
+        for id in open_ if len(open_) <= FEW else self.jobs.running.intersection(open_):
+            self.jobs.look(id)
 
 
 def withdrawn(jobs: Jobs) -> float:
@@ -136,7 +142,7 @@ def mine(jobs: Jobs, queue: Mapping[str, Queued]) -> set[str]:
 
 def _collecting(jobs: Jobs, queue: Mapping[str, Queued]) -> list[str]:
     """Say of the latest collector of this sweep that it waits, runs, or failed; nothing where it ended well."""
-    if there := jobs.collectors(queue):
+    if there := jobs.collectors.there(queue):
         return [f"A collector, job {job}, is {queue[job].state.lower()} ({queue[job].reason})." for job in there]
     left = [task for task in jobs.journal.tasks.values() if not task.stages and task.sweep == jobs.name]
     if not left:
@@ -186,7 +192,7 @@ def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
                 folder = board.folders.get(id) or find(board.root, id)
                 if folder is not None and not folder.done:
                     failure.write(folder, Failure(failure.WITHDRAWN, f"job {job}", job, by=jobs.name))
-        controller.cancel([*own, *(jobs.collectors(queue) if whole else ())])
+        controller.cancel([*own, *(jobs.collectors.there(queue) if whole else ())])
         return len(own)
 
     return controller.patiently(once)
@@ -213,7 +219,7 @@ def parting(board: Board, jobs: Jobs, detached: bool) -> str:
         )
     text = f"{queued} stay in the queue" + (f", {waiting} wait for room there" if waiting else "") + ". "
     text += (
-        f"A job called {jobs.collects} goes on from there and writes the report."
+        f"A job called {jobs.collectors.name} goes on from there and writes the report."
         if detached
         else "What waits is not submitted until the command runs again."
     )

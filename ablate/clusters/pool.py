@@ -1,0 +1,77 @@
+"""Clusters whose stages end with the command: each is started, and says how it ended."""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from abc import abstractmethod
+from pathlib import Path
+
+from ablate.clusters.cluster import AbstractCluster, Program
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED
+from ablate.store.run import Busy, Lost, Stopped
+
+MOMENT = 0.2  # seconds between two looks
+
+
+class AbstractPool(AbstractCluster):
+    """Runs `workers` stages at a time. A stage that another process runs is waited for, and run here when that process
+    gives it up.
+    """
+
+    @abstractmethod
+    def start(self, id: str) -> None:
+        """Start a stage, which then runs beside the command, or run it to its end."""
+
+    @abstractmethod
+    def ended(self, seconds: float) -> list[tuple[str, str, str]]:
+        """Wait up to so many seconds for a stage to end; return (id, state, why) of those that did, each once. States
+        are DONE, FAILED (and why), STOPPED where it was asked to stop, ELSEWHERE where another process has it.
+        """
+
+    def submit(self) -> None:
+        self.board.look()
+        for id in self.board.ready()[: self.free]:
+            if self.board.folders[id].done:
+                self.board.set(id, DONE)
+            elif self.board.folders[id].holder() is not None:
+                self.board.set(id, ELSEWHERE)
+            else:
+                self.board.set(id, RUNNING)
+                self.start(id)
+
+    def follow(self) -> None:
+        for id, state, why in self.ended(MOMENT):
+            folder = self.board.folders[id]
+            if self.stops() and state != DONE:
+                self.board.set(id, STOPPED)
+            elif state == STOPPED:
+                gone = not (folder.path / "identity.json").exists()
+                self.board.set(id, FAILED, no_folder(errno.ENOENT) if gone else "asked to stop by somebody else")
+            elif state == DONE and not folder.done:
+                self.board.set(id, FAILED, "ended without a result")
+            else:
+                self.board.set(id, state, why)
+
+
+def no_folder(number: int) -> str:
+    """Say that a stage's folder cannot be used, and why, by the number of the error."""
+    return f"cannot use its folder: {os.strerror(number)}"
+
+
+def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:
+    """Run a stage in this thread, to its end; return (id, state, why) as `AbstractPool.ended` does."""
+    try:
+        program.run(id, root)
+    except Lost as lost:
+        print(lost)
+        return id, ELSEWHERE, ""
+    except Busy:
+        return id, ELSEWHERE, ""
+    except Stopped:
+        return id, STOPPED, ""
+    except Exception as error:
+        traceback.print_exc()
+        return id, FAILED, f"{type(error).__name__}: {error}"
+    return id, DONE, ""

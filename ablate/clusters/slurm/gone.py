@@ -1,0 +1,110 @@
+"""What becomes of a stage whose job left the queue without a result of it: it has failed, is wanted again, or its files
+may come late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+from ablate.clusters import failure
+from ablate.clusters.failure import Failure
+from ablate.clusters.schedule import DONE, WAITING, Board
+from ablate.clusters.slurm import diagnosis
+from ablate.clusters.slurm.controller import Queued
+from ablate.clusters.slurm.job import LATE
+from ablate.clusters.slurm.journal import Journal
+from ablate.store.record import read_jsonl
+
+ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SIGNALING")
+BLAMELESS = {
+    failure.PREEMPTED: 10,
+    failure.NODE: 3,
+    failure.FORGOTTEN: 3,
+}  # kinds of failure that are nobody's fault: how often a stage may fail
+UNEXPLAINED = (failure.CANCELLED_PENDING, failure.KILLED, failure.LOST)  # perhaps a controller that crashed forgot it
+RUNAWAY = 900.0  # seconds after which a job is over that has left the queue, though accounting calls it alive
+
+
+@dataclass(frozen=True)
+class Inquest:
+    """Decides about jobs that are gone, by what Slurm says of them and by the run folders; changes nothing."""
+
+    board: Board
+    journal: Journal
+    jobs: Mapping[str, str]
+    """The job of each submitted stage, by the stage's id."""
+    queue: Mapping[str, Queued]
+    states: Mapping[str, str]
+    """How jobs ended that left the queue, by id, where Slurm remembers that."""
+    booted: float
+    """When the controller was started, in seconds since the epoch by its clock."""
+
+    def alive(self, id: str, missed: float) -> bool:
+        """Whether accounting calls a stage's job alive, which was missed in the queue for so many seconds, and is to be
+        believed.
+        """
+        return self.states.get(self.jobs[id]) in ALIVE and missed < RUNAWAY
+
+    def verdict(self, id: str, missed: float) -> Optional[Failure]:
+        """Why a stage has no result, whose job was missed in the queue for so many seconds: a failure, "to be run
+        again" where it is none of its own, None where its files may come late.
+        """
+        job, folder = self.jobs[id], self.board.folders[id]
+        state = self.states.get(job)
+        begun = diagnosis.started(folder, job) or any(
+            diagnosis.started(self.board.folders[child], self.jobs[child])
+            for child in self.board.children(id)
+            if child in self.jobs
+        )
+        if (state == "COMPLETED" or (state is None and begun)) and missed < LATE:
+            return None
+        return self._failure(id, job) or Failure(failure.AGAIN, "", job)
+
+    def _failure(self, id: str, job: str) -> Optional[Failure]:
+        """The failure of a stage whose files will not come; None where it is to be run again."""
+        folder, state = self.board.folders[id], self.states.get(job)
+        parents = list(self.board.stages[id].awaits(self.board.stages))
+        state = None if state in ALIVE else state
+        together = [one for one in self.journal.tasks[job].stages if one in self.board.folders]
+        begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
+        innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
+        waited = self.journal.tasks[job].noted
+        latest = (self.journal.latest[one] for one in parents if one in self.journal.latest)
+        newer = any(self.journal.tasks[one].noted > waited for one in latest)  # it waited for a job that has failed
+        if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
+            return None  # the task ended at the hands of another stage, or a parent is run again
+        if (
+            not begun
+            and state in ("CANCELLED", None)
+            and (self._was_put_back(parents, waited) or self._shaken(parents))
+        ):
+            if self.journal.times.get(id, 0) < BLAMELESS[failure.PREEMPTED]:
+                return None
+        if state == "COMPLETED" and not begun:  # it was done, and its folder was removed
+            return None
+        verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
+        if state is None and self.booted > waited and verdict.kind in UNEXPLAINED:
+            when = time.strftime("%H:%M:%S", time.localtime(self.booted))
+            why = f"job {job} is not known to the controller that was started at {when}"
+            verdict = Failure(failure.FORGOTTEN, why, job, verdict.logs)
+        return verdict
+
+    def _was_put_back(self, parents: list[str], since: float) -> bool:
+        """Whether Slurm put the job of a stage back since then, as after a lost node: it cancels what waits for it."""
+        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
+        return any(job in self.queue and self.queue[job].submitted > since for job in jobs)
+
+    def _shaken(self, parents: list[str]) -> bool:
+        """Whether the job of a parent ended badly, or was put back after its node failed, though its stage may be done:
+        Slurm takes that for a failure, and cancels what waits for it.
+        """
+        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
+        if any(self.states.get(job) not in (None, "COMPLETED", *ALIVE) for job in jobs):
+            return True
+        if not all(self.board.state[parent] == DONE for parent in parents):
+            return False
+        tried = [[*read_jsonl(self.board.folders[parent].path / "attempts.jsonl")] for parent in parents]
+        return any(self.states.get(job) != "COMPLETED" for job in jobs) or any(len(attempts) > 1 for attempts in tried)
