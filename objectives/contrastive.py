@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -188,3 +188,7 @@ class Contrastive(AbstractObjective):
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
         x_ID = gathered(encoding, self.at, "speech", view.speech_masked_I)
         return self.head(view, x_ID, targets[self.needs[0]])
+
+    def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
+        if self.head.use is not None:
+            self.head.use.close(sum_)
