@@ -28,9 +28,7 @@ class Kind:
     run: Callable[[Any, Mapping[str, RunFolder], RunFolder], dict[str, Any]]
     """Runs a stage, given its config, what it starts from by role, and its folder; returns what result.json holds."""
     trains: bool = False
-    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare
-    memory.
-    """
+    """Whether it trains a model: several processes may then share it."""
 
     @property
     def config(self) -> Any:
