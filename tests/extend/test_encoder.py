@@ -1,0 +1,162 @@
+"""An encoder of one's own, one file and one line, goes from a sweep file to the report; what it lacks is said."""
+
+import importlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from extend.encoder import Recurrent
+from tiny import TinyConfig
+
+import analysis.records.frame
+import analysis.report
+from ablate import describe
+from ablate.clusters.schedule import Board
+from ablate.data.registry import DATA
+from ablate.planning.plan import plan_file
+from ablate.stages.execute import execute
+from ablate.store.record import read_jsonl
+from ablate.store.run import RunFolder
+from ablate.store.stage import materialise
+from ablate.training import conflict
+from encoders.encoder import AbstractEncoder, EncoderConfig
+from encoders.owner import Incomplete
+from encoders.presets import PRESETS
+
+SWEEP = """
+question: Does a recurrent encoder learn from both?
+data: tiny
+base:
+  encoder: {preset: recurrent, width: 16}
+  tokenizer: {size: 300}
+  pretrain:
+    objectives: {contrastive: 1.0, masked_text: 1.0, tlm: 1.0}
+    steps: 20
+    decay: 5
+    update: {speech: 3 s, text: 60 tokens, pairs: 3}
+  tasks:
+    asr: {steps: 10, items: 4, evaluate_every: 5}
+    sentiment: {steps: 10, items: 4, evaluate_every: 5}
+rows:
+  own: {}
+  wide: {encoder: {width: 32}}
+  compared: {encoder: {preset: compared}}
+tasks: [asr, sentiment, retrieval, probes_by_layer]
+"""
+
+
+class Compared(Recurrent):
+    """The same, and it says what its modalities share."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Recurrent.Config):
+        tag: ClassVar[str] = "compared"
+
+    def shared_parameters(self):
+        return {"layer_0": [f"layer.{name}" for name, _ in self.layer.named_parameters()]}
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATA, "tiny", TinyConfig())
+    monkeypatch.setitem(PRESETS, "recurrent", Recurrent.Config())
+    monkeypatch.setitem(PRESETS, "compared", Compared.Config(width=16))
+    file = tmp_path / "own.yaml"
+    file.write_text(SWEEP)
+    return lambda *overrides: plan_file(file, overrides, tmp_path / "runs")
+
+
+def test_it_goes_from_the_sweep_file_to_the_report(sweep, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(conflict, "EVERY", 5)
+    plan, root = sweep(), tmp_path / "runs"
+    assert plan.notes == ("Encoder Recurrent has no shared_parameters: gradients of objectives are not compared.",)
+    materialise(plan, root)
+    for id in Board(plan.stages, root).stages:
+        execute(id, root)
+    assert "Gradients are not compared: Recurrent has no shared_parameters." in capsys.readouterr().out
+    logged = {}
+    for row in plan.rows:
+        trunk = RunFolder(root, "pretrain", plan.lines(row)[0]["stages"]["trunk"])
+        logged[row] = {name for line in read_jsonl(trunk.files / "metrics.jsonl") for name in line}
+        assert {"contrastive/contrastive", "masked_text/loss", "tlm/text"} <= logged[row]
+        assert trunk.result()["parameters"].keys() == {"total", "embedding"}
+    probed = {name for name in logged["compared"] if name.startswith("conflict/")}
+    assert {name.split("/")[2] for name in probed} == {"all", "layer_0"} and not probed & logged["own"]
+    folder = root / "sweeps" / plan.name
+    analysis.report.write(folder, root)
+    assert "own" in (folder / "table.md").read_text() and (folder / "report.html").stat().st_size
+    scores = analysis.records.frame.read(folder, root).scores
+    assert set(scores["status"]) == {"done"} and scores["value"].notna().all()
+    assert {*scores["task"]} == {"asr", "sentiment", "retrieval", "probes_by_layer"}
+
+
+def test_what_a_scheduler_cannot_be_told_is_said_once(sweep):
+    plan = sweep("cluster=slurm", "resources.mem_gb=1")
+    told = [note for note in plan.notes if note.startswith("Encoder Recurrent ")]
+    assert told == [
+        "Encoder Recurrent has no shared_parameters: gradients of objectives are not compared.",
+        "Encoder Recurrent has no parts: the memory of an update is not estimated.",
+        "Encoder Recurrent has no recompute: a stage that runs out of memory is not run once more with less.",
+    ]
+    trained = [stage for stage in plan.stages.values() if stage.trains]
+    assert trained and not any(stage.recomputes or stage.memory for stage in trained)
+
+
+def test_it_is_described_as_far_as_it_is_known(sweep, capsys):
+    assert describe.main(["recurrent", "width=16"]) == 0
+    said = capsys.readouterr().out
+    assert "recurrent: 518.4 k parameters" in said and "Recurrent has no parts" in said
+
+
+def test_a_part_that_is_missing_is_refused_where_the_class_is_defined(tmp_path, monkeypatch):
+    """One sentence, with the class's file and line."""
+    monkeypatch.syspath_prepend(tmp_path)
+    top = (
+        "from dataclasses import dataclass\n"
+        "from encoders.encoder import AbstractEncoder, EncoderConfig\n"
+        "class Mine(AbstractEncoder):\n"
+    )
+    config = "    @dataclass(frozen=True, kw_only=True)\n    class Config(EncoderConfig):\n        {}\n"
+    forward = "    def forward(self, view):\n        return None\n"
+    for number, (body, at, told) in enumerate(
+        [
+            (config.format("tag = 'mine'"), 3, "Mine .* has no forward; its base class says what is asked of it"),
+            (config.format("depth: int = 3") + forward, 4, 'has no tag, .*write tag: ClassVar.* = "mine"'),
+            ("    class Config(EncoderConfig):\n        tag = 'mine'\n" + forward, 4, "is no dataclass; write @data"),
+            ("    class Config:\n        tag = 'mine'\n" + forward, 4, "is no dataclass"),
+            (
+                config.format("tag = 'mine'\n        reads: tuple[str, ...] = ('speach',)") + forward,
+                4,
+                "reads what there is not: Unknown read 'speach': did you mean 'speech'",
+            ),
+        ]
+    ):
+        (tmp_path / f"mine_{number}.py").write_text(top + body)
+        with pytest.raises(Incomplete, match=told) as caught:
+            importlib.import_module(f"mine_{number}")
+        assert f"mine_{number}.py, line {at}" in str(caught.value)
+
+
+def test_a_config_that_no_encoder_has_is_refused_when_it_is_made():
+    @dataclass(frozen=True, kw_only=True)
+    class Loose(EncoderConfig):
+        tag: ClassVar[str] = "loose"
+
+    with pytest.raises(Incomplete, match=r"Loose \(.*test_encoder\.py, line \d+\) is in no encoder; nest it"):
+        Loose()
+
+
+def test_inputs_that_there_are_not_are_refused_when_a_sweep_is_planned(sweep):
+    from ablate.errors import UserError
+
+    with pytest.raises(UserError, match="encoder: Unknown read 'txt': did you mean 'text'"):
+        sweep("base.encoder.reads=[speech,txt]")
+
+
+def test_bases_without_a_config_need_not_be_whole():
+    class Base(AbstractEncoder):
+        """Has no forward."""
+
+    assert Base.__abstractmethods__ == {"forward"}
+    assert issubclass(Base, torch.nn.Module)
