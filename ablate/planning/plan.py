@@ -15,7 +15,7 @@ from typing import Any
 from ablate.clusters.resources import CLUSTERS
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
-from ablate.planning import cost
+from ablate.planning import cost, trial
 from ablate.planning.estimate import Estimator
 from ablate.planning.supply import Supply
 from ablate.stages.finetune import FinetuneStage
@@ -91,6 +91,8 @@ class Planner:
         if workers is not None and (type(workers) is not int or workers < 1):
             raise UserError(f"workers: expected a number of processes, found {workers!r}.")
         grid = [self.resolver.rows(point) for point in self.points]
+        encoders = [row.encoder for rows in grid for row in rows.values()]
+        trial.hold(encoders)
         described = self._describe(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)
@@ -109,7 +111,7 @@ class Planner:
             remarks={name: grid[0][name].remarks for name in written},
             notes=(
                 *self.supply.notes,
-                *self.estimate.left_out(row.encoder for rows in grid for row in rows.values()),
+                *self.estimate.left_out(encoders),
                 *_twins(manifest),
                 *self._columns_left(described),
             ),

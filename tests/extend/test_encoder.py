@@ -1,7 +1,8 @@
 """An encoder of one's own, one file and one line, goes from a sweep file to the report; what it lacks is said."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -14,6 +15,7 @@ import analysis.report
 from ablate import describe
 from ablate.clusters.schedule import Board
 from ablate.data.registry import DATA
+from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.stages.execute import execute
 from ablate.store.record import read_jsonl
@@ -23,7 +25,9 @@ from ablate.training import conflict
 from encoders.encoder import AbstractEncoder, EncoderConfig
 from encoders.owner import Incomplete
 from encoders.presets import PRESETS
+from encoders.trial import tried
 
+ROOT = Path(__file__).resolve().parents[2]
 SWEEP = """
 question: Does a recurrent encoder learn from both?
 data: tiny
@@ -40,7 +44,6 @@ base:
     sentiment: {steps: 10, items: 4, evaluate_every: 5}
 rows:
   own: {}
-  wide: {encoder: {width: 32}}
   compared: {encoder: {preset: compared}}
 tasks: [asr, sentiment, retrieval, probes_by_layer]
 """
@@ -148,10 +151,62 @@ def test_a_config_that_no_encoder_has_is_refused_when_it_is_made():
 
 
 def test_inputs_that_there_are_not_are_refused_when_a_sweep_is_planned(sweep):
-    from ablate.errors import UserError
-
     with pytest.raises(UserError, match="encoder: Unknown read 'txt': did you mean 'text'"):
         sweep("base.encoder.reads=[speech,txt]")
+
+
+def test_it_is_the_code_of_the_page_and_short():
+    code = (ROOT / "tests/extend/encoder.py").read_text()
+    assert f"```python\n{code}```" in (ROOT / "docs/extend/encoder.md").read_text()
+    assert len([line for line in code.splitlines() if line]) <= 30
+
+
+def test_it_is_what_the_contract_asks():
+    tried(Recurrent.Config(width=16))
+    for preset in ("nano", "nano_separate"):
+        tried(PRESETS[preset])
+
+
+def changed(encoding, **stages):
+    return replace(encoding, stages={**encoding.stages, **stages})
+
+
+LACKING = {
+    r"'joint' of shape \(17, 16\), expected \(18, 16\)": lambda one: changed(one, joint=one.stages["joint"][1:]),
+    "encodes speech with stage 'features' of none, expected": lambda one: changed(one, features=None),
+    "lays out speech otherwise": lambda one: replace(one, layout=replace(one.layout, per_sequence=3)),
+    r"no speech_layout of \(11, 2, 5\) positions": lambda one: replace(one, speech_layout=None),
+    "raises AttributeError: .*with made-up sequences": lambda one: one.nothing,
+}
+
+
+@pytest.mark.parametrize(("told", "made"), LACKING.items())
+def test_encodings_that_lack_something_are_refused_when_a_sweep_is_planned(sweep, monkeypatch, told, made):
+    whole = Recurrent.forward
+    monkeypatch.setattr(Recurrent, "forward", lambda self, view: made(whole(self, view)))
+    with pytest.raises(UserError, match=rf"^encoder: Recurrent \(.*extend.encoder\.py, line \d+\) .*{told}"):
+        sweep()
+
+
+def test_of_a_large_one_as_much_is_known_as_without_contents(sweep, monkeypatch):
+    whole = Recurrent.forward
+    monkeypatch.setattr(Recurrent, "forward", lambda self, view: changed(whole(self, view), features=None))
+    with pytest.raises(UserError, match="stage 'features' of none, expected"):
+        sweep("base.encoder.width=1024")
+    monkeypatch.setattr(Recurrent, "forward", lambda self, view: float(view.inputs.speech.mel_FM.sum()))
+    assert sweep("base.encoder.width=1024").stages
+
+
+def test_an_encoder_that_hears_its_neighbours_is_refused(monkeypatch):
+    whole = Recurrent.forward
+
+    def centred(self, view):
+        one = whole(self, view)
+        return changed(one, joint=one.stages["joint"] - one.stages["joint"].mean(0))
+
+    monkeypatch.setattr(Recurrent, "forward", centred)
+    with pytest.raises(Incomplete, match="encodes a speech sequence beside others as it does not alone"):
+        tried(Recurrent.Config(width=16))
 
 
 def test_bases_without_a_config_need_not_be_whole():
