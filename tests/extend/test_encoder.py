@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 import torch
 from extend.encoder import Recurrent
-from tiny import TinyConfig
+from tiny import TinyConfig, World
 
 import analysis.records.frame
 import analysis.report
@@ -104,6 +104,14 @@ def test_what_a_scheduler_cannot_be_told_is_said_once(sweep):
     ]
     trained = [stage for stage in plan.stages.values() if stage.trains]
     assert trained and not any(stage.recomputes or stage.memory for stage in trained)
+
+
+def test_a_run_that_shall_spare_memory_says_that_it_cannot(tmp_path, capsys):
+    world = World(tmp_path)
+    id = world.pretrain("masked_text", steps=2, encoder=Recurrent.Config(width=16))
+    RunFolder(world.root, "pretrain", id).spare_memory("a test")
+    world.run(id)
+    assert "This stage lacked memory, and spares none now: Recurrent has no recompute." in capsys.readouterr().out
 
 
 def test_it_is_described_as_far_as_it_is_known(sweep, capsys):
