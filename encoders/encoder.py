@@ -112,8 +112,9 @@ class AbstractEncoder(Owner, nn.Module, ABC):
             return
         if not issubclass(cls.Config, EncoderConfig):
             raise incomplete(cls.Config, "is no EncoderConfig; let it be one of encoders/encoder.py")
+        reads = cls.Config.__dataclass_fields__["reads"].default
         try:
-            check_known("read", cls.Config.__dataclass_fields__["reads"].default, READS)
+            check_known("read", reads if isinstance(reads, tuple) else (), READS)
         except ValueError as error:
             raise incomplete(cls.Config, f"reads what there is not: {str(error).rstrip('.')}") from None
 
@@ -121,14 +122,16 @@ class AbstractEncoder(Owner, nn.Module, ABC):
     def forward(self, view: View) -> Encoding:
         """Encode. A sequence's result depends on nothing else in the pack: not on its neighbours, nor on their number.
 
-        `view.inputs` is a Speech, Text or Pair of those that the config `reads`; of another it is a ValueError. The
-        T speech positions are those of `subsampled`, the S text positions the tokens. A pair's two segments stand side
-        by side in a sequence (text first if `view.text_first`), or each alone if `view.apart`.
+        `view.inputs` is a Speech (log-mel in float16 or float32), Text or Pair, of those that the config `reads`; of
+        another it is a ValueError. The T speech positions are those of `subsampled`, the S text positions the tokens. A
+        pair's two segments stand side by side in a sequence (text first if `view.text_first`), or each alone if
+        `view.apart`. In training torch's generator is seeded for each view, so that dropout is drawn alike by a resumed
+        run.
 
         Positions `view.speech_masked_I` must not be seen: noise stands for the features there, or, where `view.hides`
         is "frames", for the log-mel below them. Hidden text needs nothing: its ids are replaced already.
 
-        The encoding has the layout and these stages (`encoders/encoding.py` says more):
+        The encoding has the layout and these stages, in float32 (`encoders/encoding.py` says more):
 
         - "joint" [N, D]: the output, which most objectives and all tasks take;
         - of inputs with speech also "stacked" [T, C], the log-mel at the rate of positions, never masked, which some
@@ -174,7 +177,7 @@ class AbstractEncoder(Owner, nn.Module, ABC):
 
     def shared_parameters(self) -> Mapping[str, list[str]]:
         """Names (as in `named_parameters`) of parameters that all modalities go through, by scope: a layer ("layer_0"),
-        a part of one ("layer_0.ffn"), or what else there is.
+        a part of one ("layer_0.ffn"), or what else there is; "all" is made of them, and no name has a slash.
 
         The gradients of objectives are compared within each scope and over all of them. None at all: not compared.
         """

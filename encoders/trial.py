@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from encoders.batch import Inputs, Pair, Speech, Text, View, Vocabulary
-from encoders.encoder import AbstractEncoder, EncoderConfig
+from encoders.encoder import AbstractEncoder, EncoderConfig, Work
 from encoders.encoding import Encoding
 from encoders.owner import incomplete
 
@@ -17,11 +17,12 @@ VOCABULARY = Vocabulary(40, (0,) * 40, (True,) * 40)
 
 def shaped(config: EncoderConfig) -> AbstractEncoder:
     """Build an encoder, encode what it reads, and return it. Raises Incomplete where stages or layouts are not those of
-    `AbstractEncoder.forward`. Works on fake tensors, too.
+    `AbstractEncoder.forward`, or where optional parts speak of other parameters. Works on fake tensors, too.
     """
     encoder = config.build(VOCABULARY).eval()
     if {"text", "pair"} & set(config.reads) and encoder.embedding is None:
         raise incomplete(type(encoder), "reads text and has no embedding; set self.embedding in __init__")
+    _check_parts(encoder)
     for kind in config.reads:
         for order in ORDERS if kind == "pair" else ({},):
             view = View(inputs=inputs(kind), **order)
@@ -52,6 +53,20 @@ def inputs(kind: str, only: int | None = None) -> Inputs:
     speech = Speech(torch.cat(mels), tuple(map(len, mels)), tuple(numbers))
     text = Text(torch.cat(ids), tuple(map(len, ids)), tuple(numbers))
     return {"speech": speech, "text": text, "pair": Pair(speech, text)}[kind]
+
+
+def _check_parts(encoder: AbstractEncoder) -> None:
+    sizes = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
+    for scope, names in encoder.shared_parameters().items():
+        if unknown := sorted({*names} - sizes.keys()):
+            raise incomplete(type(encoder), f"shares '{unknown[0]}' in scope '{scope}', which is no parameter of it")
+        if scope == "all" or "/" in scope:
+            raise incomplete(type(encoder), f"has a scope '{scope}' of shared parameters; call it otherwise")
+    counted = encoder.parts(Work(speech=encoder.subsampled(FRAMES), text=TOKENS))
+    held = sum(sum(count.parameters.values()) for count in (counted or {}).values())
+    if counted is not None and held != sum(sizes.values()):
+        what = f"counts {held} parameters in its parts, of {sum(sizes.values())}"
+        raise incomplete(type(encoder), what)
 
 
 def _check(encoder: AbstractEncoder, view: View, encoding: Encoding) -> None:

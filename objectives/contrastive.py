@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders import seeds
-from encoders.batch import Pair, View
+from encoders.batch import View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
 from objectives import targets as speech_targets
@@ -45,7 +45,7 @@ class ContrastiveHead(nn.Module):
         """Score encodings x_ID of the view's masked positions against their codes."""
         c_ID = F.normalize(self.from_encoding(x_ID), dim=1)
         q_ID = F.normalize(self.from_code(codes.vectors_ID), dim=1)
-        speech = view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs
+        speech = view.inputs.speech
         total, metrics = info_nce(
             c_ID, q_ID, codes.ids_IG, view.speech_masked_B, speech.keys, negatives=self.negatives, kappa=self.kappa
         )

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate.errors import UserError
+from ablate.store import identity
 from ablate.sweepfile.row import owner
 from encoders import trial
 from encoders.encoder import EncoderConfig
@@ -18,7 +19,8 @@ SMALL = 3e7  # parameters of its layers, about, up to which an encoder is made f
 
 
 def hold(encoders: Iterable[EncoderConfig]) -> None:
-    """Raise UserError where an encoder is not what its contract asks; of each class the first config is tried.
+    """Raise UserError where an encoder is not what its contract asks, or two have one tag; of each class the first
+    config is tried.
 
     A large one is tried on tensors without contents, as far as it can do with those.
     """
@@ -26,6 +28,10 @@ def hold(encoders: Iterable[EncoderConfig]) -> None:
     for config in encoders:
         firsts.setdefault(owner(config), config)
     for cls, config in firsts.items():
+        try:
+            identity.find(EncoderConfig, config.tag)
+        except TypeError as error:
+            raise UserError(f"encoder: {error}") from None
         if not cls.__module__.startswith(OURS):
             _hold(cls, config)
 

@@ -22,7 +22,7 @@ from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 from ablate.store.stage import materialise
 from ablate.training import conflict
-from encoders.encoder import AbstractEncoder, EncoderConfig
+from encoders.encoder import AbstractEncoder, Count, EncoderConfig
 from encoders.owner import Incomplete
 from encoders.presets import PRESETS
 from encoders.trial import tried
@@ -203,6 +203,33 @@ def test_of_a_large_one_as_much_is_known_as_without_contents(sweep, monkeypatch)
         sweep("base.encoder.width=1024")
     monkeypatch.setattr(Recurrent, "forward", lambda self, view: float(view.inputs.speech.mel_FM.sum()))
     assert sweep("base.encoder.width=1024").stages
+
+
+PARTS = {
+    "shares 'layer.x' in scope 'layer_0', which is no parameter of it": {"layer_0": ["layer.x"]},
+    "has a scope 'all' of shared parameters; call it otherwise": {"all": ["layer.weight_hh_l0"]},
+}
+
+
+@pytest.mark.parametrize(("told", "shared"), PARTS.items())
+def test_parts_that_speak_of_other_parameters_are_refused(sweep, monkeypatch, told, shared):
+    monkeypatch.setattr(Compared, "shared_parameters", lambda self: shared)
+    with pytest.raises(UserError, match=told):
+        sweep()
+
+
+def test_parts_count_every_parameter_once(sweep, monkeypatch):
+    monkeypatch.setattr(
+        Compared, "parts", lambda self, work: {("layer",): Count({"speech": 0, "text": 0, "shared": 9})}
+    )
+    with pytest.raises(UserError, match="Compared .* counts 9 parameters in its parts, of "):
+        sweep()
+
+
+def test_a_tag_that_another_has_is_refused_when_a_sweep_is_planned(sweep, monkeypatch):
+    monkeypatch.setattr(Compared.Config, "tag", "recurrent")
+    with pytest.raises(UserError, match="^encoder: .*Recurrent.Config and .*Compared.Config have one tag, 'recurrent'"):
+        sweep()
 
 
 def test_an_encoder_that_hears_its_neighbours_is_refused(monkeypatch):
