@@ -14,7 +14,7 @@ from encoders import trial
 from encoders.encoder import EncoderConfig
 from encoders.owner import Incomplete, incomplete
 
-OURS = "encoders."  # the tests try those
+OURS = "encoders.joint"  # the tests try that one
 SMALL = 3e7  # parameters of its layers, about, up to which an encoder is made for it
 
 
@@ -32,7 +32,7 @@ def hold(encoders: Iterable[EncoderConfig]) -> None:
             identity.find(EncoderConfig, config.tag)
         except TypeError as error:
             raise UserError(f"encoder: {error}") from None
-        if not cls.__module__.startswith(OURS):
+        if cls.__module__ != OURS:
             _hold(cls, config)
 
 
