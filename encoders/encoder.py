@@ -93,7 +93,7 @@ class AbstractEncoder(Owner, nn.Module, ABC):
 
     Config: ClassVar[type[EncoderConfig]]
     stacked: ClassVar[int] = 320
-    """Channels C of the stage "stacked": log-mel of 80 bins, of four frames. K-means of log-mel goes with this alone."""
+    """Channels C of the stage "stacked": 80 bins of four frames. K-means of log-mel goes with this alone."""
 
     reads: frozenset[str]
     width: int
