@@ -18,9 +18,7 @@ from ablate.planning.size import BYTES_PER_PARAMETER, Sizes, activations, short,
 from ablate.sweepfile import load
 from ablate.training.update import Update
 from encoders.batch import Vocabulary
-from encoders.count import OWNERS, Count, Work, parts
-from encoders.encoder import EncoderConfig
-from encoders.joint import Joint
+from encoders.encoder import OWNERS, AbstractEncoder, Count, EncoderConfig, Work
 from encoders.presets import PRESETS
 
 HELP = """\
@@ -47,16 +45,18 @@ def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
     """Return the whole report on an encoder with a vocabulary of `size`."""
     with FakeTensorMode():
         encoder = of.build(vocabulary(size))
-        assert isinstance(encoder, Joint), "operations are counted for joint encoders"
+        total = sum(p.numel() for p in encoder.parameters())
+        head = f"{name}: {short(total)} parameters with a vocabulary of {size:,}; reads {', '.join(of.reads)}"
+        if not encoder.offers("parts"):
+            return f"{head}\n\nOperations and memory are not known: {type(encoder).__name__} has no parts."
         inputs = sizes.inputs(encoder.reads)
         kept = {stream: activations(encoder, x) for stream, x in inputs.items()}
     passes = {}  # modality -> its parts, and the operations of a unit
     if encoder.reads & {"speech", "pair"}:
         work = Work(speech=encoder.subsampled((sizes.frames,)))
-        passes["speech"] = parts(encoder, work), sizes.frames / 100 * 1e9
+        passes["speech"] = encoder.parts(work), sizes.frames / 100 * 1e9
     if encoder.reads & {"text", "pair"}:
-        passes["text"] = parts(encoder, Work(text=(sizes.document,))), sizes.document * 1e6
-    total = sum(p.numel() for p in encoder.parameters())
+        passes["text"] = encoder.parts(Work(text=(sizes.document,))), sizes.document * 1e6
     owned = encoder.parameters_by_modality()
     active = {
         "speech": owned["speech_only"] + owned["shared"],
@@ -64,7 +64,7 @@ def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
     }
     return "\n".join(
         [
-            f"{name}: {short(total)} parameters with a vocabulary of {size:,}; reads {', '.join(of.reads)}",
+            head,
             "used on " + ", on ".join(f"{modality}: {short(active[modality])}" for modality in passes),
             "",
             *columns(tree(encoder, passes)),
@@ -84,19 +84,19 @@ TITLES = {
 UNITS = {"speech": "GFLOP per s of audio", "text": "MFLOP per token"}
 
 
-def tree(encoder: Joint, passes: Mapping[str, tuple[Mapping[tuple[str, ...], Count], float]]) -> list[tuple[str, ...]]:
+def tree(
+    encoder: AbstractEncoder, passes: Mapping[str, tuple[Mapping[tuple[str, ...], Count], float]]
+) -> list[tuple[str, ...]]:
     """A row per part and per group of parts, indented by depth: parameters by owner, operations per unit."""
-    stacks = {
-        ("speech", "layers"): encoder.config.speech_layers,
-        ("text", "layers"): encoder.config.text_layers,
-        ("shared",): encoder.config.shared_layers,
-    }
+    titles = encoder.titles()
     counted = next(iter(passes.values()))[0]  # parameters are the same in any pass
-    places = [place[:n] for place in sorted(counted, key=lambda at: ORDER.index(at[0])) for n in range(len(place) + 1)]
+    ranks = {top: rank for rank, top in enumerate(ORDER)}
+    ordered = sorted(counted, key=lambda at: ranks.get(at[0], len(ORDER)))
+    places = [place[:n] for place in ordered for n in range(len(place) + 1)]
     rows = [("", "speech only", "text only", "shared", *(UNITS[modality] for modality in passes))]
     for place in dict.fromkeys(places):
         label = TITLES.get(place[0], place[0]) if len(place) == 1 else place[-1].replace("_", " ") if place else "all"
-        label += f", {stacks[place]} × {encoder.config.block}" if place in stacks else ""
+        label += f", {titles[place]}" if place in titles else ""
         held = [sum(c.parameters[owner] for c in _within(counted, place)) for owner in OWNERS]
         flops = [sum(c.flops for c in _within(parts, place)) / unit for parts, unit in passes.values()]
         rows.append(

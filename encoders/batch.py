@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -68,6 +68,11 @@ class Layout:
     modalities: tuple[str, ...]  # "speech" or "text", one per segment
     per_sequence: int = 1
     device: torch.device = torch.device("cpu")
+
+    @staticmethod
+    def of(modality: str, lengths: tuple[int, ...], device: torch.device) -> Layout:
+        """Of sequences of one modality, a segment each."""
+        return Layout(lengths, (modality,) * len(lengths), 1, device)
 
     def __post_init__(self) -> None:
         assert len(self.lengths) == len(self.modalities) and len(self.lengths) % self.per_sequence == 0
@@ -123,29 +128,52 @@ class Layout:
 class Speech:
     """Packed log-mel frames of B utterances; `keys` is one random key per utterance."""
 
+    kind: ClassVar[str] = "speech"
+
     mel_FM: Tensor
     lengths: tuple[int, ...]
     keys: tuple[int, ...]
+
+    @property
+    def speech(self) -> Speech:
+        return self
+
+    @property
+    def text(self) -> None:
+        return None
 
 
 @dataclass(frozen=True)
 class Text:
     """Packed token ids of B texts (each `CLS ... SEP`); `keys` is one random key per text."""
 
+    kind: ClassVar[str] = "text"
+
     ids_S: Tensor
     lengths: tuple[int, ...]
     keys: tuple[int, ...]
+
+    @property
+    def speech(self) -> None:
+        return None
+
+    @property
+    def text(self) -> Text:
+        return self
 
 
 @dataclass(frozen=True)
 class Pair:
     """B utterances and their B texts, in the same order."""
 
+    kind: ClassVar[str] = "pair"
+
     speech: Speech
     text: Text
 
 
 Inputs = Speech | Text | Pair
+"""Of each, `kind` says which it is; `speech` and `text` are what it has of them, or None."""
 
 
 @dataclass(frozen=True)
@@ -183,3 +211,16 @@ class View:
     noise_key: int = 0  # of dropout and of sampled codes
     text_first: bool = True  # order of a pair's segments
     apart: bool = False  # pairs as 2B sequences: same items and masks, never together
+
+
+def side_by_side(parts: Mapping[str, Tensor], layouts: Mapping[str, Layout], view: View) -> tuple[Tensor, Layout]:
+    """Pack what there is of the items, by modality x_TD or x_SD and its layout: one alone as it is; of both each pair's
+    two segments side by side, one sequence, or two when they are apart.
+    """
+    if len(parts) == 1:
+        return (*parts.values(), *layouts.values())
+    order = ("text", "speech") if view.text_first else ("speech", "text")
+    pieces = zip(*(parts[m].split(layouts[m].lengths) for m in order), strict=True)
+    x_ND = torch.cat([segment for pair in pieces for segment in pair])
+    lengths = tuple(n for pair in zip(*(layouts[m].lengths for m in order)) for n in pair)
+    return x_ND, Layout(lengths, order * (len(lengths) // 2), 1 if view.apart else 2, x_ND.device)

@@ -294,6 +294,22 @@ class Stack(nn.Module):
                 x_ND = block(x_ND, packing)
         return x_ND if self.norm is None else self.norm(x_ND, packing)
 
+    def scopes(self) -> dict[str, list[str]]:
+        """Names of the parameters that are not copied per modality, by layer ("layer_0"), part of a layer
+        ("layer_0.ffn"), and "norm" for that behind the last.
+        """
+        by_scope: dict[str, list[str]] = {}
+        for name, _ in self.named_parameters():
+            if "copies" in name.split("."):
+                continue
+            top, number, part, *_ = (*name.split("."), "")
+            scope = f"layer_{number}" if top == "blocks" else "norm"
+            by_scope.setdefault(scope, []).append(name)
+            if top == "blocks":
+                part = "norms" if part.endswith("_norm") else {"first": "ffn", "second": "ffn"}.get(part, part)
+                by_scope.setdefault(f"{scope}.{part}", []).append(name)
+        return by_scope
+
 
 @contextmanager
 def _frozen_statistics(block: Block):

@@ -1,4 +1,4 @@
-"""What an encoder holds and computes, from shapes alone: parameters and floating-point operations of its parts.
+"""What an encoder of these blocks holds and computes, from shapes alone: parameters and operations of its parts.
 
 A multiplication and an addition are two operations. Counted are matrix products, attention and convolutions, forward;
 a backward pass computes twice as much. Norms, activations and additions are left out, as torch's flop counter does.
@@ -6,47 +6,17 @@ a backward pass computes twice as much. Norms, activations and additions are lef
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from torch import nn
 
 from encoders.blocks import Attention, Convolution, Linear
+from encoders.encoder import AbstractEncoder, Count, Work
 from encoders.frontend import BINS, STRIDE
-from encoders.joint import Joint
 from encoders.positions import RelativePositions
 
-OWNERS = ("speech", "text", "shared")
 NAMES = {"first": "feed-forward", "second": "feed-forward", "ffn": "feed-forward", "conv": "convolution"}
 
 
-@dataclass(frozen=True)
-class Work:
-    """The segments of one encoder pass, in speech positions and tokens; `together` the i-th of both are a pair."""
-
-    speech: tuple[int, ...] = ()
-    text: tuple[int, ...] = ()
-    together: bool = False
-
-    def segments(self, owner: str) -> tuple[int, ...]:
-        """Lengths of the segments that a part goes over, of one modality or of both."""
-        return {"speech": self.speech, "text": self.text, "shared": self.speech + self.text}[owner]
-
-    def sequences(self, owner: str) -> tuple[int, ...]:
-        """Lengths of the sequences within which a part attends."""
-        if owner == "shared" and self.together:
-            return tuple(s + t for s, t in zip(self.speech, self.text, strict=True))
-        return self.segments(owner)
-
-
-@dataclass
-class Count:
-    """Parameters by owner, and operations of one forward pass."""
-
-    parameters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OWNERS, 0))
-    flops: int = 0
-
-
-def parts(encoder: Joint, work: Work) -> dict[tuple[str, ...], Count]:
+def parts(encoder: AbstractEncoder, work: Work) -> dict[tuple[str, ...], Count]:
     """Count the parts of an encoder by place, such as ("speech", "layers", "attention"), all layers of a stack
     together.
     """

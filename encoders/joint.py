@@ -14,17 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders import seeds
-from encoders.batch import Layout, Pair, Speech, Text, View, Vocabulary
+from encoders.batch import Layout, Speech, View, Vocabulary, side_by_side
 from encoders.blocks import BLOCKS, NORMS, PARTS, LayerNorm, Linear, Packing, Shape, Stack
 from encoders.choices import check_known
-from encoders.encoder import AbstractEncoder, EncoderConfig
+from encoders.count import parts
+from encoders.encoder import AbstractEncoder, Count, EncoderConfig, Work
 from encoders.encoding import Encoding
 from encoders.frontend import FRONT_ENDS, STRIDE, stack, subsampled
 from encoders.positions import POSITIONS, sinusoids
 
-READS = ("speech", "text", "pair")
 PRECISIONS = ("fp32", "bf16")
-KINDS = {Speech: "speech", Text: "text", Pair: "pair"}
 
 
 class SpeechTower(nn.Module):
@@ -100,8 +99,7 @@ class TextTower(nn.Module):
 class Joint(AbstractEncoder):
     """Encode speech, text, or speech-text pairs with one shared stack; `reads` decides which parts exist.
 
-    `checkpointing` trades time for memory without changing any result. A view whose inputs are not among `reads`
-    is a ValueError.
+    A view whose inputs are not among `reads` is a ValueError.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -153,7 +151,7 @@ class Joint(AbstractEncoder):
         """Arithmetic of matrix products and attention: fp32, or bf16 (weights, sums, norms and losses stay fp32)."""
 
         def __post_init__(self) -> None:
-            check_known("read", self.reads, READS)
+            super().__post_init__()
             check_known("block", [self.block], BLOCKS)
             check_known("conv_norm", [self.conv_norm], NORMS)
             check_known("positions", [self.positions], POSITIONS)
@@ -161,8 +159,6 @@ class Joint(AbstractEncoder):
             check_known("precision", [self.precision], PRECISIONS)
             check_known("per_modality part", self.per_modality, PARTS)
             check_known(f"per_modality part of a {self.block}", self.per_modality, BLOCKS[self.block].parts)
-            if not self.reads:
-                raise ValueError(f"Encoder reads nothing: expected some of {', '.join(READS)}.")
             for name in ("heads", "groups"):
                 if self.width % getattr(self, name):
                     raise ValueError(
@@ -177,13 +173,11 @@ class Joint(AbstractEncoder):
             if self.kernel % 2 == 0:
                 raise ValueError(f"Encoder kernel {self.kernel} is even: expected an odd number of positions.")
 
-        def build(self, vocabulary: Vocabulary) -> Joint:
-            return Joint(self, vocabulary)
+        def layers_and_width(self) -> tuple[int, int]:
+            return self.speech_layers + self.text_layers + self.shared_layers or 3, self.width
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.config = config
-        self.reads, self.width = frozenset(config.reads), config.width
+        super().__init__(config, vocabulary)
         modalities = tuple(m for m in ("speech", "text") if self.reads & {m, "pair"})
         names = ("width", "heads", "ffn", "kernel", "conv_norm", "groups", "positions", "dropout")
         shape = Shape(**{name: getattr(config, name) for name in names})
@@ -200,23 +194,8 @@ class Joint(AbstractEncoder):
         towers = config.speech_layers + config.text_layers
         self.shared = Stack(BLOCKS[config.block], shared, config.shared_layers, first_index=towers)
 
-    def subsampled(self, frames: tuple[int, ...]) -> tuple[int, ...]:
-        return subsampled(frames)
-
-    @property
-    def checkpointing(self) -> bool:
-        """Whether blocks are computed again in the backward pass instead of keeping their activations."""
-        return self.shared.checkpointing
-
-    @checkpointing.setter
-    def checkpointing(self, value: bool) -> None:
-        for module in self.modules():
-            if isinstance(module, Stack):
-                module.checkpointing = value
-
     def forward(self, view: View) -> Encoding:
-        inputs = view.inputs
-        kind = KINDS[type(inputs)]
+        kind = view.inputs.kind
         if kind not in self.reads:
             raise ValueError(f"This encoder does not read {kind}: it reads {', '.join(sorted(self.reads))}.")
         device = next(self.parameters()).device.type
@@ -226,44 +205,46 @@ class Joint(AbstractEncoder):
     def _encode(self, kind: str, view: View) -> Encoding:
         inputs, stages, parts, layouts = view.inputs, {}, {}, {}
         if kind != "text":
-            speech = inputs if kind == "speech" else inputs.speech
-            packing = self._pack(subsampled(speech.lengths), "speech", speech.mel_FM.device, view)
+            speech = inputs.speech
+            packing = self._pack(Layout.of("speech", subsampled(speech.lengths), speech.mel_FM.device), view)
             stages = self.speech(speech, view, packing)
             parts["speech"], layouts["speech"] = stages.pop("projected"), packing.layout
         if kind != "speech":
-            text = inputs if kind == "text" else inputs.text
-            packing = self._pack(text.lengths, "text", text.ids_S.device, view)
+            text = inputs.text
+            packing = self._pack(Layout.of("text", text.lengths, text.ids_S.device), view)
             parts["text"] = self.text(F.embedding(text.ids_S, self.embedding.weight), packing)
             layouts["text"] = packing.layout
         if self.segments is not None:
             parts = {modality: x + self.segments[modality] for modality, x in parts.items()}
-        if kind == "pair":
-            x_ND, packing = self._join(parts, layouts, view)
-        else:
-            x_ND = parts[kind]
+        x_ND, layout = side_by_side(parts, layouts, view)
+        packing = self._pack(layout, view) if kind == "pair" else packing
         stages["joint"] = self.shared(x_ND, packing)
         return Encoding(stages, packing.layout, layouts.get("speech"))
 
-    def _pack(self, lengths: tuple[int, ...], modality: str, device: torch.device, view: View) -> Packing:
-        layout = Layout(lengths, (modality,) * len(lengths), 1, device)
+    def _pack(self, layout: Layout, view: View) -> Packing:
         return Packing(layout, self.width // self.config.heads, view.noise_key)
 
-    def _join(self, parts: dict[str, Tensor], layouts: dict[str, Layout], view: View) -> tuple[Tensor, Packing]:
-        """Lay each pair's two segments side by side: one sequence, or two when they are apart."""
-        order = ("text", "speech") if view.text_first else ("speech", "text")
-        pieces = zip(*(parts[m].split(layouts[m].lengths) for m in order), strict=True)
-        x_ND = torch.cat([segment for pair in pieces for segment in pair])
-        lengths = tuple(n for pair in zip(*(layouts[m].lengths for m in order)) for n in pair)
-        count = len(lengths) // 2
-        layout = Layout(lengths, order * count, 1 if view.apart else 2, x_ND.device)
-        return x_ND, Packing(layout, self.width // self.config.heads, view.noise_key)
+    def parts(self, work: Work) -> dict[tuple[str, ...], Count]:
+        return parts(self, work)
 
-    def parameters_by_modality(self) -> dict[str, int]:
-        """Count parameters: total, and apart those only speech or text uses, shared ones, and the token embedding."""
-        counts = dict.fromkeys(("total", "speech_only", "text_only", "shared", "embedding"), 0)
-        for name, parameter in self.named_parameters():
-            owners = name.split(".")
-            kind = next((f"{m}_only" for m in ("speech", "text") if m in owners), "shared")
-            counts["embedding" if owners[0] == "embedding" else kind] += parameter.numel()
-            counts["total"] += parameter.numel()
-        return counts
+    def titles(self) -> dict[tuple[str, ...], str]:
+        layers = {
+            ("speech", "layers"): self.config.speech_layers,
+            ("text", "layers"): self.config.text_layers,
+            ("shared",): self.config.shared_layers,
+        }
+        return {place: f"{count} × {self.config.block}" for place, count in layers.items()}
+
+    def shared_parameters(self) -> dict[str, list[str]]:
+        return {scope: [f"shared.{name}" for name in names] for scope, names in self.shared.scopes().items()}
+
+    def recompute(self, on: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, Stack):
+                module.checkpointing = on
+
+    @property
+    def alone(self) -> str:
+        if self.config.conv_norm != "batch":
+            return ""
+        return "Batch normalisation keeps means of the shards in their order; use another conv_norm"

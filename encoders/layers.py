@@ -17,7 +17,8 @@ def by_layer(encoder: AbstractEncoder, view: View) -> tuple[Encoding, dict[str, 
 
     "speech_0" enters the speech-only layers and "speech_1" leaves the first of them; likewise "text_..." and
     "shared_...". The last one of a stack is behind the stack's final norm, so the last "shared_..." is the stage
-    "joint". Positions are laid out by `encoding.layout` for "shared_...", by the modality's own for the others.
+    "joint". Positions are laid out by `encoding.layout` for "shared_...", by the modality's own for the others. An
+    encoder without stacks counts as one layer of speech and a shared one.
     """
     states: dict[str, Tensor] = {}
 
@@ -39,4 +40,7 @@ def by_layer(encoder: AbstractEncoder, view: View) -> tuple[Encoding, dict[str, 
     finally:
         for handle in handles:
             handle.remove()
+    if not stacks:
+        names = {"speech_0": "features", "speech_1": "speech_tower", "shared_1": "joint"}
+        states = {name: encoding.stages[stage] for name, stage in names.items() if stage in encoding.stages}
     return encoding, states

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders import seeds
-from encoders.batch import Pair, View
+from encoders.batch import View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
 from objectives import targets as speech_targets
@@ -45,7 +45,7 @@ class ContrastiveHead(nn.Module):
         """Score encodings x_ID of the view's masked positions against their codes."""
         c_ID = F.normalize(self.from_encoding(x_ID), dim=1)
         q_ID = F.normalize(self.from_code(codes.vectors_ID), dim=1)
-        speech = view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs
+        speech = view.inputs.speech
         total, metrics = info_nce(
             c_ID, q_ID, codes.ids_IG, view.speech_masked_B, speech.keys, negatives=self.negatives, kappa=self.kappa
         )
@@ -188,3 +188,7 @@ class Contrastive(AbstractObjective):
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
         x_ID = gathered(encoding, self.at, "speech", view.speech_masked_I)
         return self.head(view, x_ID, targets[self.needs[0]])
+
+    def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
+        if self.head.use is not None:
+            self.head.use.close(sum_)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoders import seeds
-from encoders.batch import Pair, Speech, View
+from encoders.batch import Speech, View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
 from objectives.objective import Ports
@@ -97,7 +97,7 @@ class KMeans(AbstractTargets):
     def read(self, view: View, encoding: Encoding) -> Tensor:
         if self.layer is None:
             return super().read(view, encoding)
-        return self.layer(view.inputs.speech if isinstance(view.inputs, Pair) else view.inputs)
+        return self.layer(view.inputs.speech)
 
     @torch.no_grad()
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -124,6 +124,11 @@ class Mixture(nn.Module):
                     assert f"{name}/{metric}" not in metrics, f"two metrics of {name} are called {metric}"
                     metrics[f"{name}/{metric}"] = pair
         return (torch.stack(parts).sum() if parts else torch.zeros(())), metrics
+
+    def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
+        """End an update, after all its shards; `sum_` sums a tensor over ranks."""
+        for objective in self.objectives.values():
+            objective.close(sum_)
 
 
 def seeded(key: int | None, name: str) -> None:

@@ -7,7 +7,7 @@ anything runs. Objectives with equal views share one encoder pass. Totals are su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.owner import Owner
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class ViewSpec(ABC):
 class ObjectiveConfig(ABC):
     """Base of objective configs. `weight` 0 measures the loss without training the encoder on it."""
 
+    owner: ClassVar[Any]
+    """The objective's class; set where that is defined."""
+
     weight: float = 1.0
 
     @property
@@ -82,12 +86,13 @@ class ObjectiveConfig(ABC):
         """Make the objective's module (heads included)."""
 
 
-class AbstractObjective(nn.Module, ABC):
+class AbstractObjective(Owner, nn.Module, ABC):
     """A loss: the view it wants, and how it scores an encoding of that view."""
 
     reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it
     shows: ClassVar[tuple[str, ...]]  # what of the stream its view shows the encoder; only where that is not all of it
     view: ViewSpec
+    languages: tuple[str, ...] = ()  # that it writes, where these are several and the input must say which
     needs: tuple[str, ...] = ()  # names of speech targets it uses, e.g. ("learned",); made once per view by the mixture
     term_weights: Mapping[str, float]  # of each term within the objective, e.g. {"contrastive": 1, "diversity": .1}
 
@@ -98,6 +103,11 @@ class AbstractObjective(nn.Module, ABC):
     @abstractmethod
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
         """Score the encoding: one Term per key of `counts`."""
+
+    def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
+        """End an update, after all its shards: what is kept over updates takes it up, summed over ranks by `sum_`. All
+        ranks call it in the same order.
+        """
 
 
 def gathered(encoding: Encoding, stage: str, modality: str, index_I: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import owner
 from ablate.tasks.task import Metric, TaskConfig
 from ablate.training import optim
-from encoders.encoder import EncoderConfig
+from encoders.encoder import AbstractEncoder, EncoderConfig
+from encoders.owner import Owner
 from objectives.objective import ObjectiveConfig
 from objectives.quantizer import TargetsConfig
 
@@ -25,7 +26,18 @@ class Block:
     norm: str = "group"
 
 
-class Encoder:
+class Encoder(AbstractEncoder):
+    __module__ = "encoders.joint"  # planning tries those of other files
+
+    def subsampled(self, frames):
+        """Never run."""
+
+    def forward(self, view):
+        """Never run."""
+
+    def shared_parameters(self):
+        """Never asked."""
+
     @dataclass(frozen=True, kw_only=True)
     class Config(EncoderConfig):
         tag: ClassVar[str] = "fake_encoder"
@@ -36,16 +48,13 @@ class Encoder:
         block: Block = Block()
         extra: Optional[Block] = None
 
-        def build(self, vocabulary):
-            """Never built."""
-
 
 class Loss(ObjectiveConfig):
     def build(self, ports):
         """Never built."""
 
 
-class Contrastive:
+class Contrastive(Owner):
     reads = "speech"
 
     @dataclass(frozen=True, kw_only=True)
@@ -65,7 +74,7 @@ class Contrastive:
             return (self.targets,)
 
 
-class MaskedSpeech:
+class MaskedSpeech(Owner):
     reads = "speech"
 
     @dataclass(frozen=True, kw_only=True)
@@ -85,7 +94,7 @@ class MaskedSpeech:
                 raise ValueError("codes of features cannot be predicted where frames are hidden.")
 
 
-class MaskedText:
+class MaskedText(Owner):
     reads = "text"
 
     @dataclass(frozen=True, kw_only=True)
@@ -101,7 +110,7 @@ class MaskedText:
                 raise ValueError(f"text is '{self.text}', expected true or drawn.")
 
 
-class Tlm:
+class Tlm(Owner):
     reads = "pair"
 
     @dataclass(frozen=True, kw_only=True)
@@ -113,7 +122,7 @@ class Tlm:
         trains: ClassVar[tuple[str, ...]] = ()
 
 
-class Stm:
+class Stm(Owner):
     reads = "pair"
 
     @dataclass(frozen=True, kw_only=True)
@@ -235,7 +244,7 @@ class FakeTask(TaskConfig):
         return owner(self)()
 
 
-class Task:
+class Task(Owner):
     beside = ()
     chosen = property(lambda self: self.metrics[0])
     trained = True

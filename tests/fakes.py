@@ -42,6 +42,7 @@ def stage(id: str, *parents: str, do: str = "sleep", steps: int = 2, cost: float
         steps=steps,
         cost=cost,
         trains=KINDS[kind],
+        recomputes=KINDS[kind],
     )
 
 
@@ -78,6 +79,7 @@ def read(root: Path) -> dict[str, Stage]:
             title=what["title"],
             cost=what.get("cost", 1.0),
             trains=KINDS[what["kind"]],
+            recomputes=KINDS[what["kind"]],
         )
     return stages
 

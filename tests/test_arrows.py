@@ -91,6 +91,7 @@ COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m a
 TORCH = {"torch", "torchaudio", "xformers", "safetensors", "transformers", "lightning"}  # and what loads it
 TORCHLESS = ("ablate.errors", "ablate.store", "ablate.clusters", "analysis")  # with all the rooms in them
 STANDARD = ("ablate.errors", "ablate.store")  # the standard library only
+DATA_MAY_SAY = ("'utterance', UTTERANCE)", "'document', DOCUMENT)", "'absent', '')")  # asked of data configs
 HOMES = {  # library -> the only files that import it
     "hydra": {"ablate/sweepfile/load.py"},
     "omegaconf": {"ablate/sweepfile/load.py"},
@@ -199,7 +200,35 @@ def test_objectives_see_only_the_encoders_contract():
     for module, targets in arrows().items():
         if within(module, ("objectives",)):
             seen = {target for target in targets if within(target, ("encoders",))}
-            assert seen <= {"encoders.batch", "encoders.choices", "encoders.encoding", "encoders.seeds"}, (module, seen)
+            assert seen <= {f"encoders.{name}" for name in ("batch", "choices", "encoding", "owner", "seeds")}, (
+                module,
+                seen,
+            )
+
+
+def test_who_runs_extensions_asks_for_what_their_contracts_have():
+    """No hasattr, no getattr with a default, no isinstance of a class of ours: abstract classes say what is asked."""
+    wrong, ours = [], tuple(f"{package}." for package in PACKAGES)
+    for module in modules():
+        if not within(module, ("ablate.planning", "ablate.stages", "ablate.training")):
+            continue
+        tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+        taken = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module.startswith(ours)
+            for alias in node.names
+        }
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name, text = ast.unparse(call.func), ast.unparse(call)
+            classes = (
+                {node.id for node in ast.walk(call.args[1]) if isinstance(node, ast.Name)} & taken
+                if name == "isinstance"
+                else ()
+            )
+            if name == "hasattr" or (name == "getattr" and len(call.args) == 3) or classes:
+                wrong.append(f"{module}: {text}")
+    assert {line for line in wrong if not line.endswith(DATA_MAY_SAY)} == set()
 
 
 def test_libraries_live_in_one_place():

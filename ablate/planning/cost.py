@@ -73,10 +73,9 @@ def finetune(encoder: Any, task: Any, reads: str) -> float:
 
 
 def _pass(encoder: Any, positions: float) -> float:
-    """Seconds of a forward and backward pass; an encoder that names no width and layers counts as a nano one."""
-    names = [field.name for field in dataclasses.fields(encoder)]
-    layers = sum(getattr(encoder, name) for name in names if name.endswith("_layers")) or 3
-    return layers * (PASS + 6 * positions * 12 * getattr(encoder, "width", 64) ** 2 / RATE)
+    """Seconds of a forward and backward pass."""
+    layers, width = encoder.layers_and_width()
+    return layers * (PASS + 6 * positions * 12 * width**2 / RATE)
 
 
 def scaled(

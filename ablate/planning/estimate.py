@@ -4,7 +4,7 @@ fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ablate.clusters.resources import Resources
@@ -13,8 +13,12 @@ from ablate.errors import UserError
 from ablate.planning import cost
 from ablate.planning.size import length, short
 from ablate.sweepfile.row import Row, owner
-from encoders.joint import Joint
 
+LEFT_OUT = {
+    "shared_parameters": "gradients of objectives are not compared",
+    "parts": "the memory of an update is not estimated",
+    "recompute": "a stage that runs out of memory is not run once more with less",
+}
 UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens where the data does not say
 
 
@@ -31,10 +35,8 @@ class Estimator:
         update = row.update
         holds = [(name, STREAMS[name].of(update)) for name in streams]
         seconds = cost.pretrain(row.encoder, streams, update, steps)
-        fix = f"cut an update into more pieces (pretrain.update.shards, now {getattr(update, 'shards', 1)})"
-        return self._sized(
-            "pretrain", row, holds if steps else (), getattr(update, "shards", 1), steps, seconds, title, fix
-        )
+        fix = f"cut an update into more pieces (pretrain.update.shards, now {update.shards})"
+        return self._sized("pretrain", row, holds if steps else (), update.shards, steps, seconds, title, fix)
 
     def finetune(self, row: Row, task: Any, title: str) -> tuple[float, float]:
         """Seconds and bytes of fine-tuning to the last update."""
@@ -42,6 +44,15 @@ class Estimator:
         holds = [(reads, task.items * length(reads, *lengths(row.data)))]
         fix = f"train on fewer items at a time (tasks.{task.table}.items, now {task.items})"
         return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
+
+    def left_out(self, encoders: Iterable[Any]) -> Iterator[str]:
+        """What is done without, by encoders (configs) that lack optional parts; what only a scheduler asks for, only
+        there.
+        """
+        for cls in dict.fromkeys(map(owner, encoders)):
+            for part, what in LEFT_OUT.items():
+                if not cls.offers(part) and (part == "shared_parameters" or self.wants is not None):
+                    yield f"Encoder {cls.__name__} has no {part}: {what}."
 
     def _sized(
         self,
@@ -54,7 +65,7 @@ class Estimator:
         title: str,
         fix: str,
     ) -> tuple[float, float]:
-        if self.wants is None or not holds or not isinstance(row.encoder, Joint.Config):
+        if self.wants is None or not holds or not owner(row.encoder).offers("parts"):
             return seconds, 0.0
         from ablate.planning import size
 

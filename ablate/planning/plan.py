@@ -15,7 +15,7 @@ from typing import Any
 from ablate.clusters.resources import Resources
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError
-from ablate.planning import cost
+from ablate.planning import cost, trial
 from ablate.planning.estimate import Estimator
 from ablate.planning.supply import Supply
 from ablate.stages.finetune import FinetuneStage
@@ -100,6 +100,8 @@ class Planner:
         if workers is not None and (type(workers) is not int or workers < 1):
             raise UserError(f"workers: expected a number of processes, found {workers!r}.")
         grid = [self.resolver.rows(point) for point in self.points]
+        encoders = [row.encoder for rows in grid for row in rows.values()]
+        trial.hold(encoders)
         described = self._describe(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)
@@ -116,7 +118,12 @@ class Planner:
             stages=continued(cost.scaled(self.stages, timings, paces)),
             resolved={name: grid[0][name].plain() for name in written},
             remarks={name: grid[0][name].remarks for name in written},
-            notes=(*self.supply.notes, *_twins(manifest), *self._columns_left(described)),
+            notes=(
+                *self.supply.notes,
+                *self.estimate.left_out(encoders),
+                *_twins(manifest),
+                *self._columns_left(described),
+            ),
             root=str(self.sweep["root"]),
             cluster=self.cluster,
             workers=workers,
@@ -164,20 +171,18 @@ class Planner:
         title: str,
         steps: int,
         seconds: float,
-        memory: float = 0.0,
-        uses: Iterable[tuple[str, str]] = (),
+        **more: Any,
     ) -> str:
-        """Add a stage unless an equal one is there; return its id."""
+        """Add a stage, of which `more` may be known, unless an equal one is there; return its id."""
         stage = make(
             kind,
             of,
             parents.items(),
             title,
             self.forms,
-            uses=tuple(uses),
             steps=steps,
             cost=round(seconds, 2),
-            memory=memory,
+            **more,
         )
         return self.stages.setdefault(stage.id, stage).id
 
@@ -298,7 +303,8 @@ class Planner:
         read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
         of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
         seconds, memory = self.estimate.finetune(row, task, title)
-        return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, memory)
+        more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, **more)
 
     def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
         """Lay out the fine-tunings of a task's grid, of the first seed, and the choice among them."""
@@ -366,7 +372,8 @@ class Planner:
         seconds, memory = self.estimate.pretrain(row, streams, steps, title)
         if start + steps:
             parents = {**parents, **self._read(row, _streamed(row, "train"), parents, {"tables": {}, "tokens": {}})}
-        return self._stage("pretrain", of, parents, title, steps, seconds, memory)
+        more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        return self._stage("pretrain", of, parents, title, steps, seconds, **more)
 
     def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:
         """The held-out losses of a row's leaf, where the data have what they are measured on."""

@@ -12,8 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from encoders.batch import Pair, Speech, Text, View, Vocabulary
-from encoders.count import Work, parts
-from encoders.joint import Joint
+from encoders.encoder import EncoderConfig, Work
 
 BYTES_PER_PARAMETER = 16  # weight, gradient, and AdamW's two moments in float32
 BASE = 1.0e9  # bytes of a process that has imported everything and opened its data
@@ -102,15 +101,17 @@ class Size:
 
 
 @cache
-def sequence(encoder: Joint.Config, pieces: int, stream: str, utterance: float, document: int) -> Size:
-    """One utterance, text or pair: all grows with their number, as sequences do not see each other."""
+def sequence(encoder: EncoderConfig, pieces: int, stream: str, utterance: float, document: int) -> Size:
+    """One utterance, text or pair, of an encoder that counts its parts: all grows with their number, as sequences do
+    not see each other.
+    """
     sizes = Sizes(speech=utterance, text=document, pairs=1, utterance=utterance, document=document)
     with FakeTensorMode():
         built = encoder.build(vocabulary(pieces))
         kept = activations(built, sizes.inputs([stream])[stream])
         speech = built.subsampled((sizes.frames,)) if stream != "text" else ()
     work = Work(speech=speech, text=(document,) if stream != "speech" else (), together=stream == "pair")
-    forward = sum(count.flops for count in parts(built, work).values())
+    forward = sum(count.flops for count in built.parts(work).values())
     return Size(sum(p.numel() for p in built.parameters()), 3.0 * forward, float(kept))
 
 
@@ -120,7 +121,12 @@ def length(stream: str, utterance: float, document: int) -> float:
 
 
 def update(
-    encoder: Joint.Config, pieces: int, holds: Sequence[tuple[str, float]], shards: int, utterance: float, document: int
+    encoder: EncoderConfig,
+    pieces: int,
+    holds: Sequence[tuple[str, float]],
+    shards: int,
+    utterance: float,
+    document: int,
 ) -> Size:
     """An update that `holds` (stream, seconds or tokens or pairs), one entry for each pass through the encoder."""
     passes = [

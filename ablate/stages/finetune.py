@@ -105,7 +105,7 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
         if "pretrain" in parents
         else config.encoder.build(vocabulary)
     )
-    ports = Ports(width=encoder.width, vocabulary=vocabulary, embedding=encoder.embedding)
+    ports = Ports(width=encoder.width, vocabulary=vocabulary, embedding=encoder.embedding, stacked=encoder.stacked)
     torch.manual_seed(seeds.key(config.seed, "init/objective/task"))
     objective: AbstractObjective = task.objective(ports, targets, dataset(task, parents, "train").table)
     model = Model(encoder, Mixture({"task": objective}, {"task": 1.0}, {}))

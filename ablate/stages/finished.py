@@ -96,7 +96,7 @@ class Finished:
         Raises UserError for a task of text, for what is no audio, and for a language that it does not know.
         """
         self._must_read("speech", "ablate.predict RUN < lines")
-        known = getattr(self.model.mixture.objectives["task"], "languages", ())
+        known = self.model.mixture.objectives["task"].languages
         if into not in (known or ("",)):
             raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
         mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]

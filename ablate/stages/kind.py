@@ -34,9 +34,7 @@ class Kind:
     run: Callable[[Any, Mapping[str, RunFolder], RunFolder], dict[str, Any]]
     """Runs a stage, given its config, what it starts from by role, and its folder; returns what result.json holds."""
     trains: bool = False
-    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare
-    memory.
-    """
+    """Whether it trains a model: several processes may then share it."""
     settings: Any = None
     """For a kind that sweep files name under `stages:`: its config with default values; every field is a setting."""
     metrics: tuple[str, ...] = ()

@@ -72,7 +72,11 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
     torch.manual_seed(seeds.key(config.seed, "init/encoder"))
     encoder = config.encoder.build(tokenizer.vocabulary)
     ports = Ports(
-        width=encoder.width, vocabulary=tokenizer.vocabulary, embedding=encoder.embedding, targets=config.targets
+        width=encoder.width,
+        vocabulary=tokenizer.vocabulary,
+        embedding=encoder.embedding,
+        stacked=encoder.stacked,
+        targets=config.targets,
     )
 
     def made(kind: str, name: str, part) -> nn.Module:
@@ -114,11 +118,7 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     def fraction(step: int) -> dict[str, float]:
         return {name: annealed(config, name, step) for name in config.targets}
 
-    probe = (
-        conflict.Probe(model, data(0), {name: stream.probed for name, stream in STREAMS.items()}, tokenizer.vocabulary)
-        if trained
-        else None
-    )
+    probe = probing(model, data(0), tokenizer.vocabulary) if trained else None
     loop = Loop(
         model=model,
         optimizer=optimizer,
@@ -170,6 +170,14 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
         if config.horizon is None:
             continuing.note(run, config.steps)
     return result
+
+
+def probing(model: Model, feeds: Mapping[str, Stream], vocabulary: Vocabulary) -> conflict.Probe | None:
+    """The comparison of the objectives' gradients, where the encoder says which parameters are shared."""
+    if not model.encoder.offers("shared_parameters"):
+        print(f"Gradients are not compared: {type(model.encoder).__name__} has no shared_parameters.", flush=True)
+        return None
+    return conflict.Probe(model, feeds, {name: stream.probed for name, stream in STREAMS.items()}, vocabulary)
 
 
 def tell(feeds: Mapping[str, Stream]) -> None:

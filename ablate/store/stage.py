@@ -49,9 +49,9 @@ class Stage:
     version: int = 1
     """Of the code of its kind."""
     trains: bool = False
-    """Whether it trains a model: several processes may then share it, and activations may be computed twice to spare
-    memory.
-    """
+    """Whether it trains a model: several processes may then share it."""
+    recomputes: bool = False
+    """Whether activations may be computed twice to spare memory."""
 
     @property
     def needs(self) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -118,10 +117,7 @@ SETTINGS = ("data", "encoder", "tokenizer", "objectives", "targets", "update", "
 
 def owner(part: Any) -> Any:
     """The class that a config is nested in, and that it builds."""
-    cls: Any = sys.modules[type(part).__module__]
-    for name in type(part).__qualname__.split(".")[:-1]:
-        cls = getattr(cls, name)
-    return cls
+    return part.owner
 
 
 def reads(part: Any) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from ablate.errors import UserError, nearest
 from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.owner import Owner
 from objectives.objective import AbstractObjective, Ports
 
 Encoder = tuple[Tokenizer, Optional[Path]]
@@ -109,6 +110,9 @@ class Dataset:
 class TaskConfig(ABC):
     """Base of task configs: the data, and how long and how fast to fine-tune."""
 
+    owner: ClassVar[Any]
+    """The task's class; set where that is defined."""
+
     scoring: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": (), "tokenizer": None})
     """Fields that training does not read, and the values that stand for them in its identity: those of scoring alone,
     and the target tokenizer, which training starts from as a stage.
@@ -184,7 +188,7 @@ class TaskConfig(ABC):
         """Make the task."""
 
 
-class AbstractScored(ABC):
+class AbstractScored(Owner, ABC):
     """What the score stage needs of a task, fine-tuned for it or not; `metrics` has the main one first."""
 
     config: TaskConfig

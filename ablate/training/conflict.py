@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.training.loop import Model, prepare
 from ablate.training.optim import FlatAdamW
 from encoders import seeds
+from encoders.encoder import AbstractEncoder
 
 EVERY = 400  # updates between two probes: under 2 % of training time
 CEILING = 0.1  # below this share of reproducible gradient a cosine says nothing, and is left out
@@ -59,25 +60,12 @@ def similarities(a: Gradients, b: Gradients, scopes: Mapping[str, list[str]]) ->
     return values
 
 
-def shared(stack: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters of the shared stack that are not copied per modality."""
-    return {name: p for name, p in stack.named_parameters() if "copies" not in name.split(".")}
-
-
-def scopes(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Which parameters each scope holds: "all", each layer ("layer_0"), each part of a layer ("layer_0.ffn")."""
-    by_scope: dict[str, list[str]] = {"all": list(parameters)} if parameters else {}
-    for name in parameters:
-        layer = re.match(r"blocks\.(\d+)\.(\w+)", name)
-        scope = f"layer_{layer[1]}" if layer else "norm"
-        by_scope.setdefault(scope, []).append(name)
-        if layer:
-            by_scope.setdefault(f"{scope}.{_part(layer[2])}", []).append(name)
-    return dict(sorted(by_scope.items(), key=lambda item: (item[0] != "all", _order(item[0]))))
-
-
-def _part(module: str) -> str:
-    return "norms" if module.endswith("_norm") else {"first": "ffn", "second": "ffn"}.get(module, module)
+def scopes(encoder: AbstractEncoder) -> dict[str, list[str]]:
+    """Names of the shared parameters by scope: "all", and those that the encoder has, layers first to last."""
+    own = encoder.shared_parameters()
+    named = {name for names in own.values() for name in names}
+    everything = [name for name, _ in encoder.named_parameters() if name in named]
+    return {"all": everything, **{scope: own[scope] for scope in sorted(own, key=_order)}} if named else {}
 
 
 def _order(scope: str) -> tuple[int, str]:
@@ -91,8 +79,9 @@ class Probe:
     def __init__(self, model: Model, feeds: Mapping[str, Any], budgets: Mapping[str, float], vocabulary: Any):
         """`feeds` are streams by name, `budgets` how much of each a half holds, if there is twice as much."""
         self.model, self.halves = model, []
-        self.parameters = shared(model.encoder.shared)
-        self.scopes = scopes(self.parameters)
+        self.scopes = scopes(model.encoder)
+        own = dict(model.encoder.named_parameters())
+        self.parameters = {name: own[name] for name in self.scopes.get("all", ())}
         cursors = dict.fromkeys(feeds, 0)
         for half in range(2):
             shard = {}
@@ -117,10 +106,9 @@ class Probe:
             return {}
         values = {f"conflict/raw/{name}": value for name, value in similarities(a, b, self.scopes).items()}
         moments = optimizer.state()
-        if all(f"exp_avg_sq/encoder.shared.{name}" in moments for name in self.parameters):
+        if all(f"exp_avg_sq/encoder.{name}" in moments for name in self.parameters):
             scale = {
-                name: moments[f"exp_avg_sq/encoder.shared.{name}"].sqrt() + optimizer.config.eps
-                for name in self.parameters
+                name: moments[f"exp_avg_sq/encoder.{name}"].sqrt() + optimizer.config.eps for name in self.parameters
             }
             a, b = ({o: {n: g / scale[n] for n, g in own.items()} for o, own in side.items()} for side in (a, b))
             values |= {f"conflict/adam/{name}": value for name, value in similarities(a, b, self.scopes).items()}

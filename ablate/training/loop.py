@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +18,8 @@ from ablate.training.checkpoint import Checkpoint
 from ablate.training.not_finite import NotFinite
 from ablate.training.optim import FlatAdamW
 from encoders import seeds
-from encoders.batch import Batch, Speech, Vocabulary
-from encoders.blocks import BatchNorm
+from encoders.batch import Batch, Vocabulary
 from encoders.encoder import AbstractEncoder
-from objectives.diversity import MovingUse
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
 
@@ -43,8 +40,8 @@ class Model(nn.Module):
 
 def context(encoder: AbstractEncoder, batch: Batch, vocabulary: Vocabulary, key: int) -> ViewContext:
     """What views of `batch` may depend on: speech lengths after subsampling and a key for the shard."""
-    speech = batch.inputs if isinstance(batch.inputs, Speech) else getattr(batch.inputs, "speech", None)
-    lengths = encoder.subsampled(speech.lengths) if isinstance(speech, Speech) else ()
+    speech = batch.inputs.speech
+    lengths = encoder.subsampled(speech.lengths) if speech else ()
     return ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=key)
 
 
@@ -89,11 +86,6 @@ class Loop:
     finished: bool = False
     busy_seconds: float = 0.0
     waited_seconds: float = 0.0  # of those, until data was there
-
-    @cached_property
-    def moving(self) -> list[MovingUse]:
-        """What keeps an average over updates, of codes' use."""
-        return [part for part in self.model.modules() if isinstance(part, MovingUse)]
 
     @property
     def waiting(self) -> float:
@@ -150,13 +142,8 @@ class Loop:
         sums: distributed.Sums = {}
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
         began, begun_busy, first = time.monotonic(), self.busy_seconds, step
-        if distributed.ranks() > 1 and any(isinstance(part, BatchNorm) for part in self.model.modules()):
-            raise UserError(
-                "Batch normalisation keeps means of the shards in their order, which ranks do not share; use "
-                "another conv_norm, or resources.KIND.tasks=1."
-            )
         leads = distributed.rank() == 0  # the first rank evaluates, logs and saves
-        self.model.encoder.checkpointing = self.run.spares_memory
+        self._ready()
         self.model.train()
         while step < self.last and not self.finished:
             norms, wait, metrics = self.one_update(step)
@@ -196,6 +183,15 @@ class Loop:
                 raise Stopped(f"Asked to stop after update {step}, which is saved.")
         self.model.eval()
 
+    def _ready(self) -> None:
+        """Have the encoder spare memory where it shall. Raises UserError where ranks cannot share its updates."""
+        encoder, spares = self.model.encoder, self.run.spares_memory
+        if distributed.ranks() > 1 and encoder.alone:
+            raise UserError(f"Ranks cannot share updates of this encoder. {encoder.alone}, or resources.KIND.tasks=1.")
+        if spares and not encoder.offers("recompute"):
+            print(f"This stage lacked memory, and spares none now: {type(encoder).__name__} has no recompute.")
+        encoder.recompute(spares)
+
     def one_update(self, step: int) -> tuple[dict[str, float], float, dict]:
         """One optimizer update; returns (gradient norms by name, seconds waited for data, metrics as name -> (sum,
         count)).
@@ -230,8 +226,7 @@ class Loop:
             loss_sum += float(loss.detach())
             distributed.add(metrics, sums)
         distributed.sum_(self.optimizer.gradient)
-        for use in self.moving:
-            use.close(distributed.sum_)
+        self.model.mixture.close(distributed.sum_)
         loss_sum, metrics = distributed.merged(loss_sum, metrics)
         if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
             mine = not_finite.faults(self.model, shards, prepared, denominators, self.fraction(step), dropout)

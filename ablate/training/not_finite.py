@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.training import distributed
-from encoders.batch import Batch, Pair, Speech
+from encoders.batch import Batch
 from objectives.mixture import Prepared
 
 NAME = "not_finite.json"  # in the run's folder: all faults
@@ -86,8 +86,8 @@ def _fault(loss: Tensor, parameters: Sequence[nn.Parameter]) -> str | None:
 
 def _broken(batch: Batch) -> list[str]:
     """Items whose log-mel is not finite."""
-    speech = batch.inputs.speech if isinstance(batch.inputs, Pair) else batch.inputs
-    if not isinstance(speech, Speech):
+    speech = batch.inputs.speech
+    if speech is None:
         return []
     utterances = speech.mel_FM.split(speech.lengths)
     return [id for id, mel_FM in zip(batch.ids, utterances) if not bool(mel_FM.isfinite().all())]

@@ -89,6 +89,9 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str 
     axes.minorticks_off()
     if len(sizes):
         axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
+    else:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "not counted by modality", transform=axes.transAxes, ha="center", va="center")
 
 
 def apart(sizes: np.ndarray) -> list[float]:

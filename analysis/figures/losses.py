@@ -55,7 +55,7 @@ def held_out(records: Records) -> pd.DataFrame:
             if modality is None or value is None:
                 continue
             total = counts["total"] - counts["embedding"]
-            active = counts[f"{modality}_only"] + counts["shared"]
+            active = counts[f"{modality}_only"] + counts["shared"] if "shared" in counts else np.nan
             other = shown["text" if modality == "speech" else "speech"]
             lines.append(
                 [

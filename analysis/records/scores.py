@@ -126,17 +126,15 @@ def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> d
 
 
 def _parameters(result: dict | None) -> dict[str, float]:
-    """Count parameters without embeddings: in all, and those active when reading speech, text or a pair."""
+    """Count parameters without embeddings: in all, and those active when reading speech, text or a pair, as far as the
+    encoder counts them by modality.
+    """
     if not result or "parameters" not in result:
         return {}
     counts = result["parameters"]
     total = counts["total"] - counts["embedding"]
-    return {
-        "parameters": total,
-        "pair": total,
-        "speech": counts["speech_only"] + counts["shared"],
-        "text": counts["text_only"] + counts["shared"],
-    }
+    active = {m: counts[f"{m}_only"] + counts["shared"] for m in ("speech", "text") if "shared" in counts}
+    return {"parameters": total, "pair": total, **active}
 
 
 def baselines(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:

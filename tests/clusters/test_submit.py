@@ -17,9 +17,10 @@ from ablate import sweep as command
 from ablate.clusters import failure, registry
 from ablate.clusters.failure import Failure
 from ablate.clusters.resources import Resources
-from ablate.clusters.schedule import DONE, ELSEWHERE, Board
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, Board
 from ablate.clusters.slurm import controller, diagnosis, pack, reasons, sbatch
 from ablate.clusters.slurm.job import Job
+from ablate.clusters.slurm.jobs import Jobs
 from ablate.clusters.slurm.journal import INTENT, Journal
 from ablate.clusters.slurm.submit import Submission
 from ablate.errors import UserError
@@ -306,8 +307,18 @@ def test_a_process_that_is_killed_leaves_no_lock(tmp_path, monkeypatch):
 
 
 def test_memory_that_runs_out_twice_comes_with_advice():
-    told = str(diagnosis.advice(Failure(failure.MEMORY, "CUDA out of memory", "7"), "pretrain"))
-    assert "lower pretrain.update" in told and "resources.pretrain.mem_gb" in told
+    told = str(diagnosis.advice(Failure(failure.MEMORY, "CUDA out of memory", "7"), "pretrain", tried=True))
+    assert "with activation checkpointing too: lower pretrain.update" in told and "resources.pretrain.mem_gb" in told
+
+
+def test_a_stage_that_cannot_compute_activations_twice_is_not_run_again_for_memory(tmp_path):
+    stage = replace(fakes.stage("aa", kind="pretrain"), recomputes=False)
+    fakes.write(tmp_path, stage)
+    jobs = Jobs.__new__(Jobs)
+    jobs.board = Board({"aa": stage}, tmp_path)
+    jobs.failed("aa", Failure(failure.MEMORY, "CUDA out of memory", "7"))
+    assert jobs.board.state["aa"] == FAILED and not jobs.board.folders["aa"].spares_memory
+    assert "its encoder has no activation checkpointing: lower pretrain.update" in jobs.board.why["aa"]
 
 
 def test_an_unknown_cluster_is_told_the_nearest():

@@ -8,7 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from encoders import blocks
 from encoders.batch import Pair, View
 from encoders.blocks import PARTS
-from encoders.count import Work, parts
+from encoders.count import parts
+from encoders.encoder import Work
 
 FRAMES, LENGTHS = (9, 1, 30), (3, 6, 2)  # positions 3, 1, 8
 

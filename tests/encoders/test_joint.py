@@ -169,7 +169,7 @@ def test_checkpointing_is_a_switch_of_the_whole_encoder(joint, inputs):
     gradients = []
     for checkpointing in (False, True):
         encoder.zero_grad()
-        encoder.checkpointing = checkpointing
+        encoder.recompute(checkpointing)
         assert encoder.speech.layers.checkpointing is checkpointing
         encoder(View(inputs=inputs["pair"], noise_key=3)).stages["joint"].square().sum().backward()
         gradients.append([p.grad.clone() for p in encoder.parameters()])

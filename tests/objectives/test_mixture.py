@@ -227,7 +227,7 @@ def test_prepared_moves():
     for view, _ in moved.views:
         for value in (view.speech_masked_I, view.text_masked_I, view.matched_B):
             assert value is None or value.device.type == "meta"
-    assert {v.inputs.speech.mel_FM.device.type for v, _ in moved.views if hasattr(v.inputs, "speech")} == {"meta"}
+    assert {v.inputs.speech.mel_FM.device.type for v, _ in moved.views if v.inputs.speech} == {"meta"}
 
 
 class Augmented(MaskedText):

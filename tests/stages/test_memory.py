@@ -10,12 +10,8 @@ from encoders import joint
 
 def test_saving_memory_changes_no_result(tmp_path, monkeypatch):
     blobs, switched = {}, []
-    before = joint.Joint.checkpointing
-    monkeypatch.setattr(
-        joint.Joint,
-        "checkpointing",
-        property(before.fget, lambda self, on: (switched.append(on), before.fset(self, on))),
-    )
+    before = joint.Joint.recompute
+    monkeypatch.setattr(joint.Joint, "recompute", lambda self, on: (switched.append(on), before(self, on)))
     for spare in (False, True):
         world = World(tmp_path / str(spare))
         id = world.pretrain("masked_text", "contrastive", steps=5, update=Update(speech=3.0, text=60))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import ENCODER, World
 
-from ablate.training.conflict import scopes, shared, similarities
+from ablate.training.conflict import scopes, similarities
 from encoders.batch import Vocabulary
 from encoders.presets import PRESETS
 
@@ -56,16 +56,17 @@ def test_scopes_cover_the_parameters_once_per_level():
     from dataclasses import replace
 
     vocabulary = Vocabulary(20, (1,) * 20, (True,) * 20)
-    parameters = shared(ENCODER.build(vocabulary).shared)
-    by_scope = scopes(parameters)
-    assert list(by_scope)[0] == "all" and sorted(by_scope["all"]) == sorted(parameters)
+    encoder = ENCODER.build(vocabulary)
+    parameters = [f"shared.{name}" for name, _ in encoder.shared.named_parameters()]
+    by_scope = scopes(encoder)
+    assert list(by_scope)[0] == "all" and by_scope["all"] == parameters
     parts = {name.partition(".")[2] for name in by_scope if "." in name}
     assert parts == {"attention", "ffn", "conv", "norms"}
     for level in ([n for n in by_scope if n.startswith("layer") and "." not in n], [n for n in by_scope if "." in n]):
         assert sorted(p for scope in level for p in by_scope[scope]) == sorted(parameters)
-    experts = shared(replace(ENCODER, per_modality=("ffn",)).build(vocabulary).shared)
+    experts = replace(ENCODER, per_modality=("ffn",)).build(vocabulary)
     assert {name.partition(".")[2] for name in scopes(experts)} == {"", "attention", "conv", "norms"}
-    assert scopes(shared(PRESETS["nano_separate"].build(vocabulary).shared)) == {}
+    assert scopes(PRESETS["nano_separate"].build(vocabulary)) == {}
 
 
 def test_a_trunk_logs_conflict_and_trains_as_without(tmp_path, monkeypatch):

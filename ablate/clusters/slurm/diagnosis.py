@@ -91,10 +91,11 @@ def started(run: RunFolder, job: str) -> bool:
     return (read_lock(run.path) or {}).get("job") == job or any(attempt.get("job") == job for attempt in attempts)
 
 
-def advice(failure: Failure, kind: str) -> Failure:
-    """Add what to do about memory that ran out for good."""
+def advice(failure: Failure, kind: str, tried: bool) -> Failure:
+    """Add what to do about memory that ran out for good; `tried` is whether activations were computed twice."""
     lower = LOWER.get(kind)
-    text = f"{failure.why}; " + (f"with activation checkpointing too: {lower}, or " if lower else "")
+    how = "with activation checkpointing too" if tried else "its encoder has no activation checkpointing"
+    text = f"{failure.why}; " + (f"{how}: {lower}, or " if lower else "")
     return Failure(
         failure.kind, f"{text}raise resources.{kind}.mem_gb (or take GPUs with more)", failure.job, failure.logs
     )

@@ -225,14 +225,14 @@ class Jobs:
         """
         folder, stage, last = self.board.folders[id], self.board.stages[id], failure.read(self.board.folders[id])
         failed = last.tries if last is not None else 0
-        if verdict.kind == failure.MEMORY and stage.trains and not folder.spares_memory:
+        if verdict.kind == failure.MEMORY and stage.recomputes and not folder.spares_memory:
             folder.spare_memory(verdict.why)
             self.wait_again(id, f"{verdict}; once more with activation checkpointing")
         elif failed < BLAMELESS.get(verdict.kind, 0):
             self.wait_again(id, f"{verdict}; once more")
         else:
             if verdict.kind == failure.MEMORY:
-                verdict = diagnosis.advice(verdict, stage.kind)
+                verdict = diagnosis.advice(verdict, stage.kind, tried=folder.spares_memory)
             self.board.set(id, FAILED, str(verdict))
 
     def wait_again(self, id: str, why: str = "") -> None:
