@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.lines import Faults
 from ablate.data.real.canonical import BARE, Held, LeftOut
-from ablate.data.real.layouts import written
+from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import hashed, told
 from ablate.data.real.settings import RealSettings
@@ -93,9 +93,7 @@ class RealConfig(RealSettings, CorpusConfig):
             *folders,
         ):
             valid = [
-                n
-                for n, task in written.GLUE.items()
-                if pairs is None or task.classes and (task.text_b is not None) == pairs
+                n for n, task in GLUE.items() if pairs is None or task.classes and (task.text_b is not None) == pairs
             ]
             if folder and Path(folder).name not in valid:
                 raise UserError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.data.lines import Faults, lines
-from ablate.data.real.layouts import spoken, written
+from ablate.data.real.layouts import common_voice, covost, glue, limited, normalization, spoken, text
 from ablate.data.real.settings import RealSettings
 from ablate.data.table import Example
 from ablate.errors import UserError
@@ -51,7 +51,7 @@ def sources(config: RealSettings) -> list[Source]:
         listed += [source for direction in config.directions for source in _translation(config, direction)]
     if config.digits:
         for split in ("train", "dev", "test"):
-            reader = partial(spoken.common_voice, root / config.digits, split)
+            reader = partial(common_voice.common_voice, root / config.digits, split)
             listed.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
     if config.text:
         files = [root / path for path in config.text]
@@ -59,7 +59,7 @@ def sources(config: RealSettings) -> list[Source]:
     for table, folder, most in _sentences(config):
         task, splits = Path(folder).name, ("train", *_dev(folder).values())
         files = {split: root / folder / f"{split}.tsv" for split in splits}
-        read = {split: partial(written.sentences, path, task) for split, path in files.items()}
+        read = {split: partial(glue.sentences, path, task) for split, path in files.items()}
         listed.append(
             _written(
                 f"{table} train",
@@ -76,7 +76,9 @@ def sources(config: RealSettings) -> list[Source]:
     if config.normalization:
         folder = root / config.normalization
         for split in ("train", "dev", "test"):
-            reader, files_of = (partial(f, folder, split) for f in (written.normalization, written.normalization_files))
+            reader, files_of = (
+                partial(f, folder, split) for f in (normalization.normalization, normalization.normalization_files)
+            )
             listed.append(
                 Source(
                     f"normalization {split}",
@@ -99,7 +101,7 @@ def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
     """A further test split of a table that is no speech in any layout."""
     file, name, place = Path(config.root) / path, f"{table} {split}", (table, split)
     if table == "digits":
-        return Source(name, partial(spoken.common_voice, file.parent, file.stem), (place,), spoken=True)
+        return Source(name, partial(common_voice.common_voice, file.parent, file.stem), (place,), spoken=True)
     if table == "translation":
         match = COVOST.fullmatch(file.name)
         if match is None:
@@ -110,9 +112,9 @@ def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
     if table == "text":
         return _written(name, [file], partial(_texts, [file]), place, layout="text")
     if table == "normalization":
-        return _written(name, [file], partial(written.normalized, file), place, layout=table)
+        return _written(name, [file], partial(normalization.normalized, file), place, layout=table)
     task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
-    return _written(name, [file], partial(written.sentences, file, task), place, layout=task)
+    return _written(name, [file], partial(glue.sentences, file, task), place, layout=task)
 
 
 def further(config: RealSettings) -> dict[Place, str]:
@@ -149,11 +151,13 @@ def paths(config: RealSettings) -> list[tuple[str, str]]:
             needed += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
     for table, folder, _ in _sentences(config):
         field = table if table in ("sentiment", "sentence_pair") else "glue"
-        files = ("train", *_dev(folder).values()) if Path(folder).name in written.GLUE else ()
+        files = ("train", *_dev(folder).values()) if Path(folder).name in glue.GLUE else ()
         needed += [(field, f"{folder}/{split}.tsv") for split in files]
     if config.normalization:
         folder = Path(config.root) / config.normalization
-        files = [path.name for split in ("train", "dev", "test") for path in written.normalization_files(folder, split)]
+        files = [
+            path.name for split in ("train", "dev", "test") for path in normalization.normalization_files(folder, split)
+        ]
         needed += [("normalization", f"{config.normalization}/{name}") for name in files]
     if config.digits:
         parts = ("train.tsv", "dev.tsv", "test.tsv", "clips")
@@ -168,7 +172,7 @@ def table_of(folder: str) -> str:
 
 def _dev(folder: str) -> Mapping[str, str]:
     """Of a GLUE folder, the files with labels by our test splits."""
-    return written.GLUE[Path(folder).name].dev
+    return glue.GLUE[Path(folder).name].dev
 
 
 def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:
@@ -213,7 +217,7 @@ def _used(config: RealSettings) -> list[tuple[str, str]]:
 def _files(root: Path, source: str) -> list[str]:
     """The files and folders that a source of speech consists of, where the configuration or a manifest can tell."""
     path, folder = root / source, Path(source).parent
-    if path.name in spoken.LIMITED and (path.parent / "1h").is_dir():
+    if path.name in limited.LIMITED and (path.parent / "1h").is_dir():
         return [(folder / part).as_posix() for part in ("1h", "9h")[: 2 if path.name == "10h" else 1]]
     if path.suffix == ".stm":
         return [folder.as_posix()]
@@ -226,7 +230,7 @@ def _files(root: Path, source: str) -> list[str]:
 
 def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
     """Texts of all files, with ids that say which one they are from."""
-    return ({**row, "id": f"{path.name}-{row['id']}"} for path in files for row in written.texts(path, faults))
+    return ({**row, "id": f"{path.name}-{row['id']}"} for path in files for row in text.texts(path, faults))
 
 
 def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
@@ -250,5 +254,5 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
 
 def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Example]]:
     """Read a table of CoVoST, each row with its direction."""
-    rows = partial(spoken.covost, folder, source, target, split)
+    rows = partial(covost.covost, folder, source, target, split)
     return lambda faults: ({**row, "direction": f"{source}_{target}"} for row in rows(faults))

@@ -22,7 +22,7 @@ from real_files import Made, ids, small, tsv, utterances
 
 from ablate.data.real import scan
 from ablate.data.real.canonical import Held
-from ablate.data.real.layouts import folders, spoken, written
+from ablate.data.real.layouts import folders, spoken, text
 from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.store import identity
@@ -243,7 +243,7 @@ def test_a_file_is_looked_into_once_until_it_is_touched(root: Path, monkeypatch:
 
 def test_texts_are_parsed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ids(small(root), "text.train", "text.dev", "sentiment.train")
-    monkeypatch.setattr(written, "texts", None)  # to parse them again would fail
+    monkeypatch.setattr(text, "texts", None)  # to parse them again would fail
     assert ids(small(root), "text.train", "text.dev", "sentiment.train") == before
     monkeypatch.setattr(scan, "LARGE", 0)  # now their hashes are kept as well
     assert ids(small(root), "text.train") == {"text.train": before["text.train"]}

@@ -13,7 +13,7 @@ import soundfile
 from ablate.data import audio
 from ablate.data.audio import Recording
 from ablate.data.lines import Faults
-from ablate.data.real.layouts import spoken
+from ablate.data.real.layouts import covost, spoken
 from ablate.errors import UserError
 
 
@@ -120,10 +120,10 @@ def test_common_voice(tmp_path: Path) -> None:
 def test_covost(tmp_path: Path) -> None:
     touch(tmp_path / "fr" / "clips" / "a.mp3")
     write(tmp_path / "covost_v2.fr_en.dev.tsv", "path\tsentence\ttranslation\tclient_id", "a.mp3\tOui.\tYes.\tann")
-    (row,) = spoken.covost(tmp_path, "fr", "en", "dev")
+    (row,) = covost.covost(tmp_path, "fr", "en", "dev")
     assert (row["id"], row["text"], row["translation"], row["voice"]) == ("a", "Oui.", "Yes.", "ann")
     with pytest.raises(UserError, match="covost_v2.fr_de.dev.tsv: there is no such file"):
-        list(spoken.covost(tmp_path, "fr", "de", "dev"))
+        list(covost.covost(tmp_path, "fr", "de", "dev"))
 
 
 def test_fairseq(tmp_path: Path) -> None:

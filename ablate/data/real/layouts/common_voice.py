@@ -1,0 +1,26 @@
+"""Read Common Voice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os.path import basename, join, splitext
+from pathlib import Path
+
+from ablate.data.audio import Recording
+from ablate.data.lines import STOP, Faults, tsv
+from ablate.data.real.layouts.layout import there
+from ablate.data.table import Example
+
+
+def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Example]:
+    """Read Common Voice, `folder/{split}.tsv` and `folder/clips/`."""
+    table = Path(folder) / f"{split}.tsv"
+    for number, row in tsv(table, ("client_id", "path", "sentence"), faults):
+        clip = join(folder, "clips", row["path"])
+        if there(clip, table, number, faults):
+            yield {
+                "id": splitext(basename(clip))[0],
+                "text": row["sentence"],
+                "voice": row["client_id"],
+                "recording": Recording(clip),
+            }
