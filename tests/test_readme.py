@@ -24,7 +24,7 @@ from ablate.sweepfile import load
 ROOT = Path(__file__).resolve().parents[1]
 README, OBJECTIVES, SLURM = "README.md", "docs/objectives.md", "docs/slurm.md"
 PARTS = ("docs/sweeps.md", "docs/tasks.md", "docs/data.md")  # pages whose YAML is of sweep files
-DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in (README, *DOCS)}
 
 MOST_WORDS, MOST_COLUMNS = 900, 6  # of README: five minutes to read, and a table that fits a narrow window

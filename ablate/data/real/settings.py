@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class RealSettings:
     """Real corpora under one folder. All paths are relative to it (or absolute); an empty one leaves its tables out.
 
-    A source of speech is a folder or manifest in any layout that `ablate.data.real.layouts.spoken` knows.
+    A source of speech is a folder or manifest in any layout of `ablate.data.real.layouts.registry`.
     """
 
     root: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablate.data.lines import Faults, lines
-from ablate.data.real.layouts import common_voice, covost, glue, limited, normalization, spoken, text
+from ablate.data.lines import Faults
+from ablate.data.real.layouts import common_voice, covost, glue, normalization, registry
 from ablate.data.real.settings import RealSettings
 from ablate.data.table import Example
 from ablate.errors import UserError
@@ -45,7 +46,8 @@ def sources(config: RealSettings) -> list[Source]:
     """List what a configuration reads, in a fixed order: what is spoken comes first."""
     root = Path(config.root)
     listed = [
-        Source(path, partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()
+        Source(path, partial(registry.rows, root / path), places, spoken=True)
+        for path, places in _speech(config).items()
     ]
     if config.translation:
         listed += [source for direction in config.directions for source in _translation(config, direction)]
@@ -55,7 +57,9 @@ def sources(config: RealSettings) -> list[Source]:
             listed.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
     if config.text:
         files = [root / path for path in config.text]
-        listed.append(_written("text", files, partial(_texts, files), ("text", "train"), layout="text", held_out=True))
+        listed.append(
+            _written("text", files, partial(_texts, files), ("text", "train"), layout=_read_as(files), held_out=True)
+        )
     for table, folder, most in _sentences(config):
         task, splits = Path(folder).name, ("train", *_dev(folder).values())
         files = {split: root / folder / f"{split}.tsv" for split in splits}
@@ -110,7 +114,7 @@ def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
             )
         return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True)
     if table == "text":
-        return _written(name, [file], partial(_texts, [file]), place, layout="text")
+        return _written(name, [file], partial(_texts, [file]), place, layout=_read_as([file]))
     if table == "normalization":
         return _written(name, [file], partial(normalization.normalized, file), place, layout=table)
     task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
@@ -215,22 +219,26 @@ def _used(config: RealSettings) -> list[tuple[str, str]]:
 
 
 def _files(root: Path, source: str) -> list[str]:
-    """The files and folders that a source of speech consists of, where the configuration or a manifest can tell."""
-    path, folder = root / source, Path(source).parent
-    if path.name in limited.LIMITED and (path.parent / "1h").is_dir():
-        return [(folder / part).as_posix() for part in ("1h", "9h")[: 2 if path.name == "10h" else 1]]
-    if path.suffix == ".stm":
-        return [folder.as_posix()]
-    if path.suffix == ".tsv" and path.is_file():
-        _, first = next(lines(path), (0, ""))
-        beside = [folder / "clips"] if "\t" in first else [Path(source).with_suffix(s) for s in (".wrd", ".ltr")]
-        return [source, *(p.as_posix() for p in beside if "\t" in first or (root / p).exists())]
-    return [source]
+    """The files and folders that a source of speech needs, as its layout says."""
+    path = root / source
+    found = registry.known(path)
+    needed = [path] if found is None else found[1].needs(path)
+    return [(Path(source).parent / os.path.relpath(one, path.parent)).as_posix() for one in needed]
 
 
 def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
     """Texts of all files, with ids that say which one they are from."""
-    return ({**row, "id": f"{path.name}-{row['id']}"} for path in files for row in text.texts(path, faults))
+    return (
+        {**row, "id": f"{path.name}-{row['id']}"}
+        for path in files
+        for row in registry.rows(path, faults, registry.TEXT_LAYOUTS)
+    )
+
+
+def _read_as(files: Sequence[Path]) -> str:
+    """How texts are read: the layouts of their files, with the versions of their code."""
+    found = (registry.known(path, registry.TEXT_LAYOUTS) for path in files)
+    return " ".join(["text", *(f"{one[0]}:{one[1].version}" for one in found if one)])
 
 
 def _translation(config: RealSettings, direction: str) -> Iterator[Source]:

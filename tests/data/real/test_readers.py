@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablate.data.lines import Faults
-from ablate.data.real.layouts import common_voice, covost, glue, normalization, spoken, text
+from ablate.data.real.layouts import common_voice, covost, glue, normalization, registry
 from ablate.errors import UserError
 
 
@@ -122,24 +122,24 @@ def test_texts(tmp_path: Path) -> None:
     plain = write(tmp_path / "a.txt", "first", "  ", "with\x85and\u2028inside ")
     records = write(tmp_path / "a.jsonl", '{"text": "first"}', "", '{"text": "with\\u0085and\u2028inside", "n": 1}')
     for path in (plain, records):
-        assert list(text.texts(path)) == expected
+        assert list(registry.rows(path, layouts=registry.TEXT_LAYOUTS)) == expected
         packed = path.with_name(f"{path.name}.gz")
         packed.write_bytes(gzip.compress(path.read_bytes()))
-        assert list(text.texts(packed)) == expected
+        assert list(registry.rows(packed, layouts=registry.TEXT_LAYOUTS)) == expected
     packed.write_bytes(packed.read_bytes()[:-12])
     with pytest.raises(UserError, match="a.jsonl.gz: cannot be unpacked"):
-        list(text.texts(packed))
+        list(registry.rows(packed, layouts=registry.TEXT_LAYOUTS))
     damaged = bytearray(gzip.compress(" ".join(map(str, range(9999))).encode()))
     damaged[2000:2040] = bytes(40)
     packed.write_bytes(damaged)
     with pytest.raises(UserError, match="a.jsonl.gz: cannot be unpacked"):
-        list(text.texts(packed))
+        list(registry.rows(packed, layouts=registry.TEXT_LAYOUTS))
     plain.write_bytes(b"fine\nna\xefve\n")
     with pytest.raises(UserError, match=r"a.txt, line 2: is not UTF-8 \(byte 3 of the line\)"):
-        list(text.texts(plain))
+        list(registry.rows(plain, layouts=registry.TEXT_LAYOUTS))
     write(records, '{"text": "fine"}', '{"texts": "no"}', "[1]", "{")
     faults = Faults(skip=True, most=9, root=tmp_path)
-    assert len(list(text.texts(records, faults))) == 1
+    assert len(list(registry.rows(records, faults, registry.TEXT_LAYOUTS))) == 1
     assert [message.partition(" (")[0] for message in faults.skipped] == [
         'a.jsonl, line 2: has no text in "text"; its fields are texts.',
         "a.jsonl, line 3: is a JSON list, expected an object.",
@@ -201,7 +201,7 @@ def test_real_corpora_are_as_documented(real_data: Path) -> None:
     subsets = {"train-clean": (168, 168), "train-lj": (320, 1), "dev-clean": (33, 33)}
     subsets |= {"test-clean": (30, 30), "test-other": (50, 5)}
     for subset, (utterances, voices) in subsets.items():
-        rows = list(spoken.rows(real_data / "LibriSpeech" / subset))
+        rows = list(registry.rows(real_data / "LibriSpeech" / subset))
         assert (len(rows), len({row["voice"] for row in rows})) == (utterances, voices)
         assert all(row["text"] for row in rows)
     sizes = {"SST-2": (67_349, 872), "RTE": (2_490, 277), "CoLA": (8_551, 527), "MRPC": (3_668, 408)}
@@ -216,7 +216,7 @@ def test_real_corpora_are_as_documented(real_data: Path) -> None:
     assert len({row["text"] for row in digits[0]}) == 10
     translations = [list(covost.covost(real_data / "covost_qu_es", "qu", "es", split)) for split in ("train", "dev")]
     assert list(map(len, translations)) == [60, 12]
-    assert len(list(text.texts(real_data / "text/librispeech_lm.txt"))) == 19_175
+    assert len(list(registry.rows(real_data / "text/librispeech_lm.txt", layouts=registry.TEXT_LAYOUTS))) == 19_175
     folder = real_data / "text_normalization"
     pairs = [list(normalization.normalization(folder, split)) for split in ("train", "dev", "test")]
     assert list(map(len, pairs)) == [6_677, 400, 600]

@@ -8,8 +8,23 @@ from pathlib import Path
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, tsv
-from ablate.data.real.layouts.layout import there
+from ablate.data.real.layouts.layout import Layout, first, there
 from ablate.data.table import Example
+
+
+class CommonVoice(Layout):
+    """A table of a language, beside `clips/`."""
+
+    expected = "Common Voice's .tsv"
+
+    def knows(self, path: Path) -> bool:
+        return path.name.removesuffix(".gz").endswith(".tsv") and path.is_file() and "\t" in first(path)
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return common_voice(path.parent, path.stem, faults)
+
+    def needs(self, path: Path) -> list[Path]:
+        return [path, path.parent / "clips"]
 
 
 def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Example]:

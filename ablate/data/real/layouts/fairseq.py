@@ -8,8 +8,20 @@ from pathlib import Path
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, lines
-from ablate.data.real.layouts.layout import there
+from ablate.data.real.layouts.layout import Layout, first, there
 from ablate.data.table import Example
+
+
+class Fairseq(Layout):
+    """A manifest: a folder in its first line."""
+
+    expected = "fairseq's .tsv"
+
+    def knows(self, path: Path) -> bool:
+        return path.name.removesuffix(".gz").endswith(".tsv") and path.is_file() and "\t" not in first(path)
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return fairseq(path, faults)
 
 
 def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:

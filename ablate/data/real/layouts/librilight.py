@@ -9,10 +9,28 @@ from pathlib import Path
 from ablate.data.audio import FORMATS, Recording
 from ablate.data.lines import STOP, Faults
 from ablate.data.real.layouts.folders import entries, folders
-from ablate.data.real.layouts.layout import span
+from ablate.data.real.layouts.layout import Layout, span
 from ablate.data.table import Example
 
 LONGEST = 16.0  # seconds: Libri-Light's chapters are cut at pauses into pieces up to this long
+
+
+class LibriLight(Layout):
+    """A subset, `SPEAKER/BOOK/` below it: its first recordings have facts beside them, and no transcripts."""
+
+    expected = "a Libri-Light folder"
+
+    def knows(self, path: Path) -> bool:
+        for chapter in folders(path, 2):
+            names = [entry.name for entry in entries(chapter)]
+            if any(name.endswith(".trans.txt") for name in names):
+                return False
+            if any(name.endswith(".json") for name in names):
+                return True
+        return False
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return librilight(path, faults)
 
 
 def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:

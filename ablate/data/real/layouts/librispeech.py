@@ -9,8 +9,21 @@ from pathlib import Path
 from ablate.data.audio import FORMATS, Recording
 from ablate.data.lines import STOP, Faults, lines
 from ablate.data.real.layouts.folders import entries, folders
+from ablate.data.real.layouts.layout import Layout
 from ablate.data.table import Example
 from ablate.errors import UserError
+
+
+class LibriSpeech(Layout):
+    """A subset, `SPEAKER/CHAPTER/` below it; or any folder with folders in its folders that no other layout knows."""
+
+    expected = "a LibriSpeech folder"
+
+    def knows(self, path: Path) -> bool:
+        return bool(folders(path, 2))
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return librispeech(path, faults)
 
 
 def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:

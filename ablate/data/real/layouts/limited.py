@@ -7,11 +7,27 @@ from pathlib import Path
 
 from ablate.data.lines import STOP, Faults
 from ablate.data.real.layouts.folders import folders
+from ablate.data.real.layouts.layout import Layout
 from ablate.data.real.layouts.librispeech import librispeech
 from ablate.data.table import Example
 from ablate.errors import UserError
 
 LIMITED = {"10min": ("1h/0",), "1h": ("1h/*",), "10h": ("1h/*", "9h")}  # Libri-Light's limited supervision
+
+
+class Limited(Layout):
+    """An amount of `librispeech_finetuning`, of which there need not be a folder."""
+
+    expected = "a part of librispeech_finetuning (10min, 1h, 10h)"
+
+    def knows(self, path: Path) -> bool:
+        return path.name in LIMITED and (path.parent / "1h").is_dir()
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return limited(path.parent, path.name, faults)
+
+    def needs(self, path: Path) -> list[Path]:
+        return [path.parent / part for part in ("1h", "9h")[: 2 if path.name == "10h" else 1]]
 
 
 def limited(folder: Path, amount: str, faults: Faults = STOP) -> Iterator[Example]:

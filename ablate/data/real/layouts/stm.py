@@ -8,11 +8,29 @@ from pathlib import Path
 from ablate.data.audio import FORMATS, Recording
 from ablate.data.lines import STOP, Faults, lines
 from ablate.data.real.layouts.folders import entries, folders
-from ablate.data.real.layouts.layout import span
+from ablate.data.real.layouts.layout import Layout, span
 from ablate.data.table import Example
 
 Beside = dict[Path, dict[str, Path]]
 """By folder, the recordings that are in it or in a folder in it, by their names up to any dot."""
+
+
+class STM(Layout):
+    """Segments of recordings: a file, or all that lie in a folder or in `stm/` in it."""
+
+    expected = ".stm or a folder with .stm files"
+
+    def knows(self, path: Path) -> bool:
+        return path.name.removesuffix(".gz").endswith(".stm") and path.is_file() or bool(_files(path))
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        beside: Beside = {}
+        return (row for file in _files(path) or [path] for row in stm(Path(file), faults, beside))
+
+
+def _files(folder: Path) -> list[str]:
+    """The .stm files of a folder."""
+    return sorted(e.path for place in (folder, folder / "stm") for e in entries(place) if e.name.endswith(".stm"))
 
 
 def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iterator[Example]:
