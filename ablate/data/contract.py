@@ -13,14 +13,15 @@ T = TypeVar("T")
 
 
 class Registered(UserDict[str, T]):
-    """Things by name, each checked when it is put in; `check` raises UserError for what cannot be there."""
+    """Things by name, each checked when it is put in; `check(name, thing)` raises UserError for what cannot be
+    there."""
 
-    def __init__(self, check: Callable[[T], None], things: Mapping[str, T]) -> None:
+    def __init__(self, check: Callable[[str, T], None], things: Mapping[str, T]) -> None:
         self._check = check
         super().__init__(things)
 
     def __setitem__(self, name: str, thing: T) -> None:
-        self._check(thing)
+        self._check(name, thing)
         super().__setitem__(name, thing)
 
 

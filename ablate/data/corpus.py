@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 from ablate.data.recordings import Recordings
 
+UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens, where a corpus does not say
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingsConfig(ABC):
@@ -66,12 +68,21 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig(ABC):
-    """What a corpus is. Subclasses are the kinds of corpora (`data:` in a sweep)."""
+    """What a corpus is. Subclasses are the kinds of corpora (`data:` in a sweep), a line each in
+    `ablate.data.registry`.
+    """
+
+    absent: ClassVar[str] = ""
+    """Why a sweep over it can only be planned, in a sentence for the user; empty where it can be run."""
 
     @property
     def by_speaker(self) -> bool:
         """Whether features are normalised by speaker, over all recordings of one in a split."""
         return False
+
+    def lengths(self) -> tuple[float, int]:
+        """Seconds of a typical utterance and tokens of a typical text, for estimates."""
+        return UTTERANCE, DOCUMENT
 
     def resolved(self) -> CorpusConfig:
         """Check the settings and that what they name is there, and return the config. Raises UserError."""
@@ -79,7 +90,9 @@ class CorpusConfig(ABC):
 
     @abstractmethod
     def tables(self) -> Mapping[str, Collection[str]]:
-        """Splits of every table that the corpus has, as far as that is known without reading it."""
+        """Splits of every table that the corpus has, as far as that is known without reading it; nothing where any may
+        be asked for. What is pre-trained on is called as in `ablate.data.streams`.
+        """
 
     @abstractmethod
     def split(self, table: str, split: str) -> Split:

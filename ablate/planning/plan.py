@@ -113,7 +113,7 @@ class Planner:
             workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
             kinds=TRAINS,
-            absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
+            absent=grid[0][self.resolver.names[0]].data.absent,
         )
 
     def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ablate.data.real.layouts.registry import LAYOUTS
+from ablate.data.real.layouts.registry import LAYOUTS, TABLES, TEXT_LAYOUTS
+from ablate.tasks.registry import TASKS
 
-REGISTRIES = (LAYOUTS,)
+REGISTRIES = (LAYOUTS, TEXT_LAYOUTS, TABLES, TASKS)
 ADDED: dict[str, list[dict]] = {}  # what each toy registers, by registry: a module is executed once
 
 
@@ -21,19 +22,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], types.ModuleType]:
+def toy() -> Iterator[Callable[[str], types.ModuleType]]:
     """Import a toy of this folder; what it registers is gone after the test."""
+    before = [dict(registry) for registry in REGISTRIES]
 
     def load(name: str) -> types.ModuleType:
-        before = [dict(registry) for registry in REGISTRIES]
-        for registry, things in zip(REGISTRIES, before):
-            monkeypatch.setattr(registry, "data", dict(things))
         module = importlib.import_module(name)
         if name not in ADDED:
-            now = [dict(registry) for registry in REGISTRIES]
-            ADDED[name] = [{k: new[k] for k in new.keys() - old.keys()} for new, old in zip(now, before)]
+            now = zip(REGISTRIES, before)
+            ADDED[name] = [{key: registry[key] for key in registry.keys() - old.keys()} for registry, old in now]
         for registry, things in zip(REGISTRIES, ADDED[name]):
             registry.update(things)
         return module
 
-    return load
+    yield load
+    for registry, old in zip(REGISTRIES, before):
+        for key in registry.keys() - old.keys():
+            del registry[key]

@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.lines import Faults
 from ablate.data.real.canonical import BARE, Held, LeftOut
+from ablate.data.real.layouts import registry
 from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import hashed, told
@@ -100,6 +101,8 @@ class RealConfig(RealSettings, CorpusConfig):
                     f"data.{name} has '{folder}', whose last part names no fitting GLUE task: "
                     f"{nearest(Path(folder).name, valid)}"
                 )
+        for name in self.labelled:
+            registry.table(name)
         self._check_tests()
         missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
         if missing:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ablate.data.lines import Faults
-from ablate.data.real.layouts import common_voice, covost, glue, normalization, registry
+from ablate.data.real.layouts import covost, glue, registry
+from ablate.data.real.layouts.layout import TableLayout
 from ablate.data.real.settings import RealSettings
 from ablate.data.table import Example
 from ablate.errors import UserError
@@ -19,7 +20,9 @@ from ablate.errors import UserError
 Place = tuple[str, str]  # table, split
 
 
+OWN = ("digits", "normalization")  # tables of `registry.TABLES` that have a setting of their own
 SPEECH = ("speech", "pairs", "asr", "speechstew", "retrieval")  # tables whose sources are speech in any layout
+TRANSLATED = ("text", "translation")
 COVOST = re.compile(r"covost_v2\.([^_.]+)_([^_.]+)\.([^/]+)\.tsv")
 
 
@@ -38,6 +41,8 @@ class Source:
     spoken: bool = False
     held_out: bool = False
     most: int | None = None
+    asks: tuple[str, ...] = ("text",)
+    """Fields that a spoken row must have, in all tables but that of unlabelled speech."""
     layout: str = ""
     files: Callable[[], list[Path]] = list
 
@@ -51,10 +56,7 @@ def sources(config: RealSettings) -> list[Source]:
     ]
     if config.translation:
         listed += [source for direction in config.directions for source in _translation(config, direction)]
-    if config.digits:
-        for split in ("train", "dev", "test"):
-            reader = partial(common_voice.common_voice, root / config.digits, split)
-            listed.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
+    listed += _labelled(config, spoken=True)
     if config.text:
         files = [root / path for path in config.text]
         listed.append(
@@ -77,22 +79,45 @@ def sources(config: RealSettings) -> list[Source]:
         )
         for split, file in _dev(folder).items():
             listed.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
-    if config.normalization:
-        folder = root / config.normalization
-        for split in ("train", "dev", "test"):
-            reader, files_of = (
-                partial(f, folder, split) for f in (normalization.normalization, normalization.normalization_files)
-            )
-            listed.append(
-                Source(
-                    f"normalization {split}",
-                    reader,
-                    (("normalization", split),),
-                    layout="normalization",
-                    files=files_of,
-                )
-            )
+    listed += _labelled(config, spoken=False)
     return listed + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
+
+
+def folders(config: RealSettings) -> dict[str, str]:
+    """Where the tables with a layout of their own lie, those that there are."""
+    listed = {**{table: getattr(config, table) for table in OWN}, **config.labelled}
+    return {table: path for table, path in listed.items() if path}
+
+
+def _labelled(config: RealSettings, spoken: bool) -> Iterator[Source]:
+    """The splits of the tables with a layout of their own, spoken or not."""
+    for table, path in folders(config).items():
+        of, folder = registry.table(table), Path(config.root) / path
+        for split in of.splits if of.spoken == spoken else ():
+            read, files = partial(of.rows, folder, split), partial(of.needs, folder, split)
+            source = _of_table(table, of, f"{table} {split}", read, (table, split), files)
+            yield replace(source, held_out=of.held_out and split == "train")
+
+
+def _of_table(
+    table: str,
+    of: TableLayout,
+    name: str,
+    read: Callable[[Faults], Iterator[Example]],
+    place: Place,
+    files: Callable[[], list[Path]],
+) -> Source:
+    """A split of a table with a layout of its own."""
+    needed = ("voice", "recording") if of.spoken else ()
+    return Source(
+        name,
+        lambda faults: registry.whole(read(faults), type(of), needed),
+        (place,),
+        spoken=of.spoken,
+        layout=f"{table}:{of.version}",
+        files=files,
+        asks=of.asks,
+    )
 
 
 def _written(
@@ -104,19 +129,18 @@ def _written(
 def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
     """A further test split of a table that is no speech in any layout."""
     file, name, place = Path(config.root) / path, f"{table} {split}", (table, split)
-    if table == "digits":
-        return Source(name, partial(common_voice.common_voice, file.parent, file.stem), (place,), spoken=True)
+    if table in registry.TABLES:
+        of = registry.table(table)
+        return _of_table(table, of, name, partial(of.test, file), place, lambda: of.test_needs(file))
     if table == "translation":
         match = COVOST.fullmatch(file.name)
         if match is None:
             raise UserError(
                 f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv."
             )
-        return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True)
+        return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True, asks=TRANSLATED)
     if table == "text":
         return _written(name, [file], partial(_texts, [file]), place, layout=_read_as([file]))
-    if table == "normalization":
-        return _written(name, [file], partial(normalization.normalized, file), place, layout=table)
     task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
     return _written(name, [file], partial(glue.sentences, file, task), place, layout=task)
 
@@ -138,13 +162,15 @@ def tables(made: Iterable[Source]) -> dict[str, set[str]]:
 
 def paths(config: RealSettings) -> list[tuple[str, str]]:
     """Every file and folder that must exist, as (field, path as configured or below it)."""
-    used, tests = (
-        _used(config),
-        [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()],
-    )
-    used += [(field, path) for field, table, path in tests if table in (*SPEECH, "digits")]
-    needed = [(field, path) for field, path in used for path in _files(Path(config.root), path)]
-    needed += [(field, path) for field, table, path in tests if table not in (*SPEECH, "digits")]
+    root, used = Path(config.root), _used(config)
+    tests = [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()]
+    used += [(field, path) for field, table, path in tests if table in SPEECH]
+    needed = [(field, path) for field, path in used for path in _files(root, path)]
+    for field, table, path in tests:
+        if table in registry.TABLES:
+            needed += [(field, one) for one in _below(root, path, registry.table(table).test_needs(root / path))]
+        elif table not in SPEECH:
+            needed.append((field, path))
     needed += [("text", path) for path in config.text]
     if config.translation:
         for direction in config.directions:
@@ -157,15 +183,10 @@ def paths(config: RealSettings) -> list[tuple[str, str]]:
         field = table if table in ("sentiment", "sentence_pair") else "glue"
         files = ("train", *_dev(folder).values()) if Path(folder).name in glue.GLUE else ()
         needed += [(field, f"{folder}/{split}.tsv") for split in files]
-    if config.normalization:
-        folder = Path(config.root) / config.normalization
-        files = [
-            path.name for split in ("train", "dev", "test") for path in normalization.normalization_files(folder, split)
-        ]
-        needed += [("normalization", f"{config.normalization}/{name}") for name in files]
-    if config.digits:
-        parts = ("train.tsv", "dev.tsv", "test.tsv", "clips")
-        needed += [("digits", f"{config.digits}/{part}") for part in parts]
+    for table, path in folders(config).items():
+        of = registry.table(table)
+        parts = dict.fromkeys(part for split in of.splits for part in of.needs(root / path, split))
+        needed += [(table if table in OWN else f"labelled.{table}", one) for one in _below(root, path, parts)]
     return needed
 
 
@@ -223,7 +244,12 @@ def _files(root: Path, source: str) -> list[str]:
     path = root / source
     found = registry.known(path)
     needed = [path] if found is None else found[1].needs(path)
-    return [(Path(source).parent / os.path.relpath(one, path.parent)).as_posix() for one in needed]
+    return _below(root, source, needed)
+
+
+def _below(root: Path, source: str, needed: Iterable[Path]) -> list[str]:
+    """What a source needs, as the configuration would write it."""
+    return [os.path.normpath(os.path.join(source, os.path.relpath(one, root / source))) for one in needed]
 
 
 def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
@@ -251,7 +277,12 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
 
     def made(split: str, *places: Place, held_out: bool = False) -> Source:
         return Source(
-            f"{direction} {split}", _covost(folder, source, target, split), places, spoken=True, held_out=held_out
+            f"{direction} {split}",
+            _covost(folder, source, target, split),
+            places,
+            spoken=True,
+            held_out=held_out,
+            asks=TRANSLATED,
         )
 
     yield made("train", ("translation", "train"), held_out=not tested)

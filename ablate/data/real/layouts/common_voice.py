@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, tsv
-from ablate.data.real.layouts.layout import Layout, first, there
+from ablate.data.real.layouts.layout import Layout, TableLayout, first, there
 from ablate.data.table import Example
 
 
@@ -25,6 +25,18 @@ class CommonVoice(Layout):
 
     def needs(self, path: Path) -> list[Path]:
         return [path, path.parent / "clips"]
+
+
+class Digits(TableLayout):
+    """All three splits of a language."""
+
+    spoken = True
+
+    def rows(self, path: Path, split: str, faults: Faults) -> Iterator[Example]:
+        return common_voice(path, split, faults)
+
+    def needs(self, path: Path, split: str) -> list[Path]:
+        return [path / f"{split}.tsv", path / "clips"]
 
 
 def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Example]:

@@ -1,4 +1,4 @@
-"""The contract of a layout: how a corpus lies on disk."""
+"""The contracts of layouts: how corpora lie on disk, in one table of several splits or as a source of any."""
 
 from __future__ import annotations
 
@@ -50,6 +50,50 @@ class Layout(ABC):
         is named while planning.
         """
         return [path]
+
+
+class TableLayout(ABC):
+    """A labelled kind of data that is a table of its own, in `TABLES` (see `registry`): a sweep file says where it lies
+    by `data: {labelled: {NAME: PATH}}`, and a task of any kind reads it by its name.
+
+    It is made without arguments and holds nothing. What `Layout` says of rows, of faults and of reading more than once
+    holds here, too.
+    """
+
+    spoken: ClassVar[bool]
+    """Whether all rows have recordings ("voice" and "recording"), or none has."""
+    splits: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
+    """Splits that there are. "train" is trained on, "dev" selects, those that begin with "test" are scored."""
+    held_out: ClassVar[bool] = False
+    """Whether "dev" is held out of the rows of "train", at most `data.held_out` of them; `splits` then has no "dev"."""
+    asks: ClassVar[tuple[str, ...]] = ("text",)
+    """Fields without which a spoken row is left out and counted: no text."""
+    version: ClassVar[int] = 1
+    """Raised when the code reads other rows from the same files."""
+
+    @abstractmethod
+    def rows(self, path: Path, split: str, faults: Faults) -> Iterator[Example]:
+        """Read a split of the folder or file `path`: {"id", ...}, the id unique in the split.
+
+        Texts are called text, text_b, translation, written and spoken: they get single spaces, and lower case unless
+        `data.lower` is off. Rows without recordings have "text" or "written", of which no two splits hold the same. All
+        other fields, such as "label", are kept as they are: numbers, strings, or lists of them. Every field but "id",
+        and "voice" in training, is part of what the split is.
+        """
+
+    def needs(self, path: Path, split: str) -> list[Path]:
+        """The files and folders that a split is read from, which must be there; without recordings exactly the files,
+        as rows are remembered by what these hold.
+        """
+        return [path / f"{split}.tsv"]
+
+    def test(self, file: Path, faults: Faults) -> Iterator[Example]:
+        """Read a further test split, one file (`data.tests`), in the columns of the others."""
+        return self.rows(file.parent, file.stem, faults)
+
+    def test_needs(self, file: Path) -> list[Path]:
+        """What a further test split is read from, as `needs` says it."""
+        return self.needs(file.parent, file.stem)
 
 
 def first(path: Path) -> str:

@@ -8,8 +8,27 @@ from pathlib import Path
 
 from ablate.data.lines import STOP, Faults, lines, tsv
 from ablate.data.real.layouts.folders import entries
+from ablate.data.real.layouts.layout import TableLayout
 from ablate.data.table import Example
 from ablate.errors import UserError
+
+
+class Normalization(TableLayout):
+    """Written and spoken text."""
+
+    spoken = False
+
+    def rows(self, path: Path, split: str, faults: Faults) -> Iterator[Example]:
+        return normalization(path, split, faults)
+
+    def needs(self, path: Path, split: str) -> list[Path]:
+        return normalization_files(path, split)
+
+    def test(self, file: Path, faults: Faults) -> Iterator[Example]:
+        return normalized(file, faults)
+
+    def test_needs(self, file: Path) -> list[Path]:
+        return [file]
 
 
 def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Example]:
