@@ -27,9 +27,9 @@ def toy() -> Iterator[Callable[[str], types.ModuleType]]:
     before = [dict(registry) for registry in REGISTRIES]
 
     def load(name: str) -> types.ModuleType:
+        now = [(registry, dict(registry)) for registry in REGISTRIES]
         module = importlib.import_module(name)
         if name not in ADDED:
-            now = zip(REGISTRIES, before)
             ADDED[name] = [{key: registry[key] for key in registry.keys() - old.keys()} for registry, old in now]
         for registry, things in zip(REGISTRIES, ADDED[name]):
             registry.update(things)
