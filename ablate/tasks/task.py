@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Optional
@@ -356,6 +356,10 @@ def check(name: str, config: TaskConfig) -> None:
             f"{made.__qualname__} ({place(made)}) reads '{made.reads}' and has {len(task.metrics)} metrics: expected "
             f"one of {', '.join(STREAMS)}, and a metric."
         )
+    if made.trained and task.choice not in (*task.metrics, LOSS):
+        raise UserError(f"{made.__qualname__} ({place(made)}) is selected by '{task.choice.name}', which it has not.")
+    if unknown := sorted(cls.scoring.keys() - {one.name for one in fields(cls)}):
+        raise UserError(f"{cls.__qualname__} ({place(cls)}) has '{unknown[0]}' in scoring, but no such field.")
 
 
 def decoded(view: View, ids: Sequence[Sequence[int]]) -> list[str]:

@@ -14,14 +14,14 @@ class Kaldi(Layout):
 
     def rows(self, path, faults):
         names = [name for name in ("wav.scp", "utt2spk", "text", "segments") if (path / name).exists()]
-        said = {name: dict(line.split(None, 1) for _, line in lines(path / name, faults)) for name in names}
+        said = {name: dict(line.partition(" ")[::2] for _, line in lines(path / name, faults)) for name in names}
         for utterance, part in said.get("segments", {name: name for name in said["wav.scp"]}).items():
             recording, *times = part.split()
             file = said["wav.scp"].get(recording, "|").strip()
             if file.endswith("|"):
                 faults.report(f"{path}/wav.scp: '{recording}' is no file, but '{file}'; write its sound into one.")
                 continue
-            row = {"id": utterance, "voice": said["utt2spk"][utterance].strip()}
+            row = {"id": utterance, "voice": said["utt2spk"].get(utterance, utterance).strip()}
             text = {"text": said["text"][utterance].strip()} if utterance in said.get("text", ()) else {}
             yield row | text | {"recording": Recording(path / file, *(span(*times) if times else ()))}
 

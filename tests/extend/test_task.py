@@ -11,7 +11,7 @@ from test_layout import folder
 
 from ablate.errors import UserError
 from ablate.tasks.registry import TASKS
-from ablate.tasks.task import AbstractMeasure, AbstractTask, Metric, TaskConfig
+from ablate.tasks.task import LOSS, AbstractMeasure, AbstractTask, Metric, TaskConfig
 
 
 def test_a_sweep_with_a_new_task(toy, tmp_path: Path) -> None:
@@ -61,6 +61,22 @@ class Deaf(Bare):
         tag = "deaf"
 
 
+class Fickle(Half):
+    reads, choice = "text", Metric("other", "lower")
+    objective = inputs = score = None
+
+    class Config(TaskConfig):
+        tag = "fickle"
+
+
+class Searching(Fickle):
+    choice = LOSS
+
+    class Config(TaskConfig):
+        tag = "searching"
+        scoring = {"splits": (), "tokenizer": None, "beam": 1}
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -69,6 +85,8 @@ class Deaf(Bare):
         (Nameless.Config, r"Nameless.Config \(.*, line \d+\) lacks a tag of its own"),
         (Loose, r"Loose \(.*test_task.py, line \d+\) lacks owner; TaskConfig"),
         (Deaf.Config, "reads 'smell' and has 1 metrics: expected one of speech, text, pair, and a metric"),
+        (Fickle.Config, r"Fickle \(.*, line \d+\) is selected by 'other', which it has not"),
+        (Searching.Config, r"Searching.Config \(.*, line \d+\) has 'beam' in scoring, but no such field"),
     ],
 )
 def test_half_a_task_is_refused_with_its_file_and_line(config: type[TaskConfig], message: str) -> None:
