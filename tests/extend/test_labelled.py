@@ -60,6 +60,10 @@ def test_what_is_not_there_is_named(toy, tmp_path: Path) -> None:
 def test_a_table_that_is_not_registered(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="data.labelled has 'digit', which is not registered: did you mean 'digits'"):
         RealConfig(root=str(tmp_path), labelled={"digit": "x"}).resolved()
+    with pytest.raises(
+        UserError, match="data.labelled has 'digits', which has a setting of its own; write data.digits"
+    ):
+        RealConfig(root=str(tmp_path), labelled={"digits": "x"}).resolved()
 
 
 class Half(TableLayout):

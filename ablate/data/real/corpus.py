@@ -32,7 +32,7 @@ from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import hashed, told
 from ablate.data.real.settings import RealSettings
-from ablate.data.real.sources import Place, Source, paths, sources, table_of, tables
+from ablate.data.real.sources import OWN, Place, Source, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
@@ -103,6 +103,8 @@ class RealConfig(RealSettings, CorpusConfig):
                 )
         for name in self.labelled:
             registry.table(name)
+            if name in OWN:
+                raise UserError(f"data.labelled has '{name}', which has a setting of its own; write data.{name}.")
         self._check_tests()
         missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
         if missing:
