@@ -53,6 +53,7 @@ class MaskedText(AbstractObjective):
         """SpanBERT as in the paper: 15 % of the pieces, in spans of 5."""
 
         tag: ClassVar[str] = "masked_text"
+        guesses_text: ClassVar[bool] = True
 
         share: float = 0.15
         """Share of the pieces (or words) to hide; at least one span per text."""
@@ -88,6 +89,10 @@ class MaskedText(AbstractObjective):
         super().__init__()
         self.view = TextMask(rule=config.rule())
         self.head = TokenHead(ports)
+
+    @property
+    def text_head(self) -> TokenHead:
+        return self.head
 
     def counts(self, view: View) -> Mapping[str, float]:
         return {"loss": float(len(view.text_masked_I))}

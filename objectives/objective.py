@@ -50,6 +50,9 @@ class ViewContext:
 class ViewSpec(ABC):
     """A rule that makes a View of a Batch; frozen and hashable, so that equal views are made and encoded once."""
 
+    text_first: ClassVar[bool] = True
+    """Whether the text of a pair comes before its speech; a field in views where that can be chosen."""
+
     @abstractmethod
     def build(self, batch: Batch, context: ViewContext) -> View:
         """Make the view; random draws come from the sequences' own keys or from `context.key`."""
@@ -62,7 +65,17 @@ class ObjectiveConfig(ABC):
     owner: ClassVar[Any]
     """The objective's class; set where that is defined."""
 
+    guesses_text: ClassVar[bool] = False
+    """Whether what it builds has a `text_head`: what measures a leaf is planned by it."""
+    judges_pairs: ClassVar[bool] = False
+    """Whether what it builds has `whole_pairs` and `logits`."""
+
     weight: float = 1.0
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What the encoder has to read: of its stream all that its view shows."""
+        return (self.owner.reads,)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -90,11 +103,22 @@ class AbstractObjective(Owner, nn.Module, ABC):
     """A loss: the view it wants, and how it scores an encoding of that view."""
 
     reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it
-    shows: ClassVar[tuple[str, ...]]  # what of the stream its view shows the encoder; only where that is not all of it
     view: ViewSpec
     languages: tuple[str, ...] = ()  # that it writes, where these are several and the input must say which
     needs: tuple[str, ...] = ()  # names of speech targets it uses, e.g. ("learned",); made once per view by the mixture
     term_weights: Mapping[str, float]  # of each term within the objective, e.g. {"contrastive": 1, "diversity": .1}
+    whole_pairs: ViewSpec | None = None  # where it tells true pairs from false ones: its view, with no pair made false
+
+    @property
+    def text_head(self) -> nn.Module | None:
+        """What guesses hidden pieces of text, where it has that: called with their vectors x_ID of "joint" and their
+        ids_I, it returns a Term whose total is the summed loss.
+        """
+        return None
+
+    def logits(self, encoding: Encoding) -> Tensor:
+        """Scores [B, 2] of each pair being false and true; only where there are `whole_pairs`."""
+        raise NotImplementedError(f"{type(self).__name__} does not judge pairs.")
 
     @abstractmethod
     def counts(self, view: View) -> Mapping[str, float]:

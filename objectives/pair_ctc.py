@@ -61,7 +61,6 @@ class PairCTC(AbstractObjective):
     """
 
     reads: ClassVar[str] = "pair"
-    shows: ClassVar[tuple[str, ...]] = ("speech",)
     term_weights: Mapping[str, float] = {"ctc": 1.0}
 
     @dataclass(frozen=True, kw_only=True)
@@ -79,6 +78,10 @@ class PairCTC(AbstractObjective):
 
         def __post_init__(self) -> None:
             self.spoken()
+
+        @property
+        def shown(self) -> tuple[str, ...]:
+            return ("speech",)
 
         def spoken(self) -> SpokenPair:
             """The view these fields describe."""

@@ -14,7 +14,7 @@ from encoders.encoding import Encoding
 from objectives.masked_text import spans
 from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term
-from objectives.views import Matching, PairMask
+from objectives.views import Clean, Matching, PairMask
 
 
 class STM(AbstractObjective):
@@ -32,6 +32,7 @@ class STM(AbstractObjective):
         """Ratio and masking are not in the paper."""
 
         tag: ClassVar[str] = "stm"
+        judges_pairs: ClassVar[bool] = True
 
         negatives: float = 0.5
         """Share of the pairs that are made false."""
@@ -71,6 +72,7 @@ class STM(AbstractObjective):
     def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
         self.view = config.matching()
+        self.whole_pairs = self.view.masks or Clean(text_first=config.text_first)
         self.output = nn.Linear(ports.width, 2)
 
     def counts(self, view: View) -> Mapping[str, float]:
@@ -78,7 +80,6 @@ class STM(AbstractObjective):
         return {"loss": float(pairs) if pairs > 1 else 0.0}
 
     def logits(self, encoding: Encoding) -> Tensor:
-        """Scores [B, 2] of each pair being false and true."""
         layout = encoding.layout
         cls_B = (~layout.is_speech_N & (layout.position_N == 0)).nonzero().squeeze(1)
         return self.output(encoding.stages["joint"].index_select(0, cls_B)).float()

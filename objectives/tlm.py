@@ -31,6 +31,7 @@ class TLM(AbstractObjective):
         """Half of the text and 75 % of the speech hidden, as in the paper."""
 
         tag: ClassVar[str] = "tlm"
+        guesses_text: ClassVar[bool] = True
 
         targets: str = "learned"
         """Speech targets whose codes are predicted."""
@@ -106,6 +107,10 @@ class TLM(AbstractObjective):
         self.term_weights = {"text": 1.0, "speech": 1.0}
         if config.contrastive:
             self.term_weights |= {"contrastive": 1.0} | ({"diversity": config.diversity} if codes.learned else {})
+
+    @property
+    def text_head(self) -> TokenHead:
+        return self.text
 
     def counts(self, view: View) -> Mapping[str, float]:
         counts = {"text": float(len(view.text_masked_I)), "speech": float(sum(view.speech_masked_B))}

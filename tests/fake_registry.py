@@ -10,8 +10,7 @@ from ablate.data.tokenizer import TokenizerConfig
 from ablate.errors import UserError
 from ablate.stages import pretrain
 from ablate.sweepfile.registry import Registry
-from ablate.sweepfile.row import owner
-from ablate.tasks.task import Metric, TaskConfig
+from ablate.tasks.task import AbstractMeasure, AbstractTask, Metric, TaskConfig
 from ablate.training import optim
 from encoders.encoder import AbstractEncoder, EncoderConfig
 from encoders.owner import Owner
@@ -240,16 +239,14 @@ class FakeTask(TaskConfig):
     tokenizer: Optional[Pieces] = None
     labels: dict[str, int] = field(default_factory=dict)
 
-    def build(self):
-        return owner(self)()
+    def ids(self):
+        return ("own",)
 
 
-class Task(Owner):
-    beside = ()
-    chosen = property(lambda self: self.metrics[0])
-    trained = True
-    by_class = None
-    baseline_split = "train"
+class Task(AbstractTask):
+    """Planned, never run."""
+
+    objective = inputs = score = None
 
 
 class Asr(Task):
@@ -284,13 +281,10 @@ class Sentiment(Task):
         table: str = "sentiment"
 
 
-class Retrieval(Task):
-    reads, trained, metrics = "pair", False, (Metric("recall@1", "higher"), Metric("recall@10", "higher"))
+class Retrieval(AbstractMeasure):
+    reads, metrics = "pair", (Metric("recall@1", "higher"), Metric("recall@10", "higher"))
     sees = ("speech", "text")
-
-    @classmethod
-    def fits(cls, objectives):
-        return True
+    measure = score = None
 
     @dataclass(frozen=True, kw_only=True)
     class Config(FakeTask):

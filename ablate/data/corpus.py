@@ -7,24 +7,30 @@ that something reads, a `Split`: the config of a `table` stage, whose id says wh
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ablate.data.contract import Complete
 from ablate.data.recordings import Recordings
+
+UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens, where a corpus does not say
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordingsConfig(ABC):
+class RecordingsConfig(Complete):
     """Identity of a `recordings` stage: what is decoded, and how it becomes features. Where it lies is `how`.
 
     Tables that point into recordings do not start from them, so the recipe of both is raised, or a table's config has
     that of its recordings, when decoding changes.
     """
 
+    tag: ClassVar[str]
+    """What it is called in ids, for ever (see `ablate.store.identity`)."""
     recipe: ClassVar[int]
+    """Version of the code that makes them: part of their identity, raised by hand when the result changes."""
 
     @abstractmethod
     def write(self, run: Any) -> dict[str, Any]:
@@ -36,9 +42,11 @@ class RecordingsConfig(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig(ABC):
+class SplitConfig(Complete):
     """Identity of a `table` stage: the rows that one split of one table holds."""
 
+    tag: ClassVar[str]
+    """What it is called in ids, for ever (see `ablate.store.identity`)."""
     recipe: ClassVar[int]
     """Version of the code that makes it: part of its identity, raised by hand when the result changes."""
 
@@ -65,13 +73,24 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusConfig(ABC):
-    """What a corpus is. Subclasses are the kinds of corpora (`data:` in a sweep)."""
+class CorpusConfig(Complete):
+    """What a corpus is. Subclasses are the kinds of corpora (`data:` in a sweep), a line each in
+    `ablate.data.registry`.
+    """
+
+    tag: ClassVar[str]
+    """What it is called in ids, for ever (see `ablate.store.identity`)."""
+    absent: ClassVar[str] = ""
+    """Why a sweep over it can only be planned, in a sentence for the user; empty where it can be run."""
 
     @property
     def by_speaker(self) -> bool:
         """Whether features are normalised by speaker, over all recordings of one in a split."""
         return False
+
+    def lengths(self) -> tuple[float, int]:
+        """Seconds of a typical utterance and tokens of a typical text, for estimates."""
+        return UTTERANCE, DOCUMENT
 
     def resolved(self) -> CorpusConfig:
         """Check the settings and that what they name is there, and return the config. Raises UserError."""
@@ -79,7 +98,9 @@ class CorpusConfig(ABC):
 
     @abstractmethod
     def tables(self) -> Mapping[str, Collection[str]]:
-        """Splits of every table that the corpus has, as far as that is known without reading it."""
+        """Splits of every table that the corpus has, as far as that is known without reading it; nothing where any may
+        be asked for. What is pre-trained on is called as in `ablate.data.streams`.
+        """
 
     @abstractmethod
     def split(self, table: str, split: str) -> Split:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from ablate.data.builtin.corpus import BuiltinConfig
+from ablate.data.contract import Registered, complete
 from ablate.data.corpus import CorpusConfig
 from ablate.data.real.corpus import RealConfig
 from ablate.data.stated import StatedConfig
 
-DATA: dict[str, CorpusConfig] = {"builtin": BuiltinConfig(), "real": RealConfig(), "stated": StatedConfig()}
+
+def _check(name: str, config: CorpusConfig) -> None:
+    complete(type(config), CorpusConfig)
+
+
+DATA: Registered[CorpusConfig] = Registered(
+    _check, {"builtin": BuiltinConfig(), "real": RealConfig(), "stated": StatedConfig()}
+)

@@ -52,6 +52,9 @@ class StatedConfig(CorpusConfig):
     document: int = 128
     """Tokens of a typical text, as it is packed."""
 
+    def lengths(self) -> tuple[float, int]:
+        return self.utterance, self.document
+
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """Nothing is known of them: any table and split may be asked for."""
         return {}

@@ -19,7 +19,6 @@ LEFT_OUT = {
     "parts": "the memory of an update is not estimated",
     "recompute": "a stage that runs out of memory is not run once more with less",
 }
-UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens where the data does not say
 
 
 class Estimator:
@@ -41,7 +40,7 @@ class Estimator:
     def finetune(self, row: Row, task: Any, title: str) -> tuple[float, float]:
         """Seconds and bytes of fine-tuning to the last update."""
         reads = owner(task).reads
-        holds = [(reads, task.items * length(reads, *lengths(row.data)))]
+        holds = [(reads, task.items * length(reads, *row.data.lengths()))]
         fix = f"train on fewer items at a time (tasks.{task.table}.items, now {task.items})"
         return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
 
@@ -70,7 +69,7 @@ class Estimator:
         from ablate.planning import size
 
         wants, pieces = self.wants[kind], row.tokenizer.size + 256 * row.tokenizer.bytes
-        update = size.update(row.encoder, pieces, tuple(holds), shards, *lengths(row.data))
+        update = size.update(row.encoder, pieces, tuple(holds), shards, *row.data.lengths())
         _fits(update.bytes, update.parameters, wants, f"{kind} {title}", fix)
         gpus = wants.get("gpus", 0) * wants.get("nodes", 1)
         if gpus and "gpu_tflops" in wants:
@@ -78,11 +77,6 @@ class Estimator:
         else:
             seconds /= min(shards, wants.get("tasks", 1) * wants.get("nodes", 1))
         return seconds, update.bytes
-
-
-def lengths(data: Any) -> tuple[float, int]:
-    """Seconds of a typical utterance and tokens of a typical text."""
-    return getattr(data, "utterance", UTTERANCE), getattr(data, "document", DOCUMENT)
 
 
 def _fits(needs: float, parameters: int, wants: Mapping[str, Any], what: str, fix: str) -> None:

@@ -130,7 +130,7 @@ class Planner:
             resources=mapping(self.sweep.get("resources"), "resources"),
             kinds=self.kinds,
             plugins=plugins.versions(),
-            absent=getattr(grid[0][self.resolver.names[0]].data, "absent", ""),
+            absent=grid[0][self.resolver.names[0]].data.absent,
         )
 
     def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:

@@ -106,8 +106,8 @@ class Forms:
     def _config(self, config: Any) -> Form:
         cls = type(config)
         parts, apart = {"type": self.of(tag_of(cls), str)}, {}
-        if hasattr(cls, "recipe"):
-            parts["recipe"] = self.of(cls.recipe, int)
+        if (recipe := recipe_of(cls)) is not None:
+            parts["recipe"] = self.of(recipe, int)
         for one in fields(cls):
             value = getattr(config, one.attribute)
             if one.how:
@@ -194,6 +194,11 @@ def tag_of(cls: type) -> str:
             f'{cls.__qualname__} has no tag: say what it is called in ids, tag: ClassVar[str] = "..." in its own body.'
         )
     return cls.tag
+
+
+def recipe_of(cls: type) -> int | None:
+    """The version of the code behind a config class, None where it has none."""
+    return next((vars(one)["recipe"] for one in cls.__mro__ if "recipe" in vars(one)), None)
 
 
 def find(base: type, tag: str) -> type | None:

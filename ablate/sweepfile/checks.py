@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
-from ablate.sweepfile.row import Row, owner, reads
+from ablate.sweepfile.row import Row, owner
 
 
 def fits(row: Row, path: str) -> None:
     """Check that the encoder reads what the objectives need, and that there is something to train on."""
     for name, objective in row.objectives.items():
-        for needed in reads(objective):
+        for needed in objective.shown:
             if needed not in row.encoder.reads:
                 raise UserError(
                     f"{path}: objective '{name}' reads {needed}, but the encoder reads {', '.join(row.encoder.reads)}; "

@@ -67,7 +67,7 @@ class Row:
             return set(self.stages[task].of.reads) <= set(self.encoder.reads) and all(
                 one == PRETRAINED or self.has(one.removeprefix(FINETUNED)) for one in self.stages[task].after
             )
-        if task not in self.tasks or not set(reads(self.tasks[task])) <= set(self.encoder.reads):
+        if task not in self.tasks or not set(self.tasks[task].shown) <= set(self.encoder.reads):
             return False
         made = owner(self.tasks[task])
         return made.trained or made.fits(self.objectives)
@@ -120,20 +120,11 @@ def owner(part: Any) -> Any:
     return part.owner
 
 
-def reads(part: Any) -> tuple[str, ...]:
-    """What an objective or task needs of the encoder; a measure of the leaf says what it shows it."""
-    made = owner(part)
-    if hasattr(made, "shows"):
-        return made.shows
-    if not getattr(made, "trained", True):
-        return made.sees
-    return (getattr(part, "reads", None) or made.reads,)
-
-
 def people_see(value: Any, hint: Any = Any) -> Any:
     """What people see of a config: every field by the name it has today, and recipes; nested mappings and lists."""
     if dataclasses.is_dataclass(value):
-        recipe = {"recipe": value.recipe} if hasattr(value, "recipe") else {}
+        version = identity.recipe_of(type(value))
+        recipe = {"recipe": version} if version is not None else {}
         ordered = sorted(identity.fields(type(value)), key=lambda one: (one.how, one.attribute))
         return recipe | {one.attribute: people_see(getattr(value, one.attribute), one.hint) for one in ordered}
     if isinstance(value, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablate.data.contract import Registered
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.measured.alignment_by_layer import AlignmentByLayer
 from ablate.tasks.measured.codes import SpeechCodes
@@ -14,7 +15,7 @@ from ablate.tasks.supervised.asr import Recognition
 from ablate.tasks.supervised.classification import TextClassification
 from ablate.tasks.supervised.normalization import Normalization
 from ablate.tasks.supervised.translation import Translation
-from ablate.tasks.task import TaskConfig
+from ablate.tasks.task import TaskConfig, check
 from objectives import sequence
 from objectives.transducer import Transducer
 
@@ -55,22 +56,25 @@ GLUE: dict[str, TaskConfig] = {
 }
 # "glue" is the paper's four, as we guess them (docs/paper.md, section 4).
 GROUPS: dict[str, tuple[str, ...]] = {"glue": ("mnli", "qnli", "qqp", "sst2")}
-TASKS: dict[str, TaskConfig] = {
-    "asr": Recognition.Config(),
-    "asr_slam": ASR_SLAM,
-    "speechstew": Recognition.Config(table="speechstew", splits=("test",)),
-    "digits": Recognition.Config(table="digits", splits=("test",)),
-    "translation": Translation.Config(),
-    "translation_slam": TRANSLATION_SLAM,
-    "sentiment": TextClassification.Config(table="sentiment", steps=200),
-    "sentence_pair": TextClassification.Config(table="sentence_pair", fields=("text", "text_b"), steps=400),
-    **GLUE,
-    "normalization": Normalization.Config(),
-    "retrieval": Retrieval.Config(),
-    "pairing": Pairing.Config(),
-    "matching": Matching.Config(),
-    "codes": SpeechCodes.Config(),
-    "alignment_by_layer": AlignmentByLayer.Config(),
-    "pairing_by_layer": PairingByLayer.Config(),
-    "probes_by_layer": ProbesByLayer.Config(),
-}
+TASKS: Registered[TaskConfig] = Registered(
+    check,
+    {
+        "asr": Recognition.Config(),
+        "asr_slam": ASR_SLAM,
+        "speechstew": Recognition.Config(table="speechstew", splits=("test",)),
+        "digits": Recognition.Config(table="digits", splits=("test",)),
+        "translation": Translation.Config(),
+        "translation_slam": TRANSLATION_SLAM,
+        "sentiment": TextClassification.Config(table="sentiment", steps=200),
+        "sentence_pair": TextClassification.Config(table="sentence_pair", fields=("text", "text_b"), steps=400),
+        **GLUE,
+        "normalization": Normalization.Config(),
+        "retrieval": Retrieval.Config(),
+        "pairing": Pairing.Config(),
+        "matching": Matching.Config(),
+        "codes": SpeechCodes.Config(),
+        "alignment_by_layer": AlignmentByLayer.Config(),
+        "pairing_by_layer": PairingByLayer.Config(),
+        "probes_by_layer": ProbesByLayer.Config(),
+    },
+)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Optional
 
 import numpy as np
 
+from ablate.data.contract import Complete, complete, lacks, place
 from ablate.data.packing import Draws
+from ablate.data.streams import STREAMS
 from ablate.data.table import Example, Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
 from ablate.errors import UserError, nearest
 from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
-from encoders.owner import Owner
 from objectives.objective import AbstractObjective, Ports
 
 Encoder = tuple[Tokenizer, Optional[Path]]
@@ -42,6 +43,16 @@ class Metric:
     def beats(self, value: float, other: float, by: float = 0.0) -> bool:
         """Whether a value is better than another, by more than so much."""
         return value < other - by if self.better == "lower" else value > other + by
+
+    def mean(
+        self, rows: Sequence[Example], references: Sequence[Any], hypotheses: Sequence[Any], values: Sequence[float]
+    ) -> tuple[list[Score], list[Example]]:
+        """What `AbstractScored.score` returns where this is the only metric, and its value the mean of the items'."""
+        items = [
+            {"id": row["id"], "reference": wanted, "hypothesis": said, self.name: [float(value), 1]}
+            for row, wanted, said, value in zip(rows, references, hypotheses, values, strict=True)
+        ]
+        return [self.score(sum(values) / max(1, len(items)), len(items), f"mean {self.name}")], items
 
     def score(self, value: float, n: int, signature: str, counts: Mapping[str, int] = MappingProxyType({})) -> Score:
         """This metric's value over `n` items; `signature` says how it was computed, `counts` what it is made of."""
@@ -107,12 +118,18 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig(ABC):
-    """Base of task configs: the data, and how long and how fast to fine-tune."""
+class TaskConfig(Complete):
+    """Base of task configs: the data, and how long and how fast to fine-tune.
 
-    owner: ClassVar[Any]
-    """The task's class; set where that is defined."""
+    A task's is called `Config` and stands in the body of its class. Every field is a setting of the sweep file, with a
+    sentence below it. `__post_init__` raises UserError (or ValueError) for values that cannot be, and calls that of its
+    base. One that measures a leaf trains nothing: `steps` is 0 there.
+    """
 
+    owner: ClassVar[type[AbstractScored]]
+    """The class whose body it stands in, and which it builds; that class sets it."""
+    tag: ClassVar[str]
+    """What it is called in ids, for ever, in its own body (see `ablate.store.identity`)."""
     scoring: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": (), "tokenizer": None})
     """Fields that training does not read, and the values that stand for them in its identity: those of scoring alone,
     and the target tokenizer, which training starts from as a stage.
@@ -157,15 +174,13 @@ class TaskConfig(ABC):
             if not 0 <= getattr(self, name) < 1:
                 what = "a decay" if name == "average" else "a share of the steps"
                 raise UserError(f"{name} is {getattr(self, name)}, expected {what}, from 0 to below 1.")
-        for name in ("items", "evaluate_every", "beam", "most"):  # the last two are those of tasks that search
-            if getattr(self, name, 1) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, expected at least 1.")
+        counts(self, "items", "evaluate_every")
 
     def ids(self) -> tuple[str, ...]:
         """Whose ids of its table's texts it reads: "own", the encoder's tokenizer's, or "targets", of what it
-        writes.
+        writes. By default none where it reads speech, else its own.
         """
-        return ("own",)
+        return () if self.owner.reads == "speech" else ("own",)
 
     def for_training(self) -> TaskConfig:
         """This task as training sees it: without what scoring alone reads."""
@@ -183,21 +198,50 @@ class TaskConfig(ABC):
         """This task, scored as another is: tuning chooses how to train, never what is scored."""
         return replace(self, **{name: getattr(other, name) for name in self.scoring})
 
-    @abstractmethod
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What the encoder has to read: what a measure of a leaf shows it, or the stream that is trained on."""
+        return (self.owner.reads,) if self.owner.trained else self.owner.sees
+
     def build(self) -> AbstractScored:
-        """Make the task."""
+        """Make the task: planning does so to check it, stages to run it. Reads no data."""
+        return self.owner(self)
 
 
-class AbstractScored(Owner, ABC):
-    """What the score stage needs of a task, fine-tuned for it or not; `metrics` has the main one first."""
+def counts(config: TaskConfig, *names: str) -> None:
+    """Raise UserError unless these fields of a config are at least 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise UserError(f"{name} is {getattr(config, name)}, expected at least 1.")
 
-    config: TaskConfig
-    reads: ClassVar[str]  # "speech", "text" or "pair"
+
+class AbstractScored(Complete):
+    """What the score stage needs of a task, fine-tuned for it (`AbstractTask`) or not (`AbstractMeasure`).
+
+    What a class states without a value here it has to state, in its body or when it is made. It holds its config and
+    what follows from it, no data, and other processes make it anew. A task that cannot be had raises UserError.
+    """
+
+    reads: ClassVar[str]
+    """The stream that its inputs are of: "speech", "text" or "pair"."""
     trained: ClassVar[bool]
-    baseline_split: ClassVar[str] = "train"  # what baselines may learn from
+    """Whether the encoder is fine-tuned for it; said by the two classes below."""
+    baseline_split: ClassVar[str] = "train"
+    """The split that baselines may learn from."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Names of metrics that stand beside the main one in a table that names no columns."""
     metrics: tuple[Metric, ...]
-    beside: ClassVar[tuple[str, ...]] = ()  # which of them stand beside the main one in a table that names no columns
-    by_class: Metric | None = None  # which of them is also scored by class, as "ser_date", where rows have `classes`
+    """What it reports, the main one first."""
+    by_class: Metric | None = None
+    """Which of them is also scored by class, as "ser_date", where rows have `classes`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "Config" in vars(cls):
+            cls.Config.owner = cls
+
+    def __init__(self, config: TaskConfig) -> None:
+        self.config = config
 
     @property
     def name(self) -> str:
@@ -214,18 +258,25 @@ class AbstractScored(Owner, ABC):
 
     @abstractmethod
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
-        """Score a whole split: one Score per metric, and a record per item with counts that sums can be taken of."""
+        """Score a whole split, its hypotheses in the order of its rows: one Score per metric, in their order, and a
+        record per item.
 
-    @abstractmethod
+        A record has "id", "reference", "hypothesis", and for each metric what its score is a ratio of sums of, by which
+        items are resampled: {metric.name: [sum, count]}, or counts that `analysis.records.items` knows. Without, the
+        score has no interval over items.
+        """
+
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
-        """What shallow rules, learnt on `train` (rows of `baseline_split`), reach on `test`."""
+        """What shallow rules, learnt on `train` (rows of `baseline_split`), reach on `test`; none by default."""
+        return []
 
 
 class AbstractMeasure(AbstractScored):
     """A property of a pre-trained leaf, measured without training anything."""
 
     trained = False
-    sees: ClassVar[tuple[str, ...]]  # what the encoder is shown: of "speech", "text" and "pair"
+    sees: ClassVar[tuple[str, ...]]
+    """What the encoder is shown: of "speech", "text" and "pair"."""
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
@@ -240,15 +291,21 @@ class AbstractMeasure(AbstractScored):
 class AbstractTask(AbstractScored):
     """A downstream problem that the encoder is fine-tuned for.
 
-    Training calls `objective` once and `inputs` for every update. Evaluation packs items by `sizes`, encodes
-    `objective.view` of them in evaluation mode, collects `predict`, and hands all of a split to `score`.
+    Training calls `objective` once and `inputs` for every update, in worker processes. Evaluation packs items by
+    `sizes`, encodes `objective.view` of them in evaluation mode, collects `predict`, and hands all of a split to
+    `score`.
     The metric `chosen` is computed on dev during fine-tuning, either by `score` or, where it is "loss", as the mean of
     the objective's first term.
     """
 
     trained = True
-    choice: Metric  # what selects on dev unless the config says otherwise
-    given: tuple[str, ...] = ()  # the text fields of the input; none where speech is all of it
+    given: tuple[str, ...] = ()
+    """The text fields of the input; none where speech is all of it."""
+
+    @property
+    def choice(self) -> Metric:
+        """What selects on dev unless the config says otherwise: one of `metrics`, by default the first, or LOSS."""
+        return self.metrics[0]
 
     @property
     def chosen(self) -> Metric:
@@ -260,19 +317,54 @@ class AbstractTask(AbstractScored):
 
     @abstractmethod
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> AbstractObjective:
-        """Make the supervised objective; `targets` is the vocabulary of the task's own tokenizer, if it has one."""
+        """Make the supervised objective, its heads' weights drawn from torch's generator, which is seeded; `targets` is
+        the vocabulary of the task's own tokenizer, if it has one, `train` the training split. Raises UserError where
+        that cannot be learnt from.
+        """
 
     @abstractmethod
     def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
-        """Pack the drawn items with their references; in `training` the input may be perturbed."""
+        """Pack the drawn items, (slot, row) each, with the references that the objective reads; a function of its
+        arguments alone. In `training` the input may be perturbed.
+        """
 
-    @abstractmethod
     def sizes(self, dataset: Dataset) -> np.ndarray:
-        """Size of every item, frames or tokens, by which evaluation packs."""
+        """Size of every item, frames or tokens, by which evaluation packs: of its speech, else of the texts `given`
+        with what stands around them.
+        """
+        if self.reads == "speech":
+            return dataset.table.frames
+        return sum(dataset.tokens(field).lengths for field in self.given) + 1 + len(self.given)
 
-    @abstractmethod
     def predict(self, objective: Any, view: View, encoding: Encoding, final: bool = True) -> list[Any]:
-        """One hypothesis per sequence; only a `final` one may cost a beam search."""
+        """One hypothesis per sequence of the view, as `score` takes them; only a `final` one may cost a beam search.
+        `objective` is what `objective` made, in evaluation mode; by default, what it decodes.
+        """
+        return objective.decode(encoding)
+
+
+def check(name: str, config: TaskConfig) -> None:
+    """Raise UserError, with its file and line, for a task that lacks something; `name` is what sweep files call it."""
+    cls = type(config)
+    complete(cls, TaskConfig)
+    if "tag" not in vars(cls):
+        raise UserError(f"{cls.__qualname__} ({place(cls)}) lacks a tag of its own; TaskConfig says what it is.")
+    if vars(cls.owner).get("Config") is not cls:
+        raise UserError(f"{cls.__qualname__} ({place(cls)}) is no task's Config: write it so into its task's class.")
+    task, made = config.build(), cls.owner
+    base = AbstractTask if made.trained else AbstractMeasure
+    complete(made, base)
+    if missing := lacks(task):
+        raise UserError(f"{made.__qualname__} ({place(made)}) lacks {', '.join(missing)} when it is made.")
+    if made.reads not in STREAMS or not task.metrics:
+        raise UserError(
+            f"{made.__qualname__} ({place(made)}) reads '{made.reads}' and has {len(task.metrics)} metrics: expected "
+            f"one of {', '.join(STREAMS)}, and a metric."
+        )
+    if made.trained and task.choice not in (*task.metrics, LOSS):
+        raise UserError(f"{made.__qualname__} ({place(made)}) is selected by '{task.choice.name}', which it has not.")
+    if unknown := sorted(cls.scoring.keys() - {one.name for one in fields(cls)}):
+        raise UserError(f"{cls.__qualname__} ({place(cls)}) has '{unknown[0]}' in scoring, but no such field.")
 
 
 def decoded(view: View, ids: Sequence[Sequence[int]]) -> list[str]:

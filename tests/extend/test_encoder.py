@@ -163,12 +163,6 @@ def test_inputs_that_there_are_not_are_refused_when_a_sweep_is_planned(sweep):
         sweep("base.encoder.reads=[speech,txt]")
 
 
-def test_it_is_the_code_of_the_page_and_short():
-    code = (ROOT / "tests/extend/encoder.py").read_text()
-    assert f"```python\n{code}```" in (ROOT / "docs/extend/encoder.md").read_text()
-    assert len([line for line in code.splitlines() if line]) <= 30
-
-
 def test_it_is_what_the_contract_asks():
     tried(Recurrent.Config(width=16))
     for preset in ("nano", "nano_separate"):

@@ -9,7 +9,7 @@ import torch
 from test_pairing import Listening, words_heard
 from torch import nn
 
-from ablate.tasks.measured.matching import Matching, matcher
+from ablate.tasks.measured.matching import Matching
 from objectives import OBJECTIVES
 from objectives.objective import Ports
 from objectives.stm import STM
@@ -38,7 +38,8 @@ class Judge(STM):
 
 def measured(data, judge, **config):
     encoder = Listening(words_heard(data))
-    objectives = {"masked_text": OBJECTIVES["masked_text"], "stm": Judge(data, encoder, judge, **config)}
+    ports = Ports(4, data.tokenizer.vocabulary, nn.Embedding(9, 4))
+    objectives = {"masked_text": OBJECTIVES["masked_text"].build(ports), "stm": Judge(data, encoder, judge, **config)}
     leaf = SimpleNamespace(encoder=encoder, mixture=SimpleNamespace(objectives=objectives))
     task = Matching(Matching.Config(items=7))
     scores, items = task.score(data.table.rows, task.measure(leaf, data, data.tokenizer.vocabulary))
@@ -80,4 +81,3 @@ def test_accuracy_by_hand_and_only_where_there_is_a_head():
     assert items[3] == {"id": "b", "reference": "y", "pair": "false", "correct": 0}
     assert task.baselines([], rows)[0].value == 50.0
     assert Matching.fits(OBJECTIVES) and not Matching.fits({"tlm": OBJECTIVES["tlm"]})
-    assert matcher({"a": OBJECTIVES["tlm"], "b": OBJECTIVES["stm"]}) is OBJECTIVES["stm"]

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablate.errors import UserError
-from ablate.tasks.measured.pairing import Losses, Pairing, length_matched, predictor
+from ablate.tasks.measured.pairing import Losses, Pairing, guesser, length_matched
 from encoders.batch import Layout
 from encoders.encoding import Encoding
 from objectives import OBJECTIVES
 from objectives.masked_text import MaskedText
 from objectives.objective import Ports, Term
-from objectives.tlm import TLM
+from objectives.targets import TARGETS
 
 
 class Listening(nn.Module):
@@ -121,7 +121,17 @@ def test_the_other_sentence_is_nearest_in_duration_and_never_the_same():
         length_matched(rows[:2])
 
 
-def test_the_head_of_tlm_comes_first():
-    assert isinstance(predictor({"masked_text": OBJECTIVES["masked_text"], "other": OBJECTIVES["tlm"]}), TLM.Config)
-    assert isinstance(predictor({"masked_text": OBJECTIVES["masked_text"]}), MaskedText.Config)
-    assert predictor({"stm": OBJECTIVES["stm"]}) is None
+def test_the_head_of_tlm_comes_first(data):
+    ports = Ports(4, data.tokenizer.vocabulary, nn.Embedding(9, 4), targets=TARGETS)
+    built = {name: OBJECTIVES[name].build(ports) for name in ("masked_text", "tlm")}
+    assert guesser(built) is built["tlm"] and guesser(built).text_head is built["tlm"].text
+    assert guesser({"masked_text": built["masked_text"]}) is built["masked_text"]
+    assert Pairing.fits({"a": OBJECTIVES["tlm"]}) and not Pairing.fits({"stm": OBJECTIVES["stm"]})
+
+
+def test_objectives_have_what_their_configs_say(data):
+    ports = Ports(8, data.tokenizer.vocabulary, nn.Embedding(9, 8), targets=TARGETS)
+    for name, config in OBJECTIVES.items():
+        built = config.build(ports)
+        assert (built.text_head is not None) == config.guesses_text, name
+        assert (built.whole_pairs is not None) == config.judges_pairs, name

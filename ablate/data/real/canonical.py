@@ -16,7 +16,8 @@ from ablate.data.real.sources import Place
 from ablate.data.table import Example
 
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
-READ = (*TEXTS, "direction", "label", "classes")  # what is read of a row beside its recording and its voice
+READ = (*TEXTS, "direction", "label", "classes")  # these first; of other fields those that a row has, by name
+APART = {"id", "voice", "recording", *READ}
 BARE = "speech", "train"  # of which nothing reads the texts
 SHOWN = 3  # lines that a note shows of those that are left out
 SHORT = 60  # letters of a line that a note shows
@@ -40,7 +41,8 @@ class Found(NamedTuple):
 
 def digest(key: bytes, row: Example) -> bytes:
     """16 bytes that stand for a recording and the texts and labels of its row."""
-    said = [f"{name}\n{row[name]}" for name in READ if name in row]  # texts have single spaces, and no line ends
+    names = [*(name for name in READ if name in row), *sorted(row.keys() - APART)]
+    said = [f"{name}\n{row[name]}" for name in names]  # texts have single spaces, and no line ends
     return hashed(key, "\n".join(said).encode())
 
 

@@ -27,11 +27,12 @@ from typing import Any, ClassVar
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.lines import Faults
 from ablate.data.real.canonical import BARE, Held, LeftOut
-from ablate.data.real.layouts import written
+from ablate.data.real.layouts import registry
+from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import hashed, told
 from ablate.data.real.settings import RealSettings
-from ablate.data.real.sources import Place, Source, paths, sources, table_of, tables
+from ablate.data.real.sources import OWN, Place, Source, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
@@ -93,15 +94,17 @@ class RealConfig(RealSettings, CorpusConfig):
             *folders,
         ):
             valid = [
-                n
-                for n, task in written.GLUE.items()
-                if pairs is None or task.classes and (task.text_b is not None) == pairs
+                n for n, task in GLUE.items() if pairs is None or task.classes and (task.text_b is not None) == pairs
             ]
             if folder and Path(folder).name not in valid:
                 raise UserError(
                     f"data.{name} has '{folder}', whose last part names no fitting GLUE task: "
                     f"{nearest(Path(folder).name, valid)}"
                 )
+        for name in self.labelled:
+            registry.table(name)
+            if name in OWN:
+                raise UserError(f"data.labelled has '{name}', which has a setting of its own; write data.{name}.")
         self._check_tests()
         missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
         if missing:

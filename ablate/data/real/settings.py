@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class RealSettings:
     """Real corpora under one folder. All paths are relative to it (or absolute); an empty one leaves its tables out.
 
-    A source of speech is a folder or manifest in any layout that `ablate.data.real.layouts.spoken` knows.
+    A source of speech is a folder or manifest in any layout of `ablate.data.real.layouts.registry`.
     """
 
     root: str = ""
@@ -54,9 +54,12 @@ class RealSettings:
     """Folder of written and spoken text: train.tsv, dev.tsv and test.tsv, or Google's output-*-of-*."""
     digits: str = "common_voice_digits/en"
     """Folder in the layout of Common Voice."""
+    labelled: dict[str, str] = field(default_factory=dict, metadata={"absent": "{}"})
+    """Further tables that are registered (`TABLES` of `ablate.data.real.layouts.registry`), and where they lie."""
     tests: dict[str, str] = field(default_factory=dict)
     """Further test splits, "TABLE.test_NAME" and its source: of speech any that trains it, else a table in the columns
-    of the corpus: Common Voice's (digits), CoVoST's (translation), the GLUE task's, or written and spoken text.
+    of the corpus: Common Voice's (digits), CoVoST's (translation), the GLUE task's, written and spoken text, or what
+    the table of `labelled` has.
     """
     labels: int = 5000
     """Most training rows of sentiment and sentence_pair."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablate.data.lines import Faults, lines
-from ablate.data.real.layouts import spoken, written
+from ablate.data.lines import Faults
+from ablate.data.real.layouts import covost, glue, registry
+from ablate.data.real.layouts.layout import TableLayout
 from ablate.data.real.settings import RealSettings
 from ablate.data.table import Example
 from ablate.errors import UserError
@@ -18,7 +20,9 @@ from ablate.errors import UserError
 Place = tuple[str, str]  # table, split
 
 
+OWN = ("digits", "normalization")  # tables of `registry.TABLES` that have a setting of their own
 SPEECH = ("speech", "pairs", "asr", "speechstew", "retrieval")  # tables whose sources are speech in any layout
+TRANSLATED = ("text", "translation")
 COVOST = re.compile(r"covost_v2\.([^_.]+)_([^_.]+)\.([^/]+)\.tsv")
 
 
@@ -37,6 +41,8 @@ class Source:
     spoken: bool = False
     held_out: bool = False
     most: int | None = None
+    asks: tuple[str, ...] = ("text",)
+    """Fields that a spoken row must have, in all tables but that of unlabelled speech."""
     layout: str = ""
     files: Callable[[], list[Path]] = list
 
@@ -45,21 +51,21 @@ def sources(config: RealSettings) -> list[Source]:
     """List what a configuration reads, in a fixed order: what is spoken comes first."""
     root = Path(config.root)
     listed = [
-        Source(path, partial(spoken.rows, root / path), places, spoken=True) for path, places in _speech(config).items()
+        Source(path, partial(registry.rows, root / path), places, spoken=True)
+        for path, places in _speech(config).items()
     ]
     if config.translation:
         listed += [source for direction in config.directions for source in _translation(config, direction)]
-    if config.digits:
-        for split in ("train", "dev", "test"):
-            reader = partial(spoken.common_voice, root / config.digits, split)
-            listed.append(Source(f"digits {split}", reader, (("digits", split),), spoken=True))
+    listed += _labelled(config, spoken=True)
     if config.text:
         files = [root / path for path in config.text]
-        listed.append(_written("text", files, partial(_texts, files), ("text", "train"), layout="text", held_out=True))
+        listed.append(
+            _written("text", files, partial(_texts, files), ("text", "train"), layout=_read_as(files), held_out=True)
+        )
     for table, folder, most in _sentences(config):
         task, splits = Path(folder).name, ("train", *_dev(folder).values())
         files = {split: root / folder / f"{split}.tsv" for split in splits}
-        read = {split: partial(written.sentences, path, task) for split, path in files.items()}
+        read = {split: partial(glue.sentences, path, task) for split, path in files.items()}
         listed.append(
             _written(
                 f"{table} train",
@@ -73,20 +79,45 @@ def sources(config: RealSettings) -> list[Source]:
         )
         for split, file in _dev(folder).items():
             listed.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
-    if config.normalization:
-        folder = root / config.normalization
-        for split in ("train", "dev", "test"):
-            reader, files_of = (partial(f, folder, split) for f in (written.normalization, written.normalization_files))
-            listed.append(
-                Source(
-                    f"normalization {split}",
-                    reader,
-                    (("normalization", split),),
-                    layout="normalization",
-                    files=files_of,
-                )
-            )
+    listed += _labelled(config, spoken=False)
     return listed + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
+
+
+def folders(config: RealSettings) -> dict[str, str]:
+    """Where the tables with a layout of their own lie, those that there are."""
+    listed = {**{table: getattr(config, table) for table in OWN}, **config.labelled}
+    return {table: path for table, path in listed.items() if path}
+
+
+def _labelled(config: RealSettings, spoken: bool) -> Iterator[Source]:
+    """The splits of the tables with a layout of their own, spoken or not."""
+    for table, path in folders(config).items():
+        of, folder = registry.table(table), Path(config.root) / path
+        for split in of.splits if of.spoken == spoken else ():
+            read, files = partial(of.rows, folder, split), partial(of.needs, folder, split)
+            source = _of_table(table, of, f"{table} {split}", read, (table, split), files)
+            yield replace(source, held_out=of.held_out and split == "train")
+
+
+def _of_table(
+    table: str,
+    of: TableLayout,
+    name: str,
+    read: Callable[[Faults], Iterator[Example]],
+    place: Place,
+    files: Callable[[], list[Path]],
+) -> Source:
+    """A split of a table with a layout of its own."""
+    needed = ("voice", "recording") if of.spoken else ()
+    return Source(
+        name,
+        lambda faults: registry.whole(read(faults), type(of), needed),
+        (place,),
+        spoken=of.spoken,
+        layout=f"{table}:{of.version}",
+        files=files,
+        asks=of.asks,
+    )
 
 
 def _written(
@@ -98,21 +129,20 @@ def _written(
 def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
     """A further test split of a table that is no speech in any layout."""
     file, name, place = Path(config.root) / path, f"{table} {split}", (table, split)
-    if table == "digits":
-        return Source(name, partial(spoken.common_voice, file.parent, file.stem), (place,), spoken=True)
+    if table in registry.TABLES:
+        of = registry.table(table)
+        return _of_table(table, of, name, partial(of.test, file), place, lambda: of.test_needs(file))
     if table == "translation":
         match = COVOST.fullmatch(file.name)
         if match is None:
             raise UserError(
                 f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv."
             )
-        return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True)
+        return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True, asks=TRANSLATED)
     if table == "text":
-        return _written(name, [file], partial(_texts, [file]), place, layout="text")
-    if table == "normalization":
-        return _written(name, [file], partial(written.normalized, file), place, layout=table)
+        return _written(name, [file], partial(_texts, [file]), place, layout=_read_as([file]))
     task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
-    return _written(name, [file], partial(written.sentences, file, task), place, layout=task)
+    return _written(name, [file], partial(glue.sentences, file, task), place, layout=task)
 
 
 def further(config: RealSettings) -> dict[Place, str]:
@@ -132,13 +162,15 @@ def tables(made: Iterable[Source]) -> dict[str, set[str]]:
 
 def paths(config: RealSettings) -> list[tuple[str, str]]:
     """Every file and folder that must exist, as (field, path as configured or below it)."""
-    used, tests = (
-        _used(config),
-        [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()],
-    )
-    used += [(field, path) for field, table, path in tests if table in (*SPEECH, "digits")]
-    needed = [(field, path) for field, path in used for path in _files(Path(config.root), path)]
-    needed += [(field, path) for field, table, path in tests if table not in (*SPEECH, "digits")]
+    root, used = Path(config.root), _used(config)
+    tests = [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()]
+    used += [(field, path) for field, table, path in tests if table in SPEECH]
+    needed = [(field, path) for field, path in used for path in _files(root, path)]
+    for field, table, path in tests:
+        if table in registry.TABLES:
+            needed += [(field, one) for one in _below(root, path, registry.table(table).test_needs(root / path))]
+        elif table not in SPEECH:
+            needed.append((field, path))
     needed += [("text", path) for path in config.text]
     if config.translation:
         for direction in config.directions:
@@ -149,15 +181,12 @@ def paths(config: RealSettings) -> list[tuple[str, str]]:
             needed += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
     for table, folder, _ in _sentences(config):
         field = table if table in ("sentiment", "sentence_pair") else "glue"
-        files = ("train", *_dev(folder).values()) if Path(folder).name in written.GLUE else ()
+        files = ("train", *_dev(folder).values()) if Path(folder).name in glue.GLUE else ()
         needed += [(field, f"{folder}/{split}.tsv") for split in files]
-    if config.normalization:
-        folder = Path(config.root) / config.normalization
-        files = [path.name for split in ("train", "dev", "test") for path in written.normalization_files(folder, split)]
-        needed += [("normalization", f"{config.normalization}/{name}") for name in files]
-    if config.digits:
-        parts = ("train.tsv", "dev.tsv", "test.tsv", "clips")
-        needed += [("digits", f"{config.digits}/{part}") for part in parts]
+    for table, path in folders(config).items():
+        of = registry.table(table)
+        parts = dict.fromkeys(part for split in of.splits for part in of.needs(root / path, split))
+        needed += [(table if table in OWN else f"labelled.{table}", one) for one in _below(root, path, parts)]
     return needed
 
 
@@ -168,7 +197,7 @@ def table_of(folder: str) -> str:
 
 def _dev(folder: str) -> Mapping[str, str]:
     """Of a GLUE folder, the files with labels by our test splits."""
-    return written.GLUE[Path(folder).name].dev
+    return glue.GLUE[Path(folder).name].dev
 
 
 def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:
@@ -211,22 +240,31 @@ def _used(config: RealSettings) -> list[tuple[str, str]]:
 
 
 def _files(root: Path, source: str) -> list[str]:
-    """The files and folders that a source of speech consists of, where the configuration or a manifest can tell."""
-    path, folder = root / source, Path(source).parent
-    if path.name in spoken.LIMITED and (path.parent / "1h").is_dir():
-        return [(folder / part).as_posix() for part in ("1h", "9h")[: 2 if path.name == "10h" else 1]]
-    if path.suffix == ".stm":
-        return [folder.as_posix()]
-    if path.suffix == ".tsv" and path.is_file():
-        _, first = next(lines(path), (0, ""))
-        beside = [folder / "clips"] if "\t" in first else [Path(source).with_suffix(s) for s in (".wrd", ".ltr")]
-        return [source, *(p.as_posix() for p in beside if "\t" in first or (root / p).exists())]
-    return [source]
+    """The files and folders that a source of speech needs, as its layout says."""
+    path = root / source
+    found = registry.known(path)
+    needed = [path] if found is None else found[1].needs(path)
+    return _below(root, source, needed)
+
+
+def _below(root: Path, source: str, needed: Iterable[Path]) -> list[str]:
+    """What a source needs, as the configuration would write it."""
+    return [os.path.normpath(os.path.join(source, os.path.relpath(one, root / source))) for one in needed]
 
 
 def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
     """Texts of all files, with ids that say which one they are from."""
-    return ({**row, "id": f"{path.name}-{row['id']}"} for path in files for row in written.texts(path, faults))
+    return (
+        {**row, "id": f"{path.name}-{row['id']}"}
+        for path in files
+        for row in registry.rows(path, faults, registry.TEXT_LAYOUTS)
+    )
+
+
+def _read_as(files: Sequence[Path]) -> str:
+    """How texts are read: the layouts of their files, with the versions of their code."""
+    found = (registry.known(path, registry.TEXT_LAYOUTS) for path in files)
+    return " ".join(["text", *(f"{one[0]}:{one[1].version}" for one in found if one)])
 
 
 def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
@@ -239,7 +277,12 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
 
     def made(split: str, *places: Place, held_out: bool = False) -> Source:
         return Source(
-            f"{direction} {split}", _covost(folder, source, target, split), places, spoken=True, held_out=held_out
+            f"{direction} {split}",
+            _covost(folder, source, target, split),
+            places,
+            spoken=True,
+            held_out=held_out,
+            asks=TRANSLATED,
         )
 
     yield made("train", ("translation", "train"), held_out=not tested)
@@ -250,5 +293,5 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
 
 def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Example]]:
     """Read a table of CoVoST, each row with its direction."""
-    rows = partial(spoken.covost, folder, source, target, split)
+    rows = partial(covost.covost, folder, source, target, split)
     return lambda faults: ({**row, "direction": f"{source}_{target}"} for row in rows(faults))

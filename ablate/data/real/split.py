@@ -84,7 +84,7 @@ class Reading:
                 if (out := left_out.get(place)) is None:
                     continue
                 if source.spoken:
-                    if reason := self._unusable(*place, row, frames):
+                    if reason := self._unusable(*place, row, frames, source.asks):
                         out.reasons[reason] += 1
                         continue
                 elif holder := self._holder(place, row):
@@ -222,12 +222,12 @@ class Reading:
             {number for _, number, _, _ in first[:size]}, train, [(key, text) for *_, key, text in first[:size]]
         )
 
-    def _unusable(self, table: str, split: str, row: Example, frames: int) -> str:
+    def _unusable(self, table: str, split: str, row: Example, frames: int, asks: Iterable[str]) -> str:
         """Say why a spoken row cannot be used in a table, or ''."""
         seconds = frames * FRAME
         if seconds < SHORTEST:
             return f"shorter than {SHORTEST} s"
-        if table != "speech" and not row.get("text") or not row.get("translation", "x"):
+        if table != "speech" and any(row.get(field) in (None, "") for field in asks):
             return "no text"
         if split == "train" and table not in UNLABELLED and seconds > self.config.max_seconds:
             return f"longer than {self.config.max_seconds:g} s"

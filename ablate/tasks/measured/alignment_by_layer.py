@@ -60,13 +60,8 @@ class AlignmentByLayer(AbstractMeasure):
         """Items encoded at once."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             check_candidates(self.candidates)
-
-        def build(self) -> AlignmentByLayer:
-            return AlignmentByLayer(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Sides]:
         pairs: list[Sides] = []

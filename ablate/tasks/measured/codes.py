@@ -15,7 +15,7 @@ from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.measured.information import adjusted, perplexity
 from ablate.tasks.measured.retrieval import chunks
-from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
+from ablate.tasks.task import AbstractMeasure, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders import seeds
 from encoders.batch import Batch, Vocabulary
@@ -73,17 +73,9 @@ class SpeechCodes(AbstractMeasure):
         """Shuffles of the labels by which chance is estimated."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.shuffles < 1:
                 raise UserError(f"shuffles is {self.shuffles}, expected at least 1 to know chance.")
-
-        def ids(self) -> tuple[str, ...]:
-            return ()
-
-        def build(self) -> SpeechCodes:
-            return SpeechCodes(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
@@ -142,9 +134,6 @@ class SpeechCodes(AbstractMeasure):
                 orders = [rng.permutation(len(rows)) for _ in range(self.config.shuffles)]
                 shuffled = [np.repeat(labels_B[order], lengths) for order in orders]
                 yield metric, np.repeat(labels_B, lengths), shuffled, "utterances"
-
-    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
-        return []
 
 
 def measured(objectives: Mapping[str, Any]) -> str | None:

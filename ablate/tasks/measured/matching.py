@@ -16,8 +16,6 @@ from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Score, TaskCon
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Pair, Vocabulary
 from objectives.mixture import moved
-from objectives.stm import STM
-from objectives.views import Clean
 
 
 class Matching(AbstractMeasure):
@@ -44,15 +42,9 @@ class Matching(AbstractMeasure):
         items: int = 16
         """Pairs encoded at once."""
 
-        def build(self) -> Matching:
-            return Matching(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
-        return matcher(objectives) is not None
+        return any(objective.judges_pairs for objective in objectives.values())
 
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[bool, bool]]:
@@ -65,10 +57,9 @@ class Matching(AbstractMeasure):
 
     def _margins(self, model: Model, pair: Pair, vocabulary: Vocabulary) -> Tensor:
         """By how much each pair looks true rather than false [B]."""
-        objective = matcher(model.mixture.objectives)
-        spec = objective.view.masks or Clean(text_first=objective.view.text_first)
+        objective = next(one for one in model.mixture.objectives.values() if one.whole_pairs is not None)
         batch = Batch(pair)
-        view = spec.build(batch, context(model.encoder, batch, vocabulary, 0))
+        view = objective.whole_pairs.build(batch, context(model.encoder, batch, vocabulary, 0))
         view = moved(view, next(model.encoder.parameters()).device)
         false_B, true_B = objective.logits(model.encoder(view)).unbind(1)
         return true_B - false_B
@@ -86,8 +77,3 @@ class Matching(AbstractMeasure):
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         return [Baseline("chance", ACCURACY.name, 50.0)]
-
-
-def matcher(objectives: Mapping[str, Any]) -> Any:
-    """The objective (or config of one) that tells true pairs from false ones; None where there is none."""
-    return next((one for one in objectives.values() if isinstance(one, (STM, STM.Config))), None)

@@ -17,11 +17,9 @@ from ablate.tasks.measured.retrieval import alike, chunks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Pair, Speech, Text, View, Vocabulary
-from objectives.masked_text import MaskedText
 from objectives.masking import TextRule
 from objectives.mixture import moved
-from objectives.objective import gathered
-from objectives.tlm import TLM
+from objectives.objective import AbstractObjective, gathered
 from objectives.views import Clean
 
 LOSS_DROP = Metric("loss_drop", "higher", "nats")
@@ -49,10 +47,9 @@ class Shown:
 
     @staticmethod
     def of(model: Model, speech: Speech, text: Text, share: float, vocabulary: Vocabulary) -> Shown:
-        """Hide `share` of each text's pieces, for the head that `predictor` finds in the leaf."""
-        objective = predictor(model.mixture.objectives)
-        tlm = isinstance(objective, TLM)
-        head, text_first = (objective.text, objective.view.text_first) if tlm else (objective.head, True)
+        """Hide `share` of each text's pieces, for the head that `guesser` finds in the leaf."""
+        objective = guesser(model.mixture.objectives)
+        head, text_first = objective.text_head, objective.view.text_first
         seen, masked_I, ids_I, _ = TextRule(share=share).apply(text, vocabulary)
         batch = Batch(Pair(speech, seen))
         view = Clean(text_first=text_first).build(batch, context(model.encoder, batch, vocabulary, 0))
@@ -89,17 +86,12 @@ class Pairing(AbstractMeasure):
         """Share of the text's pieces to hide."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             TextRule(share=self.share)
-
-        def build(self) -> Pairing:
-            return Pairing(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
-        return predictor(objectives) is not None
+        return any(objective.guesses_text for objective in objectives.values())
 
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Losses]:
@@ -138,17 +130,10 @@ class Pairing(AbstractMeasure):
         return [Baseline("speech ignored", LOSS_DROP.name, 0.0)]
 
 
-def predictor(objectives: Mapping[str, Any]) -> Any:
-    """The objective (or config of one) whose head predicts text: TLM before masked text; None without either."""
-    return next(
-        (
-            objective
-            for kind in (TLM, MaskedText)
-            for objective in objectives.values()
-            if isinstance(objective, (kind, kind.Config))
-        ),
-        None,
-    )
+def guesser(objectives: Mapping[str, AbstractObjective]) -> AbstractObjective:
+    """The objective of a leaf whose head guesses text: of pairs before one of text alone."""
+    guessing = [objective for objective in objectives.values() if objective.text_head is not None]
+    return min(guessing, key=lambda objective: objective.reads != "pair")
 
 
 def beside_both(dataset: Dataset, items: int) -> Iterator[tuple[Text, tuple[Speech, Speech]]]:

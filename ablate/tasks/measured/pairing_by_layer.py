@@ -45,9 +45,6 @@ class PairingByLayer(Pairing):
 
         tag: ClassVar[str] = "pairing_by_layer"
 
-        def build(self) -> PairingByLayer:
-            return PairingByLayer(self)
-
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[dict[str, Losses]]:
         seen, head = [], None

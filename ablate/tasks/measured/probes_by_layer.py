@@ -70,15 +70,6 @@ class ProbesByLayer(AbstractMeasure):
         often: int = 5
         """A word is probed if so many utterances of each half have it, and as many have it not."""
 
-        def ids(self) -> tuple[str, ...]:
-            return ()
-
-        def build(self) -> ProbesByLayer:
-            return ProbesByLayer(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Heard]:
         utterances: list[Heard] = []
         for draws in chunks(len(dataset), self.config.items):

@@ -54,13 +54,8 @@ class Retrieval(AbstractMeasure):
         """Items encoded at once."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             check_candidates(self.candidates)
-
-        def build(self) -> Retrieval:
-            return Retrieval(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
         return self.rank(model.encoder, dataset, vocabulary)

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
 from ablate.errors import UserError, nearest
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, counts, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives.classification import Classification
@@ -70,6 +68,7 @@ class Recognition(AbstractTask):
 
         def __post_init__(self) -> None:
             super().__post_init__()
+            counts(self, "beam")
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
             if self.head == "classes" and self.tokenizer is not None:
@@ -83,12 +82,6 @@ class Recognition(AbstractTask):
 
         def ids(self) -> tuple[str, ...]:
             return () if self.head == "classes" else ("targets",)
-
-        def build(self) -> Recognition:
-            return Recognition(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> CTC | Transducer | Classification:
         if self.config.head == "classes":
@@ -113,11 +106,8 @@ class Recognition(AbstractTask):
         speech = packing.speech(dataset.table, draws, seed)
         return Batch(self.config.perturbation.apply(speech, dataset.table.centred) if training else speech, references)
 
-    def sizes(self, dataset: Dataset) -> np.ndarray:
-        return dataset.table.frames
-
     def predict(self, objective, view: View, encoding: Encoding, final: bool = True) -> list[str]:
-        if isinstance(objective, Classification):
+        if self.config.head == "classes":
             return objective.decode(encoding)
         return decoded(view, objective.decode(encoding, self.config.beam if final else 1))
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
@@ -15,8 +13,7 @@ from ablate.errors import UserError, nearest
 from ablate.tasks.scoring import baselines
 from ablate.tasks.scoring.agreement import AGREEMENT, hits
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Score, TaskConfig
-from encoders.batch import Batch, View, Vocabulary
-from encoders.encoding import Encoding
+from encoders.batch import Batch, Vocabulary
 from objectives.classification import Classification
 from objectives.objective import Ports
 
@@ -79,14 +76,10 @@ class TextClassification(AbstractTask):
             if {"f1", "matthews"} & set(self.metrics) and not self.positive:
                 raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
 
-        def build(self) -> TextClassification:
-            return TextClassification(self)
-
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.given = config.fields
         self.metrics = tuple(AGREEMENT[name][0] for name in config.metrics)
-        self.choice = self.metrics[0]
         self.numbers = config.metrics[0] in NUMBERS
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> Classification:
@@ -103,12 +96,6 @@ class TextClassification(AbstractTask):
         pack = packing.text if len(tokens) == 1 else packing.text_pair
         labels = tuple(dataset.table.rows[index]["label"] for _, index in draws)
         return Batch(pack(*tokens, draws, seed, self.config.max_tokens), {"label": labels})
-
-    def sizes(self, dataset: Dataset) -> np.ndarray:
-        return sum(dataset.tokens(field).lengths for field in self.config.fields) + 1 + len(self.config.fields)
-
-    def predict(self, objective: Classification, view: View, encoding: Encoding, final: bool = True) -> list[Any]:
-        return objective.decode(encoding)
 
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
         items = [

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
 from ablate.errors import UserError
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.asr import WER
-from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
+from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, counts, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives import sequence
@@ -64,6 +62,7 @@ class Normalization(AbstractTask):
 
         def __post_init__(self) -> None:
             super().__post_init__()
+            counts(self, "beam", "most")
             if self.decoder.copying and self.tokenizer is not None:
                 raise UserError(
                     "decoder.copying copies the encoder's own tokens; leave the task's tokenizer away, or do not copy."
@@ -71,12 +70,6 @@ class Normalization(AbstractTask):
 
         def ids(self) -> tuple[str, ...]:
             return ("own", "targets")
-
-        def build(self) -> Normalization:
-            return Normalization(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
         return self.config.decoder.build(ports, targets)
@@ -87,9 +80,6 @@ class Normalization(AbstractTask):
             "tokenizer": dataset.target_tokenizer,
         }
         return Batch(packing.text(dataset.tokens("written"), draws, seed, self.config.max_tokens), references)
-
-    def sizes(self, dataset: Dataset) -> np.ndarray:
-        return dataset.tokens("written").lengths + 2
 
     def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
         beam = self.config.beam if final else 1

@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Optional
 
-import numpy as np
-
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
-from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
+from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, counts, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from objectives import sequence
@@ -63,14 +61,12 @@ class Translation(AbstractTask):
         most: int = 64
         """Longest output in tokens."""
 
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            counts(self, "beam", "most")
+
         def ids(self) -> tuple[str, ...]:
             return ("targets", "own") if self.decoder.ctc else ("targets",)
-
-        def build(self) -> Translation:
-            return Translation(self)
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> sequence.Sequence:
         languages = tuple(sorted({into(row) for row in train.rows}))
@@ -86,9 +82,6 @@ class Translation(AbstractTask):
             references["transcript"] = packing.targets(dataset.tokens("text"), draws)
         speech = packing.speech(dataset.table, draws, seed)
         return Batch(self.config.perturbation.apply(speech, dataset.table.centred) if training else speech, references)
-
-    def sizes(self, dataset: Dataset) -> np.ndarray:
-        return dataset.table.frames
 
     def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
         beam = self.config.beam if final else 1

@@ -14,7 +14,7 @@ from real_files import Made, Run, ids, small, tsv, utterances
 from ablate.data import audio
 from ablate.data.columns import column
 from ablate.data.real.corpus import RealConfig
-from ablate.data.real.layouts import spoken
+from ablate.data.real.layouts import registry
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.store import identity
@@ -424,6 +424,6 @@ def test_real_corpora(real_data: Path, tmp_path: Path) -> None:
     assert made.result("asr.train")["left_out"] == {"longer than 20 s": 1}
     for row in made.table("asr.test").rows:
         assert row["text"] == row["text"].lower() and abs(row["seconds"] - row["frames"] / 100) < 1e-9
-    known = {row["id"] for row in spoken.rows(real_data / "LibriSpeech/test-clean")}
+    known = {row["id"] for row in registry.rows(real_data / "LibriSpeech/test-clean")}
     assert {row["id"] for row in made.table("retrieval.test").rows} == known
     assert len(made.decoded) == 5  # dev, test, the other test (which trains here, too), and two of translation

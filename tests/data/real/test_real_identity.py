@@ -22,7 +22,7 @@ from real_files import Made, ids, small, tsv, utterances
 
 from ablate.data.real import scan
 from ablate.data.real.canonical import Held
-from ablate.data.real.layouts import folders, spoken, written
+from ablate.data.real.layouts import folders, registry, text
 from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.store import identity
@@ -169,7 +169,7 @@ def test_the_canonical_order_of_equal_rows_is_by_their_voices() -> None:
 def manifests(root: Path) -> dict[str, str]:
     """Manifests over LibriSpeech/train-clean: fairseq's, lhotse's and an STM."""
     base, words, cuts, names, segments = root / "LibriSpeech/train-clean", [], [], [], []
-    for row in spoken.rows(base):
+    for row in registry.rows(base):
         path = row["recording"].path
         samples = soundfile.info(path).frames
         names.append(f"{path.relative_to(base)}\t{samples}")
@@ -243,7 +243,7 @@ def test_a_file_is_looked_into_once_until_it_is_touched(root: Path, monkeypatch:
 
 def test_texts_are_parsed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ids(small(root), "text.train", "text.dev", "sentiment.train")
-    monkeypatch.setattr(written, "texts", None)  # to parse them again would fail
+    monkeypatch.setattr(text.Lines, "rows", None)  # to parse them again would fail
     assert ids(small(root), "text.train", "text.dev", "sentiment.train") == before
     monkeypatch.setattr(scan, "LARGE", 0)  # now their hashes are kept as well
     assert ids(small(root), "text.train") == {"text.train": before["text.train"]}
@@ -474,7 +474,7 @@ def test_real_corpora_through_a_link_and_a_manifest(real_data: Path, tmp_path: P
         **tables,
     )
     before = ids(direct)
-    rows = list(spoken.rows(real_data / folder))
+    rows = list(registry.rows(real_data / folder))
     tsv(
         tmp_path / "lj.tsv",
         str(tmp_path / "link"),

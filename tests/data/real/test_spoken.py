@@ -13,7 +13,7 @@ import soundfile
 from ablate.data import audio
 from ablate.data.audio import Recording
 from ablate.data.lines import Faults
-from ablate.data.real.layouts import spoken
+from ablate.data.real.layouts import covost, registry
 from ablate.errors import UserError
 
 
@@ -32,7 +32,7 @@ def touch(*paths: Path) -> None:
 def skipped(source: Path) -> tuple[list[str], list[str]]:
     """Ids of the rows that are left when faults are skipped, and the faults."""
     faults = Faults(skip=True, most=9, root=source.parent)
-    return [row["id"] for row in spoken.rows(source, faults)], faults.skipped
+    return [row["id"] for row in registry.rows(source, faults)], faults.skipped
 
 
 def chapter(folder: Path, speaker: int, *texts: str) -> None:
@@ -44,7 +44,7 @@ def chapter(folder: Path, speaker: int, *texts: str) -> None:
 def test_librispeech(tmp_path: Path) -> None:
     chapter(tmp_path / "dev-clean", 84, "GO DO YOU HEAR", "BUT IN LESS")
     chapter(tmp_path / "dev-clean", 101, "YES")
-    rows = list(spoken.rows(tmp_path / "dev-clean"))
+    rows = list(registry.rows(tmp_path / "dev-clean"))
     assert [(r["id"], r["text"], r["voice"]) for r in rows] == [
         ("101-2-0000", "YES", "101"),
         ("84-2-0000", "GO DO YOU HEAR", "84"),
@@ -57,18 +57,18 @@ def test_librispeech_faults(tmp_path: Path) -> None:
     folder = tmp_path / "dev-clean"
     touch(folder / "1/2/1-2-0000.flac")
     with pytest.raises(UserError, match="1-2.trans.txt: there is no such file"):
-        list(spoken.rows(folder))
+        list(registry.rows(folder))
     write(folder / "1/2/1-2.trans.txt", "1-2-0000 A", "1-2-0001 B")
     with pytest.raises(UserError, match=r"1-2.trans.txt, line 2: '1-2-0001' has a transcript but no recording"):
-        list(spoken.rows(folder))
+        list(registry.rows(folder))
     touch(folder / "1/2/1-2-0002.flac")
     missing = "dev-clean/1/2/1-2.trans.txt, line 2: '1-2-0001' has a transcript but no recording beside it."
     assert skipped(folder) == (["1-2-0000"], [missing])  # what no transcript lists does not count
     with pytest.raises(UserError, match="no such file or folder; did you mean 'dev-clean'"):
-        spoken.rows(tmp_path / "dev-claen")
+        registry.rows(tmp_path / "dev-claen")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty: is of no layout known here"):
-        spoken.rows(tmp_path / "empty")
+    with pytest.raises(UserError, match="empty: is of no layout known here; expected a LibriSpeech folder, .* or "):
+        registry.rows(tmp_path / "empty")
 
 
 def test_limited_supervision_of_libri_light(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_limited_supervision_of_libri_light(tmp_path: Path) -> None:
         chapter(folder / f"1h/{number}/other", 20 + number, "B")
     chapter(folder / "9h/clean", 30, "C", "D")
     chapter(folder / "9h/other", 31, "E")
-    ids = {amount: [row["id"] for row in spoken.rows(folder / amount)] for amount in ("10min", "1h", "10h")}
+    ids = {amount: [row["id"] for row in registry.rows(folder / amount)] for amount in ("10min", "1h", "10h")}
     assert ids["10min"] == ["10-2-0000", "20-2-0000"]
     assert len(ids["1h"]) == 12 and ids["10h"] == [*ids["1h"], "30-2-0000", "30-2-0001", "31-2-0000"]
 
@@ -95,44 +95,44 @@ def test_libri_light_is_cut_at_pauses(tmp_path: Path) -> None:
         assert "two.json: has no times of speech" in skipped(folder)[1][0]
     write(folder / "7/book/two.json", json.dumps({"voice_activity": []}))
     known = Faults(skip=True, most=9, root=tmp_path)
-    assert len(list(spoken.rows(folder, known))) == 5 and known.known == {"small: recordings without speech": 1}
+    assert len(list(registry.rows(folder, known))) == 5 and known.known == {"small: recordings without speech": 1}
     assert "two.json: has no times of speech" in faults[0] and "three.flac: has no three.json beside it" in faults[1]
     (folder / "7/book/two.flac").unlink(), (folder / "8/book/three.flac").unlink()
-    parts = [(row["recording"].start, row["recording"].stop) for row in spoken.rows(folder)]
+    parts = [(row["recording"].start, row["recording"].stop) for row in registry.rows(folder)]
     assert parts == [(0.5, 15.5), (16, 20), (22, 35.333), (35.333, 48.667), (48.667, 62)]
-    assert all("text" not in row and row["voice"] == "7" for row in spoken.rows(folder))
+    assert all("text" not in row and row["voice"] == "7" for row in registry.rows(folder))
 
 
 def test_common_voice(tmp_path: Path) -> None:
     touch(tmp_path / "en/clips/a.mp3")
     table = write(tmp_path / "en/dev.tsv", "client_id\tpath\tsentence\tage", 'ann\ta.mp3\tShe said "go.\t')
     row = {"id": "a", "text": 'She said "go.', "recording": Recording(tmp_path / "en/clips/a.mp3"), "voice": "ann"}
-    assert list(spoken.rows(table)) == [row]
+    assert list(registry.rows(table)) == [row]
     write(table, "client_id\tpath\tsentence", "ann\tb.mp3\tNo.", "ann\ta.mp3\tYes.", "", "ann\ta.mp3")
     ids, faults = skipped(table)
     assert ids == ["a"] and "dev.tsv, line 2: the recording " in faults[0] and "b.mp3 does not exist." in faults[0]
     assert faults[1] == "dev.tsv, line 5: has 2 columns, expected 3."
     write(table, "client_id\tpath\ttext", "ann\ta.mp3\tNo.")
     with pytest.raises(UserError, match="dev.tsv, line 1: has no column 'sentence'; its columns are client_id, path"):
-        list(spoken.rows(table))
+        list(registry.rows(table))
 
 
 def test_covost(tmp_path: Path) -> None:
     touch(tmp_path / "fr" / "clips" / "a.mp3")
     write(tmp_path / "covost_v2.fr_en.dev.tsv", "path\tsentence\ttranslation\tclient_id", "a.mp3\tOui.\tYes.\tann")
-    (row,) = spoken.covost(tmp_path, "fr", "en", "dev")
+    (row,) = covost.covost(tmp_path, "fr", "en", "dev")
     assert (row["id"], row["text"], row["translation"], row["voice"]) == ("a", "Oui.", "Yes.", "ann")
     with pytest.raises(UserError, match="covost_v2.fr_de.dev.tsv: there is no such file"):
-        list(spoken.covost(tmp_path, "fr", "de", "dev"))
+        list(covost.covost(tmp_path, "fr", "de", "dev"))
 
 
 def test_fairseq(tmp_path: Path) -> None:
     touch(tmp_path / "wavs/9/a.flac", tmp_path / "wavs/9/b.flac")
     manifest = write(tmp_path / "train.tsv", str(tmp_path / "wavs"), "9/a.flac\t16000", "9/b.flac\t8000")
-    (first, _) = rows = list(spoken.rows(manifest))
+    (first, _) = rows = list(registry.rows(manifest))
     assert first == {"id": "9/a", "voice": "9", "recording": Recording(tmp_path / "wavs/9/a.flac")} and len(rows) == 2
     write(tmp_path / "train.ltr", "H I | Y O U |", "N O |")
-    assert [row["text"] for row in spoken.rows(manifest)] == ["HI YOU", "NO"]
+    assert [row["text"] for row in registry.rows(manifest)] == ["HI YOU", "NO"]
     write(tmp_path / "train.wrd", "HI YOU")
     ids, faults = skipped(manifest)
     assert ids == ["9/a"] and faults == ["train.wrd, line 2: has no transcript of '9/b.flac' (train.tsv, line 3)."]
@@ -147,7 +147,7 @@ def test_fairseq(tmp_path: Path) -> None:
     (tmp_path / "wavs/9/c.flac").rename(tmp_path / "wavs/9/b.flac")
     (tmp_path / "wavs/9/a.flac").unlink()
     with pytest.raises(UserError, match="train.tsv, line 2: the recording .*a.flac does not exist"):
-        list(spoken.rows(manifest))
+        list(registry.rows(manifest))
 
 
 def test_stm(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_stm(tmp_path: Path) -> None:
         "talk 1 inter 4.25 9 <o,,unknown> ignore_time_segment_in_scoring",
         "talk 2 Ben 9.00 10.00 yes",
     )
-    first, second = spoken.rows(tmp_path / "train")
+    first, second = registry.rows(tmp_path / "train")
     recording = tmp_path / "train/sph/talk.sph"
     assert first == {
         "id": "talk-1-1.50-4.25",
@@ -223,7 +223,7 @@ def test_lhotse_cuts(tmp_path: Path, name: str) -> None:
     silent = cut(id="whole", supervisions=[], start=0.0, duration=10.0, channel=0)
     packed = "".join(json.dumps(one) + "\n" for one in (cut(), silent)).encode()
     path.write_bytes(gzip.compress(packed) if name.endswith("gz") else packed)
-    first, second, whole = spoken.rows(path)
+    first, second, whole = registry.rows(path)
     assert {k: first[k] for k in ("id", "text", "voice")} == {"id": "u1", "text": "yes", "voice": "ann"}
     np.testing.assert_array_equal(audio.read(first["recording"], 8000), wave[28_000:36_000, 1])
     np.testing.assert_array_equal(audio.read(second["recording"], 8000), wave[40_000:44_000, 0])
@@ -238,7 +238,7 @@ def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None
         cut(id="2", start=4.0, supervisions=[{**said, "start": -1.0}]),
     ]
     faults, path = Faults(root=tmp_path), write(tmp_path / "cuts.jsonl", *map(json.dumps, cuts))
-    (row,) = spoken.rows(path, faults)
+    (row,) = registry.rows(path, faults)
     assert row["recording"] == Recording(tmp_path / "audio/rec.wav", 3.0, 5.0, 0)
     assert faults.known == {"cuts.jsonl: utterances that begin before their cut": 1}
 

@@ -14,9 +14,22 @@ from typing import Any
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl
+from ablate.data.real.layouts.layout import Layout
 from ablate.data.table import Example
 
 ROUNDED = 1e-3  # seconds by which times that mean the same may differ
+
+
+class Lhotse(Layout):
+    """A manifest of cuts."""
+
+    expected = "lhotse's cuts .jsonl.gz"
+
+    def knows(self, path: Path) -> bool:
+        return path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson")) and path.is_file()
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return lhotse(path, faults)
 
 
 def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Example]:

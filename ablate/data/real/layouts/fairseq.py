@@ -1,0 +1,54 @@
+"""Read fairseq's manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os.path import dirname, join, splitext
+from pathlib import Path
+
+from ablate.data.audio import Recording
+from ablate.data.lines import STOP, Faults, lines
+from ablate.data.real.layouts.layout import Layout, first, there
+from ablate.data.table import Example
+
+
+class Fairseq(Layout):
+    """A manifest: a folder in its first line."""
+
+    expected = "fairseq's .tsv"
+
+    def knows(self, path: Path) -> bool:
+        return path.name.removesuffix(".gz").endswith(".tsv") and path.is_file() and "\t" not in first(path)
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return fairseq(path, faults)
+
+
+def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
+    """Read fairseq's manifest: a root folder, then `path<TAB>samples` a line; transcripts beside it in .ltr or .wrd.
+
+    Letters are parted by spaces and words by "|". There is no speaker: the voice is the recording's folder.
+    """
+    rows = lines(Path(path), faults)
+    _, root = next(rows, (0, ""))
+    beside = next((p for p in (path.with_suffix(".wrd"), path.with_suffix(".ltr")) if p.exists()), None)
+    transcripts = iter(() if beside is None else lines(beside, faults))
+    at, text, number = 0, "", 1
+    for number, line in rows:
+        name = line.split("\t")[0]
+        recording = join(root, name)
+        if not there(recording, path, number, faults):
+            continue
+        row: Example = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
+        while at < number - 1 and (
+            following := next(transcripts, None)
+        ):  # both files are read side by side, never held
+            at, text = following
+        if beside is None:
+            yield row
+        elif at == number - 1:
+            yield row | {"text": text if beside.suffix == ".wrd" else text.replace(" ", "").replace("|", " ").strip()}
+        else:
+            faults.report(f"{beside}, line {number - 1}: has no transcript of '{name}' ({path.name}, line {number}).")
+    for at in (at for at, _ in transcripts if at >= number):
+        faults.report(f"{beside}, line {at}: has a transcript but no recording in {path.name}.")

@@ -1,0 +1,51 @@
+"""Read LibriSpeech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os.path import splitext
+from pathlib import Path
+
+from ablate.data.audio import FORMATS, Recording
+from ablate.data.lines import STOP, Faults, lines
+from ablate.data.real.layouts.folders import entries, folders
+from ablate.data.real.layouts.layout import Layout
+from ablate.data.table import Example
+from ablate.errors import UserError
+
+
+class LibriSpeech(Layout):
+    """A subset, `SPEAKER/CHAPTER/` below it; or any folder with folders in its folders that no other layout knows."""
+
+    expected = "a LibriSpeech folder"
+
+    def knows(self, path: Path) -> bool:
+        return bool(folders(path, 2))
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        return librispeech(path, faults)
+
+
+def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
+    """Read `SPEAKER/CHAPTER/` with its `.trans.txt` below `folder`, in order of names."""
+    folder = Path(folder)
+    chapters = folders(folder, 2)
+    if not chapters:
+        raise UserError(f"{folder}: expected the LibriSpeech layout SUBSET/SPEAKER/CHAPTER/, found no such folders.")
+    for path in chapters:
+        *_, voice, chapter = path.split("/")
+        files = {entry.name: entry.path for entry in entries(path)}
+        transcripts = Path(path, f"{voice}-{chapter}.trans.txt")
+        parts = ((splitext(name), path) for name, path in files.items())
+        recordings = {stem: path for (stem, suffix), path in parts if suffix.lower() in FORMATS}
+        if transcripts.name not in files:
+            faults.report(f"{transcripts}: there is no such file, but recordings beside it.")
+            continue
+        for number, line in lines(transcripts, faults):
+            name, _, text = line.partition(" ")
+            if name in recordings:
+                yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
+            else:
+                faults.report(f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it.")
+        for _ in recordings:  # what no transcript lists does not count
+            faults.expected(f"{folder}: recordings that no transcript lists")

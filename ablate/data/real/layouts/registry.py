@@ -1,0 +1,103 @@
+"""The layouts of corpora by name, and the tables with a layout of their own. A new one is a file with a class, and a
+line here (or `LAYOUTS["NAME"] = Class`, `TABLES["NAME"] = Class` in a module that is imported before).
+
+A path is asked about from the last to the first, so that what came later goes before; the first know the most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ablate.data.contract import Registered, complete, place
+from ablate.data.lines import STOP, Faults
+from ablate.data.real.layouts.common_voice import CommonVoice, Digits
+from ablate.data.real.layouts.fairseq import Fairseq
+from ablate.data.real.layouts.layout import Layout, TableLayout
+from ablate.data.real.layouts.lhotse import Lhotse
+from ablate.data.real.layouts.librilight import LibriLight
+from ablate.data.real.layouts.librispeech import LibriSpeech
+from ablate.data.real.layouts.limited import Limited
+from ablate.data.real.layouts.normalization import Normalization
+from ablate.data.real.layouts.stm import STM
+from ablate.data.real.layouts.text import Lines, Records
+from ablate.data.table import Example
+from ablate.errors import UserError, nearest
+
+Layouts = Registered[type[Layout]]
+
+
+TAKEN = ("speech", "pairs", "asr", "speechstew", "retrieval", "translation", "text", "sentiment", "sentence_pair")
+"""Tables of real corpora that are made of other settings; a GLUE task of `data.glue` is one, too."""
+
+
+def _layout(name: str, cls: type[Layout]) -> None:
+    complete(cls, Layout)
+
+
+def _table(name: str, cls: type[TableLayout]) -> None:
+    complete(cls, TableLayout)
+    if name in TAKEN or not name.isidentifier():
+        raise UserError(f"A table cannot be called '{name}': {', '.join(TAKEN)} are there; write a name of its own.")
+    if "train" not in cls.splits or cls.held_out == ("dev" in cls.splits):
+        raise UserError(
+            f"{cls.__qualname__} ({place(cls)}) has splits {', '.join(cls.splits)}: expected train, and dev just where "
+            "it is not held out of train."
+        )
+
+
+LAYOUTS: Layouts = Registered(
+    _layout,
+    {
+        "librispeech": LibriSpeech,
+        "librilight": LibriLight,
+        "stm": STM,
+        "common_voice": CommonVoice,
+        "fairseq": Fairseq,
+        "lhotse": Lhotse,
+        "limited": Limited,
+    },
+)
+"""Of speech: rows have recordings."""
+
+TEXT_LAYOUTS: Layouts = Registered(_layout, {"lines": Lines, "records": Records})
+"""Of text: rows have "text"."""
+
+TABLES: Registered[type[TableLayout]] = Registered(_table, {"digits": Digits, "normalization": Normalization})
+"""Tables with a layout of their own. Where they lie is said in `data.labelled`, of the first two in `data.NAME`."""
+
+
+def table(name: str) -> TableLayout:
+    """The layout of a table of its own. Raises UserError for one that is not registered."""
+    if name not in TABLES:
+        raise UserError(f"data.labelled has '{name}', which is not registered: {nearest(name, TABLES)}")
+    return TABLES[name]()
+
+
+def known(path: Path, layouts: Layouts = LAYOUTS) -> tuple[str, Layout] | None:
+    """The layout that a path is of, and its name; None for nothing, and for what is of none."""
+    made = ((name, layouts[name]()) for name in reversed(list(layouts)))
+    return next(((name, layout) for name, layout in made if layout.knows(path)), None)
+
+
+def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Iterator[Example]:
+    """Read the rows of a folder or file of any layout. Raises UserError if it does not exist or is of none."""
+    path = Path(path)
+    if found := known(path, layouts):
+        spoken = layouts is LAYOUTS
+        return whole(found[1].rows(path, faults), type(found[1]), ("voice", "recording") if spoken else ("text",))
+    if not path.exists():
+        siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise UserError(f"{path}: there is no such file or folder; {nearest(path.name, siblings)}")
+    *most, last = (layout.expected for layout in layouts.values())
+    raise UserError(f"{path}: is of no layout known here; expected {', '.join(most)}, or {last}.")
+
+
+def whole(rows: Iterator[Example], cls: type, needed: Iterable[str]) -> Iterator[Example]:
+    """Yield the rows that a class reads. Raises UserError, with its file and line, for one that lacks a field."""
+    needed = {"id", *needed}
+    for row in rows:
+        if not needed <= row.keys():
+            lacks = ", ".join(sorted(needed - row.keys()))
+            raise UserError(f"{cls.__qualname__} ({place(cls)}) reads a row without {lacks}: {row}.")
+        yield row

@@ -1,0 +1,83 @@
+"""Read NIST's segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ablate.data.audio import FORMATS, Recording
+from ablate.data.lines import STOP, Faults, lines
+from ablate.data.real.layouts.folders import entries, folders
+from ablate.data.real.layouts.layout import Layout, span
+from ablate.data.table import Example
+
+Beside = dict[Path, dict[str, Path]]
+"""By folder, the recordings that are in it or in a folder in it, by their names up to any dot."""
+
+
+class STM(Layout):
+    """Segments of recordings: a file, or all that lie in a folder or in `stm/` in it."""
+
+    expected = ".stm or a folder with .stm files"
+
+    def knows(self, path: Path) -> bool:
+        return path.name.removesuffix(".gz").endswith(".stm") and path.is_file() or bool(_files(path))
+
+    def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
+        beside: Beside = {}
+        return (row for file in _files(path) or [path] for row in stm(Path(file), faults, beside))
+
+
+def _files(folder: Path) -> list[str]:
+    """The .stm files of a folder."""
+    return sorted(e.path for place in (folder, folder / "stm") for e in entries(place) if e.name.endswith(".stm"))
+
+
+def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iterator[Example]:
+    """Read NIST segments, `FILE CHANNEL SPEAKER START STOP [<LABELS>] WORDS` a line, of recordings called FILE.
+
+    These lie beside the .stm, or in a folder beside its folder (TED-LIUM: `stm/` and `sph/`). What is to be ignored in
+    scoring is left out; lines with ";;" are comments. `beside` remembers what lies there, for the next .stm.
+    """
+    path = Path(path)
+    beside = {} if beside is None else beside
+    for number, line in lines(path, faults):
+        if line.startswith(";;"):
+            continue
+        cells = line.split(None, 5)
+        try:
+            name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], *span(cells[3], cells[4])
+        except (IndexError, ValueError):
+            faults.report(
+                f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds."
+            )
+            continue
+        text = cells[5] if len(cells) > 5 else ""
+        text = text.partition(">")[2].strip() if text.startswith("<") else text.strip()
+        if text.lower() == "ignore_time_segment_in_scoring":
+            continue
+        for folder in (path.parent, path.parent.parent):
+            if folder not in beside:
+                beside[folder] = _beside(folder)
+            if recording := beside[folder].get(name):
+                break
+        if recording is None:
+            faults.report(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
+            continue
+        yield {
+            "id": f"{name}-{channel}-{start:.2f}-{stop:.2f}",
+            "text": text,
+            "voice": voice,
+            "recording": Recording(recording, start, stop, channel - 1),
+        }
+
+
+def _beside(folder: Path) -> dict[str, Path]:
+    """List the recordings in and just below a folder; those in it come first."""
+    recordings: dict[str, Path] = {}
+    for place in (folder, *folders(folder)):
+        for path in (Path(entry.path) for entry in entries(place)):
+            parts = path.name.split(".")
+            for end in range(1, len(parts) if path.suffix.lower() in FORMATS else 1):
+                recordings.setdefault(".".join(parts[:end]), path)
+    return recordings

@@ -1,0 +1,79 @@
+"""A layout of speech is one file and one line: Kaldi's folders, from YAML to report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import engine
+import numpy as np
+import pytest
+import soundfile
+
+from ablate.data.audio import Recording
+from ablate.data.lines import Faults
+from ablate.data.real.layouts import registry
+from ablate.data.real.layouts.layout import Layout
+from ablate.errors import UserError
+
+
+def folder(path: Path, utterances: int, seed: int) -> Path:
+    """A Kaldi folder whose utterances are cut out of one recording, a second each."""
+    path.mkdir(parents=True)
+    sound = np.random.default_rng(seed).normal(0, 0.1, 16_000 * utterances)
+    soundfile.write(path / "r.wav", sound, 16_000)
+    (path / "wav.scp").write_text("r r.wav\n")
+    names = [f"v{n % 2}-{n}" for n in range(utterances)]
+    words = "one two three four".split()
+    (path / "segments").write_text("".join(f"{name} r {n}.0 {n + 1}.0\n" for n, name in enumerate(names)))
+    (path / "utt2spk").write_text("".join(f"{name} v{n % 2}\n" for n, name in enumerate(names)))
+    (path / "text").write_text("".join(f"{name} say {words[n % 4]}\n" for n, name in enumerate(names)))
+    return path
+
+
+def test_a_sweep_over_kaldi_folders(toy, tmp_path: Path) -> None:
+    toy("layout")
+    for seed, (split, size) in enumerate({"train": 8, "dev": 4, "test": 4}.items()):
+        folder(tmp_path / "data" / split, size, seed)
+    data = engine.real(tmp_path / "data", speech=["train"], asr=["train"], dev="dev", test="test")
+    pretrain = {
+        **engine.SMALL["pretrain"],
+        "objectives": {"masked_speech": {"targets": "random_projection"}},
+        "steps": 2,
+    }
+    tokenizer = {"size": 300, "fields": ["asr.text"]}
+    tasks = {"asr": {"steps": 2, "items": 4, "splits": ["test"]}}
+    made = engine.table(engine.file(tmp_path, data, tasks, pretrain=pretrain, tokenizer=tokenizer))
+    assert "| toy" in made and "WER" in made.upper()
+
+
+def test_what_kaldi_says(toy, tmp_path: Path) -> None:
+    toy("layout")
+    path = folder(tmp_path / "train", 2, 0)
+    first, second = registry.rows(path)
+    assert first == {"id": "v0-0", "voice": "v0", "text": "say one", "recording": Recording(path / "r.wav", 0.0, 1.0)}
+    assert second["recording"] == Recording(path / "r.wav", 1.0, 2.0)
+    (path / "segments").unlink()
+    (path / "wav.scp").write_text("v0-0 sox r.mp3 -t wav - |\nv1-1 r.wav\n")
+    faults = Faults(skip=True, most=9, root=tmp_path)
+    (row,) = registry.rows(path, faults)
+    assert row["recording"] == Recording(path / "r.wav")
+    assert faults.skipped == ["train/wav.scp: 'v0-0' is no file, but 'sox r.mp3 -t wav - |'; write its sound into one."]
+
+
+def test_without_it_kaldi_is_not_known(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a LibriSpeech folder, .* or a part of librispeech_finetuning"):
+        registry.rows(folder(tmp_path / "train", 2, 0))
+
+
+def test_half_a_layout_is_refused_with_its_file_and_line() -> None:
+    class Half(Layout):
+        def knows(self, path: Path) -> bool:
+            return False
+
+    with pytest.raises(
+        UserError, match=r"Half \(.*test_layout.py, line \d+\) lacks expected, rows; Layout \(.*layout.py"
+    ):
+        registry.LAYOUTS["half"] = Half
+    with pytest.raises(UserError, match="is no Layout: derive a class from it"):
+        registry.LAYOUTS["half"] = Half.knows
+    assert "half" not in registry.LAYOUTS
