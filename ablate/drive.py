@@ -53,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
         plan,
         plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done),
     )
+    if plan.cluster not in ("", *CLUSTERS):
+        plugins.load()  # one of them may have it; else this process stays light
     kind = named(plan.cluster)
     resources = Resources(plan.resources, plan.kinds, kind.asks)
     if (options.cancel or options.detach) and not kind.outlives:

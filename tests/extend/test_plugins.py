@@ -75,6 +75,15 @@ def test_a_missing_plugin_is_named_before_anything_runs(swept, tmp_path):
     assert said.returncode == 0, said.stderr
 
 
+def test_a_cluster_may_be_a_plugin_too(swept):
+    path = os.pathsep.join([str(HERE), str(HERE.parent)])
+    more = ("plugins=[my_lab.ablations,cluster]", "cluster=thread")
+    said = run(swept, "loud.yaml", *more, "--dry-run", path=path)
+    assert said.returncode == 0, said.stderr
+    said = run(swept, "loud.yaml", "cluster=thread", "--dry-run", path=path)
+    assert said.returncode == 2 and "Unknown cluster 'thread'" in said.stderr
+
+
 def test_a_mistake_in_a_plugin_is_shown_with_its_line(tmp_path):
     shutil.copytree(HERE / "my_lab", tmp_path / "my_lab")
     (tmp_path / "my_lab/ablations.py").write_text("import os\n\nOBJECTIVES['x'] = 1\n")
