@@ -4,11 +4,14 @@
 """
 
 import ast
+import re
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from ablate.stages.registry import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ablate", "objectives", "encoders", "analysis")
@@ -228,6 +231,17 @@ def test_who_runs_extensions_asks_for_what_their_contracts_have():
             )
             if name == "hasattr" or (name == "getattr" and len(call.args) == 3) or classes:
                 wrong.append(f"{module}: {text}")
+    assert wrong == []
+
+
+def test_who_runs_extensions_knows_no_kind_of_stage_by_name():
+    wrong = []
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if within(module, RUNNERS) else ():
+            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            strings = {part.value for one in sides for part in ast.walk(one) if isinstance(part, ast.Constant)}
+            if strings & {*KINDS} and any(re.search(r"\bkind\b", ast.unparse(one)) for one in sides):
+                wrong.append(f"{module}: {ast.unparse(node)}")
     assert wrong == []
 
 

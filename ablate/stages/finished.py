@@ -136,15 +136,15 @@ class Finished:
 
 
 def _finetuning(folder: Path) -> RunFolder:
-    """The run folder of the finished fine-tuning stage at `folder`, or behind the score there."""
+    """The run folder of the finished fine-tuning stage at `folder`, or behind the stage there, such as a score."""
     if not (folder / "identity.json").is_file():
         raise UserError(f"'{folder}' is no run folder; python -m ablate.sweep FILE --where ROW prints those of a row.")
     what = read_json(folder / "identity.json")
     root = folder.resolve().parents[2]
     finetunes = [id for role, id in what["parents"] if role == "finetune"]
-    if what["kind"] == "score" and finetunes:
+    if finetunes:
         return _finetuning(RunFolder(root, "finetune", finetunes[0]).path)
-    if what["kind"] != "finetune":
+    if what["config"].get("type") != FinetuneStage.tag:
         raise UserError(
             f"'{folder}' is a run of kind '{what['kind']}', expected finetune: only that has a task's model."
         )

@@ -119,7 +119,7 @@ def untyped(config, parents, run):
 def test_a_kind_that_lacks_something_is_refused_when_it_is_made(make, words):
     with pytest.raises(TypeError, match=words) as error:
         make()
-    assert "test_stage.py, line" in str(error.value) or "Tagless" in words
+    assert "test_added_stage.py, line" in str(error.value) or "Tagless" in words
 
 
 @pytest.mark.parametrize(
