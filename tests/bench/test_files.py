@@ -8,12 +8,12 @@ import pytest
 import soundfile
 
 from ablate.bench import files
-from ablate.data.real.layouts.registry import rows
+from ablate.data.real.layouts import registry
 
 
 def test_files_are_a_corpus_of_different_recordings(tmp_path):
     size = files.write(tmp_path, 2_620)
-    by_split = {split: list(rows(tmp_path / "LibriSpeech" / split)) for split in files.SPLITS}
+    by_split = {split: list(registry.rows(tmp_path / "LibriSpeech" / split)) for split in files.SPLITS}
     assert {split: len(rows) for split, rows in by_split.items()} == {
         "train": 2_464,
         "dev-clean": 52,
