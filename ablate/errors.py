@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable
 
 
@@ -15,3 +16,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     names = [str(v) for v in valid]
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(names) or 'none'}."
+
+
+def place(cls: type) -> str:
+    """File and line of a class, for sentences about it."""
+    try:
+        return f"{inspect.getsourcefile(cls)}, line {inspect.getsourcelines(cls)[1]}"
+    except (OSError, TypeError):  # typed in at a prompt
+        return cls.__module__

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-
 from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.debug import Debug
 from ablate.clusters.local import Local
 from ablate.clusters.slurm.cluster import Slurm
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, place
 
 OF_JOBS = ("look", "cancel", "detach", "parting")  # asked of kinds whose stages outlive the command
 CLUSTERS: dict[str, type[AbstractCluster]] = {}  # the first is meant where a sweep does not say
@@ -19,24 +17,20 @@ def register(name: str, kind: type[AbstractCluster]) -> None:
     what is asked of it.
     """
     if not issubclass(kind, AbstractCluster):
-        raise UserError(f"cluster '{name}': {_where(kind)} is no {AbstractCluster.__name__}; derive it from that.")
+        raise UserError(f"cluster '{name}': {_named(kind)} is no {AbstractCluster.__name__}; derive it from that.")
     lacks = [*sorted(kind.__abstractmethods__), *["about"] * (not kind.about)]
     if kind.outlives:
         lacks += [part for part in OF_JOBS if getattr(kind, part) is getattr(AbstractCluster, part)]
     if lacks:
         raise UserError(
-            f"cluster '{name}': {_where(kind)} lacks {', '.join(lacks)}; AbstractCluster says what they do."
+            f"cluster '{name}': {_named(kind)} lacks {', '.join(lacks)}; AbstractCluster says what they do."
         )
     if CLUSTERS.setdefault(name, kind) is not kind:
-        raise UserError(f"cluster '{name}': {_where(CLUSTERS[name])} has that name; give {_where(kind)} another.")
+        raise UserError(f"cluster '{name}': {_named(CLUSTERS[name])} has that name; give {_named(kind)} another.")
 
 
-def _where(kind: type) -> str:
-    """A class with its file and line, where they are known."""
-    try:
-        return f"{kind.__name__} ({inspect.getsourcefile(kind)}, line {inspect.getsourcelines(kind)[1]})"
-    except (OSError, TypeError):  # typed in, not read from a file
-        return kind.__name__
+def _named(kind: type) -> str:
+    return f"{kind.__name__} ({place(kind)})"
 
 
 register("local", Local)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABCMeta
 from collections import UserDict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ablate.errors import UserError
+from ablate.errors import UserError, place
 
 T = TypeVar("T")
 
@@ -61,11 +60,3 @@ def lacks(thing: object) -> list[str]:
         if (thing is not cls or str(hint).startswith(("ClassVar", "typing.ClassVar"))) and not hasattr(thing, name)
     }
     return [*said, *sorted(cls.__abstractmethods__)]
-
-
-def place(cls: type) -> str:
-    """File and line of a class, for sentences about it."""
-    try:
-        return f"{inspect.getsourcefile(cls)}, line {inspect.getsourcelines(cls)[1]}"
-    except (OSError, TypeError):  # typed in at a prompt
-        return cls.__module__

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Optional
 
 import numpy as np
 
-from ablate.data.contract import Complete, complete, lacks, place
+from ablate.data.contract import Complete, complete, lacks
 from ablate.data.packing import Draws
 from ablate.data.streams import STREAMS
 from ablate.data.table import Example, Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, place
 from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding

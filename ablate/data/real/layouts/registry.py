@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ablate.data.contract import Registered, complete, place
+from ablate.data.contract import Registered, complete
 from ablate.data.lines import STOP, Faults
 from ablate.data.real.layouts.common_voice import CommonVoice, Digits
 from ablate.data.real.layouts.fairseq import Fairseq
@@ -22,7 +22,7 @@ from ablate.data.real.layouts.normalization import Normalization
 from ablate.data.real.layouts.stm import STM
 from ablate.data.real.layouts.text import Lines, Records
 from ablate.data.table import Example
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, place
 
 Layouts = Registered[type[Layout]]
 
