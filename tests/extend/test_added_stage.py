@@ -50,6 +50,7 @@ def both(folder, *arguments):
     return run(folder, *arguments, path=os.pathsep.join([str(HERE), str(HERE / "out_of_tree")]))
 
 
+@pytest.mark.slow
 def test_the_table_has_its_columns_and_the_cells_their_values(swept):
     made = swept.glob("runs/weight_norm/??/*/result.json")
     results = {path.parent.name: json.loads(path.read_text()) for path in made}
@@ -67,6 +68,7 @@ def test_the_table_has_its_columns_and_the_cells_their_values(swept):
     assert {role for role, _ in stage["parents"]} == roles
 
 
+@pytest.mark.slow
 def test_it_is_run_once_and_planned_like_others(swept):
     said = both(swept, "norms.yaml", "--dry-run").stdout
     assert re.search(r"^weight_norm +3 +3 +0", said, re.MULTILINE), said

@@ -62,6 +62,7 @@ def test_a_sweep_with_a_plugin_ends_with_its_table_and_records_its_version(swept
     assert any("loudness/loss" in path.read_text() for path in logged)
 
 
+@pytest.mark.slow
 def test_a_missing_plugin_is_named_before_anything_runs(swept, tmp_path):
     said = run(swept, "loud.yaml", "--dry-run", path=None)
     assert said.returncode == 2 and "plugins: there is no module 'my_lab.ablations' here" in said.stderr
@@ -75,6 +76,7 @@ def test_a_missing_plugin_is_named_before_anything_runs(swept, tmp_path):
     assert said.returncode == 0, said.stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_may_be_a_plugin_too(swept):
     path = os.pathsep.join([str(HERE), str(HERE.parent)])
     more = ("plugins=[my_lab.ablations,cluster]", "cluster=thread")
@@ -84,6 +86,7 @@ def test_a_cluster_may_be_a_plugin_too(swept):
     assert said.returncode == 2 and "Unknown cluster 'thread'" in said.stderr
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_plugin_is_shown_with_its_line(tmp_path):
     shutil.copytree(HERE / "my_lab", tmp_path / "my_lab")
     (tmp_path / "my_lab/ablations.py").write_text("import os\n\nOBJECTIVES['x'] = 1\n")
@@ -143,6 +146,7 @@ def test_versions_are_of_the_code_and_change_with_it(tmp_path, monkeypatch):
         plugins.files("no such")
 
 
+@pytest.mark.slow
 def test_installed_packages_register_by_entry_point(tmp_path):
     about = tmp_path / "site/my_lab-3.1.dist-info"
     about.mkdir(parents=True)
