@@ -102,7 +102,7 @@ class ObjectiveConfig(ABC):
 class AbstractObjective(Owner, nn.Module, ABC):
     """A loss: the view it wants, and how it scores an encoding of that view."""
 
-    reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it
+    reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it; some decide when they are made
     view: ViewSpec
     languages: tuple[str, ...] = ()  # that it writes, where these are several and the input must say which
     needs: tuple[str, ...] = ()  # names of speech targets it uses, e.g. ("learned",); made once per view by the mixture

@@ -91,7 +91,7 @@ def _minutes(value: Any) -> int:
         if match := re.fullmatch(form, text):
             d, h, m, s = (int(match.groupdict().get(part) or 0) for part in "dhms")
             return _whole(1)((d * 24 + h) * 60 + m + (s > 0))
-    if re.fullmatch(r"\d+:\d\d", text):
+    if re.fullmatch(r"\d+:[0-5]\d", text):
         raise _Wrong(f"{text}:00")
     if match := re.fullmatch(r"(\d+)\s*([mhd])[a-z]*", text, re.IGNORECASE):
         raise _Wrong(SPOKEN[match[2].lower()].format(match[1]))

@@ -60,7 +60,7 @@ def plan_file(
     """
     sweep = load.interpolated(load.override(load.load(path), overrides))
     plugins.announce(_plugins(sweep.get("plugins")))
-    plugins.load()
+    trial.load(plugins.named())
     return Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds()), asking).plan(
         timings or {}, paces
     )
@@ -102,6 +102,7 @@ class Planner:
         grid = [self.resolver.rows(point) for point in self.points]
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
+        trial.score((one, row.targets) for rows in grid for row in rows.values() for one in row.objectives.values())
         described = self._describe(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)

@@ -1,21 +1,54 @@
-"""Encoders that others added encode a few made-up sequences, so that what they lack is known before a stage runs."""
+"""What others added is tried before a stage runs: names are free, encoders and objectives do with made-up sequences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate.errors import UserError
-from ablate.store import identity
+from ablate.stages.registry import KINDS
+from ablate.store import identity, plugins
 from ablate.sweepfile.row import owner
+from ablate.tasks.registry import TASKS
 from encoders import trial
 from encoders.encoder import EncoderConfig
+from encoders.joint import Joint
 from encoders.owner import Incomplete, incomplete
+from encoders.presets import PRESETS
+from objectives import OBJECTIVES
+from objectives.objective import ObjectiveConfig
+from objectives.targets import TARGETS
+from objectives.trial import tried
 
-OURS = "encoders.joint"  # the tests try that one
+LOSSES = ("contrastive", "masked_speech", "masked_text", "pair_ctc", "stm", "tlm")
+OURS = ("encoders.joint", *(f"objectives.{name}" for name in LOSSES))  # the tests try these
+REGISTRIES = {"encoder": PRESETS, "objective": OBJECTIVES, "speech targets": TARGETS, "task": TASKS, "stage": KINDS}
+CONFIGS = {"encoder": EncoderConfig, "objective": ObjectiveConfig}
 SMALL = 3e7  # parameters of its layers, about, up to which an encoder is made for it
+
+
+def load(said: Iterable[str]) -> None:
+    """Import plugins. Raises UserError where one cannot be imported, takes a name that is there already, or registers
+    what has no place there.
+    """
+    for name in plugins.named(said):
+        before = _entries()
+        plugins.load([name])
+        for (kind, key), thing in _entries().items():
+            if before.get((kind, key), thing) is not thing:
+                what = f"plugins: '{name}' takes the name '{key}' of {kind}"
+                raise UserError(f"{what}, which is there already; choose another.")
+            if not isinstance(thing, CONFIGS.get(kind, object)):
+                what = f"plugins: '{name}' registers {thing!r} as {kind} '{key}'"
+                raise UserError(f"{what}, expected a config: {key} = Class.Config().")
+
+
+def _entries() -> dict[tuple[str, str], Any]:
+    """What is registered, by kind and name."""
+    return {(kind, key): thing for kind, registry in REGISTRIES.items() for key, thing in registry.items()}
 
 
 def hold(encoders: Iterable[EncoderConfig]) -> None:
@@ -32,7 +65,7 @@ def hold(encoders: Iterable[EncoderConfig]) -> None:
             identity.find(EncoderConfig, config.tag)
         except TypeError as error:
             raise UserError(f"encoder: {error}") from None
-        if cls.__module__ != OURS:
+        if cls.__module__ not in OURS:
             _hold(cls, config)
 
 
@@ -48,3 +81,21 @@ def _hold(cls: type, config: EncoderConfig) -> None:
         if not large:
             what = f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(" .:")
             raise UserError(f"encoder: {incomplete(cls, what + ', with made-up sequences')}") from error
+
+
+def score(objectives: Iterable[tuple[ObjectiveConfig, Mapping[str, Any]]]) -> None:
+    """Raise UserError where an objective, given with the speech targets beside it, is not what its contract asks, or
+    two have one tag; of each class the first config is tried, on a small encoder.
+    """
+    firsts: dict[type, tuple[ObjectiveConfig, Mapping[str, Any]]] = {}
+    for config, targets in objectives:
+        firsts.setdefault(owner(config), (config, targets))
+    packages = {"objectives", *(name.partition(".")[0] for name in plugins.named())}
+    for cls, (config, targets) in firsts.items():
+        try:
+            identity.find(ObjectiveConfig, config.tag)
+            if cls.__module__.partition(".")[0] in packages and cls.__module__ not in OURS:
+                small = Joint.Config(width=16, heads=2, ffn=16, groups=2, shared_layers=1).build(trial.VOCABULARY)
+                tried(config, targets, small, trial.VOCABULARY, trial.inputs)
+        except (Incomplete, TypeError) as error:
+            raise UserError(f"objective: {error}") from None

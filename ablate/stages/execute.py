@@ -45,7 +45,7 @@ def execute(stage_id: str, root: str | Path) -> None:
             if not parent.done and role != "continues":  # without the shorter trunk it is made whole
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
         with run.writing():
-            result = kind.run(restored(run, kind.config), parents, run)
+            result = kind.checked(kind.run(restored(run, kind.config), parents, run))
         run.finish(result)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ablate.data.registry import DATA
+from ablate.errors import UserError
 from ablate.store import identity, plugins
 from ablate.store.run import RunFolder
 from ablate.store.stage import way
@@ -64,6 +66,22 @@ class Kind:
         if not self.metrics:
             raise TypeError(f"{where}: metrics is empty, expected the names of what it measures.")
 
+    def checked(self, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result of a stage of this kind. Raises UserError where its scores are not those that the kind names, or
+        no numbers.
+        """
+        if self.settings is None:
+            return result
+        code = inspect.unwrap(self.run).__code__
+        where = f"{code.co_name} ({code.co_filename}, line {code.co_firstlineno})"
+        found = {one["metric"]: one["value"] for one in result.get("scores", ())}
+        if set(found) != set(self.metrics):
+            said, named = ", ".join(found) or "none", ", ".join(self.metrics)
+            raise UserError(f"{where} returns scores of {said}, and the metrics of its kind are {named}.")
+        if strange := [name for name, value in found.items() if not math.isfinite(value)]:
+            raise UserError(f"{where} returns {found[strange[0]]} as the score of {strange[0]}, expected a number.")
+        return result
+
     @property
     def config(self) -> Any:
         """The class of the configs of such stages, or the base of several: the type hint of `run`'s first parameter."""
@@ -74,6 +92,8 @@ def scored(metric: str, value: float, better: str = "higher", unit: str = "", n:
     """One entry of "scores" in the result of a stage that sweep files name: a value of one of its `metrics`, which is
     "higher" or "lower" where it is better, over `n` items.
     """
+    if better not in ("higher", "lower"):
+        raise ValueError(f"{metric}: better is '{better}', expected higher or lower.")
     return {"split": SPLIT, **dataclasses.asdict(Score(metric, float(value), better, unit, n, ""))}
 
 

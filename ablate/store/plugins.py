@@ -42,31 +42,37 @@ def announce(names: Iterable[str]) -> None:
         os.environ[VARIABLE] = ",".join(names)
 
 
-def load(said: Iterable[str] = ()) -> None:
-    """Import all plugins that were not imported yet: they register what they have. Raises UserError where one is not
-    there, or does not load, with the file and line of its mistake.
+def load(names: Iterable[str] | None = None) -> None:
+    """Import these plugins, by default all, unless they were imported: they register what they have. Raises UserError
+    where one is not there, or does not load, with the file and line of its mistake.
     """
-    for name in named(said):
+    for name in named() if names is None else names:
         if name in _loaded:
             continue
         files(name)
         try:
             importlib.import_module(name)
         except Exception as error:
-            raise UserError(f"plugins: '{name}' cannot be imported: {_where(error)}{error}") from error
+            raise UserError(f"plugins: '{name}' cannot be imported: {_where(error, name)}{error}") from error
+        except SystemExit:
+            raise UserError(f"plugins: '{name}' ends the command when it is imported; remove its sys.exit.") from None
         _loaded.add(name)
 
 
-def _where(error: Exception) -> str:
-    """File and line of the last statement outside the standard library that an error went through."""
-    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    return f"{ours[-1].filename}, line {ours[-1].lineno}: " if len(ours) > 1 else ""
+def _where(error: Exception, name: str) -> str:
+    """File and line of the last statement of the plugin that an error went through."""
+    own = {str(path) for path in files(name).values()}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
 
 
 def files(name: str) -> dict[Path, Path]:
     """The code of a plugin and of the package it is in: where each file belongs below a folder of code -> where it
     lies. Imports nothing. Raises UserError where there is no such module.
     """
+    if "/" in name or name.endswith(".py"):
+        module = name.removesuffix(".py").strip("/").replace("/", ".")
+        raise UserError(f"plugins: '{name}' is a file; name the module: {module}.")
     top, *below = name.split(".")
     spec = importlib.util.find_spec(top) if top.isidentifier() else None
     roots = [Path(one) for one in (spec and spec.submodule_search_locations) or ()]

@@ -45,7 +45,8 @@ def with_plugins(versions: Mapping[str, str]) -> None:
 def label(code: Mapping[str, Any]) -> str:
     """Name a version for people: the commit, and the changes to it; empty when it is not known."""
     commit, patch = code.get("commit") or "", code.get("patch")
-    beside = "".join(f", {name} {version}" for name, version in sorted(code.get("plugins", {}).items()))
+    packages = {(name.partition(".")[0], version) for name, version in code.get("plugins", {}).items()}
+    beside = "".join(f", {name} {version}" for name, version in sorted(packages))
     return commit[:10] + (f"+{patch[:6]}" if patch else "+changes" if code.get("dirty") else "") + beside
 
 

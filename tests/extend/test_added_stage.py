@@ -16,7 +16,7 @@ from test_plugins import SWEEP, run
 
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
-from ablate.stages.kind import Kind
+from ablate.stages.kind import Kind, scored
 
 HERE = Path(__file__).resolve().parent
 NORMS = (
@@ -122,6 +122,25 @@ def test_a_kind_that_lacks_something_is_refused_when_it_is_made(make, words):
     with pytest.raises(TypeError, match=words) as error:
         make()
     assert "test_added_stage.py, line" in str(error.value) or "Tagless" in words
+
+
+@pytest.mark.parametrize(
+    "scores, words",
+    [
+        ([("a", 1.0)], ""),
+        ([], "returns scores of none, and the metrics of its kind are a"),
+        ([("b", 1.0)], "returns scores of b, and the metrics of its kind are a"),
+        ([("a", math.nan)], "returns nan as the score of a, expected a number"),
+    ],
+)
+def test_scores_that_are_not_those_of_the_kind_fail_the_stage(scores, words):
+    kind, result = Kind(1, good, settings=Plain(), metrics=("a",)), {"scores": [scored(*one) for one in scores]}
+    if not words:
+        assert kind.checked(result) is result
+        return
+    with pytest.raises(UserError, match=words) as error:
+        kind.checked(result)
+    assert "test_added_stage.py, line" in str(error.value)
 
 
 @pytest.mark.parametrize(

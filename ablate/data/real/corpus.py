@@ -110,7 +110,7 @@ class RealConfig(RealSettings, CorpusConfig):
         if missing:
             raise UserError(
                 f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
-                "or leave a corpus out by setting its path to ''."
+                "or leave a corpus out by setting its path to '' (a list of paths to [])."
             )
 
     def _check_tests(self) -> None:
