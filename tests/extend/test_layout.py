@@ -77,3 +77,16 @@ def test_half_a_layout_is_refused_with_its_file_and_line() -> None:
     with pytest.raises(UserError, match="is no Layout: derive a class from it"):
         registry.LAYOUTS["half"] = Half.knows
     assert "half" not in registry.LAYOUTS
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ({"id": "a", "voice": "b", "recording": "a.wav"}, "reads 'a.wav' as a recording, expected a Recording"),
+        ({"id": "a", "voice": "b"}, "reads a row without recording"),
+        (None, "raises AttributeError: 'NoneType' object has no attribute 'keys'"),
+    ],
+)
+def test_rows_that_are_none_are_refused_with_the_layouts_file_and_line(row: object, words: str) -> None:
+    with pytest.raises(UserError, match=rf"Layout \(.*layout.py, line \d+\) {words}"):
+        list(registry.whole(iter([row]), Layout, ("voice", "recording")))

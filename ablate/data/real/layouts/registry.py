@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ablate.data.audio import Recording
 from ablate.data.contract import Registered, complete
 from ablate.data.lines import STOP, Faults
 from ablate.data.real.layouts.common_voice import CommonVoice, Digits
@@ -94,10 +95,18 @@ def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Itera
 
 
 def whole(rows: Iterator[Example], cls: type, needed: Iterable[str]) -> Iterator[Example]:
-    """Yield the rows that a class reads. Raises UserError, with its file and line, for one that lacks a field."""
-    needed = {"id", *needed}
-    for row in rows:
-        if not needed <= row.keys():
-            lacks = ", ".join(sorted(needed - row.keys()))
-            raise UserError(f"{cls.__qualname__} ({place(cls)}) reads a row without {lacks}: {row}.")
-        yield row
+    """Yield the rows that a class reads. Raises UserError, with its file and line, for one that lacks a field or whose
+    recording is none, and for what the class itself raises.
+    """
+    needed, name = {"id", *needed}, f"{cls.__qualname__} ({place(cls)})"
+    try:
+        for row in rows:
+            if not needed <= row.keys():
+                raise UserError(f"{name} reads a row without {', '.join(sorted(needed - row.keys()))}: {row}.")
+            if "recording" in needed and not isinstance(row["recording"], Recording):
+                raise UserError(f"{name} reads {row['recording']!r} as a recording, expected a Recording.")
+            yield row
+    except (UserError, OSError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise UserError(f"{name} raises {type(error).__name__}: {error}.") from error
