@@ -306,6 +306,16 @@ def test_a_process_that_is_killed_leaves_no_lock(tmp_path, monkeypatch):
     assert (attempt["outcome"], attempt["job"]) == ("lost", "7")
 
 
+def test_a_job_does_not_wait_for_the_files_of_a_parent_that_has_failed(tmp_path, monkeypatch):
+    fakes.write(tmp_path, fakes.stage("aa"), fakes.stage("bb", "aa"))
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    failure.write(RunFolder(tmp_path, "score", "aa"), Failure(failure.EXCEPTION, "ValueError: no", "6"))
+    began, run = time.monotonic(), RunFolder(tmp_path, "score", "bb")
+    assert not Job(fakes.PROGRAM)._done(run, {}) and time.monotonic() - began < 20
+    assert failure.read(run).why == "starts from aa, which was not done"
+
+
 def test_memory_that_runs_out_twice_comes_with_advice():
     told = str(diagnosis.advice(Failure(failure.MEMORY, "CUDA out of memory", "7"), "pretrain", tried=True))
     assert "with activation checkpointing too: lower pretrain.update" in told and "resources.pretrain.mem_gb" in told

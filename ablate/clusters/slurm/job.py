@@ -132,10 +132,11 @@ def planned(root: Path, id: str) -> RunFolder:
 
 
 def _appears(root: Path, id: str, seconds: float) -> bool:
-    """Whether a stage is done, at once or within `seconds`."""
+    """Whether a stage is done, at once or within `seconds`; one that is known to have failed is not waited for."""
     end = time.monotonic() + seconds
     while (run := find(root, id)) is None or not run.done:
-        if time.monotonic() >= end:
+        known = failure.read(run) if run is not None else None
+        if time.monotonic() >= end or (known is not None and known.kind not in failure.FORGIVEN):
             return False
         time.sleep(1)
         if run is not None and run.path.is_dir():
