@@ -48,3 +48,9 @@ def incomplete(cls: type, what: str) -> Incomplete:
     except (OSError, TypeError):  # its text lies in no file
         where = f"in {cls.__module__}"
     return Incomplete(f"{cls.__qualname__} ({where}) {what}.")
+
+
+def raised(cls: type, error: Exception) -> Incomplete:
+    """The error that `cls` raised another one, tried on made-up sequences."""
+    said = str(error).splitlines()[0] if str(error) else ""
+    return incomplete(cls, f"raises {type(error).__name__}: {said}".rstrip(" .:") + ", with made-up sequences")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from encoders.batch import Batch, Inputs, Vocabulary
-from encoders.owner import Incomplete, incomplete
+from encoders.owner import Incomplete, incomplete, raised
 from objectives.mixture import Mixture
 from objectives.objective import ObjectiveConfig, Ports, Term, ViewContext
 
@@ -36,7 +36,7 @@ def tried(
     try:
         made = config.build(ports)
     except Exception as error:
-        raise incomplete(cls, _said(error)) from error
+        raise raised(cls, error) from error
     if lacking := [name for name in ("reads", "view", "term_weights") if not hasattr(made, name)]:
         raise incomplete(cls, f"has no {' and no '.join(lacking)}; AbstractObjective says what each is")
     if made.reads not in READS:
@@ -53,12 +53,7 @@ def tried(
     except Incomplete:
         raise
     except Exception as error:
-        raise incomplete(cls, _said(error)) from error
-
-
-def _said(error: Exception) -> str:
-    said = str(error).splitlines()[0] if str(error) else ""
-    return f"raises {type(error).__name__}: {said}".rstrip(" .:") + ", with made-up sequences"
+        raise raised(cls, error) from error
 
 
 def _same(cls: type, what: str, found: Any, weights: Mapping[str, float]) -> None:

@@ -60,7 +60,7 @@ def plan_file(
     """
     sweep = load.interpolated(load.override(load.load(path), overrides))
     plugins.announce(_plugins(sweep.get("plugins")))
-    trial.load(plugins.named())
+    trial.load()
     return Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds()), asking).plan(
         timings or {}, paces
     )
@@ -86,6 +86,7 @@ class Planner:
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
         self.cluster, resources = str(sweep.get("cluster") or ""), mapping(sweep.get("resources"), "resources")
+        self.plugins = plugins.versions()
         self.kinds = {name: kind.trains for name, kind in KINDS.items()}
         self.estimate = Estimator(Resources(resources, self.kinds, self.cluster in asking))
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
@@ -130,7 +131,7 @@ class Planner:
             workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
             kinds=self.kinds,
-            plugins=plugins.versions(),
+            plugins=self.plugins,
             absent=grid[0][self.resolver.names[0]].data.absent,
         )
 
@@ -156,7 +157,7 @@ class Planner:
             "labels": labels,
             "claims": claims.claims(sweep.get("claims"), grid, tasks),
             "data": identity.canonical(grid[0][self.resolver.names[0]].data),
-        } | ({"plugins": found} if (found := plugins.versions()) else {})
+        } | ({"plugins": self.plugins} if self.plugins else {})
 
     def _columns_left(self, described: Mapping[str, Any]) -> Iterable[str]:
         """Note columns that left the table with their task."""

@@ -16,7 +16,7 @@ from ablate.tasks.registry import TASKS
 from encoders import trial
 from encoders.encoder import EncoderConfig
 from encoders.joint import Joint
-from encoders.owner import Incomplete, incomplete
+from encoders.owner import Incomplete, raised
 from encoders.presets import PRESETS
 from objectives import OBJECTIVES
 from objectives.objective import ObjectiveConfig
@@ -30,11 +30,11 @@ CONFIGS = {"encoder": EncoderConfig, "objective": ObjectiveConfig}
 SMALL = 3e7  # parameters of its layers, about, up to which an encoder is made for it
 
 
-def load(said: Iterable[str]) -> None:
-    """Import plugins. Raises UserError where one cannot be imported, takes a name that is there already, or registers
-    what has no place there.
+def load() -> None:
+    """Import all plugins. Raises UserError where one cannot be imported, takes a name that is there already, or
+    registers what has no place there.
     """
-    for name in plugins.named(said):
+    for name in plugins.named():
         before = _entries()
         plugins.load([name])
         for (kind, key), thing in _entries().items():
@@ -79,8 +79,7 @@ def _hold(cls: type, config: EncoderConfig) -> None:
         raise UserError(f"encoder: {error}") from None
     except Exception as error:
         if not large:
-            what = f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(" .:")
-            raise UserError(f"encoder: {incomplete(cls, what + ', with made-up sequences')}") from error
+            raise UserError(f"encoder: {raised(cls, error)}") from error
 
 
 def score(objectives: Iterable[tuple[ObjectiveConfig, Mapping[str, Any]]]) -> None:

@@ -48,8 +48,7 @@ class Kind:
 
     def __post_init__(self) -> None:
         """Raises TypeError, with the file and line of `run`, for what would fail inside a running stage."""
-        code = inspect.unwrap(self.run).__code__
-        where = f"{code.co_filename}, line {code.co_firstlineno}: {code.co_name}"
+        code, where = inspect.unwrap(self.run).__code__, self._where
         if code.co_argcount != 3:
             raise TypeError(f"{where} takes {code.co_argcount} arguments, expected 3: config, parents and run.")
         if self.version < 1:
@@ -66,20 +65,24 @@ class Kind:
         if not self.metrics:
             raise TypeError(f"{where}: metrics is empty, expected the names of what it measures.")
 
+    @property
+    def _where(self) -> str:
+        code = inspect.unwrap(self.run).__code__
+        return f"{code.co_filename}, line {code.co_firstlineno}: {code.co_name}"
+
     def checked(self, result: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result of a stage of this kind. Raises UserError where its scores are not those that the kind names, or
         no numbers.
         """
         if self.settings is None:
             return result
-        code = inspect.unwrap(self.run).__code__
-        where = f"{code.co_name} ({code.co_filename}, line {code.co_firstlineno})"
         found = {one["metric"]: one["value"] for one in result.get("scores", ())}
         if set(found) != set(self.metrics):
             said, named = ", ".join(found) or "none", ", ".join(self.metrics)
-            raise UserError(f"{where} returns scores of {said}, and the metrics of its kind are {named}.")
+            raise UserError(f"{self._where} returns scores of {said}, and the metrics of its kind are {named}.")
         if strange := [name for name, value in found.items() if not math.isfinite(value)]:
-            raise UserError(f"{where} returns {found[strange[0]]} as the score of {strange[0]}, expected a number.")
+            value = found[strange[0]]
+            raise UserError(f"{self._where} returns {value} as the score of {strange[0]}, expected a number.")
         return result
 
     @property

@@ -12,13 +12,14 @@ from typing import ClassVar
 import pandas as pd
 import pytest
 from fake_registry import registry
-from test_plugins import SWEEP, run
+from test_plugins import SWEEP, run, run_to_the_end
 
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.stages.kind import Kind, scored
 
 HERE = Path(__file__).resolve().parent
+BOTH = os.pathsep.join([str(HERE), str(HERE / "out_of_tree")])
 NORMS = (
     SWEEP.replace("my_lab.ablations", "my_lab.ablations, stage")
     + """
@@ -38,16 +39,12 @@ rows:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("norms")
-    (folder / "norms.yaml").write_text(NORMS)
-    made = both(folder, "norms.yaml", "workers=2")
-    assert made.returncode == 0, made.stdout + made.stderr
-    return folder
+    return run_to_the_end(tmp_path_factory.mktemp("norms"), "norms.yaml", NORMS, BOTH)
 
 
 def both(folder, *arguments):
     """Run the command with the toy stage and the toy package on the path."""
-    return run(folder, *arguments, path=os.pathsep.join([str(HERE), str(HERE / "out_of_tree")]))
+    return run(folder, *arguments, path=BOTH)
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_a_name_that_is_there_is_refused(tmp_path, monkeypatch):
     )
     try:
         with pytest.raises(UserError, match="'thief' takes the name 'stm' of objective, which is there already"):
-            trial.load(["thief"])
+            trial.load()
     finally:
         OBJECTIVES["stm"] = before
 
@@ -91,6 +91,6 @@ def test_a_class_in_place_of_its_config_is_refused(tmp_path, monkeypatch):
     (tmp_path / "classy.py").write_text("from objectives import OBJECTIVES\nOBJECTIVES['classy'] = type\n")
     try:
         with pytest.raises(UserError, match="registers <class 'type'> as objective 'classy', expected a config"):
-            trial.load(["classy"])
+            trial.load()
     finally:
         del OBJECTIVES["classy"]

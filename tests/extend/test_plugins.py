@@ -40,14 +40,18 @@ def run(folder, *arguments, path=HERE, variables=()):
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
 
 
+def run_to_the_end(folder, name, text, path=HERE):
+    """Write a sweep into a folder and run it; the folder."""
+    (folder / name).write_text(text)
+    made = run(folder, name, "workers=2", path=path)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return folder
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """A folder with the sweep, run to its end."""
-    folder = tmp_path_factory.mktemp("lab")
-    (folder / "loud.yaml").write_text(SWEEP)
-    made = run(folder, "loud.yaml", "workers=2")
-    assert made.returncode == 0, made.stdout + made.stderr
-    return folder
+    return run_to_the_end(tmp_path_factory.mktemp("lab"), "loud.yaml", SWEEP)
 
 
 def test_a_sweep_with_a_plugin_ends_with_its_table_and_records_its_version(swept):

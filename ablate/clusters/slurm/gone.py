@@ -72,17 +72,17 @@ class Inquest:
         begun = any(diagnosis.started(self.board.folders[one], job) for one in together)
         innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
         waited = self.journal.tasks[job].noted
-        latest = (self.journal.latest[one] for one in parents if one in self.journal.latest)
-        newer = any(self.journal.tasks[one].noted > waited for one in latest)  # it waited for a job that has failed
+        before = [self.journal.latest[one] for one in parents if one in self.journal.latest]
+        newer = any(self.journal.tasks[one].noted > waited for one in before)  # it waited for a job that has failed
         if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
             return None  # the task ended at the hands of another stage, or a parent is run again
         if (
             not begun
             and state in ("CANCELLED", None)
-            and (self._was_put_back(parents, waited) or self._shaken(parents))
+            and (self._was_put_back(before, waited) or self._shaken(before, parents))
+            and self.journal.times.get(id, 0) < BLAMELESS[failure.PREEMPTED]
         ):
-            if self.journal.times.get(id, 0) < BLAMELESS[failure.PREEMPTED]:
-                return None
+            return None
         if state == "COMPLETED" and not begun:  # it was done, and its folder was removed
             return None
         verdict = diagnosis.of_job(folder, job, state, self.journal.tasks[job].log)
@@ -92,16 +92,14 @@ class Inquest:
             verdict = Failure(failure.FORGOTTEN, why, job, verdict.logs)
         return verdict
 
-    def _was_put_back(self, parents: list[str], since: float) -> bool:
-        """Whether Slurm put the job of a stage back since then, as after a lost node: it cancels what waits for it."""
-        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
+    def _was_put_back(self, jobs: list[str], since: float) -> bool:
+        """Whether Slurm put one of the jobs back since then, as after a lost node: it cancels what waits for it."""
         return any(job in self.queue and self.queue[job].submitted > since for job in jobs)
 
-    def _shaken(self, parents: list[str]) -> bool:
-        """Whether the job of a parent ended badly, or was put back after its node failed, though its stage may be done:
-        Slurm takes that for a failure, and cancels what waits for it.
+    def _shaken(self, jobs: list[str], parents: list[str]) -> bool:
+        """Whether one of the parents' jobs ended badly, or was put back after its node failed, though its stage may be
+        done: Slurm takes that for a failure, and cancels what waits for it.
         """
-        jobs = [self.journal.latest[parent] for parent in parents if parent in self.journal.latest]
         if any(self.states.get(job) not in (None, "COMPLETED", *ALIVE) for job in jobs):
             return True
         if not all(self.board.state[parent] == DONE for parent in parents):
