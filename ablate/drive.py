@@ -17,13 +17,13 @@ from typing import Any, Optional
 
 from ablate.clusters import local
 from ablate.clusters.cluster import LATER, AbstractCluster, Program
-from ablate.clusters.display import Display, failures_text, plan_text, status_text, where_text
+from ablate.clusters.display import Display, duration, failures_text, plan_text, status_text, where_text
 from ablate.clusters.registry import CLUSTERS, asking, named, of_jobs
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.planning.again import again
-from ablate.store import continuing, plugins
+from ablate.store import continuing, needs, plugins
 from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, sweep_path
 from ablate.store.run import RunFolder
@@ -49,10 +49,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.only:
         plan = plan.only(options.only)
-    whole, plan = (
-        plan,
-        plan.without_idle(lambda stage: not options.fresh and RunFolder(root, stage.kind, stage.id).done),
-    )
+    done = set() if options.fresh else {id for id, one in plan.stages.items() if RunFolder(root, one.kind, id).done}
+    done -= needs.remade(plan.stages, done, root)
+    whole, plan = plan, plan.without_idle(done)
     if plan.cluster not in ("", *CLUSTERS):
         plugins.load()  # one of them may have it; else this process stays light
     kind = named(plan.cluster)
@@ -76,7 +75,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(plan_text(plan, board, cluster.workers), flush=True)
     left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
-    notes = [*continuing.notes(left, root), *again(plan, root), *other_code(made), *removed(whole, plan)]
+    notes = [
+        *continuing.notes(left, root),
+        *again(plan, root),
+        *pruned_again(board),
+        *other_code(made),
+        *removed(whole, plan),
+    ]
     print("".join(f"{line}\n" for line in notes), end="", flush=True)
     if options.dry_run:
         if not board.ended and (preview := cluster.preview()):
@@ -108,6 +113,7 @@ def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) ->
     if plan.absent:
         raise UserError(plan.absent)
     materialise(plan, root)
+    board.reopen()
     keep_patch(root)
     print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
     if options.retry_failed or options.fresh:
@@ -164,6 +170,17 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
     if cluster.counts_cores:
         _utilisation(board, cluster.workers, began, wall)
     return 0
+
+
+def pruned_again(board: Board) -> list[str]:
+    """Say which finished stages are made again because something that is missing reads what was pruned of them."""
+    if not (again := [board.stages[id] for id in board.again]):
+        return []
+    titles = [f"{stage.kind} {stage.title} ({duration(stage.cost)})" for stage in again]
+    return [
+        f"note: {len(again)} pruned stages are made again, as what is missing reads them: {', '.join(titles[:3])}"
+        f"{', ...' if len(again) > 3 else ''}; {duration(sum(stage.cost for stage in again))} in all."
+    ]
 
 
 def removed(whole: Plan, plan: Plan) -> list[str]:

@@ -21,11 +21,12 @@ from typing import Any, Optional
 from ablate.clusters.cluster import Program
 from ablate.clusters.pool import AbstractPool, no_folder
 from ablate.clusters.resources import Resources
-from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED, Board
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED, WAITING, Board
 from ablate.errors import UserError
+from ablate.store.pruned import Pruned
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
 
-STOPPED_CODE, BUSY_CODE = 75, 76  # exit statuses of a worker
+STOPPED_CODE, BUSY_CODE, PRUNED_CODE = 75, 76, 77  # exit statuses of a worker
 DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
 DISK_ERRORS = frozenset(
     {
@@ -114,6 +115,9 @@ def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt")
         sys.exit(STOPPED_CODE)
     except Busy:
         sys.exit(BUSY_CODE)
+    except Pruned as lost:
+        print(lost)
+        sys.exit(PRUNED_CODE)
     except UserError as error:
         print(error)
         sys.exit(1)
@@ -170,7 +174,7 @@ class Local(AbstractPool):
         for id, process in list(self.processes.items()):
             if process.exitcode is not None:
                 del self.processes[id]
-                states = {0: DONE, STOPPED_CODE: STOPPED, BUSY_CODE: ELSEWHERE}
+                states = {0: DONE, STOPPED_CODE: STOPPED, BUSY_CODE: ELSEWHERE, PRUNED_CODE: WAITING}
                 state = states.get(process.exitcode, FAILED)
                 ended.append((id, state, exit_text(process.exitcode) if state == FAILED else ""))
         return ended

@@ -9,7 +9,8 @@ from abc import abstractmethod
 from pathlib import Path
 
 from ablate.clusters.cluster import AbstractCluster, Program
-from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED
+from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, WAITING
+from ablate.store.pruned import Pruned
 from ablate.store.run import Busy, Lost, Stopped
 
 MOMENT = 0.2  # seconds between two looks
@@ -27,7 +28,8 @@ class AbstractPool(AbstractCluster):
     @abstractmethod
     def ended(self, seconds: float) -> list[tuple[str, str, str]]:
         """Wait up to so many seconds for a stage to end; return (id, state, why) of those that did, each once. States
-        are DONE, FAILED (and why), STOPPED where it was asked to stop, ELSEWHERE where another process has it.
+        are DONE, FAILED (and why), STOPPED where it was asked to stop, ELSEWHERE where another process has it, WAITING
+        where what it starts from was pruned meanwhile.
         """
 
     def submit(self) -> None:
@@ -46,6 +48,9 @@ class AbstractPool(AbstractCluster):
             folder = self.board.folders[id]
             if self.stops() and state != DONE:
                 self.board.set(id, STOPPED)
+            elif state == WAITING:
+                self.board.remake(id)
+                self.board.set(id, WAITING)
             elif state == STOPPED:
                 gone = not (folder.path / "identity.json").exists()
                 self.board.set(id, FAILED, no_folder(errno.ENOENT) if gone else "asked to stop by somebody else")
@@ -71,6 +76,9 @@ def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:
         return id, ELSEWHERE, ""
     except Stopped:
         return id, STOPPED, ""
+    except Pruned as lost:
+        print(lost)
+        return id, WAITING, ""
     except Exception as error:
         traceback.print_exc()
         return id, FAILED, f"{type(error).__name__}: {error}"

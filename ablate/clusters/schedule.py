@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
+from ablate.clusters import failure
+from ablate.store import needs, pruned
 from ablate.store.run import RunFolder
 from ablate.store.stage import Stage, lay
 
@@ -33,7 +35,9 @@ class Board:
         self.stages = dict(in_order(stages))
         self.root = Path(root)
         self.folders = {id: RunFolder(root, stage.kind, id) for id, stage in self.stages.items()}
-        self.state = {id: DONE if self.folders[id].done else WAITING for id in self.stages}
+        done = {id for id, folder in self.folders.items() if folder.done}
+        self.again = needs.remade(self.stages, done, self.root)  # pruned, and wanted by what is missing
+        self.state = {id: DONE if id in done - self.again else WAITING for id in self.stages}
         self.found_done = self.count(DONE)
         self.why: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
@@ -71,11 +75,24 @@ class Board:
         ]
         return sorted(able, key=lambda id: -self.ranks[id])
 
+    def reopen(self) -> None:
+        """Have every process take the finished stages that are to be made again for not done."""
+        for id in self.again:
+            self._reopen(id)
+
+    def _reopen(self, id: str) -> None:
+        pruned.reopen(self.folders[id].path)
+        (self.folders[id].path / failure.NAME).unlink(missing_ok=True)  # of before it was done
+
     def remake(self, id: str) -> None:
-        """Have the stages made again that this one starts from, where their folders were removed meanwhile; and write
-        its own folder again.
+        """Have the stages made again that this one starts from, where their folders were removed meanwhile, or what it
+        reads of them was pruned; and write its own folder again.
         """
         lay(self.stages[id], self.root)
+        done = {one for one, folder in self.folders.items() if self.state[one] == DONE and folder.done}
+        for one in needs.remade(self.stages, done, self.root):
+            self._reopen(one)
+            self.set(one, WAITING, "it was pruned")
         for parent in self.stages[id].awaits(self.stages):
             if self.state[parent] == DONE and not self.folders[parent].done:
                 self.remake(parent)

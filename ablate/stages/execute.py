@@ -8,7 +8,8 @@ from pathlib import Path
 from ablate.errors import UserError
 from ablate.stages.kind import restored
 from ablate.stages.registry import KINDS
-from ablate.store import plugins
+from ablate.store import needs, plugins
+from ablate.store.pruned import Pruned
 from ablate.store.run import RunFolder, find
 from ablate.store.stage import parents_of, uses_of
 from ablate.training import distributed
@@ -18,9 +19,9 @@ def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
     Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every
-    update. Raises UserError if it was never planned under `root` or lacks a parent, `run.Busy` if another process has
-    it, `run.Stopped` if it was asked to stop (run it again to continue), `run.Lost` if another process took it over,
-    and whatever the stage itself raises.
+    update. Raises UserError if it was never planned under `root` or lacks a parent, `pruned.Pruned` if files of a
+    parent that it reads were pruned, `run.Busy` if another process has it, `run.Stopped` if it was asked to stop (run
+    it again to continue), `run.Lost` if another process took it over, and whatever the stage itself raises.
     """
     plugins.load()
     planned = find(Path(root), stage_id)
@@ -44,6 +45,9 @@ def execute(stage_id: str, root: str | Path) -> None:
         for role, parent in {**uses_of(run), **parents}.items():
             if not parent.done and role != "continues":  # without the shorter trunk it is made whole
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
+        if lost := needs.lacking(run):
+            names = ", ".join(f"{role} {parent.id}" for role, parent in lost)
+            raise Pruned(f"Stage {stage_id} reads what was pruned: {names}; run the sweep, which makes that again.")
         with run.writing():
             result = kind.checked(kind.run(restored(run, kind.config), parents, run))
         run.finish(result)

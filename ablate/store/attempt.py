@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.errors import UserError
-from ablate.store import files
+from ablate.store import files, pruned
 from ablate.store.files import copied, linked, open_append, synced
 from ablate.store.lock import clock, held
 from ablate.store.machine import machine
@@ -53,6 +53,8 @@ def ended(path: Path, lock: Mapping[str, Any], when: float, outcome: str) -> Non
 def circumstances(path: Path, lock: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of how the stage in `path` was made, its last attempt that of this lock, ending now."""
     now, earlier = time.time(), list(read_jsonl(path / "attempts.jsonl"))
+    made = [number for number, one in enumerate(earlier) if one["outcome"] == "done"]  # before it was pruned
+    earlier = earlier[made[-1] + 1 :] if made else earlier
     seconds = now - lock["began"] + sum(max(0.0, one["ended"] - one["began"]) for one in earlier)
     ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     return {
@@ -65,19 +67,19 @@ def circumstances(path: Path, lock: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settle(path: Path, own: str = "") -> None:
-    """Leave one attempt in the run folder `path`: the one that completed the stage, else `own`.
+    """Leave one attempt in the run folder `path`: the one that completed the stage, else `own`; both where a pruned
+    stage is made again.
 
     `own` takes over the last complete checkpoint that the others saved, and their log. Of these only what is there at
     the call is touched, and nothing of who holds the lock: a process that was suspended and wakes up here does no harm
     to who came after it.
     """
+    result, again = path / "result.json", pruned.reopened(path)
+    valid = read_json(result).get("attempt", "") if result.exists() else own
     others = [(entry, token) for entry, token in _attempts(path) if token != own]
-    result = path / "result.json"
-    if result.exists():
-        own = read_json(result).get("attempt", "")
     gone = {token: path / f".{token}.gone" for _, token in others}
     for entry, token in others:
-        if token != own and entry != gone[token] and not held(path, token):
+        if token != valid and entry != gone[token] and not held(path, token):
             if gone[token].exists():  # its process was put away before, and made a new one
                 shutil.rmtree(entry, ignore_errors=True)
             else:
@@ -87,7 +89,7 @@ def settle(path: Path, own: str = "") -> None:
         valid = read_json(result).get("attempt", "")
         if valid in gone and gone[valid].exists() and not (path / valid).exists():
             os.rename(gone[valid], path / valid)
-    elif gone:
+    if gone and (again or not result.exists()):
         _inherit([folder for token, folder in gone.items() if not held(path, token)], path / own)
     for folder in gone.values():
         shutil.rmtree(folder, ignore_errors=True)
@@ -157,6 +159,7 @@ def named(path: Path, result: Mapping[str, Any], name: str) -> Path:
     Raises UserError where they are not. A result of format 1 says nothing, so there is nothing to check.
     """
     file = files_of(path, result) / name
+    _kept(path, [name])
     if "files" not in result:
         return file
     advice = f"remove {path}, and run the sweep again, which makes that stage anew."
@@ -170,9 +173,19 @@ def sound(path: Path, result: Mapping[str, Any]) -> Path:
     that it says, and those up to `SMALL` bytes of the digest, too. Raises UserError where one is not.
     """
     folder, advice = files_of(path, result), f"remove {path}, and run the sweep again, which makes that stage anew."
+    _kept(path, result.get("files", {}))
     for name, expected in result.get("files", {}).items():
         checked(folder / name, expected if expected["size"] <= SMALL else {"size": expected["size"]}, advice)
     return folder
+
+
+def _kept(path: Path, names: Iterable[str]) -> None:
+    """Raises Pruned where one of these files of the finished stage in the run folder `path` was."""
+    if lost := next((name for name in names if name in pruned.gone(path)), ""):
+        raise pruned.Pruned(
+            f"{lost} of {path} was pruned; python -m ablate.prune --restore {path} has the next run of its sweep make "
+            "it again."
+        )
 
 
 def clear(path: Path) -> None:

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablate.store import identity
+from ablate.store import identity, pruned
 from ablate.store.run import RunFolder
 from ablate.store.stage import Stage
 
 ROLE = "continues"
+CHECKPOINT = (pruned.WEIGHTS, pruned.MOMENTS)  # what is read of the shorter trunk
 EVERY = 10  # updates between two lines of the log: a trunk that ends between two is not continued
 
 
@@ -69,7 +70,8 @@ def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
     by_length = sorted(
         ((int(length), id) for length, _, id in noted if 0 < int(length) < what["config"]["steps"]), reverse=True
     )
-    return [id for _, id in by_length if RunFolder(root, "pretrain", id).done]
+    found = (RunFolder(root, "pretrain", id) for _, id in by_length)
+    return [run.id for run in found if run.done and not pruned.lacks(run.path, run.kind, CHECKPOINT)]
 
 
 def notes(stages: Iterable[Stage], root: Path) -> list[str]:

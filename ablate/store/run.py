@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.store import attempt, files
+from ablate.store import attempt, files, pruned
 from ablate.store.files import linked, open_append, replace, synced
 from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
@@ -61,8 +61,8 @@ class RunFolder:
 
     @property
     def done(self) -> bool:
-        """Whether the stage is complete."""
-        return (self.path / "result.json").exists()
+        """Whether the stage is complete, and not to be made again since it was pruned."""
+        return (self.path / "result.json").exists() and not pruned.reopened(self.path)
 
     def result(self) -> dict[str, Any]:
         """Return the stage's result. Raises FileNotFoundError when there is none, UserError as `read_result` does."""
@@ -310,13 +310,16 @@ class RunFolder:
                 files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts}),
             )
             self.hold()
-            with contextlib.suppress(FileExistsError):
-                linked(folder / RESULT, self.path / "result.json")
+            if pruned.reopened(self.path):  # whoever took this stage over has renamed the folder this comes from
+                os.replace(folder / RESULT, self.path / "result.json")
+            else:
+                with contextlib.suppress(FileExistsError):
+                    linked(folder / RESULT, self.path / "result.json")
             synced(self.path)
             if self.result().get("attempt") != self._token:
                 raise Lost(f"{self.kind} {self.id} was finished by somebody else meanwhile; this attempt is dropped.")
-            for name in (RESULT, PROGRESS):
-                (folder / name).unlink(missing_ok=True)
+            for left in (folder / RESULT, folder / PROGRESS, self.path / pruned.NAME):
+                left.unlink(missing_ok=True)
         attempt.settle(self.path, self._token)
         self.release("done")
 

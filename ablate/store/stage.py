@@ -6,7 +6,7 @@ Drivers plan nothing and train nothing: they move these objects about.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,15 +127,14 @@ class Plan:
                 open_ids += self.stages[id].awaits(self.stages)
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in needed})
 
-    def without_idle(self, done: Callable[[Stage], bool]) -> Plan:
+    def without_idle(self, finished: Collection[str]) -> Plan:
         """Leave out what is not done and only finished stages start from, or use: recordings of tables that are
         written, and what was removed by hand since. What nothing starts from is always wanted.
         """
         started = {id for stage in self.stages.values() for _, id in stage.needs}
-        finished = {id for id, stage in self.stages.items() if done(stage)}
-        wanted = finished | (self.stages.keys() - started)
+        wanted = set(finished) | (self.stages.keys() - started)
         for id, stage in reversed(self.stages.items()):  # children come after their parents
-            if id in wanted - finished:
+            if id in wanted and id not in finished:
                 wanted.update(one for one in stage.awaits(self.stages))
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in wanted})
 

@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from ablate.clusters import failure, local
 from ablate.clusters.cluster import LATER, Program, function_named
-from ablate.clusters.local import BUSY_CODE, STOPPED_CODE
+from ablate.clusters.local import BUSY_CODE, PRUNED_CODE, STOPPED_CODE
 from ablate.clusters.slurm import diagnosis
 from ablate.store import files
 from ablate.store.lock import me
@@ -98,6 +98,9 @@ class Job:
         if self.asked or code in (STOPPED_CODE, -signal.SIGTERM):
             time.sleep(600)  # all is saved; a job that ended by itself now would count as failed, not as to be requeued
             raise RuntimeError("Asked to stop, but neither requeued nor cancelled.")
+        if code == PRUNED_CODE:
+            failure.write(run, failure.Failure(failure.AGAIN, "reads what was pruned meanwhile", job))
+            return False
         failure.write(run, verdict := diagnosis.of_exit(run, job, code, log))
         print(f"{run.path} failed: {verdict}", flush=True)
         return False

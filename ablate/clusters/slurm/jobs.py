@@ -26,6 +26,7 @@ from ablate.clusters.slurm.gone import BLAMELESS, Inquest
 from ablate.clusters.slurm.job import Job
 from ablate.clusters.slurm.journal import NAME, Intent, Journal
 from ablate.errors import UserError
+from ablate.store import pruned
 from ablate.store.lock import read_lock
 
 FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in the queue, until these have failed
@@ -136,8 +137,10 @@ class Jobs:
         return lock is not None and lock.get("job") == job
 
     def _current(self, id: str) -> bool:
-        """Whether a stage's latest job is of this folder, and not of one that was removed since."""
-        made = (self.board.folders[id].path / "identity.json").stat().st_mtime
+        """Whether a stage's latest job is of this folder, and not of one that was removed since, or finished and pruned."""
+        folder = self.board.folders[id]
+        notes = [folder.path / "identity.json", *([folder.path / pruned.NAME] if pruned.reopened(folder.path) else [])]
+        made = max(note.stat().st_mtime for note in notes)
         return made <= self.journal.tasks[self.journal.latest[id]].noted + 1
 
     # Following --------------------------------------------------------------------------------------------------
