@@ -49,9 +49,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.only:
         plan = plan.only(options.only)
-    done = set() if options.fresh else {id for id, one in plan.stages.items() if RunFolder(root, one.kind, id).done}
-    done -= needs.remade(plan.stages, done, root)
-    whole, plan = plan, plan.without_idle(done)
+    whole, plan = plan, plan if options.fresh else needed(plan, root)
     if plan.cluster not in ("", *CLUSTERS):
         plugins.load()  # one of them may have it; else this process stays light
     kind = named(plan.cluster)
@@ -74,15 +72,7 @@ def run(options: argparse.Namespace) -> int:
         _status(plan, cluster, made)
         return 0
     print(plan_text(plan, board, cluster.workers), flush=True)
-    left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
-    notes = [
-        *continuing.notes(left, root),
-        *again(plan, root),
-        *pruned_again(board),
-        *other_code(made),
-        *removed(whole, plan),
-    ]
-    print("".join(f"{line}\n" for line in notes), end="", flush=True)
+    print("".join(f"{line}\n" for line in notes(whole, plan, board, made)), end="", flush=True)
     if options.dry_run:
         if not board.ended and (preview := cluster.preview()):
             print(f"\n{preview}")
@@ -170,6 +160,21 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
     if cluster.counts_cores:
         _utilisation(board, cluster.workers, began, wall)
     return 0
+
+
+def needed(plan: Plan, root: Path) -> Plan:
+    """Leave out of a plan what only finished stages start from."""
+    done = {id for id, stage in plan.stages.items() if RunFolder(root, stage.kind, id).done}
+    return plan.without_idle(done - needs.remade(plan.stages, done, root))
+
+
+def notes(whole: Plan, plan: Plan, board: Board, made: list[str]) -> list[str]:
+    """What else is to be said of a plan before it is run: what goes on from something else, what is made again and why,
+    what other code made, what is gone.
+    """
+    left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
+    anew = [*again(plan, board.root), *pruned_again(board)]
+    return [*continuing.notes(left, board.root), *anew, *other_code(made), *removed(whole, plan)]
 
 
 def pruned_again(board: Board) -> list[str]:

@@ -137,7 +137,7 @@ class Jobs:
         return lock is not None and lock.get("job") == job
 
     def _current(self, id: str) -> bool:
-        """Whether a stage's latest job is of this folder, and not of one that was removed since, or finished and pruned."""
+        """Whether a stage's latest job is of this folder, and not of one that was removed or pruned since."""
         folder = self.board.folders[id]
         notes = [folder.path / "identity.json", *([folder.path / pruned.NAME] if pruned.reopened(folder.path) else [])]
         made = max(note.stat().st_mtime for note in notes)

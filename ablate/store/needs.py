@@ -1,0 +1,99 @@
+"""Which files of other stages a stage reads, and which finished stages must be made again for that since they were
+pruned. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.store import continuing, pruned
+from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
+from ablate.store.record import read_result, run_path
+from ablate.store.run import RunFolder, find
+from ablate.store.stage import Stage, way
+
+CHOICE = "tune"  # role of a stage that chose one of its parents, whose files are then read
+
+
+@dataclass(frozen=True)
+class Known:
+    """A stage as far as it matters here, whether it is planned or lies on a disk."""
+
+    kind: str
+    parents: tuple[tuple[str, str], ...]
+    uses: tuple[tuple[str, str], ...] = ()
+
+
+def planned(stage: Stage) -> Known:
+    """What is known of a stage of a plan."""
+    return Known(stage.kind, stage.parents, stage.uses)
+
+
+def reads(one: Known, known: Mapping[str, Known], root: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Role, id and parts of files (see `ablate.store.pruned`) of each stage that must be whole for this one to run.
+
+    A table reads from recordings, and whoever reads the table then does; the first fine-tuning after a choice takes
+    the chosen one's weights over.
+    """
+    for role, id in (*one.parents, *one.uses):
+        if role == continuing.ROLE:
+            continue  # it would only have saved time
+        if role == CHOICE:
+            if one.kind == "finetune":
+                yield from _chosen(id, known, root)
+            continue
+        if one.kind == "tune":
+            continue  # it compares results
+        goes_on = one.kind == "pretrain" and role == "pretrain"
+        yield role, id, (WEIGHTS, MOMENTS) if goes_on else (WEIGHTS, ENCODINGS, DATA)
+        if role.startswith("table/") and id in known:
+            yield from ((name, source, (DATA,)) for name, source in known[id].uses)
+
+
+def _chosen(tune: str, known: Mapping[str, Known], root: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """The fine-tuning that a choice fell on; before it has fallen, all that it is between."""
+    result = read_result(run_path(root, CHOICE, tune))
+    for role, id in known[tune].parents if tune in known else ():
+        if role.startswith("finetune/") and (result is None or result["winner"] == id):
+            yield role, id, (WEIGHTS,)
+
+
+def remade(stages: Mapping[str, Stage], done: Collection[str], root: Path) -> set[str]:
+    """Ids of the stages among those `done` that must be made again: what is missing reads what was pruned from them.
+    What these in turn read is included. `stages` has parents before their children.
+    """
+    known = {id: planned(stage) for id, stage in stages.items()}
+    gone: dict[str, dict[str, int]] = {}
+    again: set[str] = set()
+    for id in reversed(stages):
+        if id in done and id not in again:
+            continue
+        for _, other, parts in reads(known[id], known, root):
+            if other not in stages or other not in done:
+                continue
+            kind = stages[other].kind
+            if other not in gone:
+                gone[other] = pruned.gone(run_path(root, kind, other))
+            if any(pruned.part(kind, name) in parts for name in gone[other]):
+                again.add(other)
+    return again
+
+
+def lacking(run: RunFolder) -> list[tuple[str, RunFolder]]:
+    """Role and folder of each finished stage that this planned one must read, and cannot since it was pruned."""
+    one = _on_disk(run)
+    folders = {id: folder for _, id in (*one.parents, *one.uses) if (folder := find(run.root, id)) is not None}
+    known = {id: _on_disk(folder) for id, folder in folders.items()}
+    lacks = []
+    for role, id, parts in reads(one, known, run.root):
+        folder = folders.get(id) or find(run.root, id)
+        if folder is not None and folder.done and pruned.lacks(folder.path, folder.kind, parts):
+            lacks.append((role, folder))
+    return lacks
+
+
+def _on_disk(run: RunFolder) -> Known:
+    parents, uses = run.identity()["parents"], way(run)["uses"]
+    return Known(run.kind, tuple(map(tuple, parents)), tuple(map(tuple, uses)))
