@@ -23,9 +23,9 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.planning.again import again
-from ablate.store import continuing, needs, plugins
+from ablate.store import continuing, needs, plugins, pruned
 from ablate.store.plugins import VARIABLE
-from ablate.store.record import read_sweep, sweep_path
+from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, materialise, stage_ids
 from ablate.store.version import CODE, code_version, keep_patch, label, with_plugins
@@ -163,9 +163,10 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
 
 
 def needed(plan: Plan, root: Path) -> Plan:
-    """Leave out of a plan what only finished stages start from."""
+    """Leave out of a plan what only finished stages start from, unless it was pruned and is wanted back."""
     done = {id for id, stage in plan.stages.items() if RunFolder(root, stage.kind, id).done}
-    return plan.without_idle(done - needs.remade(plan.stages, done, root))
+    asked = {id for id in plan.stages.keys() - done if pruned.reopened(run_path(root, plan.stages[id].kind, id))}
+    return plan.without_idle(done - needs.remade(plan.stages, done, root), asked)
 
 
 def notes(whole: Plan, plan: Plan, board: Board, made: list[str]) -> list[str]:

@@ -95,6 +95,12 @@ def settle(path: Path, own: str = "") -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def drop(path: Path) -> None:
+    """Remove all that attempts at the stage in the run folder `path` saved. It must not be complete, nor running."""
+    for entry, _ in _attempts(path):
+        shutil.rmtree(entry)
+
+
 def _attempts(path: Path) -> list[tuple[Path, str]]:
     """Folders of attempts in a run folder, also those put away, and their tokens."""
     matches = ((entry, TOKEN.fullmatch(entry.name)) for entry in path.iterdir())

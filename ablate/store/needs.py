@@ -81,17 +81,21 @@ def remade(stages: Mapping[str, Stage], done: Collection[str], root: Path) -> se
     return again
 
 
-def lacking(run: RunFolder) -> list[tuple[str, RunFolder]]:
-    """Role and folder of each finished stage that this planned one must read, and cannot since it was pruned."""
+def of(run: RunFolder) -> list[tuple[str, RunFolder, tuple[str, ...]]]:
+    """Role and folder of each stage that a planned one must read, and which parts; those that are not there are left
+    out.
+    """
     one = _on_disk(run)
     folders = {id: folder for _, id in (*one.parents, *one.uses) if (folder := find(run.root, id)) is not None}
     known = {id: _on_disk(folder) for id, folder in folders.items()}
-    lacks = []
-    for role, id, parts in reads(one, known, run.root):
-        folder = folders.get(id) or find(run.root, id)
-        if folder is not None and folder.done and pruned.lacks(folder.path, folder.kind, parts):
-            lacks.append((role, folder))
-    return lacks
+    read = ((role, folders.get(id) or find(run.root, id), parts) for role, id, parts in reads(one, known, run.root))
+    return [(role, folder, parts) for role, folder, parts in read if folder is not None]
+
+
+def lacking(run: RunFolder) -> list[tuple[str, RunFolder]]:
+    """Role and folder of each finished stage that a planned one must read, and cannot since it was pruned."""
+    found = ((role, folder) for role, folder, parts in of(run) if pruned.lacks(folder.path, folder.kind, parts))
+    return [(role, folder) for role, folder in found if folder.done]
 
 
 def _on_disk(run: RunFolder) -> Known:

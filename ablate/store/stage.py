@@ -127,12 +127,13 @@ class Plan:
                 open_ids += self.stages[id].awaits(self.stages)
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in needed})
 
-    def without_idle(self, finished: Collection[str]) -> Plan:
+    def without_idle(self, finished: Collection[str], asked: Collection[str] = ()) -> Plan:
         """Leave out what is not done and only finished stages start from, or use: recordings of tables that are
-        written, and what was removed by hand since. What nothing starts from is always wanted.
+        written, and what was removed by hand since. What nothing starts from is always wanted, as is what is `asked`
+        for.
         """
         started = {id for stage in self.stages.values() for _, id in stage.needs}
-        wanted = set(finished) | (self.stages.keys() - started)
+        wanted = {*finished, *asked} | (self.stages.keys() - started)
         for id, stage in reversed(self.stages.items()):  # children come after their parents
             if id in wanted and id not in finished:
                 wanted.update(one for one in stage.awaits(self.stages))

@@ -1,0 +1,254 @@
+"""Give disk back: what of a root's finished stages nothing needs, and removing that. Standard library only.
+
+A stage that is missing from a sweep wants what it reads, all the way up; whatever else is no record may go. Removing
+happens in three steps, so that a kill, and a sweep that is planned meanwhile, do no harm: `pruned.json` says what is
+gone, under the stage's lock; then running stages are looked at, and what one of them reads is taken back; only then are
+files removed. A stage that starts after the first step finds that it must be made again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.errors import UserError, nearest
+from ablate.store import attempt, continuing, listing, lock, needs, pruned
+from ablate.store.index import Entry, entries
+from ablate.store.needs import Known
+from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
+from ablate.store.record import files_of, read_json, read_result, read_sweep, sweep_path
+from ablate.store.run import Busy, RunFolder
+from ablate.store.stage import stage_ids
+
+TRUNKS, FINETUNED, LEAVES, CACHES = "trunks", "finetuned", "leaves", "caches"
+UNREFERENCED, LEFT = "unreferenced", "left"
+SORTS = {
+    TRUNKS: "weights and moments of trunks that nothing goes on from",
+    FINETUNED: "weights of fine-tuned runs whose scores are done",
+    ENCODINGS: "texts as ids, made again in seconds",
+    CACHES: "what reports keep to be quicker the next time",
+    UNREFERENCED: "all but the records of stages that no sweep refers to",
+    LEAVES: "weights of pre-trained leaves (of a whole sweep only)",
+    LEFT: "what an interrupted prune left",
+}
+KEEPABLE = (TRUNKS, FINETUNED, ENCODINGS, CACHES, UNREFERENCED, LEAVES)
+NOTES = ".pruning"  # below the root: a file for each stage of which something is about to be removed
+ALL = (WEIGHTS, MOMENTS, ENCODINGS, DATA)
+
+
+@dataclass(frozen=True)
+class Item:
+    """Files of one stage that may go, and why: one of `SORTS`."""
+
+    entry: Entry
+    sort: str
+    parts: tuple[str, ...]
+    bytes: int
+    """How much disk it gives back."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a root holds and what of it may go."""
+
+    root: Path
+    entries: Mapping[str, Entry]
+    sweeps: Mapping[str, Collection[str]]
+    """Ids of all stages that each sweep refers to, what they start from included."""
+    items: tuple[Item, ...]
+    caches: tuple[Path, ...]
+    """Files in sweeps' folders."""
+
+    @property
+    def bytes(self) -> int:
+        """How much disk all of it gives back."""
+        return sum(item.bytes for item in self.items) + sum(path.stat().st_size for path in self.caches)
+
+
+def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
+    """Look at a root: what may go, but for the sorts to `keep`. With the name of a `sweep`, only what of its stages no
+    other sweep refers to, and then the weights of its leaves, too.
+
+    Raises UserError where there is nothing, or no such sweep.
+    """
+    all_, names = entries(root), listing.sweeps(root)
+    if not all_ and not names:
+        raise UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
+    if sweep and sweep not in names:
+        raise UserError(f"No sweep '{sweep}' under '{root}'; {nearest(sweep, names)}")
+    asked = {name: [id for line in read_sweep(root, name).manifest for id in stage_ids(line)] for name in names}
+    sweeps = {name: _closure(all_, ids) for name, ids in asked.items()}
+    wanted = _wanted(root, all_, {id for ids in sweeps.values() for id in ids})
+    referenced = {id for name, ids in sweeps.items() if name != sweep for id in ids}
+    scope = [all_[id] for id in (sweeps[sweep] - referenced if sweep else all_) if id in all_]
+    items = []
+    for entry in scope:
+        free = [part for part in ALL if entry.sizes.get(part) and part not in wanted.get(entry.id, ())]
+        by_sort: dict[str, list[str]] = {}
+        for part in free if not entry.running else ():
+            by_sort.setdefault(_sort(entry, part, sweep or entry.id in referenced), []).append(part)
+        for sort, parts in by_sort.items():
+            if sort and sort not in keep:
+                items.append(Item(entry, sort, tuple(parts), sum(entry.sizes[part] for part in parts)))
+    items += _left(root, all_)
+    folders = [sweep_path(root, name) for name in ([sweep] if sweep else names)]
+    caches = [] if CACHES in keep else [path for folder in folders for path in sorted(folder.glob("*.npz"))]
+    return Survey(root, all_, sweeps, tuple(items), tuple(caches))
+
+
+def _left(root: Path, all_: Mapping[str, Entry]) -> Iterator[Item]:
+    """What a prune that was interrupted noted as gone, and did not remove."""
+    for note in sorted((root / NOTES).glob("*")):
+        if note.name in all_ and (names := _leavings(entry := all_[note.name])):
+            yield Item(entry, LEFT, tuple({pruned.part(entry.kind, name) for name in names}), sum(names.values()))
+
+
+def _leavings(entry: Entry) -> dict[str, int]:
+    """Files of a finished stage that are noted as gone and lie there all the same, and their bytes."""
+    gone = pruned.gone(entry.folder)
+    folder = files_of(entry.folder, read_result(entry.folder)) if gone else entry.folder
+    return {name: size for name, size in gone.items() if (folder / name).exists()}
+
+
+def _sort(entry: Entry, part: str, referenced: str | bool) -> str:
+    """Which of `SORTS` the files of a part are that nothing wants; empty where they stay all the same. `referenced` is
+    the name of the sweep that is pruned as a whole, else whether some sweep refers to the stage.
+    """
+    if not referenced:
+        return UNREFERENCED
+    if not entry.done or part == DATA:  # the report plays and shows data
+        return ""
+    if part == ENCODINGS:
+        return ENCODINGS
+    if MOMENTS in (*entry.sizes, *entry.pruned):
+        return TRUNKS
+    if entry.kind != "pretrain":
+        return FINETUNED
+    return LEAVES if isinstance(referenced, str) else ""
+
+
+def _closure(all_: Mapping[str, Entry], ids: list[str]) -> set[str]:
+    """These stages and all they start from or use."""
+    found: set[str] = set()
+    open_ = list(ids)
+    while open_:
+        id = open_.pop()
+        if id not in found:
+            found.add(id)
+            open_ += [other for _, other in (*all_[id].parents, *all_[id].uses)] if id in all_ else []
+    return found
+
+
+def _known(entry: Entry) -> Known:
+    return Known(entry.kind, entry.parents, entry.uses)
+
+
+def _wanted(root: Path, all_: Mapping[str, Entry], referenced: Collection[str]) -> dict[str, set[str]]:
+    """Parts of stages, by id, that running stages and the missing ones of sweeps read, all the way up."""
+    known = {id: Known(entry.kind, entry.parents, entry.uses) for id, entry in all_.items()}
+    wanted: dict[str, set[str]] = {}
+    open_ = [id for id, entry in all_.items() if entry.running or (id in referenced and not entry.done)]
+    seen: set[str] = set()
+    while open_:
+        id = open_.pop()
+        if id in seen:
+            continue
+        seen.add(id)
+        read = [(other, parts) for _, other, parts in needs.reads(known[id], known, root)]
+        read += [(other, continuing.CHECKPOINT) for other in _shorter(root, all_[id])]
+        for other, parts in read:
+            if other in all_:
+                wanted.setdefault(other, set()).update(parts)
+                if not all_[other].done or any(part in all_[other].pruned for part in parts):
+                    open_.append(other)
+    return wanted
+
+
+def _shorter(root: Path, entry: Entry) -> list[str]:
+    """The finished trunks that a trunk would go on from, the best first; nothing for other stages."""
+    used = [id for role, id in entry.uses if role == continuing.ROLE]
+    if entry.kind != "pretrain":
+        return used
+    what = read_json(entry.folder / "identity.json")
+    return used + (continuing.shorter(root, what)[:1] if what["config"].get("phase") == "trunk" else [])
+
+
+# Removing ---------------------------------------------------------------------------------------------------------
+
+
+def remove(found: Survey, tell: Callable[[int, int], None] = lambda done, all_: None) -> tuple[int, list[str]]:
+    """Remove what may go; return how many bytes, and sentences about what was left alone. `tell` is told how many steps
+    of how many are behind. Safe to repeat, after a kill too.
+
+    Raises OSError where something cannot be removed.
+    """
+    freed, left, marked, steps = 0, [], [], 2 * len(found.items)
+    (found.root / NOTES).mkdir(exist_ok=True)
+    for number, item in enumerate(found.items):
+        run, note = RunFolder(found.root, item.entry.kind, item.entry.id), found.root / NOTES / item.entry.id
+        note.touch()
+        try:
+            with _locked(run):
+                if read_result(run.path) is None:
+                    attempt.drop(run.path)
+                    freed += item.bytes
+                elif run.done or item.sort == LEFT:  # else it was asked for just now
+                    marked.append((item, run, _noted(run, item)))
+        except Busy as busy:
+            left.append(f"{busy} It was left alone.")
+        tell(number, steps)
+    reading = _read_now(found.root)
+    for number, (item, run, names) in enumerate(marked, len(found.items)):
+        if any(part in reading.get(run.id, ()) for part in item.parts):
+            pruned.withdraw(run.path, names)
+            left.append(f"{run.kind} {run.id} is read by a stage that runs. It was left alone.")
+        else:
+            for name, size in names.items():
+                (files_of(run.path, read_result(run.path)) / name).unlink(missing_ok=True)
+                freed += size
+        tell(number, steps)
+    for path in found.caches:
+        freed += path.stat().st_size
+        path.unlink()
+    for note in (found.root / NOTES).iterdir():
+        if note.name not in found.entries or not _leavings(found.entries[note.name]):
+            note.unlink(missing_ok=True)
+    return freed, left
+
+
+def _noted(run: RunFolder, item: Item) -> dict[str, int]:
+    """Note what of a finished stage is gone from now on; return its names and bytes."""
+    folder = files_of(run.path, read_result(run.path))
+    lying = {name: one["size"] for name, one in attempt.facts(folder, digests=False).items()}
+    names = {name: size for name, size in lying.items() if pruned.part(run.kind, name) in item.parts}
+    if item.sort != LEFT:
+        pruned.write(run.path, names)
+    return names
+
+
+@contextmanager
+def _locked(run: RunFolder) -> Iterator[None]:
+    """Hold the lock of a stage without becoming an attempt at it. Raises Busy."""
+    held = {**lock.me(), "token": attempt.new_token(), "began": time.time()}
+    while not lock.create(run.path / "claim.json", held):
+        run.bury()
+    try:
+        yield
+    finally:
+        lock.take(run.path, held["token"])
+
+
+def _read_now(root: Path) -> dict[str, set[str]]:
+    """Parts of stages, by id, that the stages read which run now."""
+    running = [RunFolder(root, path.parents[2].name, path.parent.name) for path in Path(root).glob("*/??/*/claim.json")]
+    read: dict[str, set[str]] = {}
+    for run in running:
+        if run.holder() is not None and (run.path / "identity.json").exists():
+            for _, folder, parts in needs.of(run):
+                read.setdefault(folder.id, set()).update(parts)
+            for id in continuing.shorter(root, run.identity()):
+                read.setdefault(id, set()).update(continuing.CHECKPOINT)
+    return read
