@@ -12,7 +12,6 @@ from ablate.errors import UserError
 from ablate.store import pruned, pruning
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.pruning import KEEPABLE, SORTS, Survey
-from ablate.store.run import RunFolder
 
 HELP = """\
 Show what a root of runs (root=DIR of the sweep command) holds, and remove what nothing needs, after saying how much and
@@ -29,7 +28,7 @@ examples:
   python -m ablate.prune runs --keep trunks finetuned      only what is made again in seconds, or belongs to nobody
   python -m ablate.prune runs --sweep objectives --yes     all weights, moments and encodings of one sweep that no other
                                                            sweep refers to
-  python -m ablate.prune --restore runs/finetune/04/04c7...  have a stage's files made again by the next run of its sweep
+  python -m ablate.prune --restore runs/pretrain/04/04c7   have a stage's files made again when its sweep is run next
 
 To give up a sweep altogether, remove ROOT/sweeps/NAME: its stages are then referred to by no sweep. Moving the last
 weights of a model elsewhere first is python -m ablate.store merge.
@@ -92,7 +91,9 @@ def _agreed(question: str) -> bool:
 def _restore(folders: list[Path]) -> int:
     for folder in folders:
         if not (folder / "identity.json").is_file():
-            raise UserError(f"'{folder}' is no run folder; python -m ablate.sweep FILE --where ROW prints those of a row.")
+            raise UserError(
+                f"'{folder}' is no run folder; python -m ablate.sweep FILE --where ROW prints those of a row."
+            )
         if not pruned.gone(folder):
             raise UserError(f"Nothing was pruned from '{folder}'.")
     for folder in folders:
