@@ -1,8 +1,9 @@
-"""`python -m ablate.store`: list, explain and upgrade a root of runs."""
+"""`python -m ablate.store`: list, compare and upgrade a root of runs."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Optional
@@ -16,7 +17,8 @@ removed.
 """
 MORE = """\
 examples:
-  python -m ablate.store list runs                             sweeps and stages, how many are done, of which format
+  python -m ablate.store ls runs                               sweeps: how far they are, what they ask, how large
+  python -m ablate.store ls runs objectives                    the stages of one, with their ids
   python -m ablate.store explain 0d89321e1ee33c45 306b0c64234a12db --root runs
                                                                how two stages differ, down to where it begins
   python -m ablate.store explain runs/pretrain/04/04c7... other/pretrain/25/2589...      the same, of two roots
@@ -39,8 +41,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
         allow_abbrev=False,
     )
     what = parser.add_subparsers(dest="what", metavar="COMMAND", required=True)
-    one = what.add_parser("list", help="sweeps and stages under ROOT, how many are done, and of which format")
+    one = what.add_parser("ls", help="the sweeps under ROOT, or the stages of one")
     one.add_argument("root", metavar="ROOT", type=Path)
+    one.add_argument("sweep", metavar="SWEEP", nargs="?", help="name of a sweep, to list its stages")
     one = what.add_parser("explain", help="how two stages differ, in words")
     one.add_argument("first", metavar="A", help="id or folder of a stage, the older one")
     one.add_argument("second", metavar="B", help="id or folder of another")
@@ -51,8 +54,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
     one.add_argument("root", metavar="ROOT", type=Path)
     options = parser.parse_args(arguments)
     try:
-        if options.what == "list":
-            lines = listing.lines(options.root)
+        if options.what == "ls":
+            lines = listing.of_sweep(options.root, options.sweep) if options.sweep else listing.lines(options.root)
         elif options.what == "upgrade":
             lines = upgrade.upgrade(options.root)
         else:
@@ -60,7 +63,13 @@ def main(arguments: Optional[list[str]] = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(lines))
+    except OSError as error:
+        print(f"error: Cannot use {error.filename}: {error.strerror}.", file=sys.stderr)
+        return 2
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -1,37 +1,141 @@
-"""What there is under a root: its sweeps, and its stages by kind."""
+"""What there is under a root: its sweeps with how far they are, and its stages."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
-from ablate.errors import UserError
-from ablate.store.record import read_json, read_result, read_sweep
+from ablate.errors import UserError, nearest
+from ablate.store import index
+from ablate.store.index import Entry
+from ablate.store.record import Sweep, read_json, read_result, read_sweep
+from ablate.store.stage import stage_ids
+
+HEAD = ("sweep", "rows × seeds", "done", "running", "failed", "size", "last change", "question")
 
 
 def lines(root: Path) -> list[str]:
-    """Describe what lies under a root. Raises UserError when that is nothing, or of a newer format."""
-    report, planned, done = [], Counter(), Counter()
-    for name in sweeps(root):
+    """Describe the sweeps and the kinds of stages under a root. Raises UserError when there are none, or of a newer
+    format.
+    """
+    names, found = sweeps(root), index.entries(root)
+    if not names and not found:
+        raise _nothing(root)
+    used: set[str] = set()
+    table = []
+    for name in names:
         sweep = read_sweep(root, name)
-        size = f"{len(sweep.sweep['rows'])} rows, {len(sweep.manifest)} lines"
-        report.append(f"sweep {name}: {size}, format {sweep.format}")
-    old = 0
-    for folder in stages(root):
-        kind, result = folder.parents[1].name, read_result(folder)
-        planned[kind] += 1
-        done[kind] += result is not None
-        old += format_of(folder) == 1
-    if not report and not planned:
-        raise UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
-    width = max(map(len, planned), default=0)
-    report += [f"{kind:{width}}  {done[kind]:,} of {planned[kind]:,} done" for kind in sorted(planned)]
-    if old:
+        ids = members(sweep, found)
+        used |= ids
+        table.append(_row(sweep, ids, [found[id] for id in ids if id in found]))
+    report = _columns([HEAD, *table], right=range(2, 6)) if table else []
+    kinds = Counter(one.kind for one in found.values())
+    width, digits = max(map(len, kinds), default=0), max((len(f"{n:,}") for n in kinds.values()), default=0)
+    for kind in sorted(kinds):
+        own = [one for one in found.values() if one.kind == kind]
+        done = sum(one.done for one in own)
+        report.append(f"{kind:{width}}  {done:{digits},} of {kinds[kind]:{digits},} done  {amount(_size(own)):>7}")
+    if alone := [one for one in found.values() if one.id not in used]:
+        report.append(f"No sweep here uses {len(alone):,} of these stages, {amount(_size(alone))}.")
+    if gone := [one for one in found.values() if one.pruned]:
+        lost = amount(sum(sum(one.pruned.values()) for one in gone))
+        report.append(f"{len(gone):,} are without {lost} of files that were pruned; what needs these makes them again.")
+    if old := sum(one.format == 1 for one in found.values()):
         report.append(
             f"{old:,} of these stages are of format 1: they are read and reported, and no new plan starts from them."
         )
     return report
+
+
+def of_sweep(root: Path, name: str) -> list[str]:
+    """Describe the stages of one sweep, those it shares with others too. Raises UserError where there is none of that
+    name.
+    """
+    names, found = sweeps(root), index.entries(root)
+    if name not in names:
+        raise _nothing(root) if not names else UserError(f"No sweep '{name}' under '{root}'; {nearest(name, names)}")
+    ids = members(read_sweep(root, name), found)
+    mine = [one for id, one in found.items() if id in ids]
+    table = [
+        (one.kind, one.id, state(one), amount(one.bytes), when(_ended(one)), one.title)
+        for one in sorted(mine, key=lambda one: (one.kind, one.title, one.id))
+    ]
+    report = _columns([("kind", "id", "state", "size", "when", "title"), *table], right=(3,))
+    missing = len(ids - found.keys())
+    return report + ([f"{missing:,} more were never planned here, or were removed."] if missing else [])
+
+
+def members(sweep: Sweep, found: Mapping[str, Entry]) -> set[str]:
+    """Ids of the stages of a sweep: those its manifest names, and what they were made from."""
+    ids = {id for line in sweep.manifest for id in stage_ids(line)}
+    todo = list(ids)
+    while todo:
+        one = found.get(todo.pop())
+        more = {id for _, id in one.needs} - ids if one else set()
+        ids |= more
+        todo += more
+    return ids
+
+
+def state(one: Entry) -> str:
+    """A stage's state in words."""
+    if one.done:
+        return f"done, without {' and '.join(sorted(filter(None, one.pruned)))}" if one.pruned else "done"
+    if one.running:
+        return "running"
+    return one.failed or "not done"
+
+
+def amount(size: float) -> str:
+    """Bytes as people read them: "1.2 GB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= 0.95 * factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size:.0f} B"
+
+
+def when(seconds: float) -> str:
+    """A time to the minute, by this machine's clock."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _row(sweep: Sweep, ids: Collection[str], own: list[Entry]) -> tuple[str, ...]:
+    seeds = len(sweep.sweep.get("seeds") or {line.get("seed") for line in sweep.manifest})
+    changed = [one.changed for one in own] + [(sweep.path / "sweep.json").stat().st_mtime]
+    counts = (f"{sum(one.done for one in own):,} of {len(ids):,}", sum(one.running for one in own))
+    failed = sum(bool(one.failed) for one in own)
+    question = " ".join(str(sweep.sweep.get("question") or "").split())
+    if sweep.format == 1:
+        question = f"(format 1) {question}"
+    name = sweep.path.name
+    cells = (name, f"{len(sweep.sweep['rows'])} × {seeds}", *counts, failed, amount(_size(own)), when(max(changed)))
+    return (*map(str, cells), question)
+
+
+def _columns(rows: list[tuple[str, ...]], right: Collection[int]) -> list[str]:
+    """Cells below each other, those of some columns to the right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    padded = (
+        (cell.rjust(width) if k in right else cell.ljust(width) for k, (cell, width) in enumerate(zip(row, widths)))
+        for row in rows
+    )
+    return ["  ".join(cells).rstrip() for cells in padded]
+
+
+def _ended(one: Entry) -> float:
+    """When a stage was finished; of others, and where no record says, when its folder changed last."""
+    return datetime.fromisoformat(one.ended.replace("Z", "+00:00")).timestamp() if one.ended else one.changed
+
+
+def _size(own: Iterable[Entry]) -> int:
+    return sum(one.bytes for one in own)
+
+
+def _nothing(root: Path) -> UserError:
+    return UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
 
 
 def sweeps(root: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """A root of runs: listed, explained in words, and brought to the format of today; format 1 is read for ever."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -35,17 +36,24 @@ def files(root):
 # Format 1 -------------------------------------------------------------------------------------------------------
 
 
-def test_a_root_of_format_1_is_listed(capsys):
-    assert main(["list", str(OLD)]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "sweep old: 3 rows, 6 lines, format 1",
-        "corpus     1 of 1 done",
+def test_a_root_of_format_1_is_listed(tmp_path, capsys):
+    shutil.copytree(OLD, tmp_path / "root")
+    assert main(["ls", str(tmp_path / "root")]) == 0
+    head, sweep, *kinds, last = capsys.readouterr().out.splitlines()
+    assert head.split() == "sweep rows × seeds done running failed size last change question".split()
+    assert re.fullmatch(
+        r"old +3 × 2 +44 of 44 +0 +0 +[\d.]+ kB  \d{4}-\d\d-\d\d \d\d:\d\d  "
+        r"\(format 1\) Does speech-text pre-training help, at a size that says nothing\?",
+        sweep,
+    )
+    assert [re.sub(" +[0-9.]+ kB$", "", line) for line in kinds] == [
+        "corpus      1 of  1 done",
         "finetune   12 of 12 done",
         "pretrain   12 of 12 done",
         "score      18 of 18 done",
-        "tokenizer  1 of 1 done",
-        "44 of these stages are of format 1: they are read and reported, and no new plan starts from them.",
+        "tokenizer   1 of  1 done",
     ]
+    assert last == "44 of these stages are of format 1: they are read and reported, and no new plan starts from them."
 
 
 def test_a_root_of_format_1_is_read():
@@ -85,7 +93,7 @@ def test_a_newer_format_is_refused_in_a_sentence(tmp_path, capsys):
     for read in readers:
         with pytest.raises(UserError, match=message):
             read(tmp_path)
-    assert main(["list", str(tmp_path)]) == 2 and "update ablate" in capsys.readouterr().err
+    assert main(["ls", str(tmp_path)]) == 2 and "update ablate" in capsys.readouterr().err
     sweep = tmp_path / "sweeps" / "x"
     sweep.mkdir(parents=True)
     (sweep / "sweep.json").write_text('{"format": 9}')
@@ -150,7 +158,7 @@ def test_a_kill_between_two_files_is_made_good(tmp_path, third, monkeypatch):
     assert (read_sweep(tmp_path, "x").format, read_sweep(tmp_path, "x").manifest) == (3, [{"number": 0, "row": "a"}])
 
 
-@pytest.mark.parametrize("command", ["list", "upgrade"])
+@pytest.mark.parametrize("command", ["ls", "upgrade"])
 def test_where_there_is_nothing_it_says_so(command, tmp_path, capsys):
     assert main([command, str(tmp_path)]) == 2
     said = capsys.readouterr().err
@@ -227,4 +235,6 @@ def test_planned_stages_are_listed_beside_finished_ones(tmp_path):
 
     stage = make("table", Grain(size=9), [], "grain")
     materialise(Plan("x", {"rows": {"a": {}}}, [], {stage.id: stage}, {}), tmp_path)
-    assert listing.lines(tmp_path) == ["sweep x: 1 rows, 0 lines, format 2", "table  0 of 1 done"]
+    _, sweep, *kinds = listing.lines(tmp_path)
+    assert re.match(r"x +1 × 0 +0 of 0 +0 +0 +0 B ", sweep)
+    assert kinds[0].startswith("table  0 of 1 done") and kinds[1].startswith("No sweep here uses 1 of these stages")
