@@ -19,6 +19,7 @@ from ablate.clusters.registry import CLUSTERS
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import Board
 from ablate.clusters.slurm import sbatch
+from ablate.store.pruned import Pruned
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
 from ablate.store.stage import Stage
@@ -95,6 +96,8 @@ def execute(id: str, root: Path) -> None:
         print(f"{config['do']} in process {os.getpid()}")
         if config["do"] == "fail":
             raise RuntimeError("a deliberate failure")
+        if config["do"] == "pruned":
+            raise Pruned("reads what was pruned")
         if config["do"] == "exit":
             sys.exit(3)
         if config["do"] == "memory" and not run.spares_memory:

@@ -1,6 +1,7 @@
 """What becomes of stages whose jobs left the queue, with a Slurm that says what a test has it say."""
 
 import json
+import os
 import time
 
 import fakes
@@ -14,6 +15,7 @@ from ablate.clusters.slurm import controller, jobs
 from ablate.clusters.slurm.controller import Queued
 from ablate.clusters.slurm.gone import LATE, RUNAWAY
 from ablate.clusters.slurm.jobs import Jobs
+from ablate.store import pruned
 from ablate.store.lock import me
 from ablate.store.run import RunFolder
 
@@ -167,3 +169,18 @@ def test_a_job_that_only_accounting_calls_alive_is_over_in_the_end(world):
     world.states = {"1": "RUNNING"}
     assert world.look(times=9, seconds=60)[0] == QUEUED
     assert world.look(seconds=RUNAWAY)[0] == FAILED
+
+
+def test_a_stage_that_is_made_again_since_it_was_pruned_is_not_what_its_last_job_left(world):
+    world.finish("parent")
+    world.began("parent", "1", "done")
+    del world.queue["1"]
+    world.states = {"1": "COMPLETED"}
+    assert world.look()[0] == DONE
+    pruned.write(world.folder("parent").path, {"model.safetensors": 1})
+    pruned.reopen(world.folder("parent").path)
+    note = world.folder("parent").path / pruned.NAME
+    os.utime(note, (time.time() + 60,) * 2)  # later than the job
+    world.board = Board(fakes.read(world.root), world.root)
+    world.jobs = Jobs(world.board, "sweep", Resources({}, fakes.KINDS), fakes.PROGRAM)
+    assert world.look(times=3, seconds=100)[0] == WAITING

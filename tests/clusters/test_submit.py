@@ -522,3 +522,12 @@ def test_reasons_that_never_end_have_advice():
     assert reasons.hopeless("MaxMemPerLimit") and reasons.hopeless("QOSMinGRES")
     assert reasons.hopeless("QOSMaxCpuPerJobLimit") and reasons.hopeless("AssocMaxWallDurationPerJobLimit")
     assert not any(map(reasons.hopeless, ("Priority", "Resources", "Dependency", "JobHeldUser", "BeginTime", "None")))
+
+
+def test_a_stage_that_reads_what_was_pruned_meanwhile_is_to_be_run_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    fakes.write(tmp_path, fakes.stage("a", do="pruned"))
+    run = RunFolder(tmp_path, "score", "a")
+    assert not Job(fakes.PROGRAM)._done(run, {})
+    assert (said := failure.read(run)).kind == failure.AGAIN and said.job == "7"
