@@ -86,6 +86,7 @@ COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m a
     "ablate.describe",
     "ablate.drive",
     "ablate.predict",
+    "ablate.prune",
     "ablate.sweep",
     "ablate.transcribe",
     "ablate.warm",
