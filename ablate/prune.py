@@ -10,6 +10,7 @@ from typing import Optional
 
 from ablate.errors import UserError
 from ablate.store import pruned, pruning
+from ablate.store.listing import amount
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.pruning import KEEPABLE, SORTS, Survey
 
@@ -68,7 +69,7 @@ def _prune(options: argparse.Namespace) -> int:
     print("\n".join(table(found)))
     if options.dry_run or not found.bytes:
         return 0
-    if not options.yes and not _agreed(f"Remove {size(found.bytes)}? [y/N] "):
+    if not options.yes and not _agreed(f"Remove {amount(found.bytes)}? [y/N] "):
         return 0
     shows = sys.stderr.isatty()
 
@@ -76,7 +77,7 @@ def _prune(options: argparse.Namespace) -> int:
         print(f"\r{done:,} of {all_:,}", end="", file=sys.stderr, flush=True)
 
     freed, left = pruning.remove(found, tell if shows else lambda done, all_: None)
-    print("\r" * shows + f"{size(freed)} removed.")
+    print("\r" * shows + f"{amount(freed)} removed.")
     print("".join(f"{line}\n" for line in left), end="")
     return 1 if left else 0
 
@@ -102,15 +103,6 @@ def _restore(folders: list[Path]) -> int:
     return 0
 
 
-def size(count: float) -> str:
-    """Write bytes for people, with three digits."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB" if count < 1000 else f"{count:,.0f} TB"
-
-
 def table(found: Survey) -> list[str]:
     """What each sweep and kind of stage holds, and what may go."""
     parts = (WEIGHTS, MOMENTS, ENCODINGS, DATA, "")
@@ -122,7 +114,7 @@ def table(found: Survey) -> list[str]:
         for entry in there:
             held.update(entry.sizes)
         done = sum(entry.done for entry in there)
-        return f"{name:<28}{len(there):>8,}{done:>8,}" + "".join(f"{size(held[part]):>11}" for part in parts)
+        return f"{name:<28}{len(there):>8,}{done:>8,}" + "".join(f"{amount(held[part]):>11}" for part in parts)
 
     referred = {id for ids in found.sweeps.values() for id in ids}
     lines = [f"{'sweep':<28}{head}", *(line(name, ids) for name, ids in found.sweeps.items())]
@@ -140,8 +132,8 @@ def table(found: Survey) -> list[str]:
         if sort == pruning.CACHES:
             gives = sum(path.stat().st_size for path in found.caches)
         if gives:
-            lines.append(f"{sort:<28}{len(items) or '':>8}{'':>8}{size(gives):>11}   {about}")
-    return [*lines, f"{'all':<28}{'':>8}{'':>8}{size(found.bytes):>11}"]
+            lines.append(f"{sort:<28}{len(items) or '':>8}{'':>8}{amount(gives):>11}   {about}")
+    return [*lines, f"{'all':<28}{'':>8}{'':>8}{amount(found.bytes):>11}"]
 
 
 if __name__ == "__main__":
