@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
+from ablate.sweepfile.order import needed_first
 from ablate.sweepfile.row import Row, owner
 
 
@@ -94,10 +95,7 @@ def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
 def teachers(rows: Mapping[str, Row]) -> None:
     """Check the rows that speech targets are fitted to a layer of: they are there, hear speech, and start elsewhere."""
 
-    def visit(name: str, below: tuple[str, ...]) -> None:
-        if name in below:
-            chain = " needs ".join([*below[below.index(name) :], name])
-            raise UserError(f"rows.{name}: {chain} is a cycle; fit its speech targets to another row, or to log-mel.")
+    def needs(name: str) -> Iterator[str]:
         row = rows[name]
         for key, targets in row.targets.items():
             if not (targets.fitted and targets.of):
@@ -107,9 +105,8 @@ def teachers(rows: Mapping[str, Row]) -> None:
                 raise UserError(f"{path}: no row '{targets.of}'; {nearest(targets.of, rows)}")
             if "speech" not in rows[targets.of].encoder.reads:
                 raise UserError(f"{path}: the encoder of row '{targets.of}' does not read speech; name one that does.")
-            visit(targets.of, (*below, name))
+            yield targets.of
         if row.after is not None:
-            visit(row.after, (*below, name))
+            yield row.after
 
-    for name in rows:
-        visit(name, ())
+    needed_first(rows, needs, "rows", "needs", "fit its speech targets to another row, or to log-mel")
