@@ -1,9 +1,15 @@
-"""A class with its config in it: the config knows the class, and one that lacks a part is refused where it stands."""
+"""A class with its config in it: the config knows the class, and one that lacks a part is refused where it stands. And
+the lists of what there is by name, which all kinds of extension have.
+"""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Incomplete(TypeError):
@@ -25,6 +31,35 @@ class Owner:
             _check(cls, cls.Config)
 
 
+class Registered(UserDict[str, T]):
+    """Things by name, each checked when it is put in.
+
+    `check(name, thing)` raises for what cannot be there. Raises Incomplete where a thing's config, of the class
+    `config(thing)`, has the tag of another class's: records and ids tell them apart by it.
+    """
+
+    def __init__(
+        self,
+        things: Mapping[str, T],
+        check: Callable[[str, T], None] = lambda name, thing: None,
+        config: Callable[[T], type] = type,
+    ) -> None:
+        self._check, self._config = check, config
+        super().__init__(things)
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._check(name, thing)
+        cls = self._config(thing)
+        for other in (self._config(one) for key, one in self.items() if key != name):
+            if other is not cls and _tag(cls) is not None and _tag(cls) == _tag(other):
+                raise incomplete(cls, f"has the tag '{_tag(cls)}', and so has {_named(other)}; give one another")
+        super().__setitem__(name, thing)
+
+
+def _tag(cls: type) -> str | None:
+    return vars(cls).get("tag")
+
+
 def _check(cls: type, config: type) -> None:
     for part in (cls, config):
         asked = {name for base in part.__mro__ for name in vars(base).get("__abstractmethods__", ())}
@@ -43,11 +78,15 @@ def _abstract(cls: type, name: str) -> bool:
 
 def incomplete(cls: type, what: str) -> Incomplete:
     """The error that `cls` is or lacks `what`, with where it is defined."""
+    return Incomplete(f"{_named(cls)} {what}.")
+
+
+def _named(cls: type) -> str:
     try:
         where = f"{inspect.getsourcefile(cls)}, line {inspect.getsourcelines(cls)[1]}"
     except (OSError, TypeError):  # its text lies in no file
         where = f"in {cls.__module__}"
-    return Incomplete(f"{cls.__qualname__} ({where}) {what}.")
+    return f"{cls.__qualname__} ({where})"
 
 
 def raised(cls: type, error: Exception) -> Incomplete:

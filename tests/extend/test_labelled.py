@@ -87,7 +87,7 @@ def test_half_a_table_is_refused_with_its_file_and_line() -> None:
     with pytest.raises(UserError, match="cannot be called 'asr'"):
         registry.TABLES["asr"] = Spoken
     with pytest.raises(UserError, match="reads a row without recording, voice: {'id': '1'"):
-        list(registry.whole(Spoken().rows(Path(), "train", Faults()), Spoken, ("voice", "recording")))
+        list(registry.whole(lambda: Spoken().rows(Path(), "train", Faults()), Spoken, ("voice", "recording"), "half"))
 
 
 def test_no_further_table_changes_no_id(tmp_path: Path) -> None:

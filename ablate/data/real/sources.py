@@ -111,7 +111,7 @@ def _of_table(
     needed = ("voice", "recording") if of.spoken else ()
     return Source(
         name,
-        lambda faults: registry.whole(read(faults), type(of), needed),
+        lambda faults: registry.whole(lambda: read(faults), type(of), needed, name),
         (place,),
         spoken=of.spoken,
         layout=f"{table}:{of.version}",
