@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from ablate.data.streams import STREAMS
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, place
 from ablate.sweepfile.order import needed_first
 from ablate.sweepfile.row import Row, owner
+from ablate.tasks.task import TaskConfig
 
 
 def fits(row: Row, path: str) -> None:
@@ -71,6 +72,20 @@ def held(row: Row, path: str) -> None:
                 f"{path}.tasks.{name}: reads '{place}', which the data do not have (but {', '.join(sorted(tables))}); "
                 "set its corpus in data, or take it off tasks."
             )
+        if row.has(name) and (has := row.data.columns(task.table)):
+            _columns(task, has, f"{path}.tasks.{name}")
+
+
+def _columns(task: TaskConfig, has: Collection[str], path: str) -> None:
+    """Check that a table has the columns that a task reads."""
+    cls = owner(task)
+    needed = [*task.build().columns, *(("frames",) if cls.reads != "text" else ())]
+    for column in needed:
+        if column not in has:
+            what = "speech" if column == "frames" else f"the column '{column}'"
+            hint = "read another table." if column == "frames" else nearest(column, sorted(has))
+            lacks = f"reads {what}, which table '{task.table}' does not have"
+            raise UserError(f"{path}: {cls.__qualname__} ({place(cls)}) {lacks}; {hint}")
 
 
 def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
