@@ -24,7 +24,7 @@ AS_PUBLISHED = {"text": "true", "pairs": "together", "targets": "learned", "dive
 TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 2021)"
 NOTE = (
     "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the "
-    "95 % interval. Only rows whose objectives and kind of encoder are the paper's are listed. The published values are "
+    "95 % interval. Rows are listed whose objectives and kind of encoder are the paper's. The published values are "
     "single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a language model; SpeechStew; "
     "CoVoST 2, mean of four languages): compare the differences' signs, not the levels. A row that read another corpus "
     "of text than the SLAM row beside it has no difference."
