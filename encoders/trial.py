@@ -14,7 +14,7 @@ from encoders.encoding import Encoding
 from encoders.owner import incomplete
 
 FRAMES, TOKENS = (41, 8, 17), (5, 9, 3)  # of three utterances, and of their three texts
-BESIDE = (1, 2)  # of them, those that are looked at alone: each lies beside a longer one, on either side
+BESIDE = {"speech": 1, "text": 2, "pair": 2}  # which of them is looked at alone: the longest is twice as long or more
 ORDERS = ({}, {"text_first": False}, {"apart": True})  # of a pair's segments
 VOCABULARY = Vocabulary(40, (0,) * 40, (True,) * 40)
 
@@ -94,16 +94,14 @@ def _differs(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: 
 
 
 def _check_alone(encoder: AbstractEncoder, kind: str, order: Mapping[str, bool], tolerance: float) -> None:
-    together = _encoded(encoder, View(inputs=inputs(kind), **order))
-    for number in BESIDE:
-        alone = _of_item(_encoded(encoder, View(inputs=inputs(kind, number), **order)), 0, 1)
-        if stage := _differs(_of_item(together, number), alone, tolerance):
-            neighbours = _sees_neighbours(encoder, kind, order, tolerance)
-            what = "its neighbours" if neighbours else "padding, or how long its neighbours are"
-            raise incomplete(
-                type(encoder),
-                f"encodes a {kind} sequence beside others as it does not alone: it sees {what} (stage '{stage}')",
-            )
+    number = BESIDE[kind]
+    together = _of_item(_encoded(encoder, View(inputs=inputs(kind), **order)), number)
+    alone = _of_item(_encoded(encoder, View(inputs=inputs(kind, number), **order)), 0, 1)
+    if stage := _differs(together, alone, tolerance):
+        neighbours = _sees_neighbours(encoder, kind, order, tolerance)
+        what = "its neighbours" if neighbours else "padding, or how long its neighbours are"
+        what = f"encodes a {kind} sequence beside others as it does not alone: it sees {what} (stage '{stage}')"
+        raise incomplete(type(encoder), what)
 
 
 def _sees_neighbours(encoder: AbstractEncoder, kind: str, order: Mapping[str, bool], tolerance: float) -> str:
