@@ -34,29 +34,33 @@ class Owner:
 class Registered(UserDict[str, T]):
     """Things by name, each checked when it is put in.
 
-    `check(name, thing)` raises for what cannot be there. Raises Incomplete where a thing's config, of the class
-    `config(thing)`, has the tag of another class's: records and ids tell them apart by it.
+    `check(name, thing)` raises for what cannot be there. A thing is of the class `of(thing)`. Raises Incomplete, with
+    both files, where a name is that of a thing of another class, or where two classes have one tag: records and ids
+    tell them apart by it.
     """
 
     def __init__(
         self,
         things: Mapping[str, T],
         check: Callable[[str, T], None] = lambda name, thing: None,
-        config: Callable[[T], type] = type,
+        of: Callable[[T], Any] = type,
     ) -> None:
-        self._check, self._config = check, config
+        self._check, self._of = check, of
         super().__init__(things)
 
     def __setitem__(self, name: str, thing: T) -> None:
         self._check(name, thing)
-        cls = self._config(thing)
-        for other in (self._config(one) for key, one in self.items() if key != name):
-            if other is not cls and _tag(cls) is not None and _tag(cls) == _tag(other):
+        cls = self._of(thing)
+        for key, other in ((key, self._of(one)) for key, one in self.items()):
+            same = (other.__module__, other.__qualname__) == (cls.__module__, cls.__qualname__)  # perhaps read anew
+            if key == name and not same:
+                raise incomplete(cls, f"takes the name '{name}' of {_named(other)}; choose another")
+            if key != name and other is not cls and _tag(cls) is not None and _tag(cls) == _tag(other):
                 raise incomplete(cls, f"has the tag '{_tag(cls)}', and so has {_named(other)}; give one another")
         super().__setitem__(name, thing)
 
 
-def _tag(cls: type) -> str | None:
+def _tag(cls: Any) -> str | None:
     return vars(cls).get("tag")
 
 
@@ -76,12 +80,12 @@ def _abstract(cls: type, name: str) -> bool:
     return getattr(inspect.getattr_static(cls, name), "__isabstractmethod__", False)
 
 
-def incomplete(cls: type, what: str) -> Incomplete:
+def incomplete(cls: Any, what: str) -> Incomplete:
     """The error that `cls` is or lacks `what`, with where it is defined."""
     return Incomplete(f"{_named(cls)} {what}.")
 
 
-def _named(cls: type) -> str:
+def _named(cls: Any) -> str:
     try:
         where = f"{inspect.getsourcefile(cls)}, line {inspect.getsourcelines(cls)[1]}"
     except (OSError, TypeError):  # its text lies in no file

@@ -27,7 +27,7 @@ KINDS: Registered[Kind] = Registered(
         "finetune": Kind(4, finetune.stage, trains=True),
         "score": Kind(4, score.stage),
     },
-    config=lambda kind: type(kind.settings),
+    of=lambda kind: kind.run if kind.settings is None else type(kind.settings),
 )
 
 

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ablate.data.real.layouts.common_voice import CommonVoice, Digits
+from ablate.data.real.layouts.registry import LAYOUTS, TABLES
 from ablate.data.registry import DATA
 from ablate.errors import UserError
 from ablate.planning import trial
@@ -38,6 +40,39 @@ def test_another_class_with_a_tag_that_is_there_is_refused_with_both_files(name:
     finally:
         registry.pop("again", None)
         twin.tag = f"gone {name}"  # classes live on: let no other test find two
+
+
+class Other(CommonVoice):
+    """Another layout."""
+
+
+class Labels(Digits):
+    """Another table."""
+
+
+TAKEN = {
+    "stm": (LAYOUTS, Other),
+    "digits": (TABLES, Labels),
+    "nano": (PRESETS, OBJECTIVES["tlm"]),
+    "asr": (TASKS, TASKS["rte"]),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_name_of_another_class_is_refused_with_both_files(name: str) -> None:
+    registry, thing = TAKEN[name]
+    before = registry[name]
+    with pytest.raises(Incomplete, match=rf"\(.*\.py, line \d+\) takes the name '{name}' of .*\.py, line \d+\)"):
+        registry[name] = thing
+    assert registry[name] is before
+    registry[name] = before
+
+
+def test_the_name_of_a_kind_of_stage_that_is_there_is_refused_with_both_files() -> None:
+    with pytest.raises(
+        Incomplete, match=r"First \(.*, line \d+\) takes the name 'score' of stage \(.*score.py, line \d+\)"
+    ):
+        KINDS["score"] = Kind(1, first, settings=First(), metrics=("a",))
 
 
 @dataclass(frozen=True)

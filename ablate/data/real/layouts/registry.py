@@ -50,6 +50,10 @@ def _table(name: str, cls: type[TableLayout]) -> None:
         )
 
 
+def _itself(cls: type) -> type:
+    return cls
+
+
 LAYOUTS: Layouts = Registered(
     {
         "librispeech": LibriSpeech,
@@ -61,13 +65,14 @@ LAYOUTS: Layouts = Registered(
         "limited": Limited,
     },
     _layout,
+    _itself,
 )
 """Of speech: rows have recordings."""
 
-TEXT_LAYOUTS: Layouts = Registered({"lines": Lines, "records": Records}, _layout)
+TEXT_LAYOUTS: Layouts = Registered({"lines": Lines, "records": Records}, _layout, _itself)
 """Of text: rows have "text"."""
 
-TABLES: Registered[type[TableLayout]] = Registered({"digits": Digits, "normalization": Normalization}, _table)
+TABLES: Registered[type[TableLayout]] = Registered({"digits": Digits, "normalization": Normalization}, _table, _itself)
 """Tables with a layout of their own. Where they lie is said in `data.labelled`, of the first two in `data.NAME`."""
 
 
