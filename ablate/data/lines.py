@@ -27,6 +27,7 @@ class Faults:
         self.skipped: list[str] = []
         self.known: Counter[str] = Counter()
         self.read: dict[Path, None] = {}
+        self._lines: dict[str, str] = {}
 
     def report(self, message: str) -> None:
         """Raise UserError with `message`, or note it."""
@@ -51,6 +52,11 @@ class Faults:
         """The first line of the files read that names this file, by its whole path or the end of it: "LIST, line 3";
         '' where none does. Of several lines that with most of the path.
         """
+        if file not in self._lines:  # sources are read more than once
+            self._lines[file] = self._line(file)
+        return self._lines[file]
+
+    def _line(self, file: str) -> str:
         best, name = ("", ""), file.rpartition("/")[2]
         for path in self.read:
             for number, line in lines(path, Faults(skip=True, most=sys.maxsize)):

@@ -12,7 +12,9 @@ from ablate.sweepfile.patch import mapping
 
 
 def axes(value: Any) -> dict[str, list[Any]]:
-    """Values of every axis: of the setting it names, or, where the file has a mapping, names of patches of the base."""
+    """Values of every axis: of the setting it names, or, where the file has a mapping, names of patches of the base.
+    Raises UserError for an axis without values.
+    """
     axes = {axis: list(v) if isinstance(v, Mapping) else v for axis, v in mapping(value, "axes").items()}
     for axis, values in axes.items():
         claims.listed(values, f"axes.{axis}")
@@ -27,6 +29,7 @@ def shown(value: Any) -> Any:
 
 
 def plugins(value: Any) -> list[str]:
+    """Names of the modules that register more. Raises UserError for what is no list of names."""
     names = [] if value is None else claims.listed(value, "plugins")
     if not all(isinstance(name, str) for name in names):
         raise UserError(f"plugins: expected a list of modules, found {value!r}; write plugins: [my_lab.ablations].")
@@ -34,6 +37,7 @@ def plugins(value: Any) -> list[str]:
 
 
 def seeds(value: Any) -> list[int]:
+    """The seeds of every row. Raises UserError for what is no list of whole numbers."""
     seeds = claims.listed(value, "seeds")
     if not seeds or any(type(seed) is not int for seed in seeds):
         raise UserError(f"seeds: expected a list of whole numbers, found {value!r}; write seeds: [0, 1, 2].")

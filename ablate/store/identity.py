@@ -155,7 +155,7 @@ def fields(cls: type) -> tuple[Field, ...]:
             raise TypeError(f"{_named(cls)}: metadata of {one.name} has '{unknown[0]}', expected name or absent.")
         absent = one.metadata.get("absent")
         if absent is not None:
-            _canonical(absent, hints[one.name], f"{_named(cls)}: absent of {one.name}")
+            _canonical(absent, hints[one.name], cls, f"absent of {one.name}")
         name = one.metadata.get("name", one.name)
         entries.append(Field(one.name, name, hints[one.name], absent, one.name in apart))
     names = ["type", "recipe", *removed(cls), *(one.name for one in entries)]
@@ -171,20 +171,20 @@ def removed(cls: type) -> dict[str, str]:
     """
     texts = {name: text for one in reversed(cls.__mro__) for name, text in vars(one).get("removed", {}).items()}
     for name, text in texts.items():
-        _canonical(text, Any, f"{_named(cls)}: removed '{name}'")
+        _canonical(text, Any, cls, f"removed '{name}'")
     return texts
 
 
-def _canonical(text: Any, hint: Any, what: str) -> None:
-    """Raise TypeError unless this is the canonical text of a value."""
+def _canonical(text: Any, hint: Any, cls: type, what: str) -> None:
+    """Raise TypeError, of `what` in a class, unless this is the canonical text of a value."""
     try:
         expected = Forms().of(json.loads(text), hint).text
     except (TypeError, ValueError):
         raise TypeError(
-            f"{what} is {text!r}, expected the JSON text of a value, such as '0.0' or '\"name\"'."
+            f"{_named(cls)}: {what} is {text!r}, expected the JSON text of a value, such as '0.0' or '\"name\"'."
         ) from None
     if expected != text:
-        raise TypeError(f"{what} is '{text}', in canonical text '{expected}'.")
+        raise TypeError(f"{_named(cls)}: {what} is '{text}', in canonical text '{expected}'.")
 
 
 def tag_of(cls: type) -> str:

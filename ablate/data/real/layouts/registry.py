@@ -119,7 +119,7 @@ def whole(
                 raise UserError(f"{name} reads {row['recording']!r} as a recording, expected a Recording.")
             hashes.append(hash(str(row["id"])))
             yield row
-        if twice := repeated(hashes):
+        if twice := _repeated(hashes):
             _unique(
                 (row for row in enumerate(read(), 1) if hash(str(row[1]["id"])) in twice),
                 f"{name} reads two rows of {path}",
@@ -130,7 +130,7 @@ def whole(
         raise UserError(f"{name} raises {type(error).__name__}: {error}.") from error
 
 
-def repeated(hashes: array[int]) -> set[int]:
+def _repeated(hashes: array[int]) -> set[int]:
     """Which of these are there more than once."""
     ordered = np.sort(np.frombuffer(hashes, np.int64))
     return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
