@@ -167,8 +167,10 @@ def test_inputs_that_there_are_not_are_refused_when_a_sweep_is_planned(sweep):
 
 def test_it_is_what_the_contract_asks():
     tried(Recurrent.Config(width=16))
-    for preset in ("nano", "nano_separate"):
+    for preset in ("nano", "nano_late", "nano_experts", "nano_separate"):  # planning does not try those of this project
         tried(PRESETS[preset])
+    for frontend in ("conv2d", "separable"):
+        tried(replace(PRESETS["nano"], frontend=frontend, block="transformer", positions="relative", dropout=0.1))
 
 
 def changed(encoding, **stages):

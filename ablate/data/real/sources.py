@@ -319,5 +319,10 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
 
 def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Example]]:
     """Read a table of CoVoST, each row with its direction."""
-    rows = partial(covost.covost, folder, source, target, split)
-    return lambda faults: ({**row, "direction": f"{source}_{target}"} for row in rows(faults))
+
+    def rows(faults: Faults) -> Iterator[Example]:
+        read, direction = covost.covost(folder, source, target, split, faults), f"{source}_{target}"
+        return ({**row, "direction": direction} for row in read)
+
+    name = f"{folder}, {source}_{target} {split}"
+    return lambda faults: registry.whole(lambda: rows(faults), covost.covost, ("voice", "recording"), name)

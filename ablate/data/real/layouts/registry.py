@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,10 +105,10 @@ def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Itera
 
 
 def whole(
-    read: Callable[[], Iterator[Example]], cls: type, needed: Iterable[str], path: Path | str
+    read: Callable[[], Iterator[Example]], cls: Any, needed: Iterable[str], path: Path | str
 ) -> Iterator[Example]:
-    """Yield the rows that a class reads of `path`. Raises UserError, with its file and line, for one that lacks a field
-    or whose recording is none, for two with one id (when all are read), and for what the class itself raises.
+    """Yield the rows that a class or function reads of `path`. Raises UserError, with its file and line, for one that
+    lacks a field or whose recording is none, for two with one id (when all are read), and for what it raises itself.
     """
     needed, name = {"id", *needed}, f"{cls.__qualname__} ({place(cls)})"
     hashes = array("q")  # of ids: 8 bytes for each of millions
