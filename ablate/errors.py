@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -18,8 +19,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(names) or 'none'}."
 
 
-def place(cls: type) -> str:
-    """File and line of a class, for sentences about it."""
+def place(cls: Any) -> str:
+    """File and line of a class or function, for sentences about it."""
     try:
         return f"{inspect.getsourcefile(cls)}, line {inspect.getsourcelines(cls)[1]}"
     except (OSError, TypeError):  # typed in at a prompt

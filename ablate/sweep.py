@@ -10,8 +10,9 @@ import errno
 import sys
 from typing import Optional
 
+from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.local import DISK_ERRORS
-from ablate.clusters.registry import described
+from ablate.clusters.registry import described, names
 from ablate.drive import run
 from ablate.errors import UserError
 
@@ -39,12 +40,12 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   root=DIR             where runs live (default: runs)
   cluster=NAME         CLUSTERS
   workers=N            stages at a time (default: one a core that this process may use)
-  resources.NAME=VALUE for slurm: mem_gb (40 or 40G), cpus, gpus (4 or a100:4), timeout_min (120 or 2:00:00), partition,
-                       account, qos, constraint, nodelist, exclude, gres, reservation, nice, sbatch (any other option by
-                       its name), parallelism, setup, tasks and nodes (processes of one run, on each of so many nodes),
-                       pack_min (minutes that a task of short stages lasts), poll_s (seconds between two looks at the
-                       queue), profile (a YAML file of these), gpu_gb and gpu_tflops (of a GPU, for checks and
-                       estimates);
+  resources.NAME=VALUE for ASKING: mem_gb (40 or 40G), cpus, gpus (4 or a100:4), timeout_min (120 or 2:00:00),
+                       partition, account, qos, constraint, nodelist, exclude, gres, reservation, nice, sbatch (any
+                       other option by its name), parallelism, setup, tasks and nodes (processes of one run, on each of
+                       so many nodes), pack_min (minutes that a task of short stages lasts), poll_s (seconds between two
+                       looks at the queue), profile (a YAML file of these), gpu_gb and gpu_tflops (of a GPU, for checks
+                       and estimates);
                        resources.KIND.NAME=VALUE for one kind of stage (table, tokens, tokenizer, kmeans, pretrain,
                        finetune, score, ...; collect for the job that --detach leaves)
 
@@ -88,22 +89,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ablate.sweep",
         description=HELP,
-        epilog=MORE.replace("CLUSTERS", described()),
+        epilog=MORE.replace("CLUSTERS", described()).replace("ASKING", names(lambda kind: kind.asks)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("file", metavar="FILE", help="the sweep: a YAML file, see sweeps/")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the sweep, see below")
+    jobs = names(lambda kind: kind.outlives)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="show the plan and run nothing")
     what.add_argument("--status", action="store_true", help="show what is done, running and missing, and run nothing")
     what.add_argument("--show", metavar="ROW", help="show a row's settings and its difference from its reference")
     what.add_argument("--where", metavar="ROW", help="print the folders of a row's stages")
     what.add_argument(
-        "--cancel", action="store_true", help="for slurm: cancel this sweep's jobs; what they saved is kept"
+        "--cancel", action="store_true", help=f"for {jobs}: cancel this sweep's jobs; what they saved is kept"
     )
-    what.add_argument("--detach", action="store_true", help="for slurm: submit and return; a job goes on from there")
-    parser.add_argument("--retry-failed", action="store_true", help="for slurm: run what failed again")
+    what.add_argument("--detach", action="store_true", help=f"for {jobs}: submit and return; a job goes on from there")
+    retrying = names(lambda kind: kind.retry is not AbstractCluster.retry)
+    parser.add_argument("--retry-failed", action="store_true", help=f"for {retrying}: run what failed again")
     parser.add_argument(
         "--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat"
     )

@@ -1,9 +1,15 @@
-"""A class with its config in it: the config knows the class, and one that lacks a part is refused where it stands."""
+"""A class with its config in it: the config knows the class, and one that lacks a part is refused where it stands. And
+the lists of what there is by name, which all kinds of extension have.
+"""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Incomplete(TypeError):
@@ -25,6 +31,39 @@ class Owner:
             _check(cls, cls.Config)
 
 
+class Registered(UserDict[str, T]):
+    """Things by name, each checked when it is put in.
+
+    `check(name, thing)` raises for what cannot be there. A thing is of the class `of(thing)`. Raises Incomplete, with
+    both files, where a name is that of a thing of another class, or where two classes have one tag: records and ids
+    tell them apart by it.
+    """
+
+    def __init__(
+        self,
+        things: Mapping[str, T],
+        check: Callable[[str, T], None] = lambda name, thing: None,
+        of: Callable[[T], Any] = type,
+    ) -> None:
+        self._check, self._of = check, of
+        super().__init__(things)
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._check(name, thing)
+        cls = self._of(thing)
+        for key, other in ((key, self._of(one)) for key, one in self.items()):
+            same = (other.__module__, other.__qualname__) == (cls.__module__, cls.__qualname__)  # perhaps read anew
+            if key == name and not same:
+                raise incomplete(cls, f"takes the name '{name}' of {_named(other)}; choose another")
+            if key != name and other is not cls and _tag(cls) is not None and _tag(cls) == _tag(other):
+                raise incomplete(cls, f"has the tag '{_tag(cls)}', and so has {_named(other)}; give one another")
+        super().__setitem__(name, thing)
+
+
+def _tag(cls: Any) -> str | None:
+    return vars(cls).get("tag")
+
+
 def _check(cls: type, config: type) -> None:
     for part in (cls, config):
         asked = {name for base in part.__mro__ for name in vars(base).get("__abstractmethods__", ())}
@@ -41,13 +80,17 @@ def _abstract(cls: type, name: str) -> bool:
     return getattr(inspect.getattr_static(cls, name), "__isabstractmethod__", False)
 
 
-def incomplete(cls: type, what: str) -> Incomplete:
+def incomplete(cls: Any, what: str) -> Incomplete:
     """The error that `cls` is or lacks `what`, with where it is defined."""
+    return Incomplete(f"{_named(cls)} {what}.")
+
+
+def _named(cls: Any) -> str:
     try:
         where = f"{inspect.getsourcefile(cls)}, line {inspect.getsourcelines(cls)[1]}"
     except (OSError, TypeError):  # its text lies in no file
         where = f"in {cls.__module__}"
-    return Incomplete(f"{cls.__qualname__} ({where}) {what}.")
+    return f"{cls.__qualname__} ({where})"
 
 
 def raised(cls: type, error: Exception) -> Incomplete:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from encoders.blocks import PARTS
 from encoders.encoder import EncoderConfig
 from encoders.joint import Joint
+from encoders.owner import Registered
 
 # For laptops: a training step of a few dozen milliseconds on one CPU thread.
 nano = Joint.Config()
@@ -52,21 +53,23 @@ nano_separate_matched = replace(nano_separate, ffn=28)
 slam_experts_matched = replace(slam_experts, ffn=2432)
 slam_separate_matched = replace(slam_separate, ffn=1728)
 
-PRESETS: dict[str, EncoderConfig] = {
-    "nano_narrow": nano_narrow,
-    "nano": nano,
-    "nano_wide": nano_wide,
-    "tiny": tiny,
-    "base": base,
-    "slam": slam,
-    "nano_late": nano_late,
-    "nano_experts": nano_experts,
-    "nano_experts_matched": nano_experts_matched,
-    "nano_separate": nano_separate,
-    "nano_separate_matched": nano_separate_matched,
-    "slam_late": slam_late,
-    "slam_experts": slam_experts,
-    "slam_experts_matched": slam_experts_matched,
-    "slam_separate": slam_separate,
-    "slam_separate_matched": slam_separate_matched,
-}
+PRESETS: Registered[EncoderConfig] = Registered(
+    {
+        "nano_narrow": nano_narrow,
+        "nano": nano,
+        "nano_wide": nano_wide,
+        "tiny": tiny,
+        "base": base,
+        "slam": slam,
+        "nano_late": nano_late,
+        "nano_experts": nano_experts,
+        "nano_experts_matched": nano_experts_matched,
+        "nano_separate": nano_separate,
+        "nano_separate_matched": nano_separate_matched,
+        "slam_late": slam_late,
+        "slam_experts": slam_experts,
+        "slam_experts_matched": slam_experts_matched,
+        "slam_separate": slam_separate,
+        "slam_separate_matched": slam_separate_matched,
+    }
+)

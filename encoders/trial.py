@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,7 @@ from encoders.encoding import Encoding
 from encoders.owner import incomplete
 
 FRAMES, TOKENS = (41, 8, 17), (5, 9, 3)  # of three utterances, and of their three texts
+BESIDE = {"speech": 1, "text": 2, "pair": 2}  # which of them is looked at alone: the longest is twice as long or more
 ORDERS = ({}, {"text_first": False}, {"apart": True})  # of a pair's segments
 VOCABULARY = Vocabulary(40, (0,) * 40, (True,) * 40)
 
@@ -33,26 +37,99 @@ def shaped(config: EncoderConfig) -> AbstractEncoder:
 @torch.no_grad()
 def tried(config: EncoderConfig, tolerance: float = 1e-4) -> AbstractEncoder:
     """As `shaped`, on real tensors. Raises Incomplete, too, where a sequence is not encoded alike alone and in a pack,
-    up to `tolerance`.
+    where it sees its neighbours in training and `alone` does not say so, and where masked speech is seen: all up to
+    `tolerance` of the largest value.
     """
     encoder = shaped(config)
     for kind in config.reads:
-        together = encoder(View(inputs=inputs(kind)))
-        for number, x_LD in enumerate(together.stages["joint"].split(together.layout.sequence_lengths)):
-            alone_LD = encoder(View(inputs=inputs(kind, number))).stages["joint"]
-            if not torch.allclose(x_LD, alone_LD, rtol=tolerance, atol=tolerance):
-                raise incomplete(type(encoder), f"encodes a {kind} sequence beside others as it does not alone")
+        for order in ORDERS if kind == "pair" else ({},):
+            _check_alone(encoder, kind, order, tolerance)
+        if not encoder.alone:
+            encoder.train()
+            if stage := _sees_neighbours(encoder, kind, {}, tolerance):
+                what = "sees its neighbours in training, as with a norm over the batch, and `alone` does not say so"
+                raise incomplete(type(encoder), f"encodes a {kind} sequence that {what} (stage '{stage}')")
+            encoder.eval()
+    if "speech" in config.reads:
+        _check_masks(encoder, tolerance)
     return encoder
 
 
-def inputs(kind: str, only: int | None = None) -> Inputs:
-    """Three made-up sequences of a kind, or `only` one of them."""
+def inputs(kind: str, only: int | None = None, other: Collection[int] = ()) -> Inputs:
+    """Three made-up sequences of a kind, or `only` one of them; those with numbers in `other` say something else."""
     numbers = range(len(FRAMES)) if only is None else (only,)
-    mels = [torch.arange(FRAMES[i] * 80).reshape(-1, 80).mul(0.7 + i).sin() for i in numbers]
-    ids = [torch.arange(TOKENS[i]) * (3 + i) % VOCABULARY.size for i in numbers]
+    mels = [torch.arange(FRAMES[i] * 80).reshape(-1, 80).mul(0.7 + i + (i in other) / 3).sin() for i in numbers]
+    ids = [(torch.arange(TOKENS[i]) * (3 + i) + (i in other)) % VOCABULARY.size for i in numbers]
     speech = Speech(torch.cat(mels), tuple(map(len, mels)), tuple(numbers))
     text = Text(torch.cat(ids), tuple(map(len, ids)), tuple(numbers))
     return {"speech": speech, "text": text, "pair": Pair(speech, text)}[kind]
+
+
+def _encoded(encoder: AbstractEncoder, view: View) -> Encoding:
+    """The encoding of a view, whatever is drawn in it drawn alike each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return encoder(view)
+
+
+def _of_item(encoding: Encoding, number: int, items: int = len(FRAMES)) -> dict[str, Tensor]:
+    """Every stage of one of so many items: of its sequence, or of its two where they are apart."""
+    lengths = {"joint": encoding.layout.sequence_lengths}
+    if encoding.speech_layout is not None:
+        lengths |= dict.fromkeys(("stacked", "features", "speech_tower"), encoding.speech_layout.lengths)
+    each = {stage: len(parts) // items for stage, parts in lengths.items()}
+    return {
+        stage: torch.cat(encoding.stages[stage].split(parts)[number * each[stage] : (number + 1) * each[stage]])
+        for stage, parts in lengths.items()
+    }
+
+
+def _differs(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float) -> str:
+    """The first stage that differs by more than this part of its largest value; '' where none does."""
+    for stage, x_ND in one.items():
+        most = tolerance * float(x_ND.abs().max())
+        if not torch.allclose(x_ND.float(), other[stage].float(), rtol=0, atol=most):
+            return stage
+    return ""
+
+
+def _check_alone(encoder: AbstractEncoder, kind: str, order: Mapping[str, bool], tolerance: float) -> None:
+    number = BESIDE[kind]
+    together = _of_item(_encoded(encoder, View(inputs=inputs(kind), **order)), number)
+    alone = _of_item(_encoded(encoder, View(inputs=inputs(kind, number), **order)), 0, 1)
+    if stage := _differs(together, alone, tolerance):
+        neighbours = _sees_neighbours(encoder, kind, order, tolerance)
+        what = "its neighbours" if neighbours else "padding, or how long its neighbours are"
+        what = f"encodes a {kind} sequence beside others as it does not alone: it sees {what} (stage '{stage}')"
+        raise incomplete(type(encoder), what)
+
+
+def _sees_neighbours(encoder: AbstractEncoder, kind: str, order: Mapping[str, bool], tolerance: float) -> str:
+    """A stage of the sequence in the middle that changes with what the others say, of the same lengths; '' if none."""
+    said, others = (_encoded(encoder, View(inputs=inputs(kind, other=o), **order)) for o in ((), (0, 2)))
+    return _differs(_of_item(said, 1), _of_item(others, 1), tolerance)
+
+
+def _check_masks(encoder: AbstractEncoder, tolerance: float) -> None:
+    """Change what lies well within masked speech: nothing may change with it, unless the front end itself spreads it
+    over what is not masked.
+    """
+    (positions,) = encoder.subsampled(FRAMES[:1])
+    masked = torch.arange(1, positions - 1)
+    if len(masked) < 7:
+        return
+    speech = inputs("speech", 0)
+    middle = FRAMES[0] // 2
+    changed = replace(speech, mel_FM=speech.mel_FM.index_fill(0, torch.arange(middle - 2, middle + 2), 3.0))
+    for hides in ("features", "frames"):
+        mask = {"speech_masked_I": masked, "speech_masked_B": (len(masked),), "hides": hides}
+        views = (View(inputs=one, speech_lengths=(positions,), **mask) for one in (speech, changed))
+        before, after = (dict(_encoded(encoder, view).stages) for view in views)
+        bare = [{"features": stages["features"][[0, -1]]} for stages in (before, after)]
+        asked = ("speech_tower", "joint")
+        stage = _differs(*({name: stages[name] for name in asked} for stages in (before, after)), tolerance)
+        if stage and not _differs(*bare, tolerance):
+            raise incomplete(type(encoder), f"sees masked speech: stage '{stage}' changes with it")
 
 
 def _check_parts(encoder: AbstractEncoder) -> None:

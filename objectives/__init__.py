@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from encoders.owner import Registered
 from objectives.contrastive import Contrastive
 from objectives.masked_speech import MaskedSpeech
 from objectives.masked_text import MaskedText
@@ -10,14 +11,16 @@ from objectives.pair_ctc import PairCTC
 from objectives.stm import STM
 from objectives.tlm import TLM
 
-OBJECTIVES: dict[str, ObjectiveConfig] = {
-    "contrastive": Contrastive.Config(),
-    "masked_speech": MaskedSpeech.Config(),
-    "masked_text": MaskedText.Config(),
-    "tlm": TLM.Config(),
-    "stm": STM.Config(),
-    "pair_ctc": PairCTC.Config(),
-}
+OBJECTIVES: Registered[ObjectiveConfig] = Registered(
+    {
+        "contrastive": Contrastive.Config(),
+        "masked_speech": MaskedSpeech.Config(),
+        "masked_text": MaskedText.Config(),
+        "tlm": TLM.Config(),
+        "stm": STM.Config(),
+        "pair_ctc": PairCTC.Config(),
+    }
+)
 
 # Factors of the objectives' own weights, by the stream they read. The paper does not publish its weights
 # (docs/paper.md, section 2).

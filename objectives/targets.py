@@ -11,6 +11,7 @@ from torch import Tensor
 
 from encoders import seeds
 from encoders.choices import check_choice
+from encoders.owner import Registered
 from objectives.kmeans import KMeans
 from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
@@ -60,11 +61,13 @@ class RandomProjection(AbstractTargets):
         return Codes(ids_IG, ids_IG, ids_IG, vectors_GIE.transpose(0, 1).flatten(1))
 
 
-TARGETS: dict[str, TargetsConfig] = {
-    "learned": Learned.Config(),
-    "random_projection": RandomProjection.Config(),
-    "kmeans": KMeans.Config(),
-}
+TARGETS: Registered[TargetsConfig] = Registered(
+    {
+        "learned": Learned.Config(),
+        "random_projection": RandomProjection.Config(),
+        "kmeans": KMeans.Config(),
+    }
+)
 
 
 def of(ports: Ports, name: str) -> TargetsConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.debug import Debug
 from ablate.clusters.local import Local
@@ -54,6 +56,11 @@ def asking() -> tuple[str, ...]:
 def of_jobs() -> str:
     """What to add to a command so that its stages are jobs."""
     return " or ".join(f"cluster={name}" for name, kind in CLUSTERS.items() if kind.outlives)
+
+
+def names(of: Callable[[type[AbstractCluster]], bool]) -> str:
+    """Names of those kinds of which something is true, for the help: "slurm or other"."""
+    return " or ".join(name for name, kind in CLUSTERS.items() if of(kind))
 
 
 def described() -> str:

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from abc import ABCMeta
-from collections import UserDict
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from ablate.errors import UserError, place
-
-T = TypeVar("T")
-
-
-class Registered(UserDict[str, T]):
-    """Things by name, each checked when it is put in; `check(name, thing)` raises UserError for what cannot be
-    there."""
-
-    def __init__(self, check: Callable[[str, T], None], things: Mapping[str, T]) -> None:
-        self._check = check
-        super().__init__(things)
-
-    def __setitem__(self, name: str, thing: T) -> None:
-        self._check(name, thing)
-        super().__setitem__(name, thing)
+from encoders.owner import Registered as Registered
 
 
 class Complete(metaclass=ABCMeta):  # noqa: B024  those made from it have abstract methods

@@ -102,6 +102,12 @@ class CorpusConfig(Complete):
         be asked for. What is pre-trained on is called as in `ablate.data.streams`.
         """
 
+    def columns(self, table: str) -> Collection[str]:
+        """What every row of one of `tables()` has, by name, as far as that is known without reading it; nothing where
+        it is not. Spoken rows have "voice", "seconds" and "frames".
+        """
+        return ()
+
     @abstractmethod
     def split(self, table: str, split: str) -> Split:
         """What one split of one table is, called only for names in `tables()`. May read files to learn which rows it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,13 +19,15 @@ class Faults:
 
     `skipped` has the messages, with paths below `root` relative to it, so that they do not depend on where data lies;
     more than `most` of them raise UserError. `known` counts what a distributed corpus is known to have wrong, which
-    never stops.
+    never stops. `read` are the files that `lines` read with it, so that a fault found later is told with its line.
     """
 
     def __init__(self, skip: bool = False, most: int = 0, root: Path | None = None) -> None:
         self.skip, self.most, self.root = skip, most, root
         self.skipped: list[str] = []
         self.known: Counter[str] = Counter()
+        self.read: dict[Path, None] = {}
+        self._lines: dict[str, str] = {}
 
     def report(self, message: str) -> None:
         """Raise UserError with `message`, or note it."""
@@ -45,6 +48,23 @@ class Faults:
         """Count a row that is known to be broken."""
         self.known[self._relative(message)] += 1
 
+    def naming(self, file: str) -> str:
+        """The first line of the files read that names this file, by its whole path or the end of it: "LIST, line 3";
+        '' where none does. Of several lines that with most of the path.
+        """
+        if file not in self._lines:  # sources are read more than once
+            self._lines[file] = self._line(file)
+        return self._lines[file]
+
+    def _line(self, file: str) -> str:
+        best, name = ("", ""), file.rpartition("/")[2]
+        for path in self.read:
+            for number, line in lines(path, Faults(skip=True, most=sys.maxsize)):
+                if name in line:
+                    said = max((word for word in _words(line) if _ends(file, word)), key=len, default="")
+                    best = max(best, (said, f"{path}, line {number}"), key=lambda one: len(one[0]))
+        return best[1]
+
     def _relative(self, message: str) -> str:
         return message if self.root is None else message.replace(f"{self.root}/", "")
 
@@ -52,10 +72,22 @@ class Faults:
 STOP = Faults()
 
 
+def _words(line: str) -> Iterator[str]:
+    """What a line may mean as the name of a file: its cells, by whatever parts them, and all behind the first word."""
+    for cells in (line.split(), line.split("\t"), line.split('"'), line.split(","), line.split(" ", 1)[1:]):
+        yield from (cell.strip().removeprefix("./") for cell in cells)
+
+
+def _ends(file: str, word: str) -> bool:
+    return bool(word) and (file == word or file.endswith(f"/{word}"))
+
+
 def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
     """Yield (number, line) of a UTF-8 file, packed by gzip or not, without line ends and without blank lines."""
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'there is no such file'}.")
+    if faults is not STOP:
+        faults.read[path] = None
     # Split bytes, not text: str.splitlines also breaks at characters that corpora hold within a line.
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         for number, raw in enumerate(_whole(file, path), 1):

@@ -14,5 +14,5 @@ def _check(name: str, config: CorpusConfig) -> None:
 
 
 DATA: Registered[CorpusConfig] = Registered(
-    _check, {"builtin": BuiltinConfig(), "real": RealConfig(), "stated": StatedConfig()}
+    {"builtin": BuiltinConfig(), "real": RealConfig(), "stated": StatedConfig()}, _check
 )

@@ -6,7 +6,6 @@ Planning imports what it plans (and so torch): drivers call `plan_file` in a wor
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 from ablate.clusters.resources import Resources
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError
-from ablate.planning import cost, trial
+from ablate.planning import cost, summary, trial, values
 from ablate.planning.estimate import Estimator
 from ablate.planning.supply import Supply
+from ablate.planning.values import shown
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.heldout import HeldoutStage
 from ablate.stages.kind import SPLIT
@@ -30,8 +30,8 @@ from ablate.stages.tuned import ROLE
 from ablate.store import identity, plugins
 from ablate.store.continuing import continued
 from ablate.store.stage import Plan, Stage
-from ablate.sweepfile import claims, load
-from ablate.sweepfile.added import FINETUNED, PRETRAINED, Added
+from ablate.sweepfile import load
+from ablate.sweepfile.added import FINETUNED, PRETRAINED
 from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
@@ -59,7 +59,7 @@ def plan_file(
     UserError for whatever is wrong with the sweep.
     """
     sweep = load.interpolated(load.override(load.load(path), overrides))
-    plugins.announce(_plugins(sweep.get("plugins")))
+    plugins.announce(values.plugins(sweep.get("plugins")))
     trial.load()
     return Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds()), asking).plan(
         timings or {}, paces
@@ -78,9 +78,9 @@ class Planner:
         self.sweep, self.name = sweep, str(sweep["name"])
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
-        self.seeds = _seeds(sweep.get("seeds", [0]))
-        self.axes = _axes(sweep.get("axes"))
-        self.points = [dict(zip(self.axes, values)) for values in itertools.product(*self.axes.values())]
+        self.seeds = values.seeds(sweep.get("seeds", [0]))
+        self.axes = values.axes(sweep.get("axes"))
+        self.points = [dict(zip(self.axes, one)) for one in itertools.product(*self.axes.values())]
         self.resolver = Resolver(sweep, registry)
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
@@ -104,7 +104,7 @@ class Planner:
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
         trial.score((one, row.targets) for rows in grid for row in rows.values() for one in row.objectives.values())
-        described = self._describe(grid)
+        described = summary.sweep_json(self.sweep, self.resolver, grid, self.seeds, self.axes, self.plugins)
         manifest = [
             self._line(rows[name], rows, point, seed)
             for name in self.resolver.order
@@ -123,8 +123,8 @@ class Planner:
             notes=(
                 *self.supply.notes,
                 *self.estimate.left_out(encoders),
-                *_twins(manifest),
-                *self._columns_left(described),
+                *summary.twins(manifest),
+                *summary.columns_left(self.sweep, described),
             ),
             root=str(self.sweep["root"]),
             cluster=self.cluster,
@@ -134,36 +134,6 @@ class Planner:
             plugins=self.plugins,
             absent=grid[0][self.resolver.names[0]].data.absent,
         )
-
-    def _describe(self, grid: list[dict[str, Row]]) -> dict[str, Any]:
-        """Check what is read at the end, and say what the sweep is (sweep.json)."""
-        sweep, rows, configs = self.sweep, {name: grid[0][name] for name in self.resolver.names}, {}
-        for row in rows.values():
-            configs |= {key: task for key, task in row.tasks.items() if key not in configs}
-        by_speaker = any(row.data.by_speaker for at in grid for row in at.values())
-        tasks = {key: described(configs[key], by_speaker) for key in self.tasks if key in configs}
-        tasks |= {name: measured(one) for row in rows.values() for name, one in row.stages.items()}
-        labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
-        taken_off = {*self.resolver.base["tasks"], *self.resolver.registry.tasks} - set(self.tasks)
-        return {
-            "name": self.name,
-            "question": sweep.get("question", ""),
-            "changes_our_mind": sweep.get("changes_our_mind", ""),
-            "seeds": self.seeds,
-            "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
-            "tasks": tasks,
-            "axes": {axis: [shown(v) for v in values] for axis, values in self.axes.items()},
-            "table": claims.table(sweep.get("table"), list(rows), tasks, taken_off),
-            "labels": labels,
-            "claims": claims.claims(sweep.get("claims"), grid, tasks),
-            "data": identity.canonical(grid[0][self.resolver.names[0]].data),
-        } | ({"plugins": self.plugins} if self.plugins else {})
-
-    def _columns_left(self, described: Mapping[str, Any]) -> Iterable[str]:
-        """Note columns that left the table with their task."""
-        written = mapping(self.sweep.get("table"), "table").get("columns") or []
-        if left := [column for column in written if column not in described["table"]["columns"]]:
-            yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
 
     def _stage(
         self,
@@ -397,61 +367,3 @@ def _streamed(row: Row, split: str) -> dict[str, tuple[str, str, bool]]:
     """What the row's objectives read of a split, by table: table, split, and whether its texts are read as ids."""
     tables = {STREAMS[owner(objective).reads].table for objective in row.objectives.values()}
     return {table: (table, split, table != "speech") for table in sorted(tables)}
-
-
-def described(task: TaskConfig, by_speaker: bool = False) -> dict[str, Any]:
-    """What checks of columns and claims, and analysis, know of a task before it is scored; `by_speaker` are its
-    features normalised.
-    """
-    built = task.build()
-    metrics = [metric.name for metric in (*built.metrics, *([built.alone] if by_speaker and built.alone else []))]
-    facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
-    facts |= {"beside": list(built.beside)} if built.beside else {}
-    return facts | ({"by_class": built.by_class.name} if built.by_class else {})
-
-
-def measured(one: Added) -> dict[str, Any]:
-    """The same of a stage that a sweep file adds."""
-    reads = one.of.reads[0] if len(one.of.reads) == 1 else "pair"
-    return {"reads": reads, "table": "", "splits": [SPLIT], "metrics": list(one.of.metrics), "kind": one.kind}
-
-
-def shown(value: Any) -> Any:
-    """An axis value as people read it: scalars as they are, patches as compact JSON."""
-    return value if isinstance(value, (str, int, float)) else json.dumps(value, separators=(",", ":"))
-
-
-def _axes(value: Any) -> dict[str, list[Any]]:
-    """Values of every axis: of the setting it names, or, where the file has a mapping, names of patches of the base."""
-    axes = {axis: list(v) if isinstance(v, Mapping) else v for axis, v in mapping(value, "axes").items()}
-    for axis, values in axes.items():
-        claims.listed(values, f"axes.{axis}")
-        if not values:
-            raise UserError(f"axes.{axis}: expected at least one value, found none.")
-    return axes
-
-
-def _plugins(value: Any) -> list[str]:
-    names = [] if value is None else claims.listed(value, "plugins")
-    if not all(isinstance(name, str) for name in names):
-        raise UserError(f"plugins: expected a list of modules, found {value!r}; write plugins: [my_lab.ablations].")
-    return names
-
-
-def _seeds(value: Any) -> list[int]:
-    seeds = claims.listed(value, "seeds")
-    if not seeds or any(type(seed) is not int for seed in seeds):
-        raise UserError(f"seeds: expected a list of whole numbers, found {value!r}; write seeds: [0, 1, 2].")
-    return seeds
-
-
-def _twins(manifest: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    """Note rows that are the same model: one of them may not say what its author meant."""
-    seen: dict[str, Mapping[str, Any]] = {}
-    noted = set()
-    for line in manifest:
-        other = seen.setdefault(line["stages"]["leaf"], line)
-        pair = other["row"], line["row"]
-        if pair[0] != pair[1] and pair not in noted:
-            noted.add(pair)
-            yield f"Rows '{pair[0]}' and '{pair[1]}' are the same model: their settings do not differ."

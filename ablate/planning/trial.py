@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ablate.errors import UserError
+from ablate.errors import UserError, place
 from ablate.stages.registry import KINDS
 from ablate.store import identity, plugins
+from ablate.sweepfile.load import settable
 from ablate.sweepfile.row import owner
 from ablate.tasks.registry import TASKS
 from encoders import trial
@@ -20,13 +20,15 @@ from encoders.owner import Incomplete, raised
 from encoders.presets import PRESETS
 from objectives import OBJECTIVES
 from objectives.objective import ObjectiveConfig
+from objectives.quantizer import TargetsConfig
 from objectives.targets import TARGETS
 from objectives.trial import tried
 
 LOSSES = ("contrastive", "masked_speech", "masked_text", "pair_ctc", "stm", "tlm")
 OURS = ("encoders.joint", *(f"objectives.{name}" for name in LOSSES))  # the tests try these
 REGISTRIES = {"encoder": PRESETS, "objective": OBJECTIVES, "speech targets": TARGETS, "task": TASKS, "stage": KINDS}
-CONFIGS = {"encoder": EncoderConfig, "objective": ObjectiveConfig}
+CONFIGS = {"encoder": EncoderConfig, "objective": ObjectiveConfig, "speech targets": TargetsConfig}
+ALIKE = 1e-2  # of the largest value: arithmetic in bfloat16 is told from a look at padding or neighbours
 SMALL = 3e7  # parameters of its layers, about, up to which an encoder is made for it
 
 
@@ -44,6 +46,25 @@ def load() -> None:
             if not isinstance(thing, CONFIGS.get(kind, object)):
                 what = f"plugins: '{name}' registers {thing!r} as {kind} '{key}'"
                 raise UserError(f"{what}, expected a config: {key} = Class.Config().")
+            if (config := thing.settings if kind == "stage" else thing) is not None:
+                _settings(config)
+
+
+def _settings(config: Any) -> None:
+    """Raise UserError, with the class's file and line, where a field of a config is nothing that a sweep file can set
+    and an id be made of.
+    """
+    cls = type(config)
+    try:
+        fields = identity.fields(cls)
+    except TypeError as error:
+        raise UserError(str(error)) from None
+    for one in fields:
+        try:
+            identity.Forms().of(getattr(config, one.attribute), one.hint)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{cls.__qualname__} ({place(cls)}): {one.attribute}: {error}") from None
+    settable(config)
 
 
 def _entries() -> dict[tuple[str, str], Any]:
@@ -73,8 +94,11 @@ def _hold(cls: type, config: EncoderConfig) -> None:
     layers, width = config.layers_and_width()
     large = 12 * layers * width**2 > SMALL
     try:
-        with FakeTensorMode() if large else nullcontext():
-            trial.shaped(config)
+        if large:
+            with FakeTensorMode():
+                trial.shaped(config)
+        else:
+            trial.tried(config, ALIKE)
     except Incomplete as error:
         raise UserError(f"encoder: {error}") from None
     except Exception as error:

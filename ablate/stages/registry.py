@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ablate.data.contract import Registered
 from ablate.stages import finetune, heldout, kmeans, prepare, pretrain, score, tune
 from ablate.stages.kind import Kind
 from ablate.store import identity
@@ -13,18 +14,21 @@ from ablate.store.stage import Stage
 # pretrain and finetune 4: heads of weight 0 are clipped apart, and passes draw their dropout by name; Adam counts from
 # where parameters enter or thaw; u and v of relative positions are not decayed; targets that join later anneal from
 # there on; dev keeps the lower loss, then the later one, of equal scores, and recognition is selected by CER.
-KINDS = {
-    "recordings": Kind(1, prepare.recordings),
-    "table": Kind(1, prepare.table),
-    "tokenizer": Kind(3, prepare.tokenizer),
-    "tokens": Kind(1, prepare.tokens),
-    "kmeans": Kind(1, kmeans.stage),
-    "pretrain": Kind(4, pretrain.stage, trains=True),
-    "heldout": Kind(1, heldout.stage),
-    "tune": Kind(1, tune.stage),
-    "finetune": Kind(4, finetune.stage, trains=True),
-    "score": Kind(4, score.stage),
-}
+KINDS: Registered[Kind] = Registered(
+    {
+        "recordings": Kind(1, prepare.recordings),
+        "table": Kind(1, prepare.table),
+        "tokenizer": Kind(3, prepare.tokenizer),
+        "tokens": Kind(1, prepare.tokens),
+        "kmeans": Kind(1, kmeans.stage),
+        "pretrain": Kind(4, pretrain.stage, trains=True),
+        "heldout": Kind(1, heldout.stage),
+        "tune": Kind(1, tune.stage),
+        "finetune": Kind(4, finetune.stage, trains=True),
+        "score": Kind(4, score.stage),
+    },
+    of=lambda kind: kind.run if kind.settings is None else type(kind.settings),
+)
 
 
 def make(

@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, place
 
 
 def canonical(config: Any) -> dict[str, Any]:
@@ -152,15 +152,15 @@ def fields(cls: type) -> tuple[Field, ...]:
     hints, apart, entries = typing.get_type_hints(cls), getattr(cls, "how", ()), []
     for one in dataclasses.fields(cls):
         if unknown := sorted(set(one.metadata) - {"name", "absent"}):
-            raise TypeError(f"{cls.__qualname__}.{one.name}: its metadata has '{unknown[0]}', expected name or absent.")
+            raise TypeError(f"{_named(cls)}: metadata of {one.name} has '{unknown[0]}', expected name or absent.")
         absent = one.metadata.get("absent")
         if absent is not None:
-            _canonical(absent, hints[one.name], f"{cls.__qualname__}.{one.name}: absent")
+            _canonical(absent, hints[one.name], cls, f"absent of {one.name}")
         name = one.metadata.get("name", one.name)
         entries.append(Field(one.name, name, hints[one.name], absent, one.name in apart))
     names = ["type", "recipe", *removed(cls), *(one.name for one in entries)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise TypeError(f"{cls.__qualname__}: several things in its form are called {', '.join(twice)}.")
+        raise TypeError(f"{_named(cls)}: several things in its form are called {', '.join(twice)}.")
     return tuple(entries)
 
 
@@ -171,29 +171,33 @@ def removed(cls: type) -> dict[str, str]:
     """
     texts = {name: text for one in reversed(cls.__mro__) for name, text in vars(one).get("removed", {}).items()}
     for name, text in texts.items():
-        _canonical(text, Any, f"{cls.__qualname__}: removed '{name}'")
+        _canonical(text, Any, cls, f"removed '{name}'")
     return texts
 
 
-def _canonical(text: Any, hint: Any, what: str) -> None:
-    """Raise TypeError unless this is the canonical text of a value."""
+def _canonical(text: Any, hint: Any, cls: type, what: str) -> None:
+    """Raise TypeError, of `what` in a class, unless this is the canonical text of a value."""
     try:
         expected = Forms().of(json.loads(text), hint).text
     except (TypeError, ValueError):
         raise TypeError(
-            f"{what} is {text!r}, expected the JSON text of a value, such as '0.0' or '\"name\"'."
+            f"{_named(cls)}: {what} is {text!r}, expected the JSON text of a value, such as '0.0' or '\"name\"'."
         ) from None
     if expected != text:
-        raise TypeError(f"{what} is '{text}', in canonical text '{expected}'.")
+        raise TypeError(f"{_named(cls)}: {what} is '{text}', in canonical text '{expected}'.")
 
 
 def tag_of(cls: type) -> str:
     """The tag of a config class. Raises TypeError where it has none of its own."""
     if "tag" not in vars(cls):
         raise TypeError(
-            f'{cls.__qualname__} has no tag: say what it is called in ids, tag: ClassVar[str] = "..." in its own body.'
+            f'{_named(cls)} has no tag: say what it is called in ids, tag: ClassVar[str] = "..." in its own body.'
         )
     return cls.tag
+
+
+def _named(cls: type) -> str:
+    return f"{cls.__qualname__} ({place(cls)})"
 
 
 def recipe_of(cls: type) -> int | None:
@@ -207,7 +211,7 @@ def find(base: type, tag: str) -> type | None:
     """
     classes = [cls for cls in _below(base) if vars(cls).get("tag") == tag]
     if len(classes) > 1:
-        names = " and ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in classes))
+        names = " and ".join(sorted(map(_named, classes)))
         raise TypeError(f"{names} have one tag, '{tag}': give one of them another.")
     return classes[0] if classes else None
 

@@ -10,6 +10,7 @@ from typing import Any
 from ablate.errors import UserError, nearest
 from ablate.sweepfile import load
 from ablate.sweepfile.claims import listed
+from ablate.sweepfile.order import needed_first
 
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row, a task or a stage
 PRETRAINED, FINETUNED = "pretrain", "finetune."  # what a stage may come after, beside another of these
@@ -44,25 +45,17 @@ def added(
     valid = [PRETRAINED, *(f"{FINETUNED}{task}" for task in trained), *written]
     made: dict[str, Added] = {}
 
-    def visit(name: str, below: tuple[str, ...]) -> None:
-        if name in below:
-            chain = " after ".join([*below[below.index(name) :], name])
-            raise UserError(f"{path}.{name}: {chain} is a cycle; let one of them come after pretrain.")
-        if name in made:
-            return
-        one = _typed(name, written[name], kinds, valid, f"{path}.{name}")
-        for other in one.after:
-            if other in written:
-                visit(other, (*below, name))
-        made[name] = one
+    def after(name: str) -> list[str]:
+        made[name] = _typed(name, written[name], kinds, valid, f"{path}.{name}")
+        return [other for other in made[name].after if other in written]
 
     for name in written:
         if not re.fullmatch(NAME, name):
             raise UserError(f"{path}.{name}: expected a name of letters, digits and _.")
         if name in tasks:
             raise UserError(f"{path}.{name}: a task has this name; choose another.")
-        visit(name, ())
-    return made
+    order = needed_first(written, after, path, "after", "let one of them come after pretrain")
+    return {name: made[name] for name in order}
 
 
 def _typed(name: str, written: Mapping[str, Any], kinds: Mapping[str, Any], valid: list[str], path: str) -> Added:

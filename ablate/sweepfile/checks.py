@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from ablate.data.streams import STREAMS
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, place
+from ablate.sweepfile.order import needed_first
 from ablate.sweepfile.row import Row, owner
+from ablate.tasks.task import TaskConfig
 
 
 def fits(row: Row, path: str) -> None:
@@ -70,6 +72,20 @@ def held(row: Row, path: str) -> None:
                 f"{path}.tasks.{name}: reads '{place}', which the data do not have (but {', '.join(sorted(tables))}); "
                 "set its corpus in data, or take it off tasks."
             )
+        if row.has(name) and (has := row.data.columns(task.table)):
+            _columns(task, has, f"{path}.tasks.{name}")
+
+
+def _columns(task: TaskConfig, has: Collection[str], path: str) -> None:
+    """Check that a table has the columns that a task reads."""
+    cls = owner(task)
+    needed = [*task.build().columns, *(("frames",) if cls.reads != "text" else ())]
+    for column in needed:
+        if column not in has:
+            what = "speech" if column == "frames" else f"the column '{column}'"
+            hint = "read another table." if column == "frames" else nearest(column, sorted(has))
+            lacks = f"reads {what}, which table '{task.table}' does not have"
+            raise UserError(f"{path}: {cls.__qualname__} ({place(cls)}) {lacks}; {hint}")
 
 
 def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
@@ -94,10 +110,7 @@ def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
 def teachers(rows: Mapping[str, Row]) -> None:
     """Check the rows that speech targets are fitted to a layer of: they are there, hear speech, and start elsewhere."""
 
-    def visit(name: str, below: tuple[str, ...]) -> None:
-        if name in below:
-            chain = " needs ".join([*below[below.index(name) :], name])
-            raise UserError(f"rows.{name}: {chain} is a cycle; fit its speech targets to another row, or to log-mel.")
+    def needs(name: str) -> Iterator[str]:
         row = rows[name]
         for key, targets in row.targets.items():
             if not (targets.fitted and targets.of):
@@ -107,9 +120,8 @@ def teachers(rows: Mapping[str, Row]) -> None:
                 raise UserError(f"{path}: no row '{targets.of}'; {nearest(targets.of, rows)}")
             if "speech" not in rows[targets.of].encoder.reads:
                 raise UserError(f"{path}: the encoder of row '{targets.of}' does not read speech; name one that does.")
-            visit(targets.of, (*below, name))
+            yield targets.of
         if row.after is not None:
-            visit(row.after, (*below, name))
+            yield row.after
 
-    for name in rows:
-        visit(name, ())
+    needed_first(rows, needs, "rows", "needs", "fit its speech targets to another row, or to log-mel")

@@ -21,7 +21,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, place
 from ablate.sweepfile.patch import expand, overlay
 
 BOOL = "tag:yaml.org,2002:bool"
@@ -159,6 +159,17 @@ def typed(config: Any, patch: Mapping[str, Any], path: str) -> Any:
         raise UserError(f"{'.'.join([path, *parents, key])}: unknown key '{key}'; {nearest(key, valid)}") from None
     except OmegaConfBaseException as e:
         raise UserError(_mistyped(config, patch, str(e.full_key or ""), path) or f"{path}: {_sentence(e)}") from None
+
+
+def settable(config: Any) -> None:
+    """Raise UserError, with the class's file and line, where a field of a config is of a type that no sweep file can
+    set.
+    """
+    try:
+        OmegaConf.structured(config)
+    except OmegaConfBaseException as e:
+        cls, field = type(config), f"{e.full_key}: " if e.full_key else ""
+        raise UserError(f"{cls.__qualname__} ({place(cls)}): {field}{_sentence(e)}") from None
 
 
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}

@@ -73,13 +73,17 @@ class Row:
         return made.trained or made.fits(self.objectives)
 
     def summary(self, label: str) -> dict[str, Any]:
-        """What analysis must know of the row."""
+        """What analysis must know of the row; `tags` tell of which classes its encoder is, and the objectives that are
+        not called as their class.
+        """
+        others = {name: one.tag for name, one in self.objectives.items() if one.tag != name}
         return {
             "label": label,
             "reads": list(self.encoder.reads),
             "after": self.after,
             "steps": self.total,
             **{name: people_see(getattr(self, name)) for name in SETTINGS if name not in ("data", "tasks")},
+            "tags": {"encoder": self.encoder.tag, **({"objectives": others} if others else {})},
             **self._added(),
         }
 

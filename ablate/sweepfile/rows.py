@@ -13,6 +13,7 @@ from ablate.sweepfile import checks, load
 from ablate.sweepfile.added import NAME, Added, added
 from ablate.sweepfile.claims import listed
 from ablate.sweepfile.grid import choices
+from ablate.sweepfile.order import needed_first
 from ablate.sweepfile.patch import expand, mapping, patched, section
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
@@ -61,24 +62,14 @@ class Resolver:
 
     def _order(self) -> list[str]:
         """Rows with parents before those that continue them; raises UserError for missing parents and cycles."""
-        order: list[str] = []
 
-        def visit(name: str, below: tuple[str, ...]) -> None:
-            if name in below:
-                chain = " after ".join([*below[below.index(name) :], name])
-                raise UserError(f"rows.{name}: {chain} is a cycle; let one of them start from scratch.")
-            if name in order:
-                return
+        def parents(name: str) -> list[str]:
             after = self.patches[name].get("after")
-            if after is not None:
-                if after not in self.patches:
-                    raise UserError(f"rows.{name}: after: no row '{after}'; {nearest(str(after), self.patches)}")
-                visit(after, (*below, name))
-            order.append(name)
+            if after is not None and after not in self.patches:
+                raise UserError(f"rows.{name}: after: no row '{after}'; {nearest(str(after), self.patches)}")
+            return [] if after is None else [after]
 
-        for name in self.patches:
-            visit(name, ())
-        return order
+        return needed_first(self.patches, parents, "rows", "after", "let one of them start from scratch")
 
     def rows(self, point: Mapping[str, Any]) -> dict[str, Row]:
         """Resolve all rows at one point of the axes, parents first."""

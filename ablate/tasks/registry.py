@@ -57,7 +57,6 @@ GLUE: dict[str, TaskConfig] = {
 # "glue" is the paper's four, as we guess them (docs/paper.md, section 4).
 GROUPS: dict[str, tuple[str, ...]] = {"glue": ("mnli", "qnli", "qqp", "sst2")}
 TASKS: Registered[TaskConfig] = Registered(
-    check,
     {
         "asr": Recognition.Config(),
         "asr_slam": ASR_SLAM,
@@ -77,4 +76,5 @@ TASKS: Registered[TaskConfig] = Registered(
         "pairing_by_layer": PairingByLayer.Config(),
         "probes_by_layer": ProbesByLayer.Config(),
     },
+    check,
 )

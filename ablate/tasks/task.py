@@ -232,6 +232,9 @@ class AbstractScored(Complete):
     """Names of metrics that stand beside the main one in a table that names no columns."""
     metrics: tuple[Metric, ...]
     """What it reports, the main one first."""
+    columns: tuple[str, ...]
+    """The columns of its table that it reads, but for "id" and what comes with speech ("voice", "seconds", "frames"): a
+    table without one is refused while planning. None that it can do without."""
     by_class: Metric | None = None
     """Which of them is also scored by class, as "ser_date", where rows have `classes`."""
 

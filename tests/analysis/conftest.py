@@ -123,7 +123,7 @@ class FakeSweep:
                 "reads": ROWS[name][0],
                 "after": AFTER.get(name),
                 "steps": ROWS[name][1],
-                "encoder": {"width": 64},
+                "encoder": {"width": 64, "block": "conformer"},
                 "objectives": self._objectives(name),
             }
             for name in self.rows

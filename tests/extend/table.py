@@ -9,7 +9,7 @@ from ablate.tasks.supervised.asr import Recognition
 class Commands(TableLayout):
     """Google's Speech Commands: `WORD/SPEAKER_nohash_N.wav`, and two lists of what is not for training."""
 
-    spoken = True
+    spoken, columns = True, ("text",)
 
     def needs(self, path, split):
         return [path / "validation_list.txt", path / "testing_list.txt"]

@@ -8,7 +8,7 @@ from objectives.classification import Classification
 class WordCount(AbstractTask):
     """How many words an utterance has: one number of its pooled encoding."""
 
-    reads, metrics = "speech", (Metric("words_off", "lower", "words"),)
+    reads, columns, metrics = "speech", ("text",), (Metric("words_off", "lower", "words"),)
 
     class Config(TaskConfig):
         tag = "word_count"

@@ -112,13 +112,13 @@ def untyped(config, parents, run):
         (lambda: Kind(1, good, settings=Plain, metrics=("a",)), "expected a dataclass with its default values"),
         (lambda: Kind(1, good, settings=Plain()), "metrics is empty"),
         (lambda: Kind(1, untyped, settings=Plain(), metrics=("a",)), "type hint None, expected the class of settings"),
-        (lambda: Kind(1, good, settings=Tagless(), metrics=("a",)), "Tagless has no tag"),
+        (lambda: Kind(1, good, settings=Tagless(), metrics=("a",)), r"Tagless \(.*, line \d+\) has no tag"),
     ],
 )
 def test_a_kind_that_lacks_something_is_refused_when_it_is_made(make, words):
     with pytest.raises(TypeError, match=words) as error:
         make()
-    assert "test_added_stage.py, line" in str(error.value) or "Tagless" in words
+    assert "test_added_stage.py, line" in str(error.value)
 
 
 @pytest.mark.parametrize(

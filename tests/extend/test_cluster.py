@@ -14,6 +14,7 @@ from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.pool import AbstractPool
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import BLOCKED, DONE, FAILED, Board
+from ablate.clusters.slurm.cluster import Slurm
 from ablate.errors import UserError
 
 TOY = Path(cluster.__file__)
@@ -50,6 +51,25 @@ def test_a_toy_runs_a_sweep_to_its_report(toy, tmp_path, capsys):
         sweep.main(["--help"])
     assert "local: a pool of workers (default)" in (said := capsys.readouterr().out)
     assert "thread: in threads of the command" in said
+
+
+def test_the_help_says_which_kinds_ask_for_resources_and_go_on_without_the_command(monkeypatch, capsys):
+    class Elsewhere(Slurm):
+        """Jobs of another queue."""
+
+    class Deaf(Elsewhere):
+        """The same, and it asks for nothing and retries nothing."""
+
+        asks, retry = False, AbstractCluster.retry
+
+    monkeypatch.setitem(registry.CLUSTERS, "elsewhere", Elsewhere)
+    monkeypatch.setitem(registry.CLUSTERS, "deaf", Deaf)
+    with pytest.raises(SystemExit):
+        sweep.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "resources.NAME=VALUE for slurm or elsewhere: mem_gb" in said
+    assert "for slurm or elsewhere or deaf: cancel this" in said and "deaf: submit and return" in said
+    assert "for slurm or elsewhere: run what failed again" in said
 
 
 def test_a_failure_in_a_thread_blocks_what_needs_it(toy, tmp_path):

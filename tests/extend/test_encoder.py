@@ -1,6 +1,7 @@
 """An encoder of one's own, one file and one line, goes from a sweep file to the report; what it lacks is said."""
 
 import importlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +23,7 @@ from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 from ablate.store.stage import materialise
 from ablate.training import conflict
+from encoders.batch import Pair
 from encoders.encoder import AbstractEncoder, Count, EncoderConfig
 from encoders.owner import Incomplete
 from encoders.presets import PRESETS
@@ -165,8 +167,10 @@ def test_inputs_that_there_are_not_are_refused_when_a_sweep_is_planned(sweep):
 
 def test_it_is_what_the_contract_asks():
     tried(Recurrent.Config(width=16))
-    for preset in ("nano", "nano_separate"):
+    for preset in ("nano", "nano_late", "nano_experts", "nano_separate"):  # planning does not try those of this project
         tried(PRESETS[preset])
+    for frontend in ("conv2d", "separable"):
+        tried(replace(PRESETS["nano"], frontend=frontend, block="transformer", positions="relative", dropout=0.1))
 
 
 def changed(encoding, **stages):
@@ -222,20 +226,96 @@ def test_parts_count_every_parameter_once(sweep, monkeypatch):
 
 def test_a_tag_that_another_has_is_refused_when_a_sweep_is_planned(sweep, monkeypatch):
     monkeypatch.setattr(Compared.Config, "tag", "recurrent")
-    with pytest.raises(UserError, match="^encoder: .*Recurrent.Config and .*Compared.Config have one tag, 'recurrent'"):
+    with pytest.raises(
+        UserError,
+        match=r"^encoder: Compared.Config \(.*test_encoder\.py, line \d+\) and "
+        r"Recurrent.Config \(.*extend.encoder\.py, line \d+\) have one tag, 'recurrent'",
+    ):
         sweep()
 
 
-def test_an_encoder_that_hears_its_neighbours_is_refused(monkeypatch):
+def centred(self, view, whole):
+    one = whole(self, view)
+    return changed(one, joint=one.stages["joint"] - one.stages["joint"].mean(0))
+
+
+def padded(self, view, whole):
+    """Averages each sequence over the length of the longest."""
+    one = whole(self, view)
+    lengths = one.layout.sequence_lengths
+    means = [x_LD.sum(0) / max(lengths) + 0 * x_LD for x_LD in one.stages["joint"].split(lengths)]
+    return changed(one, joint=one.stages["joint"] + torch.cat(means))
+
+
+def normed(self, view, whole):
+    """Centres over the pack, in training alone."""
+    return centred(self, view, whole) if self.training else whole(self, view)
+
+
+def unmasked(self, view, whole):
+    return whole(self, replace(view, speech_masked_I=None))
+
+
+def ahead(self, view, whole):
+    """Sees the first position of the next sequence of speech before the shared layers."""
+    one = whole(self, view)
+    if "speech_tower" not in one.stages:
+        return one
+    return changed(one, speech_tower=one.stages["speech_tower"] + one.stages["speech_tower"].roll(-1, 0))
+
+
+SEEING = {
+    "beside others as it does not alone: it sees its neighbours (stage 'joint')": centred,
+    "beside others as it does not alone: it sees padding, or how long its neighbours are (stage 'joint')": padded,
+    "beside others as it does not alone: it sees its neighbours (stage 'speech_tower')": ahead,
+    "sees its neighbours in training, as with a norm over the batch, and `alone` does not say so": normed,
+    "sees masked speech: stage 'speech_tower' changes with it": unmasked,
+}
+
+
+@pytest.mark.parametrize(("told", "seeing"), SEEING.items(), ids=[one.__name__ for one in SEEING.values()])
+def test_an_encoder_that_sees_what_it_must_not_is_refused_when_a_sweep_is_planned(sweep, monkeypatch, told, seeing):
+    whole = Recurrent.forward
+    monkeypatch.setattr(Recurrent, "forward", lambda self, view: seeing(self, view, whole))
+    with pytest.raises(UserError, match=rf"^encoder: Recurrent \(.*encoder\.py, line \d+\) .*{re.escape(told)}"):
+        sweep()
+    with pytest.raises(Incomplete, match=re.escape(told)):
+        tried(Recurrent.Config(width=16))
+
+
+def test_an_encoder_that_says_it_sees_its_neighbours_in_training_may(sweep, monkeypatch):
+    whole = Recurrent.forward
+    monkeypatch.setattr(Recurrent, "forward", lambda self, view: normed(self, view, whole))
+    monkeypatch.setattr(Recurrent, "alone", "It has a norm over the batch")
+    assert sweep().stages
+
+
+def test_what_is_drawn_is_drawn_alike_in_a_trial(monkeypatch):
+    """Dropout, and noise for what is masked, are no look at neighbours."""
     whole = Recurrent.forward
 
-    def centred(self, view):
+    def noisy(self, view):
         one = whole(self, view)
-        return changed(one, joint=one.stages["joint"] - one.stages["joint"].mean(0))
+        return changed(one, joint=torch.nn.functional.dropout(one.stages["joint"], 0.5, self.training))
 
-    monkeypatch.setattr(Recurrent, "forward", centred)
-    with pytest.raises(Incomplete, match="encodes a speech sequence beside others as it does not alone"):
-        tried(Recurrent.Config(width=16))
+    monkeypatch.setattr(Recurrent, "forward", noisy)
+    tried(Recurrent.Config(width=16))
+
+
+def test_a_front_end_that_spreads_masked_speech_is_none_of_the_masks(monkeypatch):
+    """As with a group norm over time before the masks (wav2vec 2.0)."""
+    whole = Recurrent.forward
+
+    def spread(self, view):
+        speech = view.inputs.speech
+        if speech is None:
+            return whole(self, view)
+        mel_FM = torch.cat([x_FM - x_FM.float().mean() for x_FM in speech.mel_FM.split(speech.lengths)])
+        inputs = replace(speech, mel_FM=mel_FM)
+        return whole(self, replace(view, inputs=inputs if view.inputs is speech else Pair(inputs, view.inputs.text)))
+
+    monkeypatch.setattr(Recurrent, "forward", spread)
+    tried(Recurrent.Config(width=16))
 
 
 def test_bases_without_a_config_need_not_be_whole():

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from ablate.data.builtin import items
+from ablate.data.builtin.corpus import BuiltinConfig
 from ablate.data.lines import Faults, lines
 from ablate.data.real.corpus import RealConfig
 from ablate.data.real.layouts import registry
 from ablate.data.real.layouts.layout import TableLayout
 from ablate.errors import UserError
+from ablate.planning.plan import plan_file
 from ablate.store import identity
 
 WORDS = ("go", "stop")
@@ -67,7 +70,7 @@ def test_a_table_that_is_not_registered(tmp_path: Path) -> None:
 
 
 class Half(TableLayout):
-    splits = ("train", "test")
+    splits, columns = ("train", "test"), ("text",)
 
     def rows(self, path, split, faults):
         yield {"id": "1", "text": "one"}
@@ -87,7 +90,7 @@ def test_half_a_table_is_refused_with_its_file_and_line() -> None:
     with pytest.raises(UserError, match="cannot be called 'asr'"):
         registry.TABLES["asr"] = Spoken
     with pytest.raises(UserError, match="reads a row without recording, voice: {'id': '1'"):
-        list(registry.whole(Spoken().rows(Path(), "train", Faults()), Spoken, ("voice", "recording")))
+        list(registry.whole(lambda: Spoken().rows(Path(), "train", Faults()), Spoken, ("voice", "recording"), "half"))
 
 
 def test_no_further_table_changes_no_id(tmp_path: Path) -> None:
@@ -97,7 +100,7 @@ def test_no_further_table_changes_no_id(tmp_path: Path) -> None:
 class Intents(TableLayout):
     """Lines of `text<TAB>label`; dev is held out."""
 
-    spoken, splits, held_out = False, ("train", "test"), True
+    spoken, splits, held_out, columns = False, ("train", "test"), True, ("text", "label", "intent")
 
     def rows(self, path, split, faults):
         for number, line in lines(path / f"{split}.tsv", faults):
@@ -121,3 +124,69 @@ def test_what_a_table_of_texts_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "intents/test.tsv").write_text("go\tleave\n")
     after = splits()
     assert [split for split in before if after[split] != before[split]] == ["test"]
+
+
+@pytest.fixture
+def intents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict:
+    """`data:` with a table of intents."""
+    monkeypatch.setitem(registry.TABLES, "intents", Intents)
+    (tmp_path / "intents").mkdir()
+    (tmp_path / "intents/train.tsv").write_text("".join(f"Say {n}\tsay\n" for n in range(20)))
+    (tmp_path / "intents/test.tsv").write_text("go\tgo\n")
+    return engine.real(tmp_path, labelled={"intents": "intents"})
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (
+            {"preset": "sentiment", "fields": ["txt"]},
+            r"TextClassification \(.*classification.py, line \d+\) reads the column 'txt', which table "
+            "'intents' does not have; did you mean 'text'",
+        ),
+        (
+            {"preset": "sentence_pair"},
+            ".* reads the column 'text_b', which table 'intents' does not have; did you mean 'text'",
+        ),
+        (
+            {"preset": "normalization"},
+            ".* reads the column 'written', which table 'intents' does not have; did you mean 'intent'",
+        ),
+        (
+            {"preset": "asr", "splits": ["test"]},
+            r"Recognition \(.*\) reads speech, which table 'intents' does not have",
+        ),
+        ({"preset": "sentiment"}, ""),
+    ],
+)
+def test_a_task_on_a_table_without_its_columns_is_refused_while_planning(
+    intents: dict, tmp_path: Path, task: dict, words: str
+) -> None:
+    file = engine.file(tmp_path, intents, {"own": {**task, "table": "intents"}}, tokenizer={"fields": ["intents.text"]})
+    if not words:
+        assert plan_file(file, [], tmp_path / "runs").stages
+        return
+    with pytest.raises(UserError, match=f"^rows.toy.tasks.own: {words}"):
+        plan_file(file, [], tmp_path / "runs")
+
+
+def test_a_row_without_a_column_of_its_table_is_refused_with_its_file_and_line(
+    intents: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Intents, "columns", ("text", "label", "domain"))
+    config = RealConfig(root=str(tmp_path), **engine.NOTHING, labelled={"intents": "intents"}).resolved()
+    with pytest.raises(UserError, match=r"Intents \(.*test_labelled.py, line \d+\) reads a row without domain: "):
+        config.split("intents", "train")
+
+
+@pytest.mark.parametrize("table", items.TABLES)
+def test_rows_of_the_built_in_world_have_the_columns_of_their_tables(table: str) -> None:
+    """But for what is made when they are spoken."""
+    config = BuiltinConfig(seed=3, **dict.fromkeys(SIZES, 3))
+    for split in items.TABLES[table]:
+        of = config.split(table, split).config
+        heard = ("phones", "seconds", "frames") if of.sample.voices else ()
+        assert all({*entry.row_of(table), *heard} == {*config.columns(table)} for entry in of.sample.entries())
+
+
+SIZES = ("speech", "text", "pairs", "asr", "translation", "sentiment", "sentence_pair", "normalization", "dev", "test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import engine
@@ -10,7 +11,8 @@ import pytest
 import soundfile
 
 from ablate.data.audio import Recording
-from ablate.data.lines import Faults
+from ablate.data.lines import Faults, lines
+from ablate.data.real.corpus import RealConfig
 from ablate.data.real.layouts import registry
 from ablate.data.real.layouts.layout import Layout
 from ablate.errors import UserError
@@ -89,4 +91,68 @@ def test_half_a_layout_is_refused_with_its_file_and_line() -> None:
 )
 def test_rows_that_are_none_are_refused_with_the_layouts_file_and_line(row: object, words: str) -> None:
     with pytest.raises(UserError, match=rf"Layout \(.*layout.py, line \d+\) {words}"):
-        list(registry.whole(iter([row]), Layout, ("voice", "recording")))
+        list(registry.whole(lambda: iter([row]), Layout, ("voice", "recording"), "a"))
+
+
+def test_two_rows_with_one_id_are_refused_while_planning_with_both_places(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Twice(Layout):
+        expected = "a folder of twins"
+
+        def knows(self, path: Path) -> bool:
+            return (path / "wav.scp").is_file()
+
+        def rows(self, path: Path, faults: Faults):
+            for n in range(5):
+                name = ("a", "b", "c", "b", "d")[n]
+                yield {"id": name, "voice": "v", "text": f"say {n}", "recording": Recording(path / "r.wav", n, n + 1)}
+
+    monkeypatch.setitem(registry.LAYOUTS, "twice", Twice)
+    for split in ("train", "dev", "test"):
+        folder(tmp_path / split, 5, 0)
+    config = RealConfig(root=str(tmp_path), **{**engine.NOTHING, "asr": ("train",), "dev": "dev", "test": "test"})
+    wav = re.escape(str(tmp_path / "train/r.wav"))
+    with pytest.raises(
+        UserError,
+        match=rf"Twice \(.*test_layout.py, line \d+\) reads two rows of {tmp_path}/train with one id, 'b': "
+        rf"row 2 \({wav} from 1 s\) and row 4 \({wav} from 3 s\); give each an id of its own",
+    ):
+        config.resolved().split("asr", "train")
+
+
+def test_ids_are_compared_by_themselves_and_not_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "hash", lambda id: 1, raising=False)
+    rows = [{"id": str(n), "text": "a"} for n in range(9)]
+    assert list(registry.whole(lambda: iter(rows), Layout, ("text",), "a")) == rows
+    with pytest.raises(UserError, match="two rows of a with one id, '3': row 4 .* and row 10"):
+        list(registry.whole(lambda: iter([*rows, {"id": "3", "text": "b"}]), Layout, ("text",), "a"))
+
+
+def test_a_missing_recording_is_told_with_the_line_that_names_it(toy, tmp_path: Path) -> None:
+    toy("layout")
+    for split in ("train", "dev", "test"):
+        (path := folder(tmp_path / split, 2, 0) / "segments").unlink()
+        path.with_name("wav.scp").write_text("v0-0 r.wav\nv1-1 clips/my own/r.wav\n")
+    config = RealConfig(root=str(tmp_path), **{**engine.NOTHING, "asr": ("train",), "dev": "dev", "test": "test"})
+    said = rf"^{tmp_path}/train/wav.scp, line 2: {tmp_path}/train/clips/my own/r.wav: there is no such audio file"
+    with pytest.raises(UserError, match=said):
+        config.resolved().split("asr", "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("u1 ./a/b.wav", "/data/a/b.wav"),
+        ("x\ta/my b.wav\t3", "/data/a/my b.wav"),
+        ('{"path": "b.wav", "text": "b"}', "/elsewhere/b.wav"),
+        ("/data/a/b.wav,1.0", "/data/a/b.wav"),
+        ("u1 a/cb.wav", ""),
+        ("u1 a/b.wav.txt", ""),
+    ],
+)
+def test_the_line_that_names_a_file_is_found_in_any_kind_of_list(tmp_path: Path, line: str, file: str) -> None:
+    faults = Faults()
+    (tmp_path / "list").write_text(f"other.wav\n{line}\n")
+    list(lines(tmp_path / "list", faults))
+    assert faults.naming(file or "/data/a/b.wav") == (f"{tmp_path}/list, line 2" if file else "")

@@ -55,14 +55,14 @@ class Nameless(Bare):
 
 
 class Deaf(Bare):
-    reads, metrics = "smell", (Metric("off", "lower"),)
+    reads, columns, metrics = "smell", (), (Metric("off", "lower"),)
 
     class Config(TaskConfig):
         tag = "deaf"
 
 
 class Fickle(Half):
-    reads, choice = "text", Metric("other", "lower")
+    reads, columns, choice = "text", (), Metric("other", "lower")
     objective = inputs = score = None
 
     class Config(TaskConfig):
@@ -81,7 +81,7 @@ class Searching(Fickle):
     ("config", "message"),
     [
         (Half.Config, r"Half \(.*test_task.py, line \d+\) lacks reads, inputs, objective, score; AbstractScored \("),
-        (Bare.Config, r"Bare \(.*test_task.py, line \d+\) lacks metrics when it is made"),
+        (Bare.Config, r"Bare \(.*test_task.py, line \d+\) lacks metrics, columns when it is made"),
         (Nameless.Config, r"Nameless.Config \(.*, line \d+\) lacks a tag of its own"),
         (Loose, r"Loose \(.*test_task.py, line \d+\) lacks owner; TaskConfig"),
         (Deaf.Config, "reads 'smell' and has 1 metrics: expected one of speech, text, pair, and a metric"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ablate.errors import UserError
-from ablate.planning.plan import described
+from ablate.planning.summary import described
 from ablate.store import identity
 from ablate.sweepfile import claims
 from ablate.sweepfile.load import typed

@@ -202,6 +202,9 @@ class BuiltinConfig(CorpusConfig):
     def tables(self) -> dict[str, tuple[str, ...]]:
         return items.TABLES
 
+    def columns(self, table: str) -> tuple[str, ...]:
+        return items.COLUMNS[table]
+
     def split(self, table: str, split: str) -> Split:
         kind = split.removesuffix("_unseen")
         if table in ("asr", "translation", "retrieval") and split != "train":  # spoken tasks share utterances

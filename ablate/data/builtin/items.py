@@ -22,6 +22,15 @@ TABLES = {  # of the built-in corpus, and their splits
     "asr": (*_SPLITS, "test_unseen"),
     **dict.fromkeys(("translation", "sentiment", "sentence_pair", "normalization"), _SPLITS),
 }
+_HEARD = ("id", "text", "voice", "snr", "phones", "seconds", "frames")
+COLUMNS = {  # of its tables
+    **dict.fromkeys(("speech", "pairs", "retrieval", "asr"), _HEARD),
+    "translation": (*_HEARD, "translation"),
+    "text": ("id", "text"),
+    "sentiment": ("id", "text", "label"),
+    "sentence_pair": ("id", "text", "text_b", "label"),
+    "normalization": ("id", "written", "spoken"),
+}
 SHORT, LONG = 5, 9  # spoken words of a sentence that is spoken aloud: some two to three seconds
 _NEGATED = 0.1  # of single sentences, where the clause allows it
 

@@ -32,7 +32,7 @@ from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import hashed, told
 from ablate.data.real.settings import RealSettings
-from ablate.data.real.sources import OWN, Place, Source, paths, sources, table_of, tables
+from ablate.data.real.sources import OWN, Place, Source, columns, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
@@ -57,6 +57,13 @@ class RealConfig(RealSettings, CorpusConfig):
 
     def tables(self) -> dict[str, set[str]]:
         return tables(sources(self))
+
+    def columns(self, table: str) -> set[str]:
+        return self._columns[table]
+
+    @cached_property
+    def _columns(self) -> dict[str, set[str]]:
+        return columns(sources(self))
 
     def split(self, table: str, split: str) -> Split:
         """What one split is, its rows read if that was not done before. Raises UserError for data that cannot

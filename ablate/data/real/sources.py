@@ -23,6 +23,7 @@ Place = tuple[str, str]  # table, split
 OWN = ("digits", "normalization")  # tables of `registry.TABLES` that have a setting of their own
 SPEECH = ("speech", "pairs", "asr", "speechstew", "retrieval")  # tables whose sources are speech in any layout
 TRANSLATED = ("text", "translation")
+DIRECTED = (*TRANSLATED, "direction")
 COVOST = re.compile(r"covost_v2\.([^_.]+)_([^_.]+)\.([^/]+)\.tsv")
 
 
@@ -43,6 +44,8 @@ class Source:
     most: int | None = None
     asks: tuple[str, ...] = ("text",)
     """Fields that a spoken row must have, in all tables but that of unlabelled speech."""
+    columns: tuple[str, ...] = ("text",)
+    """What all its rows have beside "id" and, of speech, "voice" and the recording."""
     layout: str = ""
     files: Callable[[], list[Path]] = list
 
@@ -73,12 +76,17 @@ def sources(config: RealSettings) -> list[Source]:
                 read["train"],
                 (table, "train"),
                 layout=task,
+                columns=_glue(task),
                 held_out=True,
                 most=most,
             )
         )
         for split, file in _dev(folder).items():
-            listed.append(_written(f"{table} {split}", [files[file]], read[file], (table, split), layout=task))
+            listed.append(
+                _written(
+                    f"{table} {split}", [files[file]], read[file], (table, split), layout=task, columns=_glue(task)
+                )
+            )
     listed += _labelled(config, spoken=False)
     return listed + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
 
@@ -108,15 +116,16 @@ def _of_table(
     files: Callable[[], list[Path]],
 ) -> Source:
     """A split of a table with a layout of its own."""
-    needed = ("voice", "recording") if of.spoken else ()
+    needed = ("voice", "recording", *(one for one in of.columns if one not in of.asks)) if of.spoken else of.columns
     return Source(
         name,
-        lambda faults: registry.whole(read(faults), type(of), needed),
+        lambda faults: registry.whole(lambda: read(faults), type(of), needed, name),
         (place,),
         spoken=of.spoken,
         layout=f"{table}:{of.version}",
         files=files,
         asks=of.asks,
+        columns=of.columns,
     )
 
 
@@ -138,11 +147,12 @@ def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
             raise UserError(
                 f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv."
             )
-        return Source(name, _covost(file.parent, *match.groups()), (place,), spoken=True, asks=TRANSLATED)
+        read = _covost(file.parent, *match.groups())
+        return Source(name, read, (place,), spoken=True, asks=TRANSLATED, columns=DIRECTED)
     if table == "text":
         return _written(name, [file], partial(_texts, [file]), place, layout=_read_as([file]))
     task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
-    return _written(name, [file], partial(glue.sentences, file, task), place, layout=task)
+    return _written(name, [file], partial(glue.sentences, file, task), place, layout=task, columns=_glue(task))
 
 
 def further(config: RealSettings) -> dict[Place, str]:
@@ -158,6 +168,16 @@ def tables(made: Iterable[Source]) -> dict[str, set[str]]:
         for table, split in source.places:
             splits.setdefault(table, set()).update({split, "dev"} if source.held_out else {split})
     return splits
+
+
+def columns(made: Iterable[Source]) -> dict[str, set[str]]:
+    """What every row of each table has that these sources make."""
+    of: dict[str, set[str]] = {}
+    for source in made:
+        has = {"id", *source.columns, *(("voice", "seconds", "frames") if source.spoken else ())}
+        for table, _ in source.places:
+            of[table] = of.get(table, has) & has
+    return of
 
 
 def paths(config: RealSettings) -> list[tuple[str, str]]:
@@ -252,6 +272,11 @@ def _below(root: Path, source: str, needed: Iterable[Path]) -> list[str]:
     return [os.path.normpath(os.path.join(source, os.path.relpath(one, root / source))) for one in needed]
 
 
+def _glue(task: str) -> tuple[str, ...]:
+    """The columns of a GLUE task's tables."""
+    return ("text", "label") if glue.GLUE[task].text_b is None else ("text", "text_b", "label")
+
+
 def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
     """Texts of all files, with ids that say which one they are from."""
     return (
@@ -283,6 +308,7 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
             spoken=True,
             held_out=held_out,
             asks=TRANSLATED,
+            columns=DIRECTED,
         )
 
     yield made("train", ("translation", "train"), held_out=not tested)
@@ -293,5 +319,10 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
 
 def _covost(folder: Path, source: str, target: str, split: str) -> Callable[[Faults], Iterator[Example]]:
     """Read a table of CoVoST, each row with its direction."""
-    rows = partial(covost.covost, folder, source, target, split)
-    return lambda faults: ({**row, "direction": f"{source}_{target}"} for row in rows(faults))
+
+    def rows(faults: Faults) -> Iterator[Example]:
+        read, direction = covost.covost(folder, source, target, split, faults), f"{source}_{target}"
+        return ({**row, "direction": direction} for row in read)
+
+    name = f"{folder}, {source}_{target} {split}"
+    return lambda faults: registry.whole(lambda: rows(faults), covost.covost, ("voice", "recording"), name)

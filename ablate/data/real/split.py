@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import heapq
 import json
+import os
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -127,7 +128,8 @@ class Reading:
         while some := list(islice(rows, _AT_ONCE)):
             for row, sound in zip(some, self._sounds.of([row["recording"].file for row in some])):
                 if isinstance(sound, str):
-                    faults.report(sound)
+                    line = "" if os.path.exists(row["recording"].file) else faults.naming(row["recording"].file)
+                    faults.report(f"{line}: {sound}" if line else sound)
                     continue
                 try:
                     key, frames = part(sound, row["recording"]), audio.expected(row["recording"], sound.head)

@@ -42,6 +42,7 @@ class AlignmentByLayer(AbstractMeasure):
     """
 
     reads = "pair"
+    columns = ("text",)
     sees = ("speech", "text")
     baseline_split = "dev"
     metrics = (CKA, RECALL_1)

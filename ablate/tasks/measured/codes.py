@@ -51,6 +51,7 @@ class SpeechCodes(AbstractMeasure):
     """
 
     reads = "speech"
+    columns = ()
     sees = ("speech",)
     baseline_split = "dev"
     metrics = (PERPLEXITY, AGREEMENT, PHONE_NMI, VOICE_NMI, NOISE_NMI)

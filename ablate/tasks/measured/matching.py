@@ -27,6 +27,7 @@ class Matching(AbstractMeasure):
     """
 
     reads = "pair"
+    columns = ("text",)
     sees = ("pair",)
     baseline_split = "dev"
     metrics = (ACCURACY,)

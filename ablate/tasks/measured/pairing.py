@@ -68,6 +68,7 @@ class Pairing(AbstractMeasure):
     """
 
     reads = "pair"
+    columns = ("text",)
     sees = ("pair",)
     baseline_split = "dev"
     metrics = (LOSS_DROP, LOSS)

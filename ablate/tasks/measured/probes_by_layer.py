@@ -51,6 +51,7 @@ class ProbesByLayer(AbstractMeasure):
     """
 
     reads = "speech"
+    columns = ("text",)
     sees = ("speech",)
     baseline_split = "dev"
     metrics = (PHONE, WORD, VOICE)

@@ -36,6 +36,7 @@ class Retrieval(AbstractMeasure):
     """
 
     reads = "pair"
+    columns = ("text",)
     sees = ("speech", "text")
     baseline_split = "dev"
     metrics = tuple(RECALLS.values())

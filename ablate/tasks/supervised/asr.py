@@ -34,6 +34,7 @@ class Recognition(AbstractTask):
     """
 
     reads = "speech"
+    columns = ("text",)
     metrics = (WER, CER)
     beside = ("cer",)
     choice = CER  # words come late, and an empty output has few wrong ones

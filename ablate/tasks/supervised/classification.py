@@ -78,7 +78,7 @@ class TextClassification(AbstractTask):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.given = config.fields
+        self.given, self.columns = config.fields, (*config.fields, "label")
         self.metrics = tuple(AGREEMENT[name][0] for name in config.metrics)
         self.numbers = config.metrics[0] in NUMBERS
 

@@ -31,6 +31,7 @@ class Normalization(AbstractTask):
     """
 
     reads = "text"
+    columns = ("written", "spoken")
     metrics = (SER, WER)
     by_class = SER
     choice = LOSS

@@ -31,6 +31,7 @@ class Translation(AbstractTask):
     """
 
     reads = "speech"
+    columns = ("text", "translation")
     metrics = (BLEU, CHRF)
     choice = LOSS
 

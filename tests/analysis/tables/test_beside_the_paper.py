@@ -48,6 +48,27 @@ def test_altered_rows_mirror_nothing(fake):
     assert paper.stages(records, "joint_contrastive") == "contrastive+masked_text"
 
 
+def test_rows_of_other_classes_of_encoders_and_objectives_mirror_nothing(fake):
+    """Whatever their settings and names are; a shipped objective mirrors under any name."""
+    folder = fake(rows=JOINT, table={})
+    sweep = json.loads((folder / "sweep.json").read_text())
+    joint = sweep["rows"]["joint"]["objectives"]
+    sweep["rows"]["joint"]["tags"] = {"encoder": "joint", "objectives": {"hidden": "masked_text"}}
+    sweep["rows"]["joint"]["objectives"] = {
+        "hidden" if name == "masked_text" else name: joint[name] for name in ("masked_text", *joint)
+    }
+    sweep["rows"]["speech_only"]["tags"] = {"encoder": "my_lab.conformer"}
+    sweep["rows"]["joint_contrastive"]["encoder"] = {"width": 64, "layers": 3}  # recorded before there were tags
+    sweep["rows"]["joint_tlm_one_stage"]["tags"] = {"encoder": "joint", "objectives": {"tlm": "my_lab.tlm"}}
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    records = read(folder)
+    assert paper.stages(records, "joint") == paper.SLAM
+    assert paper.stages(records, "speech_only") is paper.stages(records, "joint_contrastive") is None
+    table = build(records)
+    lines = {line[0] for line in paper.sheet(table).lines}
+    assert "joint tlm" in lines and not lines & {"speech only", "joint contrastive", "joint tlm one stage"}
+
+
 def test_values_and_differences_by_hand(fake):
     sheet = paper.sheet(build(read(fake(rows=JOINT, seeds=(0, 1, 2), table={}))))
     lines = {line[0]: line for line in sheet.lines}

@@ -305,6 +305,15 @@ def test_several_directions_of_translation(root: Path, tmp_path: Path) -> None:
     made = Made(small(root, translation="covost", directions=("fr_en",), tests=tests), tmp_path / "more")
     (row,) = made.table("translation.test_other").rows
     assert (row["direction"], row["text"], row["translation"]) == ("fr_en", "one", "two")
+    tsv(
+        root / "covost/covost_v2.fr_en.other.tsv", "path\tsentence\ttranslation\tclient_id", *["fr1.wav\ta\tb\tann"] * 2
+    )
+    config = small(root, translation="covost", directions=("fr_en",), tests=tests)
+    twice = (
+        r"covost \(.*covost.py, line \d+\) reads two rows of .*covost, fr_en other with one id, 'fr1': row 1 .* row 2"
+    )
+    with pytest.raises(UserError, match=twice):
+        config.resolved().split("translation", "test_other")
     tests = {"translation.test_x": "glue/RTE/dev.tsv"}
     with pytest.raises(UserError, match="expected a table called covost_v2.SOURCE_TARGET.NAME.tsv"):
         small(root, translation="covost", directions=("fr_en",), tests=tests).resolved().tables()

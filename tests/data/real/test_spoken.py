@@ -158,8 +158,9 @@ def test_stm(tmp_path: Path) -> None:
         "talk 1 Ann 1.5 4.25 <o,f0,female> hello there",
         "talk 1 inter 4.25 9 <o,,unknown> ignore_time_segment_in_scoring",
         "talk 2 Ben 9.00 10.00 yes",
+        "talk 2 Cid 9.00 10.00 no",
     )
-    first, second = registry.rows(tmp_path / "train")
+    first, second, third = registry.rows(tmp_path / "train")
     recording = tmp_path / "train/sph/talk.sph"
     assert first == {
         "id": "talk-1-1.50-4.25",
@@ -168,6 +169,7 @@ def test_stm(tmp_path: Path) -> None:
         "recording": Recording(recording, 1.5, 4.25, 0),
     }
     assert (second["text"], second["recording"].channel) == ("yes", 1)
+    assert (second["id"], third["id"]) == ("talk-2-9.00-10.00", "talk-2-9.00-10.00-2")  # at once, and two rows
     lines = ("talk 1 Ann one 2 no", "talk 1 Ann nan 2 no", "talk 1 Ann 2 1 no", "walk 1 Ann 1 2 no")
     path = write(tmp_path / "train/stm/talk.stm", *lines)
     assert skipped(path)[1] == [
@@ -258,10 +260,9 @@ def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None
 )
 def test_a_cut_that_lacks_something_is_named_with_its_line(tmp_path: Path, fields: dict, why: str) -> None:
     touch(tmp_path / "audio/rec.wav")
-    ids, faults = skipped(
-        write(tmp_path / "cuts.jsonl", json.dumps(cut()), json.dumps(cut(**fields)), json.dumps(cut()))
-    )
-    assert ids == ["u1", "u2"] * 2
+    other = cut(supervisions=[{**one, "id": f"other {one['id']}"} for one in cut()["supervisions"]])
+    ids, faults = skipped(write(tmp_path / "cuts.jsonl", *map(json.dumps, (cut(), cut(**fields), other))))
+    assert ids == ["u1", "u2", "other u1", "other u2"]
     (fault,) = faults
     assert fault.startswith("cuts.jsonl, line 2: cut 'c' is not as lhotse writes it") and why in fault
 

@@ -31,6 +31,7 @@ class Digits(TableLayout):
     """All three splits of a language."""
 
     spoken = True
+    columns = ("text",)
 
     def rows(self, path: Path, split: str, faults: Faults) -> Iterator[Example]:
         return common_voice(path, split, faults)

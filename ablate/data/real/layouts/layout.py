@@ -62,6 +62,8 @@ class TableLayout(ABC):
 
     spoken: ClassVar[bool]
     """Whether all rows have recordings ("voice" and "recording"), or none has."""
+    columns: ClassVar[tuple[str, ...]]
+    """What else all rows have, by name, beside "id": a task that reads another column is refused while planning."""
     splits: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
     """Splits that there are. "train" is trained on, "dev" selects, those that begin with "test" are scored."""
     held_out: ClassVar[bool] = False

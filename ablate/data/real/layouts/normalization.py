@@ -17,6 +17,7 @@ class Normalization(TableLayout):
     """Written and spoken text."""
 
     spoken = False
+    columns = ("written", "spoken")
 
     def rows(self, path: Path, split: str, faults: Faults) -> Iterator[Example]:
         return normalization(path, split, faults)

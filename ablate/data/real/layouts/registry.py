@@ -6,8 +6,12 @@ A path is asked about from the last to the first, so that what came later goes b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ablate.data.audio import Recording
 from ablate.data.contract import Registered, complete
@@ -47,8 +51,11 @@ def _table(name: str, cls: type[TableLayout]) -> None:
         )
 
 
+def _itself(cls: type) -> type:
+    return cls
+
+
 LAYOUTS: Layouts = Registered(
-    _layout,
     {
         "librispeech": LibriSpeech,
         "librilight": LibriLight,
@@ -58,13 +65,15 @@ LAYOUTS: Layouts = Registered(
         "lhotse": Lhotse,
         "limited": Limited,
     },
+    _layout,
+    _itself,
 )
 """Of speech: rows have recordings."""
 
-TEXT_LAYOUTS: Layouts = Registered(_layout, {"lines": Lines, "records": Records})
+TEXT_LAYOUTS: Layouts = Registered({"lines": Lines, "records": Records}, _layout, _itself)
 """Of text: rows have "text"."""
 
-TABLES: Registered[type[TableLayout]] = Registered(_table, {"digits": Digits, "normalization": Normalization})
+TABLES: Registered[type[TableLayout]] = Registered({"digits": Digits, "normalization": Normalization}, _table, _itself)
 """Tables with a layout of their own. Where they lie is said in `data.labelled`, of the first two in `data.NAME`."""
 
 
@@ -86,7 +95,8 @@ def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Itera
     path = Path(path)
     if found := known(path, layouts):
         spoken = layouts is LAYOUTS
-        return whole(found[1].rows(path, faults), type(found[1]), ("voice", "recording") if spoken else ("text",))
+        needed = ("voice", "recording") if spoken else ("text",)
+        return whole(lambda: found[1].rows(path, faults), type(found[1]), needed, path)
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         raise UserError(f"{path}: there is no such file or folder; {nearest(path.name, siblings)}")
@@ -94,19 +104,46 @@ def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Itera
     raise UserError(f"{path}: is of no layout known here; expected {', '.join(most)}, or {last}.")
 
 
-def whole(rows: Iterator[Example], cls: type, needed: Iterable[str]) -> Iterator[Example]:
-    """Yield the rows that a class reads. Raises UserError, with its file and line, for one that lacks a field or whose
-    recording is none, and for what the class itself raises.
+def whole(
+    read: Callable[[], Iterator[Example]], cls: Any, needed: Iterable[str], path: Path | str
+) -> Iterator[Example]:
+    """Yield the rows that a class or function reads of `path`. Raises UserError, with its file and line, for one that
+    lacks a field or whose recording is none, for two with one id (when all are read), and for what it raises itself.
     """
     needed, name = {"id", *needed}, f"{cls.__qualname__} ({place(cls)})"
+    hashes = array("q")  # of ids: 8 bytes for each of millions
     try:
-        for row in rows:
+        for row in read():
             if not needed <= row.keys():
                 raise UserError(f"{name} reads a row without {', '.join(sorted(needed - row.keys()))}: {row}.")
             if "recording" in needed and not isinstance(row["recording"], Recording):
                 raise UserError(f"{name} reads {row['recording']!r} as a recording, expected a Recording.")
+            hashes.append(hash(str(row["id"])))
             yield row
+        if twice := _repeated(hashes):
+            _unique(
+                (row for row in enumerate(read(), 1) if hash(str(row[1]["id"])) in twice),
+                f"{name} reads two rows of {path}",
+            )
     except (UserError, OSError, GeneratorExit):
         raise
     except Exception as error:
         raise UserError(f"{name} raises {type(error).__name__}: {error}.") from error
+
+
+def _repeated(hashes: array[int]) -> set[int]:
+    """Which of these are there more than once."""
+    ordered = np.sort(np.frombuffer(hashes, np.int64))
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+
+def _unique(rows: Iterable[tuple[int, Example]], what: str) -> None:
+    """Raise UserError where two numbered rows have one id."""
+    seen: dict[str, str] = {}
+    for number, row in rows:
+        recording = row.get("recording")
+        shown = f"{recording.file} from {recording.start} s" if recording else repr(row.get("text", row.get("written")))
+        here, id = f"row {number} ({shown})", str(row["id"])
+        if id in seen:
+            raise UserError(f"{what} with one id, '{id}': {seen[id]} and {here}; give each an id of its own.")
+        seen[id] = here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
     """
     path = Path(path)
     beside = {} if beside is None else beside
+    ids: Counter[str] = Counter()
     for number, line in lines(path, faults):
         if line.startswith(";;"):
             continue
@@ -64,8 +66,9 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
         if recording is None:
             faults.report(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
             continue
+        ids[id := f"{name}-{channel}-{start:.2f}-{stop:.2f}"] += 1  # who speaks at once may begin and end at once
         yield {
-            "id": f"{name}-{channel}-{start:.2f}-{stop:.2f}",
+            "id": id if ids[id] == 1 else f"{id}-{ids[id]}",
             "text": text,
             "voice": voice,
             "recording": Recording(recording, start, stop, channel - 1),

@@ -1,0 +1,84 @@
+"""What a plan says of its sweep: sweep.json, which analysis reads, and notes on rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ablate.planning.values import shown
+from ablate.stages.kind import SPLIT
+from ablate.store import identity
+from ablate.sweepfile import claims
+from ablate.sweepfile.added import Added
+from ablate.sweepfile.patch import mapping
+from ablate.sweepfile.row import Row
+from ablate.sweepfile.rows import Resolver
+from ablate.tasks.task import TaskConfig
+
+
+def sweep_json(
+    sweep: Mapping[str, Any],
+    resolver: Resolver,
+    grid: list[dict[str, Row]],
+    seeds: list[int],
+    axes: Mapping[str, list[Any]],
+    plugins: Mapping[str, str],
+) -> dict[str, Any]:
+    """Check what is read at the end, and say what the sweep is (sweep.json); `grid` has its rows at every point."""
+    rows, configs = {name: grid[0][name] for name in resolver.names}, {}
+    for row in rows.values():
+        configs |= {key: task for key, task in row.tasks.items() if key not in configs}
+    by_speaker = any(row.data.by_speaker for at in grid for row in at.values())
+    tasks = {key: described(configs[key], by_speaker) for key in resolver.tasks if key in configs}
+    tasks |= {name: measured(one) for row in rows.values() for name, one in row.stages.items()}
+    labels = claims.labels(sweep.get("labels"), list(rows), list(tasks))
+    taken_off = {*resolver.base["tasks"], *resolver.registry.tasks} - set(resolver.tasks)
+    return {
+        "name": str(sweep["name"]),
+        "question": sweep.get("question", ""),
+        "changes_our_mind": sweep.get("changes_our_mind", ""),
+        "seeds": seeds,
+        "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
+        "tasks": tasks,
+        "axes": {axis: [shown(v) for v in values] for axis, values in axes.items()},
+        "table": claims.table(sweep.get("table"), list(rows), tasks, taken_off),
+        "labels": labels,
+        "claims": claims.claims(sweep.get("claims"), grid, tasks),
+        "data": identity.canonical(grid[0][resolver.names[0]].data),
+    } | ({"plugins": plugins} if plugins else {})
+
+
+def described(task: TaskConfig, by_speaker: bool = False) -> dict[str, Any]:
+    """What checks of columns and claims, and analysis, know of a task before it is scored; `by_speaker` are its
+    features normalised.
+    """
+    built = task.build()
+    metrics = [metric.name for metric in (*built.metrics, *([built.alone] if by_speaker and built.alone else []))]
+    facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
+    facts |= {"beside": list(built.beside)} if built.beside else {}
+    return facts | ({"by_class": built.by_class.name} if built.by_class else {})
+
+
+def measured(one: Added) -> dict[str, Any]:
+    """The same of a stage that a sweep file adds."""
+    reads = one.of.reads[0] if len(one.of.reads) == 1 else "pair"
+    return {"reads": reads, "table": "", "splits": [SPLIT], "metrics": list(one.of.metrics), "kind": one.kind}
+
+
+def columns_left(sweep: Mapping[str, Any], described: Mapping[str, Any]) -> Iterable[str]:
+    """Note columns that left the table with their task."""
+    written = mapping(sweep.get("table"), "table").get("columns") or []
+    if left := [column for column in written if column not in described["table"]["columns"]]:
+        yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
+
+
+def twins(manifest: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Note rows that are the same model: one of them may not say what its author meant."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    noted = set()
+    for line in manifest:
+        other = seen.setdefault(line["stages"]["leaf"], line)
+        pair = other["row"], line["row"]
+        if pair[0] != pair[1] and pair not in noted:
+            noted.add(pair)
+            yield f"Rows '{pair[0]}' and '{pair[1]}' are the same model: their settings do not differ."
