@@ -6,14 +6,13 @@ This process imports no torch: planning and stages run in workers forked from a 
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from typing import Optional
 
-from ablate.clusters.local import DISK_ERRORS
 from ablate.clusters.registry import described
 from ablate.drive import run
 from ablate.errors import UserError
+from ablate.store import disk
 
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
@@ -65,19 +64,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return run(options)
+        with disk.told("What is done is kept: mend that, or choose root=DIR, and run the same command again."):
+            return run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, *DISK_ERRORS):
-            raise
-        where = f" '{error.filename}'" if error.filename else ""
-        print(
-            f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
-            "run the same command again.",
-            file=sys.stderr,
-        )
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted before anything ran.", file=sys.stderr)

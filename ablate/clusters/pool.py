@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 import traceback
 from abc import abstractmethod
 from pathlib import Path
+from typing import Optional
 
 from ablate.clusters.cluster import AbstractCluster, Program
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED
+from ablate.store import disk
 from ablate.store.run import Busy, Lost, Stopped
 
 MOMENT = 0.2  # seconds between two looks
@@ -55,9 +56,9 @@ class AbstractPool(AbstractCluster):
                 self.board.set(id, state, why)
 
 
-def no_folder(number: int) -> str:
-    """Say that a stage's folder cannot be used, and why, by the number of the error."""
-    return f"cannot use its folder: {os.strerror(number)}"
+def no_folder(number: int, folder: Optional[Path] = None) -> str:
+    """Say that a stage's `folder` cannot be used, and why, by the number of the error."""
+    return f"cannot use its folder: {disk.why(number, folder)}"
 
 
 def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:
@@ -72,6 +73,8 @@ def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:
     except Stopped:
         return id, STOPPED, ""
     except Exception as error:
+        if disk.theirs(error):
+            return id, FAILED, disk.sentence(error)
         traceback.print_exc()
         return id, FAILED, f"{type(error).__name__}: {error}"
     return id, DONE, ""

@@ -306,6 +306,7 @@ class Planner:
         of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
         seconds, memory = self.estimate.finetune(row, task, title)
         more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        more["disk"] = self.estimate.kept(row, goes_on=False)
         return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, **more)
 
     def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
@@ -375,6 +376,7 @@ class Planner:
         if start + steps:
             parents = {**parents, **self._read(row, _streamed(row, "train"), parents, {"tables": {}, "tokens": {}})}
         more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        more["disk"] = self.estimate.kept(row, goes_on=phase == "trunk" and bool(steps))
         return self._stage("pretrain", of, parents, title, steps, seconds, **more)
 
     def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:

@@ -115,6 +115,13 @@ def sequence(encoder: EncoderConfig, pieces: int, stream: str, utterance: float,
     return Size(sum(p.numel() for p in built.parameters()), 3.0 * forward, float(kept))
 
 
+@cache
+def parameters(encoder: EncoderConfig, pieces: int) -> int:
+    """Parameters of an encoder that can be made without contents."""
+    with FakeTensorMode():
+        return sum(p.numel() for p in encoder.build(vocabulary(pieces)).parameters())
+
+
 def length(stream: str, utterance: float, document: int) -> float:
     """Seconds, tokens or pairs of one sequence of a stream."""
     return {"speech": utterance, "text": document, "pair": 1}[stream]

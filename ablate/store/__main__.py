@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from ablate.errors import UserError
-from ablate.store import differ, listing, upgrade
+from ablate.store import differ, disk, listing, upgrade
 
 HELP = """\
 Look at a root of runs (root=DIR of the sweep command), and bring it to the format of today. Nothing is trained or
@@ -51,12 +51,13 @@ def main(arguments: Optional[list[str]] = None) -> int:
     one.add_argument("root", metavar="ROOT", type=Path)
     options = parser.parse_args(arguments)
     try:
-        if options.what == "list":
-            lines = listing.lines(options.root)
-        elif options.what == "upgrade":
-            lines = upgrade.upgrade(options.root)
-        else:
-            lines = differ.explain(options.first, options.second, options.root)
+        with disk.told():
+            if options.what == "list":
+                lines = listing.lines(options.root)
+            elif options.what == "upgrade":
+                lines = upgrade.upgrade(options.root)
+            else:
+                lines = differ.explain(options.first, options.second, options.root)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -134,13 +134,23 @@ class Loop:
             "waited_seconds": self.waited_seconds,
             "finished": self.finished,
         }
-        with self.run.writing() as files:
-            checkpoint.save(files, step, weights, moments, state, last)
+
+        def write() -> None:
+            with self.run.writing() as files:
+                checkpoint.save(files, step, weights, moments, state, last)
+
+        self._patiently(write, checkpoint.size(weights, moments))
+
+    def _patiently(self, write: Callable[[], None], needed: int) -> None:
+        """Write so many bytes when the disk has room for them; all ranks wait for the first."""
+        while not distributed.from_first(self.run.tried(write, needed)):
+            pass
 
     def fit(self, step: int) -> None:
         """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
         sums: distributed.Sums = {}
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
+        self._patiently(lambda: None, 3 * checkpoint.size(self.model.state_dict()))  # weights and two moments
         began, begun_busy, first = time.monotonic(), self.busy_seconds, step
         leads = distributed.rank() == 0  # the first rank evaluates, logs and saves
         self._ready()
