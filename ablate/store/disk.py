@@ -128,7 +128,8 @@ def closed(path: Path) -> Optional[Path]:
     """
     there = next((one for one in (path, *path.absolute().parents) if os.path.lexists(one)), path)
     around = [there, *([there.parent] if not there.is_dir() else ())]
-    below = (Path(folder, name) for folder, names, files in os.walk(there) for name in (*names, *files))
+    inside = os.walk(there) if there == path else ()
+    below = (Path(folder, name) for folder, names, files in inside for name in (*names, *files))
     for one in (*around, *below):
         if not os.access(one, os.R_OK | os.W_OK | (os.X_OK if one.is_dir() else 0)):
             return one

@@ -28,7 +28,7 @@ from ablate.store.version import code_version, keep_patch
 
 RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
 BEAT_SECONDS = 15.0  # how often a lock shows life while nothing reports progress
-AGAIN_SECONDS = 5.0  # how often it is tried whether the disk has room again
+AGAIN_SECONDS = 3.0  # how often it is tried whether the disk has room again
 SAY_SECONDS = 60.0  # how often the log says that it has not
 
 
