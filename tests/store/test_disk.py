@@ -1,4 +1,4 @@
-"""What disks refuse is named; a stage that lacks room waits, keeps all that it has, and goes on. With injected errors."""
+"""What disks refuse is named; a stage that lacks room waits, keeps what it has, and goes on. With injected errors."""
 
 import errno
 import json
