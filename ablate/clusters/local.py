@@ -5,7 +5,6 @@ A worker is told a stage's id and the root, nothing else; what to do and where t
 
 from __future__ import annotations
 
-import errno
 import io
 import multiprocessing
 import multiprocessing.connection
@@ -105,8 +104,8 @@ def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt")
         print(error)
         sys.exit(1)
     except Exception as error:
-        if disk.theirs(error) and (error.errno != errno.ENOENT or not log.parents[1].exists()):
-            print(disk.sentence(error))
+        if disk.keeps_from(error, log.parents[1], Path(root)):
+            print(disk.sentence(error, log.parents[1]))
             sys.exit(DISK_CODE + error.errno)  # so that the driver can say what the log may not hold
         traceback.print_exc()
         sys.exit(1)

@@ -11,7 +11,7 @@ from typing import Optional
 from ablate.clusters.cluster import AbstractCluster, Program
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED
 from ablate.store import disk
-from ablate.store.run import Busy, Lost, Stopped
+from ablate.store.run import Busy, Lost, Stopped, find
 
 MOMENT = 0.2  # seconds between two looks
 
@@ -73,8 +73,9 @@ def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:
     except Stopped:
         return id, STOPPED, ""
     except Exception as error:
-        if disk.theirs(error):
-            return id, FAILED, disk.sentence(error)
+        folder = run.path if (run := find(root, id)) else Path(root)
+        if disk.keeps_from(error, folder, Path(root)):
+            return id, FAILED, disk.sentence(error, folder)
         traceback.print_exc()
         return id, FAILED, f"{type(error).__name__}: {error}"
     return id, DONE, ""

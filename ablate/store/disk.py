@@ -66,10 +66,23 @@ def told(advice: str = "") -> Iterator[None]:
         raise UserError(sentence(error) + (f" {advice}" if advice else "")) from error
 
 
-def sentence(error: OSError) -> str:
-    """Say which file cannot be used, and why."""
-    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes, os.PathLike)) else None
+def keeps_from(error: BaseException, folder: Path, root: Path) -> bool:
+    """Whether an error is a disk's that keeps a stage from its `folder` under `root`, and not from what it reads."""
+    if not theirs(error) or error.errno == errno.ENOENT and folder.exists():
+        return False
+    path = named(error)
+    return path is None or root.absolute() in path.absolute().parents
+
+
+def sentence(error: OSError, folder: Optional[Path] = None) -> str:
+    """Say which file cannot be used, and why; where that is not known, `folder`."""
+    path = named(error) or folder
     return f"Cannot use {path or 'a file'}: {why(error.errno, path)}."
+
+
+def named(error: OSError) -> Optional[Path]:
+    """The file that an error names."""
+    return Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes, os.PathLike)) else None
 
 
 def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:

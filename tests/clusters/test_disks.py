@@ -1,6 +1,7 @@
 """Disks that are full, read-only or gone: a clear message, no traceback in it, and earlier results as they were."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import torch
 from test_local import driver, step_of, wait_for
 from tiny import World
 
+from ablate.clusters import local
 from ablate.errors import UserError
 from ablate.store import disk as disk_of
 from ablate.store import run as run_module
@@ -222,6 +224,29 @@ def disturbed(root, id, monkeypatch):
     monkeypatch.setattr(RunFolder, "_wait", waited)
     monkeypatch.setattr(checkpoint, "save", full)
     return waits
+
+
+def test_no_stage_ends_for_want_of_a_log():
+    file = os.open("/dev/full", os.O_WRONLY)  # every write finds it full
+    with local._Said.stream(file) as stream:
+        print("a line", file=stream, flush=True)
+        print("more", end="", file=stream)
+    os.close(file)
+
+
+def test_what_a_stage_reads_is_not_its_folder(tmp_path):
+    """A recording that is closed or gone is not taken for a disk that refuses."""
+    root, folder = tmp_path / "runs", tmp_path / "runs" / "score" / "aa" / "aa"
+    folder.mkdir(parents=True)
+    for path, number, keeps in [
+        (tmp_path / "data" / "a.flac", errno.EACCES, False),
+        (folder / "model", errno.EACCES, True),
+        (folder / "model", errno.ENOENT, False),
+        (None, errno.ENOSPC, True),
+    ]:
+        error = OSError(number, os.strerror(number), *([str(path)] if path else []))
+        assert disk_of.keeps_from(error, folder, root) == keeps, (path, number)
+    assert disk_of.sentence(OSError(errno.ENOSPC, "x"), folder).startswith(f"Cannot use {folder}: the disk is full (")
 
 
 # Commands -------------------------------------------------------------------------------------------------------------
