@@ -32,6 +32,7 @@ SHARED = (
     "a group shares a root where all its members set umask 002, and the owner of what is there runs "
     "chmod -R g+rwX ROOT, and find ROOT -type d -exec chmod g+s {} +"
 )
+ROOMY = 1e8  # bytes with which a disk is not full
 LEAST = 1 << 16  # bytes that a stage needs to begin
 
 
@@ -93,11 +94,13 @@ def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:
     if path is None:
         return words
     try:
-        if number in ROOM:
+        if number == errno.ENOSPC:
             if not _status(path).f_favail and _status(path).f_files:
                 return "the disk can hold no more files (all its inodes are used)"
+            if (left := free(path)) > max(needed, ROOMY):
+                return f"{words}, though it counts {amount(left)} free (a quota of the folder or project, perhaps)"
             wanted = f", {amount(needed)} needed" if needed else ""
-            return f"{words} ({amount(free(path))} free{wanted})"
+            return f"{words} ({amount(left)} free{wanted})"
         if number in DENIED:
             return f"{words}: {modes(closed(path) or path)}; {SHARED}"
     except OSError:  # it is not there to be asked

@@ -246,7 +246,7 @@ def test_what_a_stage_reads_is_not_its_folder(tmp_path):
     ]:
         error = OSError(number, os.strerror(number), *([str(path)] if path else []))
         assert disk_of.keeps_from(error, folder, root) == keeps, (path, number)
-    assert disk_of.sentence(OSError(errno.ENOSPC, "x"), folder).startswith(f"Cannot use {folder}: the disk is full (")
+    assert disk_of.sentence(OSError(errno.ENOSPC, "x"), folder).startswith(f"Cannot use {folder}: the disk is full")
 
 
 # Commands -------------------------------------------------------------------------------------------------------------

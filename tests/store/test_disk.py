@@ -51,7 +51,7 @@ def test_a_stage_waits_for_room_and_says_so(run, monkeypatch, capsys, number):
         assert len(refused) == 3 and json.loads((run.files / "state.json").read_text()) == 2
         assert not list(run.path.rglob(".*.json.*.part"))
         assert [(one["step"], one["steps"], one["loss"]) for one in notes] == [(3, 9, 0.5)] * 3  # all is still told
-        assert all(one["note"].startswith(f"waits for room: {disk.ROOM[number]} (") for one in notes)
+        assert all(one["note"].startswith(f"waits for room: {disk.ROOM[number]}") for one in notes)
         run._reported = 0.0
         run.progress(4, 9)
         assert "note" not in read_lock(run.path)
@@ -159,6 +159,8 @@ def test_how_much_is_free_and_needed_is_said(tmp_path, monkeypatch):
     with pytest.raises(OSError) as raised:
         disk.check(tmp_path, 3_000_001)
     assert raised.value.errno == errno.ENOSPC
+    fields[3:5] = [900_000, 900_000]
+    assert "the disk is full, though it counts 900.0 MB free" in disk.why(errno.ENOSPC, tmp_path, 1e6)
     fields[7] = 0
     assert "can hold no more files" in disk.why(errno.ENOSPC, tmp_path)
 
