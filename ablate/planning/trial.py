@@ -9,6 +9,7 @@ from typing import Any
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate.errors import UserError
+from ablate.planning.size import SMALL
 from ablate.stages.registry import KINDS
 from ablate.store import identity, plugins
 from ablate.sweepfile.row import owner
@@ -27,7 +28,6 @@ LOSSES = ("contrastive", "masked_speech", "masked_text", "pair_ctc", "stm", "tlm
 OURS = ("encoders.joint", *(f"objectives.{name}" for name in LOSSES))  # the tests try these
 REGISTRIES = {"encoder": PRESETS, "objective": OBJECTIVES, "speech targets": TARGETS, "task": TASKS, "stage": KINDS}
 CONFIGS = {"encoder": EncoderConfig, "objective": ObjectiveConfig}
-SMALL = 3e7  # parameters of its layers, about, up to which an encoder is made for it
 
 
 def load() -> None:
