@@ -188,8 +188,10 @@ class Planner:
         )
         return self.stages.setdefault(stage.id, stage).id
 
-    def _supplied(self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any) -> str:
-        return self._stage(kind, of, parents, title, 0, seconds, uses=uses)
+    def _supplied(
+        self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any, **more: Any
+    ) -> str:
+        return self._stage(kind, of, parents, title, 0, seconds, uses=uses, **more)
 
     def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Lay out all stages of a row at one point and seed; return its line of the manifest."""

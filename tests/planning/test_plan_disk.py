@@ -12,7 +12,10 @@ from encoders.presets import PRESETS
 SWEEP = """
 name: disk
 data: {preset: builtin}
-base: {encoder: nano, tokenizer: {size: 300, bytes: false}, pretrain: {objectives: {masked_text: 1.0}, steps: 10, decay: 5}}
+base:
+  encoder: nano
+  tokenizer: {size: 300, bytes: false}
+  pretrain: {objectives: {masked_text: 1.0}, steps: 10, decay: 5}
 rows: {one: {encoder: {reads: [text]}}, scratch: {encoder: {reads: [text]}, pretrain: {steps: 0, decay: 0}}}
 tasks: [sentiment]
 """
@@ -26,7 +29,7 @@ def test_models_are_counted_with_moments_where_training_goes_on(tmp_path):
     assert leaves["one / trunk"] == 3 * weights and leaves["one / leaf"] == leaves["one / sentiment"] == weights
     assert leaves["scratch / trunk"] == leaves["scratch / leaf"] == weights  # nothing is trained, so no moments
     others = {stage.kind for stage in plan.stages.values() if not stage.disk}
-    assert others == {"table", "tokenizer", "tokens", "score", "heldout"}
+    assert others == {"recordings", "table", "tokenizer", "tokens", "score", "heldout"}
 
 
 @pytest.mark.parametrize("phase", ["trunk", "decay"])
