@@ -132,7 +132,7 @@ class RunFolder:
         try:
             self.files.mkdir()
             self._report(step=0, steps=0)
-            attempt.settle(self.path, self._token)
+            self.patiently(lambda: attempt.settle(self.path, self._token))
             self.hold()
             attempt.clear(self.path)
             code = "".join(f"{name} {value}\n" for name, value in code_version().items())

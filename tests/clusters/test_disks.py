@@ -14,7 +14,8 @@ import fakes
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from test_local import driver, step_of, wait_for
+from test_group import SWEEP
+from test_local import HERE, driver, step_of, wait_for
 from tiny import World
 
 from ablate.clusters import local
@@ -263,6 +264,35 @@ def test_a_plan_that_does_not_fit_is_written_later(disk):
     file.unlink()
     materialise(plan, root)
     assert len((root / "sweeps" / "full" / "manifest.jsonl").read_text()) > 100_000
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_disk_that_is_full_now_and_then_ends_as_another(disk, tmp_path):
+    """The command, whose plan does not fit, and its report; a sentence each time, and then the same command goes on."""
+    root, remount = disk
+    remount("size=40m")
+    (tmp_path / "full.yaml").write_text(SWEEP)
+
+    def command(where, *more):
+        run = [sys.executable, "-m", "ablate.sweep", str(tmp_path / "full.yaml"), f"root={where}", "workers=2", *more]
+        process = subprocess.run(run, capture_output=True, text=True, cwd=HERE.parent)
+        return process.returncode, process.stderr
+
+    assert command(tmp_path / "alone") == (0, "")
+    file = fill(root)
+    status, said = command(root)
+    assert status == 2 and said.count("\n") == 1 and "the disk is full" in said, said
+    file.unlink()
+    assert command(root) == (0, "")
+    shutil.rmtree(root / "sweeps")
+    file = fill(root, left=1 << 17)  # room for the plan, and for some of the report
+    status, said = command(root)
+    assert status == 2 and said.count("\n") == 1 and "the disk is full" in said, said
+    assert not list(root.rglob("*.part"))
+    file.unlink()
+    assert command(root) == (0, "")
+    one, other = ((where / "sweeps" / "full" / "table.csv").read_text() for where in (root, tmp_path / "alone"))
+    assert one == other
 
 
 def test_a_report_that_does_not_fit_leaves_the_old_one(disk, tmp_path, monkeypatch):

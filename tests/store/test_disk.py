@@ -9,8 +9,9 @@ import time
 import pytest
 
 from ablate.errors import UserError
-from ablate.store import disk, files, lock
+from ablate.store import disk, files, listing, lock, upgrade
 from ablate.store import run as run_module
+from ablate.store.__main__ import main
 from ablate.store.lock import read_lock
 from ablate.store.run import RunFolder, Stopped
 
@@ -194,3 +195,30 @@ def test_a_process_that_may_not_be_looked_at_lives_by_its_signs(tmp_path, monkey
     long_ago = time.time() - 10 * lock.STALE_SECONDS
     os.utime(run.path / "claim.json", (long_ago, long_ago))
     assert run.holder() is None
+
+
+@pytest.mark.parametrize("number", (*LACKS, errno.EROFS))
+@pytest.mark.parametrize("command", ["list", "upgrade"])
+def test_the_store_s_commands_say_a_sentence(tmp_path, monkeypatch, capsys, number, command):
+    def refused(root):
+        raise OSError(number, os.strerror(number), str(root / "sweeps"))
+
+    monkeypatch.setattr(listing, "lines", refused)
+    monkeypatch.setattr(upgrade, "upgrade", refused)
+    assert main([command, str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: Cannot use {tmp_path / 'sweeps'}: {disk.WHY[number]}") and "Traceback" not in said
+
+
+def test_what_a_dead_process_saved_is_taken_over_when_there_is_room(run, monkeypatch):
+    with pytest.raises(RuntimeError), run.lock():
+        run.log(1, {"loss": 1.0})
+        run.write_json("checkpoint.json", {"step": 1, "files": {}})
+        raise RuntimeError
+    refused = failing(monkeypatch, errno.ENOSPC, times=2)
+    with run.lock():
+        assert len(refused) == 2
+        assert json.loads((run.files / "checkpoint.json").read_text())["step"] == 1
+        assert (run.files / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
+        run.finish({})
+    assert run.result()["attempts"] == 2 and [path.name for path in run.path.glob(".*")] == []
