@@ -73,7 +73,10 @@ def room(board: Board) -> list[str]:
     said = f"They leave about {disk.amount(needed)} on the disk of {board.root}, which has {disk.amount(free)} free."
     if needed <= free:
         return [said]
-    return [said, "note: That is not enough: stages will wait, saved as far as there is room, until there is more."]
+    return [
+        said,
+        "note: That is not enough. Training will wait where there is no room; the rest fails, to be run again.",
+    ]
 
 
 def estimate(board: Board, workers: int) -> str:

@@ -58,7 +58,9 @@ class AbstractPool(AbstractCluster):
 
 def no_folder(number: int, folder: Optional[Path] = None) -> str:
     """Say that a stage's `folder` cannot be used, and why, by the number of the error."""
-    return f"cannot use its folder: {disk.why(number, folder)}"
+    elsewhere = number in disk.DENIED and folder is not None and disk.closed(folder) is None
+    why = f"{disk.WHY[number]}; its log says for which file" if elsewhere else disk.why(number, folder)
+    return f"cannot use its folder: {why}"
 
 
 def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:

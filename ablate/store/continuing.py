@@ -54,9 +54,8 @@ def note(run: RunFolder, steps: int) -> None:
         return
     folder = run.root / "trunks" / family(run.identity())
     folder.mkdir(parents=True, exist_ok=True)
-    os.close(
-        os.open(folder / f"{steps}-{run.id}", os.O_CREAT, 0o666)
-    )  # `touch` wants to write to it: it may be another's
+    # `touch` would write to it, and it may be another user's
+    os.close(os.open(folder / f"{steps}-{run.id}", os.O_CREAT, 0o666))
 
 
 def _noted(config: Mapping[str, Any]) -> bool:

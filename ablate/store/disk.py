@@ -119,9 +119,9 @@ def free(path: Path) -> int:
 def check(path: Path, needed: float) -> None:
     """Raise OSError unless `needed` bytes are free on the disk of `path`: ENOSPC, or EFBIG where they will never be."""
     status = _status(path)
-    if needed <= status.f_bavail * status.f_frsize:
+    if needed <= status.f_bavail * status.f_frsize or not status.f_blocks:  # some file systems count nothing
         return
-    number = errno.EFBIG if needed > status.f_blocks * status.f_frsize > 0 else errno.ENOSPC
+    number = errno.EFBIG if needed > status.f_blocks * status.f_frsize else errno.ENOSPC
     raise OSError(number, os.strerror(number), str(path))
 
 

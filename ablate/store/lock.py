@@ -6,6 +6,7 @@ attempt's own folder: a process that lost its lock thus cannot write over anothe
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -52,13 +53,14 @@ def alive(lock: Mapping[str, Any]) -> bool:
 
 
 def _quiet(lock: Mapping[str, Any]) -> float:
-    """Seconds since a lock's last sign of life, by the file system's own clock; 0 where nothing can be
-    touched there.
+    """Seconds since a lock's last sign of life, by the file system's own clock; by this host's where one may touch
+    nothing there, as who may not takes nothing over, too; 0 where the disk fails.
     """
     try:
         return clock(lock["file"].parent) - lock["seen"]
-    except OSError:
-        return 0.0
+    except OSError as error:
+        shut = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        return time.time() - lock["seen"] if shut else 0.0
 
 
 def clock(folder: Path) -> float:

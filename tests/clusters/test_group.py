@@ -19,6 +19,7 @@ import torch
 from test_local import HERE, wait_for
 
 from ablate.store import continuing, disk
+from ablate.store.lock import me
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
 from ablate.training import checkpoint
@@ -213,6 +214,18 @@ def test_a_stage_that_is_closed_says_which_file_and_whose(root):
         f"no permission: {folder} is drwxr-sr-x of {ADA}:{LAB}, and you are {BOB}; a group shares a root where" in line
     )
     assert "umask 002" in line and "chmod -R g+rwX ROOT" in line and "chmod g+s" in line
+
+
+def test_a_dead_lock_of_another_host_that_may_not_be_touched_is_no_reason_to_wait(root):
+    planned(ADA, root, fakes.stage("aa"), umask=0o022)
+    file = run_path(root, "score", "aa") / "claim.json"
+    with being(ADA, 0o022):
+        lock = {**me(), "host": "elsewhere", "token": "0123456789ab", "began": 0.0}
+        file.write_text(json.dumps(lock))
+        os.utime(file, (0, 0))
+    process = driver(BOB, root)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1 and f"{file.parent} is drwxr-sr-x of {ADA}:{LAB}" in said, said
 
 
 def sweep(user, root, *arguments, umask=0o002):
