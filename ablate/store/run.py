@@ -62,6 +62,7 @@ class RunFolder:
         self._fields: dict[str, Any] = {}  # of the last report of progress
         self._reported = self._looked = self._held = 0.0
         self._complained = -SAY_SECONDS
+        self.held_up = 0.0  # seconds of waiting for room on the disk
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -238,11 +239,10 @@ class RunFolder:
             raise
 
     def tried(self, write: Callable[[], None], needed: float = 0.0) -> bool:
-        """Call `write`, which writes `needed` bytes, and return True; or wait a few seconds and return False, where
-        the disk has no room for that, or for what was logged before: then call again.
+        """Call `write`, which writes `needed` bytes, and return True; or wait a few seconds, at most until asked to
+        stop, and return False, where the disk has no room for that, or for what was logged before: then call again.
 
-        Raises Stopped when asked to stop meanwhile, OSError for what is more than the disk can ever hold, and what
-        `write` raises else.
+        Raises OSError for what is more than the disk can ever hold, and what `write` raises else.
         """
         if self.rank:
             return True
@@ -258,12 +258,17 @@ class RunFolder:
         return True
 
     def patiently(self, write: Callable[[], None], needed: float = 0.0) -> None:
-        """Call `write` until the disk has room for it (see `tried`)."""
+        """Call `write` until the disk has room for it (see `tried`). Raises Stopped when asked to stop meanwhile."""
         while not self.tried(write, needed):
-            pass
+            if self.stopping:
+                raise self.crowded()
+
+    def crowded(self) -> Stopped:
+        """That it was asked to stop while it waited for room."""
+        return Stopped(f"{self.kind} {self.id} was asked to stop while it waited for room on the disk.")
 
     def _wait(self, why: str) -> None:
-        """Wait for room, and say so. Raises Stopped."""
+        """Wait for room, and say so."""
         now = time.monotonic()
         if now - self._complained >= SAY_SECONDS:
             self._complained = now
@@ -272,10 +277,9 @@ class RunFolder:
         if self._lock is not None:
             self.hold()
             self._report(**{**self._fields, "note": f"waits for room: {why}"})
-        while time.monotonic() - now < AGAIN_SECONDS:
-            if self.stopping:
-                raise Stopped(f"{self.kind} {self.id} was asked to stop while it waited for room on the disk.")
+        while time.monotonic() - now < AGAIN_SECONDS and not self.stopping:
             time.sleep(0.2)
+        self.held_up += time.monotonic() - now
 
     def progress(self, step: int, steps: int, **fields: Any) -> None:
         """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
@@ -376,7 +380,7 @@ class RunFolder:
             facts = attempt.facts(folder)
             for name in facts:
                 synced(folder / name)  # tables are appended to, which waits for no disk
-            extra = attempt.circumstances(self.path, self._lock)
+            extra = attempt.circumstances(self.path, {**self._lock, "began": self._lock["began"] + self.held_up})
             record = files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts})
             self.patiently(lambda: replace(folder / RESULT, record))
             self.hold()

@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import fakes
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from ranks import ranks_of
 from test_group import SWEEP
 from test_local import HERE, driver, step_of, wait_for
 from tiny import World
@@ -201,6 +203,23 @@ def test_training_waits_for_room_and_comes_to_the_same(disk, tmp_path, monkeypat
     (alone, weights, log), (result, same, again) = ends.values()
     assert all(torch.equal(weights[name], same[name]) for name in weights) and weights.keys() == same.keys()
     assert result["exposure"] == alone["exposure"] and log == again
+
+
+@pytest.mark.slow
+def test_ranks_wait_for_room_together(disk):
+    root, remount = disk
+    remount("size=20m")
+    world = World(root)
+    id = world.pretrain("masked_text", steps=20)
+    world.prepare(id)
+    run, file, ended = RunFolder(root, "pretrain", id), fill(root, left=1 << 17), []
+    ranks = threading.Thread(target=lambda: ended.extend(ranks_of(root, 2, id)))
+    ranks.start()
+    wait_for(lambda: "waits for room" in (run.holder() or {}).get("note", ""), seconds=120.0)
+    time.sleep(0.5)
+    file.unlink()
+    ranks.join()
+    assert ended == [0, 0] and run.result()["attempts"] == 1
 
 
 def disturbed(root, id, monkeypatch):

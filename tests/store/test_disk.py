@@ -67,6 +67,9 @@ def test_a_result_waits_for_room(run, monkeypatch, number):
         refused = failing(monkeypatch, number, times=2)
         run.finish({"steps": 1})
     assert len(refused) == 2 and run.result()["steps"] == 1
+    assert run.held_up >= 0.1  # which is no time that the stage takes
+    (line,) = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()]
+    assert run.result()["seconds"] <= line["ended"] - line["began"] - 0.1
 
 
 @pytest.mark.parametrize("number", REFUSALS)
