@@ -5,6 +5,7 @@ process.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.planning.again import again
-from ablate.store import continuing, needs, plugins, pruned
+from ablate.store import continuing, disk, files, needs, plugins, pruned
 from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder
@@ -210,6 +211,9 @@ def discard(board: Board) -> None:
                 f"--fresh would remove {board.stages[id].title}, which process {folder.holder()['pid']} on "
                 f"{folder.holder()['host']} is running; stop that first."
             )
+    for folder in board.folders.values():  # all or none
+        if folder.path.exists() and (closed := disk.kept(folder.path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(closed))
     for folder in board.folders.values():
         if folder.path.exists():
             shutil.rmtree(folder.path)
@@ -276,7 +280,7 @@ def write_report(board: Board, name: str, root: Path) -> None:
 
         paths = report.write(folder, root)
         text = report.summary(folder, root) + "\n\n" + "\n".join(str(path) for path in _flat(paths)) + "\n"
-        summary.write_text(text, encoding="utf-8")
+        files.replace(summary, text.encode(), durable=False)
     print("\n" + summary.read_text(encoding="utf-8"), end="")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from ablate.errors import UserError
-from ablate.store import pruned, pruning
+from ablate.store import disk, pruned, pruning
 from ablate.store.listing import amount
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.pruning import KEEPABLE, SORTS, Survey
@@ -55,7 +55,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
     if (options.root is None) == (options.restore is None):
         parser.error("give a ROOT, or run folders after --restore")
     try:
-        return _restore(options.restore) if options.restore else _prune(options)
+        with disk.told():
+            return _restore(options.restore) if options.restore else _prune(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,15 +6,14 @@ This process imports no torch: planning and stages run in workers forked from a 
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from typing import Optional
 
 from ablate.clusters.cluster import AbstractCluster
-from ablate.clusters.local import DISK_ERRORS
 from ablate.clusters.registry import described, names
 from ablate.drive import run
 from ablate.errors import UserError
+from ablate.store import disk
 
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
@@ -56,8 +55,8 @@ where things lie:
                        folder has its files: metrics.jsonl, model.safetensors, items.jsonl)
   python -m ablate.store lists a ROOT, and explains how two stages differ
 
-exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, 3 Slurm takes
-nothing now, 130 interrupted.
+exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, or the disk
+refuses, 3 Slurm takes nothing now, 130 interrupted.
 """
 
 
@@ -66,19 +65,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return run(options)
+        with disk.told("What is done is kept: mend that, or choose root=DIR, and run the same command again."):
+            return run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, *DISK_ERRORS):
-            raise
-        where = f" '{error.filename}'" if error.filename else ""
-        print(
-            f"error: Cannot use{where}: {error.strerror}. What is done is kept; make room or choose root=DIR, then "
-            "run the same command again.",
-            file=sys.stderr,
-        )
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted before anything ran.", file=sys.stderr)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablate.errors import UserError, nearest
+from ablate.store import disk
 from analysis.records import items
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE
@@ -215,8 +216,9 @@ def main() -> None:
     parser.add_argument("--format", default="terminal", choices=["terminal", "md", "tex", "csv"])
     arguments = parser.parse_args()
     try:
-        records = read(arguments.sweep, arguments.root)
-        text = getattr(sheet(records, arguments.row or next(iter(records.rows))), arguments.format)()
+        with disk.told():
+            records = read(arguments.sweep, arguments.root)
+            text = getattr(sheet(records, arguments.row or next(iter(records.rows))), arguments.format)()
     except (UserError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
     print(text)

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.store import child
+from ablate.store import child, disk
 from analysis import table
 from analysis.figures import drawings
 from analysis.figures.drawings import Drawing, Key
@@ -125,7 +125,8 @@ def main() -> None:
     parser.add_argument("--root", default="runs", help="where runs live (default: runs)")
     arguments = parser.parse_args()
     try:
-        made = write(arguments.sweep, arguments.root)
+        with disk.told():
+            made = write(arguments.sweep, arguments.root)
     except (UserError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
     for paths in made.values():

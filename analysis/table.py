@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError, nearest
+from ablate.store import disk
 from analysis.records import manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
@@ -247,10 +248,11 @@ def main() -> None:
     parser.add_argument("--why", nargs=2, metavar=("ROW", "COLUMN"), help="trace a cell, e.g. joint asr.test.wer")
     arguments = parser.parse_args()
     try:
-        table = build(read(arguments.sweep, arguments.root))
-        below = [sheet for sheet in (baselines.sheet(table), paper.sheet(table)) if sheet]
-        text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
-        table.records.index.write(table.records.results.digests())
+        with disk.told():
+            table = build(read(arguments.sweep, arguments.root))
+            below = [sheet for sheet in (baselines.sheet(table), paper.sheet(table)) if sheet]
+            text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
+            table.records.index.write(table.records.results.digests())
     except (UserError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
     print(text)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
+from ablate.store import disk, files
 from ablate.store.record import read_jsonl
 from analysis.records import manifest
 from analysis.records.frame import Records, flatten, point_name, read
@@ -126,7 +127,7 @@ def _brought(path: Path, events: Iterable[bytes]) -> Path:
         with open(path, "ab") as file:  # TensorBoard may hold it open
             file.write(data[len(known) :])
     elif not known.startswith(data):  # a log that was cut back to a checkpoint comes to the same lines again
-        path.write_bytes(data)
+        files.replace(path, data, durable=False)
     return path
 
 
@@ -149,8 +150,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        to = arguments.to or folder(read(arguments.sweep, arguments.root))
-        made = write(arguments.sweep, arguments.root, to)
+        with disk.told():
+            to = arguments.to or folder(read(arguments.sweep, arguments.root))
+            made = write(arguments.sweep, arguments.root, to)
     except (UserError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
     print(f"{len(made)} TensorBoard runs; look at them with: tensorboard --logdir {to}")

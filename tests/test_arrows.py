@@ -28,7 +28,7 @@ ALL_TASKS = (
     "ablate.tasks.measured",
     "ablate.tasks.registry",
 )
-RECORDS = ("ablate.errors", "ablate.store.record", "ablate.store.files", "ablate.store.child")
+RECORDS = ("ablate.errors", "ablate.store.record", "ablate.store.files", "ablate.store.child", "ablate.store.disk")
 ARROWS: dict[str, tuple[str, ...]] = {
     "encoders": (),
     "objectives": ("encoders",),

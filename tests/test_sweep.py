@@ -1,9 +1,12 @@
 """The command: what it prints, what it leaves, how it exits, and that its process stays light; with fake stages."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -12,6 +15,7 @@ import pytest
 import analysis
 from ablate import drive, sweep
 from ablate.clusters import local
+from ablate.store import disk, files
 from ablate.store.record import run_path
 from ablate.store.stage import Plan
 
@@ -182,13 +186,60 @@ def test_an_unknown_cluster_is_an_error(command, capsys):
     assert run() == 2 and "Unknown cluster 'slrum'" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_said_clearly(command, capsys, monkeypatch):
-    run, _, _ = command
+NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
-    def full(*_, **__):
-        raise OSError(28, "No space left on device", "/somewhere")
 
-    monkeypatch.setattr(drive, "materialise", full)
+def refuse(number):
+    """A function that the disk refuses."""
+
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number), "/somewhere")
+
+    return refused
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("what", ["materialise", "keep_patch", "write_report"])
+def test_what_a_disk_refuses_is_said_in_a_sentence(command, capsys, monkeypatch, number, what):
+    run, root, _ = command
+    monkeypatch.setattr(drive, what, refuse(number))
     assert run() == 2
     said = capsys.readouterr().err
-    assert "'/somewhere'" in said and "No space left on device" in said and "run the same command again" in said
+    assert f"error: Cannot use /somewhere: {disk.WHY[number]}" in said and "run the same command again" in said
+    assert "Traceback" not in said
+    monkeypatch.undo()
+
+
+def test_a_report_for_which_there_was_no_room_is_written_by_the_same_command(command, capsys, monkeypatch):
+    run, root, _ = command
+    whole = files.replace
+    monkeypatch.setattr(
+        files, "replace", lambda path, *a, **k: (refuse(28) if path.name == "summary.txt" else whole)(path, *a, **k)
+    )
+    assert run() == 2 and "the disk is full" in capsys.readouterr().err
+    monkeypatch.setattr(files, "replace", whole)
+    assert run() == 0 and "| the table |" in capsys.readouterr().out
+
+
+def test_the_plan_says_what_will_be_written_and_what_is_free(command, capsys, monkeypatch):
+    run, root, plan = command
+    stages = {id: replace(stage, disk=1.5e9 if stage.kind == "score" else 0.0) for id, stage in plan.stages.items()}
+    object.__setattr__(plan, "stages", stages)
+    monkeypatch.setattr(disk, "free", lambda path: 4_000_000_000)
+    assert run("--dry-run") == 0
+    said = capsys.readouterr().out
+    assert f"They leave about 3.0 GB on the disk of {root}, which has 4.0 GB free." in said and "not enough" not in said
+    monkeypatch.setattr(disk, "free", lambda path: 2_000_000)
+    assert run("--dry-run") == 0
+    assert "2.0 MB free.\nnote: That is not enough" in capsys.readouterr().out
+
+
+def test_fresh_removes_all_or_nothing(command, capsys, monkeypatch):
+    run, root, _ = command
+    assert run() == 0
+    shut = run_path(root, "score", "s2")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != shut and access(path, mode))
+    assert run("--fresh") == 2
+    assert f"Cannot use {shut}: no permission" in capsys.readouterr().err
+    assert all((run_path(root, kind, id) / "result.json").exists() for kind, id in [("table", "c0"), ("score", "s2")])

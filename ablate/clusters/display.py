@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ablate.clusters import failure
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
+from ablate.store import disk
 from ablate.store.record import read_json, sweep_path
 from ablate.store.stage import Plan, stage_ids
 
@@ -56,8 +57,26 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
     total, done = len(board.stages), board.count(DONE)
     lines.append(f"{'all':<14}{total:>8}{done:>8}{total - done:>9}")
     lines += ["", f"{seeds} seed{'s' * (seeds != 1)}. " + (estimate(board, workers) if done < total else "All done.")]
-    lines += [f"note: {note}" for note in plan.notes]
+    lines += [*room(board), *(f"note: {note}" for note in plan.notes)]
     return "\n".join(lines)
+
+
+def room(board: Board) -> list[str]:
+    """Say how much the missing stages will leave on the disk, and how much is free there."""
+    needed = sum(stage.disk for id, stage in board.stages.items() if board.state[id] != DONE)
+    if not needed:
+        return []
+    try:
+        free = disk.free(board.root)
+    except OSError:  # it is told where something is written
+        return []
+    said = f"They leave about {disk.amount(needed)} on the disk of {board.root}, which has {disk.amount(free)} free."
+    if needed <= free:
+        return [said]
+    return [
+        said,
+        "note: That is not enough. Training will wait where there is no room; the rest fails, to be run again.",
+    ]
 
 
 def estimate(board: Board, workers: int) -> str:

@@ -5,8 +5,7 @@ A worker is told a stage's id and the root, nothing else; what to do and where t
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import io
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -23,26 +22,12 @@ from ablate.clusters.pool import AbstractPool, no_folder
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED, WAITING, Board
 from ablate.errors import UserError
+from ablate.store import disk
 from ablate.store.pruned import Pruned
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
 
 STOPPED_CODE, BUSY_CODE, PRUNED_CODE = 75, 76, 77  # exit statuses of a worker
 DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
-DISK_ERRORS = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EIO,
-        errno.ESTALE,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.EEXIST,
-    }
-)
 WORKER_ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")},
     # glibc keeps freed memory: a training step otherwise returns every activation to the kernel and faults it in again
@@ -102,11 +87,12 @@ def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt")
     os.setpgid(0, 0)  # so that what the stage starts can be ended with it
     log = RunFolder(root, kind, id).path / "logs" / log
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "ab", buffering=0) as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        sys.stdout.reconfigure(line_buffering=True)
+        with disk.forgiven():
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with open(log, "ab", buffering=0) as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = _Said.stream(1), _Said.stream(2)
         program.run(id, root)
     except Lost as lost:
         print(lost)
@@ -122,26 +108,45 @@ def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt")
         print(error)
         sys.exit(1)
     except Exception as error:
-        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
-            traceback.print_exc()
-        sys.exit(_disk(error, log.parents[1]) or 1)
+        if disk.keeps_from(error, log.parents[1], Path(root)):
+            print(disk.sentence(error, log.parents[1]))
+            sys.exit(DISK_CODE + error.errno)  # so that the driver can say what the log may not hold
+        traceback.print_exc()
+        sys.exit(1)
 
 
-def _disk(error: Exception, folder: Path) -> int:
-    """Exit status for an error of the disk, so that the driver can say what its log may not hold; 0 for another."""
-    number = error.errno if isinstance(error, OSError) else None
-    gone = number == errno.ENOENT and not folder.exists()
-    return DISK_CODE + number if gone or number in DISK_ERRORS else 0
+class _Said(io.RawIOBase):
+    """What a stage says, written to its log as far as the disk takes it: no stage ends for want of a log."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @classmethod
+    def stream(cls, number: int) -> io.TextIOWrapper:
+        """The standard stream of this number."""
+        return io.TextIOWrapper(io.BufferedWriter(cls(number)), "utf-8", "backslashreplace", line_buffering=True)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.number
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(self.number, data)
+        except OSError:
+            return len(data)
 
 
-def exit_text(code: int | None) -> str:
-    """Say how a process ended."""
+def exit_text(code: int | None, folder: Optional[Path] = None) -> str:
+    """Say how a process ended, that of the stage in `folder` if given."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
         return f"killed by signal {-code} ({name}{hint})"
-    if code is not None and code - DISK_CODE in (errno.ENOENT, *DISK_ERRORS):
-        return no_folder(code - DISK_CODE)
+    if code is not None and code - DISK_CODE in disk.WHY:
+        return no_folder(code - DISK_CODE, folder)
     return "raised an error" if code == 1 else f"ended with exit status {code}"
 
 
@@ -176,7 +181,8 @@ class Local(AbstractPool):
                 del self.processes[id]
                 states = {0: DONE, STOPPED_CODE: STOPPED, BUSY_CODE: ELSEWHERE, PRUNED_CODE: WAITING}
                 state = states.get(process.exitcode, FAILED)
-                ended.append((id, state, exit_text(process.exitcode) if state == FAILED else ""))
+                why = exit_text(process.exitcode, self.board.folders[id].path) if state == FAILED else ""
+                ended.append((id, state, why))
         return ended
 
     def stop(self, kill: bool) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
-import os
 import traceback
 from abc import abstractmethod
 from pathlib import Path
+from typing import Optional
 
 from ablate.clusters.cluster import AbstractCluster, Program
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, WAITING
+from ablate.store import disk
 from ablate.store.pruned import Pruned
-from ablate.store.run import Busy, Lost, Stopped
+from ablate.store.run import Busy, Lost, Stopped, find
 
 MOMENT = 0.2  # seconds between two looks
 
@@ -60,9 +61,11 @@ class AbstractPool(AbstractCluster):
                 self.board.set(id, state, why)
 
 
-def no_folder(number: int) -> str:
-    """Say that a stage's folder cannot be used, and why, by the number of the error."""
-    return f"cannot use its folder: {os.strerror(number)}"
+def no_folder(number: int, folder: Optional[Path] = None) -> str:
+    """Say that a stage's `folder` cannot be used, and why, by the number of the error."""
+    elsewhere = number in disk.DENIED and folder is not None and disk.closed(folder) is None
+    why = f"{disk.WHY[number]}; its log says for which file" if elsewhere else disk.why(number, folder)
+    return f"cannot use its folder: {why}"
 
 
 def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:
@@ -80,6 +83,9 @@ def run_here(program: Program, id: str, root: Path) -> tuple[str, str, str]:
         print(lost)
         return id, WAITING, ""
     except Exception as error:
+        folder = run.path if (run := find(root, id)) else Path(root)
+        if disk.keeps_from(error, folder, Path(root)):
+            return id, FAILED, disk.sentence(error, folder)
         traceback.print_exc()
         return id, FAILED, f"{type(error).__name__}: {error}"
     return id, DONE, ""

@@ -70,6 +70,8 @@ class Split:
     """What its texts alone are, by field ("" of all others), where that is known: a tokenizer that learns from them
     does not depend on their speech. In no order, as sets with repetitions.
     """
+    disk: tuple[float, ...] = ()
+    """Bytes that each of the recordings leaves on the disk, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,19 @@ class Estimator:
         fix = f"train on fewer items at a time (tasks.{task.table}.items, now {task.items})"
         return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
 
+    def kept(self, row: Row, goes_on: bool) -> float:
+        """Bytes of a model on disk, with the moments of its optimizer where training `goes_on` from there; heads are
+        not counted.
+        """
+        if owner(row.encoder).offers("parts"):
+            from ablate.planning import size
+
+            count = size.parameters(row.encoder, pieces(row))
+        else:
+            layers, width = row.encoder.layers_and_width()
+            count = 12 * layers * width**2
+        return 4.0 * count * (3 if goes_on else 1)
+
     def left_out(self, encoders: Iterable[Any]) -> Iterator[str]:
         """What is done without, by encoders (configs) that lack optional parts; what only a scheduler asks for, only
         there.
@@ -68,8 +81,8 @@ class Estimator:
             return seconds, 0.0
         from ablate.planning import size
 
-        wants, pieces = self.wants[kind], row.tokenizer.size + 256 * row.tokenizer.bytes
-        update = size.update(row.encoder, pieces, tuple(holds), shards, *row.data.lengths())
+        wants = self.wants[kind]
+        update = size.update(row.encoder, pieces(row), tuple(holds), shards, *row.data.lengths())
         _fits(update.bytes, update.parameters, wants, f"{kind} {title}", fix)
         gpus = wants.get("gpus", 0) * wants.get("nodes", 1)
         if gpus and "gpu_tflops" in wants:
@@ -77,6 +90,11 @@ class Estimator:
         else:
             seconds /= min(shards, wants.get("tasks", 1) * wants.get("nodes", 1))
         return seconds, update.bytes
+
+
+def pieces(row: Row) -> int:
+    """Entries of a row's vocabulary, at most."""
+    return row.tokenizer.size + 256 * row.tokenizer.bytes
 
 
 def _fits(needs: float, parameters: int, wants: Mapping[str, Any], what: str, fix: str) -> None:

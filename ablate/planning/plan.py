@@ -158,8 +158,10 @@ class Planner:
         )
         return self.stages.setdefault(stage.id, stage).id
 
-    def _supplied(self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any) -> str:
-        return self._stage(kind, of, parents, title, 0, seconds, uses=uses)
+    def _supplied(
+        self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any, **more: Any
+    ) -> str:
+        return self._stage(kind, of, parents, title, 0, seconds, uses=uses, **more)
 
     def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Lay out all stages of a row at one point and seed; return its line of the manifest."""
@@ -276,6 +278,7 @@ class Planner:
         of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
         seconds, memory = self.estimate.finetune(row, task, title)
         more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        more["disk"] = self.estimate.kept(row, goes_on=False)
         return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, **more)
 
     def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
@@ -345,6 +348,7 @@ class Planner:
         if start + steps:
             parents = {**parents, **self._read(row, _streamed(row, "train"), parents, {"tables": {}, "tokens": {}})}
         more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        more["disk"] = self.estimate.kept(row, goes_on=phase == "trunk" and bool(steps))
         return self._stage("pretrain", of, parents, title, steps, seconds, **more)
 
     def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,6 +17,7 @@ from encoders.encoder import EncoderConfig, Work
 
 BYTES_PER_PARAMETER = 16  # weight, gradient, and AdamW's two moments in float32
 BASE = 1.0e9  # bytes of a process that has imported everything and opened its data
+SMALL = 3e7  # parameters of its layers, about, up to which an encoder is simply made
 MARGIN = 1.15  # for heads and temporaries, which are not counted
 
 
@@ -113,6 +115,14 @@ def sequence(encoder: EncoderConfig, pieces: int, stream: str, utterance: float,
     work = Work(speech=speech, text=(document,) if stream != "speech" else (), together=stream == "pair")
     forward = sum(count.flops for count in built.parts(work).values())
     return Size(sum(p.numel() for p in built.parameters()), 3.0 * forward, float(kept))
+
+
+@cache
+def parameters(encoder: EncoderConfig, pieces: int) -> int:
+    """Parameters of an encoder that can be made without contents, as a large one is: that loads much of torch."""
+    layers, width = encoder.layers_and_width()
+    with torch.device("meta") if 12 * layers * width**2 > SMALL else nullcontext():
+        return sum(p.numel() for p in encoder.build(vocabulary(pieces)).parameters())
 
 
 def length(stream: str, utterance: float, document: int) -> float:

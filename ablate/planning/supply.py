@@ -18,7 +18,9 @@ UNKNOWN = ("text", "pairs")  # pre-training tables of a corpus that does not say
 
 
 class Supply:
-    """Lays the stages of one plan; `add(kind, config, parents, title, cost, uses)` makes a stage and returns its id."""
+    """Lays the stages of one plan; `add(kind, config, parents, title, cost, uses)`, with `disk` where it is known,
+    makes a stage and returns its id.
+    """
 
     def __init__(self, add: Callable[..., str]) -> None:
         self.add = add
@@ -37,7 +39,9 @@ class Supply:
             uses = []
             for number, config in enumerate(part.recordings):
                 title = f"recordings of {table}.{split}"
-                uses.append((f"recordings/{number}", self.add("recordings", config, {}, title, cost.RECORDINGS, ())))
+                size = {"disk": part.disk[number]} if part.disk else {}
+                made = self.add("recordings", config, {}, title, cost.RECORDINGS, (), **size)
+                uses.append((f"recordings/{number}", made))
             self._split[id(data), table, split] = part
             return self.add("table", part.config, {}, f"{table}.{split}", cost.TABLE, uses)
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate.errors import UserError, place
+from ablate.planning.size import SMALL
 from ablate.stages.registry import KINDS
 from ablate.store import identity, plugins
 from ablate.sweepfile.load import settable
@@ -29,7 +30,6 @@ OURS = ("encoders.joint", *(f"objectives.{name}" for name in LOSSES))  # the tes
 REGISTRIES = {"encoder": PRESETS, "objective": OBJECTIVES, "speech targets": TARGETS, "task": TASKS, "stage": KINDS}
 CONFIGS = {"encoder": EncoderConfig, "objective": ObjectiveConfig, "speech targets": TargetsConfig}
 ALIKE = 1e-2  # of the largest value: arithmetic in bfloat16 is told from a look at padding or neighbours
-SMALL = 3e7  # parameters of its layers, about, up to which an encoder is made for it
 
 
 def load() -> None:

@@ -22,6 +22,7 @@ from ablate.stages.evaluate import predictions
 from ablate.stages.finetune import FinetuneStage, build, dataset
 from ablate.stages.kind import restored
 from ablate.stages.tuned import settled
+from ablate.store import disk
 from ablate.store.record import FORMAT, read_json
 from ablate.store.run import RunFolder
 from ablate.store.stage import parents_of
@@ -162,7 +163,8 @@ def _finetuning(folder: Path) -> RunFolder:
 def command(act: Callable[[], None]) -> int:
     """Run a command; the user's mistakes become one line and exit status 2."""
     try:
-        act()
+        with disk.told():
+            act()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

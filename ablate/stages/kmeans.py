@@ -71,8 +71,12 @@ def stage(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder)
 
     centroids_VC = fit(x_NC, config.entries, config.iterations, seeds.key(config.seed, "kmeans/start"), report)
     kept = {"centroids_VC": centroids_VC} | {f"encoder/{name}": x for name, x in weights.items()}
-    with run.writing() as files:
-        checkpoint.save(files, 0, kept, {}, {}, last=True)
+
+    def write() -> None:
+        with run.writing() as files:
+            checkpoint.save(files, 0, kept, {}, {}, last=True)
+
+    run.patiently(write, checkpoint.size(kept))
     ids_N, distance_N = nearest(x_NC, centroids_VC)
     share_V = torch.bincount(ids_N, minlength=config.entries) / len(ids_N)
     variance = float(x_NC.var(0, correction=0).sum())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from ablate.errors import UserError
-from ablate.store import differ, listing, upgrade
+from ablate.store import differ, disk, listing, upgrade
 
 HELP = """\
 Look at a root of runs (root=DIR of the sweep command), and bring it to the format of today. Nothing is trained or
@@ -54,12 +54,13 @@ def main(arguments: Optional[list[str]] = None) -> int:
     one.add_argument("root", metavar="ROOT", type=Path)
     options = parser.parse_args(arguments)
     try:
-        if options.what == "ls":
-            lines = listing.of_sweep(options.root, options.sweep) if options.sweep else listing.lines(options.root)
-        elif options.what == "upgrade":
-            lines = upgrade.upgrade(options.root)
-        else:
-            lines = differ.explain(options.first, options.second, options.root)
+        with disk.told():
+            if options.what == "ls":
+                lines = listing.of_sweep(options.root, options.sweep) if options.sweep else listing.lines(options.root)
+            elif options.what == "upgrade":
+                lines = upgrade.upgrade(options.root)
+            else:
+                lines = differ.explain(options.first, options.second, options.root)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

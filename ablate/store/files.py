@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +38,15 @@ def encoded(value: Any) -> bytes:
 def beside(path: Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to, beside `path`, which it becomes at the end: a reader meets the old file or the new one.
 
-    `durable` also waits for the disk. Where writing fails nothing is left.
+    `durable` also waits for the disk. Where writing fails nothing is left. Who may read it is up to the umask, also
+    where it is written by what keeps others out (safetensors).
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    mode = _made(part)
     try:
         yield part
+        if stat.S_IMODE(part.stat().st_mode) != mode:
+            part.chmod(mode)
         if durable:
             synced(part)
         os.replace(part, path)
@@ -50,6 +55,15 @@ def beside(path: Path, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         synced(path.parent)
+
+
+def _made(path: Path) -> int:
+    """Make a new file, and return the mode that it got."""
+    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(file).st_mode)
+    finally:
+        os.close(file)
 
 
 def replace(path: Path, data: bytes, durable: bool = True) -> None:

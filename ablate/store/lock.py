@@ -6,6 +6,7 @@ attempt's own folder: a process that lost its lock thus cannot write over anothe
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -47,18 +48,19 @@ def alive(lock: Mapping[str, Any]) -> bool:
     if lock["job"] is not None and lock["job"] == here["job"] and lock["restart"] != here["restart"]:
         return False  # the scheduler started this very job again, so its earlier start is over
     if (lock["host"], lock["space"]) == (here["host"], here["space"]):
-        return _started(lock["pid"]) == lock["started"]
+        return _quiet(lock) < STALE_SECONDS if _hidden(lock["pid"]) else _started(lock["pid"]) == lock["started"]
     return _quiet(lock) < STALE_SECONDS
 
 
 def _quiet(lock: Mapping[str, Any]) -> float:
-    """Seconds since a lock's last sign of life, by the file system's own clock; 0 where nothing can be
-    touched there.
+    """Seconds since a lock's last sign of life, by the file system's own clock; by this host's where one may touch
+    nothing there, as who may not takes nothing over, too; 0 where the disk fails.
     """
     try:
         return clock(lock["file"].parent) - lock["seen"]
-    except OSError:
-        return 0.0
+    except OSError as error:
+        shut = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        return time.time() - lock["seen"] if shut else 0.0
 
 
 def clock(folder: Path) -> float:
@@ -70,7 +72,7 @@ def clock(folder: Path) -> float:
     device, now = os.stat(folder).st_dev, time.monotonic()
     if device not in _clocks or now - _clocks[device][1] > CLOCK_SECONDS:
         touched = folder / f".clock.{uuid.uuid4().hex[:8]}.part"
-        file = os.open(touched, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        file = os.open(touched, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             os.utime(file)
             _clocks[device] = os.fstat(file).st_mtime, now
@@ -113,6 +115,17 @@ def _started(pid: int) -> Optional[str]:
     return None if fields[0] in "ZX" else fields[19]
 
 
+def _hidden(pid: int) -> bool:
+    """Whether there is such a process and it is another user's who may not be looked at (/proc with hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not os.path.exists(f"/proc/{pid}/stat")
+    except ProcessLookupError:
+        pass
+    return False
+
+
 def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
     """Return the lock in a file, with "made" and "seen" (when it was, by the clock of the file system) and "file"."""
     try:
@@ -128,7 +141,7 @@ def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
 def create(path: Path, lock: Mapping[str, Any]) -> bool:
     """Create a lock file unless there is one; True if created."""
     try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # less what the umask says
     except FileExistsError:
         return False
     try:

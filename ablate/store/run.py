@@ -16,11 +16,11 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.store import attempt, files, pruned
+from ablate.store import attempt, disk, files, pruned
 from ablate.store.files import linked, open_append, replace, synced
 from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
@@ -28,6 +28,8 @@ from ablate.store.version import code_version, keep_patch
 
 RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
 BEAT_SECONDS = 15.0  # how often a lock shows life while nothing reports progress
+AGAIN_SECONDS = 3.0  # how often it is tried whether the disk has room again
+SAY_SECONDS = 60.0  # how often the log says that it has not
 
 
 class Stopped(Exception):
@@ -56,7 +58,11 @@ class RunFolder:
         self._token = ""  # of the lock, on every rank; empty while there is none
         self._stop = threading.Event()  # set by signals, by a lost lock, and by the loss of the driver
         self._metrics = None
+        self._unwritten = bytearray()  # lines of metrics for which there was no room
+        self._fields: dict[str, Any] = {}  # of the last report of progress
         self._reported = self._looked = self._held = 0.0
+        self._complained = -SAY_SECONDS
+        self.held_up = 0.0  # seconds of waiting for room on the disk
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -112,12 +118,13 @@ class RunFolder:
 
         A lock whose process is dead is taken over, with what it saved. SIGTERM and SIGINT then ask the stage to stop
         (see `stopping`). Ranks above 0 are given the `token` of the first's lock. Raises Busy when a live process
-        holds the stage. It may turn out to be done.
+        holds the stage. It may turn out to be done. Waits while the disk is full.
         """
         if self.rank:
             self._token = token
             self._handle()
             return self
+        self.patiently(lambda: None, disk.LEAST)
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
         lock = {**me(), "token": attempt.new_token(), "began": time.time()}
         while not create(self.path / "claim.json", lock):
@@ -126,7 +133,7 @@ class RunFolder:
         try:
             self.files.mkdir()
             self._report(step=0, steps=0)
-            attempt.settle(self.path, self._token)
+            self.patiently(lambda: attempt.settle(self.path, self._token))
             self.hold()
             attempt.clear(self.path)
             code = "".join(f"{name} {value}\n" for name, value in code_version().items())
@@ -163,7 +170,8 @@ class RunFolder:
         if lock is not None:
             if held(self.path, lock["token"]):
                 try:
-                    attempt.ended(self.path, lock, time.time(), outcome)
+                    with disk.forgiven():
+                        attempt.ended(self.path, lock, time.time(), outcome)
                 finally:
                     take(self.path, lock["token"])
             if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
@@ -181,11 +189,11 @@ class RunFolder:
 
     def _beat(self, token: str) -> None:
         while not self._stop.wait(BEAT_SECONDS) and self._token == token:
-            if held(self.path, token):
-                with contextlib.suppress(FileNotFoundError):  # put away by somebody else just now: seen the next time
+            with contextlib.suppress(OSError):  # put away just now, or the disk fails: who writes next is told
+                if held(self.path, token):
                     os.utime(self.path / token / PROGRESS)
-            else:
-                self._stop.set()
+                else:
+                    self._stop.set()
 
     @property
     def stopping(self) -> bool:
@@ -230,6 +238,49 @@ class RunFolder:
             self.hold()
             raise
 
+    def tried(self, write: Callable[[], None], needed: float = 0.0) -> bool:
+        """Call `write`, which writes `needed` bytes, and return True; or wait a few seconds, at most until asked to
+        stop, and return False, where the disk has no room for that, or for what was logged before: then call again.
+
+        Raises OSError for what is more than the disk can ever hold, and what `write` raises else.
+        """
+        if self.rank:
+            return True
+        try:
+            disk.check(self.path, needed)
+            self._drain()
+            write()
+        except OSError as error:
+            if not disk.passes(error):
+                raise
+            self._wait(disk.why(error.errno, self.path, needed))
+            return False
+        return True
+
+    def patiently(self, write: Callable[[], None], needed: float = 0.0) -> None:
+        """Call `write` until the disk has room for it (see `tried`). Raises Stopped when asked to stop meanwhile."""
+        while not self.tried(write, needed):
+            if self.stopping:
+                raise self.crowded()
+
+    def crowded(self) -> Stopped:
+        """That it was asked to stop while it waited for room."""
+        return Stopped(f"{self.kind} {self.id} was asked to stop while it waited for room on the disk.")
+
+    def _wait(self, why: str) -> None:
+        """Wait for room, and say so."""
+        now = time.monotonic()
+        if now - self._complained >= SAY_SECONDS:
+            self._complained = now
+            with disk.forgiven():
+                print(f"{time.strftime('%H:%M:%S')} Waits for room to write: {why}.", flush=True)
+        if self._lock is not None:
+            self.hold()
+            self._report(**{**self._fields, "note": f"waits for room: {why}"})
+        while time.monotonic() - now < AGAIN_SECONDS and not self.stopping:
+            time.sleep(0.2)
+        self.held_up += time.monotonic() - now
+
     def progress(self, step: int, steps: int, **fields: Any) -> None:
         """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
         now = time.monotonic()
@@ -243,27 +294,45 @@ class RunFolder:
             self._stop.set()  # the stage ends where it saves next
 
     def _report(self, **fields: Any) -> None:
-        replace(self.files / PROGRESS, json.dumps(fields).encode(), durable=False)
+        self._fields = fields
+        path, data = self.files / PROGRESS, json.dumps(fields).encode()
+        try:
+            replace(path, data, durable=False)
+        except OSError as error:
+            if not (disk.passes(error) and path.exists()):
+                raise
+            with disk.forgiven(), open(path, "r+b") as file:  # which takes no more room; torn, it is no report
+                file.write(data)
+                file.truncate()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a line of metrics at `step` to metrics.jsonl."""
+        """Append a line of metrics at `step` to metrics.jsonl; where the disk is full, with the next line or file."""
         if self.rank:
             return
         now = time.monotonic()
-        if self._metrics is None:
-            with self.writing() as folder:
-                self._metrics = open_append(folder / "metrics.jsonl")
-        elif now - self._held > 1.0:
+        if self._metrics is not None and now - self._held > 1.0:
             self._held = now
             if not held(self.path, self._token):
                 self._stop.set()
-        self._metrics.write(json.dumps({"step": step, **metrics}).encode() + b"\n")
-        self._metrics.flush()
+        self._unwritten += json.dumps({"step": step, **metrics}).encode() + b"\n"
+        with disk.forgiven():
+            self._drain()
+
+    def _drain(self) -> None:
+        """Write what was logged and is not written yet."""
+        if self._unwritten and self._metrics is None:
+            with self.writing() as folder:
+                self._metrics = open_append(folder / "metrics.jsonl")
+        while self._unwritten:
+            del self._unwritten[: self._metrics.raw.write(self._unwritten)]
 
     def _close(self) -> None:
         if self._metrics is not None:
+            with contextlib.suppress(OSError):
+                self._drain()
             self._metrics.close()
             self._metrics = None
+        self._unwritten.clear()
 
     def truncate(self, step: int) -> None:
         """Drop the logged lines of later steps: a resumed run writes them again."""
@@ -278,13 +347,19 @@ class RunFolder:
         self.write_bytes(name, files.encoded(value))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Write a file of this attempt, whole or not at all, and make sure it is on disk. Raises Lost."""
+        """Write a file of this attempt, whole or not at all, and make sure it is on disk; waits while that is full.
+        Raises Lost.
+        """
         if self.rank:
             return
-        with self.writing() as folder:
-            if (folder / name).parent != folder:  # a folder that somebody removed stays removed
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            replace(folder / name, data)
+
+        def write() -> None:
+            with self.writing() as folder:
+                if (folder / name).parent != folder:  # a folder that somebody removed stays removed
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                replace(folder / name, data)
+
+        self.patiently(write, len(data))
 
     def note(self, name: str, value: Any) -> None:
         """Write a JSON file about the stage, of no attempt, whoever holds the lock."""
@@ -299,22 +374,21 @@ class RunFolder:
         """
         if self.rank:
             return
+        self.patiently(self._drain)
         self._close()
         with self.writing() as folder:
             facts = attempt.facts(folder)
             for name in facts:
                 synced(folder / name)  # tables are appended to, which waits for no disk
-            extra = attempt.circumstances(self.path, self._lock)
-            replace(
-                folder / RESULT,
-                files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts}),
-            )
+            extra = attempt.circumstances(self.path, {**self._lock, "began": self._lock["began"] + self.held_up})
+            record = files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts})
+            self.patiently(lambda: replace(folder / RESULT, record))
             self.hold()
             if pruned.reopened(self.path):  # whoever took this stage over has renamed the folder this comes from
-                os.replace(folder / RESULT, self.path / "result.json")
+                self.patiently(lambda: os.replace(folder / RESULT, self.path / "result.json"))
             else:
                 with contextlib.suppress(FileExistsError):
-                    linked(folder / RESULT, self.path / "result.json")
+                    self.patiently(lambda: linked(folder / RESULT, self.path / "result.json"))
             synced(self.path)
             if self.result().get("attempt") != self._token:
                 raise Lost(f"{self.kind} {self.id} was finished by somebody else meanwhile; this attempt is dropped.")

@@ -25,10 +25,14 @@ def snapshot(root: Path) -> Path:
     target = Path(root).resolve() / "code" / digest.hexdigest()[:16]
     if not target.exists():
         beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        for place, path in files.items():
-            copy = beside / place
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+        try:
+            for place, path in files.items():
+                copy = beside / place
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+        except OSError:  # the disk is full: half of it is of no use
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
         try:
             beside.rename(target)
         except OSError:  # another driver made the same copy first

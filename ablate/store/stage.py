@@ -40,6 +40,8 @@ class Stage:
     """Estimated seconds of its process, or of its processes together when it has several."""
     memory: float = 0.0
     """Estimated bytes of each of its processes; 0 where that is not known."""
+    disk: float = 0.0
+    """Expected bytes that it leaves on the disk; 0 where that is not known."""
     how: Mapping[str, Any] = field(default_factory=dict)
     """What of the config is not in its canonical form, as it only says how the stage runs: dotted path → value."""
     uses: tuple[tuple[str, str], ...] = ()

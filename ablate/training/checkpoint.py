@@ -44,6 +44,11 @@ class Checkpoint:
     """Further things as JSON has them."""
 
 
+def size(*parts: Mapping[str, Tensor]) -> int:
+    """Bytes of the tensors of a checkpoint."""
+    return sum(tensor.numel() * tensor.element_size() for part in parts for tensor in part.values())
+
+
 def save(
     folder: Path,
     step: int,

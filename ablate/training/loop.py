@@ -112,11 +112,11 @@ class Loop:
         if self.updates:
             self.optimizer.load(saved.moments, self.updates, saved.state["entered"])
 
-    def save(self, step: int, last: bool = False) -> None:
-        """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on.
-        Raises Lost.
+    def save(self, step: int, last: bool = False) -> float:
+        """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on. Return how
+        many seconds that waited for room on the disk. Raises Lost.
         """
-        self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0], last)
+        return self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0], last)
 
     def keep(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the
@@ -124,7 +124,7 @@ class Loop:
         """
         self._write(step, weights, {}, last=True)
 
-    def _write(self, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], last: bool) -> None:
+    def _write(self, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], last: bool) -> float:
         state = {
             "updates": self.updates,
             "entered": {name: update for name, update in self.optimizer.entered.items() if update},
@@ -134,16 +134,30 @@ class Loop:
             "waited_seconds": self.waited_seconds,
             "finished": self.finished,
         }
-        with self.run.writing() as files:
-            checkpoint.save(files, step, weights, moments, state, last)
+
+        def write() -> None:
+            with self.run.writing() as files:
+                checkpoint.save(files, step, weights, moments, state, last)
+
+        return self._patiently(write, checkpoint.size(weights, moments))
+
+    def _patiently(self, write: Callable[[], None], needed: int) -> float:
+        """Write so many bytes when the disk has room for them, and return how many seconds that waited. All ranks wait
+        for the first, and stop together.
+        """
+        before = self.run.held_up
+        while not distributed.from_first(self.run.tried(write, needed)):
+            if distributed.any_rank(self.run.stopping):
+                raise self.run.crowded()
+        return distributed.from_first(self.run.held_up - before)
 
     def fit(self, step: int) -> None:
         """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
         sums: distributed.Sums = {}
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
+        self._ready()
         began, begun_busy, first = time.monotonic(), self.busy_seconds, step
         leads = distributed.rank() == 0  # the first rank evaluates, logs and saves
-        self._ready()
         self.model.train()
         while step < self.last and not self.finished:
             norms, wait, metrics = self.one_update(step)
@@ -177,14 +191,17 @@ class Loop:
             self.busy_seconds = begun_busy + time.monotonic() - began
             stop = boundary and distributed.any_rank(self.run.stopping)  # ranks stop together
             if stop or (boundary and time.monotonic() - saved > SAVE_SECONDS):
-                self.save(step)
+                began += self.save(step)  # waiting for room on the disk is no work
                 saved = time.monotonic()
             if stop:
                 raise Stopped(f"Asked to stop after update {step}, which is saved.")
         self.model.eval()
 
     def _ready(self) -> None:
-        """Have the encoder spare memory where it shall. Raises UserError where ranks cannot share its updates."""
+        """Wait for room on the disk, and have the encoder spare memory where it shall. Raises UserError where ranks
+        cannot share its updates.
+        """
+        self._patiently(lambda: None, 3 * checkpoint.size(self.model.state_dict()))  # weights and two moments
         encoder, spares = self.model.encoder, self.run.spares_memory
         if distributed.ranks() > 1 and encoder.alone:
             raise UserError(f"Ranks cannot share updates of this encoder. {encoder.alone}, or resources.KIND.tasks=1.")

@@ -29,6 +29,7 @@ from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from ablate.store import files
 from analysis.records.frame import Measure, Records
 
 COLUMN = 3.3
@@ -276,8 +277,10 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     paths = [folder / f"{stem}.png", folder / f"{stem}.pdf"]
     figure.set_dpi(DPI)
     figure.canvas.draw()  # `savefig` would draw each file twice, and lay out anew for the PDF
-    imsave(paths[0], figure.canvas.buffer_rgba(), dpi=DPI)
+    with files.beside(paths[0], durable=False) as part:
+        imsave(part, figure.canvas.buffer_rgba(), format="png", dpi=DPI)
     figure.set_layout_engine("none")
-    FigureCanvasPdf(figure).print_pdf(paths[1], metadata={"CreationDate": None})
+    with files.beside(paths[1], durable=False) as part:
+        FigureCanvasPdf(figure).print_pdf(part, metadata={"CreationDate": None})
     plt.close(figure)
     return paths

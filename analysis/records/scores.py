@@ -86,7 +86,7 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
                         "n": score["n"] if score else 0,
                         "run": "" if impossible else run,
                         "status": IMPOSSIBLE if impossible else DONE if score else MISSING,
-                        "commit": (result or {}).get("code", {}).get("commit", ""),
+                        "commit": (result or {}).get("code", {}).get("commit") or "",  # None without git
                         "parameters": size.get("parameters", np.nan),
                         "active": size.get(reads(sweep, task), np.nan),
                         "signature": score.get("signature", "") if score else "",

@@ -168,17 +168,6 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
         assert not list(run.path.rglob(".*.part"))
 
 
-def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
-    run = folder(tmp_path)
-    with run.lock():
-        run.write_json("state.json", 1)
-        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(OSError, match="No space"):
-            run.write_json("state.json", 2)
-        monkeypatch.undo()
-        assert json.loads((run.files / "state.json").read_text()) == 1 and not list(run.path.rglob(".*.part"))
-
-
 def test_progress_is_for_watchers_and_at_most_once_a_second(tmp_path):
     run = folder(tmp_path)
     run.progress(1, 2)  # not locked: nobody to tell

@@ -20,6 +20,8 @@ from ablate.clusters.failure import (
     TIME,
     Failure,
 )
+from ablate.clusters.local import DISK_CODE, exit_text
+from ablate.store import disk
 from ablate.store.lock import read_lock
 from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
@@ -62,7 +64,8 @@ def of_exit(run: RunFolder, job: Optional[str], code: int, slurm_log: Optional[P
         return Failure(MEMORY, last, job, logs)
     if code < 0:
         return Failure(KILLED, f"killed by {signal.Signals(-code).name}", job, logs)
-    return Failure(EXCEPTION, last if code == 1 and last else f"ended with exit status {code}", job, logs)
+    told = last if code == 1 or code - DISK_CODE in disk.WHY else ""
+    return Failure(EXCEPTION, told or exit_text(code, run.path), job, logs)
 
 
 def of_job(run: RunFolder, job: str, state: Optional[str], slurm_log: Optional[Path]) -> Failure:

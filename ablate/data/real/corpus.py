@@ -17,12 +17,15 @@ What differs from the built-in world, and matters when reading results:
 from __future__ import annotations
 
 import dataclasses
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.lines import Faults
@@ -34,6 +37,7 @@ from ablate.data.real.scan import hashed, told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import OWN, Place, Source, columns, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
+from ablate.data.recordings import BINS
 from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
 from encoders.frontend import NORMALISATIONS
@@ -145,11 +149,12 @@ class _Looked:
         self.held = {place: Held(voiced(config, place[1])) for place in places}
         self.left_out = {place: LeftOut() for place in places}
         reading.scanned(source)
-        keys, before = bytearray(), len(reading.faults.skipped)
+        keys, frames, before = bytearray(), array("q"), len(reading.faults.skipped)
         rows = reading.rows(source, self.left_out, reading.faults)
         for row in told(rows, f"Looking at {source.name}", "recordings"):
             if row.frames * FRAME >= SHORTEST:
                 keys += row.key
+                frames.append(row.frames)
             digests: dict[bool, bytes] = {}
             for place in row.places:
                 bare = place == BARE
@@ -158,6 +163,8 @@ class _Looked:
                 self.held[place].add(digests[bare], row.row["voice"], {} if bare else row.row)
         self.recordings, first = distinct(keys)
         self.count, self.skipped = len(first), reading.faults.skipped[before:]
+        stored = config.features == "stored"
+        self.disk = 2.0 * BINS * int(np.array(frames)[first].sum()) if stored else 0.0  # float16
 
 
 class _Plan:
@@ -170,7 +177,7 @@ class _Plan:
     def split(self, place: Place) -> Split:
         """What a split is. Raises UserError if it has no rows."""
         origins = self.reading.of(place)
-        held, left_out, recordings, notes = (self._spoken if origins[0].spoken else self._written)(place, origins)
+        held, left_out, recordings, disk, notes = (self._spoken if origins[0].spoken else self._written)(place, origins)
         self.reading.kept.flush()
         digest, count, texts = held
         if not count:
@@ -189,11 +196,12 @@ class _Plan:
             table=place[0],
             split=place[1],
         )
-        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts)
+        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts, disk)
 
     def _spoken(self, place: Place, origins: Sequence[Source]) -> Made:
         held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []
         recordings: dict[str, RealRecordings] = {}
+        disk: dict[str, float] = {}
         for source in origins:
             if source.name not in self._looked:
                 self._looked[source.name] = _Looked(self.config, self.reading, source)
@@ -202,6 +210,7 @@ class _Plan:
             left_out.extend(looked.left_out[place])
             notes += _skipped(source, looked.skipped)
             if looked.count:
+                disk.setdefault(looked.recordings, looked.disk)
                 recordings.setdefault(
                     looked.recordings,
                     RealRecordings(
@@ -212,7 +221,7 @@ class _Plan:
                         source=source.name,
                     ),
                 )
-        return _digest(held), left_out, tuple(recordings.values()), notes
+        return _digest(held), left_out, tuple(recordings.values()), tuple(disk.values()), notes
 
     def _written(self, place: Place, origins: Sequence[Source]) -> Made:
         """A split of texts, remembered by what their files hold and what of it other splits hold."""
@@ -239,12 +248,12 @@ class _Plan:
         before = len(reading.faults.skipped)
         what = ["split and texts", RealSplit.recipe, places, config.held_out, states, taken.hex()]
         held, left_out = reading.remembered(what, made, reading.faults)[place[1]]
-        return held, LeftOut.of(left_out), (), _skipped(origins[0], reading.faults.skipped[before:])
+        return held, LeftOut.of(left_out), (), (), _skipped(origins[0], reading.faults.skipped[before:])
 
 
-Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], list[str]]
-"""The digest and the number of a split's rows and what its texts are by field, what is left out of it, its recordings,
-and notes.
+Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], tuple[float, ...], list[str]]
+"""The digest and the number of a split's rows and what its texts are by field, what is left out of it, its recordings
+with their bytes, and notes.
 """
 
 

@@ -87,6 +87,9 @@ def test_recordings_are_decoded_once(root: Path, tmp_path: Path) -> None:
     assert made.results["LibriSpeech/train-lj"]["recordings"] == 1
     first = made.decoded[made.config.split("pairs", "train").recordings[0].recordings]
     assert first.reported[-1] == (2, 2) and column(first.files / "keys.u1", "u1").shape == (32,)
+    split = made.config.split("speech", "train")  # which says beforehand what they take
+    there = [(made.decoded[one.recordings].files / "mel.f16").stat().st_size for one in split.recordings]
+    assert list(split.disk) == there and len(there) == 2
     table = made.table("pairs.train")
     at = {row["text"]: i for i, row in enumerate(table.rows)}
     np.testing.assert_array_equal(table.mel(at["one two"]), table.mel(at["one again"]))
@@ -263,6 +266,7 @@ def test_recordings_that_are_read_when_needed_are_the_same_corpus(
     one, other = Made(stored, tmp_path / "stored"), Made(read, tmp_path / "read")
     assert one.rows(*names) == other.rows(*names)
     assert not list((tmp_path / "read").rglob("mel.f16")) and list((tmp_path / "stored").rglob("mel.f16"))
+    assert read.resolved().split("asr", "dev").disk == (0.0,) < stored.resolved().split("asr", "dev").disk
     (places,) = (tmp_path / "read").rglob("recordings.jsonl")
     assert json.loads(places.read_text()) == {"path": "LibriSpeech/dev-clean/3/1/3-1-0000.flac"}
     for name in names:
