@@ -63,7 +63,6 @@ nothing now, 130 interrupted.
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_intermixed_args(arguments)
-    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return run(options)
     except UserError as error:
@@ -107,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat"
     )
+    parser.add_argument("--planned", metavar="DIGEST", help=argparse.SUPPRESS)  # of what a collector goes on with
     parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")
     return parser
 

@@ -88,6 +88,7 @@ COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m a
     "ablate.predict",
     "ablate.sweep",
     "ablate.transcribe",
+    "ablate.variants",
     "ablate.warm",
     "ablate.data.builtin.__main__",
 }

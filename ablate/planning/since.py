@@ -1,0 +1,134 @@
+"""What a sweep is that it was not when it last ran under its name, in words: rows, seeds, tasks, axes, claims and
+settings. How it runs is no part of it. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate.planning.again import at
+from ablate.store.differ import Differences, Identity, Known, on_disk, settings
+from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
+from ablate.store.stage import Plan, places
+
+MOST_NAMES, MOST_CAUSES, MOST_LINES = 8, 4, 4
+OF_CODE = ("version of ", "recipe of ")  # what such sentences are about is no part of the sweep
+UNKNOWN = "is not known"
+
+
+def since(plan: Plan, root: Path, said: Collection[str] = ()) -> list[str]:
+    """Lines that say what was added, dropped and changed since the last run; none for a first one, and where only how
+    it runs is another. Of rows whose settings changed, those settings that `said` names already are left out.
+
+    Asks the whole plan, and the sweep's folder: to be called before `materialise`.
+    """
+    before = _before(plan, root)
+    if before is None:
+        return []
+    parts, changed = _parts(before.sweep, plan.sweep), _changed(plan, before, root, said)
+    if not changed and before.sweep.get("data") != plan.sweep.get("data") and not _common(plan, before):
+        changed = settings(before.sweep.get("data"), plan.sweep.get("data"), "data")
+    return [f"since the last run: {line}" for line in ["; ".join(parts), *changed] if line]
+
+
+def apart(plan: Plan, root: Path) -> str:
+    """Say in a few words how a plan differs from the one in its sweep's folder; empty where there is none."""
+    before = _before(plan, root)
+    if before is None:
+        return ""
+    parts = [*_parts(before.sweep, plan.sweep), *_changed(plan, before, root)]
+    kinds = [key for key in dict.fromkeys([*before.sweep, *plan.sweep]) if before.sweep.get(key) != plan.sweep.get(key)]
+    more = f"; and {len(parts) - 3} other differences" if len(parts) > 3 else ""
+    return "; ".join(parts[:3]) + more or f"other {', '.join(key for key in kinds if key != 'format') or 'stages'}"
+
+
+def _before(plan: Plan, root: Path) -> Optional[Sweep]:
+    if not (sweep_path(root, plan.name) / "sweep.json").exists():
+        return None
+    before = read_sweep(root, plan.name)
+    return before if before.format == FORMAT else None
+
+
+def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What was added and dropped by name, and which claims and columns are others."""
+    parts = []
+    for what in ("rows", "seeds", "tasks", "axes"):
+        parts += _named(what, before.get(what, ()), now.get(what, ()))
+    old, new = before.get("axes", {}), now.get("axes", {})
+    for axis in (axis for axis in new if axis in old):
+        parts += _named(f"values of {axis}", old[axis], new[axis])
+    old, new = before.get("claims", {}), now.get("claims", {})
+    parts += _named("claims", old, new)
+    if changed := [name for name in new if name in old and new[name] != old[name]]:
+        parts.append(f"claims changed: {_list(changed)}")
+    if not parts and before.get("table") != now.get("table"):  # else it may follow from them
+        parts.append("other columns or blocks of the table")
+    return parts
+
+
+def _named(what: str, before: Iterable[Any], now: Iterable[Any]) -> list[str]:
+    before, now = list(before), list(now)
+    added, dropped = [one for one in now if one not in before], [one for one in before if one not in now]
+    return [f"{what} {verb}: {_list(names)}" for verb, names in (("added", added), ("dropped", dropped)) if names]
+
+
+def _list(names: Collection[Any]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(map(str, list(names)[:MOST_NAMES])) + more
+
+
+def _common(plan: Plan, before: Sweep) -> bool:
+    """Whether any row is at a point and seed at which it was before."""
+    return not {at(line) for line in plan.manifest}.isdisjoint(at(line) for line in before.manifest)
+
+
+def _changed(plan: Plan, before: Sweep, root: Path, said: Collection[str] = ()) -> list[str]:
+    """Which rows that were there before have other settings or data, and which these are."""
+    rows = [row for row in plan.sweep["rows"] if row in before.sweep["rows"]]
+    behind: dict[str, list[str]] = {}  # cause -> rows
+    for row, causes in _causes(plan, before, on_disk(root)).items():
+        for cause in causes:
+            behind.setdefault(cause, []).append(row)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for cause, of in behind.items():
+        groups.setdefault(tuple(of), []).append(cause)
+    lines = []
+    for of, causes in groups.items():
+        new = [cause for cause in causes if not any(cause in line for line in said)]
+        if not new and len(of) == len(rows) > 1:
+            continue  # all is said
+        more = f"; and {len(new) - MOST_CAUSES} other settings" if len(new) > MOST_CAUSES else ""
+        names = "all rows" if len(of) == len(rows) > 1 else _list(of)
+        lines.append(f"{names} changed" + (f" ({'; '.join(new[:MOST_CAUSES])}{more})" if new else ""))
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES - 1 :] = [f"and {len(lines) - MOST_LINES + 1} other changes of rows"]
+    return lines
+
+
+def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
+    """Sentences by row that say in what its stages differ from those in the same places before."""
+
+    def planned(id: str) -> Optional[Identity]:
+        return plan.stages[id].identity if id in plan.stages else on_root(id)
+
+    differ, lines = Differences(on_root, planned), {at(line): places(line["stages"]) for line in before.manifest}
+    causes: dict[str, dict[str, None]] = {}
+    vague = set()  # rows of which not all can be told by their stages
+    for line in plan.manifest:
+        old, found = lines.get(at(line)), causes.setdefault(line["row"], {})
+        if old is None:
+            vague.add(line["row"])
+            continue
+        for place, id in places(line["stages"]).items():
+            for cause in differ.between(old[place], id) if old.get(place, id) != id else ():
+                if UNKNOWN in cause:
+                    vague.add(line["row"])
+                elif not cause.startswith(OF_CODE):
+                    found[cause] = None
+    for row in vague:
+        if not causes[row] and row in before.sweep["rows"] and before.sweep.get("axes") == plan.sweep.get("axes"):
+            old, new = ({**one["rows"][row], "label": ""} for one in (before.sweep, plan.sweep))
+            causes[row] = dict.fromkeys(cause.removeprefix(": ") for cause in settings(old, new, ""))
+    return {row: list(found) for row, found in causes.items() if found}
