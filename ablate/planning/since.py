@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ablate.planning.again import at
-from ablate.store.differ import Differences, Identity, Known, on_disk, settings
+from ablate.store.differ import DATA, Differences, Identity, Known, on_disk, settings
 from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
 from ablate.store.stage import Plan, places
 
@@ -27,10 +27,8 @@ def since(plan: Plan, root: Path, said: Collection[str] = ()) -> list[str]:
     before = _before(plan, root)
     if before is None:
         return []
-    parts, changed = _parts(before.sweep, plan.sweep), _changed(plan, before, root, said)
-    if not changed and before.sweep.get("data") != plan.sweep.get("data") and not _common(plan, before):
-        changed = settings(before.sweep.get("data"), plan.sweep.get("data"), "data")
-    return [f"since the last run: {line}" for line in ["; ".join(parts), *changed] if line]
+    lines = ["; ".join(_parts(before.sweep, plan.sweep)), *_changed(plan, before, root, said)]
+    return [f"since the last run: {line}" for line in lines if line]
 
 
 def apart(plan: Plan, root: Path) -> str:
@@ -52,7 +50,7 @@ def _before(plan: Plan, root: Path) -> Optional[Sweep]:
 
 
 def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What was added and dropped by name, and which claims and columns are others."""
+    """What was added and dropped by name, and which claims, settings of the data, and columns are others."""
     parts = []
     for what in ("rows", "seeds", "tasks", "axes"):
         parts += _named(what, before.get(what, ()), now.get(what, ()))
@@ -63,9 +61,21 @@ def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     parts += _named("claims", old, new)
     if changed := [name for name in new if name in old and new[name] != old[name]]:
         parts.append(f"claims changed: {_list(changed)}")
+    of_data = settings(before.get("data"), now.get("data"), "data") if _other_data(before, now) else []
+    if changed := [cause for cause in of_data if not cause.startswith(OF_CODE)]:
+        parts.append(_told(changed))
     if not parts and before.get("table") != now.get("table"):  # else it may follow from them
         parts.append("other columns or blocks of the table")
     return parts
+
+
+def _other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return before.get("data") != now.get("data")
+
+
+def _told(causes: list[str]) -> str:
+    more = f"; and {len(causes) - MOST_CAUSES} other settings" if len(causes) > MOST_CAUSES else ""
+    return "; ".join(causes[:MOST_CAUSES]) + more
 
 
 def _named(what: str, before: Iterable[Any], now: Iterable[Any]) -> list[str]:
@@ -79,29 +89,26 @@ def _list(names: Collection[Any]) -> str:
     return ", ".join(map(str, list(names)[:MOST_NAMES])) + more
 
 
-def _common(plan: Plan, before: Sweep) -> bool:
-    """Whether any row is at a point and seed at which it was before."""
-    return not {at(line) for line in plan.manifest}.isdisjoint(at(line) for line in before.manifest)
-
-
 def _changed(plan: Plan, before: Sweep, root: Path, said: Collection[str] = ()) -> list[str]:
     """Which rows that were there before have other settings or data, and which these are."""
     rows = [row for row in plan.sweep["rows"] if row in before.sweep["rows"]]
     behind: dict[str, list[str]] = {}  # cause -> rows
+    trained = {stage.kind for stage in plan.stages.values()} - set(DATA)
     for row, causes in _causes(plan, before, on_disk(root)).items():
         for cause in causes:
+            if cause.split()[0].rstrip(":") not in trained and _other_data(before.sweep, plan.sweep):
+                continue  # it follows from the settings of the data, which are told
             behind.setdefault(cause, []).append(row)
     groups: dict[tuple[str, ...], list[str]] = {}
     for cause, of in behind.items():
         groups.setdefault(tuple(of), []).append(cause)
     lines = []
     for of, causes in groups.items():
-        new = [cause for cause in causes if not any(cause in line for line in said)]
+        new = [cause for cause in causes if not any(_setting(cause) in line for line in said)]
         if not new and len(of) == len(rows) > 1:
             continue  # all is said
-        more = f"; and {len(new) - MOST_CAUSES} other settings" if len(new) > MOST_CAUSES else ""
         names = "all rows" if len(of) == len(rows) > 1 else _list(of)
-        lines.append(f"{names} changed" + (f" ({'; '.join(new[:MOST_CAUSES])}{more})" if new else ""))
+        lines.append(f"{names} changed" + (f" ({_told(new)})" if new else ""))
     if len(lines) > MOST_LINES:
         lines[MOST_LINES - 1 :] = [f"and {len(lines) - MOST_LINES + 1} other changes of rows"]
     return lines
@@ -114,7 +121,7 @@ def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
         return plan.stages[id].identity if id in plan.stages else on_root(id)
 
     differ, lines = Differences(on_root, planned), {at(line): places(line["stages"]) for line in before.manifest}
-    causes: dict[str, dict[str, None]] = {}
+    causes: dict[str, dict[str, str]] = {}
     vague = set()  # rows of which not all can be told by their stages
     for line in plan.manifest:
         old, found = lines.get(at(line)), causes.setdefault(line["row"], {})
@@ -126,9 +133,14 @@ def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
                 if UNKNOWN in cause:
                     vague.add(line["row"])
                 elif not cause.startswith(OF_CODE):
-                    found[cause] = None
+                    found.setdefault(_setting(cause), cause)  # a task's is one of its fine-tuning and of its score
     for row in vague:
         if not causes[row] and row in before.sweep["rows"] and before.sweep.get("axes") == plan.sweep.get("axes"):
             old, new = ({**one["rows"][row], "label": ""} for one in (before.sweep, plan.sweep))
-            causes[row] = dict.fromkeys(cause.removeprefix(": ") for cause in settings(old, new, ""))
-    return {row: list(found) for row, found in causes.items() if found}
+            causes[row] = {cause: cause.removeprefix(": ") for cause in settings(old, new, "")}
+    return {row: list(found.values()) for row, found in causes.items() if found}
+
+
+def _setting(cause: str) -> str:
+    """A sentence without the kind of the stage that it is about."""
+    return cause.partition(": ")[2] or cause
