@@ -2,6 +2,7 @@
 a sentence before anything is written; with fake stages, and what a detached one goes on with.
 """
 
+import errno
 import json
 import multiprocessing
 import shutil
@@ -116,6 +117,20 @@ def test_a_plan_that_can_only_be_looked_at_writes_nothing(command, capsys):
     run, root = command
     assert run(replace(planned(root, "a"), absent="There are no corpora.")) == 2
     assert "There are no corpora." in capsys.readouterr().err and not root.exists()
+
+
+def test_a_finished_sweep_is_shown_where_nothing_can_be_written(command, capsys, monkeypatch):
+    run, root = command
+    assert run(planned(root, "a")) == 0
+    before = content(root)
+
+    def refuse(path, _):
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+    monkeypatch.setattr(driver, "create", refuse)
+    capsys.readouterr()
+    assert run(planned(root, "a")) == 0 and "table of a" in capsys.readouterr().out
+    assert content(root) == before
 
 
 class Left(AbstractCluster):

@@ -123,11 +123,14 @@ def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
     differ, lines = Differences(on_root, planned), {at(line): places(line["stages"]) for line in before.manifest}
     causes: dict[str, dict[str, str]] = {}
     vague = set()  # rows of which not all can be told by their stages
+    seen = set()  # rows at points: seeds differ in nothing else, and stages may be many
     for line in plan.manifest:
         old, found = lines.get(at(line)), causes.setdefault(line["row"], {})
         if old is None:
             vague.add(line["row"])
+        if old is None or at(line)[:2] in seen:
             continue
+        seen.add(at(line)[:2])
         for place, id in places(line["stages"]).items():
             for cause in differ.between(old[place], id) if old.get(place, id) != id else ():
                 if UNKNOWN in cause:

@@ -5,6 +5,7 @@ one plan share a sweep; another plan keeps out. Standard library only.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any
 from ablate.store.attempt import new_token
 from ablate.store.lock import alive, create, me, read_lock_file
 
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 PATTERN = ".driver.*.json"
 BEAT_SECONDS = 15.0  # how often a command shows life
 GIVING_WAY_SECONDS = 15.0  # in which one that came at the same time goes, and half a file is written
@@ -48,10 +50,14 @@ def holding(folder: Path, plan: str) -> Iterator[None]:
     Raises Taken where a command of another plan does. Of two that come at once the later one, by what their files say,
     gives way; the other goes on only once that one's file is gone, so that no clock has to be right.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     own = {**me(), "token": new_token(), "plan": plan, "began": time.time()}
     path = folder / PATTERN.replace("*", own["token"])
-    create(path, own)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        create(path, own)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise  # else nothing of another's can be overwritten, either: what has to be written says why it cannot
     over = threading.Event()
     try:
         _bury(folder)
@@ -65,7 +71,8 @@ def holding(folder: Path, plan: str) -> Iterator[None]:
         yield
     finally:
         over.set()
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is known as dead when this process is
+            path.unlink()
 
 
 def _bury(folder: Path) -> None:
@@ -73,7 +80,7 @@ def _bury(folder: Path) -> None:
     for path in folder.glob(PATTERN):
         lock = read_lock_file(path)
         if lock is not None and not alive(lock):
-            with contextlib.suppress(FileNotFoundError, PermissionError):  # by another just now; of another user
+            with contextlib.suppress(OSError):  # removed just now, another user's, on a disk that is read-only
                 path.unlink()
 
 

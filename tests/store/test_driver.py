@@ -1,5 +1,6 @@
 """Commands at work on a sweep: those of one plan together, those of another never at the same time."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -76,6 +77,22 @@ def test_the_dead_are_buried_on_this_host_and_others(tmp_path):
     with pytest.raises(driver.Taken), driver.holding(tmp_path, "one"):
         pass
     assert lively.exists()
+
+
+@pytest.mark.parametrize("number", driver.UNWRITABLE)
+def test_where_nothing_can_be_written_another_plan_is_seen_all_the_same(tmp_path, monkeypatch, number):
+    def refuse(path, _):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(driver, "create", refuse)
+    with driver.holding(tmp_path, "one"):
+        assert list(tmp_path.iterdir()) == []
+    write(tmp_path)
+    with pytest.raises(driver.Taken), driver.holding(tmp_path, "one"):
+        pass
+    number = errno.EIO
+    with pytest.raises(OSError), driver.holding(tmp_path, "one"):
+        pass
 
 
 def test_a_command_shows_life(tmp_path, monkeypatch):
