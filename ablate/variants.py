@@ -27,17 +27,21 @@ def alone(plan: Plan, asked: Asked) -> Iterator[None]:
     try:
         with driver.holding(sweep_path(Path(plan.root), plan.name), plan.digest):
             if job := _waiting(plan, asked):
-                raise UserError(_refusal(plan, f"is left to {job}"))
+                raise UserError(_refusal(plan, f"is left to {job}", apart(plan, Path(plan.root))))
             yield
     except driver.Taken as taken:
-        raise UserError(_refusal(plan, _runs(taken.by))) from None
+        raise UserError(_refusal(plan, _runs(taken.by), _differs(plan, taken.by))) from None
 
 
 def others(plan: Plan, asked: Asked = tuple) -> list[str]:
     """Say that a sweep of this name and another plan runs, or waits as a job; nothing where none does."""
-    there = driver.others(sweep_path(Path(plan.root), plan.name), plan.digest)
-    who = _runs(there[0]) if there else f"is left to {job}" if (job := _waiting(plan, asked)) else ""
-    return [f"note: Another '{plan.name}' {who}; this one differs from it: {_differs(plan)}."] if who else []
+    if there := driver.others(sweep_path(Path(plan.root), plan.name), plan.digest):
+        who, differs = _runs(there[0]), _differs(plan, there[0])
+    elif job := _waiting(plan, asked):
+        who, differs = f"is left to {job}", apart(plan, Path(plan.root))
+    else:
+        return []
+    return [f"note: Another '{plan.name}' {who}; this one differs from it: {differs}."]
 
 
 def _waiting(plan: Plan, asked: Asked) -> str:
@@ -55,14 +59,16 @@ def _runs(by: Mapping[str, Any]) -> str:
     return f"is run by process {by['pid']} on {by['host']}{job} since {since}"
 
 
-def _differs(plan: Plan) -> str:
-    return apart(plan, Path(plan.root)) or "other rows or settings"
+def _differs(plan: Plan, by: Mapping[str, Any]) -> str:
+    """How a plan differs from a running one, in a few words, if that has written what it is by now."""
+    written = digest_on_disk(plan.root, plan.name) == by.get("plan")
+    return apart(plan, Path(plan.root)) if written else "other rows or settings"
 
 
-def _refusal(plan: Plan, who: str) -> str:
+def _refusal(plan: Plan, who: str, differs: str) -> str:
     names = (f"{plan.name}-{number}" for number in itertools.count(2))
     free = next(name for name in names if not sweep_path(Path(plan.root), name).exists())
     return (
-        f"Another '{plan.name}' {who}, and this one differs from it: {_differs(plan)}; add name={free} to run both, "
+        f"Another '{plan.name}' {who}, and this one differs from it: {differs}; add name={free} to run both, "
         "or wait until that one has ended."
     )
