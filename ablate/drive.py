@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.planned not in (None, plan.digest):
         raise UserError(
             f"Sweep '{plan.name}' is another by now than it was when it was left to this job: "
-            f"{apart(plan, Path(plan.root)) or 'other stages'}; run the command again with --detach."
+            f"{apart(plan, Path(plan.root))}; run the command again with --detach."
         )
     if options.show:
         print(plan.show(options.show))

@@ -55,8 +55,8 @@ where things lie:
                        folder has its files: metrics.jsonl, model.safetensors, items.jsonl)
   python -m ablate.store lists a ROOT, and explains how two stages differ
 
-exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, 3 Slurm takes
-nothing now, 130 interrupted.
+exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, or another
+sweep of its name runs, 3 Slurm takes nothing now, 130 interrupted.
 """
 
 

@@ -32,10 +32,10 @@ def since(plan: Plan, root: Path, said: Collection[str] = ()) -> list[str]:
 
 
 def apart(plan: Plan, root: Path) -> str:
-    """Say in a few words how a plan differs from the one in its sweep's folder; empty where there is none."""
+    """Say in a few words how a plan differs from the one in its sweep's folder."""
     before = _before(plan, root)
     if before is None:
-        return ""
+        return "other rows or settings"
     parts = [*_parts(before.sweep, plan.sweep), *_changed(plan, before, root)]
     kinds = [key for key in dict.fromkeys([*before.sweep, *plan.sweep]) if before.sweep.get(key) != plan.sweep.get(key)]
     more = f"; and {len(parts) - 3} other differences" if len(parts) > 3 else ""
@@ -139,9 +139,16 @@ def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
                     found.setdefault(_setting(cause), cause)  # a task's is one of its fine-tuning and of its score
     for row in vague:
         if not causes[row] and row in before.sweep["rows"] and before.sweep.get("axes") == plan.sweep.get("axes"):
-            old, new = ({**one["rows"][row], "label": ""} for one in (before.sweep, plan.sweep))
+            old, new = (_plain(one["rows"][row]) for one in (before.sweep, plan.sweep))
             causes[row] = {cause: cause.removeprefix(": ") for cause in settings(old, new, "")}
     return {row: list(found.values()) for row, found in causes.items() if found}
+
+
+def _plain(row: Any) -> Any:
+    """A row's settings without what is for people, or of the code."""
+    if not isinstance(row, Mapping):
+        return row
+    return {key: _plain(part) for key, part in row.items() if key not in ("label", "recipe")}
 
 
 def _setting(cause: str) -> str:

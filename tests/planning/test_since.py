@@ -15,6 +15,7 @@ from ablate.planning.since import apart, since
 from ablate.stages.registry import KINDS
 from ablate.store.record import run_path
 from ablate.store.stage import materialise
+from objectives import OBJECTIVES
 
 SWEEP = {
     "name": "small",
@@ -98,7 +99,7 @@ def test_values_of_an_axis_are_named(tmp_path):
 
 def test_nothing_is_said_of_a_first_run(tmp_path):
     plan = planned(tmp_path)
-    assert since(plan, tmp_path / "runs") == [] and apart(plan, tmp_path / "runs") == ""
+    assert since(plan, tmp_path / "runs") == [] and apart(plan, tmp_path / "runs") == "other rows or settings"
 
 
 def test_what_is_made_again_is_not_said_twice(before, tmp_path):
@@ -122,6 +123,14 @@ def test_only_code_is_no_change_of_the_sweep(before, tmp_path, monkeypatch):
     raised = planned(tmp_path)
     assert raised.digest != plan.digest and since(raised, before) == []
     assert apart(raised, before) == "other stages"
+
+
+def test_a_raised_recipe_is_no_change_of_a_row_whose_stages_cannot_be_compared(before, tmp_path, monkeypatch):
+    """Another seed, and the loss's code."""
+    monkeypatch.setattr(type(OBJECTIVES["masked_text"]), "recipe", 99, raising=False)
+    raised = planned(tmp_path, seeds=[7])
+    assert raised.sweep["rows"]["a"]["objectives"]["masked_text"]["recipe"] == 99
+    assert since(raised, before) == ["since the last run: seeds added: 7; seeds dropped: 0"]
 
 
 def test_a_long_list_is_cut(before, tmp_path):
