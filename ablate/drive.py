@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
+from ablate import variants
 from ablate.clusters import local
 from ablate.clusters.cluster import LATER, AbstractCluster, Program
 from ablate.clusters.display import Display, duration, failures_text, plan_text, status_text, where_text
@@ -24,11 +26,12 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.planning.again import again
-from ablate.store import continuing, disk, files, needs, plugins, pruned
+from ablate.planning.since import apart, since
+from ablate.store import continuing, disk, needs, plugins, pruned
 from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder
-from ablate.store.stage import Plan, materialise, stage_ids
+from ablate.store.stage import Plan, digest_on_disk, keep_file, materialise, stage_ids
 from ablate.store.version import CODE, code_version, keep_patch, label, with_plugins
 
 PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="ablate.sweep:main")
@@ -40,82 +43,127 @@ def run(options: argparse.Namespace) -> int:
     plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides, asking())
     plugins.announce(plan.plugins)
     with_plugins(plan.plugins)
-    program = replace(PROGRAM, environment={name: os.environ[name] for name in (CODE, VARIABLE) if name in os.environ})
-    root = Path(plan.root)
+    if options.planned not in (None, plan.digest):
+        raise UserError(
+            f"Sweep '{plan.name}' is another by now than it was when it was left to this job: "
+            f"{apart(plan, Path(plan.root))}; run the command again with --detach."
+        )
     if options.show:
         print(plan.show(options.show))
         return 0
     if options.where:
-        print(where_text(plan, Board(plan.stages, root), options.where))
+        print(where_text(plan, Board(plan.stages, Path(plan.root)), options.where))
         return 0
-    if options.only:
-        plan = plan.only(options.only)
-    whole, plan = plan, plan if options.fresh else needed(plan, root)
+    return _do(plan, plan.only(options.only) if options.only else plan, options)
+
+
+def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
+    """Do what the options say to those stages of a plan that are asked for; the exit status."""
+    root = Path(full.root)
+    plan = whole if options.fresh else needed(whole, root)
     if plan.cluster not in ("", *CLUSTERS):
         plugins.load()  # one of them may have it; else this process stays light
     kind = named(plan.cluster)
-    resources = Resources(plan.resources, plan.kinds, kind.asks)
     if (options.cancel or options.detach) and not kind.outlives:
         raise UserError(f"--cancel and --detach are about jobs that go on without the command; add {of_jobs()}.")
-    board = Board(plan.stages, root)
-    made = made_by(board)
+    program = replace(PROGRAM, environment={name: os.environ[name] for name in (CODE, VARIABLE) if name in os.environ})
+
+    def cluster() -> AbstractCluster:
+        resources = Resources(plan.resources, plan.kinds, kind.asks)
+        return kind(Board(plan.stages, root), plan.name, resources, program, plan.workers)
+
+    now = cluster()
+    made, asked = made_by(now.board), partial(of_jobs_at, now)
     if (sweep_path(root, plan.name) / "sweep.json").exists():
         read_sweep(root, plan.name)  # of a newer format it is not to be touched
-    if options.fresh and not (options.dry_run or options.status):
-        discard(board)
-        board = Board(plan.stages, root)
-    board.follow_others()
-    cluster = kind(board, plan.name, resources, program, plan.workers)
     if options.cancel:
-        print(f"{cluster.cancel(whole=not options.only)} jobs cancelled; what they saved is kept.")
+        _say(variants.others(plan, asked))
+        print(f"{now.cancel(whole=not options.only)} jobs cancelled; what they saved is kept.")
         return 0
     if options.status:
-        _status(plan, cluster, made)
+        _status(plan, now, [*other_code(made), *variants.others(plan, asked)])
         return 0
-    print(plan_text(plan, board, cluster.workers), flush=True)
-    print("".join(f"{line}\n" for line in notes(whole, plan, board, made)), end="", flush=True)
-    if options.dry_run:
-        if not board.ended and (preview := cluster.preview()):
+    if options.dry_run or plan.absent:
+        _show(full, whole, now, [*other_code(made), *variants.others(plan)])
+        if not options.dry_run:
+            raise UserError(plan.absent)
+        if not now.board.ended and (preview := now.preview()):
             print(f"\n{preview}")
         return 0
-    return _sweep(plan, cluster, options)
+    with variants.alone(plan, asked):
+        if options.fresh:
+            discard(now.board)
+            now = cluster()
+        _show(full, whole, now, other_code(made))
+        return _sweep(plan, now, options)
 
 
-def _status(plan: Plan, cluster: AbstractCluster, made: list[str]) -> None:
-    """Say how a sweep stands, jobs that earlier commands left included."""
-    left = (
-        [cluster]
-        if cluster.outlives
-        else [
-            kind(cluster.board, cluster.name, cluster.resources, cluster.program)
-            for kind in CLUSTERS.values()
-            if kind.left_at(Path(plan.root))
+def _show(full: Plan, whole: Plan, cluster: AbstractCluster, notes: list[str]) -> None:
+    """Print which stages of a whole plan are to be made, and how they come to be, with further notes."""
+    root, board = Path(full.root), cluster.board
+    plan = replace(whole, stages=board.stages)
+    board.follow_others()
+    print(plan_text(plan, board, cluster.workers), flush=True)
+    left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
+    anew = again(plan, root)
+    _say(
+        [
+            *continuing.notes(left, root),
+            *since(full, root, anew),
+            *anew,
+            *pruned_again(board),
+            *notes,
+            *removed(whole, plan),
         ]
     )
-    for one in left:
+
+
+def _say(lines: list[str]) -> None:
+    print("".join(f"{line}\n" for line in lines), end="", flush=True)
+
+
+def of_jobs_at(cluster: AbstractCluster) -> list[AbstractCluster]:
+    """Those that may have jobs of a cluster's sweep, left by earlier commands: itself, where its stages are jobs."""
+    if cluster.outlives:
+        return [cluster]
+    there = [kind for kind in CLUSTERS.values() if kind.left_at(cluster.board.root)]
+    return [kind(cluster.board, cluster.name, cluster.resources, cluster.program) for kind in there]
+
+
+def _status(plan: Plan, cluster: AbstractCluster, notes: list[str]) -> None:
+    """Say how a sweep stands, jobs that earlier commands left included."""
+    cluster.board.follow_others()
+    for one in of_jobs_at(cluster):
         one.look()
     print(plan_text(plan, cluster.board, cluster.workers), flush=True)
-    print("".join(f"{line}\n" for line in other_code(made)) + status_text(cluster.board))
+    _say(notes)
+    print(status_text(cluster.board))
 
 
 def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) -> int:
     """Run what is missing and report; the exit status."""
     root, board = Path(plan.root), cluster.board
-    if plan.absent:
-        raise UserError(plan.absent)
     materialise(plan, root)
     board.reopen()
     keep_patch(root)
     print(f"\nRuns go to {root}{os.sep}, the report to {sweep_path(root, plan.name)}{os.sep}.\n", flush=True)
     if options.retry_failed or options.fresh:
         cluster.retry()
-    once = ("--detach", "--retry-failed", "--fresh")
-    collect = [*(a for a in options.arguments if a not in once), "--detach"] if options.detach else None
+    collect = collecting(plan, root, options) if options.detach else None
     if left := drive(cluster, collect):
         return 0 if collect is not None and board.count(QUEUED, RUNNING) else left
-    write_report(board, plan.name, root)
+    amiss = write_report(board, plan, root)
     print(failures_text(board, cluster.advice), end="", file=sys.stderr)
-    return 0 if board.count(DONE) == len(board.stages) else 1
+    if amiss:
+        print(f"error: {amiss}", file=sys.stderr)
+    return 0 if not amiss and board.count(DONE) == len(board.stages) else 1
+
+
+def collecting(plan: Plan, root: Path, options: argparse.Namespace) -> list[str]:
+    """Arguments of the command that goes on with this plan later: from a copy of the file, which edits do not reach."""
+    roots = [text for text in options.overrides if text.startswith("root=")]
+    rows = [f"--only={row}" for row in options.only or ()]
+    return [str(keep_file(plan, root)), *roots, *rows, "--detach", f"--planned={plan.digest}"]
 
 
 def _plan(file: str, overrides: list[str], asking: tuple[str, ...]) -> Plan:
@@ -168,15 +216,6 @@ def needed(plan: Plan, root: Path) -> Plan:
     done = {id for id, stage in plan.stages.items() if RunFolder(root, stage.kind, id).done}
     asked = {id for id in plan.stages.keys() - done if pruned.reopened(run_path(root, plan.stages[id].kind, id))}
     return plan.without_idle(done - needs.remade(plan.stages, done, root), asked)
-
-
-def notes(whole: Plan, plan: Plan, board: Board, made: list[str]) -> list[str]:
-    """What else is to be said of a plan before it is run: what goes on from something else, what is made again and why,
-    what other code made, what is gone.
-    """
-    left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
-    anew = [*again(plan, board.root), *pruned_again(board)]
-    return [*continuing.notes(left, board.root), *anew, *other_code(made), *removed(whole, plan)]
 
 
 def pruned_again(board: Board) -> list[str]:
@@ -267,11 +306,16 @@ def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
         )
 
 
-def write_report(board: Board, name: str, root: Path) -> None:
-    """Write table, figures and report, and print the table and where all lies; only print if nothing has changed."""
+def write_report(board: Board, plan: Plan, root: Path) -> str:
+    """Write table, figures and report of a plan, and print the table and where all lies; only print if nothing has
+    changed. Returns why not, where the sweep's folder holds another plan by now; else an empty text.
+    """
     import analysis
 
-    folder = sweep_path(root, name)
+    folder = sweep_path(root, plan.name)
+    other = f"{folder} holds another plan by now than was run here; run the same command again for its report."
+    if digest_on_disk(root, plan.name) != plan.digest:
+        return other
     summary, code = folder / "summary.txt", Path(analysis.__file__).parent.rglob("*.py")
     read = [folder / "sweep.json", folder / "manifest.jsonl", *code]
     read += [run.path / "result.json" for run in board.folders.values()]
@@ -280,8 +324,11 @@ def write_report(board: Board, name: str, root: Path) -> None:
 
         paths = report.write(folder, root)
         text = report.summary(folder, root) + "\n\n" + "\n".join(str(path) for path in _flat(paths)) + "\n"
-        files.replace(summary, text.encode(), durable=False)
+        if digest_on_disk(root, plan.name) != plan.digest:  # meanwhile
+            return other
+        summary.write_text(text, encoding="utf-8")
     print("\n" + summary.read_text(encoding="utf-8"), end="")
+    return ""
 
 
 def _flat(paths: Any) -> list[Any]:

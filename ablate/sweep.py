@@ -55,15 +55,14 @@ where things lie:
                        folder has its files: metrics.jsonl, model.safetensors, items.jsonl)
   python -m ablate.store lists a ROOT, and explains how two stages differ
 
-exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, or the disk
-refuses, 3 Slurm takes nothing now, 130 interrupted.
+exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, or another
+sweep of its name runs, or the disk refuses, 3 Slurm takes nothing now, 130 interrupted.
 """
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_intermixed_args(arguments)
-    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with disk.told("What is done is kept: mend that, or choose root=DIR, and run the same command again."):
             return run(options)
@@ -100,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat"
     )
+    parser.add_argument("--planned", metavar="DIGEST", help=argparse.SUPPRESS)  # of what a collector goes on with
     parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")
     return parser
 

@@ -89,6 +89,7 @@ COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m a
     "ablate.prune",
     "ablate.sweep",
     "ablate.transcribe",
+    "ablate.variants",
     "ablate.warm",
     "ablate.data.builtin.__main__",
 }

@@ -151,6 +151,13 @@ class AbstractCluster(ABC):
         """Bring the board up to date with jobs of earlier commands, and change nothing else."""
         return None
 
+    def collectors(self) -> list[str]:
+        """Say which jobs wait or run that `detach` left, whoever called it, to run this sweep's command again, such as
+        "job 12 (pending)"; the one that this process is is none of them. Another plan of the sweep's name is refused
+        as long.
+        """
+        return []
+
     def cancel(self, whole: bool) -> int:
         """Cancel the jobs of this sweep, unless `whole` only those of stages on the board; return how many. Raises
         UserError.

@@ -50,10 +50,10 @@ def _pairs(plan: Plan, manifest: list[dict[str, Any]], known: Any, first: bool) 
     """What each stage of the plan was before, where it was another: by its place in the manifest, then down
     the roles.
     """
-    lines = {_at(line): places(line["stages"]) for line in manifest}
+    lines = {at(line): places(line["stages"]) for line in manifest}
     pairs: dict[str, str] = {}
     for line in plan.manifest:
-        old = lines.get(_at(line), {})
+        old = lines.get(at(line), {})
         for place, id in places(line["stages"]).items():
             other = old.get(place, old.get(_first(place)) if first else None)
             if id in plan.stages and other not in (None, id):
@@ -69,7 +69,8 @@ def _pairs(plan: Plan, manifest: list[dict[str, Any]], known: Any, first: bool) 
     return pairs
 
 
-def _at(line: Mapping[str, Any]) -> tuple[str, str, int]:
+def at(line: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Of what a line of the manifest is: row, point of the axes, seed."""
     return line["row"], json.dumps(line["point"], sort_keys=True), line["seed"]
 
 

@@ -133,6 +133,7 @@ class Planner:
             kinds=self.kinds,
             plugins=self.plugins,
             absent=grid[0][self.resolver.names[0]].data.absent,
+            file=load.dumped(self.sweep),
         )
 
     def _stage(

@@ -5,14 +5,17 @@ Drivers plan nothing and train nothing: they move these objects about.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError, nearest
-from ablate.store import files, identity
+from ablate.store import driver, files, identity
 from ablate.store.record import FORMAT, read_json, read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder, find
 
@@ -106,6 +109,21 @@ class Plan:
     """Modules that registered kinds of their own, with their versions."""
     absent: str = ""
     """Why this plan can only be looked at; empty when it can be run."""
+    file: str = ""
+    """The sweep file with all that it extends, overrides and interpolations: to plan the same again from."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The sweep's description and its manifest, as they are written into its folder, by name."""
+        return {
+            "sweep.json": json.dumps({"format": FORMAT, **self.sweep}, indent=1, ensure_ascii=False) + "\n",
+            "manifest.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.manifest),
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what the sweep is, and of the stages that answer it; how it runs is no part of it."""
+        return _digest(text.encode() for text in self.files.values())
 
     @property
     def rows(self) -> list[str]:
@@ -191,9 +209,33 @@ def materialise(plan: Plan, root: str | Path) -> None:
     if (folder / "sweep.json").exists() and (older := read_sweep(root, plan.name).format) < FORMAT:
         kept = files.aside(folder, f"{plan.name}.format{older}")  # it stays to be read and reported
         print(f"note: the sweep's records of before are of format {older}; they are called {kept} from now on.")
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.with_name(kept).glob(driver.PATTERN):  # the commands at work stay with the sweep
+            os.rename(path, folder / path.name)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "sweep.json", json.dumps({"format": FORMAT, **plan.sweep}, indent=1, ensure_ascii=False) + "\n")
-    _write(folder / "manifest.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in plan.manifest))
+    for name, text in plan.files.items():
+        _write(folder / name, text)
+
+
+def digest_on_disk(root: str | Path, name: str) -> str:
+    """`Plan.digest` of the plan that lies in a sweep's folder; empty where none does."""
+    try:
+        return _digest((sweep_path(Path(root), name) / file).read_bytes() for file in ("sweep.json", "manifest.jsonl"))
+    except FileNotFoundError:
+        return ""
+
+
+def keep_file(plan: Plan, root: str | Path) -> Path:
+    """Write what the sweep file says, as it was planned, into the sweep's folder, where edits do not reach it."""
+    folder = sweep_path(Path(root), plan.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"planned.{_digest([plan.file.encode()])}.yaml"
+    _write(path, plan.file)
+    return path
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def lay(stage: Stage, root: str | Path) -> None:

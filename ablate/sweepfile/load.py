@@ -130,6 +130,29 @@ def interpolated(sweep: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{e.full_key or 'sweep'}: {_sentence(e)}") from None
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads as the same: text that it would take for a number is quoted."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def dumped(sweep: Mapping[str, Any]) -> str:
+    """The text of a file that `load` and `interpolated` read as this sweep, which they made."""
+    return yaml.dump(_escaped(sweep), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _escaped(value: Any) -> Any:
+    """Have `${` stay what it is."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_escaped(part) for part in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
 def resolve(presets: Mapping[str, Any], patch: Mapping[str, Any], path: str, default: str | None = None) -> Any:
     """Make the typed, frozen config that `patch` describes: the preset it names (or `default`), and its changes."""
     patch = dict(patch)

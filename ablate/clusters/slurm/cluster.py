@@ -11,6 +11,7 @@ from ablate.clusters.slurm import controller, watch
 from ablate.clusters.slurm.job import Collector
 from ablate.clusters.slurm.preview import slurm_text
 from ablate.clusters.slurm.submit import Jobs
+from ablate.store.lock import me
 
 
 class Slurm(AbstractCluster):
@@ -62,6 +63,12 @@ class Slurm(AbstractCluster):
 
     def retry(self) -> None:
         watch.retry(self.board, self.jobs)
+
+    def collectors(self) -> list[str]:
+        known = self.jobs.collectors
+        queue = controller.patiently(lambda: controller.queue(known.name))
+        there = sorted(known.there(queue).keys() - {me()["job"]})
+        return [f"job {job} ({queue[job].state.lower()})" for job in there]
 
     def cancel(self, whole: bool) -> int:
         return watch.cancel(self.board, self.jobs, whole)

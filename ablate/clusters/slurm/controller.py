@@ -103,9 +103,12 @@ def _settings() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in said.splitlines())}
 
 
-def queue() -> dict[str, Queued]:
-    """Return my jobs that wait or run, by id; of reasons the older spelling, without underscores."""
-    lines = _table(5, "squeue", "--me", "--array", "--noheader", "--format=%i|%T|%r|%V|%k|%j")
+def queue(name: str = "") -> dict[str, Queued]:
+    """Return my jobs that wait or run, by id, or anybody's with this name; of reasons the older spelling, without
+    underscores.
+    """
+    whose = f"--name={name}" if name else "--me"
+    lines = _table(5, "squeue", whose, "--array", "--noheader", "--format=%i|%T|%r|%V|%k|%j")
     return {
         job: Queued(state, reason.replace("_", " "), _seconds(when), *rest) for job, state, reason, when, *rest in lines
     }
