@@ -73,9 +73,9 @@ class Entry:
         return sum(self.sizes.values())
 
 
-def entries(root: Path) -> dict[str, Entry]:
+def entries(root: Path, write: bool = True) -> dict[str, Entry]:
     """All stages under a root by id, those only planned too, in the order of kinds and ids; copies of folders under
-    other names do not count.
+    other names do not count. What was read anew is remembered, unless nothing is to be written.
 
     Raises UserError for a record of a newer format, or a damaged one.
     """
@@ -99,7 +99,7 @@ def entries(root: Path) -> dict[str, Entry]:
             continue  # somebody lays, removes or renames it just now
         except ValueError:
             raise UserError(f"A record in {folder} is damaged; remove that folder, and run its sweep again.") from None
-    if fresh or len(keep) < len(remembered):
+    if write and (fresh or len(keep) < len(remembered)):
         with contextlib.suppress(OSError):  # not ours to write to, or full: it is read again the next time
             settled = (clock(root) - (time.monotonic() - began) - SETTLED_SECONDS) * 1e9
             keep |= {place: one for place, one in fresh.items() if max(one[0][:4]) < settled}
