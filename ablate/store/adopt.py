@@ -27,6 +27,7 @@ from ablate.store.run import BEAT_SECONDS, RESULT, Busy, RunFolder
 from ablate.store.stage import MOST_WAYS
 
 TAKE, RESTORE, SAME, RUNNING, REFUSED = "take", "restore", "same", "running", "refused"
+TIDY = "tidy"  # the same, and somebody was killed who was at it
 JOINS = "joins"  # in a lock: nobody works on the stage, it is being taken over
 MOST_NAMED = 3  # things in which two results disagree
 
@@ -98,6 +99,7 @@ def take_in(folder: Path, to: Path) -> str:
         TAKE: f"{one} was taken into {to}, {size}.",
         RESTORE: f"{one} was in {to}, and {size} that were pruned of it are back.",
         SAME: f"{one} is in {to} already.",
+        TIDY: f"{one} is in {to} already.",
         RUNNING: f"{one} is being run in {to}; it was left alone.",
     }[verdict.what]
 
@@ -111,9 +113,8 @@ def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
     """
     path = run_path(to, one.kind, one.id)
     wanted = [name for name in one.facts if name not in one.gone and pruned.part(one.kind, name) not in without]
-    own = read_result(path)
+    own, lock = read_result(path), read_lock(path)
     if own is None:
-        lock = read_lock(path)
         busy = lock is not None and lock["pid"] is not None and alive(lock) and not lock.get(JOINS)
         return Verdict(RUNNING) if busy else Verdict(TAKE, tuple(wanted))
     if other := _disagreement(one, own):
@@ -122,6 +123,8 @@ def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
         return Verdict(REFUSED, why=f"{one} is finished in both and differs in {told}; that of {to} stays.")
     lost, here = pruned.gone(path), own.get("files", {})
     back = tuple(name for name in wanted if name in lost and here[name] == one.facts[name])
+    if not back and lock is not None and (lock["pid"] is None or lock.get(JOINS)) and not alive(lock):
+        return Verdict(TIDY)
     return Verdict(RESTORE, back) if back else Verdict(SAME)
 
 
@@ -165,6 +168,8 @@ def adopt(
             elif verdict.what == RESTORE:
                 _sound(one, verdict.names)
                 _restore(one, run.path, verdict.names, tell)
+            if verdict.what != TAKE and not pruned.reopened(run.path):
+                _tidy(run.path, files_of(run.path, run.result()))
     except Busy:
         return Verdict(RUNNING)
     except (FileNotFoundError, PermissionError) as error:
@@ -200,6 +205,7 @@ def _joining(run: RunFolder) -> Iterator[Path]:
         own.mkdir()
         files.replace(own / PROGRESS, b"{}", durable=False)
         threading.Thread(target=beat, daemon=True).start()
+        attempt.clear(run.path)
         yield own
     finally:
         stop.set()
@@ -241,9 +247,14 @@ def _take(one: Found, path: Path, own: Path, names: Collection[str], tell: Calla
     with contextlib.suppress(FileExistsError):  # whoever finished it meanwhile
         files.linked(own / RESULT, path / "result.json")
     files.synced(path)
-    for left in (own / RESULT, own / PROGRESS):
+    _tidy(path, own)
+
+
+def _tidy(path: Path, valid: Path) -> None:
+    """Leave one attempt in the run folder of a finished stage, with nothing of its making in it."""
+    for left in (valid / RESULT, valid / PROGRESS):
         left.unlink(missing_ok=True)
-    attempt.settle(path, own.name)
+    attempt.settle(path, valid.name)
 
 
 def _restore(one: Found, path: Path, names: Collection[str], tell: Callable[[int], None]) -> None:
@@ -305,7 +316,7 @@ def trunks(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def lay_trunk(note: str, id: str, to: Path) -> None:
-    """Note a trunk here, if it is here."""
-    if (run_path(to, "pretrain", id) / "result.json").exists():
+    """Note a trunk here, if it is here and not noted."""
+    if (run_path(to, "pretrain", id) / "result.json").exists() and not (to / note).exists():
         (to / note).parent.mkdir(parents=True, exist_ok=True)
         (to / note).touch()

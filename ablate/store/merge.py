@@ -24,6 +24,7 @@ from ablate.store.adopt import (
     RUNNING,
     SAME,
     TAKE,
+    TIDY,
     Found,
     Verdict,
     adopt,
@@ -82,23 +83,23 @@ def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = F
     """Join a root to another, saying what is done; the exit status is 1 where something was refused, 130 after Ctrl-C.
     Raises UserError as `survey` does, and where the disk has no room.
     """
-    merge = survey(source, to, without_weights)
-    links = _links(merge)
-    print("\n".join(estimate(merge, links)), flush=True)
-    if not dry_run:
-        free = shutil.disk_usage(_standing(merge.to)).free
-        if not links and merge.size(TAKE, RESTORE) > free:
-            raise UserError(
-                f"{merge.to} would need {amount(merge.size(TAKE, RESTORE))}, and its disk has {amount(free)} left; "
-                "make room, or leave weights out (--without-weights)."
-            )
-        before = len(merge.refused)
-        try:
+    try:
+        merge = survey(source, to, without_weights)
+        links, size = _links(merge), merge.size(TAKE, RESTORE)
+        print("\n".join(estimate(merge, links)), flush=True)
+        if not dry_run:
+            free = shutil.disk_usage(_standing(merge.to)).free
+            if not links and size > free:
+                raise UserError(
+                    f"{to} would need {amount(size)}, and its disk has {amount(free)} left; make room, or leave "
+                    "weights out (--without-weights)."
+                )
+            before = len(merge.refused)
             said = carry_out(merge)
-        except KeyboardInterrupt:
-            print("\nStopped. What was joined is whole; the same command goes on.", file=sys.stderr)
-            return 130
-        print("\n".join([*merge.refused[before:], said]))
+            print("\n".join([*merge.refused[before:], said]))
+    except KeyboardInterrupt:
+        print("\nStopped. What was joined is whole; the same command goes on.", file=sys.stderr)
+        return 130
     return int(bool(merge.refused))
 
 
@@ -148,18 +149,14 @@ def _apart(source: Path, to: Path) -> None:
 def _parents_first(found: Mapping[str, Entry]) -> Iterator[Entry]:
     """All stages, each after what it was made from."""
     seen: set[str] = set()
-    for first in found:
-        todo = [first]
-        while todo:
-            id = todo[-1]
-            before = [other for _, other in found[id].needs if other in found and other not in seen]
-            if id in seen or not before:
-                todo.pop()
-                if id not in seen:
-                    seen.add(id)
-                    yield found[id]
-            else:
-                todo += before
+    todo = [(id, False) for id in reversed(found)]
+    while todo:
+        id, ready = todo.pop()
+        if ready:
+            yield found[id]
+        elif id in found and id not in seen:
+            seen.add(id)
+            todo += [(id, True), *((other, False) for _, other in found[id].needs)]
 
 
 def _shown(plan: Sweep, found: Mapping[str, Entry]) -> Iterator[str]:
@@ -182,7 +179,7 @@ def estimate(merge: Merge, links: bool) -> list[str]:
     how = "to link" if links else "to copy"
     lines = [
         f"{merge.source} has {len(merge.stages):,} finished stages: {len(new):,} are joined to {merge.to} "
-        f"({amount(merge.size(TAKE))} {how}), {len(merge.of(SAME)):,} are there already."
+        f"({amount(merge.size(TAKE))} {how}), {len(merge.of(SAME, TIDY)):,} are there already."
     ]
     if back:
         lines.append(f"{len(back):,} were pruned in {merge.to}: {amount(merge.size(RESTORE))} {how} are put back.")
@@ -242,7 +239,7 @@ def _compared(merge: Merge, plan: Sweep) -> str:
 def carry_out(merge: Merge) -> str:
     """Do what is to be done, and say what was done."""
     done: list[Verdict] = []
-    todo = merge.of(TAKE, RESTORE)
+    todo = merge.of(TAKE, RESTORE, TIDY)
     progress = Progress(len(todo), merge.size(TAKE, RESTORE))
     for id in todo:
         one = merge.stages[id]
