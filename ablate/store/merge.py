@@ -186,13 +186,14 @@ def estimate(merge: Merge, links: bool) -> list[str]:
     if merge.without_weights and new:
         left = sum(merge.stages[id].size(merge.stages[id].facts) for id in new) - merge.size(TAKE)
         lines.append(f"{amount(left)} are left out as if they were pruned: what needs them makes them again.")
-    counts = {
-        "{} are being run in {to}; they are left out.": len(merge.of(RUNNING)),
-        "{} were made from what is refused; they are left out.": len(merge.of(BLOCKED)),
-        "{} are not finished; they are left out.": merge.open,
-        "{} are of an earlier format, which no new plan uses; they are left out.": merge.old,
+    out = {
+        "not finished": merge.open,
+        f"being run in {merge.to}": len(merge.of(RUNNING)),
+        "made from what is refused": len(merge.of(BLOCKED)),
+        "of an earlier format, which no new plan uses": merge.old,
     }
-    lines += [text.format(f"{count:,}", to=merge.to) for text, count in counts.items() if count]
+    if any(out.values()):
+        lines.append(f"Left out: {'; '.join(f'{count:,} {why}' for why, count in out.items() if count)}.")
     taken = [name for name, what in merge.sweeps.items() if what == TAKE]
     lines += [f"Sweeps: {', '.join(taken)}."] if taken else []
     return lines + merge.refused

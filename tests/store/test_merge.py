@@ -130,7 +130,7 @@ def test_a_merge_takes_all_that_is_finished_and_links_it(roots, capsys):
         0,
         [
             f"{source} has 3 finished stages: 3 are joined to {to} (5.2 kB to link), 0 are there already.",
-            "1 are not finished; they are left out.",
+            "Left out: 1 not finished.",
             "Sweeps: first.",
             f"Joined 3 stages. python -m analysis.report first --root {to} makes its report.",
         ],
@@ -228,7 +228,7 @@ def test_a_stage_that_is_running_here_is_left_out(roots, capsys):
     plan(to, id="aa01")
     with RunFolder(to, "pretrain", "aa01").lock() as run:
         status, said = joined(source, to, capsys)
-        assert status == 0 and f"1 are being run in {to}; they are left out." in said.out
+        assert status == 0 and f"1 being run in {to}" in said.out
         assert not run.done and run.holder()
         assert adopt.take_in(run_path(source, "pretrain", "aa01"), to).endswith("it was left alone.")
     joined(source, to)
@@ -265,7 +265,7 @@ def test_what_disagrees_is_refused_and_what_was_made_from_it(roots, capsys, othe
     status, said = joined(source, to, capsys)
     assert status == 1
     why = f"pretrain aa01 (joint / leaf) is finished in both and differs in {told}; that of {to} stays."
-    assert said.out.count(why) == 1 and "1 were made from what is refused; they are left out." in said.out
+    assert said.out.count(why) == 1 and "1 made from what is refused." in said.out
     assert exactly(run_path(to, "pretrain", "aa01")) == before
     assert sorted(path.parent.name for path in to.glob("*/??/*/result.json")) == ["aa01", "cc01"]
     shutil.rmtree(run_path(to, "pretrain", "aa01"))  # the way out
@@ -318,7 +318,7 @@ def test_a_newer_format_is_refused_in_a_sentence(roots, capsys):
 def test_format_1_is_left_out(tmp_path, capsys):
     old = Path(__file__).resolve().parents[1] / "data" / "root-e7f69db"
     status, said = joined(old, tmp_path / "to", capsys)
-    assert status == 0 and "45 are of an earlier format, which no new plan uses; they are left out." in said.out
+    assert status == 0 and "Left out: 45 of an earlier format, which no new plan uses." in said.out
     assert not (tmp_path / "to").exists() and not (old / index.NAME).exists()
     with pytest.raises(UserError, match="is of format 1, which no new plan uses"):
         adopt.take_in(next(old.glob("score/*/*")), tmp_path / "to")
