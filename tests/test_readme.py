@@ -180,7 +180,7 @@ def test_words_of_other_commands_are_known():
             settings = {word.partition("=")[0] for word in words if "=" in word and not word.startswith("[")}
             assert settings <= {field.name for field in fields(BuiltinConfig)}, (page, rest)
         if module == "ablate.store" and words:
-            assert words[0] in ("ls", "explain", "upgrade", "merge", "adopt") or words[0].startswith("-"), (page, rest)
+            assert words[0] in ("ls", "explain", "merge", "adopt", "upgrade") or words[0].startswith("-"), (page, rest)
 
 
 @pytest.mark.parametrize("page", PAGES)

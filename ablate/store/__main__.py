@@ -1,4 +1,4 @@
-"""`python -m ablate.store`: list, compare and upgrade a root of runs."""
+"""`python -m ablate.store`: look at a root of runs, explain how stages differ, join roots, bring them up to date."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Optional
 
 from ablate.errors import UserError
-from ablate.store import differ, disk, listing, upgrade
+from ablate.store import adopt, differ, disk, listing, merge, upgrade
 
 HELP = """\
-Look at a root of runs (root=DIR of the sweep command), and bring it to the format of today. Nothing is trained or
-removed.
+Look at a root of runs (root=DIR of the sweep command), join another to it, and bring it to the format of today. Nothing
+is trained or removed.
 """
 MORE = """\
 examples:
@@ -22,7 +22,18 @@ examples:
   python -m ablate.store explain 0d89321e1ee33c45 306b0c64234a12db --root runs
                                                                how two stages differ, down to where it begins
   python -m ablate.store explain runs/pretrain/04/04c7... other/pretrain/25/2589...      the same, of two roots
+  python -m ablate.store merge /data/ann/runs runs --dry-run   what another root has that this one lacks, and how much
+  python -m ablate.store merge /data/ann/runs runs             join it: hard links where they can be, else copies
+  python -m ablate.store merge /mnt/runs laptop --without-weights
+                                                               what tables, figures and the report need
+  python -m ablate.store adopt /data/ann/runs/pretrain/04/04c7... --root runs
+                                                               one finished stage
   python -m ablate.store upgrade runs                          rewrite records of the format before this one
+
+merge takes the finished stages of FROM into TO, and its sweeps; `python -m analysis.report SWEEP --root TO` then makes
+the report anew. FROM stays as it is. A stage that both have finished must agree in its results and records, else it is
+refused and TO's stays; weights may differ, as processors round. What TO pruned and FROM still has is put back. Ctrl-C
+or a kill does no harm: the same command goes on. A linked file is one on the disk, and free when both roots pruned it.
 
 A stage's id is a hash of what it is: its kind and the version of its code, its settings, and the ids of what it starts
 from. So two stages differ where one of these does, or where one of those they start from does: explain goes down to
@@ -50,6 +61,18 @@ def main(arguments: Optional[list[str]] = None) -> int:
     one.add_argument(
         "--root", metavar="ROOT", type=Path, default=Path("runs"), help="where ids are looked up (default: runs)"
     )
+    one = what.add_parser("merge", help="join the finished stages and the sweeps of another root")
+    one.add_argument("source", metavar="FROM", type=Path, help="the other root, which stays as it is")
+    one.add_argument("to", metavar="TO", type=Path, help="the root that it is joined to")
+    one.add_argument(
+        "--without-weights",
+        action="store_true",
+        help="leave out weights, their moments, encoded texts and data that no report shows: they count as pruned",
+    )
+    one.add_argument("--dry-run", action="store_true", help="say what would be done")
+    one = what.add_parser("adopt", help="take one finished stage of another root")
+    one.add_argument("folder", metavar="FOLDER", type=Path, help="of the stage, ROOT/KIND/AB/ID")
+    one.add_argument("--root", metavar="TO", type=Path, default=Path("runs"), help="that takes it (default: runs)")
     one = what.add_parser("upgrade", help="rewrite what an earlier version of this code wrote under ROOT")
     one.add_argument("root", metavar="ROOT", type=Path)
     options = parser.parse_args(arguments)
@@ -57,6 +80,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
         with disk.told():
             if options.what == "ls":
                 lines = listing.of_sweep(options.root, options.sweep) if options.sweep else listing.lines(options.root)
+            elif options.what == "merge":
+                return merge.run(options.source, options.to, options.without_weights, options.dry_run)
+            elif options.what == "adopt":
+                lines = [adopt.take_in(options.folder, options.root)]
             elif options.what == "upgrade":
                 lines = upgrade.upgrade(options.root)
             else:

@@ -32,6 +32,11 @@ TOKEN = re.compile(r"\.?([0-9a-f]{12})(\.gone)?")  # names of attempts' folders,
 SMALL = 1 << 22  # bytes of a file that is read for its digest whenever something starts from it
 TORN_SECONDS = 60.0  # after which what is half-written has no writer
 
+CIRCUMSTANCES = (  # of a result: what differs between two makings of one stage
+    *("attempt", "seconds", "attempts", "code", "ended", "machine"),
+    *("busy_seconds", "waiting"),  # said by stages themselves
+)
+
 Facts = Mapping[str, Any]  # {"size": bytes, "digest": hex}
 
 _looked: dict[Path, tuple[Any, ...]] = {}  # files found to be what their record says: digest, size, time and inode then

@@ -84,9 +84,9 @@ def linked(source: Path, target: Path) -> None:
         copied(source, target)
 
 
-def copied(source: Path, target: Path) -> None:
+def copied(source: Path, target: Path, durable: bool = True) -> None:
     """Copy a file, whole or not at all."""
-    with beside(target) as part:
+    with beside(target, durable) as part:
         shutil.copyfile(source, part)
 
 

@@ -1,9 +1,10 @@
 """What all stages under a root are and hold, answered in a moment over ten thousand folders. Standard library only.
 
-ROOT/.index.json remembers what was read of finished stages. An entry counts while its folder and its result are the
-ones it was read from, by inode and times: whoever finishes, prunes, makes again, upgrades, removes or renames a stage
-changes these, so that it is read anew. Unfinished stages are always read. The file is written beside and renamed, by
-whoever read something new; losing it costs time, and a root that cannot be written to has none.
+ROOT/.index.json remembers what was read of stages that are finished, or were never started. An entry counts while its
+folder and its result are the ones it was read from, by inode and times: whoever starts, finishes, prunes, makes again,
+upgrades, removes or renames a stage changes these, so that it is read anew. What is or was worked on, and is not
+finished, is always read. The file is written beside and renamed, by whoever read something new; losing it costs time,
+and a root that cannot be written to has none.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ class Entry:
         return sum(self.sizes.values())
 
 
-def entries(root: Path) -> dict[str, Entry]:
+def entries(root: Path, write: bool = True) -> dict[str, Entry]:
     """All stages under a root by id, those only planned too, in the order of kinds and ids; copies of folders under
-    other names do not count.
+    other names do not count. What was read anew is remembered, unless nothing is to be written.
 
     Raises UserError for a record of a newer format, or a damaged one.
     """
@@ -88,18 +89,18 @@ def entries(root: Path) -> dict[str, Entry]:
         try:
             key = _key(folder)
             place = f"{kind}/{id}"
-            if key and place in remembered and remembered[place][0] == key:
+            if place in remembered and remembered[place][0] == key:
                 keep[place] = remembered[place]
                 found[id] = _entry(kind, id, folder, key, remembered[place][1])
             elif (entry := _look(kind, id, folder)) is not None:
                 found[id] = entry
-                if key and entry.done and not os.path.exists(f"{folder}/claim.json"):
+                if _rests(entry):
                     fresh[place] = [key, _fields(entry)]
         except FileNotFoundError:
             continue  # somebody lays, removes or renames it just now
         except ValueError:
             raise UserError(f"A record in {folder} is damaged; remove that folder, and run its sweep again.") from None
-    if fresh or len(keep) < len(remembered):
+    if write and (fresh or len(keep) < len(remembered)):
         with contextlib.suppress(OSError):  # not ours to write to, or full: it is read again the next time
             settled = (clock(root) - (time.monotonic() - began) - SETTLED_SECONDS) * 1e9
             keep |= {place: one for place, one in fresh.items() if max(one[0][:4]) < settled}
@@ -127,13 +128,20 @@ def _inside(path: Path | str) -> list[os.DirEntry]:
 
 
 def _key(folder: str) -> Key:
-    """What changes when a finished stage does; times in nanoseconds come first. Empty where there is no result."""
+    """What changes when a stage does that is finished or was never started; times in nanoseconds come first."""
+    own = os.stat(folder)
     try:
         result = os.stat(f"{folder}/result.json")
     except FileNotFoundError:
-        return []
-    own = os.stat(folder)
+        return [own.st_mtime_ns, own.st_ctime_ns, 0, 0, own.st_ino, 0]
     return [own.st_mtime_ns, own.st_ctime_ns, result.st_mtime_ns, result.st_ctime_ns, own.st_ino, result.st_ino]
+
+
+def _rests(entry: Entry) -> bool:
+    """Whether nothing changes about a stage without its key changing, too."""
+    with os.scandir(entry.folder) as listing:
+        held = [item for item in listing if item.name == "claim.json" or (not entry.done and item.is_dir())]
+    return not held
 
 
 def _look(kind: str, id: str, place: str) -> Optional[Entry]:
@@ -208,13 +216,14 @@ def _read(path: Path) -> dict[str, list[Any]]:
 
 
 def _fields(entry: Entry) -> list[Any]:
-    return [entry.title, entry.format, entry.parents, entry.uses, entry.sizes, entry.pruned, entry.ended]
+    about = [entry.title, entry.format, entry.done, entry.parents, entry.uses]
+    return [*about, entry.sizes, entry.pruned, entry.ended, entry.failed]
 
 
 def _entry(kind: str, id: str, folder: str, key: Key, fields: list[Any]) -> Entry:
-    title, format, parents, uses, sizes, gone, ended = fields
+    title, format, done, parents, uses, *held, failed = fields
     roles = tuple(map(tuple, parents)), tuple(map(tuple, uses))
-    return Entry(kind, id, title, Path(folder), format, True, *roles, sizes, gone, ended, key[0] / 1e9)
+    return Entry(kind, id, title, Path(folder), format, done, *roles, *held, key[0] / 1e9, failed=failed)
 
 
 @functools.cache

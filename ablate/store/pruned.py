@@ -50,9 +50,12 @@ def reopened(path: Path) -> bool:
     return note is not None and note["again"]
 
 
-def write(path: Path, names: Mapping[str, int]) -> None:
-    """Take files, with their bytes, for gone from now on."""
-    note = {"attempt": _attempt(path), "files": {**gone(path), **names}, "again": False, "when": time.time()}
+def write(path: Path, names: Mapping[str, int], attempt: str = "") -> None:
+    """Take files, with their bytes, for gone from now on; of the `attempt` that a result will name, or of that which it
+    names.
+    """
+    of = attempt or _attempt(path)
+    note = {"attempt": of, "files": {**gone(path), **names}, "again": False, "when": time.time()}
     files.replace(path / NAME, files.encoded(note))
 
 

@@ -62,13 +62,18 @@ def test_an_entry_says_what_a_stage_is_and_holds(tmp_path):
     assert one.changed == pytest.approx(folder.stat().st_mtime)
 
 
-def test_finished_stages_are_read_once(tmp_path, settled, reads):
-    done(tmp_path), plan(tmp_path, id="aa02")
+def test_what_is_finished_or_was_never_started_is_read_once(tmp_path, settled, reads):
+    done(tmp_path), plan(tmp_path, id="aa02"), plan(tmp_path, id="aa03")
+    files.replace(run_path(tmp_path, "pretrain", "aa02") / index.FAILURE, b'{"kind": "killed", "why": "killed"}')
+    (run_path(tmp_path, "pretrain", "aa03") / "0123456789ab").mkdir()  # an attempt: it may grow
     first = entries(tmp_path)
-    assert reads == ["aa01", "aa02"]
+    assert reads == ["aa01", "aa02", "aa03"]
     written = (tmp_path / NAME).stat().st_mtime_ns
     assert entries(tmp_path) == first
-    assert reads == ["aa01", "aa02", "aa02"] and (tmp_path / NAME).stat().st_mtime_ns == written
+    assert reads[3:] == ["aa03"] and (tmp_path / NAME).stat().st_mtime_ns == written
+    (run_path(tmp_path, "pretrain", "aa01") / "claim.json").touch()  # it is being worked on
+    assert entries(tmp_path)["aa01"].running and entries(tmp_path)["aa01"].running
+    assert reads[4:] == ["aa01", "aa03", "aa01", "aa03"]
 
 
 def test_what_changed_just_now_is_read_again(tmp_path, reads):
@@ -79,15 +84,28 @@ def test_what_changed_just_now_is_read_again(tmp_path, reads):
     assert entries(tmp_path)["aa01"].folder == folder
 
 
-@pytest.mark.parametrize("warm", [True, False])
-def test_no_answer_is_stale(tmp_path, settled, warm):
-    """Finished, pruned, to be made again, remade, replaced in place, renamed, removed."""
+@pytest.fixture(params=["warm", "cold", "old"])
+def now(request, tmp_path, settled):
+    """All entries; with the index of before, with none, and with that of the beginning, which somebody else who began
+    then wrote only now.
+    """
+    first = []
 
-    def now():
-        if not warm:
+    def read():
+        if request.param == "cold":
             (tmp_path / NAME).unlink(missing_ok=True)
-        return entries(tmp_path)
+        if request.param == "old" and first:
+            (tmp_path / NAME).write_bytes(first[0])
+        found = entries(tmp_path)
+        if not first:
+            first.append((tmp_path / NAME).read_bytes())
+        return found
 
+    return read
+
+
+def test_no_answer_is_stale(tmp_path, now):
+    """Planned, finished, pruned, to be made again, remade, changed in place."""
     folder = plan(tmp_path)
     assert not now()["aa01"].done
     shutil.rmtree(folder)
@@ -106,6 +124,12 @@ def test_no_answer_is_stale(tmp_path, settled, warm):
     assert now()["aa01"].sizes["weights"] == 7
     files.replace(folder / "how.json", files.encoded({"ways": [{"how": {}, "uses": []}]}))
     assert now()["aa01"].uses == ()
+
+
+def test_no_answer_is_stale_where_folders_move(tmp_path, now):
+    """Renamed, replaced, removed."""
+    folder = done(tmp_path)
+    assert list(now()) == ["aa01"]
     moved = run_path(tmp_path, "pretrain", "aa09")
     folder.rename(moved)
     assert list(now()) == []  # it says it is aa01
@@ -116,7 +140,7 @@ def test_no_answer_is_stale(tmp_path, settled, warm):
     assert now()["aa01"].sizes["weights"] == 5
     shutil.rmtree(folder)
     (tmp_path / "kept").rename(folder)
-    assert now()["aa01"].sizes["weights"] == 7
+    assert now()["aa01"].sizes["weights"] == 1000
     shutil.rmtree(folder)
     assert list(now()) == []
 

@@ -1,0 +1,322 @@
+"""Take a finished stage of another root over into this one. Standard library only.
+
+Files of the attempt that its result names get a second name here, or are copied; then what lies beside them; its
+result is created last. A kill leaves the stage as it was, and the next try begins anew. Nothing there is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+from ablate.store import attempt, files, pruned
+from ablate.store.identity import flat
+from ablate.store.listing import amount
+from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
+from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
+from ablate.store.run import BEAT_SECONDS, RESULT, Busy, RunFolder
+from ablate.store.stage import MOST_WAYS
+
+TAKE, RESTORE, SAME, RUNNING, REFUSED = "take", "restore", "same", "running", "refused"
+TIDY = "tidy"  # the same, and somebody was killed who was at it
+JOINS = "joins"  # in a lock: nobody works on the stage, it is being taken over
+MOST_NAMED = 3  # things in which two results disagree
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished stage that lies elsewhere."""
+
+    kind: str
+    id: str
+    title: str
+    folder: Path
+    result: Mapping[str, Any]
+    gone: Collection[str]
+    """Files of it that were pruned there."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} ({self.title})"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Size and digest of its files by name."""
+        return self.result.get("files", {})
+
+    def size(self, names: Collection[str]) -> int:
+        """Bytes of some of its files."""
+        return sum(self.facts[name]["size"] for name in names)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be done about a stage: take it, restore what was pruned, or nothing."""
+
+    what: str
+    names: tuple[str, ...] = ()
+    """Files to bring."""
+    why: str = ""
+    """A sentence where it is refused."""
+
+
+def read(folder: Path) -> Found:
+    """Read the finished stage in a run folder. Raises UserError where there is none, or none of today's format."""
+    folder = Path(folder)
+    if not (folder / "identity.json").is_file():
+        raise UserError(f"No stage in {folder}; give the folder of one, ROOT/KIND/AB/ID.")
+    what, result = read_json(folder / "identity.json"), read_result(folder)
+    if result is None:
+        raise UserError(f"{what['kind']} {what['id']} in {folder} is not finished; only finished stages are taken.")
+    if result.get("format", 1) < FORMAT:
+        raise UserError(f"{folder} is of format {result.get('format', 1)}, which no new plan uses; it is read there.")
+    return Found(what["kind"], what["id"], what["title"], folder, result, pruned.gone(folder))
+
+
+def take_in(folder: Path, to: Path) -> str:
+    """Take the finished stage in a folder over into the root `to`, and say what was done. Raises UserError where it is
+    none, or is refused.
+    """
+    one = read(folder)
+    if to.resolve() in one.folder.resolve().parents:
+        raise UserError(f"{folder} lies in {to} already.")
+    verdict = adopt(one, to)
+    if verdict.what == REFUSED:
+        raise UserError(verdict.why)
+    for note, id in trunks(one.folder.parents[2]):
+        if id == one.id:
+            lay_trunk(note, id, to)
+    size = amount(one.size(verdict.names))
+    return {
+        TAKE: f"{one} was taken into {to}, {size}.",
+        RESTORE: f"{one} was in {to}, and {size} that were pruned of it are back.",
+        SAME: f"{one} is in {to} already.",
+        TIDY: f"{one} is in {to} already.",
+        RUNNING: f"{one} is being run in {to}; it was left alone.",
+    }[verdict.what]
+
+
+def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
+    """What is to be done to have a stage under the root `to`, where files of some parts (see `ablate.store.pruned`) are
+    not wanted.
+
+    Two results agree where they differ in circumstances alone, and their records are byte for byte the same. What can
+    be pruned of a stage need not be the same: the files here stay, and nothing says which machine's are better.
+    """
+    path = run_path(to, one.kind, one.id)
+    wanted = [name for name in one.facts if name not in one.gone and pruned.part(one.kind, name) not in without]
+    own, lock = read_result(path), read_lock(path)
+    if own is None:
+        busy = lock is not None and lock["pid"] is not None and alive(lock) and not lock.get(JOINS)
+        return Verdict(RUNNING) if busy else Verdict(TAKE, tuple(wanted))
+    if other := _disagreement(one, own):
+        more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
+        told = ", ".join(other[:MOST_NAMED]) + more
+        return Verdict(REFUSED, why=f"{one} is finished in both and differs in {told}; that of {to} stays.")
+    lost, here = pruned.gone(path), own.get("files", {})
+    back = tuple(name for name in wanted if name in lost and here[name] == one.facts[name])
+    if not back and lock is not None and (lock["pid"] is None or lock.get(JOINS)) and not alive(lock):
+        return Verdict(TIDY)
+    return Verdict(RESTORE, back) if back else Verdict(SAME)
+
+
+def _disagreement(one: Found, own: Mapping[str, Any]) -> list[str]:
+    """Names of what differs between a result and that of the same stage here."""
+    ours, theirs = (
+        flat({key: value for key, value in result.items() if key not in (*attempt.CIRCUMSTANCES, "files")})
+        for result in (own, one.result)
+    )
+    names = [name for name in {**theirs, **ours} if theirs.get(name, ...) != ours.get(name, ...)]
+    records = [
+        {name: facts for name, facts in result.get("files", {}).items() if not _varies(one.kind, name)}
+        for result in (one.result, own)
+    ]
+    return names + [name for name in {**records[0], **records[1]} if records[0].get(name) != records[1].get(name)]
+
+
+def _varies(kind: str, name: str) -> bool:
+    """Whether two makings of a stage may have other bytes in a file; a checkpoint's own file has seconds in it."""
+    return name == attempt.CHECKPOINT or pruned.part(kind, name) != ""
+
+
+def adopt(
+    one: Found, to: Path, without: Collection[str] = (), tell: Callable[[int], None] = lambda size: None
+) -> Verdict:
+    """Do what `judge` says, with the stage locked; return what was done. `tell` is called with the bytes of each file
+    that was brought.
+
+    Raises UserError where a file there is not what the result says or cannot be read.
+    """
+    run = RunFolder(to, one.kind, one.id)
+    run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with _joining(run) as own:
+            verdict = judge(one, to, without)
+            if verdict.what == TAKE:
+                _sound(one, verdict.names)
+                _take(one, run.path, own, verdict.names, tell)
+                if read_result(run.path)["attempt"] != own.name:  # somebody else finished it meanwhile
+                    verdict = judge(one, to, without)
+            elif verdict.what == RESTORE:
+                _sound(one, verdict.names)
+                _restore(one, run.path, verdict.names, tell)
+            if verdict.what != TAKE and not pruned.reopened(run.path):
+                _tidy(run.path, files_of(run.path, run.result()))
+    except Busy:
+        return Verdict(RUNNING)
+    except (FileNotFoundError, PermissionError) as error:
+        if one.folder not in Path(str(error.filename)).parents:
+            raise
+        raise UserError(f"{one} was not taken: {error.filename} cannot be read ({error.strerror}).") from None
+    return verdict
+
+
+@contextlib.contextmanager
+def _joining(run: RunFolder) -> Iterator[Path]:
+    """Hold a stage's lock, and give a folder for its files. Raises Busy where somebody runs it.
+
+    Unlike an attempt at it this leaves no trace among its attempts.
+    """
+    lock = {**me(), "token": attempt.new_token(), "began": time.time(), JOINS: True}
+    own, stop = run.path / lock["token"], threading.Event()
+    while not create(run.path / "claim.json", lock):
+        seen = read_lock(run.path)
+        if seen is not None and seen["pid"] is None and alive(seen):
+            time.sleep(0.1)  # half-written: whoever was killed there is dead in a few seconds
+        elif seen is not None and seen.get(JOINS) and not alive(seen):
+            take(run.path, seen["token"])
+        else:
+            run.bury()
+
+    def beat() -> None:
+        while not stop.wait(BEAT_SECONDS):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(own / PROGRESS)
+
+    try:
+        own.mkdir()
+        files.replace(own / PROGRESS, b"{}", durable=False)
+        threading.Thread(target=beat, daemon=True).start()
+        attempt.clear(run.path)
+        yield own
+    finally:
+        stop.set()
+        result = read_result(run.path)
+        if result is None or result.get("attempt") != own.name:
+            shutil.rmtree(own, ignore_errors=True)
+        take(run.path, lock["token"])
+        with contextlib.suppress(OSError):  # it is in use, as it should be
+            run.path.rmdir()
+
+
+def _sound(one: Found, names: Collection[str]) -> None:
+    """Raises UserError where a file that is to be brought is not what the result says."""
+    source = files_of(one.folder, one.result)
+    for name in names:
+        expected = one.facts[name]
+        small = expected["size"] <= attempt.SMALL
+        attempt.checked(source / name, expected if small else {"size": expected["size"]}, f"{one} was not taken.")
+
+
+def _take(one: Found, path: Path, own: Path, names: Collection[str], tell: Callable[[int], None]) -> None:
+    """Bring all of a stage into the attempt's folder `own`, and have the result name it."""
+    for name in sorted(names, key=lambda name: name == attempt.CHECKPOINT):  # last: it says that what it names is there
+        _bring(one, name, own / name, tell)
+    for folder in {(own / name).parent for name in names} - {own}:
+        files.synced(folder)
+    _beside(one.folder, path)
+    patch = one.result.get("code", {}).get("patch")
+    for name in [f"{patch}.patch"] if patch else []:
+        _copy(one.folder.parents[2] / "code" / name, path.parents[2] / "code" / name)
+    lacking = {name: facts["size"] for name, facts in one.facts.items() if name not in names}
+    (path / pruned.NAME).unlink(missing_ok=True)
+    if lacking:
+        pruned.write(path, lacking, own.name)
+    # waits for the disk: for this file, and for the names in the folder
+    files.replace(own / RESULT, files.encoded({**one.result, "attempt": own.name}))
+    if not held(path, own.name):
+        raise Busy(f"{one} was taken over by somebody else.")
+    with contextlib.suppress(FileExistsError):  # whoever finished it meanwhile
+        files.linked(own / RESULT, path / "result.json")
+    files.synced(path)
+    _tidy(path, own)
+
+
+def _tidy(path: Path, valid: Path) -> None:
+    """Leave one attempt in the run folder of a finished stage, with nothing of its making in it."""
+    for left in (valid / RESULT, valid / PROGRESS):
+        left.unlink(missing_ok=True)
+    attempt.settle(path, valid.name)
+
+
+def _restore(one: Found, path: Path, names: Collection[str], tell: Callable[[int], None]) -> None:
+    """Put files back that were pruned; until all are there they count as gone."""
+    here = files_of(path, read_result(path))
+    for name in names:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).unlink(missing_ok=True)  # of a pruning that was killed before it removed it
+        _bring(one, name, here / name, tell)
+    for folder in {(here / name).parent for name in names}:
+        files.synced(folder)
+    pruned.withdraw(path, names)
+
+
+def _bring(one: Found, name: str, target: Path, tell: Callable[[int], None]) -> None:
+    """Link or copy a file; a copy is read once more, and must be what the result says."""
+    source, facts = files_of(one.folder, one.result) / name, one.facts[name]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.linked(source, target)
+    if "digest" in facts and not os.path.samefile(source, target) and attempt.digest(target) != facts["digest"]:
+        raise UserError(f"{one} was not taken: the copy of {source} has other bytes than its record says.")
+    tell(facts["size"])
+
+
+def _beside(source: Path, path: Path) -> None:
+    """Copy what lies in a run folder beside attempts; what a plan wrote here stays."""
+    for name in ("config.yaml", "identity.json"):
+        _copy(source / name, path / name)
+    for log in (source / "logs").glob("*"):
+        _copy(log, path / "logs" / log.name)
+    if (source / "code.txt").exists():
+        files.copied(source / "code.txt", path / "code.txt", durable=False)
+    _copy(source / "how.json", path / "how.json")
+    if (source / "how.json").exists():
+        known = read_json(path / "how.json")["ways"]
+        more = [way for way in read_json(source / "how.json")["ways"] if way not in known]
+        if more:
+            files.replace(
+                path / "how.json", json.dumps({"ways": [*known, *more][:MOST_WAYS]}).encode() + b"\n", durable=False
+            )
+    _copy(source / "attempts.jsonl", path / "attempts.jsonl")
+    known = list(read_jsonl(path / "attempts.jsonl"))
+    if more := [line for line in read_jsonl(source / "attempts.jsonl") if line not in known]:
+        lines = b"".join(json.dumps(line).encode() + b"\n" for line in [*known, *more])
+        files.replace(path / "attempts.jsonl", lines, durable=False)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file that is there and not here."""
+    if source.is_file() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.copied(source, target, durable=False)  # as where a plan writes them
+
+
+def trunks(root: Path) -> Iterator[tuple[str, str]]:
+    """Notes of finished trunks under a root (see `ablate.store.continuing`): path from the root, and the trunk's id."""
+    for note in sorted(root.glob("trunks/*/*-*")):
+        yield note.relative_to(root).as_posix(), note.name.rpartition("-")[2]
+
+
+def lay_trunk(note: str, id: str, to: Path) -> None:
+    """Note a trunk here, if it is here and not noted."""
+    if (run_path(to, "pretrain", id) / "result.json").exists() and not (to / note).exists():
+        (to / note).parent.mkdir(parents=True, exist_ok=True)
+        (to / note).touch()

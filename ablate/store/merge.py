@@ -1,0 +1,307 @@
+"""Join what is finished under one root to another. Standard library only.
+
+Stages are taken parents first, each whole or not at all (see `ablate.store.adopt`), then notes of trunks, then sweeps.
+So it can be interrupted at any moment, and the same command goes on. What is there already and equal is left alone;
+what disagrees is refused, and so is what was made from it, whose numbers would lead back to another's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablate.errors import UserError
+from ablate.store import attempt, files, index, listing
+from ablate.store.adopt import (
+    REFUSED,
+    RESTORE,
+    RUNNING,
+    SAME,
+    TAKE,
+    TIDY,
+    Found,
+    Verdict,
+    adopt,
+    judge,
+    lay_trunk,
+    read,
+    trunks,
+)
+from ablate.store.index import Entry
+from ablate.store.listing import amount
+from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
+from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
+
+LEFT = (WEIGHTS, MOMENTS, ENCODINGS, DATA)  # out by --without-weights, but for data that reports show
+TOLD_SECONDS = 30.0  # between two lines of progress where they cannot overwrite each other
+BLOCKED, OLD = "made from what was refused", "of an earlier format"
+
+
+@dataclass
+class Merge:
+    """What is to be joined from the root `source` to the root `to`, and what became of it."""
+
+    source: Path
+    to: Path
+    without_weights: bool = False
+    stages: dict[str, Found] = field(default_factory=dict)
+    """Finished stages of today's format there, parents before their children."""
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    sweeps: dict[str, str] = field(default_factory=dict)
+    """What is to be done about each sweep there."""
+    refused: list[str] = field(default_factory=list)
+    """A sentence about each stage and sweep that is refused."""
+    shown: set[str] = field(default_factory=set)
+    """Ids of stages whose data a report shows."""
+    other: set[str] = field(default_factory=set)
+    """Ids of the stages that are refused, and of what was made from them."""
+    open: int = 0
+    """Stages there that are not finished."""
+    old: int = 0
+    """Stages and sweeps there of an earlier format."""
+
+    def without(self, one: Found) -> tuple[str, ...]:
+        """Parts of a stage that are not wanted."""
+        return tuple(part for part in LEFT if part != DATA or one.id not in self.shown) if self.without_weights else ()
+
+    def of(self, *what: str) -> list[str]:
+        """Ids of the stages about which this is to be done."""
+        return [id for id, verdict in self.verdicts.items() if verdict.what in what]
+
+    def size(self, *what: str) -> int:
+        """Bytes that are to be brought for them."""
+        return sum(self.stages[id].size(self.verdicts[id].names) for id in self.of(*what))
+
+
+def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = False) -> int:
+    """Join a root to another, saying what is done; the exit status is 1 where something was refused, 130 after Ctrl-C.
+    Raises UserError as `survey` does, and where the disk has no room.
+    """
+    try:
+        merge = survey(source, to, without_weights)
+        links, size = _links(merge), merge.size(TAKE, RESTORE)
+        print("\n".join(estimate(merge, links)), flush=True)
+        if not dry_run:
+            free = shutil.disk_usage(_standing(merge.to)).free
+            if not links and size > free:
+                raise UserError(
+                    f"{to} would need {amount(size)}, and its disk has {amount(free)} left; make room, or leave "
+                    "weights out (--without-weights)."
+                )
+            before = len(merge.refused)
+            said = carry_out(merge)
+            print("\n".join([*merge.refused[before:], said]))
+    except KeyboardInterrupt:
+        print("\nStopped. What was joined is whole; the same command goes on.", file=sys.stderr)
+        return 130
+    return int(bool(merge.refused))
+
+
+def survey(source: Path, to: Path, without_weights: bool = False) -> Merge:
+    """Say what is to be done. Raises UserError where the roots are one or in each other, where there is nothing to
+    join, and for records of a newer format.
+    """
+    merge = Merge(Path(source), Path(to), without_weights)
+    _apart(merge.source, merge.to)
+    found = index.entries(merge.source, write=False)
+    if not found:
+        raise UserError(f"There are no runs under '{source}'; give the root=DIR that sweeps were run with.")
+    plans = [read_sweep(merge.source, name) for name in listing.sweeps(merge.source)]
+    for plan in plans:
+        merge.sweeps[plan.path.name] = _compared(merge, plan)
+    merge.shown = {id for plan in plans for id in _shown(plan, found)}
+    for entry in _parents_first(found):
+        if not (entry.done or entry.pruned):
+            merge.open += 1
+        elif entry.format < FORMAT:
+            merge.old += 1
+        else:
+            _judged(merge, entry)
+    return merge
+
+
+def _judged(merge: Merge, entry: Entry) -> None:
+    one = merge.stages[entry.id] = read(entry.folder)
+    verdict = judge(one, merge.to, merge.without(one))
+    if verdict.what == TAKE and any(id in merge.other for _, id in entry.parents):
+        verdict = Verdict(BLOCKED)
+    if verdict.what == REFUSED:
+        merge.refused.append(verdict.why)
+    if verdict.what in (REFUSED, BLOCKED):
+        merge.other.add(one.id)
+    merge.verdicts[entry.id] = verdict
+
+
+def _apart(source: Path, to: Path) -> None:
+    here, there = source.resolve(), to.resolve()
+    if here == there or (there.exists() and here.exists() and there.samefile(here)):
+        raise UserError(f"{source} and {to} are the same root; give two.")
+    if here in there.parents or there in here.parents:
+        raise UserError(f"{source} and {to} lie in each other; give two roots that lie apart.")
+
+
+def _parents_first(found: Mapping[str, Entry]) -> Iterator[Entry]:
+    """All stages, each after what it was made from."""
+    seen: set[str] = set()
+    todo = [(id, False) for id in reversed(found)]
+    while todo:
+        id, ready = todo.pop()
+        if ready:
+            yield found[id]
+        elif id in found and id not in seen:
+            seen.add(id)
+            todo += [(id, True), *((other, False) for _, other in found[id].needs)]
+
+
+def _shown(plan: Sweep, found: Mapping[str, Entry]) -> Iterator[str]:
+    """Ids of the stages whose data the report of a sweep shows: first rows of test tables, and their recordings."""
+    tasks = plan.sweep["tasks"] if isinstance(plan.sweep.get("tasks"), dict) else {}
+    splits = {split for about in tasks.values() for split in (about or {}).get("splits", ())}
+    tables = {place: id for line in plan.manifest for place, id in line["stages"].get("tables", {}).items()}
+    for place, id in tables.items():
+        if place.partition(".")[2] in splits and id in found:
+            yield id
+            yield from (used for _, used in found[id].uses)
+
+
+# Said beforehand -----------------------------------------------------------------------------------------------------
+
+
+def estimate(merge: Merge, links: bool) -> list[str]:
+    """Say what is to be done, so many stages and bytes, and what is refused."""
+    new, back = merge.of(TAKE), merge.of(RESTORE)
+    how = "to link" if links else "to copy"
+    lines = [
+        f"{merge.source} has {len(merge.stages):,} finished stages: {len(new):,} are joined to {merge.to} "
+        f"({amount(merge.size(TAKE))} {how}), {len(merge.of(SAME, TIDY)):,} are there already."
+    ]
+    if back:
+        lines.append(f"{len(back):,} were pruned in {merge.to}: {amount(merge.size(RESTORE))} {how} are put back.")
+    if merge.without_weights and new:
+        left = sum(merge.stages[id].size(merge.stages[id].facts) for id in new) - merge.size(TAKE)
+        lines.append(f"{amount(left)} are left out as if they were pruned: what needs them makes them again.")
+    out = {
+        "not finished": merge.open,
+        f"being run in {merge.to}": len(merge.of(RUNNING)),
+        "made from what is refused": len(merge.of(BLOCKED)),
+        "of an earlier format, which no new plan uses": merge.old,
+    }
+    if any(out.values()):
+        lines.append(f"Left out: {'; '.join(f'{count:,} {why}' for why, count in out.items() if count)}.")
+    taken = [name for name, what in merge.sweeps.items() if what == TAKE]
+    lines += [f"Sweeps: {', '.join(taken)}."] if taken else []
+    return lines + merge.refused
+
+
+def _links(merge: Merge) -> bool:
+    """Whether files there can get a second name here; tried with one."""
+    probe = _standing(merge.to) / f".{attempt.new_token()}.part"
+    try:
+        os.link(next(iter(merge.stages.values())).folder / "result.json", probe)
+    except (OSError, StopIteration):
+        return False
+    probe.unlink()
+    return True
+
+
+def _standing(path: Path) -> Path:
+    """A folder, or the nearest above it that there is."""
+    return next(one for one in (path, *path.resolve().parents) if one.is_dir())
+
+
+def _compared(merge: Merge, plan: Sweep) -> str:
+    """What is to be done about a sweep."""
+    name = plan.path.name
+    if plan.format < FORMAT:
+        merge.old += 1
+        return OLD
+    if not (sweep_path(merge.to, name) / "sweep.json").exists():
+        return TAKE
+    own = read_sweep(merge.to, name)
+    differs = [key for key in {**plan.sweep, **own.sweep} if plan.sweep.get(key, ...) != own.sweep.get(key, ...)]
+    if differs or plan.manifest != own.manifest:
+        merge.refused.append(
+            f"Sweep {name} is another in {merge.to} (it differs in {', '.join(differs) or 'its stages'}); rename the "
+            f"folder {plan.path}, or that in {merge.to}, and merge again."
+        )
+        return REFUSED
+    return SAME
+
+
+# Done ----------------------------------------------------------------------------------------------------------------
+
+
+def carry_out(merge: Merge) -> str:
+    """Do what is to be done, and say what was done."""
+    done: list[Verdict] = []
+    todo = merge.of(TAKE, RESTORE, TIDY)
+    progress = Progress(len(todo), merge.size(TAKE, RESTORE))
+    for id in todo:
+        one = merge.stages[id]
+        try:
+            done.append(adopt(one, merge.to, merge.without(one), progress.file))
+        except UserError as error:
+            merge.refused.append(str(error))
+        progress.stage()
+    progress.end()
+    for note, id in trunks(merge.source):
+        if id in merge.stages:
+            lay_trunk(note, id, merge.to)
+    taken = [name for name, what in merge.sweeps.items() if what == TAKE]
+    for name in taken:
+        _lay(sweep_path(merge.source, name), sweep_path(merge.to, name))
+    merge.refused += [verdict.why for verdict in done if verdict.what == REFUSED]
+    count = Counter(verdict.what for verdict in done)
+    restored = f", put files of {count[RESTORE]:,} back" if count[RESTORE] else ""
+    running = f", left {count[RUNNING]:,} out that are being run there" if count[RUNNING] else ""
+    report = f" python -m analysis.report {taken[0]} --root {merge.to} makes its report." if taken else ""
+    return f"Joined {count[TAKE]:,} stages{restored}{running}.{report}"
+
+
+def _lay(source: Path, target: Path) -> None:
+    """Copy a sweep's plan; the file that makes it one comes last. Tables, figures and the report are made anew."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("manifest.jsonl", "sweep.json"):
+        files.copied(source / name, target / name)
+
+
+class Progress:
+    """One line about stages, files and bytes: written over on a terminal, else a new one now and then."""
+
+    def __init__(self, stages: int, size: int):
+        self.stages, self.size = stages, size
+        self.done = self.files = self.bytes = 0
+        self.told = time.monotonic()
+        self.live = sys.stderr.isatty()
+
+    def file(self, size: int) -> None:
+        """Take note of a file."""
+        self.files += 1
+        self.bytes += size
+        self._tell()
+
+    def stage(self) -> None:
+        """Take note of a stage."""
+        self.done += 1
+        self._tell()
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self.live and self.stages:
+            self._tell(0.0)
+            print(file=sys.stderr)
+
+    def _tell(self, every: float = 0.2) -> None:
+        now = time.monotonic()
+        if now - self.told < (every if self.live else TOLD_SECONDS):
+            return
+        self.told = now
+        line = f"{self.done:,} of {self.stages:,} stages, {self.files:,} files, {amount(self.bytes)} of "
+        line += amount(self.size)
+        print(f"\r{line:<79}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
