@@ -27,7 +27,7 @@ from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError
 from ablate.planning.again import again
 from ablate.planning.since import apart, since
-from ablate.store import continuing, disk, needs, plugins, pruned
+from ablate.store import continuing, disk, files, needs, plugins, pruned
 from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder
@@ -326,7 +326,7 @@ def write_report(board: Board, plan: Plan, root: Path) -> str:
         text = report.summary(folder, root) + "\n\n" + "\n".join(str(path) for path in _flat(paths)) + "\n"
         if digest_on_disk(root, plan.name) != plan.digest:  # meanwhile
             return other
-        summary.write_text(text, encoding="utf-8")
+        files.replace(summary, text.encode())
     print("\n" + summary.read_text(encoding="utf-8"), end="")
     return ""
 

@@ -44,6 +44,34 @@ make again and why.
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status: 0, or 2 when there is nothing at what it was given."""
+    options = _parser().parse_args(arguments)
+    try:
+        with disk.told():
+            return _do(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _do(options: argparse.Namespace) -> int:
+    if options.what == "merge":
+        return merge.run(options.source, options.to, options.without_weights, options.dry_run)
+    if options.what == "ls":
+        lines = listing.of_sweep(options.root, options.sweep) if options.sweep else listing.lines(options.root)
+    elif options.what == "adopt":
+        lines = [adopt.take_in(options.folder, options.root)]
+    elif options.what == "upgrade":
+        lines = upgrade.upgrade(options.root)
+    else:
+        lines = differ.explain(options.first, options.second, options.root)
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ablate.store",
         description=HELP,
@@ -75,30 +103,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     one.add_argument("--root", metavar="TO", type=Path, default=Path("runs"), help="that takes it (default: runs)")
     one = what.add_parser("upgrade", help="rewrite what an earlier version of this code wrote under ROOT")
     one.add_argument("root", metavar="ROOT", type=Path)
-    options = parser.parse_args(arguments)
-    try:
-        with disk.told():
-            if options.what == "ls":
-                lines = listing.of_sweep(options.root, options.sweep) if options.sweep else listing.lines(options.root)
-            elif options.what == "merge":
-                return merge.run(options.source, options.to, options.without_weights, options.dry_run)
-            elif options.what == "adopt":
-                lines = [adopt.take_in(options.folder, options.root)]
-            elif options.what == "upgrade":
-                lines = upgrade.upgrade(options.root)
-            else:
-                lines = differ.explain(options.first, options.second, options.root)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: Cannot use {error.filename}: {error.strerror}.", file=sys.stderr)
-        return 2
-    try:
-        print("\n".join(lines), flush=True)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return parser
 
 
 if __name__ == "__main__":

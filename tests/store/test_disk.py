@@ -203,7 +203,7 @@ def test_a_process_that_may_not_be_looked_at_lives_by_its_signs(tmp_path, monkey
 
 
 @pytest.mark.parametrize("number", (*LACKS, errno.EROFS))
-@pytest.mark.parametrize("command", ["list", "upgrade"])
+@pytest.mark.parametrize("command", ["ls", "upgrade"])
 def test_the_store_s_commands_say_a_sentence(tmp_path, monkeypatch, capsys, number, command):
     def refused(root):
         raise OSError(number, os.strerror(number), str(root / "sweeps"))

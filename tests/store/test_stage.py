@@ -50,8 +50,8 @@ def bake(config: Bread, parents, run):
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
     CALLS.clear()
-    monkeypatch.setitem(KINDS, "table", Kind(1, sow))
-    monkeypatch.setitem(KINDS, "tokenizer", Kind(1, bake))
+    monkeypatch.setitem(KINDS.data, "table", Kind(1, sow))
+    monkeypatch.setitem(KINDS.data, "tokenizer", Kind(1, bake))
 
     def plan(grain=Grain(root="/here"), bread=Bread()):
         first = make("table", grain, [], "grain")
@@ -98,14 +98,14 @@ def test_unplanned_stages_missing_parents_and_other_versions_are_refused(planned
         execute("abc", tmp_path)
     with pytest.raises(UserError, match="starts from table/x .* not done yet"):
         execute(second.id, tmp_path)
-    monkeypatch.setitem(KINDS, "tokenizer", Kind(2, bake))
+    monkeypatch.setitem(KINDS.data, "tokenizer", Kind(2, bake))
     with pytest.raises(UserError, match="planned as version 1 of 'tokenizer', this code is version 2"):
         execute(second.id, tmp_path)
 
 
 def test_a_new_version_is_a_new_stage(monkeypatch):
     old = make("table", Grain(), [], "grain")
-    monkeypatch.setitem(KINDS, "table", Kind(KINDS["table"].version + 1, sow))
+    monkeypatch.setitem(KINDS.data, "table", Kind(KINDS["table"].version + 1, sow))
     assert make("table", Grain(), [], "grain").id != old.id
 
 
@@ -215,6 +215,6 @@ def test_a_stage_whose_folder_is_put_away_under_it_ends_as_lost(planned, tmp_pat
         RunFolder(tmp_path, "table", first.id).lock()
         (run.files / "rows.jsonl").write_text("late")
 
-    monkeypatch.setitem(KINDS, "table", Kind(1, write))
+    monkeypatch.setitem(KINDS.data, "table", Kind(1, write))
     with pytest.raises(Lost, match="was taken over"):
         execute(first.id, tmp_path)
