@@ -79,12 +79,7 @@ def override(sweep: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, An
     `a.b=1` sets, `~a.b` removes; a choice, `base.encoder.width=32,64` or `range(1,4)`, becomes an axis.
     """
     for text in overrides:
-        try:
-            parsed = OverridesParser.create().parse_override(text)
-        except HydraException as e:
-            raise UserError(f"Override '{text}': {str(e).splitlines()[0]}; write key=value, ~key or key=[1,2].") from e
-        if parsed.package is not None:
-            raise UserError(f"Override '{text}': there are no packages here; write key=value.")
+        parsed = parse(text)
         keys = parsed.key_or_group.split(".")
         if parsed.is_delete():
             sweep = _without(sweep, keys, text)
@@ -93,6 +88,17 @@ def override(sweep: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, An
         else:
             sweep = overlay(sweep, expand(_nested(keys, parsed.value())))
     return dict(sweep)
+
+
+def parse(text: str) -> Override:
+    """Read one override in Hydra's grammar. Raises UserError."""
+    try:
+        parsed = OverridesParser.create().parse_override(text)
+    except HydraException as e:
+        raise UserError(f"Override '{text}': {str(e).splitlines()[0]}; write key=value, ~key or key=[1,2].") from e
+    if parsed.package is not None:
+        raise UserError(f"Override '{text}': there are no packages here; write key=value.")
+    return parsed
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 
 from ablate.errors import UserError
-from ablate.sweepfile.load import Loader
+from ablate.sweepfile.load import Loader, parse
 
 PATH = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w@/-]+|\[\d+\])*")  # how messages begin
 
@@ -83,8 +81,8 @@ def _overridden(overrides: list[str]) -> Iterator[dict[str, Written]]:
     """What overrides set, the last one first."""
     for text in reversed(overrides):
         try:
-            parsed = OverridesParser.create().parse_override(text)
-        except HydraException:
+            parsed = parse(text)
+        except UserError:
             continue  # that is what the error is about
         written, key = Written(f"override '{text}'", text.partition("=")[2]), parsed.key_or_group
         yield {key: written, **({f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {})}
