@@ -42,7 +42,16 @@ def run(options: argparse.Namespace) -> int:
     program = replace(PROGRAM, environment={name: os.environ[name] for name in (CODE, VARIABLE) if name in os.environ})
     root = Path(plan.root)
     if options.show:
-        print(plan.show(options.show))
+        paths = list(plan.settings(options.show))
+        print(
+            plan.show(
+                options.show,
+                local.call(PROGRAM.preload, _origins, options.file, options.overrides, options.show, paths),
+            )
+        )
+        return 0
+    if options.diff:
+        print("\n".join(plan.between(*options.diff)))
         return 0
     if options.where:
         print(where_text(plan, Board(plan.stages, root), options.where))
@@ -125,6 +134,13 @@ def _plan(file: str, overrides: list[str], asking: tuple[str, ...]) -> Plan:
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
     return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root), asking=asking)
+
+
+def _origins(file: str, overrides: list[str], row: str, paths: list[str]) -> dict[str, str]:
+    """Where a row's settings come from, found in a worker: what reads sweep files loads torch."""
+    from ablate.sweepfile.source import Source
+
+    return Source(file, overrides).origins(row, paths)
 
 
 def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:

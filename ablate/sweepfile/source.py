@@ -26,6 +26,8 @@ class Written:
     """"FILE, line 3, column 5", or "override 'TEXT'"."""
     text: str
     """Its value, where that is a plain one."""
+    short: str
+    """"FILE:3", or the override's text."""
 
 
 class Source:
@@ -54,11 +56,49 @@ class Source:
             return self.find(path)
         own = self.find(path)
         best = (max(own[0] - 2, 0), own[1]) if own else None
-        for above in [*(f"rows.{row}" for row in self._before(rest[0])), "base"]:
+        for above in [*(f"rows.{row}" for row in self._before(rest[0])), *self._axes(".".join(rest[1:])), "base"]:
             found, skipped = self.find(".".join([above, *rest[1:]])), above.count(".") + 1
             if found and found[0] - skipped > (best[0] if best else 0):
                 best = found[0] - skipped, found[1]
         return best
+
+    def origins(self, row: str, paths: Iterable[str]) -> dict[str, str]:
+        """Where the values of a row's settings come from, at the first values of the axes: file and line, the text of
+        an override, "preset NAME", or "default".
+        """
+        return {path: self._origin(path if path.startswith("data.") else f"rows.{row}.{path}") for path in paths}
+
+    def _origin(self, path: str) -> str:
+        found, steps = self.settles(path), path.count(".") + (1 if path.startswith("data.") else -1)
+        if found and (found[0] == steps or found[1].text.startswith("${")):
+            return found[1].short
+        if found and path.endswith(".weight") and found[0] == steps - 1 and found[1].text:
+            return found[1].short  # tlm: 0.5
+        name = self._preset(path)
+        return f"preset {name}" if name else "default"
+
+    def _preset(self, path: str) -> str:
+        """The preset that a setting is of: as written, else what the part is called."""
+        parts = path.split(".")[0 if path.startswith("data.") else 2 :]
+        deep = {"data": 1, "encoder": 1, "tasks": 2, "pretrain": 3}.get(parts[0], 0)
+        if deep == 3 and parts[1] not in ("objectives", "targets") or len(parts) <= deep:
+            return ""
+        holder = path.rsplit(".", len(parts) - deep)[0]
+        for place, steps in ((f"{holder}.preset", deep + 1), (holder, deep)):
+            found = self.settles(place)
+            if found and found[0] == steps and re.fullmatch(r"[A-Za-z_]\w*", found[1].text):
+                return found[1].text
+        return parts[deep - 1] if deep > 1 else ""
+
+    def _axes(self, setting: str) -> Iterator[str]:
+        """Where axes set it: `axes.SETTING` as "axes", and in patches by name."""
+        keys = [key for layer in self.layers for key in layer if key.startswith("axes.")]
+        if f"axes.{setting}" in keys:
+            yield "axes"
+        for key in keys:
+            match = re.fullmatch(r"(axes\.[^.]+\.[^.]+)\..*", key)
+            if match and key == f"{match[1]}.{setting}":
+                yield match[1]
 
     def _before(self, row: str) -> list[str]:
         """The rows that a row comes after, the nearest first."""
@@ -84,7 +124,7 @@ def _overridden(overrides: list[str]) -> Iterator[dict[str, Written]]:
             parsed = parse(text)
         except UserError:
             continue  # that is what the error is about
-        written, key = Written(f"override '{text}'", text.partition("=")[2]), parsed.key_or_group
+        written, key = Written(f"override '{text}'", text.partition("=")[2], text), parsed.key_or_group
         yield {key: written, **({f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {})}
 
 
@@ -119,5 +159,5 @@ def _below(node: yaml.Node | None, path: str, file: str) -> Iterator[tuple[str, 
 
 def _one(key: yaml.Node, value: yaml.Node, path: str, file: str) -> Iterator[tuple[str, Written]]:
     mark, text = key.start_mark, value.value if isinstance(value, yaml.ScalarNode) else ""
-    yield path, Written(f"{file}, line {mark.line + 1}, column {mark.column + 1}", text)
+    yield path, Written(f"{file}, line {mark.line + 1}, column {mark.column + 1}", text, f"{file}:{mark.line + 1}")
     yield from _below(value, path, file)
