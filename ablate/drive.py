@@ -48,13 +48,23 @@ def run(options: argparse.Namespace) -> int:
             f"Sweep '{plan.name}' is another by now than it was when it was left to this job: "
             f"{apart(plan, Path(plan.root))}; run the command again with --detach."
         )
-    if options.show:
-        print(plan.show(options.show))
-        return 0
-    if options.where:
-        print(where_text(plan, Board(plan.stages, Path(plan.root)), options.where))
+    if (text := _looked_at(plan, options)) is not None:
+        print(text)
         return 0
     return _do(plan, plan.only(options.only) if options.only else plan, options)
+
+
+def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
+    """What the options ask of a plan's rows; None where they ask for the sweep itself."""
+    if options.show:
+        paths = list(plan.settings(options.show))
+        origins = local.call(PROGRAM.preload, _origins, options.file, options.overrides, options.show, paths)
+        return plan.show(options.show, origins)
+    if options.diff:
+        return "\n".join(plan.between(*options.diff))
+    if options.where:
+        return where_text(plan, Board(plan.stages, Path(plan.root)), options.where)
+    return None
 
 
 def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
@@ -174,6 +184,13 @@ def _plan(file: str, overrides: list[str], asking: tuple[str, ...]) -> Plan:
     roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
     root = Path(roots[-1].strip("'\"") if roots else "runs")
     return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root), asking=asking)
+
+
+def _origins(file: str, overrides: list[str], row: str, paths: list[str]) -> dict[str, str]:
+    """Where a row's settings come from, found in a worker: what reads sweep files loads torch."""
+    from ablate.sweepfile.source import Source
+
+    return Source(file, overrides).origins(row, paths)
 
 
 def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:

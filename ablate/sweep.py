@@ -88,7 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="show the plan and run nothing")
     what.add_argument("--status", action="store_true", help="show what is done, running and missing, and run nothing")
-    what.add_argument("--show", metavar="ROW", help="show a row's settings and its difference from its reference")
+    what.add_argument(
+        "--show",
+        metavar="ROW",
+        help="show a row's settings, where each comes from, and its difference from its reference",
+    )
+    what.add_argument("--diff", metavar="ROW", nargs=2, help="show the settings in which two rows differ")
     what.add_argument("--where", metavar="ROW", help="print the folders of a row's stages")
     what.add_argument(
         "--cancel", action="store_true", help=f"for {jobs}: cancel this sweep's jobs; what they saved is kept"

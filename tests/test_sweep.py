@@ -58,7 +58,7 @@ def command(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "analysis.report", report)
     monkeypatch.setattr(analysis, "report", report, raising=False)
-    monkeypatch.setattr(local, "call", lambda *_: plan)
+    monkeypatch.setattr(local, "call", lambda _, what, *__: {"a": "s.yaml:3"} if what is drive._origins else plan)
     monkeypatch.setattr(drive, "PROGRAM", fakes.PROGRAM)
     return (lambda *arguments: sweep.main(["why.yaml", *arguments])), root, plan
 
@@ -119,7 +119,10 @@ def test_a_plan_is_shown_and_nothing_written(command, capsys):
 
 def test_show_and_where(command, capsys):
     run, root, _ = command
-    assert run("--show", "two") == 0 and "a: 1 → 2" in capsys.readouterr().out
+    assert run("--show", "two") == 0
+    said = capsys.readouterr().out
+    assert "a: 2" in said and "# s.yaml:3" in said and "a: 1 → 2" in said
+    assert run("--diff", "two", "one") == 0 and capsys.readouterr().out == "a: 2 → 1\n"
     assert run("--where", "two") == 0
     said = capsys.readouterr().out
     assert str(run_path(root, "score", "s2")) in said and "s1" not in said

@@ -36,6 +36,7 @@ from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
+from ablate.sweepfile.source import Source
 from ablate.tasks.task import TaskConfig
 
 Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
@@ -58,12 +59,15 @@ def plan_file(
     with the names in `asking`, jobs ask for the sweep's resources, and what does not fit these is refused. Raises
     UserError for whatever is wrong with the sweep.
     """
-    sweep = load.interpolated(load.override(load.load(path), overrides))
-    plugins.announce(values.plugins(sweep.get("plugins")))
-    trial.load()
-    return Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds()), asking).plan(
-        timings or {}, paces
-    )
+    overrides = list(overrides)
+    try:
+        sweep = load.interpolated(load.override(load.load(path), overrides))
+        plugins.announce(values.plugins(sweep.get("plugins")))
+        trial.load()
+        planner = Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds()), asking)
+        return planner.plan(timings or {}, paces)
+    except UserError as error:
+        raise Source(path, overrides).located(error) from error.__cause__
 
 
 def named_kinds() -> dict[str, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ablate.errors import UserError, nearest
@@ -159,22 +160,41 @@ class Plan:
                 wanted.update(one for one in stage.awaits(self.stages))
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in wanted})
 
-    def show(self, row: str) -> str:
-        """Describe a row: every setting as YAML, then how it differs from its reference row."""
+    def settings(self, row: str) -> dict[str, Any]:
+        """Every setting of a row by dotted path. Raises UserError with the nearest name for an unknown row."""
         self.lines(row)
-        reference = self.reference(row)
-        ours, theirs = identity.flat(self.resolved[row]), identity.flat(self.resolved[reference])
-        lines = [f"# {row}", yaml(self.resolved[row]), *(f"# note: {remark}" for remark in self.remarks.get(row, ()))]
-        if reference != row:
-            lines.append(f"# difference from {reference}")
-            changed = [path for path in {**theirs, **ours} if ours.get(path, ...) != theirs.get(path, ...)]
-            lines += [f"{p}: {_side(theirs, p)} → {_side(ours, p)}" for p in changed] or ["none"]
+        return identity.flat(self.resolved[row])
+
+    def show(self, row: str, origins: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Describe a row: every setting as YAML, with where it comes from, then how it differs from its reference
+        row.
+        """
+        reference, said = self.reference(row), self.settings(row)
+        text = yaml(self.resolved[row])
+        lines = [f"# {row}", *_beside(text, [origins.get(path, "") for path in said])]
+        lines += [f"# note: {remark}" for remark in self.remarks.get(row, ())]
+        if row != reference:
+            lines += [f"# difference from {reference}", *self.between(reference, row)]
         return "\n".join(lines)
+
+    def between(self, one: str, other: str) -> list[str]:
+        """The settings in which two rows differ, as "path: of one → of the other"; "none" where there is none."""
+        theirs, ours = self.settings(one), self.settings(other)
+        changed = [path for path in {**theirs, **ours} if ours.get(path, ...) != theirs.get(path, ...)]
+        return [f"{path}: {_side(theirs, path)} → {_side(ours, path)}" for path in changed] or ["none"]
 
     def reference(self, row: str) -> str:
         """The row that `row` is compared with: of its first table block, else the first row."""
         blocks = self.sweep["table"]["blocks"]
         return next((b["reference"] for b in blocks if row in b["rows"] and b.get("reference")), self.rows[0])
+
+
+def _beside(text: str, comments: Iterable[str]) -> Iterator[str]:
+    """The lines of YAML, with a comment behind each that has a value."""
+    left = iter(comments)
+    for line in text.split("\n"):
+        comment = "" if line.endswith(":") else next(left, "")
+        yield f"{line:<47} # {comment}" if comment else line
 
 
 def _side(values: Mapping[str, Any], path: str) -> str:

@@ -28,7 +28,7 @@ BOOL = "tag:yaml.org,2002:bool"
 TIME = ("tag:yaml.org,2002:str", re.compile(r"\d+(:[0-5]?\d)+$"))
 
 
-class _Loader(get_yaml_loader()):  # type: ignore[misc]
+class Loader(get_yaml_loader()):  # type: ignore[misc]
     """OmegaConf's loader, in which only true and false are booleans: `on:` is a key of claims, `no` is Norwegian. And
     2:00:00 is text, not 7200.
     """
@@ -42,7 +42,7 @@ class _Loader(get_yaml_loader()):  # type: ignore[misc]
 def _read(path: Path) -> dict[str, Any]:
     """Parse a YAML file; raises UserError with file and line."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
@@ -66,7 +66,7 @@ def load(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not path.is_file():
         beside = [str(p) for p in sorted(path.parent.glob("*.yaml"))] if path.parent.is_dir() else []
         raise UserError(f"No sweep file '{path}'; {nearest(str(path), beside)}")
-    sweep = expand(_read(path), str(path))
+    sweep = expand(_read(path))
     name, parent = sweep.get("name", path.stem), sweep.pop("extends", None)
     if parent is not None:
         sweep = overlay(load(path.parent / str(parent), (*seen, path.resolve())), sweep)
@@ -79,20 +79,26 @@ def override(sweep: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, An
     `a.b=1` sets, `~a.b` removes; a choice, `base.encoder.width=32,64` or `range(1,4)`, becomes an axis.
     """
     for text in overrides:
-        try:
-            parsed = OverridesParser.create().parse_override(text)
-        except HydraException as e:
-            raise UserError(f"Override '{text}': {str(e).splitlines()[0]}; write key=value, ~key or key=[1,2].") from e
-        if parsed.package is not None:
-            raise UserError(f"Override '{text}': there are no packages here; write key=value.")
+        parsed = parse(text)
         keys = parsed.key_or_group.split(".")
         if parsed.is_delete():
             sweep = _without(sweep, keys, text)
         elif parsed.is_sweep_override():
             sweep = overlay(sweep, _choice(parsed, text))
         else:
-            sweep = overlay(sweep, expand(_nested(keys, parsed.value()), f"Override '{text}'"))
+            sweep = overlay(sweep, expand(_nested(keys, parsed.value())))
     return dict(sweep)
+
+
+def parse(text: str) -> Override:
+    """Read one override in Hydra's grammar. Raises UserError."""
+    try:
+        parsed = OverridesParser.create().parse_override(text)
+    except HydraException as e:
+        raise UserError(f"Override '{text}': {str(e).splitlines()[0]}; write key=value, ~key or key=[1,2].") from e
+    if parsed.package is not None:
+        raise UserError(f"Override '{text}': there are no packages here; write key=value.")
+    return parsed
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
@@ -131,9 +137,9 @@ def interpolated(sweep: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads as the same: text that it would take for a number is quoted."""
+    """Writes what `Loader` reads as the same: text that it would take for a number is quoted."""
 
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+    yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -34,7 +34,7 @@ COMMAND = ("root", "cluster", "workers")  # how a sweep runs, for the command li
 COLLECTIONS = (("pretrain", "objectives"), ("pretrain", "targets"), ("tasks",), ("stages",))
 
 
-def expand(sweep: Mapping[str, Any], path: str) -> dict[str, Any]:
+def expand(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """Expand shorthand and check the shape: `nano` is {preset: nano}, an objective's 0.5 is {weight: 0.5}.
 
     Raises UserError for unknown keys of the sweep, of `base`, of a row and of its `pretrain`.
@@ -43,7 +43,7 @@ def expand(sweep: Mapping[str, Any], path: str) -> dict[str, Any]:
     valid = (*SWEEP, *COMMAND, "extends")
     for key in sweep:
         if key not in valid:
-            raise UserError(f"{path}: unknown key '{key}'; {_hint(str(key), valid)}")
+            raise UserError(f"{key}: unknown key '{key}'; {_hint(str(key), valid)}")
     if "data" in sweep:
         sweep["data"] = _preset(sweep["data"], "data")
     if sweep.get("base") is not None:

@@ -191,7 +191,7 @@ def axis_patch(axis: str, value: Any) -> dict[str, Any]:
     """The patch of `base` (or of `data`) that sets the dotted path `axis`, shorthand expanded."""
     for key in reversed(axis.split(".")):
         value = {key: value}
-    patch = expand(value if "data" in value else {"base": value}, f"axes.{axis}")
+    patch = expand(value if "data" in value else {"base": value})
     return patch.get("base", patch)
 
 

@@ -118,7 +118,7 @@ def test_a_row_removed_by_an_extension_takes_its_label_along():
 def test_a_part_may_point_at_another():
     parts = {"tlm": "${rows.a.pretrain.objectives.tlm}"}
     sweep = expand(
-        {"rows": {"a": {"pretrain": {"objectives": {"tlm": 0.5}}}, "b": {"pretrain": {"objectives": parts}}}}, "x"
+        {"rows": {"a": {"pretrain": {"objectives": {"tlm": 0.5}}}, "b": {"pretrain": {"objectives": parts}}}}
     )
     rows = load.interpolated(sweep)["rows"]
     assert rows["b"] == rows["a"] == {"pretrain": {"objectives": {"tlm": {"weight": 0.5}}}}

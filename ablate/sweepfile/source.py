@@ -1,0 +1,163 @@
+"""Where each setting of a sweep was written: file, line and column, or an override of the command line.
+
+Files are read a second time for this, when there is a mistake to place or a row to explain.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ablate.errors import UserError
+from ablate.sweepfile.load import Loader, parse
+
+PATH = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w@/-]+|\[\d+\])*")  # how messages begin
+
+
+@dataclass(frozen=True)
+class Written:
+    """A setting as it is written."""
+
+    where: str
+    """"FILE, line 3, column 5", or "override 'TEXT'"."""
+    text: str
+    """Its value, where that is a plain one."""
+    short: str
+    """"FILE:3", or the override's text."""
+
+
+class Source:
+    """All that is written for a sweep, by dotted path: overrides over the file over what it extends."""
+
+    def __init__(self, path: str | Path, overrides: Iterable[str] = ()) -> None:
+        self.layers: list[dict[str, Written]] = [*_overridden(list(overrides)), *_files(Path(path), set())]
+
+    def find(self, path: str, plain: bool = False) -> tuple[int, Written] | None:
+        """How many steps of a path are written, and where the last of these is; the uppermost layer of those that have
+        as many. With `plain`, only what has a plain value counts.
+        """
+        ends = [*(match.start() for match in re.finditer(r"[.\[]", path)), len(path)]
+        for steps, end in reversed([*enumerate(ends, 1)]):
+            for layer in self.layers:
+                if path[:end] in layer and (layer[path[:end]].text or not plain):
+                    return steps, layer[path[:end]]
+        return None
+
+    def settles(self, path: str, plain: bool = False) -> tuple[int, Written] | None:
+        """Where the setting is written that decides on `path`, and how many of its steps are: of a row in the row, in
+        those that it comes after, or in the base. None where nothing is written of it.
+        """
+        first, *rest = path.split(".")
+        if first != "rows" or not rest:
+            return self.find(path, plain)
+        own = self.find(path, plain)
+        best = (max(own[0] - 2, 0), own[1]) if own else None
+        for above in [*(f"rows.{row}" for row in self._before(rest[0])), *self._axes(".".join(rest[1:])), "base"]:
+            found, skipped = self.find(".".join([above, *rest[1:]]), plain), above.count(".") + 1
+            if found and found[0] - skipped > (best[0] if best else 0):
+                best = found[0] - skipped, found[1]
+        return best
+
+    def origins(self, row: str, paths: Iterable[str]) -> dict[str, str]:
+        """Where the values of a row's settings come from, at the first values of the axes: file and line, the text of
+        an override, "preset NAME", or "default".
+        """
+        return {path: self._origin(path if path.startswith("data.") else f"rows.{row}.{path}") for path in paths}
+
+    def _origin(self, path: str) -> str:
+        found, steps = self.settles(path), path.count(".") + (1 if path.startswith("data.") else -1)
+        if found and (found[0] == steps or found[1].text.startswith("${")):
+            return found[1].short
+        if found and path.endswith(".weight") and found[0] == steps - 1 and found[1].text:
+            return found[1].short  # tlm: 0.5
+        name = self._preset(path)
+        return f"preset {name}" if name else "default"
+
+    def _preset(self, path: str) -> str:
+        """The preset that a setting is of: as written, else what the part is called."""
+        parts = path.split(".")[0 if path.startswith("data.") else 2 :]
+        deep = {"data": 1, "encoder": 1, "tasks": 2, "pretrain": 3}.get(parts[0], 0)
+        if deep == 3 and parts[1] not in ("objectives", "targets") or len(parts) <= deep:
+            return ""
+        holder = path.rsplit(".", len(parts) - deep)[0]
+        for place, steps in ((f"{holder}.preset", deep + 1), (holder, deep)):
+            found = self.settles(place, plain=True)
+            if found and found[0] == steps and re.fullmatch(r"[A-Za-z_]\w*", found[1].text):
+                return found[1].text
+        return parts[deep - 1] if deep > 1 else ""
+
+    def _axes(self, setting: str) -> Iterator[str]:
+        """Where axes set it: `axes.SETTING` as "axes", and in patches by name."""
+        keys = [key for layer in self.layers for key in layer if key.startswith("axes.")]
+        if f"axes.{setting}" in keys:
+            yield "axes"
+        for key in keys:
+            match = re.fullmatch(r"(axes\.[^.]+\.[^.]+)\..*", key)
+            if match and key == f"{match[1]}.{setting}":
+                yield match[1]
+
+    def _before(self, row: str) -> list[str]:
+        """The rows that a row comes after, the nearest first."""
+        chain: list[str] = []
+        while row not in chain:
+            chain.append(row)
+            after = next((layer[key] for layer in self.layers if (key := f"rows.{row}.after") in layer), None)
+            row = after.text if after else row
+        return chain[1:]
+
+    def located(self, error: UserError) -> UserError:
+        """The error with the place that it is about before it, where it says one that is written."""
+        message = str(error)
+        match = PATH.match(message)
+        found = self.settles(match[0]) if match and message[match.end() : match.end() + 1] == ":" else None
+        return type(error)(f"{found[1].where}: {message}") if found else error
+
+
+def _overridden(overrides: list[str]) -> Iterator[dict[str, Written]]:
+    """What overrides set, the last one first."""
+    for text in reversed(overrides):
+        try:
+            parsed = parse(text)
+        except UserError:
+            continue  # that is what the error is about
+        written, key = Written(f"override '{text}'", text.partition("=")[2], text), parsed.key_or_group
+        yield {key: written, **({f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {})}
+
+
+def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:
+    """What a file sets, then what it extends does."""
+    if path.resolve() in seen or not path.is_file():
+        return
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=Loader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return  # that is what the error is about
+    written = dict(_below(root, "", str(path)))
+    yield written
+    if "extends" in written:
+        yield from _files(path.parent / written["extends"].text, {*seen, path.resolve()})
+
+
+def _below(node: yaml.Node | None, path: str, file: str) -> Iterator[tuple[str, Written]]:
+    """All that is below a node; keys that `<<` brings come first, so that those beside it win."""
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _one(item, item, f"{path}[{number}]", file)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == "<<":
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    yield from _below(merged, path, file)
+        for key, value in node.value:
+            if key.value != "<<":
+                yield from _one(key, value, f"{path}.{key.value}" if path else str(key.value), file)
+
+
+def _one(key: yaml.Node, value: yaml.Node, path: str, file: str) -> Iterator[tuple[str, Written]]:
+    mark, text = key.start_mark, value.value if isinstance(value, yaml.ScalarNode) else ""
+    yield path, Written(f"{file}, line {mark.line + 1}, column {mark.column + 1}", text, f"{file}:{mark.line + 1}")
+    yield from _below(value, path, file)

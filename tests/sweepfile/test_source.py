@@ -1,0 +1,98 @@
+"""Where settings are written: the place before a mistake, and beside each value of a row."""
+
+import pytest
+from fake_registry import registry
+
+from ablate.errors import UserError
+from ablate.planning.plan import plan_file
+from ablate.sweepfile.source import Source
+
+PARENT = """\
+base: &base
+  encoder: nano
+  pretrain:
+    objectives: {masked_text: 1.0}
+    steps: 10
+    decay: 2
+    update: {text: 100 tokens}
+rows:
+  first: {}
+"""
+CHILD = """\
+extends: parent.yaml
+axes:
+  pretrain.optimizer.lr: [1e-3, 1e-4]
+  size:
+    small: {encoder: {width: 32}}
+rows:
+  second:
+    after: first
+    pretrain: {steps: 20}
+  third: {after: second}
+  fourth:
+    pretrain:
+      objectives: {masked_text: null, tlm: "${base.pretrain.objectives.masked_text}"}
+table: {blocks: [{rows: [first]}, {rows: [frist]}]}
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "parent.yaml").write_text(PARENT)
+    (tmp_path / "child.yaml").write_text(CHILD)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "path, place",
+    [
+        ("rows.first.pretrain.steps", "parent.yaml, line 5, column 5"),
+        ("rows.second.pretrain.steps", "child.yaml, line 9, column 16"),
+        ("rows.third.pretrain.steps", "child.yaml, line 9, column 16"),
+        ("rows.third.pretrain.decay", "parent.yaml, line 6, column 5"),
+        ("rows.third.pretrain.unheard", "child.yaml, line 9, column 5"),
+        ("rows.third", "child.yaml, line 10, column 3"),
+        ("rows.first.encoder.width", "child.yaml, line 5, column 23"),
+        ("table.blocks[1]", "child.yaml, line 14, column 35"),
+        ("table.columns", "child.yaml, line 14, column 1"),
+    ],
+)
+def test_a_mistake_is_placed_where_it_was_written(files, path, place):
+    said = Source(files / "child.yaml").located(UserError(f"{path}: it is wrong."))
+    assert str(said) == f"{files}/{place}: {path}: it is wrong."
+
+
+def test_an_override_is_named_and_wins(files):
+    source = Source(files / "child.yaml", ["base.pretrain.steps=1", "base.pretrain.decay=5", "a=["])
+    assert str(source.located(UserError("base.pretrain.decay: no."))).startswith("override 'base.pretrain.decay=5': ")
+    assert source.origins("first", ["pretrain.steps"]) == {"pretrain.steps": "base.pretrain.steps=1"}
+
+
+def test_what_says_no_path_that_is_written_stays_as_it_is(files):
+    for text in ("No sweep file 'x.yaml'.", "nowhere.at.all: wrong.", "A sentence: with a colon."):
+        assert str(Source(files / "child.yaml").located(UserError(text))) == text
+
+
+def test_origins_of_a_row(files):
+    paths = ["encoder.width", "encoder.heads", "pretrain.steps", "pretrain.optimizer.lr", "pretrain.optimizer.clip"]
+    paths += ["pretrain.objectives.masked_text.weight", "pretrain.objectives.masked_text.share", "data.seed"]
+    found = Source(files / "child.yaml").origins("third", paths)
+    assert found == {
+        "encoder.width": f"{files}/child.yaml:5",
+        "encoder.heads": "preset nano",
+        "pretrain.steps": f"{files}/child.yaml:9",
+        "pretrain.optimizer.lr": f"{files}/child.yaml:3",
+        "pretrain.optimizer.clip": "default",
+        "pretrain.objectives.masked_text.weight": f"{files}/parent.yaml:4",
+        "pretrain.objectives.masked_text.share": "preset masked_text",
+        "data.seed": "default",
+    }
+    assert Source(files / "child.yaml").origins("fourth", ["pretrain.objectives.tlm.share"]) == {
+        "pretrain.objectives.tlm.share": f"{files}/child.yaml:13"
+    }
+
+
+def test_a_plan_says_where_its_mistake_is(files):
+    (files / "bad.yaml").write_text("extends: parent.yaml\nrows:\n  first: {pretrain: {stps: 3}}\n")
+    with pytest.raises(UserError, match=r"bad\.yaml, line 3, column 22: rows\.first\.pretrain\.stps: unknown key"):
+        plan_file(files / "bad.yaml", registry=registry())
