@@ -21,6 +21,7 @@ from test_local import HERE, driver, step_of, wait_for
 from tiny import World
 
 from ablate.clusters import local
+from ablate.clusters.slurm import diagnosis
 from ablate.errors import UserError
 from ablate.store import disk as disk_of
 from ablate.store import run as run_module
@@ -181,7 +182,7 @@ def test_a_stage_waits_before_it_starts(disk):
     assert process.poll() is None and not (run_path(root, "score", "aa") / "claim.json").exists()
     file.unlink()
     said = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, said
+    assert process.returncode == 0 and f"{root}: the disk is full (" in said, said
 
 
 def test_training_waits_for_room_and_comes_to_the_same(disk, tmp_path, monkeypatch):
@@ -252,6 +253,15 @@ def test_no_stage_ends_for_want_of_a_log():
         print("a line", file=stream, flush=True)
         print("more", end="", file=stream)
     os.close(file)
+
+
+def test_a_slurm_job_says_what_the_disk_refused(tmp_path):
+    run, code = RunFolder(tmp_path, "score", "aa"), local.DISK_CODE + errno.EROFS
+    assert diagnosis.of_exit(run, "7", code, None).why == "cannot use its folder: the disk is mounted read-only"
+    (run.path / "logs").mkdir(parents=True)
+    (run.path / "logs" / "out.txt").write_text("epoch 1\nCannot use /runs/x: the disk is mounted read-only.\n")
+    assert diagnosis.of_exit(run, "7", code, None).why == "Cannot use /runs/x: the disk is mounted read-only."
+    assert diagnosis.of_exit(run, "7", 3, None).why == "ended with exit status 3"
 
 
 def test_what_a_stage_reads_is_not_its_folder(tmp_path):
