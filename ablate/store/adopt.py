@@ -29,6 +29,7 @@ from ablate.store.stage import MOST_WAYS
 TAKE, RESTORE, SAME, RUNNING, REFUSED = "take", "restore", "same", "running", "refused"
 TIDY = "tidy"  # the same, and somebody was killed who was at it
 JOINS = "joins"  # in a lock: nobody works on the stage, it is being taken over
+NOTE = b'{"step": 0, "steps": 0, "note": "taken from another root"}'  # what watchers see
 MOST_NAMED = 3  # things in which two results disagree
 
 
@@ -46,6 +47,11 @@ class Found:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.title})"
+
+    @property
+    def root(self) -> Path:
+        """The root it lies under, if it does."""
+        return self.folder / ".." / ".." / ".."
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -91,7 +97,7 @@ def take_in(folder: Path, to: Path) -> str:
     verdict = adopt(one, to)
     if verdict.what == REFUSED:
         raise UserError(verdict.why)
-    for note, id in trunks(one.folder.parents[2]):
+    for note, id in trunks(one.root):
         if id == one.id:
             lay_trunk(note, id, to)
     size = amount(one.size(verdict.names))
@@ -203,7 +209,7 @@ def _joining(run: RunFolder) -> Iterator[Path]:
 
     try:
         own.mkdir()
-        files.replace(own / PROGRESS, b"{}", durable=False)
+        files.replace(own / PROGRESS, NOTE, durable=False)
         threading.Thread(target=beat, daemon=True).start()
         attempt.clear(run.path)
         yield own
@@ -235,7 +241,7 @@ def _take(one: Found, path: Path, own: Path, names: Collection[str], tell: Calla
     _beside(one.folder, path)
     patch = one.result.get("code", {}).get("patch")
     for name in [f"{patch}.patch"] if patch else []:
-        _copy(one.folder.parents[2] / "code" / name, path.parents[2] / "code" / name)
+        _copy(one.root / "code" / name, path.parents[2] / "code" / name)
     lacking = {name: facts["size"] for name, facts in one.facts.items() if name not in names}
     (path / pruned.NAME).unlink(missing_ok=True)
     if lacking:

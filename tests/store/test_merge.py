@@ -569,6 +569,27 @@ def test_adopt_takes_one_stage(roots, capsys):
         assert main(["adopt", str(what), "--root", str(to)]) == 2 and told in capsys.readouterr().err
 
 
+def test_adopt_takes_a_copy_that_lies_anywhere(roots, monkeypatch):
+    source, to = roots
+    shutil.copytree(run_path(source, "pretrain", "aa02"), source.parent / "copy")
+    monkeypatch.chdir(source.parent)
+    assert main(["adopt", "copy", "--root", "to"]) == 0 and whole(to) == 1
+    assert not (to / "code").exists()  # nothing beside it
+
+
+def test_a_watcher_sees_that_a_stage_is_being_taken(roots, monkeypatch):
+    source, to = roots
+    bring, seen = adopt._bring, []
+
+    def watched(one, name, target, tell):
+        seen.append(RunFolder(to, one.kind, one.id).holder())
+        bring(one, name, target, tell)
+
+    monkeypatch.setattr(adopt, "_bring", watched)
+    adopt.take_in(run_path(source, "pretrain", "aa01"), to)
+    assert {(one["step"], one["steps"], one["note"]) for one in seen} == {(0, 0, "taken from another root")}
+
+
 def test_adopt_refuses_what_disagrees(roots, capsys):
     source, to = roots
     stage(to, id="aa01", result={"score": 9.0})
