@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from ablate.errors import UserError
-from ablate.store import adopt, differ, listing, merge, upgrade
+from ablate.store import differ, listing, merge, upgrade
 
 HELP = """\
 Look at a root of runs (root=DIR of the sweep command), join another to it, and bring it to the format of today. Nothing
@@ -82,7 +82,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
         elif options.what == "merge":
             return merge.run(options.source, options.to, options.without_weights, options.dry_run)
         elif options.what == "adopt":
-            lines = [adopt.take_in(options.folder, options.root)]
+            lines = [merge.take_in(options.folder, options.root)]
         elif options.what == "upgrade":
             lines = upgrade.upgrade(options.root)
         else:
