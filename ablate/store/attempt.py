@@ -112,6 +112,11 @@ def _attempts(path: Path) -> list[tuple[Path, str]]:
     return [(entry, match[1]) for entry, match in matches if match]
 
 
+def tokens(path: Path) -> set[str]:
+    """Tokens of the attempts that have a folder in a run folder."""
+    return {token for _, token in _attempts(path)}
+
+
 def _inherit(candidates: list[Path], own: Path) -> None:
     """Take over from the attempt that saved the highest step, of equals the latest."""
     ranked = []

@@ -8,7 +8,7 @@ its family. That changes neither its id nor its result, only how long it takes. 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,20 @@ def note(run: RunFolder, steps: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # `touch` would write to it, and it may be another user's
     os.close(os.open(folder / f"{steps}-{run.id}", os.O_CREAT, 0o666))
+
+
+def noted(root: Path) -> Iterator[tuple[str, str]]:
+    """All notes of trunks under a root: path from the root, and the trunk's id."""
+    for path in sorted(Path(root).glob("trunks/*/*-*")):
+        yield path.relative_to(root).as_posix(), path.name.rpartition("-")[2]
+
+
+def note_again(place: str, id: str, root: Path) -> None:
+    """Note a trunk under another root, if it is finished there."""
+    path = Path(root) / place
+    if RunFolder(root, "pretrain", id).done and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
 
 def _noted(config: Mapping[str, Any]) -> bool:

@@ -26,7 +26,8 @@ from ablate.store.lock import alive, clock, read_lock
 from ablate.store.record import read_json, read_jsonl, read_result
 
 NAME = ".index.json"
-FAILURE = "failure.json"  # what jobs that are gone leave: {"kind": ..., "why": ...}
+FAILURE = "failure.json"  # what is kept of jobs that are gone: {"kind": ..., "why": ...}
+FORGIVEN = ("to be run again", "cancelled by --cancel")  # kinds that are no failures to the next command
 SETTLED_SECONDS = 4.0  # what changed later may change again within one tick of a file system's clock
 
 Key = list[int]
@@ -198,6 +199,8 @@ def _failed(folder: Path) -> str:
     """What went wrong with a stage that is not done and that nobody works on."""
     if (folder / FAILURE).exists():
         said = read_json(folder / FAILURE)
+        if said["kind"] in FORGIVEN:
+            return ""
         return said["kind"] if said["kind"] == said["why"] else f"{said['kind']}: {said['why']}"
     last = [line["outcome"] for line in read_jsonl(folder / "attempts.jsonl")][-1:]
     return "failed" if last == ["failed"] else ""

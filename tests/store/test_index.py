@@ -157,6 +157,10 @@ def test_a_run_is_followed_from_its_plan_to_its_end(tmp_path, settled):
     assert (entries(tmp_path)["aa01"].running, entries(tmp_path)["aa01"].failed) == (False, "failed")
     files.replace(folder / index.FAILURE, files.encoded({"kind": "out of memory", "why": "killed at 4 GB"}))
     assert entries(tmp_path)["aa01"].failed == "out of memory: killed at 4 GB"
+    files.replace(
+        folder / index.FAILURE, files.encoded({"kind": "cancelled by --cancel", "why": "cancelled by --cancel"})
+    )
+    assert entries(tmp_path)["aa01"].failed == ""
     with run.lock():
         assert entries(tmp_path)["aa01"].failed == ""
         run.write_bytes("model.safetensors", b"123")
