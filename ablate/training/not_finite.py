@@ -1,4 +1,4 @@
-"""Which objective, on which items, made an update's loss or gradient not finite; asked only when one was."""
+"""Find which objective, on which items, made an update's loss or gradient non-finite; runs only when one was."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from encoders.batch import Batch
 from objectives.mixture import Prepared
 
 NAME = "not_finite.json"  # in the run's folder: all faults
-SHOWN = 8  # ids in the message
+SHOWN = 8  # number of ids in the message
 
 Fault = dict[str, Any]  # objective, term, what ("loss" or "gradient"), shard, stream, ids, broken_input
 
 
 class NotFinite(RuntimeError):
-    """The loss or gradient of an update was not finite; the weights were not touched."""
+    """The loss or gradient of an update was not finite; the weights were not changed."""
 
     def __init__(self, step: int, faults: Sequence[Fault]):
         told: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
@@ -51,7 +51,7 @@ def faults(
     progress: Mapping[str, float],
     dropout: Callable[[int], int],
 ) -> Iterator[Fault]:
-    """Go over this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
+    """Compute this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
 
     `dropout(number)` is the seed with which a shard was computed.
     """

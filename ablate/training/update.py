@@ -1,4 +1,4 @@
-"""How much of each stream an optimizer update holds."""
+"""The size of an optimizer update, per stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What one optimizer update holds, per stream; streams that no objective reads are not drawn."""
+    """How much of each stream one optimizer update holds; streams that no objective reads are not drawn."""
 
     tag: ClassVar[str] = "update"
 
@@ -19,15 +19,15 @@ class Update:
     pairs: int = 8
     """Speech-text pairs."""
     shards: int = 1
-    """Pieces that go through forward and backward alone; batch statistics are over a shard."""
+    """Number of pieces that are passed forward and backward one after another; batch statistics are over one piece."""
     bucket: int = 0
-    """Items among which those of about one length are brought together; 0 packs them as they are drawn."""
+    """Number of drawn items that are sorted by length before packing; 0 packs them in the order drawn."""
     longest_speech: float = field(default=16.0, metadata={"absent": "16.0"})
-    """Seconds of an utterance; a longer one is cropped, elsewhere in each epoch."""
+    """Maximum seconds of an utterance; a longer one is cropped, at another place in each epoch."""
     longest_text: int = field(default=256, metadata={"absent": "256"})
-    """Tokens of a text, CLS and SEP included; a longer one is cut into pieces of equal length."""
+    """Maximum tokens of a text, CLS and SEP included; a longer one is cut into pieces of equal length."""
     longest_pair: float = field(default=16.0, metadata={"absent": "16.0"})
-    """Seconds of a pair; a longer one is left out, as is one whose text is over `longest_text`."""
+    """Maximum seconds of a pair; a longer one is left out, as is one whose text exceeds `longest_text`."""
 
     def __post_init__(self) -> None:
         for name, least in (("longest_speech", 0.1), ("longest_text", 3), ("longest_pair", 0.1)):
@@ -35,7 +35,7 @@ class Update:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
 
     def limits(self) -> dict[str, int]:
-        """The three as frames (of 10 ms) and tokens, for `ablate.data.packing.streams`."""
+        """The three maxima as frames (of 10 ms) and tokens, for `ablate.data.packing.streams`."""
         return {
             "max_frames": round(100 * self.longest_speech),
             "max_tokens": self.longest_text,

@@ -113,7 +113,7 @@ def test_a_run_that_shall_spare_memory_says_that_it_cannot(tmp_path, capsys):
     id = world.pretrain("masked_text", steps=2, encoder=Recurrent.Config(width=16))
     RunFolder(world.root, "pretrain", id).spare_memory("a test")
     world.run(id)
-    assert "This stage lacked memory, and spares none now: Recurrent has no recompute." in capsys.readouterr().out
+    assert "This stage ran out of memory and still uses as much: Recurrent has no recompute." in capsys.readouterr().out
 
 
 def test_it_is_described_as_far_as_it_is_known(sweep, capsys):
