@@ -36,7 +36,7 @@ def execute(stage_id: str, root: str | Path) -> None:
     if what["version"] != kind.version:
         raise UserError(
             f"Stage {stage_id} was planned as version {what['version']} of '{run.kind}', this code is version "
-            f"{kind.version}; run the sweep command again to plan it anew."
+            f"{kind.version}; run the sweep command again to plan it again."
         )
     with _locked(run):
         if run.done:  # another process finished it before this one had the lock

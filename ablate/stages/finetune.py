@@ -175,7 +175,10 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
     loop.keep(loop.updates, best.weights)
     stopped = {"stopped_early": loop.updates} if loop.updates < how.steps else {}
     if stopped:
-        print(f"Stopped after {loop.updates} of {how.steps} updates: dev is no better since {best.step}.", flush=True)
+        print(
+            f"Stopped after {loop.updates} of {how.steps} updates: dev has not improved since update {best.step}.",
+            flush=True,
+        )
     return {
         "task": task.name,
         "best_step": best.step,

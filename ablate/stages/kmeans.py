@@ -174,7 +174,7 @@ def _start(x_NC: Tensor, entries: int, key: int) -> Tensor:
         reached_N = distance_N.double().cumsum(0)
         if not reached_N[-1] > 0:
             raise UserError(
-                f"K-means wants {entries} entries, but the speech it is fitted to has {len(chosen)} distinct "
+                f"K-means needs {entries} entries, but the speech it is fitted to has {len(chosen)} distinct "
                 f"positions; set pretrain: {{targets: {{kmeans: {{entries: {len(chosen)}}}}}}} or less."
             )
         chosen.append(int(torch.searchsorted(reached_N, float(rng.random()) * reached_N[-1], right=True)))

@@ -111,7 +111,7 @@ def load(folder: Path) -> Checkpoint | None:
     if not (folder / CHECKPOINT).exists():
         return None
     about = read_json(folder / CHECKPOINT)
-    advice = f"remove {folder}, and run the sweep again, which starts that stage anew."
+    advice = f"remove {folder}, and run the sweep again, which starts that stage from the beginning."
     return _read(about, lambda name: attempt.checked(folder / name, about["files"][name], advice), moments=True)
 
 
@@ -137,7 +137,7 @@ def _read(about: Mapping[str, Any], place: Callable[[str], Path], moments: bool)
             tensors[part], mark = _loaded(place(name))
             if mark != about["mark"]:
                 raise UserError(
-                    f"{place(name)} is of another save than its record; remove its folder, and run the sweep again."
+                    f"{place(name)} comes from another save than its record; remove its folder and run the sweep again."
                 )
     return Checkpoint(tensors["model"], tensors["moments"], about["step"], about["state"])
 

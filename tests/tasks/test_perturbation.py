@@ -105,7 +105,7 @@ def test_mistakes_are_named():
         Perturbation(speeds=(90.0,))
     with pytest.raises(UserError, match="vocal_tract is 2"):
         Perturbation(vocal_tract=2.0)
-    with pytest.raises(UserError, match="fewest frames and the most"):
+    with pytest.raises(UserError, match="minimum and maximum number of frames"):
         Perturbation(edges=(3, 0))
     with pytest.raises(UserError, match="floor is 0.5"):
         Perturbation(floor=0.5)

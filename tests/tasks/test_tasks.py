@@ -197,7 +197,7 @@ def test_patches_reach_into_heads():
         ("normalization", {"decoder": {"heads": 3}}, "multiple of twice the 3 heads"),
         ("sentiment", {"head": {"pool": "men"}}, "did you mean 'mean'"),
         ("sst2", {"tokenizer": {"size": 99}}, "set base.tokenizer for what is read"),
-        ("digits", {"head": "classes", "tokenizer": {"model": "char"}}, "a tokenizer would say nothing"),
+        ("digits", {"head": "classes", "tokenizer": {"model": "char"}}, "which has no use for a tokenizer"),
         ("sentiment", {"fields": []}, "expected one text field or two"),
         ("retrieval", {"candidates": 1}, "at least 2"),
     ],
