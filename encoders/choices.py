@@ -1,4 +1,4 @@
-"""Names that a config may say. The one copy for encoders and objectives, which import nothing of `ablate`."""
+"""Checks of names in a config. The only copy for encoders and objectives, which import nothing from `ablate`."""
 
 from __future__ import annotations
 
