@@ -61,7 +61,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped; what is removed is noted, and the same command goes on.", file=sys.stderr)
+        print("\nStopped; removals so far are recorded, and the same command continues.", file=sys.stderr)
         return 130
 
 

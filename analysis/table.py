@@ -188,12 +188,12 @@ def _warnings(table: Table) -> list[str]:
                 unused.setdefault(phrase, {})[records.label(line["row"], "")] = None
     notes = [f"Every output is empty: {task} of {', '.join(sorted(rows))}." for task, rows in silent.items()]
     if stopped:
-        notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, as dev was no better for long.")
+        notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, because dev had stopped improving.")
     if records.scores.metric.str.endswith("_alone").any():
         notes.append(
-            "Where data.normalisation is speaker, the mean over all recordings of a speaker in the split is taken "
-            "away; where a column says alone, that of each recording by itself, as python -m ablate.transcribe hears "
-            "one file."
+            "Where data.normalisation is speaker, the mean over all recordings of a speaker in the split is "
+            "subtracted; in columns marked alone, the mean of each recording by itself, as python -m ablate.transcribe "
+            "does for a single file."
         )
     lost = [f"{phrase}: {', '.join(rows)}" for phrase, rows in unused.items()]
     return notes + [f"Not pre-trained on: {'; '.join(lost)}."] * bool(lost)

@@ -10,7 +10,7 @@ def check_choice(what: str, value: str, valid: Iterable[str]) -> None:
     """Raise ValueError, with the nearest valid name, unless `value` is one of `valid`."""
     valid = tuple(valid)
     if value not in valid:
-        raise ValueError(f"{what} is '{value}', which is none of its choices; {_hint(value, valid)}")
+        raise ValueError(f"{what} is '{value}', which is not one of its choices; {_hint(value, valid)}")
 
 
 def check_known(what: str, names: Iterable[str], valid: Iterable[str]) -> None:

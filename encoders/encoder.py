@@ -116,7 +116,7 @@ class AbstractEncoder(Owner, nn.Module, ABC):
         try:
             check_known("read", reads if isinstance(reads, tuple) else (), READS)
         except ValueError as error:
-            raise incomplete(cls.Config, f"reads what there is not: {str(error).rstrip('.')}") from None
+            raise incomplete(cls.Config, f"reads an unknown input: {str(error).rstrip('.')}") from None
 
     @abstractmethod
     def forward(self, view: View) -> Encoding:

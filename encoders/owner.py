@@ -68,12 +68,12 @@ def _check(cls: type, config: type) -> None:
     for part in (cls, config):
         asked = {name for base in part.__mro__ for name in vars(base).get("__abstractmethods__", ())}
         if lacking := sorted(name for name in asked if _abstract(part, name)):
-            raise incomplete(part, f"has no {' and no '.join(lacking)}; its base class says what is asked of it")
+            raise incomplete(part, f"has no {' and no '.join(lacking)}; its base class says what is required")
     if "__dataclass_fields__" not in vars(config):
-        raise incomplete(config, "is no dataclass; write @dataclass(frozen=True, kw_only=True) above it")
+        raise incomplete(config, "is not a dataclass; write @dataclass(frozen=True, kw_only=True) above it")
     if not isinstance(vars(config).get("tag"), str):
         name = cls.__name__.lower()
-        raise incomplete(config, f'has no tag, its name in ids for ever; write tag: ClassVar[str] = "{name}"')
+        raise incomplete(config, f'has no tag, its permanent name in ids; write tag: ClassVar[str] = "{name}"')
 
 
 def _abstract(cls: type, name: str) -> bool:

@@ -63,7 +63,7 @@ class KMeans(AbstractTargets):
             if self.of and self.input == "stacked":
                 raise ValueError(f"Log-mel is no layer of row '{self.of}'; set input to one of {', '.join(LAYERS)}.")
             if not self.of and self.input != "stacked":
-                raise ValueError(f"'{self.input}' moves in training; cluster that of a finished row: of: ROW.")
+                raise ValueError(f"'{self.input}' changes in training; cluster that of a finished row: of: ROW.")
             if self.dim < 1:
                 raise ValueError(f"Code vectors have width {self.dim}; expected at least 1.")
             if self.groups != 1:

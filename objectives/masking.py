@@ -102,16 +102,16 @@ class TextRule:
             raise ValueError(f"A text span is {self.span} units; expected at least 1.")
 
     def note(self) -> str:
-        """What the settings do not say: spans that end with the budget of their text are shorter."""
+        """Say what the settings do not: a span is cut, and so shorter, when the budget of its text is used up."""
         if self.span == 1 and not self.geometric:
             return ""
         if self.geometric:
-            return f"a text's last span ends where {self.share:.0%} of it is hidden: spans are shorter than drawn"
+            return f"a text's last span is cut when {self.share:.0%} of it is masked: spans are shorter than drawn"
         lengths = (12, 25, 50, 100)
         reached, texts = (_listed(f"{x:.3g}" for x in xs) for xs in (map(self.reached, lengths), lengths))
         return (
             f"spans of {self.span} are {reached} {'words' if self.whole_words else 'pieces'} long on average in texts "
-            f"of {texts}: the last one ends where {self.share:.0%} of the text is hidden; the log has what was reached"
+            f"of {texts}: the last one is cut when {self.share:.0%} of the text is masked; the log has the actual mean"
         )
 
     def reached(self, units: int) -> float:

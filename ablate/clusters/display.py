@@ -62,7 +62,7 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
 
 
 def room(board: Board) -> list[str]:
-    """Say how much the missing stages will leave on the disk, and how much is free there."""
+    """Say how much the missing stages will write to the disk, and how much is free there."""
     needed = sum(stage.disk for id, stage in board.stages.items() if board.state[id] != DONE)
     if not needed:
         return []
@@ -70,12 +70,14 @@ def room(board: Board) -> list[str]:
         free = disk.free(board.root)
     except OSError:  # a full or broken disk is reported where something is written
         return []
-    said = f"They leave about {disk.amount(needed)} on the disk of {board.root}, which has {disk.amount(free)} free."
+    said = (
+        f"They will write about {disk.amount(needed)} to the disk of {board.root}, which has {disk.amount(free)} free."
+    )
     if needed <= free:
         return [said]
     return [
         said,
-        "note: That is not enough. Training will wait where there is no room; the rest fails, to be run again.",
+        "note: That is not enough. Training will wait for disk space; other stages will fail and must be run again.",
     ]
 
 

@@ -166,9 +166,9 @@ RESOURCES = {
     "setup": Resource(_lines, "a line of shell, or a list of such lines", "setup"),
     "tasks": Resource(_whole(1), COUNT, "ntasks_per_node"),  # processes of one run on each of `nodes`
     "nodes": Resource(_whole(1), COUNT, "nodes"),
-    "pack_min": Resource(_amount, "a number of minutes, 0 for a task each"),
+    "pack_min": Resource(_amount, "a number of minutes, 0 for one task per stage"),
     "gpu_gb": Resource(_more, "the memory of a GPU in GB"),
-    "gpu_tflops": Resource(_more, "what a GPU sustains, in TFLOP/s"),
+    "gpu_tflops": Resource(_more, "the sustained speed of a GPU in TFLOP/s"),
     "parallelism": Resource(_whole(1), COUNT, "array_parallelism", whole=True),
     "poll_s": Resource(_more, "a number of seconds, more than 0", whole=True),
     "profile": Resource(_text, "a YAML file", whole=True),
@@ -218,7 +218,7 @@ class Resources:
                 of, valid = (f" of '{kind}'", RESOURCES) if kind else ("", [*RESOURCES, *self.kinds, COLLECT])
                 raise UserError(f"Unknown resource '{name}'{of}; {nearest(name, valid)}")
             if kind and resource.whole:
-                raise UserError(f"{where}.{name}: it is of the whole sweep; write resources.{name}.")
+                raise UserError(f"{where}.{name}: it is set for the whole sweep; write resources.{name}.")
             if kind and name in SPREAD and not self.kinds.get(kind, False):
                 able = " and ".join(name for name, trains in self.kinds.items() if trains)
                 raise UserError(f"{where}.{name}: only {able} run as several processes.")

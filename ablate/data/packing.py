@@ -278,7 +278,7 @@ class SpeechStream(Stream):
 
     def shortened(self) -> dict[str, Loss]:
         over = np.maximum(self.table.frames - self.max_frames, 0)
-        how = f"cropped to longest_speech ({self.max_frames / 100:g} s), elsewhere in each epoch"
+        how = f"cropped to longest_speech ({self.max_frames / 100:g} s), at another place in each epoch"
         return (
             {how: Loss(int((over > 0).sum()), round(float(over.sum() / self.table.frames.sum()), 4))}
             if over.any()

@@ -11,7 +11,7 @@ from ablate.data.streams import STREAMS
 from ablate.errors import UserError
 
 ABSENT = (
-    "data: stated has sizes and no data, so that this sweep can only be planned (--dry-run); to run it, say data=real "
+    "data: stated has sizes and no data, so this sweep can only be planned (--dry-run); to run it, set data=real "
     "data.root=PATH."
 )
 

@@ -47,7 +47,9 @@ def execute(stage_id: str, root: str | Path) -> None:
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
         if lost := needs.lacking(run):
             names = ", ".join(f"{role} {parent.id}" for role, parent in lost)
-            raise Pruned(f"Stage {stage_id} reads what was pruned: {names}; run the sweep, which makes that again.")
+            raise Pruned(
+                f"Stage {stage_id} reads files that were pruned: {names}; run the sweep, which makes them again."
+            )
         with run.writing():
             result = kind.checked(kind.run(restored(run, kind.config), parents, run))
         run.finish(result)

@@ -100,7 +100,7 @@ class Finished:
         self._must_read("speech", "ablate.predict RUN < lines")
         known = self.model.mixture.objectives["task"].languages
         if into not in (known or ("",)):
-            raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
+            raise UserError(f"--into is '{into}', which is no output language of this run: {nearest(into, known)}")
         mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
         if self.normalisation == "speaker":
             known_M, speakers = self.train.means.mean(0), speakers or range(len(paths))

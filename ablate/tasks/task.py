@@ -355,7 +355,7 @@ def check(name: str, config: TaskConfig) -> None:
     if "tag" not in vars(cls):
         raise UserError(f"{cls.__qualname__} ({place(cls)}) lacks a tag of its own; TaskConfig says what it is.")
     if vars(cls.owner).get("Config") is not cls:
-        raise UserError(f"{cls.__qualname__} ({place(cls)}) is no task's Config: write it so into its task's class.")
+        raise UserError(f"{cls.__qualname__} ({place(cls)}) is not the Config of a task: nest it in its task's class.")
     task, made = config.build(), cls.owner
     base = AbstractTask if made.trained else AbstractMeasure
     complete(made, base)
@@ -367,7 +367,9 @@ def check(name: str, config: TaskConfig) -> None:
             f"one of {', '.join(STREAMS)}, and a metric."
         )
     if made.trained and task.choice not in (*task.metrics, LOSS):
-        raise UserError(f"{made.__qualname__} ({place(made)}) is selected by '{task.choice.name}', which it has not.")
+        raise UserError(
+            f"{made.__qualname__} ({place(made)}) is selected by '{task.choice.name}', which is not one of its metrics."
+        )
     if unknown := sorted(cls.scoring.keys() - {one.name for one in fields(cls)}):
         raise UserError(f"{cls.__qualname__} ({place(cls)}) has '{unknown[0]}' in scoring, but no such field.")
 

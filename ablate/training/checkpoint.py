@@ -124,7 +124,7 @@ def of(run: RunFolder, step: int | None = None, moments: bool = False) -> Checkp
     if step not in (None, about["step"]):
         raise UserError(
             f"The checkpoint of {run.kind} {run.id} is of update {about['step']}, expected {step}; remove {run.path}, "
-            "and run the sweep again, which makes that stage anew."
+            "and run the sweep again, which makes that stage again."
         )
     return _read(about, run.checked, moments)
 

@@ -31,9 +31,9 @@ class NotFinite(RuntimeError):
             + (f", whose input is broken in {_some(bad)}" if bad else "")
             for (stream, ids, bad), whats in told.items()
         ]
-        where = "; ".join(lines) or "no objective alone, but their sum"
+        where = "; ".join(lines) or "no single objective, only their sum"
         super().__init__(
-            f"update {step} is not finite, so it was not made and the weights are as before. Not finite: {where}. "
+            f"the loss or gradient of update {step} is not finite; the update was not applied. Not finite: {where}. "
             f"Look at these items (all in {NAME}), or lower the learning rate or optimizer.clip."
         )
 

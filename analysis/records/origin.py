@@ -59,7 +59,7 @@ def plugins(records: Records) -> dict[Cell, frozenset[str]]:
 def lacking(records: Records) -> str:
     """Name the plugins of the sweep that are not installed: its table can be read, but its rows cannot be run again."""
     names = [name for name in records.sweep.get("plugins", {}) if find_spec(name.partition(".")[0]) is None]
-    return f"Made with plugins that are not here: {', '.join(names)}." if names else ""
+    return f"Made with plugins that are not installed: {', '.join(names)}." if names else ""
 
 
 @functools.lru_cache(maxsize=1)

@@ -153,8 +153,8 @@ def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
     corrected = f", corrected for {claims} claims" if claims > 1 else ""
     if seeds is None:
         limit = ", it takes more test items" if needed(replace(estimate, shared=0.0), effect, ALPHA / claims) else ""
-        return f"were the true effect as found, {MANY:,} seeds would not show it as often{corrected}{limit}"
-    return f"were the true effect as found, {seeds} would{corrected}"
+        return f"if the true effect is as found, {MANY:,} seeds would not show it as often{corrected}{limit}"
+    return f"if the true effect is as found, {seeds} would{corrected}"
 
 
 def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:

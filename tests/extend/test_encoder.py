@@ -134,14 +134,18 @@ def test_a_part_that_is_missing_is_refused_where_the_class_is_defined(tmp_path, 
     forward = "    def forward(self, view):\n        return None\n"
     for number, (body, at, told) in enumerate(
         [
-            (config.format("tag = 'mine'"), 3, "Mine .* has no forward; its base class says what is asked of it"),
+            (config.format("tag = 'mine'"), 3, "Mine .* has no forward; its base class says what is required"),
             (config.format("depth: int = 3") + forward, 4, 'has no tag, .*write tag: ClassVar.* = "mine"'),
-            ("    class Config(EncoderConfig):\n        tag = 'mine'\n" + forward, 4, "is no dataclass; write @data"),
-            ("    class Config:\n        tag = 'mine'\n" + forward, 4, "is no dataclass"),
+            (
+                "    class Config(EncoderConfig):\n        tag = 'mine'\n" + forward,
+                4,
+                "is not a dataclass; write @data",
+            ),
+            ("    class Config:\n        tag = 'mine'\n" + forward, 4, "is not a dataclass"),
             (
                 config.format("tag = 'mine'\n        reads: tuple[str, ...] = ('speach',)") + forward,
                 4,
-                "reads what there is not: Unknown read 'speach': did you mean 'speech'",
+                "reads an unknown input: Unknown read 'speach': did you mean 'speech'",
             ),
         ]
     ):

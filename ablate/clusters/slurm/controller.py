@@ -69,7 +69,7 @@ def _said(*command: str) -> str:
             except subprocess.TimeoutExpired:
                 if time.monotonic() > end or _stop():
                     process.kill()
-                    raise Silent(f"{command[0]} has not said anything") from None
+                    raise Silent(f"{command[0]} has not answered") from None
     if process.returncode:
         raise Silent(f"{command[0]}: {err.strip() or f'exit status {process.returncode}'}")
     return out

@@ -82,8 +82,8 @@ def of_job(run: RunFolder, job: str, state: Optional[str], slurm_log: Optional[P
         kind = CANCELLED_PENDING if "_" in job and state is None else LOST
     why = {
         MEMORY: last,
-        KILLED: f"job {job} ended without a word",
-        LOST: f"job {job} {f'ended before it came to the stage: {last}' if last else 'left the queue without a trace'}",
+        KILLED: f"job {job} ended without a message",
+        LOST: f"job {job} {f'ended before it started the stage: {last}' if last else 'left the queue without a trace'}",
     }.get(kind, f"job {job}")
     return Failure(kind, why, job, logs)
 

@@ -54,7 +54,7 @@ class Job:
         bad = [id for id, run in runs.items() if not self._done(run, runs)]
         if bad:
             raise RuntimeError(
-                f"These stages of the task did not end well: {', '.join(str(runs[id].path) for id in bad)}"
+                f"These stages of the task did not succeed: {', '.join(str(runs[id].path) for id in bad)}"
             )
 
     def checkpoint(self, *arguments: Any) -> Any:
@@ -99,7 +99,7 @@ class Job:
             time.sleep(600)  # all is saved; a job that ended by itself now would count as failed and not be requeued
             raise RuntimeError("Asked to stop, but neither requeued nor cancelled.")
         if code == PRUNED_CODE:
-            failure.write(run, failure.Failure(failure.AGAIN, "reads what was pruned meanwhile", job))
+            failure.write(run, failure.Failure(failure.AGAIN, "reads files that were pruned meanwhile", job))
             return False
         failure.write(run, verdict := diagnosis.of_exit(run, job, code, log))
         print(f"{run.path} failed: {verdict}", flush=True)
@@ -164,7 +164,7 @@ class Collector:
         try:
             while (status := function_named(self.main)(self.arguments)) == LATER:
                 time.sleep(60)
-            why = f"it ended with exit status {status}: not all went well" if status else ""
+            why = f"it ended with exit status {status}: not everything succeeded" if status else ""
         except BaseException as error:
             why = f"{type(error).__name__}: {error}"
             raise

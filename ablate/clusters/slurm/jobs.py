@@ -228,9 +228,9 @@ class Jobs:
         failed = last.tries if last is not None else 0
         if verdict.kind == failure.MEMORY and stage.recomputes and not folder.spares_memory:
             folder.spare_memory(verdict.why)
-            self.wait_again(id, f"{verdict}; once more with activation checkpointing")
+            self.wait_again(id, f"{verdict}; trying again with activation checkpointing")
         elif failed < BLAMELESS.get(verdict.kind, 0):
-            self.wait_again(id, f"{verdict}; once more")
+            self.wait_again(id, f"{verdict}; trying again")
         else:
             if verdict.kind == failure.MEMORY:
                 verdict = diagnosis.advice(verdict, stage.kind, tried=folder.spares_memory)

@@ -63,7 +63,13 @@ def slurm_text(board: Board, resources: Resources) -> str:
     total = " and ".join(f"{spent:,.0f} {unit}-hours" for unit, spent in hours.items() if spent >= 0.5) or "minutes"
     left = board.seconds_left(resources.get("parallelism", 256))
     return "\n".join(
-        [*aligned(rows), "", *aligned(queue), "", f"About {total} in all; done {end_in(left)} if no job has to queue."]
+        [
+            *aligned(rows),
+            "",
+            *aligned(queue),
+            "",
+            f"About {total} in total; done {end_in(left)} if no job has to queue.",
+        ]
     )
 
 

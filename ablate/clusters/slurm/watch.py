@@ -150,7 +150,7 @@ def _collecting(jobs: Jobs, queue: Mapping[str, Queued]) -> list[str]:
     note, report = last.folder / COLLECTED, sweep_path(jobs.board.root, jobs.name) / "summary.txt"
     if note.exists() and report.exists() and report.stat().st_mtime > note.stat().st_mtime:
         return []  # another process has made the report since
-    why = read_json(note)["why"] if note.exists() else "it ended without a word"
+    why = read_json(note)["why"] if note.exists() else "it ended without a message"
     return [f"The collector, job {last.job}, failed: {why}; {last.log}"] if why else []
 
 
@@ -213,16 +213,16 @@ def parting(board: Board, jobs: Jobs, detached: bool) -> str:
     queued, waiting = board.count(QUEUED, RUNNING), board.count(WAITING)
     if detached and not queued:
         return (
-            "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. "
+            "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run the missing stages. "
             "Try again later."
         )
-    text = f"{queued} stay in the queue" + (f", {waiting} wait for room there" if waiting else "") + ". "
+    text = f"{queued} stay in the queue" + (f", {waiting} wait until there is room in it" if waiting else "") + ". "
     text += (
-        f"A job called {jobs.collectors.name} goes on from there and writes the report."
+        f"A job called {jobs.collectors.name} continues from there and writes the report."
         if detached
-        else "What waits is not submitted until the command runs again."
+        else "Waiting stages are not submitted until the command runs again."
     )
     return (
-        f"{text}\nThe same command watches again; --detach leaves all to a job, --status says how it stands, "
-        "--cancel ends it."
+        f"{text}\nRun the same command again to watch; --detach leaves everything to a job, --status shows the current state, "
+        "--cancel ends the sweep."
     )

@@ -163,7 +163,7 @@ def text(facts: dict[str, Any], counted: dict[str, tuple[int, float | None]]) ->
         ((split, n) for split, n in facts["duplicates"].items() if n),
     )
     told = ((place, ", ".join(f"{name} {v}" for name, v in x.items())) for place, x in facts["redundancy"].items())
-    lines += _block("content words that the rest of their text gives away, in %", told)
+    lines += _block("content words that the rest of their text predicts, in %", told)
     lines.append("shallow baselines on test, the strongest first")
     for task, metrics in facts["baselines"].items():
         for metric, values in metrics.items():

@@ -106,7 +106,7 @@ def require() -> None:
     """Raise UserError if eSpeak NG is not installed."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise UserError(
-            "The built-in corpus speaks by eSpeak NG, which is not installed: run 'pip install espeakng-loader' or "
+            "The built-in corpus needs eSpeak NG, which is not installed: run 'pip install espeakng-loader' or "
             "'make', or choose 'data: real'."
         )
 

@@ -85,7 +85,7 @@ class RealConfig(RealSettings, CorpusConfig):
             raise UserError("data.root is not set, expected the folder that holds the corpora; add data.root=PATH.")
         root = Path(self.root)
         if not root.is_dir():
-            raise UserError(f"data.root is '{self.root}', which is no folder; set it to where the corpora are.")
+            raise UserError(f"data.root is '{self.root}', which is not a folder; set it to the folder of the corpora.")
         for name, valid in (
             ("features", ("stored", "read")),
             ("on_error", ("stop", "skip")),

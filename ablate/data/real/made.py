@@ -144,8 +144,8 @@ class _Places:
         if recording is None or not self._holds(recording, key):
             lay = self._before.written(index)
             raise UserError(
-                f"{lay} is gone or is another recording now, and {self.config.source} has none that sounds like it; "
-                "bring it back, or run the sweep command again."
+                f"{lay} is missing or has changed, and {self.config.source} has no recording with the same audio; "
+                "restore it, or run the sweep command again."
             )
         return recording
 

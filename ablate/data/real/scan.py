@@ -69,16 +69,14 @@ class Kept:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            raise UserError(
-                f"{path}: the cache of what is known of data is damaged ({error}); delete this file."
-            ) from error
+            raise UserError(f"{path}: the cache of data files is damaged ({error}); delete this file.") from error
         return db
 
     def _forgets(self, error: Exception) -> None:
         self._writes = False
         print(
-            f"data: {self.path} cannot be written ({error}), so that what is found is looked for again each time; set "
-            "ABLATE_CACHE to a folder that can.",
+            f"data: {self.path} cannot be written ({error}), so data files are read again each time; set "
+            "ABLATE_CACHE to a writable folder.",
             file=sys.stderr,
         )
 

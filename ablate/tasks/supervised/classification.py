@@ -71,11 +71,10 @@ class TextClassification(AbstractTask):
                 )
             if self.tokenizer is not None:
                 raise UserError(
-                    "tokenizer is for texts that a task writes, and labels are none; set base.tokenizer for what is "
-                    "read."
+                    "tokenizer is for output texts, but this task outputs labels; set base.tokenizer for the input."
                 )
             if {"f1", "matthews"} & set(self.metrics) and not self.positive:
-                raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
+                raise UserError("positive is empty, but f1 and matthews are computed for one class; name it.")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

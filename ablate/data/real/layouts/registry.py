@@ -43,10 +43,10 @@ def _layout(name: str, cls: type[Layout]) -> None:
 def _table(name: str, cls: type[TableLayout]) -> None:
     complete(cls, TableLayout)
     if name in TAKEN or not name.isidentifier():
-        raise UserError(f"A table cannot be called '{name}': {', '.join(TAKEN)} are there; write a name of its own.")
+        raise UserError(f"A table cannot be called '{name}': {', '.join(TAKEN)} are taken; choose another name.")
     if "train" not in cls.splits or cls.held_out == ("dev" in cls.splits):
         raise UserError(
-            f"{cls.__qualname__} ({place(cls)}) has splits {', '.join(cls.splits)}: expected train, and dev just where "
+            f"{cls.__qualname__} ({place(cls)}) has splits {', '.join(cls.splits)}: expected train, and dev exactly if "
             "it is not held out of train."
         )
 
@@ -101,7 +101,7 @@ def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Itera
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         raise UserError(f"{path}: there is no such file or folder; {nearest(path.name, siblings)}")
     *most, last = (layout.expected for layout in layouts.values())
-    raise UserError(f"{path}: is of no layout known here; expected {', '.join(most)}, or {last}.")
+    raise UserError(f"{path}: has no known layout; expected {', '.join(most)}, or {last}.")
 
 
 def whole(
@@ -146,5 +146,5 @@ def _unique(rows: Iterable[tuple[int, Example]], what: str) -> None:
         shown = f"{recording.file} from {recording.start} s" if recording else repr(row.get("text", row.get("written")))
         here, id = f"row {number} ({shown})", str(row["id"])
         if id in seen:
-            raise UserError(f"{what} with one id, '{id}': {seen[id]} and {here}; give each an id of its own.")
+            raise UserError(f"{what} with the same id, '{id}': {seen[id]} and {here}; give each an id of its own.")
         seen[id] = here
