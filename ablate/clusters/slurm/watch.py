@@ -223,6 +223,6 @@ def parting(board: Board, jobs: Jobs, detached: bool) -> str:
         else "Waiting stages are not submitted until the command runs again."
     )
     return (
-        f"{text}\nRun the same command again to watch; --detach leaves everything to a job, --status shows the current state, "
-        "--cancel ends the sweep."
+        f"{text}\nRun the same command again to watch; --detach leaves everything to a job, --status shows the current "
+        "state, --cancel ends the sweep."
     )

@@ -313,7 +313,9 @@ def test_several_directions_of_translation(root: Path, tmp_path: Path) -> None:
         root / "covost/covost_v2.fr_en.other.tsv", "path\tsentence\ttranslation\tclient_id", *["fr1.wav\ta\tb\tann"] * 2
     )
     config = small(root, translation="covost", directions=("fr_en",), tests=tests)
-    twice = r"covost \(.*covost.py, line \d+\) reads two rows of .*covost, fr_en other with the same id, 'fr1': row 1 .* row 2"
+    twice = (
+        r"covost \(.*covost.py, line \d+\) reads two rows of .*, fr_en other with the same id, 'fr1': row 1 .* row 2"
+    )
     with pytest.raises(UserError, match=twice):
         config.resolved().split("translation", "test_other")
     tests = {"translation.test_x": "glue/RTE/dev.tsv"}
