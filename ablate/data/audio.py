@@ -210,7 +210,7 @@ class _Open:
         wave = self._file.read(-1 if self._whole else wanted, dtype="float32", always_2d=True)
         if self._cut_off(len(wave), wanted):
             raise UserError(
-                f"{self.recording.file}: is cut off (its header tells of more audio than there is); copy the file "
+                f"{self.recording.file}: is cut off (its header states more audio than the file has); copy the file "
                 "again."
             )
         return wave.mean(axis=1) if channel is None else wave[:, channel].copy()

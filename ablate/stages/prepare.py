@@ -58,6 +58,6 @@ def opened(run: RunFolder, name: str) -> Table:
     for source in made_of:
         if not source.done:
             raise UserError(
-                f"{name} points into recordings {source.id}, which are gone; remove {run.path} and run the sweep again."
+                f"{name} needs recordings {source.id}, which are missing; remove {run.path} and run the sweep again."
             )
     return Table(run.files, name, [restored(source, RecordingsConfig).open(source.sound()) for source in made_of])
