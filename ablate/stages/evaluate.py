@@ -62,7 +62,7 @@ def dev_score(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocab
         count += number
         if task.chosen is not LOSS:
             hypotheses += task.predict(objective, view, encoding, final=False)
-    loss = total / count if count else 0.0  # no loss for classes that training lacks: it could not rank evaluations
+    loss = total / count if count else 0.0  # all labels are unknown to training: evaluations tie
     if task.chosen is LOSS:
         return loss, loss
     scores, _ = task.score(data.table.rows, hypotheses)

@@ -19,9 +19,9 @@ class Update:
     pairs: int = 8
     """Speech-text pairs."""
     shards: int = 1
-    """Number of pieces that are passed forward and backward one after another; batch statistics are over one piece."""
+    """Number of parts that are passed forward and backward separately; batch statistics are over one part."""
     bucket: int = 0
-    """Number of drawn items that are sorted by length before packing; 0 packs them in the order drawn."""
+    """Number of consecutive items among which those of similar length are packed together; 0: packed as drawn."""
     longest_speech: float = field(default=16.0, metadata={"absent": "16.0"})
     """Maximum seconds of an utterance; a longer one is cropped, at another place in each epoch."""
     longest_text: int = field(default=256, metadata={"absent": "256"})

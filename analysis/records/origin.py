@@ -2,7 +2,7 @@
 them.
 
 Kinds of processor round differently, so a difference between rows may be one between machines. Records name their
-machine from format 2 on; an unknown origin counts as different from none.
+machine from format 2 on; an unknown origin does not count as different.
 """
 
 from __future__ import annotations
