@@ -409,7 +409,7 @@ def test_without_a_cache_that_can_be_written_planning_says_so_and_goes_on(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "file" / "below"))
     assert ids(small(root), "asr.train", "text.train") == expected
-    assert "set ABLATE_CACHE to a folder that can" in capsys.readouterr().err
+    assert "set ABLATE_CACHE to a writable folder" in capsys.readouterr().err
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/known.sqlite3").write_text("no database at all, but long enough to be taken for one " * 20)
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "bad"))
