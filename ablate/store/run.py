@@ -62,7 +62,7 @@ class RunFolder:
         self._fields: dict[str, Any] = {}  # of the last report of progress
         self._reported = self._looked = self._held = 0.0
         self._complained = -SAY_SECONDS
-        self.held_up = 0.0  # seconds of waiting for room on the disk
+        self.held_up = 0.0  # seconds for which this attempt waited for room on the disk
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -129,7 +129,7 @@ class RunFolder:
         lock = {**me(), "token": attempt.new_token(), "began": time.time()}
         while not create(self.path / "claim.json", lock):
             self.bury()
-        self._lock, self._token = lock, lock["token"]
+        self._lock, self._token, self.held_up = lock, lock["token"], 0.0
         try:
             self.files.mkdir()
             self._report(step=0, steps=0)
@@ -171,7 +171,7 @@ class RunFolder:
             if held(self.path, lock["token"]):
                 try:
                     with disk.forgiven():
-                        attempt.ended(self.path, lock, time.time(), outcome)
+                        attempt.ended(self.path, lock, time.time(), outcome, self.held_up)
                 finally:
                     take(self.path, lock["token"])
             if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
@@ -380,7 +380,7 @@ class RunFolder:
             facts = attempt.facts(folder)
             for name in facts:
                 synced(folder / name)  # tables are appended to, which waits for no disk
-            extra = attempt.circumstances(self.path, {**self._lock, "began": self._lock["began"] + self.held_up})
+            extra = attempt.circumstances(self.path, self._lock, self.held_up)
             record = files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts})
             self.patiently(lambda: replace(folder / RESULT, record))
             self.hold()

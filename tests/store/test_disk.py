@@ -72,6 +72,41 @@ def test_a_result_waits_for_room(run, monkeypatch, number):
     assert run.result()["seconds"] <= line["ended"] - line["began"] - 0.1
 
 
+def full_for(monkeypatch, times):
+    """Have the disk count as full when it is looked at, so many times."""
+    looks, check = iter(range(times)), disk.check
+
+    def looked(path, needed):
+        if next(looks, None) is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        check(path, needed)
+
+    monkeypatch.setattr(disk, "check", looked)
+
+
+def test_waiting_before_the_lock_is_no_part_of_an_attempt(run, monkeypatch):
+    full_for(monkeypatch, 4)
+    with run.lock():
+        assert run.held_up == 0
+        run.finish({})
+    assert run.result()["seconds"] >= 0
+
+
+def test_waiting_in_an_earlier_attempt_is_no_time_that_the_stage_takes(run, monkeypatch):
+    with pytest.raises(RuntimeError), run.lock():
+        full_for(monkeypatch, 4)
+        run.write_json("state.json", 1)
+        raise RuntimeError
+    (line,) = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()]
+    assert line["held_up"] >= 0.2
+    with run.lock():
+        last = run._lock["began"]
+        run.finish({})
+    second = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()][1]
+    whole = line["ended"] - line["began"] + second["ended"] - last
+    assert run.result()["seconds"] <= whole - line["held_up"] + 0.002
+
+
 @pytest.mark.parametrize("number", REFUSALS)
 def test_what_room_does_not_mend_fails_at_once(run, monkeypatch, number):
     with run.lock():
