@@ -22,7 +22,7 @@ from typing import Any, Optional
 
 from ablate.store import attempt, disk, files, pruned
 from ablate.store.files import linked, open_append, replace, synced
-from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
+from ablate.store.lock import ASIDE, PROGRESS, alive, create, held, me, read_lock, take
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
 from ablate.store.version import code_version, keep_patch
 
@@ -153,14 +153,31 @@ class RunFolder:
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
 
     def bury(self) -> None:
-        """Move a dead lock away and note its attempt. Raises Busy when it is alive."""
+        """Move a dead lock away and note its attempt, if it was one. Raises Busy when it is alive."""
         seen = read_lock(self.path)
         if seen is None:
             return  # given up meanwhile
         if alive(seen):
             raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
-        if take(self.path, seen["token"]):
+        if take(self.path, seen["token"]) and not seen.get(ASIDE):
             attempt.ended(self.path, {**seen, "began": seen["made"]}, seen["seen"], "lost")  # both by the disk's clock
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[str]:
+        """Hold the lock within this context without an attempt at the stage, and give its token. Raises Busy when a
+        live process holds it, FileNotFoundError when there is no such folder.
+        """
+        lock = {**me(), "token": attempt.new_token(), "began": time.time(), ASIDE: True}
+        while not create(self.path / "claim.json", lock):
+            seen = read_lock(self.path)
+            if seen is not None and seen["pid"] is None and alive(seen):
+                time.sleep(0.1)  # half-written: whoever was killed there is dead in a few seconds
+            else:
+                self.bury()
+        try:
+            yield lock["token"]
+        finally:
+            take(self.path, lock["token"])
 
     def release(self, outcome: str) -> None:
         """Give the lock up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
