@@ -170,6 +170,13 @@ def test_stages_that_no_sweep_refers_to_keep_their_records_alone(tmp_path, finis
     assert may_go(tmp_path, keep=keep) == {}
 
 
+def test_recordings_that_a_finished_table_points_into_stay_when_it_is_planned_from_others(tmp_path, finished):
+    grown = stage("t0", uses=["recordings/0=r9"])  # the source has more files by now; the table's rows are the same
+    write(tmp_path, {"r9": stage("r9"), **finished, "t0": grown})
+    finish(tmp_path, stage("r9"))
+    assert may_go(tmp_path).keys() == {"p0", "p2", "f0", "f1", "k0"}
+
+
 def test_a_whole_sweep_gives_what_no_other_refers_to(tmp_path, finished):
     other = stage("s7", "pretrain=p3")
     write(tmp_path, {**finished, "s7": other}, "two", ["s7"])
@@ -280,9 +287,11 @@ def test_a_stage_that_changed_since_the_survey_is_left_alone(tmp_path, finished)
 
 
 def test_what_is_asked_back_is_not_said_to_go(tmp_path, finished):
-    pruning.remove(pruning.survey(tmp_path, keep=["finetuned", "encodings"]))
+    path = run_path(tmp_path, "pretrain", "p0")
+    pruned.write(path, {"moments.safetensors": 200})
     shutil.rmtree(tmp_path / "sweeps" / "one")
-    pruned.reopen(run_path(tmp_path, "pretrain", "p0"))
+    assert may_go(tmp_path)["p0"] == ("unreferenced", WEIGHTS)
+    pruned.reopen(path)
     assert may_go(tmp_path)["p1"] == ("unreferenced", WEIGHTS) and "p0" not in may_go(tmp_path)
 
 
