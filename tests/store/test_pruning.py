@@ -13,7 +13,7 @@ import pytest
 from ablate import prune
 from ablate.clusters import debug
 from ablate.clusters.resources import Resources
-from ablate.clusters.schedule import DONE, WAITING, Board
+from ablate.clusters.schedule import DONE, FAILED, WAITING, Board
 from ablate.errors import UserError
 from ablate.store import continuing, files, index, lock, needs, pruned, pruning
 from ablate.store.lock import me
@@ -382,6 +382,22 @@ def test_what_is_pruned_after_it_was_planned_is_made_again(tmp_path, finished):
     pool.run(lambda board: None, lambda: 0)
     assert board.count(DONE) == len(board.stages) and Reading.ran == ["s9", "k0", "f0", "s9"]
     assert "model.safetensors" in names(tmp_path, finished["f0"])
+
+
+def test_a_stage_that_reads_what_no_stage_of_the_plan_makes_again_fails(tmp_path):
+    board = Board(write(tmp_path, {"s9": stage("s9")}, leaves=["s9"]), tmp_path)
+    ran = []
+
+    class Lacking:
+        preload = ""
+
+        @staticmethod
+        def run(id, root):
+            ran.append(id)
+            raise pruned.Pruned("model.safetensors of elsewhere was pruned")
+
+    debug.Debug(board, "one", Resources({}, fakes.KINDS), Lacking, 1).run(lambda board: None, lambda: 0)
+    assert ran == ["s9", "s9"] and board.state["s9"] == FAILED and "reads what was pruned" in board.why["s9"]
 
 
 class Reading:
