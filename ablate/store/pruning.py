@@ -15,14 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ablate.errors import UserError, nearest
 from ablate.store import attempt, continuing, listing, needs, pruned
 from ablate.store.index import Entry, entries
 from ablate.store.needs import Known
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.record import files_of, read_json, read_result, read_sweep, sweep_path
 from ablate.store.run import Busy, RunFolder
-from ablate.store.stage import stage_ids
 
 TRUNKS, FINETUNED, LEAVES, CACHES = "trunks", "finetuned", "leaves", "caches"
 UNREFERENCED, LEFT = "unreferenced", "left"
@@ -78,11 +76,10 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
     """
     all_, names = entries(root), listing.sweeps(root)
     if not all_ and not names:
-        raise UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
+        raise listing.nothing(root)
     if sweep and sweep not in names:
-        raise UserError(f"No sweep '{sweep}' under '{root}'; {nearest(sweep, names)}")
-    asked = {name: [id for line in read_sweep(root, name).manifest for id in stage_ids(line)] for name in names}
-    sweeps = {name: _closure(all_, ids) for name, ids in asked.items()}
+        raise listing.unknown(root, sweep, names)
+    sweeps = {name: listing.members(read_sweep(root, name), all_) for name in names}
     wanted = _wanted(root, all_, {id for ids in sweeps.values() for id in ids})
     referenced = {id for name, ids in sweeps.items() if name != sweep for id in ids}
     scope = [all_[id] for id in (sweeps[sweep] - referenced if sweep else all_) if id in all_]
@@ -131,22 +128,6 @@ def _sort(entry: Entry, part: str, referenced: str | bool) -> str:
     if entry.kind != "pretrain":
         return FINETUNED
     return LEAVES if isinstance(referenced, str) else ""
-
-
-def _closure(all_: Mapping[str, Entry], ids: list[str]) -> set[str]:
-    """These stages and all they start from or use."""
-    found: set[str] = set()
-    open_ = list(ids)
-    while open_:
-        id = open_.pop()
-        if id not in found:
-            found.add(id)
-            open_ += [other for _, other in (*all_[id].parents, *all_[id].uses)] if id in all_ else []
-    return found
-
-
-def _known(entry: Entry) -> Known:
-    return Known(entry.kind, entry.parents, entry.uses)
 
 
 def _wanted(root: Path, all_: Mapping[str, Entry], referenced: Collection[str]) -> dict[str, set[str]]:
