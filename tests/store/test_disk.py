@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ablate.errors import UserError
-from ablate.store import disk, files, listing, lock, upgrade
+from ablate.store import disk, files, listing, lock, room, upgrade
 from ablate.store import run as run_module
 from ablate.store.__main__ import main
 from ablate.store.lock import read_lock
@@ -21,7 +21,7 @@ REFUSALS = (errno.EROFS, errno.EACCES, errno.EIO, errno.ENOENT, errno.ESTALE)
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(room, "AGAIN_SECONDS", 0.05)
     return RunFolder(tmp_path, "pretrain", "abcdef")
 
 
@@ -45,8 +45,8 @@ def test_a_stage_waits_for_room_and_says_so(run, monkeypatch, capsys, number):
         run.write_json("state.json", 1)
         run._reported = 0.0
         run.progress(3, 9, loss=0.5)
-        notes, wait = [], run._wait
-        monkeypatch.setattr(run, "_wait", lambda why: (wait(why), notes.append(read_lock(run.path))))
+        notes, wait = [], run._room.wait
+        monkeypatch.setattr(run._room, "wait", lambda why: (wait(why), notes.append(read_lock(run.path))))
         refused = failing(monkeypatch, number, times=3)
         run.write_json("state.json", 2)
         assert len(refused) == 3 and json.loads((run.files / "state.json").read_text()) == 2
