@@ -8,7 +8,6 @@ what disagrees is refused, and so is what was made from it, whose numbers would 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.store import attempt, continuing, files, index, listing
+from ablate.store import attempt, continuing, disk, files, index, listing
 from ablate.store.adopt import (
     REFUSED,
     RESTORE,
@@ -30,8 +29,8 @@ from ablate.store.adopt import (
     judge,
     read,
 )
+from ablate.store.disk import amount
 from ablate.store.index import Entry
-from ablate.store.listing import amount
 from ablate.store.progress import Progress
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
@@ -85,12 +84,8 @@ def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = F
         links, size = _links(merge), merge.size(TAKE, RESTORE)
         print("\n".join(estimate(merge, links)), flush=True)
         if not dry_run:
-            free = shutil.disk_usage(_standing(merge.to)).free
-            if not links and size > free:
-                raise UserError(
-                    f"{to} would need {amount(size)}, and its disk has {amount(free)} left; make room, or leave "
-                    "weights out (--without-weights)."
-                )
+            if not links:
+                _roomy(merge.to, size)
             before = len(merge.refused)
             said = carry_out(merge)
             print("\n".join([*merge.refused[before:], said]))
@@ -131,7 +126,7 @@ def survey(source: Path, to: Path, without_weights: bool = False) -> Merge:
     _apart(merge.source, merge.to)
     found = index.entries(merge.source, write=False)
     if not found:
-        raise UserError(f"There are no runs under '{source}'; give the root=DIR that sweeps were run with.")
+        raise listing.nothing(source)
     plans = [read_sweep(merge.source, name) for name in listing.sweeps(merge.source)]
     for plan in plans:
         merge.sweeps[plan.path.name] = _compared(merge, plan)
@@ -221,7 +216,7 @@ def estimate(merge: Merge, links: bool) -> list[str]:
 
 def _links(merge: Merge) -> bool:
     """Whether files there can get a second name here; tried with one."""
-    probe = _standing(merge.to) / f".{attempt.new_token()}.part"
+    probe = disk.standing(merge.to) / f".{attempt.new_token()}.part"
     try:
         os.link(next(iter(merge.stages.values())).folder / "result.json", probe)
     except (OSError, StopIteration):
@@ -230,9 +225,15 @@ def _links(merge: Merge) -> bool:
     return True
 
 
-def _standing(path: Path) -> Path:
-    """A folder, or the nearest above it that there is."""
-    return next(one for one in (path, *path.resolve().parents) if one.is_dir())
+def _roomy(to: Path, size: int) -> None:
+    """Raises UserError where the disk of a root has no room for so many bytes."""
+    try:
+        disk.check(to, size)
+    except OSError:
+        raise UserError(
+            f"{to} would need {amount(size)}, and its disk has {amount(disk.free(to))} left; make room, or leave "
+            "weights out (--without-weights)."
+        ) from None
 
 
 def _compared(merge: Merge, plan: Sweep) -> str:
