@@ -240,9 +240,10 @@ def pruned_again(board: Board) -> list[str]:
     if not (again := [board.stages[id] for id in board.again]):
         return []
     titles = [f"{stage.kind} {stage.title} ({duration(stage.cost)})" for stage in again]
+    more = f" and {len(again) - 3} more" if len(again) > 3 else ""
     return [
-        f"note: {len(again)} pruned stages are made again, as what is missing reads them: {', '.join(titles[:3])}"
-        f"{', ...' if len(again) > 3 else ''}; {duration(sum(stage.cost for stage in again))} in all."
+        f"note: made again, as what is missing reads them and they were pruned: {', '.join(titles[:3])}{more}; "
+        f"{duration(sum(stage.cost for stage in again))} in all."
     ]
 
 
