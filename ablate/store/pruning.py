@@ -26,7 +26,7 @@ TRUNKS, FINETUNED, LEAVES, CACHES = "trunks", "finetuned", "leaves", "caches"
 UNREFERENCED, LEFT = "unreferenced", "left"
 SORTS = {
     TRUNKS: "weights and moments of trunks that nothing goes on from",
-    FINETUNED: "weights of fine-tuned runs whose scores are done",
+    FINETUNED: "weights of fine-tuned runs whose scores are done, and fits of speech targets",
     ENCODINGS: "texts as ids, made again in seconds",
     CACHES: "what reports keep to be quicker the next time",
     UNREFERENCED: "all but the records of stages that no sweep refers to",
