@@ -31,7 +31,7 @@ SORTS = {
     ENCODINGS: "texts as ids, made again in seconds",
     CACHES: "what reports keep to be quicker the next time",
     UNREFERENCED: "all but the records of stages that no sweep refers to",
-    LEAVES: "weights of pre-trained leaves (of a whole sweep only)",
+    LEAVES: "weights of pre-trained leaves (with --sweep only)",
     LEFT: "what an interrupted prune left",
 }
 KEEPABLE = (TRUNKS, FINETUNED, ENCODINGS, CACHES, UNREFERENCED, LEAVES)
