@@ -31,8 +31,8 @@ examples:
                                                            sweep refers to
   python -m ablate.prune --restore runs/pretrain/04/04c7   have a stage's files made again when its sweep is run next
 
-To give up a sweep altogether, remove ROOT/sweeps/NAME: its stages are then referred to by no sweep. Moving the last
-weights of a model elsewhere first is python -m ablate.store merge.
+To give up a sweep altogether, remove ROOT/sweeps/NAME: its stages are then referred to by no sweep. To keep its models,
+join ROOT to another root first: python -m ablate.store merge ROOT OTHER.
 """
 
 

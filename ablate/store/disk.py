@@ -97,7 +97,9 @@ def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:
         if number == errno.ENOSPC:
             if not _status(path).f_favail and _status(path).f_files:
                 return "the disk can hold no more files (all its inodes are used)"
-            if (left := free(path)) > max(needed, ROOMY):
+            if (left := free(path)) is None:
+                return words
+            if left > max(needed, ROOMY):
                 return f"{words}, though it counts {amount(left)} free (a quota of the folder or project, perhaps)"
             wanted = f", {amount(needed)} needed" if needed else ""
             return f"{words} ({amount(left)} free{wanted})"
@@ -108,18 +110,18 @@ def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:
     return words
 
 
-def free(path: Path) -> int:
-    """Bytes that this user may still write to the disk of `path`, which need not exist yet; quotas are not known.
-    Raises OSError.
+def free(path: Path) -> Optional[int]:
+    """Bytes that this user may still write to the disk of `path`, which need not exist yet; None where the file system
+    counts nothing. Quotas are not known. Raises OSError.
     """
     status = _status(path)
-    return status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
 def check(path: Path, needed: float) -> None:
     """Raise OSError unless `needed` bytes are free on the disk of `path`: ENOSPC, or EFBIG where they will never be."""
-    status = _status(path)
-    if needed <= status.f_bavail * status.f_frsize or not status.f_blocks:  # some file systems count nothing
+    status, left = _status(path), free(path)
+    if left is None or needed <= left:
         return
     number = errno.EFBIG if needed > status.f_blocks * status.f_frsize else errno.ENOSPC
     raise OSError(number, os.strerror(number), str(path))

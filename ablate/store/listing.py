@@ -72,12 +72,12 @@ def of_sweep(root: Path, name: str) -> list[str]:
 def members(sweep: Sweep, found: Mapping[str, Entry]) -> set[str]:
     """Ids of the stages of a sweep: those its manifest names, and what they were made from."""
     ids = {id for line in sweep.manifest for id in stage_ids(line)}
-    open_ = list(ids)
-    while open_:
-        one = found.get(open_.pop())
+    todo = list(ids)
+    while todo:
+        one = found.get(todo.pop())
         more = {id for _, id in one.needs} - ids if one else set()
         ids |= more
-        open_ += more
+        todo += more
     return ids
 
 

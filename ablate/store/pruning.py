@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ablate.store import attempt, continuing, disk, index, listing, needs, pruned
 from ablate.store.index import Entry, entries
@@ -21,16 +21,17 @@ from ablate.store.needs import Known
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.record import files_of, read_json, read_result, read_sweep, sweep_path
 from ablate.store.run import Busy, RunFolder
+from ablate.store.stage import places
 
 TRUNKS, FINETUNED, LEAVES, CACHES = "trunks", "finetuned", "leaves", "caches"
 UNREFERENCED, LEFT = "unreferenced", "left"
 SORTS = {
     TRUNKS: "weights and moments of trunks that nothing goes on from",
-    FINETUNED: "weights of fine-tuned runs whose scores are done",
+    FINETUNED: "weights of fine-tuned runs whose scores are done, and fits of speech targets",
     ENCODINGS: "texts as ids, made again in seconds",
     CACHES: "what reports keep to be quicker the next time",
     UNREFERENCED: "all but the records of stages that no sweep refers to",
-    LEAVES: "weights of pre-trained leaves (of a whole sweep only)",
+    LEAVES: "weights of pre-trained leaves (with --sweep only)",
     LEFT: "what a prune that was interrupted noted as gone, and did not remove (always goes)",
 }
 KEEPABLE = (TRUNKS, FINETUNED, ENCODINGS, CACHES, UNREFERENCED, LEAVES)
@@ -80,8 +81,10 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
         raise listing.nothing(root)
     if sweep and sweep not in names:
         raise listing.unknown(root, sweep, names)
-    sweeps = {name: listing.members(read_sweep(root, name), all_) for name in names}
-    wanted = _wanted(root, all_, {id for ids in sweeps.values() for id in ids})
+    plans = {name: read_sweep(root, name) for name in names}
+    sweeps = {name: listing.members(plan, all_) for name, plan in plans.items()}
+    kept = {id for plan in plans.values() for line in plan.manifest for id in _unlaid(line, all_)}
+    wanted = _wanted(root, all_, {id for ids in sweeps.values() for id in ids}, kept)
     referenced = {id for name, ids in sweeps.items() if name != sweep for id in ids}
     scope = [all_[id] for id in (sweeps[sweep] - referenced if sweep else all_) if id in all_]
     items = []
@@ -132,11 +135,26 @@ def _sort(entry: Entry, part: str, referenced: str | bool) -> str:
     return LEAVES if isinstance(referenced, str) else ""
 
 
-def _wanted(root: Path, all_: Mapping[str, Entry], referenced: Collection[str]) -> dict[str, set[str]]:
-    """Parts of stages, by id, that running stages and the missing ones of sweeps read, all the way up."""
+def _unlaid(line: Mapping[str, Any], all_: Mapping[str, Entry]) -> list[str]:
+    """All stages of a manifest's line of which some end has no folder, as no command was asked for that row (--only):
+    nothing on the disk says what of the others it reads. No stages of other lines.
+    """
+    by_place = places(line["stages"])
+    ends = [id for place, id in by_place.items() if place.startswith("score") or place == "heldout"]
+    ends = ends or [id for place, id in by_place.items() if place == "leaf"]
+    return list(by_place.values()) if any(id not in all_ for id in ends) else []
+
+
+def _wanted(
+    root: Path, all_: Mapping[str, Entry], referenced: Collection[str], kept: Collection[str]
+) -> dict[str, set[str]]:
+    """Parts of stages, by id, that running stages and the missing ones of sweeps read, all the way up; of those that
+    are `kept`, all.
+    """
     known = {id: Known(entry.kind, entry.parents, entry.uses) for id, entry in all_.items()}
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[str, set[str]] = {id: set(ALL) for id in kept}
     open_ = [id for id, entry in all_.items() if entry.running or (id in referenced and not entry.done)]
+    open_ += [id for id in kept if id in all_ and all_[id].pruned]
     seen: set[str] = set()
     while open_:
         id = open_.pop()

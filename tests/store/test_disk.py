@@ -202,6 +202,7 @@ def test_how_much_is_free_and_needed_is_said(tmp_path, monkeypatch):
     assert "the disk is full, though it counts 900.0 MB free" in disk.why(errno.ENOSPC, tmp_path, 1e6)
     fields[2:5] = [0, 0, 0]  # a file system that counts nothing
     disk.check(tmp_path, 1e18)
+    assert disk.free(tmp_path) is None and disk.why(errno.ENOSPC, tmp_path, 1e6) == "the disk is full"
     fields[7] = 0
     assert "can hold no more files" in disk.why(errno.ENOSPC, tmp_path)
 

@@ -122,6 +122,19 @@ def test_of_a_finished_sweep_the_leaves_weights_stay_and_the_data_and_all_record
     assert all(RunFolder(tmp_path, one.kind, one.id).done for one in finished.values())
 
 
+def test_what_rows_start_from_that_no_command_was_asked_for_stays(tmp_path, finished):
+    """A row goes on from the trunk p2 and was left out by --only: its own stages have no folders."""
+    lines = [
+        {"row": "a", "point": {}, "seed": 0, "stages": {"trunks": ["p0", "p2"], "leaf": "p3", "score": {"x": "s1"}}},
+        {"row": "b", "point": {}, "seed": 0, "stages": {"trunks": ["p0", "p2", "p8"], "leaf": "p9", "score": {}}},
+    ]
+    materialise(Plan("one", {"table": {"blocks": []}, "rows": {}}, lines, finished, {}), tmp_path)
+    assert {"p0", "p2", "f1"} & may_go(tmp_path).keys() == {"f1"}
+    lines[1]["stages"]["leaf"] = "p1"  # it is finished, and a trunk was removed by hand since
+    materialise(Plan("one", {"table": {"blocks": []}, "rows": {}}, lines, finished, {}), tmp_path)
+    assert {"p0", "p2", "f1"} & may_go(tmp_path).keys() == {"p0", "p2", "f1"}
+
+
 def test_what_is_kept_is_kept(tmp_path, finished):
     assert set(may_go(tmp_path, keep=["trunks", "encodings"])) == {"f0", "f1"}
 
