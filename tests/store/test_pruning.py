@@ -508,7 +508,7 @@ def test_a_full_disk_is_given_room(tmp_path):
         stages = write(disk, sweep())
         finish(disk, *stages.values(), large=20_000, filled=True)
         index.entries(disk)
-        (disk / "sweeps" / "one" / "index.npz").write_bytes(bytes(4096))
+        (disk / "sweeps" / "one" / "index.npz").write_bytes(bytes(40_000))
         found = pruning.survey(disk)
         with open(disk / "filler", "wb", buffering=0) as file, pytest.raises(OSError):
             while True:
