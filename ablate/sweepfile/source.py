@@ -6,9 +6,10 @@ Files are read a second time for this, when there is a mistake to place or a row
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,10 +32,18 @@ class Written:
 
 
 class Source:
-    """All that is written for a sweep, by dotted path: overrides over the file over what it extends."""
+    """All that is written for a sweep, by dotted path: overrides over what `made` it otherwise (settings by the option
+    that made them) over the file over what it extends.
+    """
 
-    def __init__(self, path: str | Path, overrides: Iterable[str] = ()) -> None:
-        self.layers: list[dict[str, Written]] = [*_overridden(list(overrides)), *_files(Path(path), set())]
+    def __init__(
+        self, path: str | Path, overrides: Iterable[str] = (), made: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        options = [
+            {key: Written(option, str(value), option) for key, value in settings.items()}
+            for option, settings in (made or {}).items()
+        ]
+        self.layers: list[dict[str, Written]] = [*_overridden(list(overrides)), *options, *_files(Path(path), set())]
 
     def find(self, path: str, plain: bool = False) -> tuple[int, Written] | None:
         """How many steps of a path are written, and where the last of these is; the uppermost layer of those that have
