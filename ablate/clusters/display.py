@@ -70,10 +70,9 @@ def room(board: Board) -> list[str]:
         free = disk.free(board.root)
     except OSError:  # a full or broken disk is reported where something is written
         return []
-    said = (
-        f"They will write about {disk.amount(needed)} to the disk of {board.root}, which has {disk.amount(free)} free."
-    )
-    if needed <= free:
+    said = f"They will write about {disk.amount(needed)} to the disk of {board.root}"
+    said += "." if free is None else f", which has {disk.amount(free)} free."
+    if free is None or needed <= free:
         return [said]
     return [
         said,

@@ -18,6 +18,8 @@ CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = (
     "lost",
 )
 AGAIN, WITHDRAWN = FORGIVEN = index.FORGIVEN
+PRUNED = "reads what was pruned meanwhile"  # why a stage is to be run again
+LACKING = "reads what was pruned, and no stage of this sweep makes that again; its log says what"
 NEVER, FORGOTTEN = "can never start", "forgotten by Slurm"
 
 

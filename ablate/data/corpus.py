@@ -82,6 +82,8 @@ class CorpusConfig(Complete):
 
     tag: ClassVar[str]
     """Its permanent name in ids (see `ablate.store.identity`)."""
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Settings that are numbers of rows, which `--quick` makes smaller; empty if the size of the data is fixed."""
     absent: ClassVar[str] = ""
     """Why a sweep with it can only be planned, in a sentence for the user; empty if it can be run."""
 

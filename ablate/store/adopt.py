@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,13 @@ from typing import Any, Optional
 from ablate.errors import UserError
 from ablate.store import attempt, files, pruned
 from ablate.store.identity import flat
-from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
+from ablate.store.lock import ASIDE, PROGRESS, alive, held, read_lock
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
 from ablate.store.run import BEAT_SECONDS, RESULT, Busy, RunFolder
 from ablate.store.stage import MOST_WAYS
 
 TAKE, RESTORE, SAME, RUNNING, REFUSED = "take", "restore", "same", "running", "refused"
 TIDY = "tidy"  # the same, and somebody was killed who was at it
-JOINS = "joins"  # in a lock: nobody works on the stage, it is being taken over
 NOTE = b'{"step": 0, "steps": 0, "note": "taken from another root"}'  # what watchers see
 MOST_NAMED = 3  # things in which two results disagree
 
@@ -97,7 +95,7 @@ def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
     wanted = [name for name in one.facts if name not in one.gone and pruned.part(one.kind, name) not in without]
     own, lock = read_result(path), read_lock(path)
     if own is None:
-        busy = lock is not None and lock["pid"] is not None and alive(lock) and not lock.get(JOINS)
+        busy = lock is not None and lock["pid"] is not None and alive(lock) and not lock.get(ASIDE)
         return Verdict(RUNNING) if busy else Verdict(TAKE, tuple(wanted))
     if other := _disagreement(one, own):
         more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
@@ -113,7 +111,7 @@ def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
 def _littered(path: Path, own: Mapping[str, Any], lock: Optional[Mapping[str, Any]]) -> bool:
     """Whether somebody was killed who was at a stage that is finished here."""
     if lock is not None:
-        return (lock["pid"] is None or lock.get(JOINS, False)) and not alive(lock)
+        return (lock["pid"] is None or lock.get(ASIDE, False)) and not alive(lock)
     return not pruned.reopened(path) and any(token != own.get("attempt") for token in attempt.tokens(path))
 
 
@@ -174,36 +172,30 @@ def _joining(run: RunFolder) -> Iterator[Path]:
 
     Unlike an attempt at it this leaves no trace among its attempts.
     """
-    lock = {**me(), "token": attempt.new_token(), "began": time.time(), JOINS: True}
-    own, stop = run.path / lock["token"], threading.Event()
-    while not create(run.path / "claim.json", lock):
-        seen = read_lock(run.path)
-        if seen is not None and seen["pid"] is None and alive(seen):
-            time.sleep(0.1)  # half-written: whoever was killed there is dead in a few seconds
-        elif seen is not None and seen.get(JOINS) and not alive(seen):
-            take(run.path, seen["token"])
-        else:
-            run.bury()
+    stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # put away just now, or the disk fails: who writes next is told
                 os.utime(own / PROGRESS)
 
     try:
-        own.mkdir()
-        files.replace(own / PROGRESS, NOTE, durable=False)
-        threading.Thread(target=beat, daemon=True).start()
-        attempt.clear(run.path)
-        yield own
+        with run.aside() as token:
+            own = run.path / token
+            try:
+                own.mkdir()
+                files.replace(own / PROGRESS, NOTE, durable=False)
+                threading.Thread(target=beat, daemon=True).start()
+                attempt.clear(run.path)
+                yield own
+            finally:
+                stop.set()
+                result = read_result(run.path)
+                if result is not None and result.get("attempt") == own.name:
+                    _tidy(run.path, own)
+                else:
+                    shutil.rmtree(own, ignore_errors=True)
     finally:
-        stop.set()
-        result = read_result(run.path)
-        if result is not None and result.get("attempt") == own.name:
-            _tidy(run.path, own)
-        else:
-            shutil.rmtree(own, ignore_errors=True)
-        take(run.path, lock["token"])
         with contextlib.suppress(OSError):  # it is in use, as it should be
             run.path.rmdir()
 

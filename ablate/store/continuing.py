@@ -77,17 +77,22 @@ def _noted(config: Mapping[str, Any]) -> bool:
     return (config["start"] + config["steps"]) % EVERY == 0
 
 
-def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
-    """The ids of the finished trunks under a root that are shorter than this one and else the same, the
-    longest first.
+def candidates(root: Path, what: Mapping[str, Any]) -> list[str]:
+    """The ids of the finished trunks under a root that are shorter than this one and else the same, the longest first;
+    those that were pruned, too.
     """
     folder = Path(root) / "trunks" / family(what)
     noted = [path.name.partition("-") for path in folder.glob("*-*")] if folder.is_dir() else []
     by_length = sorted(
         ((int(length), id) for length, _, id in noted if 0 < int(length) < what["config"]["steps"]), reverse=True
     )
-    found = (RunFolder(root, "pretrain", id) for _, id in by_length)
-    return [run.id for run in found if run.done and not pruned.lacks(run.path, run.kind, CHECKPOINT)]
+    return [id for _, id in by_length if RunFolder(root, "pretrain", id).done]
+
+
+def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
+    """The ids of those `candidates` that this trunk can go on from."""
+    found = (RunFolder(root, "pretrain", id) for id in candidates(root, what))
+    return [run.id for run in found if not pruned.lacks(run.path, run.kind, CHECKPOINT)]
 
 
 def notes(stages: Iterable[Stage], root: Path) -> list[str]:

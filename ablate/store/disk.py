@@ -57,14 +57,14 @@ def forgiven() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(advice: str = "") -> Iterator[None]:
-    """Raise UserError, a sentence, in place of an error of the disk."""
+def told(advice: str = "", folder: Optional[Path] = None) -> Iterator[None]:
+    """Raise UserError, a sentence, in place of an error of the disk, which names `folder` where it names no file."""
     try:
         yield
     except OSError as error:
         if not theirs(error):
             raise
-        raise UserError(sentence(error) + (f" {advice}" if advice else "")) from error
+        raise UserError(sentence(error, folder) + (f" {advice}" if advice else "")) from error
 
 
 def keeps_from(error: BaseException, folder: Path, root: Path) -> bool:
@@ -97,7 +97,9 @@ def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:
         if number == errno.ENOSPC:
             if not _status(path).f_favail and _status(path).f_files:
                 return "the disk can hold no more files (all its inodes are used)"
-            if (left := free(path)) > max(needed, ROOMY):
+            if (left := free(path)) is None:
+                return words
+            if left > max(needed, ROOMY):
                 return f"{words}, though it counts {amount(left)} free (a quota of the folder or project, perhaps)"
             wanted = f", {amount(needed)} needed" if needed else ""
             return f"{words} ({amount(left)} free{wanted})"
@@ -108,34 +110,38 @@ def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:
     return words
 
 
-def free(path: Path) -> int:
-    """Bytes that this user may still write to the disk of `path`, which need not exist yet; quotas are not known.
-    Raises OSError.
+def free(path: Path) -> Optional[int]:
+    """Bytes that this user may still write to the disk of `path`, which need not exist yet; None where the file system
+    counts nothing. Quotas are not known. Raises OSError.
     """
     status = _status(path)
-    return status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
 def check(path: Path, needed: float) -> None:
     """Raise OSError unless `needed` bytes are free on the disk of `path`: ENOSPC, or EFBIG where they will never be."""
-    status = _status(path)
-    if needed <= status.f_bavail * status.f_frsize or not status.f_blocks:  # some file systems count nothing
+    status, left = _status(path), free(path)
+    if left is None or needed <= left:
         return
     number = errno.EFBIG if needed > status.f_blocks * status.f_frsize else errno.ENOSPC
     raise OSError(number, os.strerror(number), str(path))
 
 
 def _status(path: Path) -> os.statvfs_result:
-    there = next((one for one in (path, *path.absolute().parents) if one.exists()), path)
-    return os.statvfs(there)
+    return os.statvfs(standing(path))
+
+
+def standing(path: Path) -> Path:
+    """This file or folder, or the nearest above it that there is."""
+    return next((one for one in (path, *path.absolute().parents) if one.exists()), path)
 
 
 def amount(size: float) -> str:
-    """Bytes for people: 1.2 GB, 35.0 MB, 4.1 kB."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:,.1f} {name}"
-    return f"{size / 1e3:.1f} kB"
+    """Bytes as people read them: "1.2 GB", "35.0 MB", "4.1 kB", "12 B"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= 0.95 * factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size:.0f} B"
 
 
 def closed(path: Path) -> Optional[Path]:

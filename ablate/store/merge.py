@@ -8,7 +8,7 @@ what disagrees is refused, and so is what was made from it, whose numbers would 
 from __future__ import annotations
 
 import os
-import shutil
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.store import attempt, continuing, files, index, listing
+from ablate.store import attempt, continuing, disk, files, index, listing
 from ablate.store.adopt import (
     REFUSED,
     RESTORE,
@@ -30,8 +30,8 @@ from ablate.store.adopt import (
     judge,
     read,
 )
+from ablate.store.disk import amount
 from ablate.store.index import Entry
-from ablate.store.listing import amount
 from ablate.store.progress import Progress
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
@@ -76,6 +76,9 @@ class Merge:
         return sum(self.stages[id].size(self.verdicts[id].names) for id in self.of(*what))
 
 
+UNREFERENCED = "What no sweep there refers to loses its weights to python -m ablate.prune, unless --keep=unreferenced."
+
+
 def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = False) -> int:
     """Join a root to another, saying what is done; the exit status is 1 where something was refused, 130 after Ctrl-C.
     Raises UserError as `survey` does, and where the disk has no room.
@@ -85,12 +88,8 @@ def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = F
         links, size = _links(merge), merge.size(TAKE, RESTORE)
         print("\n".join(estimate(merge, links)), flush=True)
         if not dry_run:
-            free = shutil.disk_usage(_standing(merge.to)).free
-            if not links and size > free:
-                raise UserError(
-                    f"{to} would need {amount(size)}, and its disk has {amount(free)} left; make room, or leave "
-                    "weights out (--without-weights)."
-                )
+            if not links:
+                _roomy(merge.to, size)
             before = len(merge.refused)
             said = carry_out(merge)
             print("\n".join([*merge.refused[before:], said]))
@@ -115,7 +114,7 @@ def take_in(folder: Path, to: Path) -> str:
             continuing.note_again(note, id, to)
     size = amount(one.size(verdict.names))
     return {
-        TAKE: f"{one} was taken into {to}, {size}.",
+        TAKE: f"{one} was taken into {to}, {size}. {UNREFERENCED}",
         RESTORE: f"{one} was in {to}, and {size} that were pruned of it are back.",
         SAME: f"{one} is in {to} already.",
         TIDY: f"{one} is in {to} already.",
@@ -131,13 +130,16 @@ def survey(source: Path, to: Path, without_weights: bool = False) -> Merge:
     _apart(merge.source, merge.to)
     found = index.entries(merge.source, write=False)
     if not found:
-        raise UserError(f"There are no runs under '{source}'; give the root=DIR that sweeps were run with.")
+        raise listing.nothing(source)
     plans = [read_sweep(merge.source, name) for name in listing.sweeps(merge.source)]
     for plan in plans:
         merge.sweeps[plan.path.name] = _compared(merge, plan)
     merge.shown = {id for plan in plans for id in _shown(plan, found)}
     for entry in _parents_first(found):
-        if not (entry.done or entry.pruned):
+        if entry.damaged:
+            merge.refused.append(entry.damaged)
+            merge.other.add(entry.id)
+        elif not (entry.done or entry.pruned):
             merge.open += 1
         elif entry.format < FORMAT:
             merge.old += 1
@@ -160,6 +162,8 @@ def _judged(merge: Merge, entry: Entry) -> None:
 
 def _apart(source: Path, to: Path) -> None:
     here, there = source.resolve(), to.resolve()
+    if there.exists() and not there.is_dir():
+        raise UserError(f"{to} is a file; give the root that {source} is joined to.")
     if here == there or (there.exists() and here.exists() and there.samefile(here)):
         raise UserError(f"{source} and {to} are the same root; give two.")
     if here in there.parents or there in here.parents:
@@ -221,7 +225,7 @@ def estimate(merge: Merge, links: bool) -> list[str]:
 
 def _links(merge: Merge) -> bool:
     """Whether files there can get a second name here; tried with one."""
-    probe = _standing(merge.to) / f".{attempt.new_token()}.part"
+    probe = disk.standing(merge.to) / f".{attempt.new_token()}.part"
     try:
         os.link(next(iter(merge.stages.values())).folder / "result.json", probe)
     except (OSError, StopIteration):
@@ -230,9 +234,13 @@ def _links(merge: Merge) -> bool:
     return True
 
 
-def _standing(path: Path) -> Path:
-    """A folder, or the nearest above it that there is."""
-    return next(one for one in (path, *path.resolve().parents) if one.is_dir())
+def _roomy(to: Path, size: int) -> None:
+    """Raises UserError where the disk of a root has no room for so many bytes."""
+    if (free := disk.free(to)) is not None and size > free:
+        raise UserError(
+            f"{to} would need {amount(size)}, and its disk has {amount(free)} left; make room, or leave weights out "
+            "(--without-weights)."
+        )
 
 
 def _compared(merge: Merge, plan: Sweep) -> str:
@@ -280,8 +288,10 @@ def carry_out(merge: Merge) -> str:
     count = Counter(verdict.what for verdict in done)
     restored = f", put files of {count[RESTORE]:,} back" if count[RESTORE] else ""
     running = f", left {count[RUNNING]:,} out that are being run there" if count[RUNNING] else ""
-    report = f" python -m analysis.report {taken[0]} --root {merge.to} makes its report." if taken else ""
-    return f"Joined {count[TAKE]:,} stages{restored}{running}.{report}"
+    root = shlex.quote(str(merge.to))
+    report = f" python -m analysis.report {taken[0]} --root {root} makes its report." if taken else ""
+    alone = "" if taken or not count[TAKE] else f" No sweep of theirs came along. {UNREFERENCED}"
+    return f"Joined {count[TAKE]:,} stages{restored}{running}.{report}{alone}"
 
 
 def _lay(source: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from ablate.store.listing import amount
+from ablate.store.disk import amount
 
 TOLD_SECONDS = 30.0  # between two lines where they cannot overwrite each other
 

@@ -24,9 +24,10 @@ from ablate.clusters import local
 from ablate.clusters.slurm import diagnosis
 from ablate.errors import UserError
 from ablate.store import disk as disk_of
-from ablate.store import run as run_module
+from ablate.store import room
 from ablate.store.lock import read_lock
 from ablate.store.record import run_path
+from ablate.store.room import Room
 from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, materialise
 from ablate.training import checkpoint, loop
@@ -190,7 +191,7 @@ def test_training_waits_for_room_and_comes_to_the_same(disk, tmp_path, monkeypat
     root, remount = disk
     remount("size=20m")
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(run_module, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(room, "AGAIN_SECONDS", 0.05)
     ends = {}
     for place in (tmp_path / "alone", root):
         world = World(place)
@@ -227,12 +228,12 @@ def disturbed(root, id, monkeypatch):
     """Fill the disk when the stage starts, and when its second checkpoint is to be written, until it has waited; return
     when it did.
     """
-    waits, saves, wait, save = [], [], RunFolder._wait, checkpoint.save
+    waits, saves, wait, save = [], [], Room.wait, checkpoint.save
     files = [fill(root, left=1 << 17)]  # room to begin, and for no checkpoint
 
-    def waited(run, why):
-        wait(run, why)
-        assert read_lock(run.path)["note"].startswith("waits for room: the disk is full (")
+    def waited(room, why):
+        wait(room, why)
+        assert read_lock(room.path)["note"].startswith("waits for room: the disk is full (")
         waits.append("checkpoint" if saves else "start")
         files.pop().unlink()
 
@@ -242,7 +243,7 @@ def disturbed(root, id, monkeypatch):
             files.append(fill(root, left=1 << 15))
         save(folder, *arguments)
 
-    monkeypatch.setattr(RunFolder, "_wait", waited)
+    monkeypatch.setattr(Room, "wait", waited)
     monkeypatch.setattr(checkpoint, "save", full)
     return waits
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ablate.errors import UserError
-from ablate.store import files, index, listing, pruned
+from ablate.store import disk, files, index, listing, pruned
 from ablate.store.attempt import facts
 from ablate.store.index import NAME, entries
 from ablate.store.record import run_path
@@ -191,11 +191,14 @@ def test_a_root_that_cannot_be_written_to_has_no_index(tmp_path, settled, monkey
     assert list(entries(tmp_path)) == ["aa01"] and not (tmp_path / NAME).exists()
 
 
-def test_a_damaged_record_is_named(tmp_path):
-    folder = done(tmp_path)
+def test_a_damaged_record_is_named_and_hides_no_other(tmp_path):
+    folder, other = done(tmp_path), done(tmp_path, "tokenizer", "bb01")
     (folder / "identity.json").write_text("")
-    with pytest.raises(UserError, match=rf"A record in {folder} is damaged; remove that folder, and run its sweep"):
-        entries(tmp_path)
+    found = entries(tmp_path)
+    assert found[folder.name].damaged == (
+        f"A record in {folder} is damaged; remove that folder, and run its sweep again."
+    )
+    assert not found[folder.name].done and found[other.name].done and not found[other.name].damaged
 
 
 # Listed ---------------------------------------------------------------------------------------------------------
@@ -261,6 +264,6 @@ def test_the_stages_of_a_sweep_are_listed(root):
 
 
 def test_sizes_are_said_as_people_read_them():
-    assert [listing.amount(n) for n in (0, 949, 950, 1.5e6, 2.04e9, 1.2345e12)] == [
+    assert [disk.amount(n) for n in (0, 949, 950, 1.5e6, 2.04e9, 1.2345e12)] == [
         *("0 B", "949 B", "0.9 kB", "1.5 MB", "2.0 GB", "1,234.5 GB")
     ]
