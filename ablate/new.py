@@ -1,4 +1,4 @@
-"""`python -m ablate.sweep --new NAME`: write a sweep file from a few answers, plan it, and say the next command."""
+"""`python -m ablate.sweep --new NAME`: write a sweep file from a few answers, plan it, and print the next command."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")
 
 
 def _listed(question: str, choices: Mapping[str, str]) -> str:
-    """A question with its choices, a line each."""
+    """A question with its choices, one per line."""
     return "\n".join([question, *(f"  {name:<12}{what}" for name, what in choices.items())])
 
 
-QUESTIONS = {  # answer -> what is asked, in this order
+QUESTIONS = {  # name of the answer -> question, in the order in which they are asked
     "compare": _listed("What is compared?", COMPARE),
     "setting": "Which setting?",
     "values": "Which values, with commas between?",
@@ -38,7 +38,7 @@ GOES_WITH |= {"partition": "where=slurm"}
 
 
 def new(options: argparse.Namespace) -> int:
-    """Do what `--new FILE [ANSWER=VALUE ...]` says; the exit status. Raises UserError, and then nothing is written."""
+    """Run `--new FILE [ANSWER=VALUE ...]`; return the exit status. Raises UserError, and then nothing is written."""
     path = Path(options.file if options.file.endswith((".yaml", ".yml")) else f"{options.file}.yaml")
     if path.exists():
         raise UserError(f"'{path}' is there already and is not written over; choose another name.")
@@ -59,7 +59,7 @@ def new(options: argparse.Namespace) -> int:
 
 
 def given(words: list[str]) -> Answers:
-    """Answers from words as KEY=VALUE; what is not among them is as by default. Raises UserError."""
+    """Answers from words of the form KEY=VALUE; the others have their defaults. Raises UserError."""
     valid = [*QUESTIONS, "data.NAME"]
     pairs: dict[str, str] = {}
     for word in words:
@@ -73,7 +73,7 @@ def given(words: list[str]) -> Answers:
 
 
 def asked(ask: Callable[[str], str]) -> Answers:
-    """Answers of the person at the terminal, each asked for until it can be one; nothing typed is the default."""
+    """Answers of the user at the terminal; each question is repeated until its answer is valid. Empty: the default."""
 
     def one(key: str, default: str) -> str:
         while True:
@@ -88,7 +88,7 @@ def asked(ask: Callable[[str], str]) -> Answers:
 
 
 def _answers(one: Callable[[str, str], str], rest: Mapping[str, str]) -> Answers:
-    """Put all answers together, `one` by one by name and default; `rest` has what no question is about."""
+    """Collect all answers, `one` at a time by name and default; `rest` holds those that no question asks for."""
     found = {"compare": one("compare", "objectives")}
     if found["compare"] in SETTINGS:
         setting, values = SETTINGS[found["compare"]]
@@ -107,7 +107,7 @@ def _answers(one: Callable[[str, str], str], rest: Mapping[str, str]) -> Answers
 
 
 def checked(key: str, value: str) -> str:
-    """An answer, if it can be one; else a UserError that says what is valid, or nearest."""
+    """Return an answer if it is valid; otherwise raise UserError with the valid or nearest answers."""
     if key in ("compare", "where") and value not in (valid := COMPARE if key == "compare" else WHERE):
         raise UserError(f"{key} is '{value}'; {nearest(value, valid)}")
     first = value.removeprefix("base.").partition(".")[0]
@@ -127,12 +127,12 @@ def checked(key: str, value: str) -> str:
 
 
 def split(values: str) -> list[str]:
-    """The values in a list of them, as in 1,5 or [1,5], each once."""
+    """The values in a list such as 1,5 or [1,5], each once."""
     return [*dict.fromkeys(value.strip() for value in values.strip("[] ").split(",") if value.strip())]
 
 
 def said(answers: Answers) -> str:
-    """Answers as words that give them."""
+    """Answers in the form in which the command line takes them."""
     words = {"compare": answers.compare, "setting": answers.setting, "values": ",".join(answers.values)}
     words |= {"data": answers.data, **{f"data.{name}": value for name, value in answers.corpora.items()}}
     words |= {"seeds": str(answers.seeds), "where": answers.where, "partition": answers.partition}
@@ -140,13 +140,13 @@ def said(answers: Answers) -> str:
 
 
 def cost(minutes: float) -> str:
-    """A cost as headers say it."""
+    """A cost as written in headers of sweep files."""
     whole = max(1, round(minutes))
     return f"about {whole} min on 2 cores" if whole < 120 else f"about {round(minutes / 60)} h on 2 cores"
 
 
 def _minutes(text: str, name: str) -> float:
-    """How long a file's sweep takes on two cores, planned in a worker."""
+    """Run time of a file's sweep on two cores, planned in a worker."""
     from ablate.planning.plan import plan_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +159,7 @@ def _minutes(text: str, name: str) -> float:
 
 
 def _written(path: Path, text: str) -> None:
-    """Write a new file, whole or not at all. Raises UserError where there is one by now."""
+    """Write a new file, all or nothing. Raises UserError if it exists by now."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     files.replace(part, text.encode())
     try:

@@ -21,15 +21,15 @@ and everything that runs stay, too. What was removed is made again when a stage 
 long it will take.
 """
 MORE = f"""\
-what may go, unless --keep names it:
+what may be removed, unless --keep names it:
 {"".join(f"  {name:<14}{SORTS[name]}" + chr(10) for name in KEEPABLE)}
 examples:
-  python -m ablate.prune runs --dry-run                    what there is, and what may go
-  python -m ablate.prune runs                              the same, and after a yes it goes
-  python -m ablate.prune runs --keep=trunks,finetuned      only what is made again in seconds, or belongs to nobody
+  python -m ablate.prune runs --dry-run                    show what there is, and what may be removed
+  python -m ablate.prune runs                              the same, and remove it after a yes
+  python -m ablate.prune runs --keep=trunks,finetuned      remove only what is made again in seconds, or is in no sweep
   python -m ablate.prune runs --sweep objectives --yes     all weights, moments and encodings of one sweep that no other
                                                            sweep refers to
-  python -m ablate.prune --restore runs/pretrain/04/04c7   have a stage's files made again when its sweep is run next
+  python -m ablate.prune --restore runs/pretrain/04/04c7   have a stage's files made again when its sweep runs next
 
 To give up a sweep altogether, remove ROOT/sweeps/NAME: its stages are then referred to by no sweep. To keep its models,
 join ROOT to another root first: python -m ablate.store merge ROOT OTHER.
@@ -67,7 +67,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on where it was.", file=sys.stderr)
+        print("\nStopped. The same command continues where it was.", file=sys.stderr)
         return 130
 
 
