@@ -9,14 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from ablate.errors import UserError, nearest
-from ablate.sweepfile import checks, load
+from ablate.sweepfile import checks
 from ablate.sweepfile.added import NAME, Added, added
-from ablate.sweepfile.claims import listed
 from ablate.sweepfile.grid import choices
 from ablate.sweepfile.order import needed_first
-from ablate.sweepfile.patch import expand, mapping, patched, section
+from ablate.sweepfile.patch import expand, listed, mapping, patched, section
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
+from ablate.sweepfile.schema import Pretrain
+from ablate.sweepfile.typed import resolve, setting, typed
 
 
 class Resolver:
@@ -79,7 +80,7 @@ class Resolver:
             base = patched(base, patch, f"axes.{axis}")
         key = json.dumps(base["data"], sort_keys=True)
         if key not in self.data:  # what one has read of its files serves all points
-            self.data[key] = load.resolve(self.registry.data, base["data"], "data").resolved()
+            self.data[key] = resolve(self.registry.data, base["data"], "data").resolved()
         data = self.data[key]
         self._configs(base, "base")  # so that a mistake in the base is reported there
         resolved: dict[str, dict[str, Any]] = {}
@@ -160,9 +161,7 @@ class Resolver:
         if key not in self.made:
             presets = getattr(self.registry, kind)
             self.made[key] = (
-                load.resolve(presets, patch, path, default)
-                if isinstance(presets, Mapping)
-                else load.typed(presets, patch, path)
+                resolve(presets, patch, path, default) if isinstance(presets, Mapping) else typed(presets, patch, path)
             )
         return self.made[key]
 
@@ -204,6 +203,4 @@ def _count(pretrain: Mapping[str, Any], key: str, path: str) -> int:
     path = f"{path}.pretrain"
     if key not in pretrain:
         raise UserError(f"{path}.{key}: must be given; write base: {{pretrain: {{{key}: 1000}}}}.")
-    if type(pretrain[key]) is not int or pretrain[key] < 0:
-        raise UserError(f"{path}.{key}: expected a number of updates, found {pretrain[key]!r}.")
-    return pretrain[key]
+    return setting(Pretrain, key, pretrain[key], f"{path}.{key}")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import TypeAlias
 
 from encoders.ranges import Count, NonNegative, Positive, Size
 
+Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
+"""What YAML can hold."""
 Settings = Mapping[str, object]
 """Settings of one part, by name: a patch of its config."""
 Preset = str | Settings
@@ -153,9 +156,9 @@ class Frontier:
 class Table:
     """The table of results, and the figures beside it."""
 
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
     """Measures, as in a claim's `on`; by default every task's first metric."""
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Block, ...] | None = None
     """Groups of rows with a reference each; by default one of all rows, whose reference is the first."""
     compare_with: str | None = None
     """The row that all others are compared with in a sheet of its own."""

@@ -9,7 +9,7 @@ from ablate.errors import UserError
 from ablate.planning.summary import described
 from ablate.store import identity
 from ablate.sweepfile import claims
-from ablate.sweepfile.load import typed
+from ablate.sweepfile.typed import typed
 from ablate.tasks.registry import TASKS
 from ablate.tasks.supervised.classification import TextClassification
 from ablate.tasks.task import TaskConfig
