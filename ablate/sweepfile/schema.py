@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
-from encoders.ranges import Count, NonNegative, Positive, Size
+from encoders.ranges import Natural, NonNegative, Positive, Size
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
 """What YAML can hold."""
@@ -35,9 +35,9 @@ class Pretrain:
     targets: Mapping[str, Preset | None] = field(default_factory=dict)
     """Speech targets by name: learned, random_projection, kmeans, or settings of these. Only what an objective predicts
     is made."""
-    steps: Count
+    steps: Natural
     """Updates of the trunk, after warm-up at a stable learning rate; with `after`, further ones."""
-    decay: Count
+    decay: Natural
     """Updates of the leaf, in which the learning rate falls to its end."""
     update: Settings = field(default_factory=dict)
     """What an update holds: `speech` in seconds (20 s), `text` in tokens (700 tokens), `pairs`."""
