@@ -29,12 +29,13 @@ class Within:
         return low and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
-        """As what follows "a number": "from 0 to 1", "above 0", "from 0 to below 1"."""
+        """As what follows "a number": "from 0 to 1", "above 0 and up to 1", "from 0 to below 1"."""
         low = f"{'above' if self.above else 'from'} {self.low:g}" if math.isfinite(self.low) else ""
         if not math.isfinite(self.high):
             return low
-        to = ("to " if low else "") + "below" if self.below else "to" if low else "up to"
-        return f"{low} {to} {self.high:g}".lstrip()
+        if low and not self.above:
+            return f"{low} to {'below ' * self.below}{self.high:g}"
+        return f"{low}{' and ' * bool(low)}{'below' if self.below else 'up to'} {self.high:g}"
 
 
 Natural = Annotated[int, Within(0)]

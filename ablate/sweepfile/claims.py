@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ablate.errors import UserError, nearest
 from ablate.sweepfile.patch import known, mapping, once
-from ablate.sweepfile.schema import Claim, Roles, Sweep, Table, keys
+from ablate.sweepfile.schema import Block, Claim, Interference, Roles, Sweep, Table, keys
 from ablate.sweepfile.typed import made, setting
 
 BOUNDS = ("above", "below", "within")
@@ -147,34 +147,46 @@ def table(
     given, of = mapping(written, "table"), made(Table, written, "table")
     if of.compare_with is not None:
         _row(of.compare_with, rows, "table.compare_with")
-    for modality, roles in (
-        (("speech", of.interference.speech), ("text", of.interference.text)) if of.interference else ()
-    ):
-        for role in keys(Roles) if roles else ():
-            if (row := getattr(roles, role)) is not None:
-                _row(row, rows, f"table.interference.{modality}.{role}")
+    _interference(of.interference or Interference(), rows)
     if of.frontier:
         for axis in ("x", "y"):
             measure(getattr(of.frontier, axis), tasks, f"table.frontier.{axis}")
-        for row in once(of.frontier.rows, "table.frontier.rows"):
-            _row(row, rows, "table.frontier.rows")
-    for number, block in enumerate(of.blocks or ()):
-        path = f"table.blocks[{number}]"
-        if block in of.blocks[:number]:
-            raise UserError(f"{path}: is there twice; remove one.")
-        for row in [*once(block.rows, f"{path}.rows"), *filter(None, [block.reference])]:
-            _row(row, rows, path)
+        _all(of.frontier.rows, rows, "table.frontier.rows")
+    _blocks(of.blocks or (), rows)
+    written = enumerate(once(of.columns or (), "table.columns"))
+    columns = {one: f"table.columns[{k}]" for k, one in written if one.partition(".")[0] not in taken_off}
+    if not columns:
+        first = {task: (about["metrics"][0], *about.get("beside", ())) for task, about in tasks.items()}
+        columns = {f"{task}.{metric}": "table.columns" for task, metrics in first.items() for metric in metrics}
+    for column, path in columns.items():
+        measure(column, tasks, path)
     blocks = given.get("blocks") or [{"reference": rows[0], "rows": list(rows)}]
-    columns = [one for one in once(of.columns or (), "table.columns") if one.partition(".")[0] not in taken_off]
-    columns = columns or [
-        f"{task}.{metric}"
-        for task, about in tasks.items()
-        for metric in (about["metrics"][0], *about.get("beside", ()))
-    ]
-    for column in columns:
-        measure(column, tasks, "table.columns")
-    described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": columns}
+    described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": [*columns]}
     return described | {key: given[key] for key in ("interference", "compare_with", "frontier") if given.get(key)}
+
+
+def _interference(of: Interference, rows: Sequence[str]) -> None:
+    """Check which rows play the roles of a modality's analysis of interference."""
+    for modality, roles in (("speech", of.speech), ("text", of.text)):
+        for role in keys(Roles) if roles else ():
+            if (row := getattr(roles, role)) is not None:
+                _row(row, rows, f"table.interference.{modality}.{role}")
+
+
+def _blocks(blocks: Sequence[Block], rows: Sequence[str]) -> None:
+    for number, block in enumerate(blocks):
+        path = f"table.blocks[{number}]"
+        if block in blocks[:number]:
+            raise UserError(f"{path}: is there twice; remove one.")
+        _all(block.rows, rows, f"{path}.rows")
+        if block.reference is not None:
+            _row(block.reference, rows, f"{path}.reference")
+
+
+def _all(named: Sequence[str], rows: Sequence[str], path: str) -> None:
+    """Raise UserError unless there are all these rows, each named once."""
+    for k, row in enumerate(once(named, path)):
+        _row(row, rows, f"{path}[{k}]")
 
 
 def _row(row: str, rows: Sequence[str], path: str) -> None:

@@ -45,9 +45,9 @@ def _read(path: Path) -> dict[str, Value]:
         document = yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
+        if mark and (tab := _tab(text.splitlines(), mark.line, mark.column)):
+            raise UserError(f"{path}, line {tab[0] + 1}, column {tab[1] + 1}: found a tab; write spaces.") from None
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        if mark and (tab := _tab(text.splitlines(), mark.line)):
-            raise UserError(f"{path}, line {tab}, column 1: indented with a tab; write spaces.") from None
         raise UserError(f"{where}: this is not valid YAML: {e.problem or e.context}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: this is not valid YAML: {str(e).splitlines()[0]}.") from None
@@ -57,12 +57,14 @@ def _read(path: Path) -> dict[str, Value]:
     return document
 
 
-def _tab(lines: list[str], last: int) -> int | None:
-    """The number of the line that is indented with a tab, of those up to where YAML cannot be read any more; None if
-    there is none.
+def _tab(lines: list[str], line: int, column: int) -> tuple[int, int] | None:
+    """Line and column, from 0, of a tab that YAML cannot be read for: where it stopped, or in the indentation of a line
+    up to there. None if there is none.
     """
-    numbers = (number for number, line in enumerate(lines[: last + 1], 1) if re.match(r" *\t\s*\S", line))
-    return next(numbers, None)
+    for number, text in enumerate(lines[: line + 1]):
+        if indentation := re.match(r" *(?=\t\s*\S)", text):
+            return number, indentation.end()
+    return (line, column) if line < len(lines) and lines[line][column : column + 1] == "\t" else None
 
 
 def load(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Value]:

@@ -46,8 +46,8 @@ def _named(value: Value, path: str) -> None:
     ):
         where = f"{path}[{key}]" if isinstance(value, list) else f"{path}.{key}".lstrip(".")
         if isinstance(value, Mapping) and not isinstance(key, str):
-            word = {None: "null", True: "true", False: "false"}.get(key, str(key))
-            raise UserError(f"{where}: expected text as a key, found {word}; write '{word}', in quotes.")
+            word = "null" if key is None else str(key).lower()
+            raise UserError(f"{path}.{word}: expected text as a key, found {word}; write '{word}', in quotes.")
         if isinstance(part, (Mapping, list)):
             _named(part, where)
 
@@ -137,9 +137,9 @@ WORDS = {"s": "seconds"}
 
 def _quantity(key: str, value: object, path: str) -> object:
     """Take the unit off "60 s" or "1500 tokens", checking that it is the right one; a bare number has it already."""
-    if not isinstance(value, str) or value.startswith("${"):
+    if not isinstance(value, str) or value.startswith("${") or key not in UNITS:
         return value
-    unit = UNITS.get(key, "")
+    unit = UNITS[key]
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([A-Za-z]*)\s*", value)
     if match is None or match[2] not in ("", unit):
         of = f" of {WORDS.get(unit, unit)}, as in 12 {unit}" if unit else ""

@@ -33,7 +33,8 @@ def resolve(presets: Mapping[str, T], patch: Mapping[str, object], path: str, de
     if name is None:
         raise UserError(f"{path}: no preset given; {nearest('', presets)}")
     if not isinstance(name, str) or name not in presets:
-        raise UserError(f"{path}: no preset '{name}'; {nearest(str(name), presets)}")
+        found = f"'{name}'" if isinstance(name, str) else repr(name)
+        raise UserError(f"{path}: no preset {found}; {nearest(str(name), presets)}")
     return typed(presets[name], patch, path)
 
 
@@ -93,6 +94,11 @@ class Hint:
     """Of a list or mapping, that of its values; of a tuple of fixed length, one each."""
     fixed: bool = False
     """Whether it is a tuple of fixed length."""
+
+    @property
+    def mapping(self) -> bool:
+        """Whether a value may be a mapping."""
+        return any(kind is dict or dataclasses.is_dataclass(kind) for kind in self.kinds)
 
     def __str__(self) -> str:
         """What is expected, for a sentence."""
@@ -162,13 +168,13 @@ def _read(hint: Hint, value: object, before: object, path: str) -> object:
         if read is not None:
             break
     else:
-        raise UserError(f"{path}: expected {hint}, found {value!r}{_advice(hint, value)}")
+        raise UserError(f"{path}: expected {hint}, found {value!r}{_advice(hint, value, path)}")
     if hint.ranges and not all(one.holds(read) for one in hint.ranges):
         raise UserError(f"{path}: expected {hint}, found {value!r}.")
     return read
 
 
-def _advice(hint: Hint, value: object) -> str:
+def _advice(hint: Hint, value: object, path: str) -> str:
     """The end of a sentence about what was found, with what may have been meant."""
     if bool in hint.kinds and str(value).lower() in BOOLEANS:
         return f"; write {str(BOOLEANS[str(value).lower()]).lower()}."
@@ -176,6 +182,12 @@ def _advice(hint: Hint, value: object) -> str:
         return "; a comment needs a space before its #."
     if str in hint.kinds and isinstance(value, bool):
         return f"; write '{str(value).lower()}', in quotes."
+    if int in hint.kinds and isinstance(value, float) and value % 1 == 0:
+        return f"; write {value:.0f}."
+    if tuple in hint.kinds and not hint.fixed and isinstance(value, (str, int, float)):
+        return f"; write [{value}]."
+    if hint.mapping and not isinstance(value, Mapping):
+        return f"; write {path.split('.')[-1]}: {{key: value}}."
     return "."
 
 

@@ -86,7 +86,8 @@ def test_hints_without_extras_are_plain():
     ("within", "inside", "outside", "words"),
     [
         (Within(0, 1), (0, 0.5, 1), (-1e-9, 1.5, math.nan), "from 0 to 1"),
-        (Within(0, 1, above=True, below=True), (1e-9, 0.999), (0, 1), "above 0 to below 1"),
+        (Within(0, 1, above=True, below=True), (1e-9, 0.999), (0, 1), "above 0 and below 1"),
+        (Within(0, 1, above=True), (1,), (0, 1.1), "above 0 and up to 1"),
         (Within(2), (2, 1e30), (1,), "from 2"),
         (Within(high=3), (-1e30, 3), (3.1,), "up to 3"),
         (Within(high=3, below=True), (2.9,), (3,), "below 3"),

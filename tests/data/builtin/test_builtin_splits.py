@@ -309,7 +309,7 @@ def test_speech_does_not_depend_on_processes_or_on_how_much_is_spoken(tmp_path):
         ({"coverage": 1.5}, "data.coverage: expected a number from 0.2 to 1, found 1.5"),
         ({"rate_low": 300}, "data.rate_low is 300, expected 80 to 240"),
         ({"rate_low": 10}, "data.rate_low: expected a whole number from 80 to 450, found 10"),
-        ({"rare": 0.0}, "data.rare: expected a number above 0 to 1, found 0.0"),
+        ({"rare": 0.0}, "data.rare: expected a number above 0 and up to 1, found 0.0"),
     ],
 )
 def test_bad_settings_are_refused(change, message):
