@@ -9,7 +9,6 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ablate.clusters.resources import Resources
 from ablate.data.streams import STREAMS
@@ -20,7 +19,7 @@ from ablate.planning.supply import Supply
 from ablate.planning.values import shown
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.heldout import HeldoutStage
-from ablate.stages.kind import SPLIT
+from ablate.stages.kind import SPLIT, Kind
 from ablate.stages.kmeans import KMeansStage
 from ablate.stages.pretrain import PretrainStage
 from ablate.stages.registry import KINDS, make
@@ -36,7 +35,7 @@ from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
-from ablate.sweepfile.schema import Sweep
+from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.source import Source
 from ablate.sweepfile.typed import setting
 from ablate.tasks.task import TaskConfig
@@ -72,7 +71,7 @@ def plan_file(
         raise Source(path, overrides).located(error) from error.__cause__
 
 
-def named_kinds() -> dict[str, Any]:
+def named_kinds() -> dict[str, Kind]:
     """The kinds of stages that sweep files may name."""
     return {name: kind for name, kind in KINDS.items() if kind.settings is not None}
 
@@ -80,7 +79,7 @@ def named_kinds() -> dict[str, Any]:
 class Planner:
     """Turns one merged sweep into a plan."""
 
-    def __init__(self, sweep: Mapping[str, Any], registry: Registry, asking: Collection[str] = ()):
+    def __init__(self, sweep: Mapping[str, Value], registry: Registry, asking: Collection[str] = ()):
         self.sweep, self.name = sweep, setting(Sweep, "name", sweep["name"])
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
@@ -144,12 +143,12 @@ class Planner:
     def _stage(
         self,
         kind: str,
-        of: Any,
+        of: object,
         parents: Mapping[str, str],
         title: str,
         steps: int,
         seconds: float,
-        **more: Any,
+        **more: object,
     ) -> str:
         """Add a stage, of which `more` may be known, unless an equal one is there; return its id."""
         stage = make(
@@ -165,11 +164,18 @@ class Planner:
         return self.stages.setdefault(stage.id, stage).id
 
     def _supplied(
-        self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any, **more: Any
+        self,
+        kind: str,
+        of: object,
+        parents: Mapping[str, str],
+        title: str,
+        seconds: float,
+        uses: object,
+        **more: object,
     ) -> str:
         return self._stage(kind, of, parents, title, 0, seconds, uses=uses, **more)
 
-    def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Value], seed: int) -> dict[str, Value]:
         """Lay out all stages of a row at one point and seed; return its line of the manifest."""
         where = [f"{axis}={shown(value)}" for axis, value in point.items()]
         where += [f"seed {seed}"] if len(self.seeds) > 1 else []
@@ -217,7 +223,7 @@ class Planner:
         finetune: Mapping[str, str],
         before: str,
         suffix: str,
-        stages: dict[str, Any],
+        stages: dict[str, Value],
     ) -> dict[str, str]:
         """Lay out the stages that the file adds to a row; their ids by name. By role, such a stage starts from the
         tokenizer and the leaf, from a fine-tuning ("finetune"), from other such stages by name, and from what it reads.
@@ -239,7 +245,7 @@ class Planner:
         return made
 
     def _read(
-        self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str], stages: dict[str, Any]
+        self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str], stages: dict[str, Value]
     ) -> dict[str, str]:
         """Lay out splits of tables that a stage starts from, by name: table, split, and whether it reads its texts as
         ids.
@@ -255,7 +261,7 @@ class Planner:
         return parents
 
     def _data(
-        self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str], stages: dict[str, Any]
+        self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str], stages: dict[str, Value]
     ) -> dict[str, str]:
         """Lay out splits of a task's table, and whether their texts are read as ids; return the stages by role."""
         apart = task.tokenizer is not None  # whether what it writes is in ids of its own
@@ -278,7 +284,7 @@ class Planner:
         return self.seen[key][1]
 
     def _finetune(
-        self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str, stages: dict[str, Any]
+        self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str, stages: dict[str, Value]
     ) -> str:
         read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
         of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
@@ -357,7 +363,9 @@ class Planner:
         more["disk"] = self.estimate.kept(row, goes_on=phase == "trunk" and bool(steps))
         return self._stage("pretrain", of, parents, title, steps, seconds, **more)
 
-    def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:
+    def _heldout(
+        self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Value], title: str
+    ) -> str | None:
         """The held-out losses of a row's leaf, where the data have what they are measured on."""
         read, have = _streamed(row, "dev"), row.data.tables()
         lacking = [table for table, _, _ in read.values() if have and "dev" not in have.get(table, ())]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 from ablate.errors import UserError, nearest
 from ablate.sweepfile.patch import known, mapping, once
-from ablate.sweepfile.schema import Block, Claim, Interference, Roles, Sweep, Table, keys
+from ablate.sweepfile.schema import Block, Claim, Interference, Roles, Sweep, Table, Value, keys
 from ablate.sweepfile.typed import made, setting
 
 BOUNDS = ("above", "below", "within")
@@ -18,9 +18,25 @@ class Compared(Protocol):
     """What is asked of a row: the updates behind it, what each update holds, and which tasks it can have."""
 
     total: int
-    update: Any
+    update: object
 
     def has(self, task: str) -> bool: ...
+
+
+class Measured(TypedDict, total=False):
+    """What is known of a task, or of a stage that a file adds, before it is scored."""
+
+    reads: str
+    table: str
+    splits: list[str]
+    metrics: list[str]
+    """The main one first."""
+    beside: list[str]
+    """Metrics that stand beside the main one in a table that names no columns."""
+    by_class: str
+    """The metric that is also scored by class."""
+    kind: str
+    """Of an added stage."""
 
 
 def contrast(text: str, path: str) -> dict[str, float]:
@@ -58,7 +74,7 @@ def contrast(text: str, path: str) -> dict[str, float]:
     return {row: value for row, value in factors.items() if value}
 
 
-def measure(text: str, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tuple[str, str, str]:
+def measure(text: str, tasks: Mapping[str, Measured], path: str) -> tuple[str, str, str]:
     """Read "task", "task.metric" or "task.split.metric" as (task, split, metric); the first ones are the defaults.
 
     Which classes a metric "by_class" has ("ser_date") is not known before it is scored: any name will do.
@@ -79,8 +95,8 @@ def measure(text: str, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tup
 
 
 def claims(
-    written: object, grid: Sequence[Mapping[str, Compared]], tasks: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+    written: object, grid: Sequence[Mapping[str, Compared]], tasks: Mapping[str, Measured]
+) -> dict[str, dict[str, Value]]:
     """Check every claim; each gets its contrasts as {row: coefficient} under "coefficients" and "assay_coefficients".
 
     Raises UserError for unknown rows, tasks and metrics, for rows that cannot have the task, and for rows with
@@ -116,7 +132,7 @@ def claims(
     return checked
 
 
-def _rows(effect: dict[str, float], rows: Mapping[str, Any], path: str) -> dict[str, float]:
+def _rows(effect: dict[str, float], rows: Collection[str], path: str) -> dict[str, float]:
     for row in effect:
         if row not in rows:
             raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
@@ -136,8 +152,8 @@ def _matched(path: str, rows: Sequence[tuple[str, Compared]]) -> None:
 
 
 def table(
-    written: object, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]], taken_off: Collection[str] = ()
-) -> dict[str, Any]:
+    written: object, rows: Sequence[str], tasks: Mapping[str, Measured], taken_off: Collection[str] = ()
+) -> dict[str, Value]:
     """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first.
 
     Columns of tasks that were `taken_off` the sweep leave the table with them.

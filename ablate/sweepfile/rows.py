@@ -19,12 +19,15 @@ from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.schema import Pretrain, RowPatch, Value
 from ablate.sweepfile.typed import resolve, setting, typed
+from ablate.tasks.task import TaskConfig
+from objectives.objective import ObjectiveConfig
+from objectives.quantizer import TargetsConfig
 
 
 class Resolver:
     """Turns the rows of one merged sweep into typed rows, at any point of its axes."""
 
-    def __init__(self, sweep: Mapping[str, Any], registry: Registry):
+    def __init__(self, sweep: Mapping[str, Value], registry: Registry):
         self.registry = registry
         self.patches = {name: mapping(row, f"rows.{name}") for name, row in mapping(sweep.get("rows"), "rows").items()}
         if not self.patches:
@@ -55,8 +58,8 @@ class Resolver:
             for axis, values in mapping(sweep.get("axes"), "axes").items()
             if isinstance(values, Mapping)
         }
-        self.made: dict[tuple[str, str | None, str], Any] = {}
-        self.data: dict[str, Any] = {}
+        self.made: dict[tuple[str, str | None, str], object] = {}
+        self.data: dict[str, CorpusConfig] = {}
 
     @property
     def names(self) -> list[str]:
@@ -75,7 +78,7 @@ class Resolver:
 
         return needed_first(self.patches, parents, "rows", "after", "let one of them start from scratch")
 
-    def rows(self, point: Mapping[str, Any]) -> dict[str, Row]:
+    def rows(self, point: Mapping[str, Value]) -> dict[str, Row]:
         """Resolve all rows at one point of the axes, parents first."""
         base = self.base
         for axis, value in point.items():
@@ -139,11 +142,11 @@ class Resolver:
                     return f"axes.{rest}"
         return message
 
-    def _configs(self, row: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def _configs(self, row: Mapping[str, Value], path: str) -> dict[str, Any]:  # the fields of Row by name
         """Make every config of a row; only speech targets that its objectives need are among them."""
         pretrain = row["pretrain"]
 
-        def named(kind: str, parts: Mapping[str, Any], where: str) -> dict[str, Any]:
+        def named(kind: str, parts: Mapping[str, Value], where: str) -> dict[str, Any]:
             return {key: self._config(kind, part, f"{path}.{where}.{key}", key) for key, part in parts.items()}
 
         objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
@@ -177,11 +180,13 @@ class Resolver:
             "grids": grids,
         }
 
-    def _stages(self, row: Mapping[str, Any], tasks: Mapping[str, Any], path: str) -> dict[str, Added]:
+    def _stages(self, row: Mapping[str, Value], tasks: Mapping[str, TaskConfig], path: str) -> dict[str, Added]:
         trained = [task for task, of in tasks.items() if owner(of).trained]
         return added(row.get("stages", {}), self.registry.stages, self.tasks, trained, f"{path}.stages")
 
-    def _config(self, kind: str, patch: Mapping[str, Any], path: str, default: str | None = None) -> Any:
+    def _config(
+        self, kind: str, patch: Mapping[str, Value], path: str, default: str | None = None
+    ) -> Any:  # of the kind that is asked for
         """Make one config, or find it: most rows share most of their settings, and making one takes milliseconds."""
         key = kind, default, json.dumps(patch, sort_keys=True)
         if key not in self.made:
@@ -192,7 +197,9 @@ class Resolver:
         return self.made[key]
 
 
-def _joined(targets: Mapping[str, Any], parent: Row | None, now: tuple[int, int]) -> dict[str, tuple[int, int]]:
+def _joined(
+    targets: Mapping[str, TargetsConfig], parent: Row | None, now: tuple[int, int]
+) -> dict[str, tuple[int, int]]:
     """Since when a row has the speech targets that the first row of its chain did not have; `now` for those that are
     new to it.
     """
@@ -207,17 +214,17 @@ def _sets(patch: Value, path: list[str]) -> bool:
     return not path or isinstance(patch, Mapping) and path[0] in patch and _sets(patch[path[0]], path[1:])
 
 
-def _times(objective: Any, factors: Mapping[str, float]) -> Any:
+def _times(objective: ObjectiveConfig, factors: Mapping[str, float]) -> ObjectiveConfig:
     """An objective with its own weight times the factor for the stream it reads."""
     return replace(objective, weight=objective.weight * factors[owner(objective).reads])
 
 
-def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(parts: Mapping[str, Value]) -> dict[str, Value]:
     """Things by name, where nothing written (`asr:`) means the preset as it is."""
     return {name: {} if part is None else part for name, part in parts.items()}
 
 
-def axis_patch(axis: str, value: Any) -> dict[str, Any]:
+def axis_patch(axis: str, value: Value) -> dict[str, Value]:
     """The patch of `base` (or of `data`) that sets the dotted path `axis`, shorthand expanded.
     Raises UserError where there is no such key.
     """
@@ -230,12 +237,12 @@ def axis_patch(axis: str, value: Any) -> dict[str, Any]:
     return patch.get("base", patch)
 
 
-def _named_patch(patch: Any, path: str) -> dict[str, Any]:
+def _named_patch(patch: object, path: str) -> dict[str, Value]:
     """The patch of `base` that a named point of an axis stands for, shorthand expanded."""
     return section(mapping(patch, path), path)
 
 
-def _count(pretrain: Mapping[str, Any], key: str, path: str) -> int:
+def _count(pretrain: Mapping[str, Value], key: str, path: str) -> int:
     path = f"{path}.pretrain"
     if key not in pretrain:
         raise UserError(f"{path}.{key}: must be given; write base: {{pretrain: {{{key}: 1000}}}}.")
