@@ -187,7 +187,7 @@ class Resolver:
     def _config(
         self, kind: str, patch: Mapping[str, Value], path: str, default: str | None = None
     ) -> Any:  # of the kind that is asked for
-        """Make one config, or find it: most rows share most of their settings, and making one takes milliseconds."""
+        """Make one config, or find it: most rows share most of their settings, and a config's form is made once."""
         key = kind, default, json.dumps(patch, sort_keys=True)
         if key not in self.made:
             presets = getattr(self.registry, kind)
