@@ -97,7 +97,7 @@ class AbstractEncoder(Owner, nn.Module, ABC):
     """Channels C of the stage "stacked": 80 bins of four frames. K-means of log-mel goes with this alone."""
 
     reads: frozenset[str]
-    width: Size
+    width: int
     """D of the stages that objectives build on."""
     embedding: nn.Embedding | None
     """Token embedding, of any width, which objectives tie their output to; None when text is not read."""

@@ -187,7 +187,8 @@ def _advice(hint: Hint, value: object, path: str) -> str:
     if tuple in hint.kinds and not hint.fixed and isinstance(value, (str, int, float)):
         return f"; write [{value}]."
     if hint.mapping and not isinstance(value, Mapping):
-        return f"; write {path.split('.')[-1]}: {{key: value}}."
+        name = "" if path.endswith("]") else f"{path.split('.')[-1]}: "
+        return f"; write {name}{{key: value}}."
     return "."
 
 
@@ -206,16 +207,15 @@ def _int(hint: Hint, kind: type, value: object, before: object, path: str) -> in
 
 
 def _float(hint: Hint, kind: type, value: object, before: object, path: str) -> float | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(number):
         raise UserError(f"{path}: expected {hint}, found {value}; it has to be finite.")
-    return float(value)
+    return number
 
 
 def _str(hint: Hint, kind: type, value: object, before: object, path: str) -> str | None:

@@ -67,7 +67,7 @@ def test_no_number_is_infinite(value):
     for config, name, _ in NUMBERS:
         with pytest.raises(UserError, match=rf"^x\.{name}: expected a (whole )?number"):
             typed(config, {name: value}, "x")
-    with pytest.raises(UserError, match=r"^x\.above: expected a number, found -?(inf|nan|'.inf')"):
+    with pytest.raises(UserError, match=r"^x\.above: expected a number, found (-?inf|nan|'.inf'|1e999)"):
         made(schema.Claim, {"effect": "a - b", "on": "asr", "above": value}, "x")
 
 
