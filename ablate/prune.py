@@ -10,7 +10,7 @@ from typing import Optional
 
 from ablate.errors import UserError
 from ablate.store import disk, pruned, pruning
-from ablate.store.listing import amount
+from ablate.store.disk import amount
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.pruning import KEEPABLE, SORTS, Survey
 

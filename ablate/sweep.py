@@ -53,7 +53,7 @@ where things lie:
                        row)
   ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, result.json (last: it is complete, and says which attempt's
                        folder has its files: metrics.jsonl, model.safetensors, items.jsonl)
-  python -m ablate.store lists a ROOT, and explains how two stages differ
+  python -m ablate.store lists a ROOT, joins another to it, and explains how two stages differ
 
 exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, or another
 sweep of its name runs, or the disk refuses, 3 Slurm takes nothing now, 130 interrupted.

@@ -160,8 +160,9 @@ def trace_updates(folder: Path) -> None:
         return update(self, at)
 
     def traced_save(self, at, last=False):
-        save(self, at, last)
+        seconds = save(self, at, last)
         trace(folder, "saved", at)
+        return seconds
 
     Loop.fit, Loop.one_update, Loop.save = traced_fit, traced_update, traced_save
 

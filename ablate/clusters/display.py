@@ -203,7 +203,7 @@ class Display:
         self.drawn = 0.0
         self.estimated, self.left = 0.0, ""
         self.pending: Mapping[str, int] = {}  # as it was told last, and when
-        self.told = -MINUTE
+        self.told = self.looked = -MINUTE
 
     def __enter__(self) -> Display:
         if self.live is not None:
@@ -226,6 +226,9 @@ class Display:
         while board.events:
             self._event(board, *board.events.pop(0))
         running = [id for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
+        if running and now - self.looked >= EVERY:
+            self.looked = now
+            self._room(board)
         if self.live is None:
             for id in running:
                 if now - self.said.get(id, now) >= EVERY:
@@ -238,6 +241,13 @@ class Display:
         elif now - self.drawn > 0.4:
             self.drawn = now
             self.live.update(self._view(board, running), refresh=True)
+
+    def _room(self, board: Board) -> None:
+        """Say that the disk is full: stages that cannot begin for that have no place to say so."""
+        try:
+            disk.check(board.root, disk.LEAST)
+        except OSError as error:
+            self.say(f"{time.strftime('%H:%M:%S')} note    {board.root}: {disk.why(error.errno, board.root)}")
 
     def _line(self, mark: str, text: str, board: Board) -> None:
         done = f"{board.count(DONE)}/{len(board.stages)} done, about {self.left} left"

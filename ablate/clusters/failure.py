@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Optional
 
+from ablate.store import index
 from ablate.store.record import read_json
 from ablate.store.run import RunFolder
 
-NAME = "failure.json"
+NAME = index.FAILURE
 EXCEPTION, MEMORY, TIME, PREEMPTED, NODE = "exception", "out of memory", "time-out", "preempted", "node failure"
 CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = (
     "cancelled while pending",
@@ -16,9 +17,10 @@ CANCELLED_PENDING, CANCELLED_RUNNING, KILLED, LOST = (
     "killed",
     "lost",
 )
+AGAIN, WITHDRAWN = FORGIVEN = index.FORGIVEN
+PRUNED = "reads what was pruned meanwhile"  # why a stage is to be run again
+LACKING = "reads what was pruned, and no stage of this sweep makes that again; its log says what"
 NEVER, FORGOTTEN = "can never start", "forgotten by Slurm"
-AGAIN, WITHDRAWN = "to be run again", "cancelled by --cancel"
-FORGIVEN = (AGAIN, WITHDRAWN)  # no failures to the next command
 
 
 @dataclass(frozen=True)

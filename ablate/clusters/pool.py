@@ -8,6 +8,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Optional
 
+from ablate.clusters import failure
 from ablate.clusters.cluster import AbstractCluster, Program
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, RUNNING, STOPPED, WAITING
 from ablate.store import disk
@@ -50,8 +51,8 @@ class AbstractPool(AbstractCluster):
             if self.stops() and state != DONE:
                 self.board.set(id, STOPPED)
             elif state == WAITING:
-                self.board.remake(id)
-                self.board.set(id, WAITING)
+                supplied = self.board.supply(id)
+                self.board.set(id, WAITING if supplied else FAILED, "" if supplied else failure.LACKING)
             elif state == STOPPED:
                 gone = not (folder.path / "identity.json").exists()
                 self.board.set(id, FAILED, no_folder(errno.ENOENT) if gone else "asked to stop by somebody else")

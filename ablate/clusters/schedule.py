@@ -44,6 +44,7 @@ class Board:
         self.remarks: list[str] = []  # what else is to be said of how things stand
         self.pending: Mapping[str, int] = {}  # why stages wait in a queue, and how many
         self.ranks = ranks(self.stages)
+        self._vain: set[str] = set()  # stages that lacked what was pruned when there was nothing to make again
         self._children: dict[str, list[str]] = {id: [] for id in self.stages}
         for id, stage in self.stages.items():
             for parent in stage.awaits(self.stages):
@@ -84,19 +85,32 @@ class Board:
         pruned.reopen(self.folders[id].path)
         (self.folders[id].path / failure.NAME).unlink(missing_ok=True)  # of before it was done
 
-    def remake(self, id: str) -> None:
+    def remake(self, id: str) -> bool:
         """Have the stages made again that this one starts from, where their folders were removed meanwhile, or what it
-        reads of them was pruned; and write its own folder again.
+        reads of them was pruned; and write its own folder again. Return whether there was any.
         """
         lay(self.stages[id], self.root)
         done = {one for one, folder in self.folders.items() if self.state[one] == DONE and folder.done}
-        for one in needs.remade(self.stages, done, self.root):
+        again = needs.remade(self.stages, done, self.root)
+        for one in again:
             self._reopen(one)
             self.set(one, WAITING, "it was pruned")
-        for parent in self.stages[id].awaits(self.stages):
-            if self.state[parent] == DONE and not self.folders[parent].done:
-                self.remake(parent)
-                self.set(parent, WAITING, "its folder was removed")
+        gone = [p for p in self.stages[id].awaits(self.stages) if self.state[p] == DONE and not self.folders[p].done]
+        for parent in gone:
+            self.remake(parent)
+            self.set(parent, WAITING, "its folder was removed")
+        return bool(again or gone)
+
+    def supply(self, id: str) -> bool:
+        """`remake` for a stage that ended as what it reads was pruned. Return False where there was nothing to make
+        again, and was not the last time it ended so, either: then nothing of this plan makes what it reads.
+        """
+        if self.remake(id):
+            self._vain.discard(id)
+            return True
+        vain = id in self._vain
+        self._vain.add(id)  # somebody else may have made it again meanwhile
+        return not vain
 
     def follow_others(self) -> None:
         """Take note of stages that other processes run now."""

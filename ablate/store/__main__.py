@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from ablate.errors import UserError
-from ablate.store import adopt, differ, disk, listing, merge, upgrade
+from ablate.store import differ, disk, listing, merge, upgrade
 
 HELP = """\
 Look at a root of runs (root=DIR of the sweep command), join another to it, and bring it to the format of today. Nothing
@@ -59,7 +59,7 @@ def _do(options: argparse.Namespace) -> int:
     if options.what == "ls":
         lines = listing.of_sweep(options.root, options.sweep) if options.sweep else listing.lines(options.root)
     elif options.what == "adopt":
-        lines = [adopt.take_in(options.folder, options.root)]
+        lines = [merge.take_in(options.folder, options.root)]
     elif options.what == "upgrade":
         lines = upgrade.upgrade(options.root)
     else:

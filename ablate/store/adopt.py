@@ -11,24 +11,22 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ablate.errors import UserError
 from ablate.store import attempt, files, pruned
 from ablate.store.identity import flat
-from ablate.store.listing import amount
-from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
+from ablate.store.lock import ASIDE, PROGRESS, alive, held, read_lock
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
 from ablate.store.run import BEAT_SECONDS, RESULT, Busy, RunFolder
 from ablate.store.stage import MOST_WAYS
 
 TAKE, RESTORE, SAME, RUNNING, REFUSED = "take", "restore", "same", "running", "refused"
 TIDY = "tidy"  # the same, and somebody was killed who was at it
-JOINS = "joins"  # in a lock: nobody works on the stage, it is being taken over
+NOTE = b'{"step": 0, "steps": 0, "note": "taken from another root"}'  # what watchers see
 MOST_NAMED = 3  # things in which two results disagree
 
 
@@ -46,6 +44,11 @@ class Found:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.title})"
+
+    @property
+    def root(self) -> Path:
+        """The root it lies under, if it does."""
+        return self.folder / ".." / ".." / ".."
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -81,29 +84,6 @@ def read(folder: Path) -> Found:
     return Found(what["kind"], what["id"], what["title"], folder, result, pruned.gone(folder))
 
 
-def take_in(folder: Path, to: Path) -> str:
-    """Take the finished stage in a folder over into the root `to`, and say what was done. Raises UserError where it is
-    none, or is refused.
-    """
-    one = read(folder)
-    if to.resolve() in one.folder.resolve().parents:
-        raise UserError(f"{folder} lies in {to} already.")
-    verdict = adopt(one, to)
-    if verdict.what == REFUSED:
-        raise UserError(verdict.why)
-    for note, id in trunks(one.folder.parents[2]):
-        if id == one.id:
-            lay_trunk(note, id, to)
-    size = amount(one.size(verdict.names))
-    return {
-        TAKE: f"{one} was taken into {to}, {size}.",
-        RESTORE: f"{one} was in {to}, and {size} that were pruned of it are back.",
-        SAME: f"{one} is in {to} already.",
-        TIDY: f"{one} is in {to} already.",
-        RUNNING: f"{one} is being run in {to}; it was left alone.",
-    }[verdict.what]
-
-
 def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
     """What is to be done to have a stage under the root `to`, where files of some parts (see `ablate.store.pruned`) are
     not wanted.
@@ -115,7 +95,7 @@ def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
     wanted = [name for name in one.facts if name not in one.gone and pruned.part(one.kind, name) not in without]
     own, lock = read_result(path), read_lock(path)
     if own is None:
-        busy = lock is not None and lock["pid"] is not None and alive(lock) and not lock.get(JOINS)
+        busy = lock is not None and lock["pid"] is not None and alive(lock) and not lock.get(ASIDE)
         return Verdict(RUNNING) if busy else Verdict(TAKE, tuple(wanted))
     if other := _disagreement(one, own):
         more = f" and {len(other) - MOST_NAMED} more" if len(other) > MOST_NAMED else ""
@@ -123,9 +103,16 @@ def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
         return Verdict(REFUSED, why=f"{one} is finished in both and differs in {told}; that of {to} stays.")
     lost, here = pruned.gone(path), own.get("files", {})
     back = tuple(name for name in wanted if name in lost and here[name] == one.facts[name])
-    if not back and lock is not None and (lock["pid"] is None or lock.get(JOINS)) and not alive(lock):
-        return Verdict(TIDY)
-    return Verdict(RESTORE, back) if back else Verdict(SAME)
+    if back:
+        return Verdict(RESTORE, back)
+    return Verdict(TIDY if _littered(path, own, lock) else SAME)
+
+
+def _littered(path: Path, own: Mapping[str, Any], lock: Optional[Mapping[str, Any]]) -> bool:
+    """Whether somebody was killed who was at a stage that is finished here."""
+    if lock is not None:
+        return (lock["pid"] is None or lock.get(ASIDE, False)) and not alive(lock)
+    return not pruned.reopened(path) and any(token != own.get("attempt") for token in attempt.tokens(path))
 
 
 def _disagreement(one: Found, own: Mapping[str, Any]) -> list[str]:
@@ -185,34 +172,30 @@ def _joining(run: RunFolder) -> Iterator[Path]:
 
     Unlike an attempt at it this leaves no trace among its attempts.
     """
-    lock = {**me(), "token": attempt.new_token(), "began": time.time(), JOINS: True}
-    own, stop = run.path / lock["token"], threading.Event()
-    while not create(run.path / "claim.json", lock):
-        seen = read_lock(run.path)
-        if seen is not None and seen["pid"] is None and alive(seen):
-            time.sleep(0.1)  # half-written: whoever was killed there is dead in a few seconds
-        elif seen is not None and seen.get(JOINS) and not alive(seen):
-            take(run.path, seen["token"])
-        else:
-            run.bury()
+    stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # put away just now, or the disk fails: who writes next is told
                 os.utime(own / PROGRESS)
 
     try:
-        own.mkdir()
-        files.replace(own / PROGRESS, b"{}", durable=False)
-        threading.Thread(target=beat, daemon=True).start()
-        attempt.clear(run.path)
-        yield own
+        with run.aside() as token:
+            own = run.path / token
+            try:
+                own.mkdir()
+                files.replace(own / PROGRESS, NOTE, durable=False)
+                threading.Thread(target=beat, daemon=True).start()
+                attempt.clear(run.path)
+                yield own
+            finally:
+                stop.set()
+                result = read_result(run.path)
+                if result is not None and result.get("attempt") == own.name:
+                    _tidy(run.path, own)
+                else:
+                    shutil.rmtree(own, ignore_errors=True)
     finally:
-        stop.set()
-        result = read_result(run.path)
-        if result is None or result.get("attempt") != own.name:
-            shutil.rmtree(own, ignore_errors=True)
-        take(run.path, lock["token"])
         with contextlib.suppress(OSError):  # it is in use, as it should be
             run.path.rmdir()
 
@@ -235,7 +218,7 @@ def _take(one: Found, path: Path, own: Path, names: Collection[str], tell: Calla
     _beside(one.folder, path)
     patch = one.result.get("code", {}).get("patch")
     for name in [f"{patch}.patch"] if patch else []:
-        _copy(one.folder.parents[2] / "code" / name, path.parents[2] / "code" / name)
+        _copy(one.root / "code" / name, path.parents[2] / "code" / name)
     lacking = {name: facts["size"] for name, facts in one.facts.items() if name not in names}
     (path / pruned.NAME).unlink(missing_ok=True)
     if lacking:
@@ -247,7 +230,6 @@ def _take(one: Found, path: Path, own: Path, names: Collection[str], tell: Calla
     with contextlib.suppress(FileExistsError):  # whoever finished it meanwhile
         files.linked(own / RESULT, path / "result.json")
     files.synced(path)
-    _tidy(path, own)
 
 
 def _tidy(path: Path, valid: Path) -> None:
@@ -307,16 +289,3 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_file() and not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         files.copied(source, target, durable=False)  # as where a plan writes them
-
-
-def trunks(root: Path) -> Iterator[tuple[str, str]]:
-    """Notes of finished trunks under a root (see `ablate.store.continuing`): path from the root, and the trunk's id."""
-    for note in sorted(root.glob("trunks/*/*-*")):
-        yield note.relative_to(root).as_posix(), note.name.rpartition("-")[2]
-
-
-def lay_trunk(note: str, id: str, to: Path) -> None:
-    """Note a trunk here, if it is here and not noted."""
-    if (run_path(to, "pretrain", id) / "result.json").exists() and not (to / note).exists():
-        (to / note).parent.mkdir(parents=True, exist_ok=True)
-        (to / note).touch()

@@ -47,20 +47,26 @@ def new_token() -> str:
     return secrets.token_hex(6)
 
 
-def ended(path: Path, lock: Mapping[str, Any], when: float, outcome: str) -> None:
-    """Note in the run folder `path` how the attempt of this lock ended."""
+def ended(path: Path, lock: Mapping[str, Any], when: float, outcome: str, held_up: float = 0.0) -> None:
+    """Note in the run folder `path` how the attempt of this lock ended, which waited `held_up` seconds for room on the
+    disk.
+    """
     line = {k: lock.get(k) for k in ("token", "host", "pid", "job", "began")}
     line |= {"ended": when, "outcome": outcome, "code": code_version()}
+    line |= {"held_up": round(held_up, 3)} if held_up else {}
     with open_append(path / "attempts.jsonl") as file:
         file.write(json.dumps(line).encode() + b"\n")
 
 
-def circumstances(path: Path, lock: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of how the stage in `path` was made, its last attempt that of this lock, ending now."""
+def circumstances(path: Path, lock: Mapping[str, Any], held_up: float = 0.0) -> dict[str, Any]:
+    """What a record says of how the stage in `path` was made, its last attempt that of this lock, ending now. Seconds
+    of waiting for room on the disk, in this attempt `held_up`, are none of the stage's.
+    """
     now, earlier = time.time(), list(read_jsonl(path / "attempts.jsonl"))
     made = [number for number, one in enumerate(earlier) if one["outcome"] == "done"]  # before it was pruned
     earlier = earlier[made[-1] + 1 :] if made else earlier
-    seconds = now - lock["began"] + sum(max(0.0, one["ended"] - one["began"]) for one in earlier)
+    spent = [one["ended"] - one["began"] - one.get("held_up", 0.0) for one in earlier]
+    seconds = now - lock["began"] - held_up + sum(max(0.0, one) for one in spent)
     ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     return {
         "seconds": round(seconds, 3),
@@ -110,6 +116,11 @@ def _attempts(path: Path) -> list[tuple[Path, str]]:
     """Folders of attempts in a run folder, also those put away, and their tokens."""
     matches = ((entry, TOKEN.fullmatch(entry.name)) for entry in path.iterdir())
     return [(entry, match[1]) for entry, match in matches if match]
+
+
+def tokens(path: Path) -> set[str]:
+    """Tokens of the attempts that have a folder in a run folder."""
+    return {token for _, token in _attempts(path)}
 
 
 def _inherit(candidates: list[Path], own: Path) -> None:

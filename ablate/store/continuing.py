@@ -8,7 +8,7 @@ its family. That changes neither its id nor its result, only how long it takes. 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,21 +59,40 @@ def note(run: RunFolder, steps: int) -> None:
     os.close(os.open(folder / f"{steps}-{run.id}", os.O_CREAT, 0o666))
 
 
+def noted(root: Path) -> Iterator[tuple[str, str]]:
+    """All notes of trunks under a root: path from the root, and the trunk's id."""
+    for path in sorted(Path(root).glob("trunks/*/*-*")):
+        yield path.relative_to(root).as_posix(), path.name.rpartition("-")[2]
+
+
+def note_again(place: str, id: str, root: Path) -> None:
+    """Note a trunk under another root, if it is finished there."""
+    path = Path(root) / place
+    if RunFolder(root, "pretrain", id).done and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
 def _noted(config: Mapping[str, Any]) -> bool:
     return (config["start"] + config["steps"]) % EVERY == 0
 
 
-def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
-    """The ids of the finished trunks under a root that are shorter than this one and else the same, the
-    longest first.
+def candidates(root: Path, what: Mapping[str, Any]) -> list[str]:
+    """The ids of the finished trunks under a root that are shorter than this one and else the same, the longest first;
+    those that were pruned, too.
     """
     folder = Path(root) / "trunks" / family(what)
     noted = [path.name.partition("-") for path in folder.glob("*-*")] if folder.is_dir() else []
     by_length = sorted(
         ((int(length), id) for length, _, id in noted if 0 < int(length) < what["config"]["steps"]), reverse=True
     )
-    found = (RunFolder(root, "pretrain", id) for _, id in by_length)
-    return [run.id for run in found if run.done and not pruned.lacks(run.path, run.kind, CHECKPOINT)]
+    return [id for _, id in by_length if RunFolder(root, "pretrain", id).done]
+
+
+def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
+    """The ids of those `candidates` that this trunk can go on from."""
+    found = (RunFolder(root, "pretrain", id) for id in candidates(root, what))
+    return [run.id for run in found if not pruned.lacks(run.path, run.kind, CHECKPOINT)]
 
 
 def notes(stages: Iterable[Stage], root: Path) -> list[str]:

@@ -126,16 +126,20 @@ def check(path: Path, needed: float) -> None:
 
 
 def _status(path: Path) -> os.statvfs_result:
-    there = next((one for one in (path, *path.absolute().parents) if one.exists()), path)
-    return os.statvfs(there)
+    return os.statvfs(standing(path))
+
+
+def standing(path: Path) -> Path:
+    """This file or folder, or the nearest above it that there is."""
+    return next((one for one in (path, *path.absolute().parents) if one.exists()), path)
 
 
 def amount(size: float) -> str:
-    """Bytes for people: 1.2 GB, 35.0 MB, 4.1 kB."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:,.1f} {name}"
-    return f"{size / 1e3:.1f} kB"
+    """Bytes as people read them: "1.2 GB", "35.0 MB", "4.1 kB", "12 B"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= 0.95 * factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size:.0f} B"
 
 
 def closed(path: Path) -> Optional[Path]:

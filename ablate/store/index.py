@@ -26,7 +26,8 @@ from ablate.store.lock import alive, clock, read_lock
 from ablate.store.record import read_json, read_jsonl, read_result
 
 NAME = ".index.json"
-FAILURE = "failure.json"  # what jobs that are gone leave: {"kind": ..., "why": ...}
+FAILURE = "failure.json"  # what is kept of jobs that are gone: {"kind": ..., "why": ...}
+FORGIVEN = ("to be run again", "cancelled by --cancel")  # kinds that are no failures to the next command
 SETTLED_SECONDS = 4.0  # what changed later may change again within one tick of a file system's clock
 
 Key = list[int]
@@ -47,7 +48,9 @@ class Entry:
     parents: Roles
     """(role, stage id) of what it starts from."""
     uses: Roles
-    """(role, stage id) of what it used besides, by the way to make it that was planned last."""
+    """(role, stage id) of what it used besides, or would by any way to make it that was planned: a table points for
+    ever into the recordings that it was made from, whichever were planned since.
+    """
     sizes: dict[str, int]
     """Bytes by part (see `ablate.store.pruned`; "" for records): of a finished stage as its record says, less what was
     pruned, else of what lies there.
@@ -160,6 +163,7 @@ def _look(kind: str, id: str, place: str) -> Optional[Entry]:
         sizes = {name: facts["size"] for name, facts in result["files"].items() if name not in gone}
     else:
         sizes = dict(_lying(folder))
+    uses = dict.fromkeys((role, used) for way in how.get("ways", ()) for role, used in way["uses"])
     return Entry(
         kind=kind,
         id=id,
@@ -168,7 +172,7 @@ def _look(kind: str, id: str, place: str) -> Optional[Entry]:
         format=result.get("format", 1) if result else 1 if "modules" in how else 2,
         done=done,
         parents=tuple((role, parent) for role, parent in what["parents"]),
-        uses=tuple((role, used) for role, used in how["ways"][0]["uses"]) if how.get("ways") else (),
+        uses=tuple(uses),
         sizes=_parts(kind, sizes),
         pruned=_parts(kind, gone),
         ended=(result or {}).get("ended", ""),
@@ -198,6 +202,8 @@ def _failed(folder: Path) -> str:
     """What went wrong with a stage that is not done and that nobody works on."""
     if (folder / FAILURE).exists():
         said = read_json(folder / FAILURE)
+        if said["kind"] in FORGIVEN:
+            return ""
         return said["kind"] if said["kind"] == said["why"] else f"{said['kind']}: {said['why']}"
     last = [line["outcome"] for line in read_jsonl(folder / "attempts.jsonl")][-1:]
     return "failed" if last == ["failed"] else ""

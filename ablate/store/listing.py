@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ablate.errors import UserError, nearest
 from ablate.store import index
+from ablate.store.disk import amount
 from ablate.store.index import Entry
 from ablate.store.record import Sweep, read_json, read_result, read_sweep
 from ablate.store.stage import stage_ids
@@ -23,7 +24,7 @@ def lines(root: Path) -> list[str]:
     """
     names, found = sweeps(root), index.entries(root)
     if not names and not found:
-        raise _nothing(root)
+        raise nothing(root)
     used: set[str] = set()
     table = []
     for name in names:
@@ -56,7 +57,7 @@ def of_sweep(root: Path, name: str) -> list[str]:
     """
     names, found = sweeps(root), index.entries(root)
     if name not in names:
-        raise _nothing(root) if not names else UserError(f"No sweep '{name}' under '{root}'; {nearest(name, names)}")
+        raise unknown(root, name, names) if names else nothing(root)
     ids = members(read_sweep(root, name), found)
     mine = [one for id, one in found.items() if id in ids]
     table = [
@@ -71,12 +72,12 @@ def of_sweep(root: Path, name: str) -> list[str]:
 def members(sweep: Sweep, found: Mapping[str, Entry]) -> set[str]:
     """Ids of the stages of a sweep: those its manifest names, and what they were made from."""
     ids = {id for line in sweep.manifest for id in stage_ids(line)}
-    todo = list(ids)
-    while todo:
-        one = found.get(todo.pop())
+    open_ = list(ids)
+    while open_:
+        one = found.get(open_.pop())
         more = {id for _, id in one.needs} - ids if one else set()
         ids |= more
-        todo += more
+        open_ += more
     return ids
 
 
@@ -87,14 +88,6 @@ def state(one: Entry) -> str:
     if one.running:
         return "running"
     return one.failed or "not done"
-
-
-def amount(size: float) -> str:
-    """Bytes as people read them: "1.2 GB"."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= 0.95 * factor:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{size:.0f} B"
 
 
 def when(seconds: float) -> str:
@@ -134,8 +127,14 @@ def _size(own: Iterable[Entry]) -> int:
     return sum(one.bytes for one in own)
 
 
-def _nothing(root: Path) -> UserError:
+def nothing(root: Path) -> UserError:
+    """The error that a folder is no root of runs."""
     return UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
+
+
+def unknown(root: Path, name: str, names: Collection[str]) -> UserError:
+    """The error that no sweep under a root has this name, of those that there are."""
+    return UserError(f"No sweep '{name}' under '{root}'; {nearest(name, names)}")
 
 
 def sweeps(root: Path) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any, Optional
 STALE_SECONDS = 120.0  # a lock from another machine without a sign of life for this long is dead
 CLOCK_SECONDS = 10.0  # how long a look at a file system's clock is good for
 PROGRESS = ".progress.json"  # in the attempt's folder
+ASIDE = "aside"  # in a lock: its process makes no attempt at the stage, but prunes it or takes it from another root
 
 _clocks: dict[int, tuple[float, float]] = {}  # device -> its time at the last look, and this process's then
 

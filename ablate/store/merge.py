@@ -8,16 +8,14 @@ what disagrees is refused, and so is what was made from it, whose numbers would 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.store import attempt, files, index, listing
+from ablate.store import attempt, continuing, disk, files, index, listing
 from ablate.store.adopt import (
     REFUSED,
     RESTORE,
@@ -29,17 +27,15 @@ from ablate.store.adopt import (
     Verdict,
     adopt,
     judge,
-    lay_trunk,
     read,
-    trunks,
 )
+from ablate.store.disk import amount
 from ablate.store.index import Entry
-from ablate.store.listing import amount
+from ablate.store.progress import Progress
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
 
 LEFT = (WEIGHTS, MOMENTS, ENCODINGS, DATA)  # out by --without-weights, but for data that reports show
-TOLD_SECONDS = 30.0  # between two lines of progress where they cannot overwrite each other
 BLOCKED, OLD = "made from what was refused", "of an earlier format"
 
 
@@ -88,12 +84,8 @@ def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = F
         links, size = _links(merge), merge.size(TAKE, RESTORE)
         print("\n".join(estimate(merge, links)), flush=True)
         if not dry_run:
-            free = shutil.disk_usage(_standing(merge.to)).free
-            if not links and size > free:
-                raise UserError(
-                    f"{to} would need {amount(size)}, and its disk has {amount(free)} left; make room, or leave "
-                    "weights out (--without-weights)."
-                )
+            if not links:
+                _roomy(merge.to, size)
             before = len(merge.refused)
             said = carry_out(merge)
             print("\n".join([*merge.refused[before:], said]))
@@ -101,6 +93,29 @@ def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = F
         print("\nStopped. What was joined is whole; the same command goes on.", file=sys.stderr)
         return 130
     return int(bool(merge.refused))
+
+
+def take_in(folder: Path, to: Path) -> str:
+    """Take the finished stage in a folder over into the root `to`, and say what was done. Raises UserError where it is
+    none, or is refused.
+    """
+    one = read(folder)
+    if to.resolve() in one.folder.resolve().parents:
+        raise UserError(f"{folder} lies in {to} already.")
+    verdict = adopt(one, to)
+    if verdict.what == REFUSED:
+        raise UserError(verdict.why)
+    for note, id in continuing.noted(one.root):
+        if id == one.id:
+            continuing.note_again(note, id, to)
+    size = amount(one.size(verdict.names))
+    return {
+        TAKE: f"{one} was taken into {to}, {size}.",
+        RESTORE: f"{one} was in {to}, and {size} that were pruned of it are back.",
+        SAME: f"{one} is in {to} already.",
+        TIDY: f"{one} is in {to} already.",
+        RUNNING: f"{one} is being run in {to}; it was left alone.",
+    }[verdict.what]
 
 
 def survey(source: Path, to: Path, without_weights: bool = False) -> Merge:
@@ -111,7 +126,7 @@ def survey(source: Path, to: Path, without_weights: bool = False) -> Merge:
     _apart(merge.source, merge.to)
     found = index.entries(merge.source, write=False)
     if not found:
-        raise UserError(f"There are no runs under '{source}'; give the root=DIR that sweeps were run with.")
+        raise listing.nothing(source)
     plans = [read_sweep(merge.source, name) for name in listing.sweeps(merge.source)]
     for plan in plans:
         merge.sweeps[plan.path.name] = _compared(merge, plan)
@@ -201,7 +216,7 @@ def estimate(merge: Merge, links: bool) -> list[str]:
 
 def _links(merge: Merge) -> bool:
     """Whether files there can get a second name here; tried with one."""
-    probe = _standing(merge.to) / f".{attempt.new_token()}.part"
+    probe = disk.standing(merge.to) / f".{attempt.new_token()}.part"
     try:
         os.link(next(iter(merge.stages.values())).folder / "result.json", probe)
     except (OSError, StopIteration):
@@ -210,9 +225,15 @@ def _links(merge: Merge) -> bool:
     return True
 
 
-def _standing(path: Path) -> Path:
-    """A folder, or the nearest above it that there is."""
-    return next(one for one in (path, *path.resolve().parents) if one.is_dir())
+def _roomy(to: Path, size: int) -> None:
+    """Raises UserError where the disk of a root has no room for so many bytes."""
+    try:
+        disk.check(to, size)
+    except OSError:
+        raise UserError(
+            f"{to} would need {amount(size)}, and its disk has {amount(disk.free(to))} left; make room, or leave "
+            "weights out (--without-weights)."
+        ) from None
 
 
 def _compared(merge: Merge, plan: Sweep) -> str:
@@ -250,9 +271,9 @@ def carry_out(merge: Merge) -> str:
             merge.refused.append(str(error))
         progress.stage()
     progress.end()
-    for note, id in trunks(merge.source):
+    for note, id in continuing.noted(merge.source):
         if id in merge.stages:
-            lay_trunk(note, id, merge.to)
+            continuing.note_again(note, id, merge.to)
     taken = [name for name, what in merge.sweeps.items() if what == TAKE]
     for name in taken:
         _lay(sweep_path(merge.source, name), sweep_path(merge.to, name))
@@ -269,39 +290,3 @@ def _lay(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in ("manifest.jsonl", "sweep.json"):
         files.copied(source / name, target / name)
-
-
-class Progress:
-    """One line about stages, files and bytes: written over on a terminal, else a new one now and then."""
-
-    def __init__(self, stages: int, size: int):
-        self.stages, self.size = stages, size
-        self.done = self.files = self.bytes = 0
-        self.told = time.monotonic()
-        self.live = sys.stderr.isatty()
-
-    def file(self, size: int) -> None:
-        """Take note of a file."""
-        self.files += 1
-        self.bytes += size
-        self._tell()
-
-    def stage(self) -> None:
-        """Take note of a stage."""
-        self.done += 1
-        self._tell()
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self.live and self.stages:
-            self._tell(0.0)
-            print(file=sys.stderr)
-
-    def _tell(self, every: float = 0.2) -> None:
-        now = time.monotonic()
-        if now - self.told < (every if self.live else TOLD_SECONDS):
-            return
-        self.told = now
-        line = f"{self.done:,} of {self.stages:,} stages, {self.files:,} files, {amount(self.bytes)} of "
-        line += amount(self.size)
-        print(f"\r{line:<79}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)

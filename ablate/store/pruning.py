@@ -8,20 +8,19 @@ files removed. A stage that starts after the first step finds that it must be ma
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from ablate.errors import UserError, nearest
-from ablate.store import attempt, continuing, listing, lock, needs, pruned
+from ablate.store import attempt, continuing, listing, needs, pruned
 from ablate.store.index import Entry, entries
 from ablate.store.needs import Known
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.record import files_of, read_json, read_result, read_sweep, sweep_path
 from ablate.store.run import Busy, RunFolder
-from ablate.store.stage import stage_ids
 
 TRUNKS, FINETUNED, LEAVES, CACHES = "trunks", "finetuned", "leaves", "caches"
 UNREFERENCED, LEFT = "unreferenced", "left"
@@ -37,6 +36,7 @@ SORTS = {
 KEEPABLE = (TRUNKS, FINETUNED, ENCODINGS, CACHES, UNREFERENCED, LEAVES)
 NOTES = ".pruning"  # below the root: a file for each stage of which something is about to be removed
 ALL = (WEIGHTS, MOMENTS, ENCODINGS, DATA)
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -76,19 +76,19 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
     """
     all_, names = entries(root), listing.sweeps(root)
     if not all_ and not names:
-        raise UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
+        raise listing.nothing(root)
     if sweep and sweep not in names:
-        raise UserError(f"No sweep '{sweep}' under '{root}'; {nearest(sweep, names)}")
-    asked = {name: [id for line in read_sweep(root, name).manifest for id in stage_ids(line)] for name in names}
-    sweeps = {name: _closure(all_, ids) for name, ids in asked.items()}
+        raise listing.unknown(root, sweep, names)
+    sweeps = {name: listing.members(read_sweep(root, name), all_) for name in names}
     wanted = _wanted(root, all_, {id for ids in sweeps.values() for id in ids})
     referenced = {id for name, ids in sweeps.items() if name != sweep for id in ids}
     scope = [all_[id] for id in (sweeps[sweep] - referenced if sweep else all_) if id in all_]
     items = []
     for entry in scope:
         free = [part for part in ALL if entry.sizes.get(part) and part not in wanted.get(entry.id, ())]
+        asked = entry.pruned and not entry.done  # to be made again
         by_sort: dict[str, list[str]] = {}
-        for part in free if not entry.running else ():
+        for part in free if not (entry.running or asked) else ():
             by_sort.setdefault(_sort(entry, part, sweep or entry.id in referenced), []).append(part)
         for sort, parts in by_sort.items():
             if sort and sort not in keep:
@@ -102,14 +102,14 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
 def _left(root: Path, all_: Mapping[str, Entry]) -> Iterator[Item]:
     """What a prune that was interrupted noted as gone, and did not remove."""
     for note in sorted((root / NOTES).glob("*")):
-        if note.name in all_ and (names := _leavings(entry := all_[note.name])):
+        if note.name in all_ and (names := _leavings((entry := all_[note.name]).folder)):
             yield Item(entry, LEFT, tuple({pruned.part(entry.kind, name) for name in names}), sum(names.values()))
 
 
-def _leavings(entry: Entry) -> dict[str, int]:
-    """Files of a finished stage that are noted as gone and lie there all the same, and their bytes."""
-    gone = pruned.gone(entry.folder)
-    folder = files_of(entry.folder, read_result(entry.folder)) if gone else entry.folder
+def _leavings(path: Path) -> dict[str, int]:
+    """Files of a finished stage that are noted as gone and lie in its run folder all the same, and their bytes."""
+    gone = pruned.gone(path)
+    folder = files_of(path, read_result(path)) if gone else path
     return {name: size for name, size in gone.items() if (folder / name).exists()}
 
 
@@ -128,22 +128,6 @@ def _sort(entry: Entry, part: str, referenced: str | bool) -> str:
     if entry.kind != "pretrain":
         return FINETUNED
     return LEAVES if isinstance(referenced, str) else ""
-
-
-def _closure(all_: Mapping[str, Entry], ids: list[str]) -> set[str]:
-    """These stages and all they start from or use."""
-    found: set[str] = set()
-    open_ = list(ids)
-    while open_:
-        id = open_.pop()
-        if id not in found:
-            found.add(id)
-            open_ += [other for _, other in (*all_[id].parents, *all_[id].uses)] if id in all_ else []
-    return found
-
-
-def _known(entry: Entry) -> Known:
-    return Known(entry.kind, entry.parents, entry.uses)
 
 
 def _wanted(root: Path, all_: Mapping[str, Entry], referenced: Collection[str]) -> dict[str, set[str]]:
@@ -181,64 +165,89 @@ def _shorter(root: Path, entry: Entry) -> list[str]:
 
 def remove(found: Survey, tell: Callable[[int, int], None] = lambda done, all_: None) -> tuple[int, list[str]]:
     """Remove what may go; return how many bytes, and sentences about what was left alone. `tell` is told how many steps
-    of how many are behind. Safe to repeat, after a kill too.
+    of how many are behind. A stage that changed since the survey is left alone. Safe to repeat, after a kill too.
 
     Raises OSError where something cannot be removed.
     """
     freed, left, marked, steps = 0, [], [], 2 * len(found.items)
     (found.root / NOTES).mkdir(exist_ok=True)
     for number, item in enumerate(found.items):
-        run, note = RunFolder(found.root, item.entry.kind, item.entry.id), found.root / NOTES / item.entry.id
-        note.touch()
-        try:
-            with _locked(run):
-                if read_result(run.path) is None:
-                    attempt.drop(run.path)
-                    freed += item.bytes
-                elif run.done or item.sort == LEFT:  # else it was asked for just now
-                    marked.append((item, run, _noted(run, item)))
-        except Busy as busy:
-            left.append(f"{busy} It was left alone.")
+        run = RunFolder(found.root, item.entry.kind, item.entry.id)
+        (found.root / NOTES / run.id).touch()
+        if item.entry.done or item.sort == LEFT:
+            marked.append((item, run, _locked(run, partial(_noted, run, item), {}, left)))
+        else:
+            freed += _locked(run, partial(_dropped, run, item), 0, left)
         tell(number, steps)
     reading = _read_now(found.root)
     for number, (item, run, names) in enumerate(marked, len(found.items)):
         if any(part in reading.get(run.id, ()) for part in item.parts):
-            pruned.withdraw(run.path, names)
-            left.append(f"{run.kind} {run.id} is read by a stage that runs. It was left alone.")
-        else:
-            for name, size in names.items():
-                (files_of(run.path, read_result(run.path)) / name).unlink(missing_ok=True)
-                freed += size
+            if names:
+                _locked(run, partial(pruned.withdraw, run.path, names), None, left)
+                left.append(f"{run.kind} {run.id} is read by a stage that runs. It was left alone.")
+        elif names:
+            freed += _locked(run, partial(_removed, run, names), 0, left)
         tell(number, steps)
     for path in found.caches:
-        freed += path.stat().st_size
-        path.unlink()
+        with suppress(FileNotFoundError):  # a report makes it anew just now
+            size = path.stat().st_size
+            path.unlink()
+            freed += size
     for note in (found.root / NOTES).iterdir():
-        if note.name not in found.entries or not _leavings(found.entries[note.name]):
+        if entry := found.entries.get(note.name):
+            with suppress(Busy):
+                RunFolder(found.root, entry.kind, entry.id).bury()  # the lock of a prune that was killed
+        if not entry or not _leavings(entry.folder):
             note.unlink(missing_ok=True)
     return freed, left
 
 
 def _noted(run: RunFolder, item: Item) -> dict[str, int]:
-    """Note what of a finished stage is gone from now on; return its names and bytes."""
+    """Note what of a finished stage is gone from now on; return its names and bytes, none where the stage is another
+    than it was, or to be made again.
+    """
+    if item.sort == LEFT:
+        return _leavings(run.path)
+    if not run.done:
+        return {}
     folder = files_of(run.path, read_result(run.path))
     lying = {name: one["size"] for name, one in attempt.facts(folder, digests=False).items()}
     names = {name: size for name, size in lying.items() if pruned.part(run.kind, name) in item.parts}
-    if item.sort != LEFT:
-        pruned.write(run.path, names)
+    pruned.write(run.path, names)
     return names
 
 
-@contextmanager
-def _locked(run: RunFolder) -> Iterator[None]:
-    """Hold the lock of a stage without becoming an attempt at it. Raises Busy."""
-    held = {**lock.me(), "token": attempt.new_token(), "began": time.time()}
-    while not lock.create(run.path / "claim.json", held):
-        run.bury()
+def _removed(run: RunFolder, names: Collection[str]) -> int:
+    """Remove those of these files that are noted as gone, and return their bytes. Files of the same names that were
+    made again or put back since they were noted stay.
+    """
+    going = {name: size for name, size in _leavings(run.path).items() if name in names}
+    for name in going:
+        (files_of(run.path, read_result(run.path)) / name).unlink(missing_ok=True)
+    return sum(going.values())
+
+
+def _dropped(run: RunFolder, item: Item) -> int:
+    """Remove what attempts at an unfinished stage saved; return its bytes."""
+    if read_result(run.path) is not None:  # somebody finished it since
+        return 0
+    attempt.drop(run.path)
+    return item.bytes
+
+
+def _locked(run: RunFolder, act: Callable[[], Made], otherwise: Made, left: list[str]) -> Made:
+    """What `act` returns with the stage locked; `otherwise` where somebody runs it, which `left` is told, and where its
+    folder was removed.
+    """
     try:
-        yield
-    finally:
-        lock.take(run.path, held["token"])
+        with run.aside():
+            return act()
+    except Busy as busy:
+        left.append(f"{busy} It was left alone.")
+    except FileNotFoundError:
+        if run.path.exists():
+            raise
+    return otherwise
 
 
 def _read_now(root: Path) -> dict[str, set[str]]:
@@ -249,6 +258,6 @@ def _read_now(root: Path) -> dict[str, set[str]]:
         if run.holder() is not None and (run.path / "identity.json").exists():
             for _, folder, parts in needs.of(run):
                 read.setdefault(folder.id, set()).update(parts)
-            for id in continuing.shorter(root, run.identity()):
+            for id in continuing.candidates(root, run.identity()):
                 read.setdefault(id, set()).update(continuing.CHECKPOINT)
     return read

@@ -22,14 +22,13 @@ from typing import Any, Optional
 
 from ablate.store import attempt, disk, files, pruned
 from ablate.store.files import linked, open_append, replace, synced
-from ablate.store.lock import PROGRESS, alive, create, held, me, read_lock, take
+from ablate.store.lock import ASIDE, PROGRESS, alive, create, held, me, read_lock, take
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
+from ablate.store.room import Room
 from ablate.store.version import code_version, keep_patch
 
 RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
 BEAT_SECONDS = 15.0  # how often a lock shows life while nothing reports progress
-AGAIN_SECONDS = 3.0  # how often it is tried whether the disk has room again
-SAY_SECONDS = 60.0  # how often the log says that it has not
 
 
 class Stopped(Exception):
@@ -61,8 +60,7 @@ class RunFolder:
         self._unwritten = bytearray()  # lines of metrics for which there was no room
         self._fields: dict[str, Any] = {}  # of the last report of progress
         self._reported = self._looked = self._held = 0.0
-        self._complained = -SAY_SECONDS
-        self.held_up = 0.0  # seconds of waiting for room on the disk
+        self._room = Room(self.path, lambda: self.stopping, self._waits)
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -129,7 +127,7 @@ class RunFolder:
         lock = {**me(), "token": attempt.new_token(), "began": time.time()}
         while not create(self.path / "claim.json", lock):
             self.bury()
-        self._lock, self._token = lock, lock["token"]
+        self._lock, self._token, self._room.waited = lock, lock["token"], 0.0
         try:
             self.files.mkdir()
             self._report(step=0, steps=0)
@@ -153,14 +151,31 @@ class RunFolder:
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
 
     def bury(self) -> None:
-        """Move a dead lock away and note its attempt. Raises Busy when it is alive."""
+        """Move a dead lock away and note its attempt, if it was one. Raises Busy when it is alive."""
         seen = read_lock(self.path)
         if seen is None:
             return  # given up meanwhile
         if alive(seen):
             raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
-        if take(self.path, seen["token"]):
+        if take(self.path, seen["token"]) and not seen.get(ASIDE):
             attempt.ended(self.path, {**seen, "began": seen["made"]}, seen["seen"], "lost")  # both by the disk's clock
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[str]:
+        """Hold the lock within this context without an attempt at the stage, and give its token. Raises Busy when a
+        live process holds it, FileNotFoundError when there is no such folder.
+        """
+        lock = {**me(), "token": attempt.new_token(), "began": time.time(), ASIDE: True}
+        while not create(self.path / "claim.json", lock):
+            seen = read_lock(self.path)
+            if seen is not None and seen["pid"] is None and alive(seen):
+                time.sleep(0.1)  # half-written: whoever was killed there is dead in a few seconds
+            else:
+                self.bury()
+        try:
+            yield lock["token"]
+        finally:
+            take(self.path, lock["token"])
 
     def release(self, outcome: str) -> None:
         """Give the lock up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
@@ -171,7 +186,7 @@ class RunFolder:
             if held(self.path, lock["token"]):
                 try:
                     with disk.forgiven():
-                        attempt.ended(self.path, lock, time.time(), outcome)
+                        attempt.ended(self.path, lock, time.time(), outcome, self.held_up)
                 finally:
                     take(self.path, lock["token"])
             if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
@@ -242,20 +257,15 @@ class RunFolder:
         """Call `write`, which writes `needed` bytes, and return True; or wait a few seconds, at most until asked to
         stop, and return False, where the disk has no room for that, or for what was logged before: then call again.
 
-        Raises OSError for what is more than the disk can ever hold, and what `write` raises else.
+        Raises OSError for what is more than the disk can ever hold, and what `write` raises else. Ranks above 0, which
+        write nothing, go on at once.
         """
-        if self.rank:
-            return True
-        try:
-            disk.check(self.path, needed)
+
+        def all_() -> None:
             self._drain()
             write()
-        except OSError as error:
-            if not disk.passes(error):
-                raise
-            self._wait(disk.why(error.errno, self.path, needed))
-            return False
-        return True
+
+        return bool(self.rank) or self._room.tried(all_, needed)
 
     def patiently(self, write: Callable[[], None], needed: float = 0.0) -> None:
         """Call `write` until the disk has room for it (see `tried`). Raises Stopped when asked to stop meanwhile."""
@@ -267,19 +277,16 @@ class RunFolder:
         """That it was asked to stop while it waited for room."""
         return Stopped(f"{self.kind} {self.id} was asked to stop while it waited for room on the disk.")
 
-    def _wait(self, why: str) -> None:
-        """Wait for room, and say so."""
-        now = time.monotonic()
-        if now - self._complained >= SAY_SECONDS:
-            self._complained = now
-            with disk.forgiven():
-                print(f"{time.strftime('%H:%M:%S')} Waits for room to write: {why}.", flush=True)
+    @property
+    def held_up(self) -> float:
+        """Seconds for which this attempt waited for room on the disk."""
+        return self._room.waited
+
+    def _waits(self, why: str) -> None:
+        """Tell watchers that it waits for room. Raises Lost."""
         if self._lock is not None:
             self.hold()
             self._report(**{**self._fields, "note": f"waits for room: {why}"})
-        while time.monotonic() - now < AGAIN_SECONDS and not self.stopping:
-            time.sleep(0.2)
-        self.held_up += time.monotonic() - now
 
     def progress(self, step: int, steps: int, **fields: Any) -> None:
         """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
@@ -380,7 +387,7 @@ class RunFolder:
             facts = attempt.facts(folder)
             for name in facts:
                 synced(folder / name)  # tables are appended to, which waits for no disk
-            extra = attempt.circumstances(self.path, {**self._lock, "began": self._lock["began"] + self.held_up})
+            extra = attempt.circumstances(self.path, self._lock, self.held_up)
             record = files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts})
             self.patiently(lambda: replace(folder / RESULT, record))
             self.hold()

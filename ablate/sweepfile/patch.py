@@ -39,17 +39,22 @@ def expand(sweep: Mapping[str, Value]) -> dict[str, Value]:
     return sweep
 
 
-def _named(value: Value, path: str) -> None:
-    """Raise UserError for a key that is no text, anywhere."""
-    for key, part in (
-        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    ):
-        where = f"{path}[{key}]" if isinstance(value, list) else f"{path}.{key}".lstrip(".")
-        if isinstance(value, Mapping) and not isinstance(key, str):
-            word = "null" if key is None else str(key).lower()
-            raise UserError(f"{path}.{word}: expected text as a key, found {word}; write '{word}', in quotes.")
-        if isinstance(part, (Mapping, list)):
-            _named(part, where)
+def _named(value: Value, path: str, above: tuple[Value, ...] = ()) -> None:
+    """Raise UserError for a key that is no text, anywhere; what an alias has in itself, `above` which it lies, is seen
+    once.
+    """
+    if any(value is one for one in above):
+        return
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            _named(item, f"{path}[{number}]", (*above, value))
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                word = "null" if key is None else str(key).lower()
+                where = f"{path}.{word}".lstrip(".")
+                raise UserError(f"{where}: expected text as a key, found {word}; write '{word}', in quotes.")
+            _named(part, f"{path}.{key}".lstrip("."), (*above, value))
 
 
 def _hint(key: str, valid: Iterable[str]) -> str:

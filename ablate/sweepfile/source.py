@@ -34,7 +34,11 @@ class Source:
     """All that is written for a sweep, by dotted path: overrides over the file over what it extends."""
 
     def __init__(self, path: str | Path, overrides: Iterable[str] = ()) -> None:
-        self.layers: list[dict[str, Written]] = [*_overridden(list(overrides)), *_files(Path(path), set())]
+        self.layers: list[dict[str, Written]] = []
+        removed: list[str] = []  # by overrides such as ~rows.one
+        for layer, without in [*_overridden(list(overrides)), *((one, "") for one in _files(Path(path), set()))]:
+            self.layers.append({at: one for at, one in layer.items() if not any(_within(at, r) for r in removed)})
+            removed += [without] if without else []
 
     def find(self, path: str, plain: bool = False) -> tuple[int, Written] | None:
         """How many steps of a path are written, and where the last of these is; the uppermost layer of those that have
@@ -47,16 +51,18 @@ class Source:
                     return steps, layer[path[:end]]
         return None
 
-    def settles(self, path: str, plain: bool = False) -> tuple[int, Written] | None:
+    def settles(self, path: str, plain: bool = False, first: bool = False) -> tuple[int, Written] | None:
         """Where the setting is written that decides on `path`, and how many of its steps are: of a row in the row, in
-        those that it comes after, or in the base. None where nothing is written of it.
+        those that it comes after, in the axes (with `first` at their first values alone), or in the base. None where
+        nothing is written of it.
         """
-        first, *rest = path.split(".")
-        if first != "rows" or not rest:
+        top, *rest = path.split(".")
+        if top != "rows" or not rest:
             return self.find(path, plain)
         own = self.find(path, plain)
         best = (max(own[0] - 2, 0), own[1]) if own else None
-        for above in [*(f"rows.{row}" for row in self._before(rest[0])), *self._axes(".".join(rest[1:])), "base"]:
+        axes = self._axes(".".join(rest[1:]), first)
+        for above in [*(f"rows.{row}" for row in self._before(rest[0])), *axes, "base"]:
             found, skipped = self.find(".".join([above, *rest[1:]]), plain), above.count(".") + 1
             if found and found[0] - skipped > (best[0] if best else 0):
                 best = found[0] - skipped, found[1]
@@ -69,7 +75,7 @@ class Source:
         return {path: self._origin(path if path.startswith("data.") else f"rows.{row}.{path}") for path in paths}
 
     def _origin(self, path: str) -> str:
-        found, steps = self.settles(path), path.count(".") + (1 if path.startswith("data.") else -1)
+        found, steps = self.settles(path, first=True), path.count(".") + (1 if path.startswith("data.") else -1)
         if found and (found[0] == steps or found[1].text.startswith("${")):
             return found[1].short
         if found and path.endswith(".weight") and found[0] == steps - 1 and found[1].text:
@@ -85,19 +91,23 @@ class Source:
             return ""
         holder = path.rsplit(".", len(parts) - deep)[0]
         for place, steps in ((f"{holder}.preset", deep + 1), (holder, deep)):
-            found = self.settles(place, plain=True)
+            found = self.settles(place, plain=True, first=True)
             if found and found[0] == steps and re.fullmatch(r"[A-Za-z_]\w*", found[1].text):
                 return found[1].text
         return parts[deep - 1] if deep > 1 else ""
 
-    def _axes(self, setting: str) -> Iterator[str]:
-        """Where axes set it: `axes.SETTING` as "axes", and in patches by name."""
+    def _axes(self, setting: str, first: bool) -> Iterator[str]:
+        """Where axes set it: `axes.SETTING` as "axes", and in patches by name, or in the `first` patch of an axis."""
         keys = [key for layer in self.layers for key in layer if key.startswith("axes.")]
+        firsts: dict[str, str] = {}  # by axis; what a file extends comes before it
+        for key in (key for layer in reversed(self.layers) for key in layer):
+            if match := re.fullmatch(r"(axes\.[^.]+)\.[^.]+", key):
+                firsts.setdefault(match[1], key)
         if f"axes.{setting}" in keys:
             yield "axes"
         for key in keys:
             match = re.fullmatch(r"(axes\.[^.]+\.[^.]+)\..*", key)
-            if match and key == f"{match[1]}.{setting}":
+            if match and key == f"{match[1]}.{setting}" and (not first or match[1] in firsts.values()):
                 yield match[1]
 
     def _before(self, row: str) -> list[str]:
@@ -117,19 +127,26 @@ class Source:
         return type(error)(f"{found[1].where}: {message}") if found else error
 
 
-def _overridden(overrides: list[str]) -> Iterator[dict[str, Written]]:
-    """What overrides set, the last one first."""
+def _within(path: str, other: str) -> bool:
+    return path == other or path.startswith((f"{other}.", f"{other}["))
+
+
+def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]]:
+    """What overrides set, and what each removes, the last one first."""
     for text in reversed(overrides):
         try:
             parsed = parse(text)
         except UserError:
             continue  # that is what the error is about
         written, key = Written(f"override '{text}'", text.partition("=")[2], text), parsed.key_or_group
+        if parsed.is_delete():
+            yield {}, key
+            continue
         above = {
             key[: part.end()]: Written(written.where, "", text) for part in re.finditer(r"(?<=\.)[^.]+(?=\.)", key)
         }
         axis = {f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {}
-        yield {**above, key: written, **axis}
+        yield {**above, key: written, **axis}, ""
 
 
 def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:
@@ -146,22 +163,31 @@ def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:
         yield from _files(path.parent / written["extends"].text, {*seen, path.resolve()})
 
 
-def _below(node: yaml.Node | None, path: str, file: str) -> Iterator[tuple[str, Written]]:
-    """All that is below a node; keys that `<<` brings come first, so that those beside it win."""
+def _below(
+    node: yaml.Node | None, path: str, file: str, above: tuple[yaml.Node | None, ...] = ()
+) -> Iterator[tuple[str, Written]]:
+    """All that is below a node; keys that `<<` brings come first, so that those beside it win. A node that an alias has
+    in itself, `above` which it then lies, is left out there.
+    """
+    if any(node is one for one in above):
+        return
+    above = (*above, node)
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            yield from _one(item, item, f"{path}[{number}]", file)
+            yield from _one(item, item, f"{path}[{number}]", file, above)
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == "<<":
                 for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    yield from _below(merged, path, file)
+                    yield from _below(merged, path, file, above)
         for key, value in node.value:
             if key.value != "<<":
-                yield from _one(key, value, f"{path}.{key.value}" if path else str(key.value), file)
+                yield from _one(key, value, f"{path}.{key.value}" if path else str(key.value), file, above)
 
 
-def _one(key: yaml.Node, value: yaml.Node, path: str, file: str) -> Iterator[tuple[str, Written]]:
+def _one(
+    key: yaml.Node, value: yaml.Node, path: str, file: str, above: tuple[yaml.Node | None, ...]
+) -> Iterator[tuple[str, Written]]:
     mark, text = key.start_mark, value.value if isinstance(value, yaml.ScalarNode) else ""
     yield path, Written(f"{file}, line {mark.line + 1}, column {mark.column + 1}", text, f"{file}:{mark.line + 1}")
-    yield from _below(value, path, file)
+    yield from _below(value, path, file, above)

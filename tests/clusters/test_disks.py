@@ -21,11 +21,13 @@ from test_local import HERE, driver, step_of, wait_for
 from tiny import World
 
 from ablate.clusters import local
+from ablate.clusters.slurm import diagnosis
 from ablate.errors import UserError
 from ablate.store import disk as disk_of
-from ablate.store import run as run_module
+from ablate.store import room
 from ablate.store.lock import read_lock
 from ablate.store.record import run_path
+from ablate.store.room import Room
 from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, materialise
 from ablate.training import checkpoint, loop
@@ -181,7 +183,7 @@ def test_a_stage_waits_before_it_starts(disk):
     assert process.poll() is None and not (run_path(root, "score", "aa") / "claim.json").exists()
     file.unlink()
     said = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, said
+    assert process.returncode == 0 and f"{root}: the disk is full (" in said, said
 
 
 def test_training_waits_for_room_and_comes_to_the_same(disk, tmp_path, monkeypatch):
@@ -189,7 +191,7 @@ def test_training_waits_for_room_and_comes_to_the_same(disk, tmp_path, monkeypat
     root, remount = disk
     remount("size=20m")
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(run_module, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(room, "AGAIN_SECONDS", 0.05)
     ends = {}
     for place in (tmp_path / "alone", root):
         world = World(place)
@@ -226,12 +228,12 @@ def disturbed(root, id, monkeypatch):
     """Fill the disk when the stage starts, and when its second checkpoint is to be written, until it has waited; return
     when it did.
     """
-    waits, saves, wait, save = [], [], RunFolder._wait, checkpoint.save
+    waits, saves, wait, save = [], [], Room.wait, checkpoint.save
     files = [fill(root, left=1 << 17)]  # room to begin, and for no checkpoint
 
-    def waited(run, why):
-        wait(run, why)
-        assert read_lock(run.path)["note"].startswith("waits for room: the disk is full (")
+    def waited(room, why):
+        wait(room, why)
+        assert read_lock(room.path)["note"].startswith("waits for room: the disk is full (")
         waits.append("checkpoint" if saves else "start")
         files.pop().unlink()
 
@@ -241,7 +243,7 @@ def disturbed(root, id, monkeypatch):
             files.append(fill(root, left=1 << 15))
         save(folder, *arguments)
 
-    monkeypatch.setattr(RunFolder, "_wait", waited)
+    monkeypatch.setattr(Room, "wait", waited)
     monkeypatch.setattr(checkpoint, "save", full)
     return waits
 
@@ -252,6 +254,15 @@ def test_no_stage_ends_for_want_of_a_log():
         print("a line", file=stream, flush=True)
         print("more", end="", file=stream)
     os.close(file)
+
+
+def test_a_slurm_job_says_what_the_disk_refused(tmp_path):
+    run, code = RunFolder(tmp_path, "score", "aa"), local.DISK_CODE + errno.EROFS
+    assert diagnosis.of_exit(run, "7", code, None).why == "cannot use its folder: the disk is mounted read-only"
+    (run.path / "logs").mkdir(parents=True)
+    (run.path / "logs" / "out.txt").write_text("epoch 1\nCannot use /runs/x: the disk is mounted read-only.\n")
+    assert diagnosis.of_exit(run, "7", code, None).why == "Cannot use /runs/x: the disk is mounted read-only."
+    assert diagnosis.of_exit(run, "7", 3, None).why == "ended with exit status 3"
 
 
 def test_what_a_stage_reads_is_not_its_folder(tmp_path):

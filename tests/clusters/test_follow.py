@@ -184,3 +184,14 @@ def test_a_stage_that_is_made_again_since_it_was_pruned_is_not_what_its_last_job
     world.board = Board(fakes.read(world.root), world.root)
     world.jobs = Jobs(world.board, "sweep", Resources({}, fakes.KINDS), fakes.PROGRAM)
     assert world.look(times=3, seconds=100)[0] == WAITING
+
+
+def test_a_stage_that_reads_what_no_stage_of_the_plan_makes_again_fails_the_second_time(world):
+    failure.write(world.folder("parent"), Failure(failure.AGAIN, failure.PRUNED, "1"))
+    assert world.look()[0] == WAITING
+    world.submit("parent", "3")
+    world.queue["3"] = world.queued("RUNNING")
+    assert world.look()[0] == QUEUED
+    failure.write(world.folder("parent"), Failure(failure.AGAIN, failure.PRUNED, "3"))
+    assert world.look()[0] == FAILED
+    assert failure.read(world.folder("parent")).why == failure.LACKING

@@ -255,6 +255,9 @@ def test_a_whole_sweep_goes_from_hand_to_hand(root):
 def test_a_root_that_is_closed_is_told_by_every_command(root):
     said, status = sweep(ADA, root, umask=0o022)
     assert status == 0, said
+    for looking in ("--dry-run", "--status"):
+        said, status = sweep(BOB, root, looking)
+        assert status == 0 and "All done." in said, said
     for arguments in (["--fresh"], ["base.pretrain.steps=60"]):
         said, status = sweep(BOB, root, *arguments)
         error = said.strip().splitlines()[-1]

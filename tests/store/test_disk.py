@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ablate.errors import UserError
-from ablate.store import disk, files, listing, lock, upgrade
+from ablate.store import disk, files, listing, lock, room, upgrade
 from ablate.store import run as run_module
 from ablate.store.__main__ import main
 from ablate.store.lock import read_lock
@@ -21,7 +21,7 @@ REFUSALS = (errno.EROFS, errno.EACCES, errno.EIO, errno.ENOENT, errno.ESTALE)
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(room, "AGAIN_SECONDS", 0.05)
     return RunFolder(tmp_path, "pretrain", "abcdef")
 
 
@@ -45,8 +45,8 @@ def test_a_stage_waits_for_room_and_says_so(run, monkeypatch, capsys, number):
         run.write_json("state.json", 1)
         run._reported = 0.0
         run.progress(3, 9, loss=0.5)
-        notes, wait = [], run._wait
-        monkeypatch.setattr(run, "_wait", lambda why: (wait(why), notes.append(read_lock(run.path))))
+        notes, wait = [], run._room.wait
+        monkeypatch.setattr(run._room, "wait", lambda why: (wait(why), notes.append(read_lock(run.path))))
         refused = failing(monkeypatch, number, times=3)
         run.write_json("state.json", 2)
         assert len(refused) == 3 and json.loads((run.files / "state.json").read_text()) == 2
@@ -70,6 +70,41 @@ def test_a_result_waits_for_room(run, monkeypatch, number):
     assert run.held_up >= 0.1  # which is no time that the stage takes
     (line,) = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()]
     assert run.result()["seconds"] <= line["ended"] - line["began"] - 0.1
+
+
+def full_for(monkeypatch, times):
+    """Have the disk count as full when it is looked at, so many times."""
+    looks, check = iter(range(times)), disk.check
+
+    def looked(path, needed):
+        if next(looks, None) is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        check(path, needed)
+
+    monkeypatch.setattr(disk, "check", looked)
+
+
+def test_waiting_before_the_lock_is_no_part_of_an_attempt(run, monkeypatch):
+    full_for(monkeypatch, 4)
+    with run.lock():
+        assert run.held_up == 0
+        run.finish({})
+    assert run.result()["seconds"] >= 0
+
+
+def test_waiting_in_an_earlier_attempt_is_no_time_that_the_stage_takes(run, monkeypatch):
+    with pytest.raises(RuntimeError), run.lock():
+        full_for(monkeypatch, 4)
+        run.write_json("state.json", 1)
+        raise RuntimeError
+    (line,) = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()]
+    assert line["held_up"] >= 0.2
+    with run.lock():
+        last = run._lock["began"]
+        run.finish({})
+    second = [json.loads(line) for line in (run.path / "attempts.jsonl").read_text().splitlines()][1]
+    whole = line["ended"] - line["began"] + second["ended"] - last
+    assert run.result()["seconds"] <= whole - line["held_up"] + 0.002
 
 
 @pytest.mark.parametrize("number", REFUSALS)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ablate.errors import UserError
-from ablate.store import files, index, listing, pruned
+from ablate.store import disk, files, index, listing, pruned
 from ablate.store.attempt import facts
 from ablate.store.index import NAME, entries
 from ablate.store.record import run_path
@@ -157,6 +157,10 @@ def test_a_run_is_followed_from_its_plan_to_its_end(tmp_path, settled):
     assert (entries(tmp_path)["aa01"].running, entries(tmp_path)["aa01"].failed) == (False, "failed")
     files.replace(folder / index.FAILURE, files.encoded({"kind": "out of memory", "why": "killed at 4 GB"}))
     assert entries(tmp_path)["aa01"].failed == "out of memory: killed at 4 GB"
+    files.replace(
+        folder / index.FAILURE, files.encoded({"kind": "cancelled by --cancel", "why": "cancelled by --cancel"})
+    )
+    assert entries(tmp_path)["aa01"].failed == ""
     with run.lock():
         assert entries(tmp_path)["aa01"].failed == ""
         run.write_bytes("model.safetensors", b"123")
@@ -257,6 +261,6 @@ def test_the_stages_of_a_sweep_are_listed(root):
 
 
 def test_sizes_are_said_as_people_read_them():
-    assert [listing.amount(n) for n in (0, 949, 950, 1.5e6, 2.04e9, 1.2345e12)] == [
+    assert [disk.amount(n) for n in (0, 949, 950, 1.5e6, 2.04e9, 1.2345e12)] == [
         *("0 B", "949 B", "0.9 kB", "1.5 MB", "2.0 GB", "1,234.5 GB")
     ]

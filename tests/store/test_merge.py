@@ -13,7 +13,7 @@ import pytest
 from test_index import plan
 
 from ablate.errors import UserError
-from ablate.store import adopt, attempt, continuing, files, index, merge, needs, pruned, record, version
+from ablate.store import adopt, attempt, continuing, files, index, merge, needs, progress, pruned, record, version
 from ablate.store.__main__ import main
 from ablate.store.record import read_result, run_path
 from ablate.store.run import RunFolder, find
@@ -230,7 +230,7 @@ def test_a_stage_that_is_running_here_is_left_out(roots, capsys):
         status, said = joined(source, to, capsys)
         assert status == 0 and f"1 being run in {to}" in said.out
         assert not run.done and run.holder()
-        assert adopt.take_in(run_path(source, "pretrain", "aa01"), to).endswith("it was left alone.")
+        assert merge.take_in(run_path(source, "pretrain", "aa01"), to).endswith("it was left alone.")
     joined(source, to)
     assert content(to)["pretrain/aa/aa01/result.json"] == content(source)["pretrain/aa/aa01/result.json"]
 
@@ -321,7 +321,7 @@ def test_format_1_is_left_out(tmp_path, capsys):
     assert status == 0 and "Left out: 45 of an earlier format, which no new plan uses." in said.out
     assert not (tmp_path / "to").exists() and not (old / index.NAME).exists()
     with pytest.raises(UserError, match="is of format 1, which no new plan uses"):
-        adopt.take_in(next(old.glob("score/*/*")), tmp_path / "to")
+        merge.take_in(next(old.glob("score/*/*")), tmp_path / "to")
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,8 @@ def test_a_disk_without_room_is_said_before(roots, capsys, monkeypatch):
         raise OSError(errno.EXDEV, "")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9000, 8000, 1000))
+    fields = (1, 1, 9000, 1000, 1000, 9, 9, 9, 0, 255)  # bytes a block twice, blocks, free ones twice
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(fields))
     source, to = roots
     assert main(["merge", str(source), str(to)]) == 2 and not to.exists()
     assert f"{to} would need 5.2 kB, and its disk has 1.0 kB left; make room" in capsys.readouterr().err
@@ -569,6 +570,27 @@ def test_adopt_takes_one_stage(roots, capsys):
         assert main(["adopt", str(what), "--root", str(to)]) == 2 and told in capsys.readouterr().err
 
 
+def test_adopt_takes_a_copy_that_lies_anywhere(roots, monkeypatch):
+    source, to = roots
+    shutil.copytree(run_path(source, "pretrain", "aa02"), source.parent / "copy")
+    monkeypatch.chdir(source.parent)
+    assert main(["adopt", "copy", "--root", "to"]) == 0 and whole(to) == 1
+    assert not (to / "code").exists()  # nothing beside it
+
+
+def test_a_watcher_sees_that_a_stage_is_being_taken(roots, monkeypatch):
+    source, to = roots
+    bring, seen = adopt._bring, []
+
+    def watched(one, name, target, tell):
+        seen.append(RunFolder(to, one.kind, one.id).holder())
+        bring(one, name, target, tell)
+
+    monkeypatch.setattr(adopt, "_bring", watched)
+    merge.take_in(run_path(source, "pretrain", "aa01"), to)
+    assert {(one["step"], one["steps"], one["note"]) for one in seen} == {(0, 0, "taken from another root")}
+
+
 def test_adopt_refuses_what_disagrees(roots, capsys):
     source, to = roots
     stage(to, id="aa01", result={"score": 9.0})
@@ -578,15 +600,15 @@ def test_adopt_refuses_what_disagrees(roots, capsys):
 
 def test_progress_is_one_line_on_a_terminal_and_a_few_elsewhere(capsys, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(merge.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     for live, told in ((True, 100), (False, 3)):
-        progress = merge.Progress(100, 2e9)
-        progress.live = live
+        one = progress.Progress(100, 2e9)
+        one.live = live
         for _ in range(100):
             now[0] += 1.0
-            progress.file(2e7)
-            progress.stage()
-        progress.end()
+            one.file(2e7)
+            one.stage()
+        one.end()
         said = capsys.readouterr().err
         assert said.count("\r" if live else "\n") in (told, told + 1)
     assert "89 of 100 stages" in said and "of 2.0 GB" in said

@@ -13,12 +13,12 @@ import pytest
 from ablate import prune
 from ablate.clusters import debug
 from ablate.clusters.resources import Resources
-from ablate.clusters.schedule import DONE, WAITING, Board
+from ablate.clusters.schedule import DONE, FAILED, WAITING, Board
 from ablate.errors import UserError
-from ablate.store import files, index, lock, needs, pruned, pruning
+from ablate.store import continuing, files, index, lock, needs, pruned, pruning
 from ablate.store.lock import me
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
-from ablate.store.record import files_of, read_result, run_path
+from ablate.store.record import files_of, read_jsonl, read_result, run_path
 from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, Stage, materialise
 
@@ -170,6 +170,13 @@ def test_stages_that_no_sweep_refers_to_keep_their_records_alone(tmp_path, finis
     assert may_go(tmp_path, keep=keep) == {}
 
 
+def test_recordings_that_a_finished_table_points_into_stay_when_it_is_planned_from_others(tmp_path, finished):
+    grown = stage("t0", uses=["recordings/0=r9"])  # the source has more files by now; the table's rows are the same
+    write(tmp_path, {"r9": stage("r9"), **finished, "t0": grown})
+    finish(tmp_path, stage("r9"))
+    assert may_go(tmp_path).keys() == {"p0", "p2", "f0", "f1", "k0"}
+
+
 def test_a_whole_sweep_gives_what_no_other_refers_to(tmp_path, finished):
     other = stage("s7", "pretrain=p3")
     write(tmp_path, {**finished, "s7": other}, "two", ["s7"])
@@ -204,6 +211,88 @@ def test_what_a_stage_that_began_meanwhile_reads_is_taken_back(tmp_path, finishe
     assert "model.safetensors" in names(tmp_path, finished["f0"])
     assert not needs.lacking(RunFolder(tmp_path, "score", "s9"))
     assert needs.lacking(RunFolder(tmp_path, "score", "s1"))[0][1].id == "f1"
+
+
+def test_the_shorter_trunk_that_one_which_began_meanwhile_goes_on_from_is_taken_back(tmp_path):
+    long = {"phase": "trunk", "horizon": None, "start": 0}
+    short, longer = (Stage("pretrain", {**long, "steps": n}, (), f"p{n}", title="trunk") for n in (10, 20))
+    write(tmp_path, {"p10": short}, leaves=["p10"])
+    finish(tmp_path, short)
+    continuing.note(RunFolder(tmp_path, "pretrain", "p10"), 10)
+    found = pruning.survey(tmp_path)
+    assert [item.parts for item in found.items] == [(WEIGHTS, MOMENTS)]
+    write(tmp_path, {"p10": short, "p20": longer}, "two", ["p20"])
+    lock.create(run_path(tmp_path, "pretrain", "p20") / "claim.json", {**me(), "token": "0" * 12, "began": 0.0})
+    assert pruning.remove(found) == (0, ["pretrain p10 is read by a stage that runs. It was left alone."])
+    assert "moments.safetensors" in names(tmp_path, short) and continuing.shorter(tmp_path, longer.identity) == ["p10"]
+
+
+def between(monkeypatch, act):
+    """Have `act` happen after files are noted as gone, and before they are removed."""
+    real = pruning._read_now
+
+    def read_now(root):
+        act()
+        return real(root)
+
+    monkeypatch.setattr(pruning, "_read_now", read_now)
+
+
+def test_what_is_made_again_before_it_is_removed_stays(tmp_path, finished, monkeypatch):
+    run = RunFolder(tmp_path, "tokens", "k0")
+
+    def make():
+        pruned.reopen(run.path)
+        finish(tmp_path, finished["k0"])
+
+    between(monkeypatch, make)
+    freed, _ = pruning.remove(pruning.survey(tmp_path))
+    assert freed == 720 and run.done and names(tmp_path, finished["k0"]) == {"text.i32"}
+    assert not pruned.gone(run.path)
+
+
+def test_what_is_put_back_before_it_is_removed_stays(tmp_path, finished, monkeypatch):
+    path = run_path(tmp_path, "finetune", "f0")
+    between(monkeypatch, lambda: pruned.withdraw(path, ["model.safetensors"]))
+    assert pruning.remove(pruning.survey(tmp_path))[0] == 690
+    assert "model.safetensors" in names(tmp_path, finished["f0"]) and not pruned.gone(path)
+
+
+def test_of_an_interrupted_prune_no_more_goes_than_it_noted(tmp_path, finished):
+    path = run_path(tmp_path, "tokens", "k0")
+    other = files_of(path, read_result(path)) / "other.i32"
+    other.write_bytes(bytes(5))
+    pruned.write(path, {"text.i32": 30})
+    (tmp_path / pruning.NOTES).mkdir()
+    (tmp_path / pruning.NOTES / "k0").touch()
+    found = pruning.survey(tmp_path, keep=pruning.KEEPABLE)
+    assert [(item.sort, item.bytes) for item in found.items] == [("left", 30)]
+    assert pruning.remove(found) == (30, []) and names(tmp_path, finished["k0"]) == {"other.i32"}
+
+
+def test_a_stage_that_changed_since_the_survey_is_left_alone(tmp_path, finished):
+    orphan, removed = stage("p8", phase="decay"), stage("p7", phase="decay")
+    write(tmp_path, {"p8": orphan, "p7": removed}, "gone", ["p8", "p7"])
+    finish(tmp_path, orphan, removed)
+    shutil.rmtree(tmp_path / "sweeps" / "gone")
+    found = pruning.survey(tmp_path, keep=["trunks", "finetuned", "encodings"])
+    assert {item.entry.id for item in found.items} == {"p7", "p8"}
+    for one in (orphan, removed):
+        shutil.rmtree(run_path(tmp_path, one.kind, one.id))
+    write(tmp_path, {"p8": orphan}, "anew", ["p8"])
+    with pytest.raises(RuntimeError), (run := RunFolder(tmp_path, "pretrain", "p8")).lock():
+        run.write_bytes("model.1.safetensors", bytes(50))
+        raise RuntimeError
+    assert pruning.remove(found) == (0, []) and list(run.path.glob("*/model.1.safetensors"))
+
+
+def test_what_is_asked_back_is_not_said_to_go(tmp_path, finished):
+    path = run_path(tmp_path, "pretrain", "p0")
+    pruned.write(path, {"moments.safetensors": 200})
+    shutil.rmtree(tmp_path / "sweeps" / "one")
+    assert may_go(tmp_path)["p0"] == ("unreferenced", WEIGHTS)
+    pruned.reopen(path)
+    assert may_go(tmp_path)["p1"] == ("unreferenced", WEIGHTS) and "p0" not in may_go(tmp_path)
 
 
 def test_a_plan_of_the_papers_size_shrinks_to_its_leaves_weights(tmp_path):
@@ -295,6 +384,22 @@ def test_what_is_pruned_after_it_was_planned_is_made_again(tmp_path, finished):
     assert "model.safetensors" in names(tmp_path, finished["f0"])
 
 
+def test_a_stage_that_reads_what_no_stage_of_the_plan_makes_again_fails(tmp_path):
+    board = Board(write(tmp_path, {"s9": stage("s9")}, leaves=["s9"]), tmp_path)
+    ran = []
+
+    class Lacking:
+        preload = ""
+
+        @staticmethod
+        def run(id, root):
+            ran.append(id)
+            raise pruned.Pruned("model.safetensors of elsewhere was pruned")
+
+    debug.Debug(board, "one", Resources({}, fakes.KINDS), Lacking, 1).run(lambda board: None, lambda: 0)
+    assert ran == ["s9", "s9"] and board.state["s9"] == FAILED and "reads what was pruned" in board.why["s9"]
+
+
 class Reading:
     """A program whose stages read what they start from."""
 
@@ -361,6 +466,7 @@ def test_a_kill_at_any_moment_leaves_what_is_wanted_whole_and_the_next_call_ends
         assert may_go(root) == {} and not list((root / pruning.NOTES).iterdir()), moment
         assert [one.id for one in stages.values() if names(root, one) != set(content(one))] == ["k0", "p0", "p2", "f0"]
         assert not list(root.glob("*/??/*/claim.json"))
+        assert all(len([*read_jsonl(path)]) == 1 for path in root.glob("*/??/*/attempts.jsonl"))  # a prune is none
         if survived:
             break
         moment += 1

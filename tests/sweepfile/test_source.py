@@ -96,3 +96,29 @@ def test_a_plan_says_where_its_mistake_is(files):
     (files / "bad.yaml").write_text("extends: parent.yaml\nrows:\n  first: {pretrain: {stps: 3}}\n")
     with pytest.raises(UserError, match=r"bad\.yaml, line 3, column 22: rows\.first\.pretrain\.stps: unknown key"):
         plan_file(files / "bad.yaml", registry=registry())
+
+
+def test_origins_are_those_at_the_first_values_of_the_axes(tmp_path):
+    (tmp_path / "axes.yaml").write_text(
+        "base: {encoder: nano}\nrows: {one: {}}\naxes:\n  size:\n    small: {}\n    big: {encoder: {width: 64}}\n"
+    )
+    source = Source(tmp_path / "axes.yaml")
+    assert source.origins("one", ["encoder.width"]) == {"encoder.width": "preset nano"}
+    said = source.located(UserError("rows.one.encoder.width: it is wrong."))  # at the second value, perhaps
+    assert str(said).startswith(f"{tmp_path}/axes.yaml, line 6, column 21: ")
+
+
+def test_what_an_override_removes_is_no_origin(files):
+    paths = ["pretrain.steps", "pretrain.decay"]
+    for removal in ("~rows.second.pretrain.steps", "~rows.second.pretrain"):
+        source = Source(files / "child.yaml", ["rows.second.pretrain.decay=5", removal])
+        decay = f"{files}/parent.yaml:6" if removal.endswith("pretrain") else "rows.second.pretrain.decay=5"
+        assert source.origins("second", paths) == {"pretrain.steps": f"{files}/parent.yaml:5", "pretrain.decay": decay}
+    source = Source(files / "child.yaml", ["~rows.second.pretrain", "rows.second.pretrain.steps=7"])
+    assert source.origins("second", paths[:1]) == {"pretrain.steps": "rows.second.pretrain.steps=7"}
+
+
+def test_a_mistake_in_a_file_with_an_alias_in_itself_is_told(tmp_path):
+    (tmp_path / "alias.yaml").write_text("rows: &rows\n  one: *rows\n")
+    with pytest.raises(UserError, match=r"alias\.yaml, line 2, column 3: rows\.one\.one: unknown key"):
+        plan_file(tmp_path / "alias.yaml", registry=registry())

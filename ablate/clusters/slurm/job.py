@@ -99,7 +99,7 @@ class Job:
             time.sleep(600)  # all is saved; a job that ended by itself now would count as failed, not as to be requeued
             raise RuntimeError("Asked to stop, but neither requeued nor cancelled.")
         if code == PRUNED_CODE:
-            failure.write(run, failure.Failure(failure.AGAIN, "reads what was pruned meanwhile", job))
+            failure.write(run, failure.Failure(failure.AGAIN, failure.PRUNED, job))
             return False
         failure.write(run, verdict := diagnosis.of_exit(run, job, code, log))
         print(f"{run.path} failed: {verdict}", flush=True)

@@ -198,6 +198,9 @@ class Jobs:
         if known is not None and known.job == self.jobs[id]:
             if known.kind == failure.WITHDRAWN and known.by == self.name:  # by a command beside this one
                 self.board.set(id, FAILED, str(known))
+            elif known.why == failure.PRUNED and not self.board.supply(id):
+                failure.write(folder, verdict := Failure(failure.EXCEPTION, failure.LACKING, known.job))
+                self.failed(id, verdict)
             elif known.kind in failure.FORGIVEN:
                 self.wait_again(id)
             else:
