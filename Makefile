@@ -1,4 +1,5 @@
-# make sweep [ARGS="..."]   set up .venv if need be, then run sweeps/objectives.yaml; ARGS="--help" explains the rest
+# make sweep [ARGS="..."]   set up .venv if need be, then run sweeps/objectives.yaml; ARGS=--quick makes a small report within
+#                          minutes, ARGS=--help explains the rest
 # make test  [ARGS="..."]   set up .venv if need be, then run the tests
 # make check               set up .venv if need be, then run the formatter and the linter over all code; "make fix" mends what they can
 # PYTHON=python3.12 chooses the Python (3.10 or newer) that .venv is made with.

@@ -40,7 +40,7 @@ PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="
 def run(options: argparse.Namespace) -> int:
     """Do what the options of `python -m ablate.sweep` say; the exit status. Raises UserError."""
     code_version()  # before anything is imported that workers run
-    plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides, asking())
+    plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides, asking(), options.quick)
     plugins.announce(plan.plugins)
     with_plugins(plan.plugins)
     if options.planned not in (None, plan.digest):
@@ -58,7 +58,9 @@ def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
     """What the options ask of a plan's rows; None where they ask for the sweep itself."""
     if options.show:
         paths = list(plan.settings(options.show))
-        origins = local.call(PROGRAM.preload, _origins, options.file, options.overrides, options.show, paths)
+        origins = local.call(
+            PROGRAM.preload, _origins, options.file, options.overrides, options.show, paths, options.quick
+        )
         return plan.show(options.show, origins)
     if options.diff:
         return "\n".join(plan.between(*options.diff))
@@ -176,21 +178,25 @@ def collecting(plan: Plan, root: Path, options: argparse.Namespace) -> list[str]
     return [str(keep_file(plan, root)), *roots, *rows, "--detach", f"--planned={plan.digest}"]
 
 
-def _plan(file: str, overrides: list[str], asking: tuple[str, ...]) -> Plan:
+def _plan(file: str, overrides: list[str], asking: tuple[str, ...], quick: bool = False) -> Plan:
     """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
     from ablate.planning import cost
     from ablate.planning.plan import plan_file
+    from ablate.sweepfile.quick import ROOT
 
-    roots = [text.partition("=")[2] for text in overrides if text.startswith("root=")]
-    root = Path(roots[-1].strip("'\"") if roots else "runs")
-    return plan_file(file, overrides, "runs", cost.timings(root), paces=lambda: cost.paces(root), asking=asking)
+    default = ROOT if quick else "runs"
+    roots = [default, *(text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("root="))]
+    root = Path(roots[-1])
+    return plan_file(
+        file, overrides, default, cost.timings(root), paces=lambda: cost.paces(root), asking=asking, quick=quick
+    )
 
 
-def _origins(file: str, overrides: list[str], row: str, paths: list[str]) -> dict[str, str]:
+def _origins(file: str, overrides: list[str], row: str, paths: list[str], quick: bool) -> dict[str, str]:
     """Where a row's settings come from, found in a worker: what reads sweep files loads torch."""
-    from ablate.sweepfile.source import Source
+    from ablate.planning.plan import origins
 
-    return Source(file, overrides).origins(row, paths)
+    return origins(file, overrides, row, paths, quick)
 
 
 def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
@@ -240,9 +246,10 @@ def pruned_again(board: Board) -> list[str]:
     if not (again := [board.stages[id] for id in board.again]):
         return []
     titles = [f"{stage.kind} {stage.title} ({duration(stage.cost)})" for stage in again]
+    more = f" and {len(again) - 3} more" if len(again) > 3 else ""
     return [
-        f"note: {len(again)} pruned stages are made again, as what is missing reads them: {', '.join(titles[:3])}"
-        f"{', ...' if len(again) > 3 else ''}; {duration(sum(stage.cost for stage in again))} in all."
+        f"note: made again, as what is missing reads them and they were pruned: {', '.join(titles[:3])}{more}; "
+        f"{duration(sum(stage.cost for stage in again))} in all."
     ]
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Optional
 
-from ablate.errors import UserError
+from ablate.errors import UserError, nearest
 from ablate.store import disk, pruned, pruning
 from ablate.store.disk import amount
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
@@ -26,7 +26,7 @@ what may go, unless --keep names it:
 examples:
   python -m ablate.prune runs --dry-run                    what there is, and what may go
   python -m ablate.prune runs                              the same, and after a yes it goes
-  python -m ablate.prune runs --keep trunks finetuned      only what is made again in seconds, or belongs to nobody
+  python -m ablate.prune runs --keep=trunks,finetuned      only what is made again in seconds, or belongs to nobody
   python -m ablate.prune runs --sweep objectives --yes     all weights, moments and encodings of one sweep that no other
                                                            sweep refers to
   python -m ablate.prune --restore runs/pretrain/04/04c7   have a stage's files made again when its sweep is run next
@@ -47,7 +47,13 @@ def main(arguments: Optional[list[str]] = None) -> int:
     )
     parser.add_argument("root", metavar="ROOT", type=Path, nargs="?", help="the root of runs")
     parser.add_argument("--sweep", metavar="NAME", default="", help="prune this sweep as a whole, and nothing else")
-    parser.add_argument("--keep", metavar="SORT", nargs="+", default=[], choices=KEEPABLE, help=", ".join(KEEPABLE))
+    parser.add_argument(
+        "--keep",
+        metavar="SORT[,SORT]",
+        action="append",
+        default=[],
+        help=f"what is not removed: {', '.join(KEEPABLE)}",
+    )
     parser.add_argument("--dry-run", action="store_true", help="remove nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--restore", metavar="FOLDER", type=Path, nargs="+", help="run folders of pruned stages")
@@ -55,19 +61,25 @@ def main(arguments: Optional[list[str]] = None) -> int:
     if (options.root is None) == (options.restore is None):
         parser.error("give a ROOT, or run folders after --restore")
     try:
-        with disk.told():
+        with disk.told(folder=options.root):
             return _restore(options.restore) if options.restore else _prune(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped; what is removed is noted, and the same command goes on.", file=sys.stderr)
+        print("\nStopped. The same command goes on where it was.", file=sys.stderr)
         return 130
 
 
 def _prune(options: argparse.Namespace) -> int:
-    found = pruning.survey(options.root, options.sweep, options.keep)
+    keep = [sort for text in options.keep for sort in text.split(",") if sort]
+    for sort in keep:
+        if sort not in KEEPABLE:
+            raise UserError(f"--keep: there is no sort '{sort}'; {nearest(sort, KEEPABLE)}")
+    found = pruning.survey(options.root, options.sweep, keep)
     print("\n".join(table(found)))
+    if not found.sweeps:
+        print(f"warning: there is no sweep under {options.root / 'sweeps'}, so nothing refers to any stage here.")
     if options.dry_run or not found.bytes:
         return 0
     if not options.yes and not _agreed(f"Remove {amount(found.bytes)}? [y/N] "):
@@ -100,7 +112,7 @@ def _restore(folders: list[Path]) -> int:
             raise UserError(f"Nothing was pruned from '{folder}'.")
     for folder in folders:
         pruned.reopen(folder)
-        print(f"{folder} is made again when its sweep is run.")
+        print(f"{folder} is made again when its sweep is run. The next prune takes it again, unless --keep names it.")
     return 0
 
 
@@ -126,6 +138,7 @@ def table(found: Survey) -> list[str]:
     lines += [*(line(kind, ids) for kind, ids in sorted(kinds.items())), line("all", found.entries), ""]
     running = [entry for entry in found.entries.values() if entry.running]
     lines += [f"running, left alone: {entry.kind} {entry.title}" for entry in running]
+    lines += [f"left alone: {entry.damaged}" for entry in found.entries.values() if entry.damaged]
     lines += [f"{'may go':<28}{'stages':>8}{'':>8}{'':>11}"]
     for sort, about in SORTS.items():
         items = [item for item in found.items if item.sort == sort]

@@ -13,6 +13,7 @@ from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.registry import described, names
 from ablate.drive import run
 from ablate.errors import UserError
+from ablate.new import new
 from ablate.store import disk
 
 HELP = """\
@@ -29,6 +30,10 @@ examples:
   python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, paired deltas
   python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and what sets it apart
   python -m ablate.sweep sweeps/objectives.yaml --only joint_tlm     this row and what it starts from
+  python -m ablate.sweep sweeps/objectives.yaml --quick              a small report within minutes, into runs-quick
+  python -m ablate.sweep --new mine                                  writes mine.yaml: asks what is compared, on what
+                                                                     data, with how many seeds, and where
+  python -m ablate.sweep --new mine compare=values setting=pretrain.decay values=100,200 data=DIR seeds=5 partition=gpu
   python -m ablate.sweep sweeps/objectives_real.yaml data.root=DIR   real corpora from a directory
   python -m ablate.sweep sweeps/objectives.yaml cluster=slurm resources.partition=gpu
   python -m ablate.sweep sweeps/objectives.yaml cluster=slurm resources.profile=cluster.yaml --detach    then --status
@@ -65,7 +70,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     try:
         with disk.told("What is done is kept: mend that, or choose root=DIR, and run the same command again."):
-            return run(options)
+            return new(options) if options.new else run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -86,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the sweep, see below")
     jobs = names(lambda kind: kind.outlives)
     what = parser.add_mutually_exclusive_group()
+    what.add_argument("--new", action="store_true", help="write a new sweep FILE from a few answers, and plan it")
     what.add_argument("--dry-run", action="store_true", help="show the plan and run nothing")
     what.add_argument("--status", action="store_true", help="show what is done, running and missing, and run nothing")
     what.add_argument(
@@ -103,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retry-failed", action="store_true", help=f"for {retrying}: run what failed again")
     parser.add_argument(
         "--only", metavar="ROW", action="append", help="run only this row and what it starts from; repeat"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small part of it, on built-in data: shows how all works, decides nothing",
     )
     parser.add_argument("--planned", metavar="DIGEST", help=argparse.SUPPRESS)  # of what a collector goes on with
     parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")

@@ -85,6 +85,7 @@ COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m a
     "ablate",
     "ablate.describe",
     "ablate.drive",
+    "ablate.new",
     "ablate.predict",
     "ablate.prune",
     "ablate.sweep",

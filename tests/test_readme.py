@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tiny import World
 
-from ablate import describe, sweep
+from ablate import describe, new, sweep
 from ablate.data.builtin.corpus import BuiltinConfig
 from ablate.planning.plan import plan_file
 from ablate.sweepfile import load
@@ -150,13 +150,16 @@ def test_commands_can_be_given(page, module, rest, tmp_path):
     assert options_in(rest) <= options_in(helps()[module]), f"{page}: python -m {module} {rest}"
     if module == "ablate.sweep" and rest and "--help" not in rest:
         options = sweep._parser().parse_intermixed_args(shlex.split(rest))
+        if options.new:
+            assert new.given(options.overrides), f"{page}: python -m {module} {rest}"
+            return
         placeholder = options.file == "FILE"
         file = example(tmp_path) if placeholder else ROOT / options.file
         changed = load.override(load.load(file), options.overrides)
         for row in {options.show, options.where, *(options.only or ())} - {None, "ROW"}:
             assert row in changed["rows"], f"{page}: python -m {module} {rest}"
         if placeholder and "resources.profile" not in rest:
-            assert plan_file(file, options.overrides, tmp_path / "runs").stages
+            assert plan_file(file, options.overrides, tmp_path / "runs", quick=options.quick).stages
 
 
 CHEAP = sorted({(module, rest) for _, module, rest in commands() if module == "ablate.describe"})

@@ -49,7 +49,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setattr(drive, "PROGRAM", fakes.PROGRAM)
 
     def run(plan, *arguments):
-        monkeypatch.setattr(local, "call", lambda _, asked, *__: plan if asked is drive._plan else {})
+        monkeypatch.setattr(local, "call", lambda _, what, *__: {} if what is drive._origins else plan)
         return sweep.main(["why.yaml", *arguments])
 
     return run, tmp_path / "runs"

@@ -82,6 +82,9 @@ class CorpusConfig(Complete):
 
     tag: ClassVar[str]
     """What it is called in ids, for ever (see `ablate.store.identity`)."""
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Settings that are numbers of rows, which `--quick` makes smaller; none where the data are as large as they are.
+    """
     absent: ClassVar[str] = ""
     """Why a sweep over it can only be planned, in a sentence for the user; empty where it can be run."""
 

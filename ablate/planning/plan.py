@@ -33,6 +33,7 @@ from ablate.store.stage import Plan, Stage
 from ablate.sweepfile import load
 from ablate.sweepfile.added import FINETUNED, PRETRAINED
 from ablate.sweepfile.patch import mapping
+from ablate.sweepfile.quick import changed, smaller
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
@@ -51,8 +52,10 @@ def plan_file(
     registry: Registry | None = None,
     paces: Callable[[], Mapping[str, float]] = dict,
     asking: Collection[str] = (),
+    quick: bool = False,
 ) -> Plan:
-    """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run.
+    """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run. `quick` makes it
+    small (see `ablate.sweepfile.quick`).
 
     `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()`
     seconds a step by shape (see `ablate.planning.cost`), by which the costs of the others are estimated. On clusters
@@ -61,13 +64,34 @@ def plan_file(
     """
     overrides = list(overrides)
     try:
-        sweep = load.interpolated(load.override(load.load(path), overrides))
-        plugins.announce(values.plugins(sweep.get("plugins")))
-        trial.load()
-        planner = Planner({"root": str(root), **sweep}, registry or Registry.default(named_kinds()), asking)
+        sweep, registry = read(path, overrides, registry)
+        if quick:
+            sweep = smaller(sweep, overrides, registry)
+        planner = Planner({"root": str(root), **load.interpolated(sweep)}, registry, asking)
         return planner.plan(timings or {}, paces)
     except UserError as error:
         raise Source(path, overrides).located(error) from error.__cause__
+
+
+def read(
+    path: str | Path, overrides: Iterable[str], registry: Registry | None = None
+) -> tuple[dict[str, Any], Registry]:
+    """A sweep file with overrides, its references not yet resolved, and all that it can name, plugins loaded."""
+    sweep = load.override(load.load(path), overrides)
+    plugins.announce(values.plugins(load.interpolated(sweep).get("plugins")))
+    trial.load()
+    return sweep, registry or Registry.default(named_kinds())
+
+
+def origins(
+    path: str | Path, overrides: Iterable[str], row: str, settings: Iterable[str], quick: bool
+) -> dict[str, str]:
+    """Where the values of a row's settings come from (see `Source.origins`)."""
+    overrides, made = list(overrides), {}
+    if quick:
+        sweep, registry = read(path, overrides)
+        made = changed(sweep, smaller(sweep, overrides, registry))
+    return Source(path, overrides, {"--quick": made}).origins(row, settings)
 
 
 def named_kinds() -> dict[str, Any]:

@@ -38,7 +38,7 @@ def apart(plan: Plan, root: Path) -> str:
         return "other rows or settings"
     parts = [*_parts(before.sweep, plan.sweep), *_changed(plan, before, root)]
     kinds = [key for key in dict.fromkeys([*before.sweep, *plan.sweep]) if before.sweep.get(key) != plan.sweep.get(key)]
-    more = f"; and {len(parts) - 3} other differences" if len(parts) > 3 else ""
+    more = f"; and {len(parts) - 3} more" if len(parts) > 3 else ""
     return "; ".join(parts[:3]) + more or f"other {', '.join(key for key in kinds if key != 'format') or 'stages'}"
 
 

@@ -57,14 +57,14 @@ def forgiven() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(advice: str = "") -> Iterator[None]:
-    """Raise UserError, a sentence, in place of an error of the disk."""
+def told(advice: str = "", folder: Optional[Path] = None) -> Iterator[None]:
+    """Raise UserError, a sentence, in place of an error of the disk, which names `folder` where it names no file."""
     try:
         yield
     except OSError as error:
         if not theirs(error):
             raise
-        raise UserError(sentence(error) + (f" {advice}" if advice else "")) from error
+        raise UserError(sentence(error, folder) + (f" {advice}" if advice else "")) from error
 
 
 def keeps_from(error: BaseException, folder: Path, root: Path) -> bool:

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.errors import UserError
-from ablate.store import attempt, files, pruned
+from ablate.store import attempt, disk, files, pruned
 from ablate.store.lock import alive, clock, read_lock
-from ablate.store.record import read_json, read_jsonl, read_result
+from ablate.store.record import Damaged, read_json, read_jsonl, read_result
 
 NAME = ".index.json"
 FAILURE = "failure.json"  # what is kept of jobs that are gone: {"kind": ..., "why": ...}
@@ -65,6 +64,8 @@ class Entry:
     """Whether a live process holds its lock."""
     failed: str = ""
     """How the last attempt at it went wrong; empty where none did, and when it is done or running."""
+    damaged: str = ""
+    """Why its records cannot be read, in a sentence; all else is then unknown."""
 
     @property
     def needs(self) -> Roles:
@@ -81,7 +82,8 @@ def entries(root: Path, write: bool = True) -> dict[str, Entry]:
     """All stages under a root by id, those only planned too, in the order of kinds and ids; copies of folders under
     other names do not count. What was read anew is remembered, unless nothing is to be written.
 
-    Raises UserError for a record of a newer format, or a damaged one.
+    Raises UserError for a record of a newer format. One that is damaged, or closed to this user, makes a `damaged`
+    entry.
     """
     root, began = Path(root), time.monotonic()
     remembered = _read(root / NAME)
@@ -101,8 +103,11 @@ def entries(root: Path, write: bool = True) -> dict[str, Entry]:
                     fresh[place] = [key, _fields(entry)]
         except FileNotFoundError:
             continue  # somebody lays, removes or renames it just now
-        except ValueError:
-            raise UserError(f"A record in {folder} is damaged; remove that folder, and run its sweep again.") from None
+        except PermissionError as error:
+            found[id] = _unknown(kind, id, folder, disk.sentence(error, Path(folder)))
+        except (ValueError, KeyError, Damaged):
+            said = f"A record in {folder} is damaged; remove that folder, and run its sweep again."
+            found[id] = _unknown(kind, id, folder, said)
     if write and (fresh or len(keep) < len(remembered)):
         with contextlib.suppress(OSError):  # not ours to write to, or full: it is read again the next time
             settled = (clock(root) - (time.monotonic() - began) - SETTLED_SECONDS) * 1e9
@@ -111,6 +116,11 @@ def entries(root: Path, write: bool = True) -> dict[str, Entry]:
                 files.replace(root / NAME, json.dumps({"code": _code(), "stages": keep}).encode(), durable=False)
                 attempt.clear(root)
     return found
+
+
+def _unknown(kind: str, id: str, folder: str, why: str) -> Entry:
+    """The entry of a stage whose records cannot be read."""
+    return Entry(kind, id, "?", Path(folder), 2, False, (), (), {}, {}, "", 0.0, damaged=why)
 
 
 def _folders(root: Path) -> Iterator[tuple[str, str, str]]:

@@ -87,6 +87,8 @@ def state(one: Entry) -> str:
         return f"done, without {' and '.join(sorted(filter(None, one.pruned)))}" if one.pruned else "done"
     if one.running:
         return "running"
+    if one.damaged:
+        return "damaged"
     return one.failed or "not done"
 
 
@@ -99,7 +101,7 @@ def _row(sweep: Sweep, ids: Collection[str], own: list[Entry]) -> tuple[str, ...
     seeds = len(sweep.sweep.get("seeds") or {line.get("seed") for line in sweep.manifest})
     changed = [one.changed for one in own] + [(sweep.path / "sweep.json").stat().st_mtime]
     counts = (f"{sum(one.done for one in own):,} of {len(ids):,}", sum(one.running for one in own))
-    failed = sum(bool(one.failed) for one in own)
+    failed = sum(bool(one.failed or one.damaged) for one in own)
     question = " ".join(str(sweep.sweep.get("question") or "").split())
     if sweep.format == 1:
         question = f"(format 1) {question}"

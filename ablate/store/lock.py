@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from ablate.store.files import linked
+
 STALE_SECONDS = 120.0  # a lock from another machine without a sign of life for this long is dead
 CLOCK_SECONDS = 10.0  # how long a look at a file system's clock is good for
 PROGRESS = ".progress.json"  # in the attempt's folder
@@ -140,18 +142,18 @@ def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
 
 
 def create(path: Path, lock: Mapping[str, Any]) -> bool:
-    """Create a lock file unless there is one; True if created."""
+    """Create a lock file, whole, unless there is one; True if created. Raises OSError, which leaves none."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # less what the umask says
+        part.write_bytes(json.dumps({k: v for k, v in lock.items() if k not in ("made", "seen", "file")}).encode())
+        linked(part, path)
     except FileExistsError:
         return False
-    try:
-        os.write(file, json.dumps({k: v for k, v in lock.items() if k not in ("made", "seen", "file")}).encode())
-    except OSError:  # a full disk: an empty lock would keep others away for nothing
-        path.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # of a write that finds no room
         raise
     finally:
-        os.close(file)
+        part.unlink(missing_ok=True)
     return True
 
 

@@ -8,6 +8,7 @@ what disagrees is refused, and so is what was made from it, whose numbers would 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,9 @@ class Merge:
         return sum(self.stages[id].size(self.verdicts[id].names) for id in self.of(*what))
 
 
+UNREFERENCED = "What no sweep there refers to loses its weights to python -m ablate.prune, unless --keep=unreferenced."
+
+
 def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = False) -> int:
     """Join a root to another, saying what is done; the exit status is 1 where something was refused, 130 after Ctrl-C.
     Raises UserError as `survey` does, and where the disk has no room.
@@ -110,7 +114,7 @@ def take_in(folder: Path, to: Path) -> str:
             continuing.note_again(note, id, to)
     size = amount(one.size(verdict.names))
     return {
-        TAKE: f"{one} was taken into {to}, {size}.",
+        TAKE: f"{one} was taken into {to}, {size}. {UNREFERENCED}",
         RESTORE: f"{one} was in {to}, and {size} that were pruned of it are back.",
         SAME: f"{one} is in {to} already.",
         TIDY: f"{one} is in {to} already.",
@@ -132,7 +136,10 @@ def survey(source: Path, to: Path, without_weights: bool = False) -> Merge:
         merge.sweeps[plan.path.name] = _compared(merge, plan)
     merge.shown = {id for plan in plans for id in _shown(plan, found)}
     for entry in _parents_first(found):
-        if not (entry.done or entry.pruned):
+        if entry.damaged:
+            merge.refused.append(entry.damaged)
+            merge.other.add(entry.id)
+        elif not (entry.done or entry.pruned):
             merge.open += 1
         elif entry.format < FORMAT:
             merge.old += 1
@@ -155,6 +162,8 @@ def _judged(merge: Merge, entry: Entry) -> None:
 
 def _apart(source: Path, to: Path) -> None:
     here, there = source.resolve(), to.resolve()
+    if there.exists() and not there.is_dir():
+        raise UserError(f"{to} is a file; give the root that {source} is joined to.")
     if here == there or (there.exists() and here.exists() and there.samefile(here)):
         raise UserError(f"{source} and {to} are the same root; give two.")
     if here in there.parents or there in here.parents:
@@ -279,8 +288,10 @@ def carry_out(merge: Merge) -> str:
     count = Counter(verdict.what for verdict in done)
     restored = f", put files of {count[RESTORE]:,} back" if count[RESTORE] else ""
     running = f", left {count[RUNNING]:,} out that are being run there" if count[RUNNING] else ""
-    report = f" python -m analysis.report {taken[0]} --root {merge.to} makes its report." if taken else ""
-    return f"Joined {count[TAKE]:,} stages{restored}{running}.{report}"
+    root = shlex.quote(str(merge.to))
+    report = f" python -m analysis.report {taken[0]} --root {root} makes its report." if taken else ""
+    alone = "" if taken or not count[TAKE] else f" No sweep of theirs came along. {UNREFERENCED}"
+    return f"Joined {count[TAKE]:,} stages{restored}{running}.{report}{alone}"
 
 
 def _lay(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablate.store import attempt, continuing, listing, needs, pruned
+from ablate.store import attempt, continuing, disk, index, listing, needs, pruned
 from ablate.store.index import Entry, entries
 from ablate.store.needs import Known
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
@@ -32,10 +32,11 @@ SORTS = {
     CACHES: "what reports keep to be quicker the next time",
     UNREFERENCED: "all but the records of stages that no sweep refers to",
     LEAVES: "weights of pre-trained leaves (with --sweep only)",
-    LEFT: "what an interrupted prune left",
+    LEFT: "what a prune that was interrupted noted as gone, and did not remove (always goes)",
 }
 KEEPABLE = (TRUNKS, FINETUNED, ENCODINGS, CACHES, UNREFERENCED, LEAVES)
 NOTES = ".pruning"  # below the root: a file for each stage of which something is about to be removed
+BATCH = 64  # stages whose files go together, after one look at what runs
 ALL = (WEIGHTS, MOMENTS, ENCODINGS, DATA)
 Made = TypeVar("Made")
 
@@ -91,7 +92,7 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
         free = [part for part in ALL if entry.sizes.get(part) and part not in wanted.get(entry.id, ())]
         asked = entry.pruned and not entry.done  # to be made again
         by_sort: dict[str, list[str]] = {}
-        for part in free if not (entry.running or asked) else ():
+        for part in free if not (entry.running or entry.damaged or asked) else ():
             by_sort.setdefault(_sort(entry, part, sweep or entry.id in referenced), []).append(part)
         for sort, parts in by_sort.items():
             if sort and sort not in keep:
@@ -99,7 +100,8 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
     items += _left(root, all_)
     folders = [sweep_path(root, name) for name in ([sweep] if sweep else names)]
     caches = [] if CACHES in keep else [path for folder in folders for path in sorted(folder.glob("*.npz"))]
-    return Survey(root, all_, sweeps, tuple(items), tuple(caches))
+    largest = sorted(items, key=lambda item: -item.bytes)  # on a full disk these make room for the notes of others
+    return Survey(root, all_, sweeps, tuple(largest), tuple(caches))
 
 
 def _left(root: Path, all_: Mapping[str, Entry]) -> Iterator[Item]:
@@ -182,42 +184,53 @@ def _shorter(root: Path, entry: Entry) -> list[str]:
 
 
 def remove(found: Survey, tell: Callable[[int, int], None] = lambda done, all_: None) -> tuple[int, list[str]]:
-    """Remove what may go; return how many bytes, and sentences about what was left alone. `tell` is told how many steps
-    of how many are behind. A stage that changed since the survey is left alone. Safe to repeat, after a kill too.
+    """Remove what may go; return how many bytes, and sentences about what was left alone. `tell` is told how many
+    stages of how many are behind. A stage that changed since the survey is left alone. Safe to repeat, after a kill
+    too.
 
-    Raises OSError where something cannot be removed.
+    Caches go first, and the first stages one by one: on a full disk there is then room for the notes. Raises OSError
+    where something cannot be removed.
     """
-    freed, left, marked, steps = 0, [], [], 2 * len(found.items)
+    freed, left, size, begin = 0, [], 1, 0
+    for path in (*found.caches, found.root / index.NAME):
+        with suppress(FileNotFoundError):  # a report makes it anew just now
+            freed += path.stat().st_size if path in found.caches else 0
+            path.unlink()
     (found.root / NOTES).mkdir(exist_ok=True)
-    for number, item in enumerate(found.items):
+    while batch := found.items[begin : begin + size]:
+        freed += _batch(found, batch, left)
+        begin, size = begin + size, min(2 * size, BATCH)
+        tell(min(begin, len(found.items)), len(found.items))
+    for note in (found.root / NOTES).iterdir():
+        if entry := found.entries.get(note.name):
+            with suppress(Busy, PermissionError):
+                RunFolder(found.root, entry.kind, entry.id).bury()  # the lock of a prune that was killed
+                attempt.clear(entry.folder)
+        if not entry or not _leavings(entry.folder):
+            note.unlink(missing_ok=True)
+    return freed, left
+
+
+def _batch(found: Survey, items: Collection[Item], left: list[str]) -> int:
+    """Remove the files of some stages in the three steps; return their bytes."""
+    freed, marked = 0, []
+    for item in items:
         run = RunFolder(found.root, item.entry.kind, item.entry.id)
         (found.root / NOTES / run.id).touch()
         if item.entry.done or item.sort == LEFT:
             marked.append((item, run, _locked(run, partial(_noted, run, item), {}, left)))
         else:
             freed += _locked(run, partial(_dropped, run, item), 0, left)
-        tell(number, steps)
     reading = _read_now(found.root)
-    for number, (item, run, names) in enumerate(marked, len(found.items)):
+    for item, run, names in marked:
         if any(part in reading.get(run.id, ()) for part in item.parts):
             if names:
                 _locked(run, partial(pruned.withdraw, run.path, names), None, left)
                 left.append(f"{run.kind} {run.id} is read by a stage that runs. It was left alone.")
         elif names:
             freed += _locked(run, partial(_removed, run, names), 0, left)
-        tell(number, steps)
-    for path in found.caches:
-        with suppress(FileNotFoundError):  # a report makes it anew just now
-            size = path.stat().st_size
-            path.unlink()
-            freed += size
-    for note in (found.root / NOTES).iterdir():
-        if entry := found.entries.get(note.name):
-            with suppress(Busy):
-                RunFolder(found.root, entry.kind, entry.id).bury()  # the lock of a prune that was killed
-        if not entry or not _leavings(entry.folder):
-            note.unlink(missing_ok=True)
-    return freed, left
+        (found.root / NOTES / run.id).unlink(missing_ok=True)
+    return freed
 
 
 def _noted(run: RunFolder, item: Item) -> dict[str, int]:
@@ -262,6 +275,8 @@ def _locked(run: RunFolder, act: Callable[[], Made], otherwise: Made, left: list
             return act()
     except Busy as busy:
         left.append(f"{busy} It was left alone.")
+    except PermissionError as error:
+        left.append(f"{disk.sentence(error, run.path)} {run.kind} {run.id} was left alone.")
     except FileNotFoundError:
         if run.path.exists():
             raise

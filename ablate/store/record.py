@@ -26,6 +26,10 @@ from ablate.errors import UserError
 FORMAT = 2
 
 
+class Damaged(UserError):
+    """A record is not what was written."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One stage's record: what it is (`identity`), and what came of it (`result`, None until it is complete)."""
@@ -110,13 +114,13 @@ def read_run(root: Path, kind: str, id: str) -> Run:
 def read_result(folder: Path) -> Optional[dict[str, Any]]:
     """Read what came of the stage in a run folder, None when it is not complete.
 
-    Raises UserError for a newer format, and for a damaged file.
+    Raises UserError for a newer format, Damaged for a damaged file.
     """
     path = Path(folder) / "result.json"
     try:
         return known(path, read_json(path)) if path.exists() else None
     except ValueError:
-        raise UserError(f"{path} is damaged; remove {folder}, and run the sweep again.") from None
+        raise Damaged(f"{path} is damaged; remove {folder}, and run the sweep again.") from None
 
 
 def read_sweep(root: Path, name: str) -> Sweep:

@@ -22,7 +22,7 @@ from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ablate.errors import UserError, nearest, place
-from ablate.sweepfile.patch import expand, overlay
+from ablate.sweepfile.patch import expand, leaves, overlay
 
 BOOL = "tag:yaml.org,2002:bool"
 TIME = ("tag:yaml.org,2002:str", re.compile(r"\d+(:[0-5]?\d)+$"))
@@ -99,6 +99,19 @@ def parse(text: str) -> Override:
     if parsed.package is not None:
         raise UserError(f"Override '{text}': there are no packages here; write key=value.")
     return parsed
+
+
+def set_by(overrides: Iterable[str]) -> set[str]:
+    """Dotted paths of the settings that overrides set, as they lie in the sweep."""
+    paths: set[str] = set()
+    for text in overrides:
+        parsed = parse(text)
+        if parsed.is_sweep_override():
+            choice = _choice(parsed, text)
+            paths |= {f"axes.{axis}" for axis in choice["axes"]} if "axes" in choice else {*choice}
+        elif not parsed.is_delete():
+            paths |= {path for path, _ in leaves(expand(_nested(parsed.key_or_group.split("."), parsed.value())))}
+    return paths
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:

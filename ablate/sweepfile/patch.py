@@ -5,7 +5,7 @@ text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablate.data.streams import STREAMS
@@ -86,6 +86,15 @@ def section(value: Any, path: str, extra: tuple[str, ...] = ()) -> dict[str, Any
             update = mapping(pretrain["update"], f"{where}.update")
             pretrain["update"] = {k: _quantity(k, v, f"{where}.update.{k}") for k, v in update.items()}
     return expanded
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting within a part of a sweep that is no mapping, by dotted path."""
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from leaves(part, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
 
 
 def mapping(value: Any, path: str) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Resolver:
             preset = settings.setdefault(task, {}).get("preset", task)
             if preset not in registry.tasks:
                 raise UserError(f"tasks: no task '{preset}'; {nearest(preset, registry.tasks)}")
-        sections = {"data": sweep.get("data", {"preset": "builtin"}), "encoder": {}, "tokenizer": {}}
+        data = {"preset": "builtin", **mapping(sweep.get("data"), "data")}
+        sections = {"data": data, "encoder": {}, "tokenizer": {}}
         self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
         self.order = self._order()
         self.named = {

@@ -6,9 +6,10 @@ Files are read a second time for this, when there is a mistake to place or a row
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,12 +32,21 @@ class Written:
 
 
 class Source:
-    """All that is written for a sweep, by dotted path: overrides over the file over what it extends."""
+    """All that is written for a sweep, by dotted path: overrides over what `made` it otherwise (settings by the option
+    that made them) over the file over what it extends.
+    """
 
-    def __init__(self, path: str | Path, overrides: Iterable[str] = ()) -> None:
+    def __init__(
+        self, path: str | Path, overrides: Iterable[str] = (), made: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        options = [
+            {key: Written(option, str(value), option) for key, value in settings.items()}
+            for option, settings in (made or {}).items()
+        ]
+        below = [*options, *_files(Path(path), set())]
         self.layers: list[dict[str, Written]] = []
         removed: list[str] = []  # by overrides such as ~rows.one
-        for layer, without in [*_overridden(list(overrides)), *((one, "") for one in _files(Path(path), set()))]:
+        for layer, without in [*_overridden(list(overrides)), *((one, "") for one in below)]:
             self.layers.append({at: one for at, one in layer.items() if not any(_within(at, r) for r in removed)})
             removed += [without] if without else []
 

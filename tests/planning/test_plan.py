@@ -52,6 +52,15 @@ def line(plan, row):
     return only
 
 
+@pytest.mark.parametrize(
+    "text", [SWEEP.replace("data: builtin", ""), SWEEP.replace("data: builtin", "data: {seed: 0}")]
+)
+def test_data_that_name_no_preset_are_builtin(plan, text):
+    assert plan(text=text).stages.keys() == plan().stages.keys()
+    settings = plan("data.sentences=7", text=text).resolved["joint"]["data"]
+    assert settings == {"seed": 0, "sentences": 7}
+
+
 def test_rows_become_stages(plan):
     made = plan()
     assert made.rows == ["scratch", "text_only", "speech_only", "joint", "joint_longer", "joint_tlm", "third"]

@@ -191,11 +191,14 @@ def test_a_root_that_cannot_be_written_to_has_no_index(tmp_path, settled, monkey
     assert list(entries(tmp_path)) == ["aa01"] and not (tmp_path / NAME).exists()
 
 
-def test_a_damaged_record_is_named(tmp_path):
-    folder = done(tmp_path)
+def test_a_damaged_record_is_named_and_hides_no_other(tmp_path):
+    folder, other = done(tmp_path), done(tmp_path, "tokenizer", "bb01")
     (folder / "identity.json").write_text("")
-    with pytest.raises(UserError, match=rf"A record in {folder} is damaged; remove that folder, and run its sweep"):
-        entries(tmp_path)
+    found = entries(tmp_path)
+    assert found[folder.name].damaged == (
+        f"A record in {folder} is damaged; remove that folder, and run its sweep again."
+    )
+    assert not found[folder.name].done and found[other.name].done and not found[other.name].damaged
 
 
 # Listed ---------------------------------------------------------------------------------------------------------

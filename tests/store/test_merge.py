@@ -554,7 +554,9 @@ def test_adopt_takes_one_stage(roots, capsys):
     source, to = roots
     folder = run_path(source, "pretrain", "aa01")
     assert main(["adopt", str(folder), "--root", str(to)]) == 0
-    assert capsys.readouterr().out == f"pretrain aa01 (joint / leaf) was taken into {to}, 2.1 kB.\n"
+    assert capsys.readouterr().out.startswith(
+        f"pretrain aa01 (joint / leaf) was taken into {to}, 2.1 kB. What no sweep"
+    )
     assert content(to) == {
         name: data for name, data in content(source).items() if name.startswith(("pretrain/aa/aa01/", "trunks/"))
     }

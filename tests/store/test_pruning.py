@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 
 import fakes
 import pytest
@@ -72,14 +73,14 @@ def content(one, large=None):
     )
 
 
-def finish(root, *stages, large=None):
-    """Finish stages; files are sparse."""
+def finish(root, *stages, large=None, filled=False):
+    """Finish stages; files are sparse, unless they are to be filled."""
     for one in stages:
         run = RunFolder(root, one.kind, one.id)
         with run.lock():
             for name, size in content(one, large).items():
                 with open(run.files / name, "wb") as file:
-                    file.truncate(size)
+                    file.write(bytes(size)) if filled else file.truncate(size)
             result = {"winner": "f0"} if one.kind == "tune" else {}
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("ablate.store.attempt.digest", lambda path: "0")  # gigabytes are not read
@@ -240,12 +241,13 @@ def test_the_shorter_trunk_that_one_which_began_meanwhile_goes_on_from_is_taken_
     assert "moments.safetensors" in names(tmp_path, short) and continuing.shorter(tmp_path, longer.identity) == ["p10"]
 
 
-def between(monkeypatch, act):
-    """Have `act` happen after files are noted as gone, and before they are removed."""
-    real = pruning._read_now
+def between(monkeypatch, path, act):
+    """Have `act` happen after files of a stage are noted as gone, and before they are removed."""
+    real, acts = pruning._read_now, [act]
 
     def read_now(root):
-        act()
+        if acts and pruned.gone(path):
+            acts.pop()()
         return real(root)
 
     monkeypatch.setattr(pruning, "_read_now", read_now)
@@ -258,7 +260,7 @@ def test_what_is_made_again_before_it_is_removed_stays(tmp_path, finished, monke
         pruned.reopen(run.path)
         finish(tmp_path, finished["k0"])
 
-    between(monkeypatch, make)
+    between(monkeypatch, run.path, make)
     freed, _ = pruning.remove(pruning.survey(tmp_path))
     assert freed == 720 and run.done and names(tmp_path, finished["k0"]) == {"text.i32"}
     assert not pruned.gone(run.path)
@@ -266,7 +268,7 @@ def test_what_is_made_again_before_it_is_removed_stays(tmp_path, finished, monke
 
 def test_what_is_put_back_before_it_is_removed_stays(tmp_path, finished, monkeypatch):
     path = run_path(tmp_path, "finetune", "f0")
-    between(monkeypatch, lambda: pruned.withdraw(path, ["model.safetensors"]))
+    between(monkeypatch, path, lambda: pruned.withdraw(path, ["model.safetensors"]))
     assert pruning.remove(pruning.survey(tmp_path))[0] == 690
     assert "model.safetensors" in names(tmp_path, finished["f0"]) and not pruned.gone(path)
 
@@ -492,3 +494,68 @@ def test_parts_are_told_by_names_and_kinds():
     assert part("pretrain", "moments.safetensors") == MOMENTS and part("pretrain", "metrics.jsonl") == ""
     assert part("tokens", "text.i32") == ENCODINGS and part("recordings", "mel.f16") == part("table", "x") == DATA
     assert part("score", "items.jsonl") == part("kmeans", "centroids.npy") == part("mine", "other.safetensors") == ""
+
+
+# Roots that are not as they should be ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a disk of a few megabytes")
+def test_a_full_disk_is_given_room(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=True)
+    try:
+        stages = write(disk, sweep())
+        finish(disk, *stages.values(), large=20_000, filled=True)
+        index.entries(disk)
+        (disk / "sweeps" / "one" / "index.npz").write_bytes(bytes(40_000))
+        found = pruning.survey(disk)
+        with open(disk / "filler", "wb", buffering=0) as file, pytest.raises(OSError):
+            while True:
+                file.write(bytes(4096))
+        assert os.statvfs(disk).f_bavail == 0
+        assert pruning.remove(found)[1] == [] and may_go(disk) == {}
+        assert names(disk, stages["p0"]) == {"metrics.jsonl", "checkpoint.json"}
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_lock_is_there_whole_or_not(tmp_path, monkeypatch):
+    """A process that is killed while it makes one leaves none that others would wait for."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock, "linked", killed)
+    with pytest.raises(KeyboardInterrupt):
+        lock.create(tmp_path / "claim.json", {**me(), "token": "0" * 12})
+    assert not (tmp_path / "claim.json").exists()
+
+
+@pytest.mark.parametrize("name", ["result.json", "identity.json"])
+def test_a_damaged_record_is_named_and_the_rest_is_dealt_with(tmp_path, finished, capsys, name):
+    folder = run_path(tmp_path, "finetune", "f0")
+    (folder / name).write_text("{")
+    assert prune.main([str(tmp_path), "--yes"]) == 0
+    assert f"A record in {folder} is damaged" in capsys.readouterr().out
+    assert names(tmp_path, finished["f1"]) == {"metrics.jsonl", "checkpoint.json"} and list(folder.glob("*/model*"))
+
+
+def test_stages_that_may_not_be_written_to_are_named_and_the_rest_is_dealt_with(tmp_path, finished, monkeypatch):
+    shut, write_note = run_path(tmp_path, "finetune", "f0"), pruned.write
+
+    def closed(path, names):
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        write_note(path, names)
+
+    monkeypatch.setattr(pruned, "write", closed)
+    freed, (said,) = pruning.remove(pruning.survey(tmp_path))
+    assert f"Cannot use {shut}: no permission" in said and "finetune f0 was left alone." in said
+    assert freed and "model.safetensors" not in names(tmp_path, finished["f1"])
+
+
+def test_sorts_are_kept_by_name(tmp_path, finished, capsys):
+    assert prune.main([str(tmp_path), "--keep=trunks,finetuned", "--keep", "caches", "--yes"]) == 0
+    assert "model.safetensors" in names(tmp_path, finished["p0"]) and not names(tmp_path, finished["k0"])
+    assert prune.main([str(tmp_path), "--keep=trunk"]) == 2 and "did you mean 'trunks'" in capsys.readouterr().err

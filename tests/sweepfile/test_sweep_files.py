@@ -1,9 +1,12 @@
 """The sweep files that ship: they plan, they say how to run them, and their rows are the ones promised."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from ablate import sweep
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.stages.registry import KINDS
@@ -30,10 +33,32 @@ def objectives():
     return plan_file(SWEEPS / "objectives.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_file_teaches_how_to_run_it(path):
-    head = path.read_text().split("\nname:")[0]
-    assert head.startswith("# ") and f"python -m ablate.sweep sweeps/{path.name}" in head and "minutes" in head
+FILES = sorted(SWEEPS.glob("*.yaml"))
+COST = r"# Cost: about (\d+ min on 2 cores|[\d,]+ GPU-hours)\b.*"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_file_begins_with_its_command_cost_question_and_what_would_change_our_mind(path):
+    run, cost, question, mind, empty = path.read_text().split("\n")[:5]
+    assert (
+        run.startswith(f"# Run: python -m ablate.sweep sweeps/{path.name}") and re.fullmatch(COST, cost) and not empty
+    )
+    assert question.startswith("question: ") and question.rstrip('"').endswith("?")
+    assert mind.startswith("changes_our_mind: ")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_command_of_every_file_plans(path, request, monkeypatch):
+    words = shlex.split(path.read_text().split("\n")[0].removeprefix("# Run: python -m ablate.sweep "))
+    options = sweep._parser().parse_intermixed_args(words)
+    overrides = options.overrides
+    if "data.root=PATH" in overrides:
+        root = request.getfixturevalue("real_data")
+        overrides = [word.replace("PATH", str(root)) for word in overrides]
+    monkeypatch.chdir(SWEEPS.parent)
+    plan = plan_file(options.file, overrides, asking=["slurm"])
+    assert plan.name == path.stem and plan.sweep["question"] and plan.sweep["changes_our_mind"]
+    assert bool(plan.absent) == options.dry_run  # what cannot be run is shown
 
 
 def test_objectives_has_the_rows_and_tasks_of_the_question(objectives):

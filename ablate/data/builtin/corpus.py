@@ -117,6 +117,10 @@ class BuiltinConfig(CorpusConfig):
     """The built-in corpus. Counts are rows; those of train splits are budgets."""
 
     tag: ClassVar[str] = "builtin"
+    counts: ClassVar[tuple[str, ...]] = (
+        *("speech", "text", "pairs", "asr", "translation", "sentiment", "sentence_pair", "normalization"),
+        *("dev", "test", "retrieval", "text_dev", "text_test"),
+    )
 
     seed: int = 0
     """Seed of the world: its common words, its sentences, how they are spoken."""

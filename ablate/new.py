@@ -1,0 +1,170 @@
+"""`python -m ablate.sweep --new NAME`: write a sweep file from a few answers, plan it, and say the next command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ablate.clusters import local
+from ablate.drive import PROGRAM, run
+from ablate.errors import UserError, nearest
+from ablate.store import files
+from ablate.sweepfile.template import BUILTIN, COMPARE, SETTINGS, WHERE, Answers, text
+
+SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")
+
+
+def _listed(question: str, choices: Mapping[str, str]) -> str:
+    """A question with its choices, a line each."""
+    return "\n".join([question, *(f"  {name:<12}{what}" for name, what in choices.items())])
+
+
+QUESTIONS = {  # answer -> what is asked, in this order
+    "compare": _listed("What is compared?", COMPARE),
+    "setting": "Which setting?",
+    "values": "Which values, with commas between?",
+    "data": f"On which data: {BUILTIN}, or the folder of real corpora?",
+    "seeds": "How many seeds? Verdicts need at least three.",
+    "where": _listed("Where does it run?", WHERE),
+    "partition": "On which partition?",
+}
+GOES_WITH = {"setting": "compare=values or compare=axis", "values": "compare=values or compare=axis"}
+GOES_WITH |= {"partition": "where=slurm"}
+
+
+def new(options: argparse.Namespace) -> int:
+    """Do what `--new FILE [ANSWER=VALUE ...]` says; the exit status. Raises UserError, and then nothing is written."""
+    path = Path(options.file if options.file.endswith((".yaml", ".yml")) else f"{options.file}.yaml")
+    if path.exists():
+        raise UserError(f"'{path}' is there already and is not written over; choose another name.")
+    if not path.parent.is_dir():
+        raise UserError(f"There is no folder '{path.parent}' to write '{path.name}' into; make it first.")
+    asks = not options.overrides and sys.stdin.isatty() and sys.stdout.isatty()
+    answers = asked(input) if asks else given(options.overrides)
+    command = f"python -m ablate.sweep {shlex.quote(str(path))}"
+    minutes = local.call(PROGRAM.preload, _minutes, text(answers, command), path.name)
+    if not asks:
+        print(f"Answers, by default where none was given: {said(answers)}.")
+    _written(path, text(answers, command, cost(minutes)))
+    print(f"Wrote {path}.\n", flush=True)
+    status = run(argparse.Namespace(**{**vars(options), "file": str(path), "overrides": [], "dry_run": True}))
+    quick = [f"    {command} --quick    # a small report within minutes, to see how it works"]
+    print("\n".join(["", "Next:", "", *(quick if answers.data == BUILTIN else []), f"    {command}"]))
+    return status
+
+
+def given(words: list[str]) -> Answers:
+    """Answers from words as KEY=VALUE; what is not among them is as by default. Raises UserError."""
+    valid = [*QUESTIONS, "data.NAME"]
+    pairs: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in QUESTIONS and not key.startswith("data."):
+            raise UserError(f"'{word}' is no answer, expected NAME=VALUE; {nearest(key, valid)}")
+        pairs[key] = value
+    if "partition" in pairs:
+        pairs.setdefault("where", "slurm")
+    return _answers(lambda key, default: checked(key, pairs.pop(key, default)), pairs)
+
+
+def asked(ask: Callable[[str], str]) -> Answers:
+    """Answers of the person at the terminal, each asked for until it can be one; nothing typed is the default."""
+
+    def one(key: str, default: str) -> str:
+        while True:
+            try:
+                return checked(key, ask(f"{QUESTIONS[key]}\n[{default}] ").strip() or default)
+            except UserError as error:
+                print(error)
+            except EOFError:
+                raise UserError("The answers ended before the questions did; nothing was written.") from None
+
+    return _answers(one, {})
+
+
+def _answers(one: Callable[[str, str], str], rest: Mapping[str, str]) -> Answers:
+    """Put all answers together, `one` by one by name and default; `rest` has what no question is about."""
+    found = {"compare": one("compare", "objectives")}
+    if found["compare"] in SETTINGS:
+        setting, values = SETTINGS[found["compare"]]
+        found["setting"] = one("setting", setting).removeprefix("base.")
+        found["values"] = one("values", values if found["setting"] == setting else "")
+    found |= {"data": one("data", BUILTIN), "seeds": one("seeds", "3"), "where": one("where", "local")}
+    if found["where"] == "slurm":
+        found["partition"] = one("partition", "")
+    corpora = {key.removeprefix("data."): value or '""' for key, value in rest.items() if key.startswith("data.")}
+    if left := [key for key in rest if not key.startswith("data.")]:
+        raise UserError(f"{left[0]} is not asked for here: it goes with {GOES_WITH[left[0]]}.")
+    if corpora and found["data"] == BUILTIN:
+        raise UserError(f"data.{[*corpora][0]} is a setting of real corpora; say their folder, data=PATH.")
+    values = tuple(split(found.pop("values", "")))
+    return Answers(**{**found, "seeds": int(found["seeds"])}, values=values, corpora=corpora)
+
+
+def checked(key: str, value: str) -> str:
+    """An answer, if it can be one; else a UserError that says what is valid, or nearest."""
+    if key in ("compare", "where") and value not in (valid := COMPARE if key == "compare" else WHERE):
+        raise UserError(f"{key} is '{value}'; {nearest(value, valid)}")
+    first = value.removeprefix("base.").partition(".")[0]
+    if key == "setting" and (first not in SECTIONS or first == value):
+        raise UserError(
+            f"setting is '{value}', expected one of `base`, as in {SETTINGS['values'][0]}; {nearest(first, SECTIONS)}"
+        )
+    if key == "values" and len(split(value)) < 2:
+        raise UserError(f"values is '{value}', expected two or more, as in values=1,5.")
+    if key == "data" and value != BUILTIN and not Path(value).is_dir():
+        raise UserError(f"data is '{value}', which is no folder; {nearest(value, [BUILTIN, 'PATH'])}")
+    if key == "seeds" and not (value.isdecimal() and 1 <= int(value) <= 100):
+        raise UserError(f"seeds is '{value}', expected how many, 1 to 100.")
+    if key == "partition" and not value:
+        raise UserError("Jobs need a partition; add partition=NAME (`sinfo` lists them).")
+    return value
+
+
+def split(values: str) -> list[str]:
+    """The values in a list of them, as in 1,5 or [1,5], each once."""
+    return [*dict.fromkeys(value.strip() for value in values.strip("[] ").split(",") if value.strip())]
+
+
+def said(answers: Answers) -> str:
+    """Answers as words that give them."""
+    words = {"compare": answers.compare, "setting": answers.setting, "values": ",".join(answers.values)}
+    words |= {"data": answers.data, **{f"data.{name}": value for name, value in answers.corpora.items()}}
+    words |= {"seeds": str(answers.seeds), "where": answers.where, "partition": answers.partition}
+    return " ".join(f"{key}={value}" for key, value in words.items() if value)
+
+
+def cost(minutes: float) -> str:
+    """A cost as headers say it."""
+    whole = max(1, round(minutes))
+    return f"about {whole} min on 2 cores" if whole < 120 else f"about {round(minutes / 60)} h on 2 cores"
+
+
+def _minutes(text: str, name: str) -> float:
+    """How long a file's sweep takes on two cores, planned in a worker."""
+    from ablate.planning.plan import plan_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).write_text(text, encoding="utf-8")
+        try:
+            plan = plan_file(Path(folder) / name)
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}{os.sep}", "") + " Nothing was written.") from None
+    return sum(stage.cost for stage in plan.stages.values()) / 2 / 60
+
+
+def _written(path: Path, text: str) -> None:
+    """Write a new file, whole or not at all. Raises UserError where there is one by now."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    files.replace(part, text.encode())
+    try:
+        files.linked(part, path)
+    except FileExistsError:
+        raise UserError(f"'{path}' is there already and is not written over; choose another name.") from None
+    finally:
+        part.unlink()
