@@ -1,4 +1,4 @@
-"""Show an encoder before anything is run: its parts, parameters, operations and memory.
+"""Show an encoder before anything is run: its modules, parameters, operations and memory.
 
 `python -m ablate.describe --help` explains it. Nothing is allocated: weights and activations are fake tensors.
 """
@@ -51,7 +51,7 @@ def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
             return f"{head}\n\nOperations and memory are not known: {type(encoder).__name__} has no parts."
         inputs = sizes.inputs(encoder.reads)
         kept = {stream: activations(encoder, x) for stream, x in inputs.items()}
-    passes = {}  # modality -> its parts, and the operations of a unit
+    passes = {}  # modality -> its parts, and the operations per unit
     if encoder.reads & {"speech", "pair"}:
         work = Work(speech=encoder.subsampled((sizes.frames,)))
         passes["speech"] = encoder.parts(work), sizes.frames / 100 * 1e9
@@ -89,7 +89,7 @@ def tree(
 ) -> list[tuple[str, ...]]:
     """A row per part and per group of parts, indented by depth: parameters by owner, operations per unit."""
     titles = encoder.titles()
-    counted = next(iter(passes.values()))[0]  # parameters are the same in any pass
+    counted = next(iter(passes.values()))[0]  # parameters are the same in every pass
     ranks = {top: rank for rank, top in enumerate(ORDER)}
     ordered = sorted(counted, key=lambda at: ranks.get(at[0], len(ORDER)))
     places = [place[:n] for place in ordered for n in range(len(place) + 1)]
@@ -114,7 +114,7 @@ def _within(counted: Mapping[tuple[str, ...], Count], place: tuple[str, ...]) ->
 
 
 def memory(parameters: int, kept: Mapping[str, int], sizes: Sizes) -> list[tuple[str, ...]]:
-    """Rows of what one update takes, in float32."""
+    """Rows with the memory of one update, in float32."""
     state = BYTES_PER_PARAMETER * parameters
     held = {
         "speech": f"{sizes.speech:g} s in utterances of {sizes.utterance:g} s",
@@ -127,7 +127,7 @@ def memory(parameters: int, kept: Mapping[str, int], sizes: Sizes) -> list[tuple
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lay rows out in columns, the first to the left, the others to the right."""
+    """Align rows in columns, the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     first, *others = widths
     return ["  ".join([row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others))]).rstrip() for row in rows]

@@ -20,8 +20,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def place(cls: Any) -> str:
-    """File and line of a class or function, for sentences about it."""
+    """File and line of a class or function, for messages about it."""
     try:
         return f"{inspect.getsourcefile(cls)}, line {inspect.getsourcelines(cls)[1]}"
-    except (OSError, TypeError):  # typed in at a prompt
+    except (OSError, TypeError):  # defined at a prompt
         return cls.__module__

@@ -1,4 +1,4 @@
-"""The command: lines of text through a finished run. `python -m ablate.predict --help` explains it."""
+"""The command that gives lines of text to a finished run. `python -m ablate.predict --help` explains it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ablate.stages.finished import Finished, command
 
 HELP = """\
 Give lines of text to a finished run of a task that reads text (sentiment, a sentence pair, normalization), and print
-what it makes of each: a label, a number, or the spoken form, one line for each line read.
+its output for each: a label, a number, or the spoken form, one line for each line read.
 """
 MORE = """\
 RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's
-folders. Lines are UTF-8; the two texts of a pair are separated by a tab. They are written in lower case where all of
-the task's training text is.
+folders. Lines are UTF-8; the two texts of a pair are separated by a tab. Lines are lower-cased if all of the task's
+training text is lower-case.
 
 examples:
   echo "a gripping , funny film" | python -m ablate.predict runs/finetune/3f/3f0c4bb2a1d95e07
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         finished = Finished(options.run)
         try:
             text = sys.stdin.buffer.read().decode("utf-8-sig")
-            lines = text.removesuffix("\n").split("\n")  # nothing else ends a line
+            lines = text.removesuffix("\n").split("\n")  # only a newline ends a line
         except UnicodeDecodeError as error:
             raise UserError(f"The input is not UTF-8 (byte {error.start + 1}); convert it first.") from None
         for made in finished.predict(lines if lines != [""] else []):

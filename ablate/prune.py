@@ -1,4 +1,4 @@
-"""The command that gives disk back. `python -m ablate.prune --help` explains it; no torch."""
+"""The command that frees disk space. `python -m ablate.prune --help` explains it; no torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ablate.store.pruning import KEEPABLE, SORTS, Survey
 
 HELP = """\
 Show what a root of runs (root=DIR of the sweep command) holds, and remove what nothing needs, after saying how much and
-asking. Results, scored items, logs and all other records stay, so the report stays the same. What a missing stage reads
-stays, too, and so does what runs. What was removed is made again when a stage needs it; the plan then says so, and how
-long that takes.
+asking. Results, scored items, logs and all other records stay, so the report stays the same. Inputs of missing stages
+and everything that runs stay, too. What was removed is made again when a stage needs it; the plan then says so, and how
+long it will take.
 """
 MORE = f"""\
 what may go, unless --keep names it:
@@ -96,7 +96,7 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _agreed(question: str) -> bool:
-    """Ask. Raises UserError where there is nobody to answer."""
+    """Ask the user. Raises UserError if nobody can answer."""
     if not sys.stdin.isatty():
         raise UserError("Nothing is removed without a yes, and there is nobody to ask here; add --yes.")
     return input(question).strip().lower() in ("y", "yes")
@@ -117,7 +117,7 @@ def _restore(folders: list[Path]) -> int:
 
 
 def table(found: Survey) -> list[str]:
-    """What each sweep and kind of stage holds, and what may go."""
+    """What each sweep and kind of stage holds, and what may be removed."""
     parts = (WEIGHTS, MOMENTS, ENCODINGS, DATA, "")
     head = f"{'stages':>8}{'done':>8}" + "".join(f"{part or 'records':>11}" for part in parts)
 

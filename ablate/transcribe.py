@@ -1,4 +1,4 @@
-"""The command: recordings through a finished run. `python -m ablate.transcribe --help` explains it."""
+"""The command that transcribes recordings with a finished run. `python -m ablate.transcribe --help` explains it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import sys
 from ablate.stages.finished import Finished, command
 
 HELP = """\
-Give recordings to a finished run of a task that hears speech (asr, digits, translation), and print what it says: one
+Give recordings to a finished run of a task that reads speech (asr, digits, translation), and print its output: one
 line for each recording, its name, a tab, and the words.
 """
 MORE = """\
 RUN is the folder of a fine-tuning stage or of its score; python -m ablate.sweep FILE --where ROW prints a row's
-folders. Recordings are wav, flac, ogg or mp3, of any rate and number of channels. Longer ones than the run was trained
-on are taken whole. The best hypothesis of the task's own search is printed, as in its score.
+folders. Recordings are wav, flac, ogg or mp3, of any rate and number of channels. Recordings longer than those in
+training are transcribed whole. The best hypothesis of the task's own search is printed, as in its score.
 
-If the run's features are normalised by speaker (data.normalisation=speaker), the more recordings of a speaker are given
-together the better. FILEs by themselves are each of another speaker; after --speaker they are of one.
+If the run's features are normalised by speaker (data.normalisation=speaker), it helps to give many recordings of a
+speaker together. FILEs by themselves are each taken to be of a different speaker; those after one --speaker are of one.
 
 examples:
   python -m ablate.transcribe runs/finetune/3f/3f0c4bb2a1d95e07 hello.wav another.flac

@@ -1,6 +1,6 @@
 """What a forkserver preloads, so that a worker forked from it starts at once: every module that plans or runs a stage.
 
-A module that cannot be imported is left for the worker that needs it, whose log then shows the error.
+A module that cannot be imported is left to the worker that needs it, whose log then shows the error.
 """
 
 import gc
@@ -12,7 +12,7 @@ def _load() -> None:
     import torch
 
     torch.set_num_threads(1)  # one worker per core, one thread per worker; results do not depend on the machine
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process imports for a second
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process takes a second to import
     for module in ("ablate.planning.plan", "ablate.stages.execute"):
         importlib.import_module(module)
     gc.collect()

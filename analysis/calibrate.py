@@ -1,10 +1,11 @@
-"""Measure how often the statistics cry wolf: many seeds of one row, drawn as comparisons of the row with itself.
+"""Measure how often the statistics find a difference where there is none: a row of many seeds, compared with itself.
 
     python -m analysis.calibrate SWEEP [--root runs] [--row ROW]
 
-Two groups of seeds are drawn without replacement, paired at random and compared as two rows would be. Whatever is found
-is false; of a nominal 5 % test at most one draw in twenty should find something. Then a constant is added to one group,
-the effect that so many seeds should show four times in five, and the share of draws that show it is set beside that.
+Two groups of seeds are drawn without replacement, paired at random and compared as two rows would be. Any difference
+found is false; a test at the 5 % level should find one in at most one draw in twenty. Then a constant is added to one
+group: the effect that a group of this size should detect in four of five draws. The share of draws that detect it is
+reported beside that.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from analysis.tables.sheet import Sheet
 
 DRAWS = 4000
 SIZES = (3, 5, 8)
-"""Seeds in a group."""
+"""Seeds per group."""
 FAMILY = 10
-"""Rows that are set against one reference in the draws with Holm's correction, where the pool has seeds for so many."""
+"""Number of rows compared with one reference in the draws with Holm's correction, where the pool has enough seeds."""
 POWER = 0.8
 HEADS = (
     "",
-    "seeds a side",
+    "seeds per side",
     "over seeds",
     "over seeds and items",
-    "over items alone",
-    "any of a table",
+    "over items only",
+    "any in a table",
     "planted effect",
     "power found",
     "power predicted",
 )
 NOTE = (
-    "Share of draws called different at 5 %, though both sides are the same row: by the interval over seeds (marks of "
-    "the table and of differences), over seeds and test items (verdicts on claims), and over test items alone (which "
-    "takes the seeds that ran for all there are, so it speaks of these checkpoints and not of the row). Any of a "
-    "table: at least one of so many rows marked † against one reference, corrected by Holm over them. Power: draws "
-    "that show the planted effect by the interval over seeds, and what the noncentral t distribution says. Draws "
-    "share the pool's seeds."
+    "Share of draws called different at 5 %, although both sides are the same row: by the interval over seeds (marks "
+    "of the table and of differences), by that over seeds and test items (verdicts on claims), and by that over test "
+    "items only (which treats the seeds that ran as all there are, so it is about these checkpoints and not about the "
+    "row). Any in a table: at least one of the given number of rows marked † against one reference, corrected by Holm "
+    "over them. Power: draws that detect the planted effect by the interval over seeds, and what the noncentral t "
+    "distribution predicts. Draws share the pool's seeds."
 )
 FIELDS = (
     "row",
@@ -80,8 +81,8 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How often groups of `seeds` seeds were called different; shares between 0 and 1, NaN where there is no
-    such test.
+    """How often groups of `seeds` seeds were called different; shares between 0 and 1, NaN where a test cannot be
+    computed.
     """
 
     pool: Pool
@@ -90,7 +91,7 @@ class Calibration:
     over_both: float
     over_items: float
     rows: int
-    """Rows of the drawn tables."""
+    """Number of rows in the drawn tables."""
     any_of_table: float
     planted: float
     found: float
@@ -98,7 +99,7 @@ class Calibration:
 
 
 def pool(records: Records, row: str, what: Measure) -> Pool:
-    """Collect a row's finished seeds, points of the axes apart."""
+    """Collect a row's finished seeds, separately for each point of the axes."""
     s = records.of(what)
     s = s[(s.row == row) & (s.status == DONE)]
     drawn = [items.bootstrap(records, {row: 1.0}, what, [seed], [point]) for seed, point in zip(s.seed, s.point)]
@@ -109,7 +110,7 @@ def pool(records: Records, row: str, what: Measure) -> Pool:
 def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
     """Draw groups of `seeds` seeds and compare them. Raises ValueError where the pool has fewer than two groups."""
     if len(own.values) < 2 * seeds:
-        raise ValueError(f"{len(own.values)} seeds hold no two groups of {seeds}")
+        raise ValueError(f"{len(own.values)} seeds are too few for two groups of {seeds}")
     rng = np.random.default_rng(seeds)
     rows = min(FAMILY, len(own.values) // seeds - 1)
     sd = own.values.std(ddof=1) * np.sqrt(2)
@@ -163,7 +164,7 @@ def sheet(records: Records, row: str, sizes: tuple[int, ...] = SIZES, draws: int
         lines=[_line(records, c) for c in calibrations],
         note=NOTE,
         fields=FIELDS,
-        title=f"{records.label(row)}, against itself: draws called different, of a pool of {seeds} seeds",
+        title=f"{records.label(row)} against itself: share of draws called different, from a pool of {seeds} seeds",
         values=[_values(row, c, draws) for c in calibrations],
     )
 

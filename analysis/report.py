@@ -1,9 +1,9 @@
-"""Write what a sweep found: tables, figures, and one self-contained HTML page that opens from disk.
+"""Write the results of a sweep: tables, figures, and one self-contained HTML page that opens from disk.
 
     python -m analysis.report SWEEP [--root runs]
 
-Everything is made from the records, with whatever is finished; nothing is made again while neither the records nor the
-code of `analysis` has changed.
+Everything is made from the records, with whatever is finished. Nothing is made again while neither the records nor the
+code of `analysis` have changed.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from analysis.tables.cells import Table
 from analysis.tables.sheet import Sheet
 
 STATE = ".report.json"
-"""What the files in a sweep's folder were made from."""
+"""Holds what the report files in a sweep's folder were made from."""
 
 
 def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list[Path]]:
     """Write table.md, table.tex, table.csv, figures/ and report.html into the sweep's folder; return their paths.
 
-    Beside them baselines.csv, published.csv where rows mirror the paper's and, where the sweep file names a row to
-    compare with, against_ROW.md and .csv; beside every figure its data. `sweep` is a name or a sweep folder. Cells that
-    are not finished are shown as missing. Raises `UserError` when the sweep file names what does not exist,
+    Beside them it writes baselines.csv; published.csv where rows mirror those of a paper; against_ROW.md and .csv where
+    the sweep file names a row to compare with; and each figure's data. `sweep` is a name or a sweep folder. Cells that
+    are not finished are shown as missing. Raises `UserError` when the sweep file names something that does not exist,
     FileNotFoundError when there is no such sweep.
     """
     records = read(sweep, root)
@@ -58,17 +58,17 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
 
 
 def _before(folder: Path) -> dict:
-    """What the last making noted of itself; empty when there was none, or one by other code."""
+    """The stored state of the last report; empty when there was none, or one by other code."""
     path = folder / STATE
     try:
         before = json.loads(path.read_bytes()) if path.exists() else {}
-    except ValueError:  # copied half: all is made anew
+    except ValueError:  # an incomplete copy: everything is made again
         return {}
     return before if before.get("code") == code() else {}
 
 
 def _unchanged(folder: Path, state: str, before: dict) -> dict[str, Path | list[Path]] | None:
-    """Files made earlier from this very state, if all of them are still there."""
+    """Files made earlier from exactly this state, if all of them still exist."""
     if before.get("state") != state:
         return None
     made = {
@@ -80,12 +80,12 @@ def _unchanged(folder: Path, state: str, before: dict) -> dict[str, Path | list[
 
 
 def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | list[Path]], dict[str, Key]]:
-    """Make all files, but for figures that were drawn of the same records before; and what each figure was drawn of.
+    """Make all files, except figures that were drawn from the same records before; return also each figure's key.
 
     Figures and tables take about as long: each are made in a process of their own.
     """
     with ProcessPoolExecutor(1, initializer=child.begin) as beside:
-        # packed here and not by the executor's thread: while that reads the records, the tables would fill their caches
+        # pickled here, not in the executor's thread: it would read the records' caches while the tables fill them
         drawing = beside.submit(_draw, pickle.dumps((records, drawings.stages(records), before)))
         made = table.build(records)
         verdicts = claims.verdicts(records)
@@ -106,7 +106,7 @@ def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key]]:
 
 
 def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = None) -> str:
-    """What to print at the end of a sweep: the table for a terminal, and a line per claim."""
+    """Text to print at the end of a sweep: the table for a terminal, and a line per claim."""
     records = read(sweep, root)
     lines = [f"{v.verdict.upper():12} {v.name}: {v.statement}; {measured(v)}" for v in claims.verdicts(records)]
     made = table.build(records)
@@ -114,7 +114,7 @@ def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = No
 
 
 def _below(made: Table) -> list[Sheet]:
-    """Sheets below the table, those that have something to say."""
+    """Sheets below the table that have content."""
     return [sheet for sheet in (baselines.sheet(made), paper.sheet(made)) if sheet]
 
 

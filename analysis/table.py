@@ -2,8 +2,9 @@
 
     python -m analysis.table SWEEP [--root runs] [--format terminal|md|tex|csv] [--why ROW COLUMN]
 
-Rows stand in the order of the sweep file, in blocks with a reference row. The best of a column is bold, the second
-underlined; cells that lack seeds are not ranked. `n/a` is impossible, `—` is missing, (2/3) counts finished seeds.
+Rows stand in the order of the sweep file, in blocks with a reference row. The best value of a column is bold, the
+second best underlined; cells that lack seeds are not ranked. `n/a` is impossible, `—` is missing, (2/3) counts
+finished seeds.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def build(records: Records) -> Table:
 
 
 def _columns(records: Records) -> list[Column]:
-    """Columns of `table.columns` (by default every task's first metric), on each split where none is named."""
+    """Columns of `table.columns` (by default every task's first metric), for each split where none is named."""
     measures = []
     for name in (records.sweep.get("table") or {}).get("columns") or records.sweep["tasks"]:
         first = measure(records, name)
@@ -71,14 +72,14 @@ def _columns(records: Records) -> list[Column]:
 def _baseline(records: Records, what: Measure) -> tuple[str, float] | None:
     b = records.baselines
     b = b[(b.task == what.task) & (b.split == what.split) & (b.metric == what.metric)]
-    if b.empty or not what.better:  # without a good direction no baseline is the strongest
+    if b.empty or not what.better:  # without a good direction there is no strongest baseline
         return None
     best = b.loc[(what.sign * b.value).idxmax()]
     return str(best["name"]), float(best["value"])
 
 
 def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
-    """Title, reference and rows of each block, in row order. A block without rows takes all rows named nowhere else."""
+    """Title, reference and rows of each block, in row order. A block that names no rows takes all remaining rows."""
     rows = list(records.rows)
     declared = (records.sweep.get("table") or {}).get("blocks") or []
     for name in (name for block in declared for name in [block.get("reference"), *(block.get("rows") or ())]):
@@ -129,7 +130,7 @@ def _tested(table: Table) -> Table:
 
 
 def _marked(table: Table) -> Table:
-    """Mark best and second of each column among complete cells; equal displays share a mark."""
+    """Mark best and second of each column among complete cells; values that print alike share a mark."""
     marks = {}
     for k, column in enumerate(table.columns):
         cells = [line.cells[k] for line in table.lines if line.cells[k].n == table.seeds]
@@ -169,8 +170,8 @@ def _caption(table: Table) -> str:
 
 
 def _warnings(table: Table) -> list[str]:
-    """Rows whose outputs are all empty, fine-tunings that stopped before their last update, and data that were not
-    pre-trained on.
+    """Warnings: rows whose outputs are all empty, fine-tuning runs that stopped before their last update, and data
+    that were left out of pre-training.
     """
     records, silent, stopped, tuned, unused = table.records, {}, set(), set(), {}
     for line in records.manifest:
@@ -187,19 +188,19 @@ def _warnings(table: Table) -> list[str]:
                 unused.setdefault(phrase, {})[records.label(line["row"], "")] = None
     notes = [f"Every output is empty: {task} of {', '.join(sorted(rows))}." for task, rows in silent.items()]
     if stopped:
-        notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, as dev was no better for long.")
+        notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, because dev had stopped improving.")
     if records.scores.metric.str.endswith("_alone").any():
         notes.append(
-            "Where data.normalisation is speaker, the mean over all recordings of a speaker in the split is taken "
-            "away; where a column says alone, that of each recording by itself, as python -m ablate.transcribe hears "
-            "one file."
+            "Where data.normalisation is speaker, the mean over all recordings of a speaker in the split is "
+            "subtracted; in columns marked alone, the mean of each recording by itself, as python -m ablate.transcribe "
+            "does for a single file."
         )
     lost = [f"{phrase}: {', '.join(rows)}" for phrase, rows in unused.items()]
     return notes + [f"Not pre-trained on: {'; '.join(lost)}."] * bool(lost)
 
 
 def _unused(supply: Mapping[str, Any]) -> Iterator[str]:
-    """What a pre-training left out of its streams, a phrase each."""
+    """What pre-training left out of its streams, a phrase each."""
     for stream, about in supply.items():
         unit = "tokens" if "tokens" in about else "hours"
         for reason, loss in about.get("left_out", {}).items():

@@ -3,9 +3,9 @@
     python -m analysis.tensorboard SWEEP [--root runs] [--to DIR]
 
 Below DIR (by default `tensorboard` in the sweep's folder) a TensorBoard run is ROW/[POINT/]seed_K/STAGE: trunks, leaf
-and what was fine-tuned, every stage once, for the first row that has it. Final scores and how the rows differ lie in
-ROW/[POINT/]seed_K itself, for the tabs Scalars and HParams. Running it again appends what is new, also while a sweep
-goes on and TensorBoard reads along. Needs the extra `tensorboard`; torch is not imported.
+and fine-tuning, each stage once, for the first row that has it. Final scores and how the rows differ lie in
+ROW/[POINT/]seed_K itself, for the tabs Scalars and HParams. Running the command again appends what is new, also while
+the sweep runs and TensorBoard reads the files. Needs the extra `tensorboard`; torch is not imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from analysis.records.frame import Records, flatten, point_name, read
 from analysis.records.scores import DONE
 
 FILE = "events.out.tfevents.0.ablate"
-"""Always the same name, so that a file is found again; TensorBoard asks for "tfevents" in it."""
+"""A fixed name, so that the file is found again; TensorBoard requires "tfevents" in it."""
 
 
 def write(sweep: str | Path, root: str | Path = "runs", to: Path | None = None) -> list[Path]:
@@ -43,7 +43,7 @@ def write(sweep: str | Path, root: str | Path = "runs", to: Path | None = None) 
 
 
 def folder(records: Records) -> Path:
-    """Where event files go if nothing else is said."""
+    """Default folder for event files."""
     return records.folder / "tensorboard"
 
 
@@ -69,7 +69,7 @@ def _seeds(records: Records) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _events(lines: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """An event per logged line, with all its numbers. Nothing in it depends on when it is written."""
+    """An event per logged line, with all its numbers. Events do not depend on when they are written."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -85,7 +85,7 @@ def _events(lines: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
 
 
 def _outcome(records: Records, name: str, line: Mapping[str, Any], differing: Mapping[str, str]) -> Iterator[bytes]:
-    """One row's settings with one seed, of those that are not the same everywhere, and its scores so far."""
+    """For one row and seed: its settings, only those in which rows differ, and its scores so far."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
@@ -103,7 +103,7 @@ def _outcome(records: Records, name: str, line: Mapping[str, Any], differing: Ma
 
 
 def _differing(records: Records) -> dict[str, dict[str, str]]:
-    """Settings of each row, of those that are not the same in all of them."""
+    """Settings of each row, only those in which rows differ."""
     rows = {
         row: {key: str(value) for key, value in flatten(about).items() if key != "label"}
         for row, about in records.rows.items()
@@ -114,7 +114,7 @@ def _differing(records: Records) -> dict[str, dict[str, str]]:
 
 
 def _brought(path: Path, events: Iterable[bytes]) -> Path:
-    """Append to a file of events what is new; write it anew where it holds anything else."""
+    """Append new events to a file; write it again where it holds anything else."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     whole = io.BytesIO()
@@ -124,9 +124,9 @@ def _brought(path: Path, events: Iterable[bytes]) -> Path:
     data, known = whole.getvalue(), path.read_bytes() if path.exists() else b""
     path.parent.mkdir(parents=True, exist_ok=True)
     if data.startswith(known):
-        with open(path, "ab") as file:  # TensorBoard may hold it open
+        with open(path, "ab") as file:  # TensorBoard may have it open
             file.write(data[len(known) :])
-    elif not known.startswith(data):  # a log that was cut back to a checkpoint comes to the same lines again
+    elif not known.startswith(data):  # a log that was cut back to a checkpoint will reach the same lines again
         files.replace(path, data, durable=False)
     return path
 

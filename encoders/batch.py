@@ -1,8 +1,8 @@
 """What goes into an encoder: packed batches, their layout, and views of them.
 
-Nothing is padded: all frames (or tokens) of all sequences lie in one packed tensor, lengths beside it.
+Nothing is padded: the frames (or tokens) of all sequences lie in one packed tensor, with their lengths beside it.
 
-Shape letters, used in names everywhere (`x_ND` is a tensor of N packed positions by width D):
+Shape letters, used in names everywhere (`x_ND` is a tensor of N packed positions with width D):
 
     N packed positions    B sequences        F mel frames        T speech positions (after subsampling)
     S packed subwords     M mel bins         D model width       V vocabulary or codebook entries
@@ -24,7 +24,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What objectives must know of a tokenizer: its size, its special ids, how often each id occurs.
+    """What objectives need to know about a tokenizer: its size, its special ids, and how often each id occurs.
 
     `counts_V` are unigram counts over the training text (0 for specials); `starts_word_V` says which pieces
     begin a word (for whole-word masking).
@@ -40,11 +40,11 @@ class Vocabulary:
     cls: int = 4
     sep: int = 5
     mask: int = 6
-    specials: int = 7  # ids below this are specials: never masked, never drawn
+    specials: int = 7  # ids below this are special tokens: never masked, never drawn
 
     @cached_property
     def unigram_V(self) -> np.ndarray:
-        """Cumulative share of each id in the training text, to draw by frequency (uniformly where all counts are 0)."""
+        """Cumulative share of each id in the training text, to sample by frequency (uniform if all counts are 0)."""
         counts = np.asarray(self.counts_V, dtype=np.float64)
         if not counts.any():
             counts[self.specials :] = 1
@@ -61,7 +61,7 @@ class Layout:
     """Where sequences and segments lie in a packed tensor.
 
     A *segment* is a run of positions of one modality; a *sequence* is `per_sequence` consecutive segments
-    (two in a pair: they attend to each other), and nothing crosses a sequence border.
+    (two in a pair, which attend to each other). Nothing crosses a sequence border.
     """
 
     lengths: tuple[int, ...]  # of segments, in packed order
@@ -71,7 +71,7 @@ class Layout:
 
     @staticmethod
     def of(modality: str, lengths: tuple[int, ...], device: torch.device) -> Layout:
-        """Of sequences of one modality, a segment each."""
+        """Layout of sequences of one modality, one segment each."""
         return Layout(lengths, (modality,) * len(lengths), 1, device)
 
     def __post_init__(self) -> None:
@@ -95,13 +95,13 @@ class Layout:
 
     @cached_property
     def segment_N(self) -> Tensor:
-        """For each position, the number of its segment."""
+        """The index of each position's segment."""
         counts = torch.tensor(self.lengths)
         return torch.repeat_interleave(torch.arange(len(counts)), counts, output_size=self.total).to(self.device)
 
     @cached_property
     def sequence_N(self) -> Tensor:
-        """For each position, the number of its sequence."""
+        """The index of each position's sequence."""
         return self.segment_N // self.per_sequence
 
     @cached_property
@@ -173,14 +173,14 @@ class Pair:
 
 
 Inputs = Speech | Text | Pair
-"""Of each, `kind` says which it is; `speech` and `text` are what it has of them, or None."""
+"""`kind` says which of the three it is; `speech` and `text` are its parts, or None."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """One shard as it comes from the loader: inputs, and for supervised objectives their references by name.
 
-    `ids` are what the sequences are called in their table, for messages.
+    `ids` are the names of the sequences in their table, for messages.
     """
 
     inputs: Inputs
@@ -192,30 +192,30 @@ class Batch:
 class View:
     """What the encoder is shown of a batch, and what of it is masked.
 
-    `inputs` are as the encoder reads them: token ids already replaced by the view's rule, pairs already shuffled.
-    Speech masks are applied by the encoder *after* its front end, filling with noise drawn from the utterances' keys;
-    or before it, to the frames under the masked positions.
-    Index lists are sorted; None where the view masks nothing of that modality.
+    `inputs` are as the encoder reads them: token ids are already replaced by the view's rule, pairs already shuffled.
+    The encoder applies speech masks *after* its front end, filling with noise drawn from the utterances' keys, or
+    before it, to the frames under the masked positions.
+    Index lists are sorted, and None if the view masks nothing of that modality.
     """
 
     inputs: Inputs
     references: Mapping[str, Any] = field(default_factory=dict)
     speech_masked_I: Tensor | None = None  # into packed speech positions T (after subsampling)
-    speech_masked_B: tuple[int, ...] = ()  # how many of them lie in each utterance
-    hides: str = "features"  # what of masked speech positions the noise replaces: "features", or "frames" of log-mel
+    speech_masked_B: tuple[int, ...] = ()  # number of masked positions in each utterance
+    hides: str = "features"  # what noise replaces at masked speech positions: "features", or "frames" of log-mel
     speech_lengths: tuple[int, ...] = ()  # speech positions per utterance (after subsampling)
     text_masked_I: Tensor | None = None  # into packed subwords S
     text_targets_I: Tensor | None = None  # true ids at text_masked_I
-    text_spans: tuple[int, int] = (0, 0)  # units (pieces or words) that are hidden, and spans they were drawn in
+    text_spans: tuple[int, int] = (0, 0)  # number of masked units (pieces or words), and of spans they were drawn in
     matched_B: Tensor | None = None  # 1 where speech and text are a true pair (matching views)
-    noise_key: int = 0  # of dropout and of sampled codes
+    noise_key: int = 0  # for dropout and for sampled codes
     text_first: bool = True  # order of a pair's segments
-    apart: bool = False  # pairs as 2B sequences: same items and masks, never together
+    apart: bool = False  # pairs as 2B separate sequences: same items and masks, no attention between the two
 
 
 def side_by_side(parts: Mapping[str, Tensor], layouts: Mapping[str, Layout], view: View) -> tuple[Tensor, Layout]:
-    """Pack what there is of the items, by modality x_TD or x_SD and its layout: one alone as it is; of both each pair's
-    two segments side by side, one sequence, or two when they are apart.
+    """Pack the modalities that are present, x_TD or x_SD, each with its layout. A single modality stays as it is; for
+    both, each pair's two segments are adjacent, as one sequence, or as two if `view.apart`.
     """
     if len(parts) == 1:
         return (*parts.values(), *layouts.values())

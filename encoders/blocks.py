@@ -1,7 +1,7 @@
 """Transformer and Conformer blocks over packed sequences, with shared or per-modality parts.
 
-Segments, not sequences, are the unit of convolution and of its normalisation: nothing but attention crosses from
-speech to text in a pair. Every part maps (x_ND, packing) to x_ND.
+Convolution and its normalisation work on segments, not on sequences: in a pair, only attention crosses between speech
+and text. Every part maps (x_ND, packing) to x_ND.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from encoders.batch import Layout
 from encoders.convolution import depthwise, segment_group_norm
 from encoders.positions import RelativePositions, rotary_table, rotate
 
-PARTS = ("attention", "ffn", "conv", "norms")  # what can have one copy per modality
+PARTS = ("attention", "ffn", "conv", "norms")  # parts that can have one copy per modality
 NORMS = ("group", "layer", "batch")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What all blocks of a stack have in common; `copies` names the modalities that parts in `apart` are copied for."""
+    """Settings shared by all blocks of a stack; parts named in `apart` have one copy per modality in `copies`."""
 
     width: int
     heads: int
@@ -44,13 +44,13 @@ class Shape:
     copies: tuple[str, ...] = ()
 
     def part(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
-        """Make a part: one for all, or one per modality where `name` is in `apart`."""
+        """Make a part: one for all modalities, or one for each if `name` is in `apart`."""
         return PerModality(make, self.copies) if name in self.apart and len(self.copies) > 1 else make()
 
 
 @dataclass(frozen=True)
 class Packing:
-    """A layout and what layers derive from it, made once per pass; `key` seeds dropout."""
+    """A layout and what layers derive from it, computed once per pass; `key` seeds dropout."""
 
     layout: Layout
     head_width: int
@@ -67,7 +67,7 @@ class Packing:
 
     @cached_property
     def by_modality(self) -> dict[str, Packing]:
-        """The segments of each modality, each a sequence by itself (for parts in which nothing crosses)."""
+        """The segments of each modality, each as a sequence by itself (for parts without attention)."""
         layout = self.layout
         chosen = {name: [] for name in layout.modalities}
         for length, name in zip(layout.lengths, layout.modalities):
@@ -77,7 +77,7 @@ class Packing:
 
 
 class PerModality(nn.Module):
-    """One copy of a part per modality; each segment goes through its own."""
+    """One copy of a part per modality; each segment passes through its own."""
 
     def __init__(self, make: Callable[[], nn.Module], modalities: tuple[str, ...]) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class GroupNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over all positions of the shard: here alone results depend on neighbours, in training."""
+    """Batch normalisation over all positions of the shard: only here do training results depend on neighbours."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class BatchNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a swish between."""
+    """Two linear maps with a swish between them."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention within sequences; with copies, projections are per modality, positions shared."""
+    """Multi-head self-attention within sequences; with copies, projections are per modality, positions are shared."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class Convolution(nn.Module):
 class Block(nn.Module, ABC):
     """A layer of a stack: pre-norm branches added to their input."""
 
-    final_norm: ClassVar[bool]  # whether a stack of such blocks ends with a norm of its own
+    final_norm: ClassVar[bool]  # whether a stack of such blocks ends with an additional norm
     parts: ClassVar[tuple[str, ...]]  # which of PARTS it has
 
     def __init__(self, shape: Shape, index: int) -> None:
@@ -212,10 +212,10 @@ class Block(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_ND: Tensor, packing: Packing) -> Tensor:
-        """Return x_ND of the same layout."""
+        """Return x_ND with the same layout."""
 
     def drop(self, x_ND: Tensor, packing: Packing, branch: int) -> Tensor:
-        """Dropout of a branch's result, a function of the pass's key, the layer and the branch alone."""
+        """Dropout on a branch's result; depends only on the pass's key, the layer and the branch."""
         if not self.training or self.dropout == 0:
             return x_ND
         key = seeds.key(packing.key, "dropout", self.index, branch)
@@ -272,8 +272,8 @@ BLOCKS: dict[str, type[Block]] = {"conformer": Conformer, "transformer": Transfo
 class Stack(nn.Module):
     """Blocks one after another; with none, the identity.
 
-    `checkpointing` keeps only the blocks' inputs for the backward pass and computes the rest again: less memory,
-    the same result.
+    With `checkpointing`, only the blocks' inputs are kept for the backward pass and the rest is recomputed: less
+    memory, the same result.
     """
 
     def __init__(self, block: type[Block], shape: Shape, layers: int, first_index: int) -> None:
@@ -285,7 +285,7 @@ class Stack(nn.Module):
     def forward(self, x_ND: Tensor, packing: Packing) -> Tensor:
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                # dropout draws from keys, so no generator state need be kept
+                # dropout draws from keys, so no generator state needs to be kept
                 contexts = lambda block=block: (nullcontext(), _frozen_statistics(block))  # noqa: E731
                 x_ND = checkpoint(
                     block, x_ND, packing, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
@@ -295,8 +295,8 @@ class Stack(nn.Module):
         return x_ND if self.norm is None else self.norm(x_ND, packing)
 
     def scopes(self) -> dict[str, list[str]]:
-        """Names of the parameters that are not copied per modality, by layer ("layer_0"), part of a layer
-        ("layer_0.ffn"), and "norm" for that behind the last.
+        """Names of the parameters that are not copied per modality, by scope: layer ("layer_0"), part of a layer
+        ("layer_0.ffn"), and "norm" for the one after the last layer.
         """
         by_scope: dict[str, list[str]] = {}
         for name, _ in self.named_parameters():
@@ -313,13 +313,13 @@ class Stack(nn.Module):
 
 @contextmanager
 def _frozen_statistics(block: Block):
-    """While a block is computed again, its batch norms must not count the batch a second time."""
+    """While a block is recomputed, its batch norms must not count the batch a second time."""
     norms = [module for module in block.modules() if isinstance(module, BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
-    finally:  # recomputation ends by an exception once it has what it wants
+    finally:  # recomputation ends with an exception as soon as it has what it needs
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum

@@ -1,4 +1,4 @@
-"""Names that a config may say. The one copy for encoders and objectives, which import nothing of `ablate`."""
+"""Checks of names in a config. The only copy for encoders and objectives, which import nothing from `ablate`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def check_choice(what: str, value: str, valid: Iterable[str]) -> None:
     """Raise ValueError, with the nearest valid name, unless `value` is one of `valid`."""
     valid = tuple(valid)
     if value not in valid:
-        raise ValueError(f"{what} is '{value}', which is none of its choices; {_hint(value, valid)}")
+        raise ValueError(f"{what} is '{value}', which is not one of its choices; {_hint(value, valid)}")
 
 
 def check_known(what: str, names: Iterable[str], valid: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Depthwise convolution and group normalisation over packed segments, each segment as if it were alone."""
+"""Depthwise convolution and group normalisation over packed segments; each segment is treated as if it were alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EPSILON = 1e-5
 
 
 def depthwise(x_ND: Tensor, weight_KD: Tensor, segment_N: Tensor, segments: int) -> Tensor:
-    """Convolve each segment over time, zeros outside it, channel by channel ("same" size; K is odd).
+    """Convolve each segment over time, channel by channel, with zeros outside it ("same" size; K is odd).
 
     Segments are laid out with K // 2 zeros between them, so nothing leaks. On a CPU the convolution is K shifted
     products, 2.5 to 3 times faster than the depthwise kernels at widths 64 to 256 and kernels 5 and 31.
@@ -67,7 +67,7 @@ def _correlate(gapped: Tensor, weight_KD: Tensor, rows: int) -> Tensor:
 def segment_group_norm(
     x_ND: Tensor, weight_D: Tensor, bias_D: Tensor, groups: int, segment_N: Tensor, lengths_B: Tensor
 ) -> Tensor:
-    """Normalise each segment over time and the channels of a group, as nn.GroupNorm does on that segment alone.
+    """Normalise each segment over time and the channels of a group, as nn.GroupNorm does for that segment alone.
 
     `lengths_B` are the segments' lengths, int64. The result is float32.
     """
@@ -99,6 +99,6 @@ class _SegmentGroupNorm(Function):
 
 
 def _segment_mean(x_NGC: Tensor, segment_N: Tensor, lengths_B: Tensor) -> Tensor:
-    """Mean over each segment and group, at each of its positions: x_NG."""
+    """Mean over each segment and group, repeated at each of its positions: x_NG."""
     sums_BG = torch.segment_reduce(x_NGC.sum(2), "sum", lengths=lengths_B, unsafe=True)
     return (sums_BG / (lengths_B[:, None] * x_NGC.shape[2])).index_select(0, segment_N)

@@ -1,7 +1,8 @@
-"""What an encoder of these blocks holds and computes, from shapes alone: parameters and operations of its parts.
+"""Parameters and operations of an encoder of these blocks, from shapes alone, by part.
 
-A multiplication and an addition are two operations. Counted are matrix products, attention and convolutions, forward;
-a backward pass computes twice as much. Norms, activations and additions are left out, as torch's flop counter does.
+A multiplication and an addition are two operations. The counts include matrix products, attention and convolutions of a
+forward pass; a backward pass takes twice as many. Norms, activations and additions are left out, as in torch's flop
+counter.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def parts(encoder: AbstractEncoder, work: Work) -> dict[tuple[str, ...], Count]:
 
 
 def _owner(names: tuple[str, ...]) -> str:
-    """The modality whose name stands in a path (in a tower, or in the copies of a part); the embedding is text's."""
+    """The modality whose name is part of a path (a tower, or a copy of a part); the embedding belongs to text."""
     return next((m for m in ("speech", "text") if m in names), "text" if names[0] == "embedding" else "shared")
 
 
@@ -43,7 +44,7 @@ def _place(names: tuple[str, ...]) -> tuple[str, ...]:
         return (top,)
     if "blocks" in below:
         start = below.index("blocks")
-        part = below[start + 2]  # after the number of the block
+        part = below[start + 2]  # after the index of the block
         return (top, *below[:start], "norms" if part.endswith("norm") else NAMES.get(part, part))
     if top == "shared" or below[0] == "layers":
         return (top, "norms") if top == "shared" else (top, "layers", "norms")
@@ -51,7 +52,7 @@ def _place(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _flops(names: tuple[str, ...], module: nn.Module, work: Work, width: int) -> int:
-    """Operations of a module itself, its children's left out. Raises NotImplementedError for one of an unknown kind."""
+    """Operations of a module itself, without its children. Raises NotImplementedError for an unknown kind of module."""
     owner = _owner(names)
     segments = work.segments(owner)
     positions, distances = sum(segments), max(0, 2 * max(segments, default=0) - 1)
@@ -67,7 +68,7 @@ def _flops(names: tuple[str, ...], module: nn.Module, work: Work, width: int) ->
         slots = positions + len(segments)  # a gap of one position after each utterance
         outputs = 2 * slots * BINS // 2 if names[-1] == "first" else slots * BINS // STRIDE
         return 2 * outputs * module.weight.numel()
-    if isinstance(module, nn.Linear):  # of a front end; that of relative positions is counted there
+    if isinstance(module, nn.Linear):  # of a front end; relative positions count their own linear map
         return 0 if "relative" in names else 2 * positions * module.weight.numel()
     if any(p.dim() > 1 for p in module.parameters(recurse=False)) and not isinstance(module, nn.Embedding):
         raise NotImplementedError(f"Operations of {type(module).__name__} ({'.'.join(names)}) are not known here.")

@@ -1,4 +1,4 @@
-"""The contract of an encoder: what must be there, and what may be (docs/extend/encoder.md has an example)."""
+"""The contract of an encoder: required and optional parts (docs/extend/encoder.md has an example)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ OWNERS = ("speech", "text", "shared")
 
 @dataclass(frozen=True)
 class Work:
-    """The segments of one encoder pass, in speech positions and tokens; `together` the i-th of both are a pair."""
+    """The segments of one encoder pass, in speech positions and tokens; if `together`, the i-th of both form a pair."""
 
     speech: tuple[int, ...] = ()
     text: tuple[int, ...] = ()
     together: bool = False
 
     def segments(self, owner: str) -> tuple[int, ...]:
-        """Lengths of the segments that a part goes over, of one modality or of both."""
+        """Lengths of the segments that a part processes, of one modality or of both."""
         return {"speech": self.speech, "text": self.text, "shared": self.speech + self.text}[owner]
 
     def sequences(self, owner: str) -> tuple[int, ...]:
@@ -51,16 +51,16 @@ class Count:
 class EncoderConfig:
     """Base of encoder configs: a frozen dataclass, nested in its encoder as `Config`.
 
-    It has a `tag: ClassVar[str]`, its name in ids for ever, and a sentence below every field. Each field is a setting
-    of sweep files. What `__post_init__` refuses, by ValueError, is refused when a sweep is planned; one of a subclass
-    calls that of this class.
+    It has a `tag: ClassVar[str]`, its permanent name in ids, and a description below every field. Each field is a
+    setting of sweep files. Values that `__post_init__` rejects with ValueError are rejected when a sweep is planned; a
+    subclass's `__post_init__` must call that of this class.
     """
 
     owner: ClassVar[Any] = None
-    """The encoder's class; set where that is defined."""
+    """The encoder's class; set when that is defined."""
 
     reads: tuple[str, ...] = READS
-    """Inputs that the encoder has parts for: of speech, text and pair."""
+    """Inputs that the encoder can read: any of speech, text and pair."""
     width: Size = 64
     """Width D of the encoding."""
 
@@ -76,8 +76,8 @@ class EncoderConfig:
         return self.owner(self, vocabulary)
 
     def layers_and_width(self) -> tuple[int, int]:
-        """How many layers there are and how wide they are, from which seconds are estimated while no stage of the same
-        shape has run; three where nothing is known.
+        """Number and width of the layers, from which run time is estimated as long as no stage of the same shape has
+        run; by default three layers.
         """
         return 3, self.width
 
@@ -85,22 +85,22 @@ class EncoderConfig:
 class AbstractEncoder(Owner, nn.Module, ABC):
     """Turns a view into an encoding.
 
-    Asked for are `Config` and `forward`. What is below them is optional. Where a class has no `parts`,
-    `shared_parameters` or `recompute`, what needs it is left out, and the plan says so.
+    `Config` and `forward` are required, everything below them is optional. If a class has no `parts`,
+    `shared_parameters` or `recompute`, whatever needs it is left out, and the plan says so.
 
-    A class that reads text sets `embedding` in its `__init__`, after that of this class. The rest of a run relies on no
-    other attribute. Weights may be moved between devices, saved and loaded at any time, as those of any module.
+    A class that reads text sets `embedding` in its `__init__`, after that of this class. No other attribute is used by
+    the rest of a run. Weights may be moved between devices, saved and loaded at any time, as for any module.
     """
 
     Config: ClassVar[type[EncoderConfig]]
     stacked: ClassVar[int] = 320
-    """Channels C of the stage "stacked": 80 bins of four frames. K-means of log-mel goes with this alone."""
+    """Channels C of the stage "stacked": 80 bins of four frames. K-means on log-mel works only with this value."""
 
     reads: frozenset[str]
     width: int
-    """D of the stages that objectives build on."""
+    """Width D of the stages that objectives build on."""
     embedding: nn.Embedding | None
-    """Token embedding, of any width, which objectives tie their output to; None when text is not read."""
+    """Token embedding, of any width, to which objectives tie their output layer; None if text is not read."""
 
     def __init__(self, config: EncoderConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -117,39 +117,41 @@ class AbstractEncoder(Owner, nn.Module, ABC):
         try:
             check_known("read", reads if isinstance(reads, tuple) else (), READS)
         except ValueError as error:
-            raise incomplete(cls.Config, f"reads what there is not: {str(error).rstrip('.')}") from None
+            raise incomplete(cls.Config, f"reads an unknown input: {str(error).rstrip('.')}") from None
 
     @abstractmethod
     def forward(self, view: View) -> Encoding:
-        """Encode. A sequence's result depends on nothing else in the pack: not on its neighbours, nor on their number.
+        """Encode. The result for a sequence depends on nothing else in the pack: neither on its neighbours nor on their
+        number.
 
-        `view.inputs` is a Speech (log-mel in float16 or float32), Text or Pair, of those that the config `reads`; of
-        another it is a ValueError. The T speech positions are those of `subsampled`, the S text positions the tokens. A
-        pair's two segments stand side by side in a sequence (text first if `view.text_first`), or each alone if
-        `view.apart`. In training torch's generator is seeded for each view, so that dropout is drawn alike by a resumed
-        run.
+        `view.inputs` is a Speech (log-mel in float16 or float32), Text or Pair, if the config `reads` it; anything else
+        raises ValueError. The T speech positions are those of `subsampled`, the S text positions are the tokens. A
+        pair's two segments are adjacent in one sequence (text first if `view.text_first`), or are two sequences if
+        `view.apart`. In training torch's generator is seeded for each view, so that a resumed run draws the same
+        dropout.
 
-        Positions `view.speech_masked_I` must not be seen: noise stands for the features there, or, where `view.hides`
-        is "frames", for the log-mel below them. Hidden text needs nothing: its ids are replaced already.
+        The encoder must not see the positions `view.speech_masked_I`: noise replaces the features there or, if
+        `view.hides` is "frames", the log-mel under them. Masked text needs no treatment: its ids are already replaced.
 
         The encoding has the layout and these stages, in float32 (`encoders/encoding.py` says more):
 
-        - "joint" [N, D]: the output, which most objectives and all tasks take;
-        - of inputs with speech also "stacked" [T, C], the log-mel at the rate of positions, never masked, which some
-          codes are chosen from; "features" [T, D], before masks, for the others; and "speech_tower" [T, D], after the
-          layers of speech alone (the features, if there are none), where contrastive losses look. `speech_layout` lays
-          them out.
+        - "joint" [N, D]: the output, which most objectives and all tasks use;
+        - for inputs with speech also "stacked" [T, C], the log-mel at the rate of positions, never masked, from which
+          some codes are computed; "features" [T, D], before masking, for the others; and "speech_tower" [T, D], after
+          the speech-only layers (the features, if there are none), for contrastive losses. `speech_layout` is their
+          layout.
         """
 
     def subsampled(self, frames: tuple[int, ...]) -> tuple[int, ...]:
-        """Speech positions for utterances of so many mel frames (of 10 ms), without running anything; at least 1 each.
-        Here one for every four frames or part of it, as in `encoders.frontend.stack`. Called for every batch.
+        """Number of speech positions of utterances with `frames` mel frames (of 10 ms), without running anything; at
+        least 1 each. By default one per four frames, rounded up, as in `encoders.frontend.stack`. Called for every
+        batch.
         """
         return subsampled(frames)
 
     def side_by_side(self, view: View, parts: Mapping[str, Tensor]) -> tuple[Tensor, Layout, Layout | None]:
-        """Lay out vectors x_TD of the view's speech and x_SD of its text, by modality, as `forward` is asked to; return
-        them in one tensor x_ND, with its layout and that of the speech alone.
+        """Pack vectors x_TD of the view's speech and x_SD of its text, by modality, in the order that `forward`
+        requires; return one tensor x_ND, its layout and that of the speech alone.
         """
         layouts = {}
         if speech := view.inputs.speech:
@@ -165,40 +167,40 @@ class AbstractEncoder(Owner, nn.Module, ABC):
 
     def parts(self, work: Work) -> Mapping[tuple[str, ...], Count] | None:
         """Count parameters by owner and operations of a forward pass over `work`, by place, such as
-        ("speech", "layers", "attention"); each parameter once, in the same place whatever the work.
+        ("speech", "layers", "attention"); each parameter once, in the same place for any work.
 
-        A multiplication and an addition are two operations. None: not counted, and then neither the memory of an update
-        nor, on GPUs, its time is estimated before a job is queued. Called on tensors without contents, too.
+        A multiplication and an addition are two operations. None means not counted: then neither the memory of an
+        update nor, on GPUs, its time is estimated before a job is queued. Also called on fake tensors.
         """
         return None
 
     def titles(self) -> Mapping[tuple[str, ...], str]:
-        """What is written beside places of `parts`, such as "8 × conformer"."""
+        """Text shown beside places of `parts`, such as "8 × conformer"."""
         return {}
 
     def shared_parameters(self) -> Mapping[str, list[str]]:
-        """Names (as in `named_parameters`) of parameters that all modalities go through, by scope: a layer ("layer_0"),
-        a part of one ("layer_0.ffn"), or what else there is; "all" is made of them, and no name has a slash.
+        """Names (as in `named_parameters`) of parameters that all modalities use, by scope: a layer ("layer_0"), a part
+        of one ("layer_0.ffn"), or anything else. "all" is built from these scopes; no scope name has a slash.
 
-        The gradients of objectives are compared within each scope and over all of them. None at all: not compared.
+        The gradients of objectives are compared within each scope and over all of them; if empty, they are not.
         """
         return {}
 
     def recompute(self, on: bool) -> None:
-        """From now on compute activations again in the backward pass instead of keeping them, or keep them: less
-        memory, more time, the same results to the bit. Called before training, also with False.
+        """From now on recompute activations in the backward pass instead of keeping them, or keep them if not `on`:
+        less memory, more time, bit-identical results. Called before training, also with False.
 
-        A training stage whose job ran out of memory is run once more with it; of an encoder without, it is not.
+        A training stage whose job ran out of memory is run once more with it, if the encoder has it.
         """
 
     @property
     def alone(self) -> str:
-        """Why an update's shards cannot be shared between processes; "" where they can."""
+        """Why the shards of an update cannot be shared between processes; "" if they can."""
         return ""
 
     def parameters_by_modality(self) -> dict[str, int]:
-        """Count parameters: total, and those of the token embedding; where they are counted by owner also those that
-        only speech or text uses (embedding apart), and shared ones.
+        """Count parameters: total, and those of the token embedding; if they are counted by owner also those used only
+        by speech or only by text (without the embedding), and shared ones.
         """
         total = sum(p.numel() for p in self.parameters())
         embedding = 0 if self.embedding is None else self.embedding.weight.numel()

@@ -1,4 +1,4 @@
-"""What every encoder returns."""
+"""The output of every encoder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from encoders.batch import Layout
 
 @dataclass(frozen=True)
 class Encoding:
-    """Named intermediate results, each packed, and where everything lies.
+    """Named intermediate results, each packed, with their layouts.
 
-    Stages, where the input has them:
+    Stages, as far as the input has them:
 
     - stacked [T, C]: the input log-mel stacked to the rate of positions (never masked, no parameters)
-    - features [T, D]: the front end's output, normalised, before masking (of masked frames, where a view hides those)
+    - features [T, D]: the front end's output, normalised, before masking (computed from masked frames if a view masks
+      frames)
     - speech_tower [T, D]: after the speech-only layers
-    - joint [N, D]: after the shared layers: the encoder's output, laid out by `layout`
+    - joint [N, D]: after the shared layers: the encoder's output
 
-    `speech_layout` lays out the T positions of the first three; `layout` the N of the last.
+    `speech_layout` is the layout of the T positions of the first three, `layout` that of the N of the last.
     """
 
     stages: Mapping[str, Tensor]
@@ -36,5 +37,5 @@ class Encoding:
         return joint_ND.index_select(0, self.layout.positions(modality))
 
     def detached(self) -> Encoding:
-        """The same encoding, through which no gradient flows (for objectives of weight 0)."""
+        """The same encoding without gradients (for objectives of weight 0)."""
         return replace(self, stages={name: x.detach() for name, x in self.stages.items()})

@@ -1,6 +1,6 @@
 """From waveform to speech positions: log-mel, and front ends that subsample time by four (docs/paper.md, section 1).
 
-All front ends give ceil(frames / 4) positions of 40 ms, so they are interchangeable and masks fit each of them.
+All front ends give ceil(frames / 4) positions of 40 ms, so they are interchangeable and the same masks fit all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 RATE = 16_000  # Hz
 BINS = 80
 STRIDE = 4  # mel frames per position
-FLOOR = 1e-6  # of mel power, of samples in [-1, 1]: silence must not become a large negative number
+FLOOR = 1e-6  # of mel power, for samples in [-1, 1]: silence must not become a large negative number
 _FFT = 512
 
 
@@ -36,7 +36,7 @@ def mel_filters(rate: int = RATE) -> Tensor:
 def log_mel(wave: Tensor, rate: int = RATE) -> Tensor:
     """Natural-log mel energies of samples in [-1, 1]: [..., samples] to [..., frames, 80].
 
-    Periodic Hann windows of 25 ms every 10 ms, none reaching beyond the wave: 1 + (samples - 400) // 160 frames at
+    Periodic Hann windows of 25 ms every 10 ms, none extending beyond the signal: 1 + (samples - 400) // 160 frames at
     16 kHz, and one zero-padded frame for anything shorter than a window. Power spectrum of a 512-point FFT.
     """
     window, hop = rate * 25 // 1000, rate // 100
@@ -50,33 +50,33 @@ def log_mel(wave: Tensor, rate: int = RATE) -> Tensor:
 
 
 def frames(samples: int, rate: int = RATE) -> int:
-    """Number of frames that `log_mel` makes of so many samples."""
+    """Number of frames that `log_mel` computes from `samples` samples."""
     window, hop = rate * 25 // 1000, rate // 100
     return 1 + max(0, samples - window) // hop
 
 
 def normalise(mel_FM: Tensor) -> Tensor:
-    """Give each mel bin mean 0 and variance 1 over the utterance's frames (0 where a bin is constant)."""
+    """Normalise each mel bin to mean 0 and variance 1 over the utterance's frames (0 if a bin is constant)."""
     variance, mean = torch.var_mean(mel_FM, dim=-2, correction=0, keepdim=True)
     return (mel_FM - mean) * (variance + 1e-8).rsqrt()
 
 
 def bounded(mel_FM: Tensor) -> Tensor:
-    """Log-mel from the utterance's loudest down to 50 dB below it, in units of 2 nats; its means are left for later."""
+    """Log-mel with a floor 50 dB below the utterance's maximum, in units of 2 nats; the mean is subtracted later."""
     return mel_FM.clamp(min=mel_FM.amax((-2, -1), keepdim=True) - 5 * math.log(10)) / 2
 
 
 def levelled(mel_FM: Tensor) -> Tensor:
-    """Give each mel bin of `bounded` log-mel mean 0 over the utterance's frames, but keep how far it goes up and down.
+    """Normalise each mel bin of `bounded` log-mel to mean 0 over the utterance's frames, but keep its variance.
 
-    Where utterances are a word long, or bins hold only noise (above 4 kHz in recordings at 8 kHz), variances say
-    nothing of speech, and dividing by them makes the noise as large as the rest.
+    In utterances of a single word, or in bins that contain only noise (above 4 kHz in recordings at 8 kHz), the
+    variance says nothing about speech, and dividing by it makes the noise as large as the rest.
     """
     loud_FM = bounded(mel_FM)
     return loud_FM - loud_FM.mean(-2, keepdim=True)
 
 
-# What is done to one recording; the mean over all of a speaker's is taken away when a table is read (`Table.mel`).
+# Applied to one recording; a speaker's mean over all recordings is subtracted when a table is read (`Table.mel`).
 NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {"bins": normalise, "level": levelled, "speaker": bounded}
 
 
@@ -86,7 +86,7 @@ def subsampled(frames: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _slots(frames: tuple[int, ...], gap: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay utterances out in slots of ceil(frames / 4) + gap positions; none overlap and each starts stride-aligned.
+    """Lay out utterances in slots of ceil(frames / 4) + gap positions, without overlap, each start stride-aligned.
 
     Returns lengths, slot sizes and slot starts, each [B], in positions except lengths, which are in frames.
     """
@@ -107,7 +107,7 @@ def _spread(mel_FM: Tensor, frames: tuple[int, ...], gap: int) -> Tensor:
 
 
 def stack(mel_FM: Tensor, frames: tuple[int, ...]) -> Tensor:
-    """Concatenate each utterance's frames four by four, zero-padded at its end: x_TC with C = 4 * 80."""
+    """Concatenate each utterance's frames in groups of four, zero-padded at its end: x_TC with C = 4 * 80."""
     return _spread(mel_FM, frames, gap=0).view(-1, STRIDE * mel_FM.shape[1])
 
 
@@ -116,7 +116,7 @@ class FrontEnd(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, mel_FM: Tensor, frames: tuple[int, ...], stacked_TC: Tensor) -> Tensor:
-        """Return features x_TD; `stacked_TC` is `stack(mel_FM, frames)`, made once for all who want it."""
+        """Return features x_TD; `stacked_TC` is `stack(mel_FM, frames)`, computed once for all uses."""
 
 
 class StackedFrames(FrontEnd):
@@ -151,16 +151,18 @@ class ConvSubsampling(FrontEnd):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, mel_FM: Tensor, frames: tuple[int, ...], stacked_TC: Tensor) -> Tensor:
-        # A gap of one position (four frames) keeps neighbours apart; slots start at multiples of the stride.
+        # A gap of one position (four frames) separates neighbours; slots start at multiples of the stride.
         x_1CFM = _spread(mel_FM, frames, gap=1)[None, None]
         x_1CFM = F.relu(self.first(x_1CFM.contiguous(memory_format=torch.channels_last)))
         x_1CFM = self.second(x_1CFM * _inside(frames, mel_FM.device)[:, None])
-        x_TD = x_1CFM[0].permute(1, 2, 0).flatten(1).relu()  # channels last already: no copy
+        x_TD = x_1CFM[0].permute(1, 2, 0).flatten(1).relu()  # channels are last already: no copy
         return self.linear(x_TD.index_select(0, _taken(frames, mel_FM.device)))
 
 
 def _inside(frames: tuple[int, ...], device: torch.device) -> Tensor:
-    """After the first convolution, 1 for rows of an utterance and 0 for rows of the gaps, which must be zero again."""
+    """After the first convolution, 1 for rows of an utterance and 0 for rows of the gaps, which must be zeroed
+    again.
+    """
     lengths_B, sizes_B, starts_B = _slots(frames, 1, device)
     rows = 2 * (sum(subsampled(frames)) + len(frames))
     ends_B = 2 * starts_B + (lengths_B + 1) // 2
@@ -187,8 +189,8 @@ def _separable(width: int, channels: int) -> FrontEnd:
     return ConvSubsampling(width, channels, nn.Sequential(depthwise, nn.Conv2d(channels, channels, 1)))
 
 
-FRONT_ENDS: dict[str, Callable[[int, int], FrontEnd]] = {  # from width and channels
+FRONT_ENDS: dict[str, Callable[[int, int], FrontEnd]] = {  # functions of width and channels
     "stacked": lambda width, channels: StackedFrames(width),
-    "conv2d": _conv2d,  # the paper's; its channels are unknown
-    "separable": _separable,  # the second convolution depthwise, then pointwise
+    "conv2d": _conv2d,  # the paper's; its number of channels is unknown
+    "separable": _separable,  # the second convolution is depthwise, then pointwise
 }

@@ -1,7 +1,8 @@
 """The joint encoder: a speech tower and a text tower feed one shared stack (docs/paper.md, section 1).
 
 Speech: front end, masks, positions, speech layers, linear projection. Text: embedding, sinusoidal positions, LayerNorm
-(and text layers, none in the paper). Shared layers take speech, text, or pairs of segments that attend to each other.
+(and text layers, none in the paper). Shared layers process speech, text, or pairs of segments that attend to each
+other.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ class SpeechTower(nn.Module):
             features_TD = self.front_end(hidden_FM, speech.lengths, stack(hidden_FM, speech.lengths))
         else:
             features_TD = self.front_end(mel_FM, speech.lengths, stacked_TC)
-        # Without it the features' scale grows in training (5 times in 1,000 updates) until masks, positions and the
-        # layers' branches, all of fixed scale, hardly count.
+        # Without it the scale of the features grows in training (5 times in 1,000 updates) until masks, positions and
+        # the layers' branches, all of fixed scale, hardly matter.
         features_TD = F.layer_norm(features_TD.float(), features_TD.shape[1:])
         x_TD = self._mask(features_TD, speech.keys, view) if view.hides == "features" else features_TD
         if self.position_scale:
             x_TD = x_TD + self.position_scale * sinusoids(packing.layout.position_N, x_TD.shape[1])
         tower_TD = self.layers(x_TD, packing)
-        projected_TD = self.projection(tower_TD, packing).float()  # what branches are added to is never rounded
+        projected_TD = self.projection(tower_TD, packing).float()  # the residual stream is never rounded
         return {"stacked": stacked_TC, "features": features_TD, "speech_tower": tower_TD, "projected": projected_TD}
 
     def _mask(self, features_TD: Tensor, keys: tuple[int, ...], view: View) -> Tensor:
@@ -75,7 +76,7 @@ class SpeechTower(nn.Module):
         return mel_FM.index_copy(0, torch.cat(hidden).nonzero().squeeze(1).to(mel_FM.device), noise_IM)
 
     def _noise(self, keys: tuple[int, ...], rows_B: tuple[int, ...], like_ND: Tensor) -> Tensor:
-        """So many rows of noise per utterance, of the width, type and device of `like_ND`."""
+        """`rows_B` rows of noise per utterance, with the width, type and device of `like_ND`."""
         width = like_ND.shape[1]
         noise = seeds.normal(keys, "mask_noise", [n * width for n in rows_B]).reshape(-1, width)
         return torch.from_numpy(self.mask_noise * noise).to(like_ND)
@@ -91,16 +92,16 @@ class TextTower(nn.Module):
         self.position_scale = config.text_position_scale
 
     def forward(self, embedded_SD: Tensor, packing: Packing) -> Tensor:
-        # Embeddings have a variance of 1/width (see Joint): bring them to 1 before adding positions.
+        # Embeddings have a variance of 1/width (see Joint): scale it to 1 before adding positions.
         width = embedded_SD.shape[1]
         positions_SD = sinusoids(packing.layout.position_N, width).mul_(self.position_scale)
         return self.layers(self.norm(torch.add(positions_SD, embedded_SD, alpha=width**0.5), packing), packing)
 
 
 class Joint(AbstractEncoder):
-    """Encode speech, text, or speech-text pairs with one shared stack; `reads` decides which parts exist.
+    """Encode speech, text, or speech-text pairs with one shared stack; `reads` determines which parts exist.
 
-    A view whose inputs are not among `reads` is a ValueError.
+    A view whose inputs are not among `reads` raises ValueError.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -112,26 +113,26 @@ class Joint(AbstractEncoder):
         width: Size = 64
         """Width D of every layer."""
         heads: Size = 4
-        """Attention heads; they divide the width."""
+        """Attention heads; must divide the width."""
         ffn: Size = 128
-        """Inner width of feed-forwards."""
+        """Inner width of the feed-forward layers."""
         kernel: Size = 5
-        """Positions that the Conformer's depthwise convolution sees; odd (paper: 5)."""
+        """Kernel size of the Conformer's depthwise convolution, in positions; odd (paper: 5)."""
         speech_layers: Natural = 1
-        """Layers that only speech goes through (paper: 8)."""
+        """Speech-only layers (paper: 8)."""
         text_layers: Natural = 0
-        """Layers that only text goes through (paper: none)."""
+        """Text-only layers (paper: none)."""
         shared_layers: Natural = 2
-        """Layers that both go through (paper: 16)."""
+        """Layers shared by speech and text (paper: 16)."""
         block: str = "conformer"
-        """conformer or transformer."""
+        """Kind of layers: conformer or transformer."""
         conv_norm: str = "group"
         """Normalisation after the depthwise convolution: group (paper), layer or batch."""
         groups: Size = 4
-        """Groups of the group normalisation (the paper's number is unknown); they divide the width."""
+        """Groups of the group normalisation (the paper's number is unknown); must divide the width."""
         positions: str = "sinusoidal"
-        """Of speech: none, sinusoidal; or, in the attention of all layers, rotary, relative. The text tower always
-        adds sinusoids (paper); what the paper does for speech is unknown."""
+        """Positions of speech: none, or sinusoidal; or, in the attention of all layers, rotary or relative. The text
+        tower always adds sinusoids (paper); what the paper does for speech is unknown."""
         speech_position_scale: NonNegative = 0.2
         """Factor of the sinusoids added to speech features (scaled to a variance of 1)."""
         text_position_scale: NonNegative = 0.3
@@ -141,15 +142,15 @@ class Joint(AbstractEncoder):
         frontend_channels: Size = 128
         """Channels of the convolutional front ends (the paper's number is unknown)."""
         dropout: Probability = 0.0
-        """Dropout of the result of every branch of every block."""
+        """Dropout on the output of every branch of every block."""
         per_modality: tuple[str, ...] = ()
         """Parts of shared layers with one copy per modality: any of attention, ffn, conv, norms."""
         mask_noise: NonNegative = 0.1
-        """Standard deviation of the normal noise that replaces masked features (or frames)."""
+        """Standard deviation of the Gaussian noise that replaces masked features (or frames)."""
         segment_embedding: bool = False
         """Add a learned vector per modality before the shared layers (unknown in the paper)."""
         precision: str = "fp32"
-        """Arithmetic of matrix products and attention: fp32, or bf16 (weights, sums, norms and losses stay fp32)."""
+        """Precision of matrix products and attention: fp32, or bf16 (weights, sums, norms and losses stay fp32)."""
 
         def __post_init__(self) -> None:
             super().__post_init__()

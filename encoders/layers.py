@@ -1,4 +1,4 @@
-"""What lies between an encoder's layers, for measurements; training never looks at it."""
+"""What lies between an encoder's layers, for measurements; not used in training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from encoders.encoding import Encoding
 
 @torch.no_grad()
 def by_layer(encoder: AbstractEncoder, view: View) -> tuple[Encoding, dict[str, Tensor]]:
-    """Encode, and return beside the encoding what enters each stack and what leaves each of its layers.
+    """Encode, and return beside the encoding the input of each stack and the output of each of its layers.
 
-    "speech_0" enters the speech-only layers and "speech_1" leaves the first of them; likewise "text_..." and
-    "shared_...". The last one of a stack is behind the stack's final norm, so the last "shared_..." is the stage
-    "joint". Positions are laid out by `encoding.layout` for "shared_...", by the modality's own for the others. An
-    encoder without stacks counts as one layer of speech and a shared one.
+    "speech_0" is the input of the speech-only layers and "speech_1" the output of the first of them; likewise
+    "text_..." and "shared_...". The last output of a stack is taken after the stack's final norm, so the last
+    "shared_..." is the stage "joint". The layout is `encoding.layout` for "shared_...", the modality's own for the
+    others. An encoder without stacks counts as one speech layer and one shared layer.
     """
     states: dict[str, Tensor] = {}
 

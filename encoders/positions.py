@@ -19,20 +19,20 @@ def _angles(position_N: Tensor, half: int) -> Tensor:
 
 
 def sinusoids(position_N: Tensor, width: int) -> Tensor:
-    """Sinusoids of (possibly negative) positions, x_ND: sines of geometrically falling rates, then cosines."""
+    """Sinusoids of (possibly negative) positions, x_ND: sines of geometrically decreasing rates, then cosines."""
     angles = _angles(position_N, (width + 1) // 2)
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
 
 
 def rotary_table(position_N: Tensor, head_width: int) -> Tensor:
-    """Cosines and signed sines by which `rotate` turns queries and keys, x_2N1E."""
+    """Cosines and signed sines with which `rotate` turns queries and keys, x_2N1E."""
     angles = _angles(position_N, head_width // 2)
     cosines, sines = angles.cos(), angles.sin()
     return torch.stack([torch.cat([cosines, cosines], 1), torch.cat([-sines, sines], 1)])[:, :, None]
 
 
 def rotate(x_NHE: Tensor, table_2N1E: Tensor) -> Tensor:
-    """Turn each head by its position's angles: products of rotated queries and keys depend on i - j only."""
+    """Rotate each head by its position's angles: products of rotated queries and keys depend only on i - j."""
     cosines, sines = table_2N1E.to(x_NHE.dtype)
     return torch.addcmul(x_NHE * cosines, x_NHE.roll(x_NHE.shape[2] // 2, dims=2), sines)
 

@@ -1,4 +1,4 @@
-"""Named encoders, each a named difference from another."""
+"""Named encoders, each defined by its differences from another one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from encoders.owner import Registered
 # For laptops: a training step of a few dozen milliseconds on one CPU thread.
 nano = Joint.Config()
 
-# Three sizes for capacity sweeps: width alone changes.
+# Three sizes for capacity sweeps: only the width changes.
 nano_narrow = replace(nano, width=32, ffn=64)
 nano_wide = replace(nano, width=128, ffn=256)
 
@@ -20,8 +20,8 @@ nano_wide = replace(nano, width=128, ffn=256)
 tiny = replace(nano, width=144, ffn=576, kernel=31, speech_layers=1, shared_layers=3)
 base = replace(tiny, width=256, ffn=1024, groups=8, speech_layers=2, shared_layers=6)
 
-# The paper's shape: 616M parameters with its 32k vocabulary (612M without front end and projection). Unknown there:
-# groups, the front end's channels, and positions of speech.
+# The paper's shape: 616M parameters with its 32k vocabulary (612M without front end and projection). Unknown in the
+# paper: groups, the front end's channels, and positions of speech.
 slam = replace(
     nano,
     width=1024,
@@ -35,10 +35,10 @@ slam = replace(
     positions="none",
 )
 
-# What is shared, against the fully shared stack of the same size: how deep a modality's way is, and how many parameters
-# it meets there, are the same in each (pairs still attend to each other in all layers of "shared"), the total grows.
-# "late": sharing begins half-way up ("speech_tower" is higher then). "experts": feed-forwards per modality.
-# "separate": a tower per modality, nothing shared but attention within a pair.
+# Degrees of sharing, compared with the fully shared stack of the same size. For each modality the number of layers and
+# of parameters on its path are the same in all of them (pairs still attend to each other in all layers of "shared");
+# the total grows. "late": sharing begins half-way up ("speech_tower" is then higher). "experts": feed-forwards per
+# modality. "separate": a tower per modality, with nothing shared but attention within a pair.
 nano_late = replace(nano, speech_layers=2, text_layers=1, shared_layers=1)
 nano_experts = replace(nano, per_modality=("ffn",))
 nano_separate = replace(nano, per_modality=PARTS)
@@ -46,8 +46,8 @@ slam_late = replace(slam, speech_layers=16, text_layers=8, shared_layers=8)
 slam_experts = replace(slam, per_modality=("ffn",))
 slam_separate = replace(slam, per_modality=PARTS)
 
-# The same with narrower feed-forwards, so that the total (without the token embedding) is that of the shared stack:
-# as deep, but each modality meets fewer parameters.
+# The same with narrower feed-forwards, so that the total (without the token embedding) equals that of the shared stack:
+# as deep, but with fewer parameters per modality.
 nano_experts_matched = replace(nano_experts, ffn=76)
 nano_separate_matched = replace(nano_separate, ffn=28)
 slam_experts_matched = replace(slam_experts, ffn=2432)

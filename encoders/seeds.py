@@ -1,6 +1,6 @@
 """Named random streams: every random number is a function of (seed, stream, step, index).
 
-Nothing keeps generator state, so a resumed run draws what the uninterrupted one would have drawn.
+No generator state is kept, so a resumed run draws what the uninterrupted one would have drawn.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def uniform(keys: Sequence[int], stream: str, counts: Sequence[int] | np.ndarray
 
 
 def normal(keys: Sequence[int], stream: str, counts: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return `counts[i]` standard normal numbers for each key, packed: as `uniform`, by Box and Muller's transform."""
+    """Return `counts[i]` standard normal numbers for each key, packed; like `uniform`, by the Box-Muller transform."""
     radius, angle = (uniform(keys, f"{stream}/{part}", counts) for part in ("radius", "angle"))
     return np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
 
@@ -53,7 +53,7 @@ def _stream_hash(stream: str) -> np.uint64:
 
 
 def _mixed(z: np.ndarray) -> np.ndarray:
-    """Finalise as SplitMix64 does: each output bit depends on every input bit."""
+    """SplitMix64's finaliser: each output bit depends on every input bit."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""Holds an encoder to its contract on a few made-up sequences: for tests, and for encoders that others add."""
+"""Checks an encoder against its contract on a few made-up sequences: for tests, and for encoders that others add."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from encoders.encoding import Encoding
 from encoders.owner import incomplete
 
 FRAMES, TOKENS = (41, 8, 17), (5, 9, 3)  # of three utterances, and of their three texts
-BESIDE = {"speech": 1, "text": 2, "pair": 2}  # which of them is looked at alone: the longest is twice as long or more
+BESIDE = {
+    "speech": 1,
+    "text": 2,
+    "pair": 2,
+}  # the item that is encoded alone; the longest is at least twice as long
 ORDERS = ({}, {"text_first": False}, {"apart": True})  # of a pair's segments
 VOCABULARY = Vocabulary(40, (0,) * 40, (True,) * 40)
 
 
 def shaped(config: EncoderConfig) -> AbstractEncoder:
-    """Build an encoder, encode what it reads, and return it. Raises Incomplete where stages or layouts are not those of
-    `AbstractEncoder.forward`, or where optional parts speak of other parameters. Works on fake tensors, too.
+    """Build an encoder, encode what it reads, and return it. Raises Incomplete if stages or layouts are not those of
+    `AbstractEncoder.forward`, or if optional parts name other parameters. Also works on fake tensors.
     """
     encoder = config.build(VOCABULARY).eval()
     if {"text", "pair"} & set(config.reads) and encoder.embedding is None:
@@ -36,9 +40,9 @@ def shaped(config: EncoderConfig) -> AbstractEncoder:
 
 @torch.no_grad()
 def tried(config: EncoderConfig, tolerance: float = 1e-4) -> AbstractEncoder:
-    """As `shaped`, on real tensors. Raises Incomplete, too, where a sequence is not encoded alike alone and in a pack,
-    where it sees its neighbours in training and `alone` does not say so, and where masked speech is seen: all up to
-    `tolerance` of the largest value.
+    """Like `shaped`, on real tensors. Also raises Incomplete if a sequence is encoded differently alone and in a pack,
+    if it sees its neighbours in training and `alone` does not say so, and if masked speech is seen; each beyond a
+    `tolerance` relative to the largest value.
     """
     encoder = shaped(config)
     for kind in config.reads:
@@ -56,7 +60,7 @@ def tried(config: EncoderConfig, tolerance: float = 1e-4) -> AbstractEncoder:
 
 
 def inputs(kind: str, only: int | None = None, other: Collection[int] = ()) -> Inputs:
-    """Three made-up sequences of a kind, or `only` one of them; those with numbers in `other` say something else."""
+    """Three made-up sequences of a kind, or `only` one of them; those with indices in `other` have other content."""
     numbers = range(len(FRAMES)) if only is None else (only,)
     mels = [torch.arange(FRAMES[i] * 80).reshape(-1, 80).mul(0.7 + i + (i in other) / 3).sin() for i in numbers]
     ids = [(torch.arange(TOKENS[i]) * (3 + i) + (i in other)) % VOCABULARY.size for i in numbers]
@@ -66,14 +70,14 @@ def inputs(kind: str, only: int | None = None, other: Collection[int] = ()) -> I
 
 
 def _encoded(encoder: AbstractEncoder, view: View) -> Encoding:
-    """The encoding of a view, whatever is drawn in it drawn alike each time."""
+    """The encoding of a view, with the same random draws each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return encoder(view)
 
 
 def _of_item(encoding: Encoding, number: int, items: int = len(FRAMES)) -> dict[str, Tensor]:
-    """Every stage of one of so many items: of its sequence, or of its two where they are apart."""
+    """Every stage of one of `items` items: of its sequence, or of its two sequences if they are apart."""
     lengths = {"joint": encoding.layout.sequence_lengths}
     if encoding.speech_layout is not None:
         lengths |= dict.fromkeys(("stacked", "features", "speech_tower"), encoding.speech_layout.lengths)
@@ -85,7 +89,7 @@ def _of_item(encoding: Encoding, number: int, items: int = len(FRAMES)) -> dict[
 
 
 def _differs(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float) -> str:
-    """The first stage that differs by more than this part of its largest value; '' where none does."""
+    """The first stage that differs by more than `tolerance` relative to its largest value; '' if there is none."""
     for stage, x_ND in one.items():
         most = tolerance * float(x_ND.abs().max())
         if not torch.allclose(x_ND.float(), other[stage].float(), rtol=0, atol=most):
@@ -105,14 +109,14 @@ def _check_alone(encoder: AbstractEncoder, kind: str, order: Mapping[str, bool],
 
 
 def _sees_neighbours(encoder: AbstractEncoder, kind: str, order: Mapping[str, bool], tolerance: float) -> str:
-    """A stage of the sequence in the middle that changes with what the others say, of the same lengths; '' if none."""
+    """A stage of the middle sequence that changes with the content of the others, at equal lengths; '' if none."""
     said, others = (_encoded(encoder, View(inputs=inputs(kind, other=o), **order)) for o in ((), (0, 2)))
     return _differs(_of_item(said, 1), _of_item(others, 1), tolerance)
 
 
 def _check_masks(encoder: AbstractEncoder, tolerance: float) -> None:
-    """Change what lies well within masked speech: nothing may change with it, unless the front end itself spreads it
-    over what is not masked.
+    """Change the input well within masked speech: nothing may change, except what the front end itself spreads over
+    positions that are not masked.
     """
     (positions,) = encoder.subsampled(FRAMES[:1])
     masked = torch.arange(1, positions - 1)

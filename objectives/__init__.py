@@ -1,4 +1,4 @@
-"""Pre-training objectives by name, and presets of their weights. A new loss is one file and one line here."""
+"""Pre-training objectives by name, and presets of their weights. To add a loss, write one file and one line here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OBJECTIVES: Registered[ObjectiveConfig] = Registered(
     }
 )
 
-# Factors of the objectives' own weights, by the stream they read. The paper does not publish its weights
+# Factors on the objectives' own weights, by the stream they read. The paper does not publish its weights
 # (docs/paper.md, section 2).
 WEIGHTS: dict[str, dict[str, float]] = {
     "unit": {"speech": 1.0, "text": 1.0, "pair": 1.0},

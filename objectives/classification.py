@@ -1,4 +1,4 @@
-"""A label of a whole sequence: classes, or one number."""
+"""Predict a label of a whole sequence: a class, or a number."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from objectives.supervised_views import TokenDropout
 from objectives.views import Clean
 
 Label = str | int | float
-UNKNOWN = -100  # place of a label that is no class
+UNKNOWN = -100  # index of a label that is not a class
 
 
 class Classification(AbstractObjective):
     """Cross-entropy of each sequence's label, or half the squared error of its number; counted in sequences.
 
-    Reads `references["label"]`: one label per sequence, of those the objective was built with.
+    Reads `references["label"]`: one label per sequence, from those that the objective was built with.
     """
 
     term_weights: Mapping[str, float] = {"classification": 1.0}
@@ -43,7 +43,7 @@ class Classification(AbstractObjective):
         dropout: Probability = 0.1
         """Dropout on the pooled vector."""
         hidden: Fraction = 0.0
-        """Probability that a token of the text is shown as [MASK] in training."""
+        """Probability that a token of the text is replaced by [MASK] in training."""
 
         def __post_init__(self) -> None:
             check_choice("pool", self.pool, ("mean", "first"))
@@ -71,7 +71,7 @@ class Classification(AbstractObjective):
         return self.augmented if self.training else Clean()
 
     def counts(self, view: View) -> Mapping[str, float]:
-        """Items whose label is a class; dev may have others, which no output can be and no loss is defined for."""
+        """Number of items whose label is a known class; dev may have others, for which no loss is defined."""
         known = (label for label in view.references["label"] if not self.labels or label in self.labels)
         return {"classification": float(sum(1 for _ in known))}
 
@@ -101,7 +101,7 @@ class Classification(AbstractObjective):
 
 
 def pooled(encoding: Encoding, pool: Literal["mean", "first"]) -> Tensor:
-    """One joint vector per sequence: [B, D]."""
+    """One vector per sequence from its joint positions: [B, D]."""
     x_ND, layout = encoding.stages["joint"], encoding.layout
     if pool == "first":
         return x_ND[layout.starts_B]

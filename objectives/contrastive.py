@@ -1,4 +1,4 @@
-"""Tell the true code of a masked frame from codes of other masked frames of its utterance (wav2vec 2.0)."""
+"""Distinguish the true code of a masked frame from codes of other masked frames of its utterance (wav2vec 2.0)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class ContrastiveHead(nn.Module):
         self.from_code = nn.Linear(codes.dim, final or width)
 
     def counts(self, view: View) -> dict[str, float]:
-        """Masked frames that can have a negative; and all masked frames for the diversity of learned codes."""
+        """Number of masked frames that can have a negative; for the diversity of learned codes, of all masked
+        frames.
+        """
         counts = {"contrastive": float(sum(n for n in view.speech_masked_B if n > 1))}
         return counts | ({"diversity": float(sum(view.speech_masked_B))} if self.learned else {})
 
@@ -71,9 +73,9 @@ def info_nce(
 ) -> tuple[Tensor, dict[str, tuple[Tensor | float, Tensor | float]]]:
     """Sum over masked frames of -log softmax of the true code's similarity among those of distractors.
 
-    `c_ID` and `q_ID` have unit norm. Distractors are `negatives` other masked frames of the same utterance, uniformly
-    without replacement (all of them where they are fewer), less those whose code equals the positive's; a frame left
-    with none gives 0. All similarities of an utterance are one GEMM, and only scalars of it are used.
+    `c_ID` and `q_ID` have unit norm. Distractors are `negatives` other masked frames of the same utterance, drawn
+    uniformly without replacement (all, if there are fewer), except those with the same code as the positive; a frame
+    without distractors gives 0. All similarities of an utterance are one GEMM, of which only scalars are used.
     """
     longest, n = max(1, *masked_B), len(masked_B)
     count_B = torch.tensor(masked_B)
@@ -92,7 +94,7 @@ def info_nce(
     code_BJ = rectangle(code_I, -1)
     barred_BJJ = code_BJ.unsqueeze(1) == code_BJ.unsqueeze(2)
     barred_BJJ |= (code_BJ < 0).unsqueeze(1)
-    if longest > negatives + 1:  # the next `negatives` frames on a random circle: each frame's are a uniform subset
+    if longest > negatives + 1:  # the next `negatives` frames on a random circle: a uniform subset for each frame
         rank_I = np.argsort(np.lexsort((seeds.uniform(keys, "distractors", masked_B), utterance_I.numpy())))
         rank_BJ = rectangle(torch.from_numpy(rank_I).to(c_ID.device), 0)
         ahead_BJJ = rank_BJ.unsqueeze(1) - rank_BJ.unsqueeze(2)
@@ -112,7 +114,7 @@ def info_nce(
 
 
 def code_perplexity(codes: Codes) -> Tensor:
-    """Perplexity of the codes in use among masked frames, averaged over groups."""
+    """Perplexity of the codes used at masked frames, averaged over groups."""
     entropies = []
     for ids_I in codes.ids_IG.T:
         share_V = torch.bincount(ids_I) / max(1, len(ids_I))
@@ -121,7 +123,7 @@ def code_perplexity(codes: Codes) -> Tensor:
 
 
 class Contrastive(AbstractObjective):
-    """Contrastive loss over masked frames, with codebook diversity as a term of its own.
+    """Contrastive loss over masked frames, with codebook diversity as a separate term.
 
     As in docs/paper.md, sections 2 and 10.3.
     """
@@ -135,24 +137,26 @@ class Contrastive(AbstractObjective):
         tag: ClassVar[str] = "contrastive"
 
         at: str = "speech_tower"
-        """Encoding stage that must tell: "speech_tower" (w2v-BERT), or "joint" where no other loss trains the top."""
+        """Encoding stage that is compared with the codes: "speech_tower" (w2v-BERT), or "joint" if no other loss trains
+        the top."""
         diversity: NonNegative = 0.1
-        """Weight of the diversity term within this objective; without effect on fixed targets."""
+        """Weight of the diversity term within this objective; no effect on fixed targets."""
         diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
-        """Masked frames whose mean code probabilities the term is of: of the "shard" (wav2vec 2.0), or a moving
-        "average" over 20 frames an entry. Over few frames a shard's are uneven though the codes are not."""
+        """Masked frames over which the diversity term averages code probabilities: those of the "shard" (wav2vec 2.0),
+        or a moving "average" over 20 frames per codebook entry. A shard with few frames looks uneven even if the codes
+        are used evenly."""
         targets: str = "learned"
-        """Speech targets that give the codes."""
+        """Name of the speech targets that give the codes."""
         prob: PositiveShare = 0.065
         """Probability that a position starts a masked span."""
         span: Size = 10
         """Positions in a masked span."""
         negatives: Size = 100
-        """Distractors per masked frame, at most."""
+        """Maximum number of distractors per masked frame."""
         kappa: Positive = 0.1
         """Temperature of the cosine similarities."""
         final_dim: Size | None = None
-        """Width in which encodings and codes are compared; the encoder's by default."""
+        """Width of the projection in which encodings and codes are compared; by default the encoder's width."""
 
         def __post_init__(self) -> None:
             check_choice("Stage of the contrastive loss", self.at, ("speech_tower", "joint"))

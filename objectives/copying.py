@@ -1,7 +1,7 @@
-"""A pointer into the input beside a decoder's softmax (See et al. 2017), which begins as a copy of the input.
+"""A pointer into the input beside a decoder's softmax (See et al. 2017), which initially copies the input.
 
-Where the words written so far end as a stretch of the input does, the next word is likely the one that follows there.
-The pointer is told how long that stretch is, with weights that before any training make it repeat the input to its end.
+If the end of the output so far matches a stretch of the input, the next word is probably the one that follows there.
+The pointer receives the length of that match, with initial weights that make it repeat the input to its end.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from encoders.batch import Text, Vocabulary
 from objectives.padded import Rectangle
 
-LONGEST = 6  # matched tokens that are told apart; more count as so many
+LONGEST = 6  # longest match that is distinguished; longer ones count as this long
 
 
 class Source:
-    """The input's tokens as they may be written, [B, L]: its CLS is the start of the output, its last SEP the end."""
+    """The input's tokens as they may be output, [B, L]: its CLS is the start of the output, its last SEP the end."""
 
     def __init__(self, text: Text, vocabulary: Vocabulary, device: torch.device) -> None:
         rectangle = Rectangle(text.lengths, device)
@@ -29,9 +29,10 @@ class Source:
         self.real_BL = rectangle.mask_BL
 
     def follows(self, run_BL: Tensor, last_B: Tensor) -> Tensor:
-        """How long a stretch that ends before each position matches the end of the output, now that `last` is written.
+        """Length of the match between the input before each position and the end of the output, after `last` is output.
 
-        `run_BL` is the same before that token (zeros at first, `last` being the start); rows may be a multiple of B.
+        `run_BL` is the same before that token (zeros at first, when `last` is the start); the number of rows may be a
+        multiple of B.
         """
         ids_BL = self.ids_BL.repeat_interleave(len(last_B) // len(self.ids_BL), 0)
         match_BL = (run_BL + 1) * (ids_BL == last_B[:, None])
@@ -39,7 +40,7 @@ class Source:
 
 
 class Pointer(nn.Module):
-    """Log-probabilities of the next token from two ways to write it: the softmax, or a copy of an input position."""
+    """Log-probabilities of the next token from two sources: the softmax, or a copy of an input position."""
 
     def __init__(self, width: int, memory: int, share: float) -> None:
         super().__init__()
@@ -61,19 +62,19 @@ class Pointer(nn.Module):
         return scores_RUL.masked_fill(~real_RL[:, None], -torch.inf).float().log_softmax(2)
 
     def gates(self, x_RUD: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of copying and of the softmax, [R, U, 1] each."""
+        """Log-probability of copying and of using the softmax, [R, U, 1] each."""
         logit_RU1 = self.gate(x_RUD).float()
         return F.logsigmoid(logit_RU1), F.logsigmoid(-logit_RU1)
 
     def wanted(self, x_BUD: Tensor, attention_BUL: Tensor, made_BU: Tensor, source: Source, ids_BU: Tensor) -> Tensor:
-        """Log-probability of each token of `ids`, both ways together, [B, U]; `made_BU` is the softmax's."""
+        """Log-probability of each token of `ids`, from both sources together, [B, U]; `made_BU` is the softmax's."""
         same_BUL = source.ids_BL[:, None] == ids_BU[:, :, None]
         copied_BU = attention_BUL.masked_fill(~same_BUL, -1e9).logsumexp(2)  # no -inf: its gradient would be NaN
         copy_BU1, make_BU1 = self.gates(x_BUD)
         return torch.logaddexp(copy_BU1.squeeze(2) + copied_BU, make_BU1.squeeze(2) + made_BU)
 
     def everything(self, x_R1D: Tensor, attention_R1L: Tensor, made_RV: Tensor, source: Source) -> Tensor:
-        """Log-probability of every next token, both ways together: [R, V]; `made_RV` is the softmax's."""
+        """Log-probability of every next token, from both sources together: [R, V]; `made_RV` is the softmax's."""
         ids_RL = source.ids_BL.repeat_interleave(len(made_RV) // len(source.ids_BL), 0)
         copy_R1, make_R1 = (gate.squeeze(2) for gate in self.gates(x_R1D))
         share_RV = torch.zeros_like(made_RV).scatter_add_(1, ids_RL, attention_R1L.squeeze(1).exp())
@@ -81,7 +82,7 @@ class Pointer(nn.Module):
 
 
 def runs(source: Source, ids_BU: Tensor) -> Tensor:
-    """For each output position the stretches that `Source.follows` would have found, [B, U, L]; `ids` begin with the
+    """For each output position the match lengths that `Source.follows` would return, [B, U, L]; `ids` begin with the
     start.
     """
     run_BL, stretches = torch.zeros_like(source.ids_BL), []

@@ -22,12 +22,12 @@ from objectives.views import Clean
 
 
 def required(ids: list[int]) -> int:
-    """Positions a label sequence needs at least: one per label and one blank between equal neighbours."""
+    """Minimum number of positions for a label sequence: one per label, and one blank between equal neighbours."""
     return len(ids) + sum(a == b for a, b in zip(ids, ids[1:]))
 
 
 def count(references: Text, positions: tuple[int, ...]) -> tuple[float, int]:
-    """Labels of the feasible utterances (an empty transcript counts one, its end), and how many are infeasible."""
+    """Labels of the feasible utterances (an empty transcript counts as one), and the number of infeasible ones."""
     labels, infeasible = 0, 0
     for ids_S, n in zip(references.ids_S.split(list(references.lengths)), positions, strict=True):
         feasible = required(ids_S.tolist()) <= n
@@ -39,9 +39,9 @@ def count(references: Text, positions: tuple[int, ...]) -> tuple[float, int]:
 class CTC(AbstractObjective):
     """-log p(labels | speech), summed over utterances, counted in labels.
 
-    Reads `references["transcript"]`: a `Text` of label ids without specials. The blank is the class after the
+    Reads `references["transcript"]`: a `Text` of label ids without special tokens. The blank is the class after the
     vocabulary. An utterance with fewer positions than its labels need contributes neither loss nor count; the metric
-    `infeasible` (utterances, of all) says how many.
+    `infeasible` is the share of such utterances.
     """
 
     reads: ClassVar[str] = "speech"
@@ -49,14 +49,14 @@ class CTC(AbstractObjective):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ObjectiveConfig):
-        """CTC on the joint stage; built with the labels' vocabulary (the encoder's unless another is given)."""
+        """CTC on the joint stage, over the labels' vocabulary (the encoder's unless another is given)."""
 
         tag: ClassVar[str] = "ctc"
 
         dropout: Probability = 0.1
         """Dropout before the output layer."""
         view: SpecAugment = SpecAugment()
-        """What the encoder is shown in training."""
+        """Augmentation of the encoder's input in training."""
 
         def build(self, ports: Ports, targets: Vocabulary | None = None) -> CTC:
             return CTC(self, ports, targets or ports.vocabulary)
@@ -97,7 +97,7 @@ class CTC(AbstractObjective):
         keep_T &= best_T != self.blank
         same_T = best_T[1:] == best_T[:-1]
         starts = torch.tensor(lengths[:-1], dtype=torch.long, device=best_T.device).cumsum(0)
-        same_T[starts - 1] = False  # a repeat across a border is not a repeat
+        same_T[starts - 1] = False  # equal labels across an utterance border are not a repeat
         keep_T[1:] &= ~same_T
         return [ids[keep].tolist() for ids, keep in zip(best_T.split(lengths), keep_T.split(lengths))]
 
@@ -105,7 +105,7 @@ class CTC(AbstractObjective):
 def ctc_loss(x_TD: Tensor, output: nn.Linear, lengths: tuple[int, ...], labels: Text) -> Tensor:
     """Sum over utterances of -log p(labels | x), the blank being the last class of `output`; infeasible ones give 0.
 
-    The recursion runs on an alphabet of each utterance's own labels, some fifteen classes instead of hundreds.
+    The recursion uses an alphabet of each utterance's own labels, some fifteen classes instead of hundreds.
     """
     blank = output.out_features - 1
     lines = [ids_S.tolist() for ids_S in labels.ids_S.split(list(labels.lengths))]
@@ -127,7 +127,7 @@ def ctc_loss(x_TD: Tensor, output: nn.Linear, lengths: tuple[int, ...], labels: 
         reduction="sum",
         zero_infinity=True,
     )
-    # The kernel's gradient takes for granted that its classes are all there are and sum to 1: p - posterior for each
-    # class. Ours are a part of a softmax, so its p is taken off again; the value stays the same.
+    # The kernel's gradient assumes that its classes are complete and sum to 1: p - posterior for each class. Ours are
+    # only some classes of a softmax, so p is subtracted again; the value stays the same.
     mass = (log_p_TK.exp() * feasible_B[sequence_T, None]).sum()
     return loss + (mass.detach() - mass)

@@ -20,7 +20,7 @@ class Memory(NamedTuple):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the encoding, feed-forward; each normalised before and added."""
+    """Self-attention, attention to the encoding, and feed-forward, each a pre-norm residual branch."""
 
     def __init__(self, width: int, heads: int, ffn: int, memory: int, dropout: float) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class DecoderLayer(nn.Module):
         """Decode; returns the output and the keys and values so far, [2, R, H, U, E], for the next step.
 
         Without `past`, all U positions at once under a causal mask; with it, one position that follows it. R may be
-        a multiple of B (hypotheses of one sequence lie next to each other): they share that sequence's memory.
+        a multiple of B (hypotheses of one sequence are adjacent): they share that sequence's memory.
         """
         qkv = rearrange(self.qkv(self.norms[0](x_RUD)), "R U (three H E) -> three R H U E", three=3, H=self.heads)
         q_RHUE, now = qkv[0], qkv[1:]
@@ -52,7 +52,7 @@ class DecoderLayer(nn.Module):
             now = torch.cat([past, now], 3)
         y_RHUE = F.scaled_dot_product_attention(q_RHUE, now[0], now[1], is_causal=past is None)
         x_RUD = x_RUD + self.dropout(self.self_out(rearrange(y_RHUE, "R H U E -> R U (H E)")))
-        # Hypotheses of a sequence become queries of one attention, so its memory is never copied.
+        # The hypotheses of a sequence become queries of one attention, so its memory is never copied.
         B = memory.k_BHLE.shape[0]
         q_BHQE = rearrange(self.q(self.norms[1](x_RUD)), "(B K) U (H E) -> B H (K U) E", B=B, H=self.heads)
         y_BHQE = F.scaled_dot_product_attention(q_BHQE, memory.k_BHLE, memory.v_BHLE, attn_mask=memory.real_B11L)

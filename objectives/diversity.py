@@ -1,8 +1,8 @@
 """How evenly learned codes are used: a term that keeps a codebook from collapsing (wav2vec 2.0, section 2).
 
-The term is a function of mean code probabilities. Over the few masked frames of a shard their perplexity is too low:
-for 64 codes in equal use, each frame one of them, diversity is .42 over 67 frames and should be 0. `MovingUse` averages
-over many updates instead.
+The term is a function of mean code probabilities. Over the few masked frames of a shard their perplexity is
+underestimated: for 64 equally used codes, with one code per frame, diversity is .42 over 67 frames and should be 0.
+`MovingUse` averages over many updates instead.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 
 def diversity(mean_GV: Tensor) -> Tensor:
-    """(GV - perplexity) / GV of mean code probabilities: 0 where codes are used alike, (V - 1) / V at collapse."""
+    """(GV - perplexity) / GV of mean code probabilities: 0 if codes are used equally, (V - 1) / V at collapse."""
     perplexity = torch.special.entr(mean_GV.clamp_min(1e-12)).sum(1).exp().sum()
     return 1 - perplexity / mean_GV.numel()
 
 
 class MovingUse(nn.Module):
-    """Mean code probabilities over the masked frames of past updates, in which a frame's weight decays.
+    """Mean code probabilities over the masked frames of past updates, with exponentially decaying weights.
 
-    A frame weighs exp(-1) after `HORIZON` frames an entry have followed it, so that codes in equal use have a diversity
-    of .013 at most. The average is a buffer, so part of a checkpoint; it takes up an update's frames when that is over,
-    those of all shards and ranks, so that what a shard is scored by does not depend on how the update was cut.
+    The weight of a frame is exp(-1) after `HORIZON` further frames per entry, so that equally used codes have a
+    diversity of at most .013. The average is a buffer, so part of a checkpoint. It adds an update's frames, of all
+    shards and ranks, only when the update is over, so that the loss does not depend on how it is divided into shards.
     """
 
     HORIZON = 20
@@ -33,16 +33,16 @@ class MovingUse(nn.Module):
         super().__init__()
         self.register_buffer("sum_GV", torch.zeros(groups, entries))
         self.register_buffer("frames", torch.zeros(()))
-        self.fresh = torch.zeros(groups * entries + 1)  # of this update's shards so far: sums, and frames
+        self.fresh = torch.zeros(groups * entries + 1)  # of this update's shards so far: sums, and number of frames
 
     def mean(self) -> Tensor:
-        """The average so far [G, V]; before the first frame codes count as used alike."""
+        """The average so far [G, V]; before the first frame, equal use of all codes."""
         return torch.where(self.frames > 0, self.sum_GV / self.frames.clamp_min(1e-12), 1 / self.sum_GV.shape[1])
 
     def forward(self, mean_GV: Tensor, frames: int) -> Tensor:
-        """Diversity of the average, with the gradient there applied to a shard's own mean probabilities.
+        """Diversity of the average, with its gradient applied to the shard's own mean probabilities.
 
-        A plain moving average would shrink the gradient to the share that the shard has of it.
+        A plain moving average would scale the gradient down to the shard's share of the average.
         """
         with torch.enable_grad():
             past_GV = self.mean().requires_grad_()
@@ -56,7 +56,7 @@ class MovingUse(nn.Module):
 
     @torch.no_grad()
     def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
-        """End an update: take up its frames, summed over ranks by `sum_`."""
+        """End an update: add its frames, summed over ranks by `sum_`."""
         fresh = sum_(self.fresh.to(self.sum_GV.device))
         frames = fresh[-1]
         kept = torch.exp(-frames / (self.HORIZON * self.sum_GV.shape[1]))

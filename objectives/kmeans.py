@@ -24,7 +24,7 @@ LAYERS = ("features", "speech_tower", "joint")  # encoding stages of a finished 
 
 
 def nearest(x_NC: Tensor, centroids_VC: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each row which centroid lies nearest (Euclidean), and the squared distance to it."""
+    """Return the index of the nearest centroid (Euclidean) for each row, and the squared distance to it."""
     with torch.autocast(x_NC.device.type, enabled=False):
         x_NC = x_NC.float()
         half_V = centroids_VC.square().sum(1) / 2
@@ -33,31 +33,31 @@ def nearest(x_NC: Tensor, centroids_VC: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class KMeans(AbstractTargets):
-    """Nearest centroid of the unmasked input; the centroids come from a stage of their own and never change.
+    """Nearest centroid of the unmasked input; the centroids come from a separate stage and never change.
 
-    What stands for a code in the contrastive loss is a fixed random unit vector, not its centroid: its projection there
-    is then as free as HuBERT's learned embedding of codes, whatever the centroids are made of.
+    In the contrastive loss a code is represented by a fixed random unit vector, not by its centroid: its projection is
+    then as free as HuBERT's learned embedding of codes, whatever the centroids are fitted to.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TargetsConfig):
-        """One codebook of `entries` centroids; all but `dim` says how they are fitted."""
+        """One codebook of `entries` centroids; all settings except `dim` determine how they are fitted."""
 
         tag: ClassVar[str] = "kmeans"
         learned: ClassVar[bool] = False
         fitted: ClassVar[bool] = True
-        how: ClassVar[tuple[str, ...]] = ("of",)  # what the row is, the fit's parents say; its name is for people
+        how: ClassVar[tuple[str, ...]] = ("of",)  # not in ids: the fit's parents identify the row, its name is a label
 
         input: str = "stacked"
         """What is clustered: "stacked" (log-mel); or with `of` "features", "speech_tower" or "joint" of that row."""
         of: str = ""
-        """Row whose finished encoder, frozen, gives the input (HuBERT's later iterations); none for log-mel."""
+        """Row whose finished, frozen encoder gives the input (HuBERT's later iterations); empty for log-mel."""
         positions: Size = 50_000
-        """Positions of unlabelled training speech that the centroids are fitted to, at most (40 ms each)."""
+        """Maximum number of positions of unlabelled training speech that the centroids are fitted to (40 ms each)."""
         iterations: Size = 50
-        """Rounds of the fit, at most; it ends when no position changes its centroid."""
+        """Maximum number of rounds of the fit; it ends when no position changes its centroid."""
         seed: int = 0
-        """Seed of the fit (which utterances, where centroids start) and of the code vectors."""
+        """Seed of the fit (choice of utterances, initial centroids) and of the code vectors."""
 
         def __post_init__(self) -> None:
             check_choice("Input of k-means targets", self.input, ("stacked", *LAYERS))
@@ -80,7 +80,7 @@ class KMeans(AbstractTargets):
         super().__init__()
         self.config = config
         rng = seeds.torch_rng(seeds.key(config.seed, "targets/kmeans"))
-        # Both are made again whenever a stage is built, so that no checkpoint carries another fit's centroids along.
+        # Both are computed again whenever a stage is built, so that no checkpoint contains another fit's centroids.
         self.register_buffer(
             "codebook_VE", F.normalize(torch.randn(config.entries, config.dim, generator=rng), dim=1), persistent=False
         )
@@ -88,7 +88,7 @@ class KMeans(AbstractTargets):
         self.layer: Layer | None = None
 
     def use(self, centroids_VC: Tensor, layer: Layer | None = None) -> None:
-        """Take the fitted centroids and, unless they are of log-mel, the frozen layer they are of."""
+        """Set the fitted centroids and, unless they are of log-mel, the frozen layer that gives the input."""
         assert len(centroids_VC) == self.config.entries, "centroids of another fit"
         assert (layer is None) == (self.config.input == "stacked"), "centroids of another input"
         self.centroids_VC, self.layer = centroids_VC.to(self.codebook_VE), layer

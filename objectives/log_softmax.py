@@ -1,4 +1,4 @@
-"""A few log-probabilities of a large softmax, without keeping the softmax."""
+"""A few log-probabilities of a large softmax, without storing the softmax."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CHUNK = 2048  # positions whose logits exist at one time
+CHUNK = 2048  # number of positions whose logits exist at one time
 
 
 def log_softmax_at(x_ND: Tensor, output: nn.Linear, index_NK: Tensor) -> Tensor:
     """`log_softmax(output(x))` at K chosen classes per position: [N, K].
 
-    Logits are computed a chunk at a time, and again in the backward pass: dynamic-programming losses need a handful of
-    a vocabulary, and passes over [N, V] rule their time. At least single precision, whatever the autocast.
+    Logits are computed a chunk at a time, and again in the backward pass: dynamic-programming losses need only a few
+    classes of a vocabulary, and passes over [N, V] dominate their time. At least single precision, even under autocast.
     """
     x_ND = x_ND if x_ND.dtype == torch.float64 else x_ND.float()
     return _LogSoftmaxAt.apply(x_ND, output.weight, output.bias, index_NK)

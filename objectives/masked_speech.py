@@ -42,8 +42,8 @@ class CodeHead(nn.Module):
 class MaskedSpeech(AbstractObjective):
     """Masked prediction of speech codes on the joint stage (docs/paper.md, section 2).
 
-    The metric `commonest_code` is the accuracy of always answering the shard's commonest code: what `accuracy` must
-    beat. Nothing trains learned codes here; without the contrastive loss they stay as initialised.
+    The metric `commonest_code` is the accuracy of always predicting the shard's most frequent code: what `accuracy`
+    must beat. This loss does not train learned codes; without the contrastive loss they stay as initialised.
     """
 
     reads: ClassVar[str] = "speech"
@@ -56,7 +56,7 @@ class MaskedSpeech(AbstractObjective):
         tag: ClassVar[str] = "masked_speech"
 
         targets: str = "learned"
-        """Speech targets whose codes are predicted."""
+        """Name of the speech targets whose codes are predicted."""
         prob: PositiveShare = 0.065
         """Probability that a position starts a masked span."""
         span: Size = 10

@@ -33,7 +33,7 @@ class TokenHead(nn.Module):
     def forward(self, x_ID: Tensor, ids_I: Tensor) -> Term:
         """-log p(ids | x_ID), summed over positions.
 
-        Encodings without gradient are being measured, not trained: then the embedding gets none either.
+        Encodings without gradient are only measured, not trained: then the embedding gets no gradient either.
         """
         weight_VD = self._tied[0].weight if x_ID.requires_grad else self._tied[0].weight.detach()
         logits_IV = F.linear(self.norm(F.gelu(self.transform(x_ID))), weight_VD, self.bias_V).float()
@@ -57,15 +57,16 @@ class MaskedText(AbstractObjective):
         guesses_text: ClassVar[bool] = True
 
         share: PositiveShare = 0.15
-        """Share of the pieces (or words) to hide; at least one span per text."""
+        """Share of the pieces (or words) to mask; at least one span per text."""
         span: Size = 5
         """Pieces (or words) in a span; 1 is BERT's masking of single pieces."""
         geometric: bool = False
-        """Draw span lengths from a geometric distribution (p = .2, at most 10) instead."""
+        """Draw span lengths from a geometric distribution (p = .2, at most 10) instead of `span`."""
         whole_words: bool = False
-        """Count and hide whole words rather than pieces."""
+        """Count and mask whole words rather than pieces."""
         text: str = "true"
-        """"true", or a placebo: "drawn" by corpus frequency (nothing to learn), "renamed" by one fixed permutation."""
+        """Text to predict: "true", or a placebo: "drawn" by corpus frequency (nothing to learn), "renamed" by one fixed
+        permutation of the vocabulary."""
 
         def __post_init__(self) -> None:
             self.rule()
@@ -105,6 +106,6 @@ class MaskedText(AbstractObjective):
 
 
 def spans(view: View) -> tuple[float, float]:
-    """The metric "span": units hidden, and spans they were drawn in, so that their mean length is known."""
+    """The metric "span": number of masked units and of spans they were drawn in, whose ratio is the mean length."""
     units, count = view.text_spans
     return float(units), float(count)

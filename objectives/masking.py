@@ -1,7 +1,7 @@
-"""Which positions are hidden: spans of speech started at random, spans of text sampled to a budget.
+"""Which positions are masked: spans of speech with random starts, spans of text sampled to a budget.
 
-Everything is drawn from the sequences' own keys, vectorised over the whole pack, so that a sequence's masks are the
-same whatever lies beside it and whatever other objectives are trained.
+Everything is drawn from the sequences' own keys, vectorised over the whole pack, so that a sequence's masks do not
+depend on its neighbours or on the other objectives.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from encoders.choices import check_choice
 from objectives.objective import check_share
 
 GEOMETRIC_P, GEOMETRIC_LONGEST = 0.2, 10  # SpanBERT's span lengths
-REPLACE, RANDOM = 0.8, 0.1  # BERT's rule: 80 % [MASK], 10 % a random piece, the rest stays
+REPLACE, RANDOM = 0.8, 0.1  # BERT's rule: 80 % [MASK], 10 % a random piece, the rest unchanged
 
 
 def speech_spans(
     keys: tuple[int, ...], lengths: tuple[int, ...], prob: float, span: int
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Hide `span` positions from each start; every position starts one with probability `prob` (w2v-BERT).
+    """Mask `span` positions from each start; every position is a start with probability `prob` (w2v-BERT).
 
-    Spans overlap and end with their utterance; an utterance in which none starts gets one. Returns the sorted hidden
-    positions in the pack, and how many lie in each utterance.
+    Spans may overlap and end with their utterance; an utterance without a start gets one. Returns the sorted masked
+    positions in the pack, and their number in each utterance.
     """
     lengths_B = np.asarray(lengths)
     first_B = np.cumsum(lengths_B) - lengths_B
@@ -46,11 +46,11 @@ def speech_spans(
 def text_spans(
     keys: tuple[int, ...], units: np.ndarray, share: float, span: int, geometric: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hide spans of units (pieces or words) of each text until a budget of `share` is spent exactly.
+    """Mask spans of units (pieces or words) of each text until a budget of `share` is used up exactly.
 
-    The budget of n units is `share * n` rounded at random, so right in the mean, but at least 1 where there is a unit;
-    the span that would exceed it is cut. Spans do not overlap; all arrangements are equally likely. Returns for each
-    unit the number of its span (-1: not hidden), and for each span the number of its text.
+    The budget of n units is `share * n`, rounded at random so that it is right on average, but at least 1 if there is a
+    unit; the span that would exceed it is cut. Spans do not overlap; all arrangements are equally likely. Returns for
+    each unit the index of its span (-1: not masked), and for each span the index of its text.
     """
     texts = np.arange(len(units))
     budget_B = np.floor(share * units + seeds.uniform(keys, "text_mask/budget", np.ones_like(units))).astype(np.int64)
@@ -67,7 +67,7 @@ def text_spans(
     left_J = budget_B[text_J] - before_J
     needed_J = left_J > 0
     length_L, text_L = np.minimum(length_J, left_J)[needed_J], text_J[needed_J]
-    # Shuffle spans among the units that stay: each text is a row of slots, some of which hold a span.
+    # Shuffle spans among the unmasked units: each text is a row of slots, some of which hold a span.
     spans_B = np.bincount(text_L, minlength=len(units))
     slots_B = units - budget_B + spans_B
     text_K = np.repeat(texts, slots_B)
@@ -82,10 +82,10 @@ def text_spans(
 
 @dataclass(frozen=True, kw_only=True)
 class TextRule:
-    """How text is hidden (SpanBERT by default); specials never are."""
+    """How text is masked (by default as in SpanBERT); special tokens never are."""
 
     share: float = 0.15
-    """Share of the pieces (or words) to hide; at least one span per text."""
+    """Share of the pieces (or words) to mask; at least one span per text."""
     span: int = 5
     """Units in a span; 1 is BERT's masking of single tokens."""
     geometric: bool = False
@@ -102,28 +102,28 @@ class TextRule:
             raise ValueError(f"A text span is {self.span} units; expected at least 1.")
 
     def note(self) -> str:
-        """What the settings do not say: spans that end with the budget of their text are shorter."""
+        """Say what the settings do not: a span is cut, and so shorter, when the budget of its text is used up."""
         if self.span == 1 and not self.geometric:
             return ""
         if self.geometric:
-            return f"a text's last span ends where {self.share:.0%} of it is hidden: spans are shorter than drawn"
+            return f"a text's last span is cut when {self.share:.0%} of it is masked: spans are shorter than drawn"
         lengths = (12, 25, 50, 100)
         reached, texts = (_listed(f"{x:.3g}" for x in xs) for xs in (map(self.reached, lengths), lengths))
         return (
             f"spans of {self.span} are {reached} {'words' if self.whole_words else 'pieces'} long on average in texts "
-            f"of {texts}: the last one ends where {self.share:.0%} of the text is hidden; the log has what was reached"
+            f"of {texts}: the last one is cut when {self.share:.0%} of the text is masked; the log has the actual mean"
         )
 
     def reached(self, units: int) -> float:
-        """Mean length of spans of a fixed length in texts of so many units: units hidden for each span drawn."""
+        """Mean length of spans of a fixed length in texts of `units` units: masked units per span drawn."""
         least, often = divmod(self.share * units, 1)  # the budget is `least`, or with probability `often` one more
         budgets = ((min(units, max(1, least + more)), p) for more, p in ((0, 1 - often), (1, often)))
         hidden, spans = zip(*((p * budget, p * -(-budget // self.span)) for budget, p in budgets))
         return sum(hidden) / sum(spans)
 
     def apply(self, text: Text, vocabulary: Vocabulary) -> tuple[Text, torch.Tensor, torch.Tensor, tuple[int, int]]:
-        """Return what the encoder reads, the hidden positions (sorted, into S), the ids to predict there, and how many
-        units are hidden in how many spans.
+        """Return what the encoder reads, the masked positions (sorted, into S), the ids to predict there, and the
+        numbers of masked units and of spans.
         """
         ids_S = text.ids_S.numpy()
         where_M = np.flatnonzero(ids_S >= vocabulary.specials)  # maskable positions
@@ -131,7 +131,7 @@ class TextRule:
         text_M = text_S[where_M]
         pieces_B = np.bincount(text_M, minlength=len(text.lengths))
         true_S = placebo(self.text, ids_S, where_M, pieces_B, text.keys, vocabulary)
-        if self.whole_words:  # words as they are in the true text, whatever the placebo
+        if self.whole_words:  # words of the true text, also for a placebo
             begins_M = vocabulary.word_starts_V[ids_S[where_M]]
             begins_M[np.diff(where_M, prepend=-2) > 1] = True
             units_B = np.bincount(text_M[begins_M], minlength=len(text.lengths))
@@ -165,9 +165,9 @@ def placebo(
     keys: tuple[int, ...],
     vocabulary: Vocabulary,
 ) -> np.ndarray:
-    """Return the ids to learn from: themselves, drawn from unigram frequencies, or renamed.
+    """Return the ids to learn from: the text's own, drawn from unigram frequencies, or renamed.
 
-    Text that holds nothing measures dilution (docs/paper.md, section 10.1).
+    Text without content measures dilution (docs/paper.md, section 10.1).
     """
     if kind == "true":
         return ids_S
@@ -186,10 +186,10 @@ def placebo(
 def mismatch(text: Text, frames: tuple[int, ...], share: float, key: int) -> np.ndarray:
     """Permute texts among pairs of nearest length, so that about `share` of the pairs are false.
 
-    Neighbours in (pieces, frames) trade texts in couples (one trio where the number is odd), so every text and every
-    utterance is still used once and duration tells little. Couples of identical texts are left as they are. The
-    number of trading couples is rounded at random; a single pair has no one to trade with. Returns for each utterance
-    the index of the text it is shown with.
+    Neighbours in (pieces, frames) exchange texts in couples (one trio if the number is odd), so every text and every
+    utterance is still used once, and duration tells little. Couples of identical texts are left as they are. The
+    number of exchanging couples is rounded at random; a single pair cannot exchange. Returns for each utterance the
+    index of the text it is shown with.
     """
     n, rng = len(text.lengths), seeds.rng(seeds.key(key, "mismatch"))
     order = np.lexsort((frames, text.lengths))

@@ -1,4 +1,4 @@
-"""Objectives trained together: views shared, counts gathered, totals divided and weighted in one place."""
+"""Objectives trained together: views are shared, counts gathered, totals divided and weighted in one place."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from objectives.objective import AbstractObjective, Term, ViewContext
 
 @dataclass(frozen=True)
 class Prepared:
-    """The views of one shard, each with the names of the objectives that score it, and what they will count."""
+    """The views of one shard, each with the names of the objectives that score it, and their counts."""
 
     views: tuple[tuple[View, tuple[str, ...]], ...]
-    counts: Mapping[str, float]  # "objective/term" -> how many things will be summed
+    counts: Mapping[str, float]  # "objective/term" -> number of things that will be summed
 
     def to(self, device: torch.device | str) -> Prepared:
         """Move every tensor of the views to `device`."""
@@ -30,9 +30,10 @@ class Prepared:
 class Mixture(nn.Module):
     """A weighted sum of objectives on one encoder.
 
-    Objectives that read the same stream through equal views share one encoder pass. One of weight 0 is measured: its
-    own head learns (with weight 1) from encodings and codes without gradient, and nothing else notices, to the bit.
-    Where only such objectives look at a view, the encoder runs without gradient and keeps no statistics of it.
+    Objectives that read the same stream through equal views share one encoder pass. An objective of weight 0 is only
+    measured: its own head learns (with weight 1) from encodings and codes without gradient, and everything else stays
+    bit-identical. If only such objectives use a view, the encoder runs without gradient and updates no running
+    statistics.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Mixture(nn.Module):
         return frozenset(objective.reads for objective in self.objectives.values())
 
     def views(self, batches: Mapping[str, Batch], contexts: Mapping[str, ViewContext]) -> Prepared:
-        """Build each distinct view of a shard once, and count. Streams absent from `batches` count nothing."""
+        """Build each distinct view of a shard once, and count its terms. Streams not in `batches` have count 0."""
         members: dict[tuple, list[str]] = {}
         for name, objective in self.objectives.items():
             if objective.reads in batches:
@@ -68,7 +69,7 @@ class Mixture(nn.Module):
             view = spec.build(batches[reads], contexts[reads])
             counted = {name: self.objectives[name].counts(view) for name in names}
             counts |= {f"{name}/{term}": float(count) for name in names for term, count in counted[name].items()}
-            live = tuple(name for name in names if any(counted[name].values()))  # the rest has nothing to sum
+            live = tuple(name for name in names if any(counted[name].values()))  # the others have nothing to sum
             if live:
                 views.append((view, live))
         return Prepared(tuple(views), counts)
@@ -78,9 +79,9 @@ class Mixture(nn.Module):
     ) -> Iterator[tuple[str, Mapping[str, Term]]]:
         """Encode each view once and yield (objective, its terms), view by view.
 
-        `progress` in [0, 1] says of speech targets, by name, how far they are annealed; 1 where it says nothing.
-        Dropout of each pass and of each head is drawn from `key` and their names, whatever else there is; without a
-        key from torch's generator as it stands.
+        `progress` in [0, 1] says how far each of the speech targets, by name, is annealed; the default is 1. Dropout of
+        each pass and of each head is drawn from `key` and their names, whatever else there is; without a key, from
+        torch's generator in its current state.
         """
         for view, names in prepared.views:
             trained = [name for name in names if self.weights[name] > 0]
@@ -132,22 +133,22 @@ class Mixture(nn.Module):
 
 
 def seeded(key: int | None, name: str) -> None:
-    """Seed torch's generator for what is called `name`, where there is a key."""
+    """Seed torch's generator for `name`, if there is a key."""
     if key is not None:
         torch.manual_seed(seeds.key(key, name))
 
 
 @contextmanager
 def left_alone(module: nn.Module, alone: bool) -> Iterator[None]:
-    """Let the buffers of a module (running statistics) be afterwards what they were, if it is to be left `alone`."""
+    """If `alone`, restore the buffers of a module (running statistics) afterwards."""
     before = [buffer.clone() for buffer in module.buffers()] if alone and module.training else []
     yield
     for buffer, value in zip(module.buffers(), before):
-        buffer.data.copy_(value)  # past autograd, which has kept them for earlier passes
+        buffer.data.copy_(value)  # bypasses autograd, which has saved them for earlier passes
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Copy a view, or any nest of dataclasses, mappings and tensors, with its tensors on `device`."""
+    """Copy a view, or any nesting of dataclasses, mappings and tensors, with its tensors on `device`."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):

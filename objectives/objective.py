@@ -1,6 +1,6 @@
 """The contract of an objective: a view and a score.
 
-A *view* says what the encoder is shown; the *score* turns the encoding into summed losses with counts known before
+A *view* says what the encoder is shown; the *score* turns the encoding into summed losses whose counts are known before
 anything runs. Objectives with equal views share one encoder pass. Totals are sums; only the mixture divides.
 """
 
@@ -21,7 +21,7 @@ from encoders.ranges import NonNegative
 
 @dataclass(frozen=True)
 class Ports:
-    """What an encoder offers to whoever builds on it."""
+    """What an encoder offers to the modules that build on it."""
 
     width: int
     vocabulary: Vocabulary
@@ -44,7 +44,7 @@ class ViewContext:
 
     speech_lengths: tuple[int, ...]  # positions per utterance after subsampling; () without speech
     vocabulary: Vocabulary
-    key: int  # random key of (seed, step, shard) for draws that concern the whole shard
+    key: int  # random key of (seed, step, shard) for draws about the whole shard
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ViewSpec(ABC):
     """A rule that makes a View of a Batch; frozen and hashable, so that equal views are made and encoded once."""
 
     text_first: ClassVar[bool] = True
-    """Whether the text of a pair comes before its speech; a field in views where that can be chosen."""
+    """Whether the text of a pair comes before its speech; a field in views with a choice."""
 
     @abstractmethod
     def build(self, batch: Batch, context: ViewContext) -> View:
@@ -64,18 +64,18 @@ class ObjectiveConfig(ABC):
     """Base of objective configs. `weight` 0 measures the loss without training the encoder on it."""
 
     owner: ClassVar[Any]
-    """The objective's class; set where that is defined."""
+    """The objective's class; set when that is defined."""
 
     guesses_text: ClassVar[bool] = False
-    """Whether what it builds has a `text_head`: what measures a leaf is planned by it."""
+    """Whether the objective has a `text_head`; the plan uses this to choose what is measured on a leaf."""
     judges_pairs: ClassVar[bool] = False
-    """Whether what it builds has `whole_pairs` and `logits`."""
+    """Whether the objective has `whole_pairs` and `logits`."""
 
     weight: NonNegative = 1.0
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What the encoder has to read: of its stream all that its view shows."""
+        """Inputs that the encoder must read: those of the stream that the view shows."""
         return (self.owner.reads,)
 
     @property
@@ -85,15 +85,15 @@ class ObjectiveConfig(ABC):
 
     @property
     def trains(self) -> tuple[str, ...]:
-        """Names of the speech targets whose codes this loss trains, where they are learned."""
+        """Names of the speech targets whose codes this loss trains, if they are learned."""
         return ()
 
     def note(self) -> str:
-        """What whoever reads the settings should know and they do not say; or ''."""
+        """What readers of the settings should know although the settings do not say it; or ''."""
         return ""
 
-    def check(self, targets: Mapping[str, Any]) -> None:  # noqa: B027  not abstract: most go with all targets
-        """Raise ValueError where the objective cannot go with these speech targets (configs by name)."""
+    def check(self, targets: Mapping[str, Any]) -> None:  # noqa: B027  not abstract: most accept all targets
+        """Raise ValueError if the objective does not work with these speech targets (configs by name)."""
 
     @abstractmethod
     def build(self, ports: Ports) -> AbstractObjective:
@@ -101,37 +101,37 @@ class ObjectiveConfig(ABC):
 
 
 class AbstractObjective(Owner, nn.Module, ABC):
-    """A loss: the view it wants, and how it scores an encoding of that view."""
+    """A loss: the view it needs, and how it scores an encoding of that view."""
 
-    reads: ClassVar[str]  # "speech", "text" or "pair": which stream feeds it; some decide when they are made
+    reads: ClassVar[str]  # "speech", "text" or "pair": the stream that it reads; set on the instance by some
     view: ViewSpec
-    languages: tuple[str, ...] = ()  # that it writes, where these are several and the input must say which
+    languages: tuple[str, ...] = ()  # that it outputs, if there are several and the input must say which
     needs: tuple[str, ...] = ()  # names of speech targets it uses, e.g. ("learned",); made once per view by the mixture
     term_weights: Mapping[str, float]  # of each term within the objective, e.g. {"contrastive": 1, "diversity": .1}
-    whole_pairs: ViewSpec | None = None  # where it tells true pairs from false ones: its view, with no pair made false
+    whole_pairs: ViewSpec | None = None  # if it distinguishes true from false pairs: its view with only true pairs
 
     @property
     def text_head(self) -> nn.Module | None:
-        """What guesses hidden pieces of text, where it has that: called with their vectors x_ID of "joint" and their
-        ids_I, it returns a Term whose total is the summed loss.
+        """The head that predicts masked pieces of text, if it has one: called with their vectors x_ID of "joint" and
+        their ids_I, it returns a Term whose total is the summed loss.
         """
         return None
 
     def logits(self, encoding: Encoding) -> Tensor:
-        """Scores [B, 2] of each pair being false and true; only where there are `whole_pairs`."""
+        """Scores [B, 2] of each pair being false and true; only if there are `whole_pairs`."""
         raise NotImplementedError(f"{type(self).__name__} does not judge pairs.")
 
     @abstractmethod
     def counts(self, view: View) -> Mapping[str, float]:
-        """Per term, how many things will be summed, known from the view alone; 0 is legal and contributes nothing."""
+        """Number of things that will be summed, per term, known from the view alone; 0 is valid."""
 
     @abstractmethod
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
         """Score the encoding: one Term per key of `counts`."""
 
     def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
-        """End an update, after all its shards: what is kept over updates takes it up, summed over ranks by `sum_`. All
-        ranks call it in the same order.
+        """End an update, after all its shards: add it, summed over ranks by `sum_`, to whatever is kept over updates.
+        All ranks call it in the same order.
         """
 
 

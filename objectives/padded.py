@@ -1,4 +1,4 @@
-"""Packed to padded and back, for the few scores whose library kernels want a rectangle."""
+"""Packed to padded and back, for the few scores whose library kernels need a rectangle."""
 
 from __future__ import annotations
 

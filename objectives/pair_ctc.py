@@ -20,13 +20,14 @@ from objectives.views import Clean, SpeechMask
 
 @dataclass(frozen=True, kw_only=True)
 class SpokenPair(ViewSpec):
-    """The speech of pairs, their texts (less specials) as the reference "transcript"; the encoder sees no text.
+    """The speech of pairs, with their texts (without special tokens) as the reference "transcript"; the encoder sees no
+    text.
 
-    In a pass over both the visible text would give the answer away (docs/paper.md, section 10.3).
+    In a pass over both, the visible text would give the answer away (docs/paper.md, section 10.3).
     """
 
     mask: SpeechMask | None = None
-    """Spans of speech to hide, or None to show all."""
+    """Spans of speech to mask, or None for no masking."""
 
     def build(self, batch: Batch, context: ViewContext) -> View:
         pair = batch.inputs
@@ -36,7 +37,7 @@ class SpokenPair(ViewSpec):
 
 
 def without_specials(text: Text, vocabulary: Vocabulary) -> Text:
-    """The texts' pieces alone; a text may become empty."""
+    """The texts without special tokens; a text may become empty."""
     kept_S = text.ids_S >= vocabulary.specials
     lengths = tuple(int(kept.sum()) for kept in kept_S.split(list(text.lengths)))
     return replace(text, ids_S=text.ids_S[kept_S], lengths=lengths)
@@ -44,7 +45,7 @@ def without_specials(text: Text, vocabulary: Vocabulary) -> Text:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Weights of an output layer, named as `nn.Linear` names them."""
+    """Weights of an output layer, with the names that `nn.Linear` uses."""
 
     weight: Tensor
     bias: Tensor
@@ -55,10 +56,10 @@ class Softmax:
 
 
 class PairCTC(AbstractObjective):
-    """-log p(transcript | speech) from the joint encoding of a pair's speech, counted in pieces as `CTC` counts them.
+    """-log p(transcript | speech) from the joint encoding of a pair's speech, counted in pieces as in `CTC`.
 
-    Classes are the encoder's own vocabulary, and the blank after it. Utterances with fewer positions than their
-    transcript needs contribute neither loss nor count; the metric `infeasible` (of all) says how many.
+    The classes are the encoder's own vocabulary, followed by the blank. Utterances with fewer positions than their
+    transcript needs contribute neither loss nor count; the metric `infeasible` is the share of such utterances.
     """
 
     reads: ClassVar[str] = "pair"
@@ -71,11 +72,11 @@ class PairCTC(AbstractObjective):
         tag: ClassVar[str] = "pair_ctc"
 
         prob: Probability = 0.0
-        """Probability that a speech position starts a masked span (w2v-BERT: .065); 0 shows all."""
+        """Probability that a speech position starts a masked span (w2v-BERT: .065); 0 masks nothing."""
         span: Size = 10
         """Positions in a masked span."""
         tied: bool = False
-        """Take the encoder's token embedding as weights of the output layer, but for the blank's."""
+        """Use the encoder's token embedding as the weights of the output layer, except for the blank."""
 
         def __post_init__(self) -> None:
             self.spoken()
@@ -103,7 +104,7 @@ class PairCTC(AbstractObjective):
         self._tied = (ports.embedding,) if config.tied else ()  # in a tuple: the encoder's parameter, not one of ours
 
     def output(self, measured: bool) -> Softmax:
-        """The output layer; where the loss is only `measured`, the embedding gets no gradient."""
+        """The output layer; if the loss is only `measured`, the embedding gets no gradient."""
         tied = [embedding.weight.detach() if measured else embedding.weight for embedding in self._tied]
         return Softmax(torch.cat([*tied, self.weight_VD]), self.bias_V)
 

@@ -22,14 +22,14 @@ from objectives.objective import Ports
 class Codes:
     """Codes of a view's I masked speech positions, made once per view and shared by the objectives that need them."""
 
-    targets_IG: Tensor  # code ids that masked prediction is to predict
-    ids_IG: Tensor  # code ids behind `vectors_ID` (in training of learned codes: sampled)
-    best_IG: Tensor  # noise-free code ids
-    vectors_ID: Tensor  # code vectors, groups side by side
-    mean_GV: Tensor | None = None  # noise-free probabilities averaged over I; None where nothing is learned
+    targets_IG: Tensor  # code ids for masked prediction
+    ids_IG: Tensor  # code ids of `vectors_ID` (sampled when learned codes are trained)
+    best_IG: Tensor  # code ids without noise
+    vectors_ID: Tensor  # code vectors, groups concatenated
+    mean_GV: Tensor | None = None  # probabilities without noise, averaged over I; None if nothing is learned
 
     def detached(self) -> Codes:
-        """The same codes, through which no gradient flows (for objectives of weight 0)."""
+        """The same codes without gradients (for objectives of weight 0)."""
         mean_GV = None if self.mean_GV is None else self.mean_GV.detach()
         return replace(self, vectors_ID=self.vectors_ID.detach(), mean_GV=mean_GV)
 
@@ -39,14 +39,14 @@ class TargetsConfig(ABC):
     """Base of configs of speech targets: what the unmasked speech is turned into, to be predicted."""
 
     learned: ClassVar[bool]  # whether training changes the codes
-    fitted: ClassVar[bool] = False  # whether a stage of their own makes them before training
+    fitted: ClassVar[bool] = False  # whether a separate stage fits them before training
 
     groups: Size = 1
     """Codebooks used side by side (w2v-BERT: 1)."""
     entries: Size = 64
     """Entries per codebook (w2v-BERT: 1,024)."""
     dim: Size = 64
-    """Width of a position's code vector, all groups together (w2v-BERT: 1,024)."""
+    """Width of a position's code vector, for all groups together (w2v-BERT: 1,024)."""
     input: str = "features"
     """Encoding stage to quantise, unmasked: "features" (the front end's output) or "stacked" (log-mel)."""
 
@@ -60,7 +60,7 @@ class TargetsConfig(ABC):
         return ports.stacked if self.input == "stacked" else ports.width
 
     def anneals(self) -> str:
-        """What of them changes with the fraction of training done, so that a longer training is another one; or ''."""
+        """What about them anneals over training, so that the length of training matters; or ''."""
         return ""
 
     @abstractmethod
@@ -74,25 +74,25 @@ class AbstractTargets(nn.Module, ABC):
     config: TargetsConfig
 
     def forward(self, view: View, encoding: Encoding, progress: float) -> Codes:
-        """Code the view's masked positions; `progress` in [0, 1] says how far they are annealed."""
+        """Compute codes of the view's masked positions; `progress` in [0, 1] says how far they are annealed."""
         assert view.speech_masked_I is not None, "speech targets need a view with masked speech"
         x_ID = self.read(view, encoding).index_select(0, view.speech_masked_I)
         return self.codes(x_ID, seeds.key(view.noise_key, "targets"), progress)
 
     def read(self, view: View, encoding: Encoding) -> Tensor:
-        """What is quantised, at all positions of the view's speech: x_TD, never masked."""
+        """The input to quantise, at all positions of the view's speech: x_TD, never masked."""
         return encoding.stages[self.config.input]
 
     @abstractmethod
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:
-        """Code I input vectors; a pure function of these, the weights, `key` and `progress`."""
+        """Codes of I input vectors; a pure function of these, the weights, `key` and `progress`."""
 
 
 class Learned(AbstractTargets):
     """Gumbel-softmax codes with straight-through gradients (docs/paper.md, section 2; wav2vec 2.0, section 2).
 
     Inputs are normalised and weights start from N(0, 1), so that logits are sharp and two draws mostly agree from the
-    start. In evaluation codes are noise-free.
+    start. In evaluation codes have no noise.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Learned(AbstractTargets):
         cold: Positive = 0.1
         """Gumbel temperature at the end; it falls geometrically over the first trunk that has these targets."""
         predict: str = "sampled"
-        """Codes that masked prediction is to predict: "sampled" with the noise, or the noise-free "argmax"."""
+        """Codes for masked prediction: "sampled" with noise, or the "argmax" without noise."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -130,7 +130,7 @@ class Learned(AbstractTargets):
         self.codebook_GVE = nn.Parameter(torch.rand(config.groups, config.entries, config.dim // config.groups))
 
     def temperature(self, progress: float) -> float:
-        """Gumbel temperature at a share of the annealing."""
+        """Gumbel temperature after a share `progress` of the annealing."""
         return self.config.hot * (self.config.cold / self.config.hot) ** min(max(progress, 0.0), 1.0)
 
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:
@@ -146,7 +146,7 @@ class Learned(AbstractTargets):
             soft_IGV = (noisy_IGV / self.temperature(progress)).softmax(2)
             ids_IG = noisy_IGV.detach().argmax(2)
             hard_IGV = torch.zeros_like(soft_IGV).scatter_(2, ids_IG.unsqueeze(2), 1.0)
-            choice_IGV = hard_IGV + (soft_IGV - soft_IGV.detach())  # exactly one-hot; the gradient is the soft choice's
+            choice_IGV = hard_IGV + (soft_IGV - soft_IGV.detach())  # exactly one-hot; soft_IGV's gradient
         vectors_GIE = choice_IGV.transpose(0, 1) @ self.codebook_GVE
         return Codes(
             targets_IG=ids_IG if self.config.predict == "sampled" else best_IG,

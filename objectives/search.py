@@ -1,4 +1,4 @@
-"""Beam search over alignments: hypotheses are label sequences, and paths that write the same one are summed."""
+"""Beam search over alignments: hypotheses are label sequences, and paths with the same labels are summed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NONE = -math.inf
 
 
 def ctc_prefixes(log_p_TV: np.ndarray, blank: int, beam: int, specials: int) -> list[int]:
-    """Most probable labels under CTC: prefix search (Graves 2006; Hannun 2014) that keeps `beam` of them at each
+    """Most probable labels under CTC: prefix search (Graves 2006; Hannun 2014) that keeps `beam` hypotheses at each
     position.
 
-    Labels below `specials` are never written. Only the 2 `beam` best labels of a position are tried: with few
-    hypotheses others do not survive.
+    Labels below `specials` are never output. Only the 2 `beam` best labels of a position are tried: with few
+    hypotheses, others do not survive.
     """
     log_p_TV = np.array(log_p_TV, dtype=np.float64)
     log_p_TV[:, :specials] = NONE
@@ -33,7 +33,7 @@ def ctc_prefixes(log_p_TV: np.ndarray, blank: int, beam: int, specials: int) -> 
             if ids:
                 same[1] = np.logaddexp(same[1], ends_label + log_p_V[ids[-1]])
             for v in labels:
-                # A label again is a new one only after a blank.
+                # The same label again is a new one only after a blank.
                 before = ends_blank if ids and v == ids[-1] else total
                 longer = grown.setdefault((*ids, v), [NONE, NONE])
                 longer[1] = np.logaddexp(longer[1], before + log_p_V[v])
@@ -51,11 +51,11 @@ def transducer(
     beam: int,
     most: int,
 ) -> list[int]:
-    """Most probable labels of a transducer: position by position, `beam` hypotheses, at most `most` labels at a
+    """Most probable labels of a transducer: position by position, with `beam` hypotheses and at most `most` labels per
     position.
 
-    `log_p(t, states)` is [hypotheses, V] at position t, -inf for what must not be written; `predict` gives the state of
-    the label predictor after each (state, label), `start` is the one before any label.
+    `log_p(t, states)` is [hypotheses, V] at position t, -inf for what must not be output; `predict` gives the state of
+    the label predictor after each (state, label); `start` is the state before any label.
     """
     at_rest: dict[Ids, tuple[float, Any]] = {(): (0.0, start)}
     for t in range(positions):
@@ -68,7 +68,7 @@ def transducer(
             for ids, score in zip(names, scores_K + log_p_KV[:, blank]):
                 old = moved.get(ids, (NONE, None))[0]
                 moved[ids] = float(np.logaddexp(old, score)), here[ids][1]
-            # A hypothesis only loses by going on: one that is behind the beam already cannot come back.
+            # Extending a hypothesis only lowers its score: one that is outside the beam cannot come back.
             kept = sorted((score for score, _ in moved.values()), reverse=True)
             bar = kept[beam - 1] if len(kept) >= beam else NONE
             total_KV = scores_K[:, None] + log_p_KV

@@ -1,4 +1,4 @@
-"""Sequence to sequence: a Transformer decoder that reads the encoding and writes text."""
+"""Sequence to sequence: a Transformer decoder that reads the encoding and outputs text."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from objectives.views import Clean
 class Sequence(AbstractObjective):
     """-log p(target | encoding), summed, counted in target tokens and one end per sequence; smoothed in training only.
 
-    Reads `references["target"]`: a `Text` of target ids without specials; of several languages, also
-    `references["language"]`, a name for each sequence. With `ctc`, a second term on speech: CTC on
-    `references["transcript"]` in the encoder's vocabulary, which at small size decides whether translation is learnt at
-    all. Source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384
-    (docs/paper.md, section 4).
+    Reads `references["target"]`: a `Text` of target ids without special tokens; with several languages, also
+    `references["language"]`, a name for each sequence. With `ctc` there is a second term on speech: CTC on
+    `references["transcript"]` in the encoder's vocabulary, without which small models do not learn to translate at all.
+    The source is the speech or the text of the encoding; the paper's decoder has 4 layers of 384 (docs/paper.md,
+    section 4).
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -55,13 +55,13 @@ class Sequence(AbstractObjective):
         smoothing: Share = 0.1
         """Label smoothing: share of probability spread over the vocabulary."""
         copying: Fraction = 0.0
-        """Probability of copying a token of the input rather than making one, at first: the decoder begins as a copy of
-        the input, whose tokens must be the target's (text only). 0: no part that copies.
+        """Initial probability of copying a token of the input instead of using the softmax: the decoder starts as a
+        copy of the input, whose tokens must be the target's (text only). 0: no copying.
         """
         ctc: NonNegative = 0.0
         """Weight of CTC on the transcript; 0 leaves it out (speech only)."""
         view: SpecAugment = SpecAugment()
-        """What the encoder is shown of speech in training; text is clean."""
+        """Augmentation of the encoder's speech input in training; text is unchanged."""
 
         def __post_init__(self) -> None:
             check_choice("reads", self.reads, ("speech", "text"))
@@ -75,8 +75,8 @@ class Sequence(AbstractObjective):
                 raise ValueError(f"width is {self.width}, expected a multiple of twice the {self.heads} heads.")
 
         def build(self, ports: Ports, targets: Vocabulary | None = None, languages: tuple[str, ...] = ()) -> Sequence:
-            """Make the decoder for `targets`, or the encoder's vocabulary; of several target languages, each has a
-            token that the output starts with.
+            """Make the decoder for `targets`, or for the encoder's vocabulary; with several target languages, each has
+            a token with which the output starts.
             """
             return Sequence(self, ports, targets or ports.vocabulary, languages)
 
@@ -133,7 +133,7 @@ class Sequence(AbstractObjective):
         logits_NV: Tensor,
         smoothing: float,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """The loss where tokens may be copied; smoothing concerns the softmax alone."""
+        """The loss if tokens may be copied; smoothing applies only to the softmax."""
         source, log_p_NV = Source(view.inputs, self.vocabulary, x_BUD.device), logits_NV.log_softmax(1)
         ends_BU = self._ends(ids_BU)
         made_BU = wanted.pad(log_p_NV.gather(1, wanted.pack(ends_BU)[:, None]).squeeze(1))
@@ -145,8 +145,8 @@ class Sequence(AbstractObjective):
         return total, {"copied": (copied_N.sum().detach(), float(len(copied_N)))}
 
     def teacher_forced(self, references: Mapping[str, Any], encoding: Encoding) -> tuple[Tensor, Tensor, Rectangle]:
-        """Decoded vectors [B, U, D] of each target token given those before it, what was read there [B, U] (the start,
-        then the tokens), and which of these positions are real; each sequence has one for its end.
+        """Decoded vectors [B, U, D] of each target token given those before it, the decoder's input there [B, U] (the
+        start, then the tokens), and which of these positions are real; each sequence has one more for its end.
         """
         target, device = references["target"], self.bias_V.device
         ids_BU = Rectangle(target.lengths, device).pad(target.ids_S.to(device).long(), self.vocabulary.eos)
@@ -157,20 +157,21 @@ class Sequence(AbstractObjective):
         return x_BUD, ids_BU, Rectangle(tuple(n + 1 for n in target.lengths), device)
 
     def _ends(self, ids_BU: Tensor) -> Tensor:
-        """What is to be written where `ids_BU` was read: the next token, or the end."""
+        """The target after each input of `ids_BU`: the next token, or the end."""
         return F.pad(ids_BU[:, 1:], (0, 1), value=self.vocabulary.eos)
 
     @torch.no_grad()
     def decode(
         self, encoding: Encoding, beam: int = 1, penalty: float = 0.6, most: int = 64, view: View | None = None
     ) -> list[list[int]]:
-        """Best hypothesis of each sequence, as ids without specials, at most `most` long; beam 1 is greedy search.
+        """Best hypothesis of each sequence, as ids without special tokens, at most `most` long; beam 1 is greedy
+        search.
 
-        A decoder that copies, or that writes several languages, must be given the `view` of what was encoded.
+        A decoder that copies, or that has several output languages, must be given the `view` that was encoded.
 
-        All sequences advance together with cached keys and values. A sequence is done when `beam` hypotheses have ended
-        and none that goes on is better; the best has the highest log-probability over ((5 + length) / 6) ** penalty,
-        its end counted in length.
+        All sequences advance together with cached keys and values. A sequence is finished when `beam` hypotheses have
+        ended and no unfinished one is better; the best has the highest log-probability divided by ((5 + length) / 6)
+        ** penalty, where length includes the end.
         """
         memories = self._memories(encoding)
         B, V, device = len(encoding.layout.sequence_lengths), self.vocabulary.size, self.bias_V.device
@@ -178,7 +179,7 @@ class Sequence(AbstractObjective):
         ended: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
         searched = set(range(B))
         score_BK = torch.full((B, beam), -math.inf, device=device)
-        score_BK[:, 0] = 0  # all hypotheses start alike: only one may be extended
+        score_BK[:, 0] = 0  # all hypotheses start equal: only one may be extended
         ids_BKU = torch.full((B, beam, 1), self.vocabulary.bos, device=device)
         pasts: list[Tensor | None] = [None] * len(self.layers)
         first_B1 = torch.arange(B, device=device)[:, None] * beam
@@ -194,7 +195,7 @@ class Sequence(AbstractObjective):
                 logits_RV = copier.next(x_R1D, logits_RV, ids_BKU[:, :, -1].flatten())
             log_p_RV = (logits_RV + allowed_V).log_softmax(1)
             total_BKV = score_BK[:, :, None] + log_p_RV.view(B, beam, V)
-            best_BC, at_BC = total_BKV.flatten(1).topk(2 * beam, 1)  # enough that `beam` of them go on
+            best_BC, at_BC = total_BKV.flatten(1).topk(2 * beam, 1)  # enough for `beam` unfinished ones
             ends_BC = at_BC % V == self.vocabulary.eos
             scale = ((5 + length) / 6) ** penalty
             for b, c in ends_BC[:, :beam].nonzero().tolist():
@@ -217,14 +218,14 @@ class Sequence(AbstractObjective):
         return [max(done)[1] if done else ids[1:] for done, ids in zip(ended, ids_BKU[:, 0].tolist())]
 
     def _allowed(self) -> Tensor:
-        """0 for what a search may write, -inf for the specials, of which only the end may be written: [V]."""
+        """0 for what a search may output, -inf for special tokens, of which only the end may be output: [V]."""
         allowed_V = torch.zeros(self.vocabulary.size, device=self.bias_V.device)
         allowed_V[: self.vocabulary.specials] = -math.inf
         allowed_V[self.vocabulary.eos] = 0
         return allowed_V
 
     def _starts(self, references: Mapping[str, Any]) -> Tensor | None:
-        """What makes each sequence's start the token of its language: [B, D]."""
+        """Vector that turns each sequence's start into the token of its language: [B, D]."""
         if self.starts is None:
             return None
         numbers = [self.languages.index(name) for name in references["language"]]
@@ -252,7 +253,7 @@ class Sequence(AbstractObjective):
 
 
 class _Copier:
-    """What a search remembers of an input that it may copy."""
+    """The state of a search that may copy from the input."""
 
     def __init__(self, decoder: Sequence, encoding: Encoding, view: View | None, beam: int) -> None:
         if view is None:

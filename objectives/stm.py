@@ -1,4 +1,4 @@
-"""Speech-text matching: tell true pairs from false ones at CLS (docs/paper.md, section 2; the form is ALBEF's)."""
+"""Speech-text matching: distinguish true from false pairs at CLS (docs/paper.md, section 2; the form is ALBEF's)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from objectives.views import Clean, Matching, PairMask
 class STM(AbstractObjective):
     """Cross-entropy over {false, true} from the joint encoding of CLS (docs/paper.md, section 10.2).
 
-    Half of the pairs of a shard trade texts with their neighbours in length, so one pass holds both kinds. A shard of
-    one pair, in which nothing can be false, is not counted.
+    Half of the pairs of a shard exchange texts with their neighbours in length, so one pass contains both kinds. A
+    shard of one pair, in which nothing can be false, is not counted.
     """
 
     reads: ClassVar[str] = "pair"
@@ -38,11 +38,13 @@ class STM(AbstractObjective):
         negatives: PositiveShare = 0.5
         """Share of the pairs that are made false."""
         masked: bool = False
-        """Mask both sides, as TLM does; by default everything is shown."""
+        """Mask both modalities, as in TLM; by default nothing is masked."""
         share: PositiveShare = field(default=0.5, metadata={"absent": "0.5"})
-        """Share of the text's pieces to hide, where both sides are masked. These five are TLM's: keep them equal."""
+        """Share of the text's pieces to mask, if `masked`. This and the next four are TLM's settings: keep them
+        equal.
+        """
         whole_words: bool = field(default=False, metadata={"absent": "false"})
-        """Count and hide whole words rather than pieces."""
+        """Count and mask whole words rather than pieces."""
         text_span: Size = field(default=5, metadata={"absent": "5"})
         """Pieces in a span of text."""
         prob: PositiveShare = field(default=0.129, metadata={"absent": "0.129"})
@@ -50,7 +52,7 @@ class STM(AbstractObjective):
         speech_span: Size = field(default=10, metadata={"absent": "10"})
         """Positions in a span of speech."""
         text_first: bool = True
-        """Order of the segments; CLS begins the text in either."""
+        """Order of the segments; in both orders CLS begins the text."""
 
         def __post_init__(self) -> None:
             self.matching()

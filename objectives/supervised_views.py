@@ -1,5 +1,5 @@
-"""What a supervised objective is shown in training: SpecAugment, at the rate of encoder positions; or text
-with holes.
+"""Augmented input for supervised objectives in training: SpecAugment at the rate of encoder positions, or text with
+masked tokens.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from objectives.views import Clean
 
 @dataclass(frozen=True, kw_only=True)
 class SpecAugment(ViewSpec):
-    """Hide spans of time and bands of frequency of each utterance (Park et al. 2019).
+    """Mask spans of time and bands of frequency of each utterance (Park et al. 2019).
 
     Time spans are masked after the front end, as in pre-training; bands are set to 0, the mean of normalised log-mel.
-    Draws come from the utterance's own key, so neighbours change nothing. All zero is the clean view.
+    Draws come from the utterance's own key, independent of its neighbours. All zero gives the clean view.
     """
 
     tag: ClassVar[str] = "spec_augment"
 
     time: Share = 0.1
-    """Share of an utterance's positions to hide (spans may overlap, so at most)."""
+    """Share of an utterance's positions to mask (at most: spans may overlap)."""
     span: Size = 4
     """Positions in a span."""
     bands: Natural = 1
-    """Frequency bands to hide per utterance."""
+    """Number of frequency bands to mask per utterance."""
     band: Annotated[int, Within(0, 80)] = 12
-    """Mel bins in the widest band; widths are drawn from 0 to this."""
+    """Maximum width of a band in mel bins; widths are drawn from 0 to this."""
 
     def build(self, batch: Batch, context: ViewContext) -> View:
         speech = batch.inputs
@@ -65,13 +65,14 @@ class SpecAugment(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenDropout(ViewSpec):
-    """Show each token, specials apart, as [MASK] with some probability: what the text says must not hang on one word.
+    """Replace each token, except special tokens, by [MASK] with some probability, so that no output depends on a single
+    word.
 
     Draws come from the text's own key.
     """
 
     prob: float = 0.1
-    """Probability that a token is hidden; 0 is the clean view."""
+    """Probability that a token is masked; 0 gives the clean view."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.prob < 1:

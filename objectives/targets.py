@@ -21,9 +21,9 @@ from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
 class RandomProjection(AbstractTargets):
     """Nearest entry of a random codebook after a random projection, both fixed (BEST-RQ).
 
-    BEST-RQ's input has mean 0 and variance 1 in each bin. Ours is log-mel as the corpus gives it: so normalised by
-    utterance, but less a speaker's mean alone with `data.normalisation: speaker`; and with `input: features` it is what
-    the front end makes of it. The codebook is l2-normalised (docs/paper.md, section 10.3).
+    BEST-RQ's input has mean 0 and variance 1 in each bin. Ours is log-mel as the corpus gives it: normalised so by
+    utterance, except that with `data.normalisation: speaker` only the speaker's mean is subtracted; with `input:
+    features` it is the front end's output. The codebook is l2-normalised (docs/paper.md, section 10.3).
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class RandomProjection(AbstractTargets):
         learned: ClassVar[bool] = False
 
         dim: Size = 16
-        """Width of a position's code vector, all groups together."""
+        """Width of a position's code vector, for all groups together."""
         input: str = "stacked"
-        """Encoding stage to quantise: "stacked" (log-mel) or "features" (which training moves)."""
+        """Encoding stage to quantise: "stacked" (log-mel) or "features" (which changes in training)."""
         seed: int = 0
         """Seed of projection and codebook."""
 
@@ -55,7 +55,7 @@ class RandomProjection(AbstractTargets):
     @torch.no_grad()
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:
         z_IGE = (x_ID.to(self.projection_CD.dtype) @ self.projection_CD).unflatten(1, (self.config.groups, -1))
-        # Of entries of equal norm the nearest has the greatest product, whatever the norm of z.
+        # Among entries of equal norm the nearest has the largest product, whatever the norm of z.
         ids_GI = (z_IGE.transpose(0, 1) @ self.codebook_GVE.transpose(1, 2)).argmax(2)
         vectors_GIE = torch.stack([book_VE[ids_I] for book_VE, ids_I in zip(self.codebook_GVE, ids_GI)])
         ids_IG = ids_GI.T
@@ -72,6 +72,6 @@ TARGETS: Registered[TargetsConfig] = Registered(
 
 
 def of(ports: Ports, name: str) -> TargetsConfig:
-    """Return the config of the speech targets called `name`, for a head that must know their size."""
+    """Return the config of the speech targets called `name`, for a head that needs their size."""
     check_choice("Speech targets of an objective", name, ports.targets)
     return ports.targets[name]

@@ -22,40 +22,45 @@ from objectives.views import PairMask
 class TLM(AbstractObjective):
     """Masked text and masked speech of pairs in one pass, each term with its own denominator.
 
-    Why so, and against which controls: docs/paper.md, sections 10.1 and 10.3.
+    docs/paper.md, sections 10.1 and 10.3, gives the reasons and the controls.
     """
 
     reads: ClassVar[str] = "pair"
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ObjectiveConfig):
-        """Half of the text and 75 % of the speech hidden, as in the paper."""
+        """Half of the text and 75 % of the speech are masked, as in the paper."""
 
         tag: ClassVar[str] = "tlm"
         guesses_text: ClassVar[bool] = True
 
         targets: str = "learned"
-        """Speech targets whose codes are predicted."""
+        """Name of the speech targets whose codes are predicted."""
         pairs: str = "together"
-        """"together"; or a control: "apart" (same items and masks, never together), "shuffled" (another's text)."""
+        """"together"; or a control: "apart" (same items and masks, as separate sequences), "shuffled" (another
+        utterance's text)."""
         contrastive: bool = False
-        """Also the contrastive loss and diversity on the pairs' speech, at the speech tower (paper: unknown)."""
+        """Add the contrastive loss and its diversity term on the pairs' speech, at the speech tower (paper:
+        unknown).
+        """
         diversity: NonNegative = field(default=0.1, metadata={"absent": "0.1"})
-        """Weight of the diversity term, where the contrastive loss is on; without effect on fixed targets."""
+        """Weight of the diversity term if `contrastive`; no effect on fixed targets."""
         diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
-        """Masked frames whose mean code probabilities that term is of: of the "shard", or a moving "average"."""
+        """Masked frames over which that term averages code probabilities: those of the "shard", or a moving
+        "average".
+        """
         negatives: Size = field(default=100, metadata={"absent": "100"})
-        """Distractors per masked frame of the contrastive loss, at most."""
+        """Maximum number of distractors per masked frame of the contrastive loss."""
         kappa: Positive = field(default=0.1, metadata={"absent": "0.1"})
         """Temperature of its cosine similarities."""
         final_dim: Optional[Size] = field(default=None, metadata={"absent": "null"})
-        """Width in which it compares encodings and codes; the encoder's by default."""
+        """Width in which it compares encodings and codes; by default the encoder's width."""
         share: PositiveShare = 0.5
-        """Share of the text's pieces (or words) to hide."""
+        """Share of the text's pieces (or words) to mask."""
         text_span: Size = 5
         """Pieces (or words) in a span of text."""
         whole_words: bool = False
-        """Count and hide whole words rather than pieces."""
+        """Count and mask whole words rather than pieces."""
         prob: PositiveShare = 0.129
         """Probability that a speech position starts a masked span."""
         speech_span: Size = 10

@@ -20,15 +20,15 @@ from objectives.padded import Rectangle, segments
 from objectives.supervised_views import SpecAugment
 from objectives.views import Clean
 
-MOST_PER_POSITION = 4  # labels greedy search may emit without moving on: an untrained model must come to an end
+MOST_PER_POSITION = 4  # labels that greedy search may emit per position, so that it ends for an untrained model
 
 
 class Transducer(AbstractObjective):
     """-log p(labels | speech), summed over utterances, counted in labels plus one end per utterance.
 
-    Reads `references["transcript"]`: a `Text` of label ids without specials. The blank is the class after the
-    vocabulary, and also what the predictor is started with. Any length is feasible. The predictor is an LSTM
-    (docs/paper.md, section 4).
+    Reads `references["transcript"]`: a `Text` of label ids without special tokens. The blank is the class after the
+    vocabulary, and also the predictor's first input. Any length is feasible. The predictor is an LSTM (docs/paper.md,
+    section 4).
     """
 
     reads: ClassVar[str] = "speech"
@@ -47,7 +47,7 @@ class Transducer(AbstractObjective):
         dropout: Probability = 0.1
         """Dropout on the predictor's embedding and on the encoding."""
         view: SpecAugment = SpecAugment()
-        """What the encoder is shown in training."""
+        """Augmentation of the encoder's input in training."""
 
         def build(self, ports: Ports, targets: Vocabulary | None = None) -> Transducer:
             return Transducer(self, ports, targets or ports.vocabulary)
@@ -95,7 +95,7 @@ class Transducer(AbstractObjective):
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of moving on and of the next label at each point of the lattice, 0 outside it.
 
-        Only real points go through the vocabulary-sized layer: on average half of the rectangle.
+        Only real points pass through the vocabulary-sized layer: on average half of the rectangle.
         """
         (B, T, _), U = x_BTH.shape, y_BUH.shape[1]
         inside_BT = torch.arange(T, device=x_BTH.device) < lengths_B[:, None]
@@ -112,8 +112,8 @@ class Transducer(AbstractObjective):
 
     @torch.no_grad()
     def decode(self, encoding: Encoding, beam: int = 1) -> list[list[int]]:
-        """Greedy search, all utterances at once (each emits its best label or moves to its next position); or a beam's,
-        one by one.
+        """Greedy search over all utterances at once (each emits its best label or moves to its next position); or beam
+        search, one utterance at a time.
         """
         if beam > 1:
             x_TD, lengths = segments(encoding, "speech")
@@ -145,7 +145,7 @@ class Transducer(AbstractObjective):
         return [[i for i in line if i >= self.vocabulary.specials] for line in ids]
 
     def _search(self, x_TH: Tensor, beam: int) -> list[int]:
-        """Beam search over one utterance; a state is what the predictor gave, and the LSTM's own state."""
+        """Beam search over one utterance; a state is the predictor's output with the LSTM's own state."""
 
         def log_p(t: int, states: Sequence[Any]) -> np.ndarray:
             hidden_KH = torch.tanh(x_TH[t] + torch.stack([y_H for y_H, _ in states]))
@@ -174,7 +174,7 @@ def log_likelihood(blank_BTU: Tensor, emit_BTU: Tensor, positions: tuple[int, ..
 
     `blank` and `emit` are the log-probabilities of moving on and of emitting label u + 1 at point (t, u), u = 0 .. U.
     One row of the lattice at a time: alpha(t, u) sums, over u' <= u, alpha(t-1, u') blank(t-1, u') emit(t, u' .. u):
-    a cumulative log-sum-exp once the products of emissions are divided out. In double precision, as sums get long.
+    a cumulative log-sum-exp after dividing out the products of emissions. Double precision, because sums get long.
     """
     blank_BTU, emit_BTU = blank_BTU.double(), emit_BTU.double()
     path_BTU = emit_BTU.cumsum(2).roll(1, 2)

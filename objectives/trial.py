@@ -1,4 +1,4 @@
-"""Holds an objective to its contract on a few made-up sequences: for objectives that others add."""
+"""Checks an objective against its contract on a few made-up sequences: for objectives that others add."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from encoders.owner import Incomplete, incomplete, raised
 from objectives.mixture import Mixture
 from objectives.objective import ObjectiveConfig, Ports, Term, ViewContext
 
-DRAWS = 10  # of views: of few positions some hide nothing
+DRAWS = 10  # number of views drawn: with few positions some views mask nothing
 READS = ("speech", "text", "pair")
 
 
@@ -23,11 +23,11 @@ def tried(
     vocabulary: Vocabulary,
     inputs: Callable[[str], Inputs],
 ) -> None:
-    """Build an objective and score what an `encoder` of all modalities says of `inputs("speech")`, "text" or "pair".
+    """Build an objective and score what an `encoder` of all modalities gives for `inputs("speech")`, "text" or "pair".
 
-    Raises Incomplete, with the class's file and line, for what it lacks, where keys of counts, scores and term_weights
-    differ, where a total is not one number, and for whatever it raises itself. Nothing is scored where it `needs`
-    speech targets (configs by name) that are fitted beforehand.
+    Raises Incomplete, with the class's file and line, if it lacks something, if the keys of counts, scores and
+    term_weights differ, if a total is not a single number, and for any error it raises itself. Nothing is scored if it
+    `needs` speech targets (configs by name) that are fitted beforehand.
     """
     cls = config.owner
     if any(targets[need].fitted for need in config.needs):

@@ -1,7 +1,7 @@
-"""What the encoder is shown: clean input, masked speech or text, masked pairs, pairs to be told true from false.
+"""What the encoder is shown: clean input, masked speech or text, masked pairs, true and false pairs.
 
 A spec is frozen and hashable; objectives with equal specs share one view and one encoder pass. Masks come from the
-sequences' own keys, pairings from the shard's. Views are built on the CPU, from batches there.
+sequences' own keys, pairings from the shard's key. Views are built on the CPU, from batches on the CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from objectives.objective import ViewContext, ViewSpec, check_share
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(ViewSpec):
-    """Everything as it is, of any stream."""
+    """Everything unmasked, for any stream."""
 
     text_first: bool = True
     """Order of a pair's segments."""
@@ -37,9 +37,9 @@ class Clean(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechMask(ViewSpec):
-    """Speech with random spans hidden (w2v-BERT; docs/paper.md, section 2).
+    """Speech with random masked spans (w2v-BERT; docs/paper.md, section 2).
 
-    Starts of probability .065 and spans of 10 hide 49 % of a long utterance.
+    Starts with probability .065 and spans of 10 mask 49 % of a long utterance.
     """
 
     prob: float = 0.065
@@ -63,10 +63,10 @@ class SpeechMask(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class TextMask(ViewSpec):
-    """Text with random spans hidden (SpanBERT; docs/paper.md, section 2)."""
+    """Text with random masked spans (SpanBERT; docs/paper.md, section 2)."""
 
     rule: TextRule = TextRule()
-    """Which pieces, and what stands in their place."""
+    """Which pieces are masked, and what replaces them."""
 
     def build(self, batch: Batch, context: ViewContext) -> View:
         assert isinstance(batch.inputs, Text), "TextMask reads text"
@@ -76,14 +76,14 @@ class TextMask(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class PairMask(ViewSpec):
-    """Pairs with both sides masked (TLM; docs/paper.md, section 2): half of the text, and 75 % of the speech.
+    """Pairs with both modalities masked (TLM; docs/paper.md, section 2): half of the text, and 75 % of the speech.
 
-    `pairs` "apart" presents the same items with the same masks as sequences of their own, "shuffled" each utterance
-    with the text of another of similar length: the controls of what pairing brings.
+    With `pairs` "apart" the same items have the same masks as separate sequences; with "shuffled" each utterance has
+    the text of another one of similar length. Both are controls for the benefit of pairing.
     """
 
     text: TextRule = TextRule(share=0.5)
-    """How the text is hidden."""
+    """How the text is masked."""
     prob: float = 0.129
     """Probability that a speech position starts a span."""
     span: int = 10
@@ -109,17 +109,17 @@ class PairMask(ViewSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class Matching(ViewSpec):
-    """Pairs of which some are false: the text is another's of nearest length.
+    """Pairs of which some are false: their text is that of another pair of nearest length.
 
-    STM's (docs/paper.md, sections 2 and 10.2). Within a shard texts trade places, so each text and each utterance
-    appears once and neither side alone says anything. Never the true partner nor an identical transcript. A shard of
-    one pair has no false one.
+    This is STM's view (docs/paper.md, sections 2 and 10.2). Texts are exchanged within a shard, so each text and each
+    utterance appears once, and neither modality alone gives a hint. A false text is never identical to the true one. A
+    shard of one pair has no false one.
     """
 
     negatives: float = 0.5
     """Share of the pairs that are false."""
     masks: PairMask | None = None
-    """Masks as in TLM, or None to show everything."""
+    """Masks as in TLM, or None for no masking."""
     text_first: bool = True
     """Order of the segments."""
 

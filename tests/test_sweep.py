@@ -231,14 +231,17 @@ def test_the_plan_says_what_will_be_written_and_what_is_free(command, capsys, mo
     monkeypatch.setattr(disk, "free", lambda path: 4_000_000_000)
     assert run("--dry-run") == 0
     said = capsys.readouterr().out
-    assert f"They leave about 3.0 GB on the disk of {root}, which has 4.0 GB free." in said and "not enough" not in said
+    assert (
+        f"They will write about 3.0 GB to the disk of {root}, which has 4.0 GB free." in said
+        and "not enough" not in said
+    )
     monkeypatch.setattr(disk, "free", lambda path: 2_000_000)
     assert run("--dry-run") == 0
     assert "2.0 MB free.\nnote: That is not enough" in capsys.readouterr().out
     monkeypatch.setattr(disk, "free", lambda path: None)  # a file system that counts nothing
     assert run("--dry-run") == 0
     said = capsys.readouterr().out
-    assert f"They leave about 3.0 GB on the disk of {root}.\n" in said and "not enough" not in said
+    assert f"They will write about 3.0 GB to the disk of {root}.\n" in said and "not enough" not in said
 
 
 def test_fresh_removes_all_or_nothing(command, capsys, monkeypatch):

@@ -1,1 +1,1 @@
-"""Speed and memory of training steps beside those of other libraries: `python -m ablate.bench`."""
+"""Speed and memory of training steps compared with other libraries: `python -m ablate.bench`."""

@@ -1,4 +1,4 @@
-"""`python -m ablate.bench`: full training steps of our presets beside those of every peer that is installed."""
+"""`python -m ablate.bench`: full training steps of our presets compared with those of every installed peer."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ablate.bench import against, measure
 from ablate.bench.catalogue import SYSTEMS
 
 HELP = """\
-Measure full training steps (forward, losses, backward, clipping, AdamW) of our presets and of every peer that is
-installed, on the same utterances and documents, one thread each, in turns on this machine; print Markdown tables.
+Measure full training steps (forward, losses, backward, clipping, AdamW) of our presets and of every installed peer, on
+the same utterances and documents, one thread each, in turns on this machine; print Markdown tables.
 
 Speech: contrastive and diversity loss, from waveforms (peers called "our objective" get log-mel). Text: masked
-language modelling over 32,000 pieces. Ours are packed; peers pad, on batches as they come (unsorted) and on batches of
-similar length (bucketed). The GEMM peak is that of a 1024-cube matrix product, in the same process and precision.
-Rely on ratios: absolute figures are those of the machine.
+language modelling over 32,000 pieces. Our batches are packed; peers pad theirs, once in the given order (unsorted) and
+once grouped by length (bucketed). The GEMM peak is that of a 1024-cube matrix product, in the same process and
+precision. Rely on ratios: absolute figures depend on the machine.
 
-With --against COMMIT, this code beside an earlier commit of it: our systems (or those that --only names) as that
-commit trains them, in a second checkout that is removed at the end, and as this code does, each in a process of its
-own; a system's two processes take turns, and which begins alternates. Ratios are taken round by round: their median,
-and their range. Peak memory differs by up to .1 GB between processes of equal code, as addresses are random: run it
-again before trusting less.
+With --against COMMIT, compare this code with an earlier commit: our systems (or those that --only names) are trained by
+that commit, in a second checkout that is removed at the end, and by this code, each in a process of its own. A system's
+two processes take turns, and which one begins alternates. Ratios are taken round by round: their median, and their
+range. Peak memory differs by up to .1 GB between processes of equal code, because addresses are random: repeat the
+measurement before you trust a smaller difference.
 """
 MORE = """\
 examples:
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="+",
         default=(),
         metavar="NAME",
-        help="ours, and systems whose names hold these; with --against these alone",
+        help="ours, and systems whose names contain these; with --against only these",
     )
     parser.add_argument(
         "--against", metavar="COMMIT", help="measure beside an earlier commit of this code, not beside peers"

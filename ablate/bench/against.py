@@ -1,9 +1,9 @@
-"""Measure this code beside an earlier commit of it, in one run: a second checkout, a process on each side, in turns.
+"""Compare this code with an earlier commit in one run: a second checkout, one process per side, in turns.
 
-The commit is unpacked into a temporary folder, which is removed at the end, and what is measured there runs there: its
-own modules, through the entries that its own benches have (`measure._serve`, `plan.measure` and `plan.command`), which
-therefore keep their names and arguments. Every round asks both sides, one after the other, and the next round the other
-way round: what else the machine does then meets both, and ratios are taken round by round.
+The commit is unpacked into a temporary folder, which is removed at the end, and runs there with its own modules. The
+entries that the benches of older commits have (`measure._serve`, `plan.measure` and `plan.command`) are called there
+and must therefore keep their names and arguments. Every round asks both sides, one after the other, in alternating
+order: other load on the machine then affects both, and ratios are taken round by round.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ablate.store import machine
 from ablate.store.version import code_version, label
 
 HERE = Path(__file__).resolve().parents[2]
-ROUNDS = 6  # as many begin on either side
+ROUNDS = 6  # an even number, so that each side begins equally often
 LIST = """
 import importlib.util, json, ablate
 from ablate.bench import measure
@@ -77,7 +77,7 @@ except Exception:
 class Side:
     """A checkout under measurement."""
 
-    name: str  # for people
+    name: str  # displayed name
     folder: Path
 
     def environment(self, changed: Mapping[str, str]) -> dict[str, str]:
@@ -108,10 +108,9 @@ class Ratio:
 
 @contextlib.contextmanager
 def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
-    """This code, and a commit of it in a temporary folder that is removed at the end, however that comes.
+    """This code, and a commit of it in a temporary folder that is removed at the end in any case.
 
-    `needs` is the file that the commit must have. Raises UserError where there is no git, no such commit or no such
-    file.
+    `needs` is the file that the commit must have. Raises UserError if there is no git, no such commit or no such file.
     """
     if shutil.which("git") is None or _git("rev-parse", "--git-dir").returncode:
         raise UserError(
@@ -133,7 +132,7 @@ def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
             f"--against: commit {full[:10]} has no {needs}, so it cannot be measured; "
             + (f"it came with commit {since[0]}." if since else "no commit has it.")
         )
-    here = label(code_version())  # both sides then read it from the environment: neither asks git
+    here = label(code_version())  # both sides then read it from the environment and need not ask git
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with tempfile.TemporaryDirectory(prefix="ablate-against-") as folder:
@@ -157,9 +156,10 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
 def process(
     side: Side, code: str, arguments: Sequence[str], changed: Mapping[str, str]
 ) -> Iterator[Callable[[Any], Any]]:
-    """Run `code` on a side; yields what asks it a question and returns the answer. None waits for what it says unasked.
+    """Run `code` on a side; yields a function that asks it a question and returns the answer. The question None sends
+    nothing and waits for a message.
 
-    It leaves Ctrl-C to this process, and is killed at the end. Raises UserError when it fails.
+    The process ignores Ctrl-C, and is killed at the end. Raises UserError when it fails.
     """
     ours, theirs = Pipe()
     line = [sys.executable, "-c", code, str(theirs.fileno()), *arguments]
@@ -188,7 +188,7 @@ def process(
         yield ask
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)  # with what it started
+            os.killpg(child.pid, signal.SIGKILL)  # with the processes it started
         child.wait()
         ours.close()
 
@@ -274,7 +274,7 @@ def steps(
 
 
 def _listed(side: Side) -> dict[str, Any]:
-    """Systems and environments that a side's own bench states."""
+    """Systems and environments that a side's own bench reports."""
     done = subprocess.run(
         [sys.executable, "-c", LIST], cwd=side.folder, env=side.environment({}), capture_output=True, text=True
     )
@@ -286,7 +286,7 @@ def _listed(side: Side) -> dict[str, Any]:
 
 
 def _steps(both, listed, workload: str, shape: str, name: str, peer: bool, rounds: int, what: str) -> list[str]:
-    """Measure a system on both sides; a line of the table for each order of batches."""
+    """Measure a system on both sides; return a line of the table for each order of batches."""
     orders = ("unsorted", "bucketed") if peer else ("packed",)
     with contextlib.ExitStack() as stack:
         asks = [
@@ -315,7 +315,7 @@ def line(name: str, order: str, figures: Sequence[tuple[Sequence[float], Sequenc
 
 
 def plans(commit: str, runs: int, rounds: int) -> Iterator[str]:
-    """Yield a Markdown table of the seconds that planning takes, the first time and when all is done."""
+    """Yield a Markdown table of the seconds that planning takes, at first and when everything is done."""
     questions = ("planned", "planned again")
     with contextlib.ExitStack() as stack:
         both = stack.enter_context(sides(commit, "ablate/bench/plan.py"))
@@ -336,7 +336,7 @@ def plans(commit: str, runs: int, rounds: int) -> Iterator[str]:
     for question in questions:
         pairs = [
             (one[0], other[0]) for one, other in by_question[question]
-        ]  # the second figure is the driver's processor time
+        ]  # the second value is the driver's processor time
         lines.append(
             f"| {question} | {' | '.join(f'{statistics.median(s):.2f}' for s in zip(*pairs))} | {Ratio.of(pairs)} |"
         )
@@ -344,7 +344,7 @@ def plans(commit: str, runs: int, rounds: int) -> Iterator[str]:
 
 
 def told(tables: Iterator[str]) -> int:
-    """Print tables as they come; returns the exit status of a command."""
+    """Print tables as they come; return the exit status of a command."""
     try:
         for table in tables:
             print(table, flush=True)

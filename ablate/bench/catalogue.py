@@ -14,9 +14,9 @@ class System:
     """A system under measurement; peers are measured on unsorted and on bucketed batches."""
 
     name: str
-    function: str  # "module:function" of this package, which makes the training step for a shape
+    function: str  # "module:function" of this package that makes the training step for a shape
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    needs: str = ""  # the package it comes from; "": ours
+    needs: str = ""  # the package it comes from; "" for ours
     dtype: str = "float32"  # of its matrix products
 
     def make(self, shape: str) -> Callable[[list[int]], object]:

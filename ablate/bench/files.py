@@ -2,10 +2,10 @@
 
     python -m ablate.bench.files [--recordings N] [--folder DIR]
 
-Makes a folder in LibriSpeech's layout, of tiny FLAC files that each state another digest of their samples, as real ones
-do (the samples themselves are silence: planning decodes nothing). Each planning is a process of its own with a cache in
-the same folder, which is removed at the end. Files were just written, so that the operating system has them in memory
-both times.
+It makes a folder in LibriSpeech's layout with tiny FLAC files. Each states a different digest of its samples, as real
+ones do (the samples themselves are silence: planning decodes nothing). Each planning runs in a process of its own, with
+a cache in the same folder, which is removed at the end. The files were just written, so the operating system has them
+in memory both times.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
-LIMIT = 10.0  # seconds of planning again
+LIMIT = 10.0  # seconds for the second planning
 SPLITS = {"train": 0.94, "dev-clean": 0.02, "test-clean": 0.02, "test-other": 0.02}  # shares of the recordings
-CHAPTER, SPEAKER = 50, 4  # recordings of a chapter, chapters of a speaker
+CHAPTER, SPEAKER = 50, 4  # recordings per chapter, chapters per speaker
 RATE, SECONDS = 16_000, 0.5
 DIGEST = slice(26, 42)  # bytes of a FLAC's header: the MD5 of its samples, at the end of STREAMINFO
 WORDS = (
@@ -67,7 +67,7 @@ def measure(recordings: int, folder: Path) -> int:
 
 
 def planned(folder: Path) -> tuple[float, float, int]:
-    """Seconds of planning in a process of its own, seconds of all of that process, and how many stages it planned."""
+    """Seconds of planning in a process of its own, seconds of that whole process, and the number of planned stages."""
     sweep = folder / "files.yaml"
     sweep.write_text(
         json.dumps(
@@ -94,7 +94,7 @@ def planned(folder: Path) -> tuple[float, float, int]:
 
 
 def fields() -> dict[str, object]:
-    """What of a corpus's configuration names its files: these, and no others."""
+    """The fields of a corpus's configuration that name exactly these files."""
     train = ["LibriSpeech/train"]
     return {
         "speech": train,

@@ -1,4 +1,4 @@
-"""What every system trains on: the same utterances and documents, in batches drawn at random or of similar length."""
+"""What every system trains on: the same utterances and documents, in random batches or batches of similar length."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Workload:
         return drawn.clip(self.least, self.most)
 
     def batches(self, bucketed: bool) -> list[list[int]]:
-        """The items in batches, as they come or by length (as a loader with length buckets has them)."""
+        """The items in batches, in the given order or grouped by length, as by a loader with length buckets."""
         order = np.argsort(self.lengths(), kind="stable") if bucketed else np.arange(self.items)
         return order.reshape(-1, self.batch).tolist()
 
@@ -44,12 +44,12 @@ WORKLOADS = {
 
 
 def waves(batch: list[int]) -> list[np.ndarray]:
-    """The utterances of a batch: noise of each one's length at 16 kHz, float32."""
+    """The utterances of a batch: noise with each one's length at 16 kHz, float32."""
     samples = (WORKLOADS["speech"].lengths() * RATE).astype(int)
     return [seeds.rng(seeds.key(0, "bench/wave", i)).standard_normal(samples[i], dtype=np.float32) * 0.1 for i in batch]
 
 
 def documents(batch: list[int], specials: int) -> list[np.ndarray]:
-    """The documents of a batch: ids of each one's length, none of them a special."""
+    """The documents of a batch: ids with each one's length, none of them a special token."""
     tokens = WORKLOADS["text"].lengths().astype(int)
     return [seeds.rng(seeds.key(0, "bench/text", i)).integers(specials, VOCABULARY, tokens[i]) for i in batch]

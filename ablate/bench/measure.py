@@ -1,4 +1,4 @@
-"""Measure systems side by side: a process each, one at a time in turns, so that all see the same machine."""
+"""Measure systems under equal conditions: one process each, taking turns, so that all see the same machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GEMM = 1024  # rows, columns and depth of the matrix product whose speed is call
 
 @dataclass
 class Measured:
-    """What turned out for a system on one order of batches; a figure per round."""
+    """Measurements of a system for one order of batches; one value per round."""
 
     name: str
     order: str  # "packed", "unsorted" or "bucketed"
@@ -78,7 +78,7 @@ def compare(workload: str, shape: str, rounds: int, only: Sequence[str] = ()) ->
 
 @contextmanager
 def _environment(changed: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for processes started meanwhile."""
+    """Set environment variables for processes started within this block."""
     before = dict(os.environ)
     os.environ.update(changed)
     try:
@@ -101,7 +101,7 @@ def _ask(connection: Connection, question: tuple[str, str]) -> tuple:
 
 
 def _serve(connection: Connection, workload: str, shape: str, name: str) -> None:
-    """The process of one system; `ablate.bench.against` calls it in older checkouts, too."""
+    """The process of one system; `ablate.bench.against` also calls it in older checkouts."""
     import traceback
 
     try:
@@ -135,7 +135,7 @@ def _serve(connection: Connection, workload: str, shape: str, name: str) -> None
 
 
 def _counted(step, batches) -> int:
-    """Operations of matrix products in a pass over the batches, forward and backward (which also warms up)."""
+    """Number of matrix-product operations in a pass over the batches, forward and backward (which also warms up)."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -146,7 +146,7 @@ def _counted(step, batches) -> int:
 
 
 def _gemm(dtype) -> float:
-    """Operations a second of a large matrix product in this process: the best of several."""
+    """Operations per second of a large matrix product in this process: the best of several."""
     import torch
 
     a, b = torch.randn(2, GEMM, GEMM).to(dtype).unbind()

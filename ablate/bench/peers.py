@@ -1,7 +1,7 @@
-"""Encoders and models of other libraries as systems to measure, each on padded batches, as they are shipped.
+"""Encoders and models of other libraries as systems to measure, each on padded batches, as their libraries ship them.
 
-Encoders are trained in our loop on our objective, so that nothing else differs; whole models on their own loss with
-AdamW. Shapes are those of our preset. Masks and distractors are drawn in the step, as a collator would draw them.
+Encoders are trained in our loop with our objective, so that nothing else differs; whole models with their own loss and
+AdamW. Shapes are those of our preset. Masks and distractors are drawn within the step, as a collator would draw them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MASKED = 0.15  # of a document's tokens
 
 
 class Padded(nn.Module, ABC):
-    """An encoder of speech that reads padded batches, behind the contract of our encoders."""
+    """A speech encoder that reads padded batches, with the interface of our encoders."""
 
     reads = frozenset({"speech"})
     embedding = None
@@ -40,11 +40,11 @@ class Padded(nn.Module, ABC):
 
     @abstractmethod
     def features(self, mel_BFM: Tensor, frames: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """The front end's output before masking, x_BTD, and whatever `encode` wants beside it."""
+        """The front end's output before masking, x_BTD, and whatever else `encode` needs."""
 
     @abstractmethod
     def encode(self, x_BTD: Tensor, beside: Tensor, inside_BT: Tensor) -> Tensor:
-        """The layers; `inside_BT` is true at positions that are no padding."""
+        """The layers; `inside_BT` is true at positions that are not padding."""
 
     def forward(self, view: View) -> Encoding:
         speech = view.inputs
@@ -128,7 +128,7 @@ class ESPnet(Padded):
 
 
 def encoder(name: str, shape: str) -> Step:
-    """Train a peer's encoder, by the name of its class here, as ours is trained."""
+    """Train a peer's encoder, by its class name here, as ours is trained."""
     made: Padded = {"Wav2Vec2Bert": Wav2Vec2Bert, "ESPnet": ESPnet}[name](shape)
     ports = Ports(width=made.width, vocabulary=VOCABULARY, embedding=None, targets=CODES)
     objectives = {key: config.build(ports) for key, config in OBJECTIVES["speech"].items()}
@@ -218,8 +218,8 @@ def bert(shape: str) -> Step:
 
 
 def modernbert(shape: str) -> Step:
-    """transformers' ModernBertForMaskedLM; its gated feed-forwards narrower by a third, so with as many parameters;
-    its softmax at masked positions only (which is not its default)."""
+    """transformers' ModernBertForMaskedLM; its gated feed-forwards are narrower by a third, for the same number of
+    parameters; its softmax is computed at masked positions only (not its default)."""
     from transformers import ModernBertConfig, ModernBertForMaskedLM
 
     preset = PRESETS[shape]

@@ -4,7 +4,7 @@ done.
     python -m ablate.bench.plan [--runs N] [--folder DIR] [--apart]
     python -m ablate.bench.plan --against COMMIT [--runs N] [--rounds N]     beside an earlier commit, in turns
 
-A run is a stage: what has a folder, and a task of a job array, of its own. Submitting is measured where `sbatch` is
+A run is a stage, with a folder and a job-array task of its own. Submitting is measured if `sbatch` is installed
 (SLURM_CONF may name a private cluster); the jobs are submitted held, and cancelled afterwards.
 """
 
@@ -55,9 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
-    """Time the three, as the commands a user would type.
+    """Time the three steps, as the commands that a user would type.
 
-    `ablate.bench.against` calls this, and `command`, in older checkouts: their names and arguments stay.
+    `ablate.bench.against` calls this, and `command`, in older checkouts: their names and arguments must stay.
     """
     from ablate.planning.plan import plan_file
     from ablate.store.stage import materialise
@@ -93,7 +93,7 @@ def measure(runs: int, root: Path, resources: dict[str, int]) -> int:
 
 
 def command(overrides: list[str]) -> tuple[float, float]:
-    """Seconds on the clock and of processor time of a dry run."""
+    """Wall-clock seconds and processor seconds of a dry run."""
     before, began = os.times(), time.monotonic()
     line = [sys.executable, "-m", "ablate.sweep", str(SWEEP), *overrides, "--dry-run"]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
@@ -102,7 +102,7 @@ def command(overrides: list[str]) -> tuple[float, float]:
 
 
 def submitted(plan, root: Path, resources: dict[str, int]) -> tuple[float, float]:
-    """Seconds until all runs have a task, folders made, and of this process's time in it; all are cancelled then."""
+    """Seconds until all runs have a task, including folders, and this process's time in it; then all are cancelled."""
     from ablate.clusters.resources import Resources
     from ablate.clusters.schedule import QUEUED, Board
     from ablate.clusters.slurm import controller

@@ -30,7 +30,7 @@ Step = Callable[[list[int]], object]  # trains on a batch of items, given by num
 
 
 def ours(workload: str, shape: str, **changed) -> Step:
-    """A preset of ours, trained as a pretrain stage trains it, log-mel included."""
+    """One of our presets, trained as by a pretrain stage, including log-mel."""
     preset = PRESETS[shape]
     layers = preset.speech_layers + preset.shared_layers
     own = {"reads": ("speech",)} if workload == "speech" else {"reads": ("text",), "shared_layers": layers}
@@ -43,7 +43,7 @@ def ours(workload: str, shape: str, **changed) -> Step:
 
 
 def trained(workload: str, model: Model) -> Step:
-    """Train a model on our objective in our loop."""
+    """Train a model with our objective in our loop."""
     batch = speech if workload == "speech" else text
     taken: list[int] = []
     loop = Loop(

@@ -1,1 +1,1 @@
-"""Where stages run: on this machine, or on Slurm. No torch, and nothing of what a stage does."""
+"""Where stages run: on this machine, or on Slurm. It knows neither torch nor what a stage does."""

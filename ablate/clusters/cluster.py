@@ -1,5 +1,5 @@
-"""What a cluster is: something that runs the stages of a board. Another kind is a class of `AbstractCluster`, or of
-`ablate.clusters.pool.AbstractPool`, and a line in `ablate.clusters.registry`.
+"""What a cluster is: something that runs the stages of a board. To add a kind, derive a class from `AbstractCluster` or
+`ablate.clusters.pool.AbstractPool`, and add a line to `ablate.clusters.registry`.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from ablate.errors import UserError
 
 LATER = 3  # exit status of the command when its cluster takes no more jobs for now
 
-Show = Callable[[Board], None]  # called several times a second with the board as it stands
+Show = Callable[[Board], None]  # called several times a second with the current board
 
 
 @dataclass(frozen=True)
 class Program:
-    """What a process that runs stages executes. Clusters know it by name only."""
+    """The functions that a process calls to run stages. Clusters know them by name only."""
 
     execute: str
-    """"module:function" of (stage id, root), which brings one stage to its end."""
+    """"module:function" of (stage id, root), which runs one stage to its end."""
     preload: str = ""
-    """Module that is loaded beforehand, once for all stages that follow each other in a process or are forked from it.
+    """Module to import beforehand, once for all stages that run one after another in a process or are forked
+    from it.
     """
     main: str = ""
     """"module:function" of a list of arguments: the command itself, for a job that runs it again."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that a process has when it runs a stage."""
+    """Environment variables of a process that runs a stage."""
 
     def run(self, id: str, root: Path) -> None:
-        """Bring a stage to its end in this process. Raises what `execute` does."""
+        """Run a stage to its end in this process. Raises what `execute` does."""
         os.environ.update(self.environment)
         function_named(self.execute)(id, root)
 
@@ -50,30 +51,30 @@ def function_named(name: str) -> Callable[..., Any]:
 class AbstractCluster(ABC):
     """Runs the stages of a board.
 
-    The command makes one: of the board of what is wanted, the sweep's name, what its jobs ask for, the program that
-    runs a stage, and how many stages at a time the user allows (None where that is not said). Making one has to be
-    cheap and must start nothing: it may only be to show a plan. Then the command calls one of `preview`, `look`,
-    `cancel`, or `run` (`detach` in its place); before these two `retry`, where the user asks for it, and after them
-    `parting`.
+    The command makes one from the board of the wanted stages, the sweep's name, the resources of its jobs, the program
+    that runs a stage, and the number of stages that the user allows to run at a time (None if not given). Making one
+    must be cheap and start nothing: it may only serve to show a plan. Then the command calls one of `preview`, `look`,
+    `cancel`, and `run` or, in its place, `detach`. It calls `retry` before the last two if the user asks for it, and
+    `parting` after them.
 
-    A kind says how stages begin (`submit`) and how it learns that they ended (`follow`). All else has defaults, which
-    do for stages that end with the command. Where they outlive it, as jobs, `look`, `cancel`, `detach` and `parting`
-    are asked for, too.
+    A kind defines how stages are started (`submit`) and how it learns that they ended (`follow`). Everything else has
+    defaults that suit stages which end with the command. A kind whose stages outlive the command, as jobs, must also
+    define `look`, `cancel`, `detach` and `parting`.
 
-    What a stage does is none of a cluster's business: `program.execute`, given a stage's id and the root, finds all on
-    disk, may be killed at any time, and goes on from there; `ablate.clusters.pool.run_here` says what it raises.
+    A cluster need not know what a stage does: `program.execute` takes a stage's id and the root, finds everything else
+    on disk, may be killed at any time, and resumes from there. `ablate.clusters.pool.run_here` says what it raises.
     """
 
     about: ClassVar[str] = ""
-    """Where stages run, in a few words, for `--help`; each kind says it."""
+    """Where stages run, in a few words, for `--help`; each kind defines it."""
     asks: ClassVar[bool] = False
-    """Whether its jobs ask for resources; where they do not, those of the sweep count for nothing."""
+    """Whether its jobs ask for resources; if not, those of the sweep are ignored."""
     outlives: ClassVar[bool] = False
-    """Whether stages go on, as jobs, when the command ends."""
+    """Whether stages continue, as jobs, when the command ends."""
     counts_cores: ClassVar[bool] = False
-    """Whether `workers` are cores of this machine, whose use can be summed up."""
+    """Whether `workers` are cores of this machine, so that their use can be added up."""
     advice: ClassVar[str] = "run the same command again"
-    """What to do when the cause of a failure is mended."""
+    """What to do after the cause of a failure is fixed."""
 
     def __init__(
         self, board: Board, name: str, resources: Resources, program: Program, workers: Optional[int] = None
@@ -83,28 +84,30 @@ class AbstractCluster(ABC):
         self.stops: Callable[[], int] = lambda: 0
         """How often the user has asked to stop so far."""
 
-    # Asked of every kind --------------------------------------------------------------------------------------------
+    # Every kind must define these -----------------------------------------------------------------------------------
 
     @abstractmethod
     def submit(self) -> None:
-        """Start stages of the board, or hand them over, as many as there is room for; set the state of each: RUNNING
-        what runs, QUEUED what waits for somebody else's machine.
+        """Start stages of the board, or hand them over, as many as there is room for. Set the state of each: RUNNING
+        if it runs, QUEUED if it waits for another machine.
 
-        Called again and again until the user asks to stop, so it has to be quick where there is nothing to do. Raises
-        UserError for what can never be run.
+        It is called repeatedly until the user asks to stop, so it must be fast when there is nothing to do. Raises
+        UserError for stages that can never run.
         """
 
     @abstractmethod
     def follow(self) -> None:
-        """Wait a moment for news, a second at most, and set the state of what ended: DONE only where its folder
-        (`board.folders`) is done; FAILED, with why; STOPPED where the user asked to; ELSEWHERE where another process
-        has it.
+        """Wait for news, one second at most, and set the state of stages that ended: DONE only if the stage's folder
+        (`board.folders`) is done; FAILED, with the reason; STOPPED if the user asked for it; ELSEWHERE if another
+        process runs it.
         """
 
     # With defaults --------------------------------------------------------------------------------------------------
 
     def run(self, show: Show, stops: Callable[[], int]) -> None:
-        """Run all stages, or until the user has asked to stop and nothing runs that would end with the command."""
+        """Run all stages, or until the user has asked to stop and every running stage that ends with the
+        command ended.
+        """
         self.stops, asked = stops, 0
         while True:
             if stops() > asked:
@@ -118,33 +121,33 @@ class AbstractCluster(ABC):
                 return
 
     def stop(self, kill: bool) -> None:
-        """Have what runs save and stop, or end it at once; `follow` then says how it ended. Called when the user asks,
-        once for each time. What outlives the command is left alone.
+        """Ask running stages to save and stop, or kill them; `follow` then says how they ended. Called once each time
+        the user asks to stop. Stages that outlive the command are left alone.
         """
         return None
 
     def most_workers(self) -> int:
-        """How many stages run at a time where the user does not say: one a core of this machine."""
+        """Number of stages that run at a time unless the user gives one: one per core of this machine."""
         return cores()
 
     @property
     def free(self) -> int:
-        """How many stages more may be started now."""
+        """Number of further stages that may be started now."""
         return max(0, self.workers - self.board.count(RUNNING))
 
     def preview(self) -> str:
-        """Say what would be handed over; empty where nothing is. Submits nothing."""
+        """Describe what would be handed over; empty if nothing would. Submits nothing."""
         return ""
 
     def retry(self) -> None:
-        """Forget failures that earlier commands left."""
+        """Forget failures of earlier commands."""
         return None
 
-    # Asked of kinds whose stages outlive the command ----------------------------------------------------------------
+    # Kinds whose stages outlive the command must define these -------------------------------------------------------
 
     @classmethod
     def left_at(cls, root: Path) -> bool:
-        """Whether an earlier command may have left jobs of such a cluster that write under this root."""
+        """Whether an earlier command may have left jobs of this kind of cluster that write under this root."""
         return False
 
     def look(self) -> None:
@@ -152,24 +155,24 @@ class AbstractCluster(ABC):
         return None
 
     def collectors(self) -> list[str]:
-        """Say which jobs wait or run that `detach` left, whoever called it, to run this sweep's command again, such as
-        "job 12 (pending)"; the one that this process is is none of them. Another plan of the sweep's name is refused
-        as long.
+        """List the jobs, waiting or running, that `detach` left to run this sweep's command again, such as "job 12
+        (pending)", whichever command left them; the job of this process is excluded. While there are any, another plan
+        under the sweep's name is refused.
         """
         return []
 
     def cancel(self, whole: bool) -> int:
-        """Cancel the jobs of this sweep, unless `whole` only those of stages on the board; return how many. Raises
-        UserError.
+        """Cancel the jobs of this sweep or, unless `whole`, only those of stages on the board; return their number.
+        Raises UserError.
         """
         raise UserError("There is nothing to cancel: stages end with the command.")
 
     def detach(self, show: Show, stops: Callable[[], int], arguments: list[str]) -> None:
-        """Hand over what can be, and leave a job that runs the command again with these arguments; `stops()` says how
-        often the user has asked to stop. Raises UserError, and KeyboardInterrupt where told to stop.
+        """Hand over what can be, and leave a job that runs the command again with these arguments; `stops()` returns
+        how often the user has asked to stop. Raises UserError, and KeyboardInterrupt when told to stop.
         """
         raise UserError("There is nothing to leave: stages end with the command.")
 
     def parting(self, detached: bool) -> str:
-        """Say what goes on without the command; empty where nothing does."""
+        """Say what continues without the command; empty if nothing does."""
         return ""

@@ -26,7 +26,7 @@ class Debug(AbstractPool):
     def start(self, id: str) -> None:
         self.result.append(run_here(self.program, id, self.board.root))
         if self.result[-1][1] == STOPPED:
-            signal.raise_signal(signal.SIGINT)  # the stage took the signal; the driver must know too
+            signal.raise_signal(signal.SIGINT)  # the stage handled the signal; the driver must receive it too
 
     def ended(self, seconds: float) -> list[tuple[str, str, str]]:
         ended, self.result = self.result, []

@@ -1,4 +1,4 @@
-"""Say on the terminal what a sweep will do, does, and did. Lines are plain; a live view is added on a terminal."""
+"""Print what a sweep will do, does, and did. Output is plain lines, with a live view if it goes to a terminal."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ablate.store.record import read_json, sweep_path
 from ablate.store.stage import Plan, stage_ids
 
 EVERY = 15.0  # seconds between two lines about a running stage
-MINUTE = 60.0  # seconds, at least, between two lines about why jobs wait
-TAIL = 15  # lines of a failed stage's log
+MINUTE = 60.0  # minimum seconds between two lines about why jobs wait
+TAIL = 15  # number of lines shown of a failed stage's log
 STATES = (DONE, RUNNING, ELSEWHERE, QUEUED, WAITING, BLOCKED, FAILED, STOPPED)
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for people: 42 s, 7 min, 2 h 05 min."""
+    """Format a duration: 42 s, 7 min, 2 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -62,21 +62,21 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
 
 
 def room(board: Board) -> list[str]:
-    """Say how much the missing stages will leave on the disk, and how much is free there."""
+    """Say how much the missing stages will write to the disk, and how much is free there."""
     needed = sum(stage.disk for id, stage in board.stages.items() if board.state[id] != DONE)
     if not needed:
         return []
     try:
         free = disk.free(board.root)
-    except OSError:  # it is told where something is written
+    except OSError:  # a full or broken disk is reported where something is written
         return []
-    said = f"They leave about {disk.amount(needed)} on the disk of {board.root}"
+    said = f"They will write about {disk.amount(needed)} to the disk of {board.root}"
     said += "." if free is None else f", which has {disk.amount(free)} free."
     if free is None or needed <= free:
         return [said]
     return [
         said,
-        "note: That is not enough. Training will wait where there is no room; the rest fails, to be run again.",
+        "note: That is not enough. Training will wait for disk space; other stages will fail and must be run again.",
     ]
 
 
@@ -89,7 +89,7 @@ def estimate(board: Board, workers: int) -> str:
 
 
 def end_in(seconds: float) -> str:
-    """Say when so many seconds from now will be."""
+    """Format the time of day, or the date and time, that is this many seconds from now."""
     if seconds > 3e8:
         return "in more than ten years"
     form = "%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M"
@@ -97,7 +97,7 @@ def end_in(seconds: float) -> str:
 
 
 def status_text(board: Board) -> str:
-    """List the stages that run, those that failed and why, and count the states."""
+    """List the stages that run, and those that failed with the reason, and count the states."""
     lines = [f"  {describe(board, id)}" for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
     failed = [id for id, state in board.state.items() if state == FAILED]
     lines += [f"  FAILED {board.stages[id].kind} {board.stages[id].title}: {board.why.get(id, '')}" for id in failed]
@@ -106,14 +106,14 @@ def status_text(board: Board) -> str:
 
 
 def pending_text(board: Board) -> str:
-    """Say why jobs wait in the queue, the commonest reasons first; '' where none does."""
+    """Say why jobs wait in the queue, the most frequent reasons first; '' if none waits."""
     if not board.pending:
         return ""
     return f" (pending: {', '.join(f'{count} {reason}' for reason, count in board.pending.items())})"
 
 
 def failures_text(board: Board, advice: str) -> str:
-    """List what failed and where its log is, and count what waits for it; empty when nothing failed."""
+    """List what failed and where its log is, and count the stages that need it; empty if nothing failed."""
     failed = [id for id, state in board.state.items() if state == FAILED]
     if not failed:
         return ""
@@ -121,7 +121,7 @@ def failures_text(board: Board, advice: str) -> str:
     for id in failed:
         log = board.folders[id].path / "logs" / "out.txt"
         lines.append(f"  {board.stages[id].kind} {board.stages[id].title}: {board.why[id]}; {log}")
-    lines.append(f"{board.count(BLOCKED)} that need them did not run. Mend the cause and {advice}.\n")
+    lines.append(f"{board.count(BLOCKED)} that need them did not run. Fix the cause and {advice}.\n")
     return "\n".join(lines)
 
 
@@ -147,11 +147,11 @@ def describe(board: Board, id: str) -> str:
 
 
 def progress_of(lock: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a lock says of progress, as texts: step, loss, rate, left, note."""
+    """Return the progress that a lock holds, as texts: step, loss, rate, left, note."""
     step, steps, rate = lock.get("step", 0), lock.get("steps", 0), lock.get("rate")
     unit = lock.get("unit", "steps")
     left = (steps - step) / rate if rate and steps and unit == "steps" else None
-    if left is None and steps and step:  # no rate in the unit of steps: as fast as on average
+    if left is None and steps and step:  # no rate in steps: use the average speed so far
         left = (lock["seen"] - lock["began"]) * (steps - step) / step
     return {
         "step": f"{step}/{steps}" if steps else "",
@@ -163,12 +163,12 @@ def progress_of(lock: Mapping[str, Any]) -> dict[str, str]:
 
 
 def outcome_of(result: Mapping[str, Any]) -> str:
-    """Return the numbers of a result that one wants to see first."""
+    """Return the most informative numbers of a result."""
     scores = [f"{s['split']} {s['metric']} {s['value']:.4g}{s.get('unit') or ''}" for s in result.get("scores", ())]
     final = [f"{k} {v:.4g}" for k, v in (result.get("final") or {}).items() if isinstance(v, (int, float))][:4]
     dev = result.get("dev") or {}
     best = [f"dev {dev['metric']} {dev['value']:.4g}"] if dev.get("value") is not None else []
-    rows = [f"{result['rows']:,} rows"] if "rows" in result else []  # of a table, whose result says what it lacks
+    rows = [f"{result['rows']:,} rows"] if "rows" in result else []  # a table, whose result also says what it lacks
     lacks = {
         "left out": sum((result.get("left_out") or {}).values()) if rows else 0,
         "skipped": len(result.get("skipped") or ()),
@@ -193,7 +193,7 @@ class Display:
     """Shows a board as it changes: a line when a stage starts, every 15 s, and when it ends; a live table on a
     terminal.
 
-    On a terminal the table stands for the lines about starts and progress. A failure shows the end of its log at once.
+    On a terminal the table replaces the lines about starts and progress. A failure shows the end of its log at once.
     """
 
     def __init__(self, workers: int, console: Optional[Console] = None):
@@ -203,7 +203,7 @@ class Display:
         self.said: dict[str, float] = {}
         self.drawn = 0.0
         self.estimated, self.left = 0.0, ""
-        self.pending: Mapping[str, int] = {}  # as it was told last, and when
+        self.pending: Mapping[str, int] = {}  # as last printed, and when
         self.told = self.looked = -MINUTE
 
     def __enter__(self) -> Display:
@@ -244,7 +244,7 @@ class Display:
             self.live.update(self._view(board, running), refresh=True)
 
     def _room(self, board: Board) -> None:
-        """Say that the disk is full: stages that cannot begin for that have no place to say so."""
+        """Say that the disk is full: a stage that cannot begin for this reason has no log to say so in."""
         try:
             disk.check(board.root, disk.LEAST)
         except OSError as error:
@@ -293,7 +293,7 @@ class Display:
 
 
 def failure_logs(folder: Path) -> list[Path]:
-    """Return the logs that tell why a stage failed: its own, then those of its other ranks and its Slurm job."""
+    """Return the logs that may explain why a stage failed: its own, then those of its other ranks and its Slurm job."""
     logs = [folder / "logs" / "out.txt"]
     if (folder / failure.NAME).exists():
         logs += [Path(log) for log in read_json(folder / failure.NAME)["logs"]]

@@ -1,4 +1,4 @@
-"""What a failure of a stage is called, and how it is kept in failure.json."""
+"""The kinds of failure of a stage, and how a failure is stored in failure.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEVER, FORGOTTEN = "can never start", "forgotten by Slurm"
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong, in one word and in one line, in which job, and which logs tell."""
+    """What went wrong, as a kind and as one line, in which job, and which logs show it."""
 
     kind: str
     why: str
@@ -34,14 +34,14 @@ class Failure:
     by: str = ""
     """Sweep whose command cancelled it, if one did."""
     tries: int = 0
-    """How many failures of the stage there were, this one included, since a command last forgave all."""
+    """Number of failures of the stage, this one included, since a command last reset them."""
 
     def __str__(self) -> str:
         return self.kind if self.kind == self.why else f"{self.kind}: {self.why}"
 
 
 def read(run: RunFolder) -> Optional[Failure]:
-    """Return a stage's failure, None when there is none (or it has a result after all)."""
+    """Return a stage's failure; None if there is none, or if it has a result after all."""
     path = run.path / NAME
     if not path.exists() or run.done:
         return None
@@ -50,8 +50,8 @@ def read(run: RunFolder) -> Optional[Failure]:
 
 
 def write(run: RunFolder, failure: Failure, forget: bool = False) -> None:
-    """Keep a failure, in place of an earlier one; it counts while its job is the stage's latest. Those before it are
-    counted, unless they are to be forgotten.
+    """Store a failure, replacing an earlier one; it counts while its job is the stage's latest. Earlier failures are
+    counted, unless `forget`.
     """
     before = None if forget or failure.kind == WITHDRAWN else read(run)
     known = before is not None and before.kind not in FORGIVEN and before.job == failure.job  # by a command beside

@@ -1,6 +1,6 @@
-"""Run stages on this machine, in a pool of warm workers.
+"""Run stages on this machine, in a pool of processes forked from a server that has imported what stages need.
 
-A worker is told a stage's id and the root, nothing else; what to do and where to go on it finds on disk.
+A worker is given only a stage's id and the root; it finds on disk what to do and where to resume.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ STOPPED_CODE, BUSY_CODE, PRUNED_CODE = 75, 76, 77  # exit statuses of a worker
 DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
 WORKER_ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")},
-    # glibc keeps freed memory: a training step otherwise returns every activation to the kernel and faults it in again
+    # glibc then keeps freed memory: otherwise a training step returns all activations to the kernel and faults them in
+    # again
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(64 << 20),
@@ -44,7 +45,7 @@ def warm(preload: str) -> multiprocessing.context.BaseContext:
     context.set_forkserver_preload([preload])
     from multiprocessing import forkserver
 
-    # workers inherit the mask: Ctrl-C reaches the driver, which asks them to stop
+    # workers inherit the mask: Ctrl-C reaches only the driver, which asks them to stop
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     forkserver.ensure_running()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -52,7 +53,7 @@ def warm(preload: str) -> multiprocessing.context.BaseContext:
 
 
 def call(preload: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a module-level function in a worker that is warm with `preload`, and return its result; what it raises is
+    """Call a module-level function in a worker that has `preload` imported, and return its result; what it raises is
     raised here.
 
     Raises UserError when the worker died.
@@ -83,8 +84,8 @@ def _answer(sender: multiprocessing.connection.Connection, function: Callable[..
 
 
 def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt") -> None:
-    """Run one stage in a process of its own, its output going to logs/`log`; exits with a status for the pool."""
-    os.setpgid(0, 0)  # so that what the stage starts can be ended with it
+    """Run one stage in a process of its own, with its output in logs/`log`; exits with a status that the pool reads."""
+    os.setpgid(0, 0)  # so that processes the stage starts can be killed with it
     log = RunFolder(root, kind, id).path / "logs" / log
     try:
         with disk.forgiven():
@@ -110,20 +111,20 @@ def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt")
     except Exception as error:
         if disk.keeps_from(error, log.parents[1], Path(root)):
             print(disk.sentence(error, log.parents[1]))
-            sys.exit(DISK_CODE + error.errno)  # so that the driver can say what the log may not hold
+            sys.exit(DISK_CODE + error.errno)  # so that the driver can report it: the log may be unwritable
         traceback.print_exc()
         sys.exit(1)
 
 
 class _Said(io.RawIOBase):
-    """What a stage says, written to its log as far as the disk takes it: no stage ends for want of a log."""
+    """A stage's output, written to its log if the disk allows: no stage fails because its log cannot be written."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
     @classmethod
     def stream(cls, number: int) -> io.TextIOWrapper:
-        """The standard stream of this number."""
+        """The standard stream with this file descriptor."""
         return io.TextIOWrapper(io.BufferedWriter(cls(number)), "utf-8", "backslashreplace", line_buffering=True)
 
     def writable(self) -> bool:
@@ -140,7 +141,7 @@ class _Said(io.RawIOBase):
 
 
 def exit_text(code: int | None, folder: Optional[Path] = None) -> str:
-    """Say how a process ended, that of the stage in `folder` if given."""
+    """Say how a process ended; `folder` is that of the stage it ran, if any."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
@@ -151,7 +152,7 @@ def exit_text(code: int | None, folder: Optional[Path] = None) -> str:
 
 
 class Local(AbstractPool):
-    """This machine: each stage in a process forked from a warm server, a worker a core."""
+    """This machine: each stage in a process forked from the server, one worker per core."""
 
     about = "a pool of workers"
     counts_cores = True
@@ -164,7 +165,7 @@ class Local(AbstractPool):
 
     @cached_property
     def context(self) -> multiprocessing.context.BaseContext:
-        """What processes are forked from; it is started when it is first asked for."""
+        """The context that processes are forked from, started when first used."""
         return warm(self.program.preload)
 
     def start(self, id: str) -> None:
@@ -190,4 +191,4 @@ class Local(AbstractPool):
             try:
                 (os.killpg if kill else os.kill)(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
             except ProcessLookupError:
-                process.kill()  # it has no group of its own yet, or it is gone
+                process.kill()  # it has no process group of its own yet, or it is gone

@@ -1,4 +1,4 @@
-"""Clusters whose stages end with the command: each is started, and says how it ended."""
+"""Clusters whose stages end with the command: they start each stage and see how it ended."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ MOMENT = 0.2  # seconds between two looks
 
 
 class AbstractPool(AbstractCluster):
-    """Runs `workers` stages at a time. A stage that another process runs is waited for, and run here when that process
+    """Runs `workers` stages at a time. A stage that another process runs is waited for, and run here if that process
     gives it up.
     """
 
     @abstractmethod
     def start(self, id: str) -> None:
-        """Start a stage, which then runs beside the command, or run it to its end."""
+        """Start a stage that runs in the background, or run it to its end."""
 
     @abstractmethod
     def ended(self, seconds: float) -> list[tuple[str, str, str]]:
-        """Wait up to so many seconds for a stage to end; return (id, state, why) of those that did, each once. States
-        are DONE, FAILED (and why), STOPPED where it was asked to stop, ELSEWHERE where another process has it, WAITING
-        where what it starts from was pruned meanwhile.
+        """Wait up to `seconds` for a stage to end; return (id, state, why) of those that did, each once. The state is
+        DONE; FAILED, with the reason; STOPPED if it was asked to stop; ELSEWHERE if another process runs it; WAITING if
+        what it starts from was pruned meanwhile.
         """
 
     def submit(self) -> None:
@@ -63,7 +63,7 @@ class AbstractPool(AbstractCluster):
 
 
 def no_folder(number: int, folder: Optional[Path] = None) -> str:
-    """Say that a stage's `folder` cannot be used, and why, by the number of the error."""
+    """Say that a stage's `folder` cannot be used, and why; `number` is the error number."""
     elsewhere = number in disk.DENIED and folder is not None and disk.closed(folder) is None
     why = f"{disk.WHY[number]}; its log says for which file" if elsewhere else disk.why(number, folder)
     return f"cannot use its folder: {why}"

@@ -1,4 +1,4 @@
-"""The kinds of clusters by the name that `cluster=` says: a line here adds one, and so does a call of `register`."""
+"""The kinds of clusters by their name in `cluster=`; a line here or a call of `register` adds one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ablate.clusters.local import Local
 from ablate.clusters.slurm.cluster import Slurm
 from ablate.errors import UserError, nearest, place
 
-OF_JOBS = ("look", "cancel", "detach", "parting")  # asked of kinds whose stages outlive the command
-CLUSTERS: dict[str, type[AbstractCluster]] = {}  # the first is meant where a sweep does not say
+OF_JOBS = ("look", "cancel", "detach", "parting")  # required of kinds whose stages outlive the command
+CLUSTERS: dict[str, type[AbstractCluster]] = {}  # the first is the default
 
 
 def register(name: str, kind: type[AbstractCluster]) -> None:
     """Let `cluster=name` mean this kind. Raises UserError for a name that another kind has, and for a class that lacks
-    what is asked of it.
+    a required method.
     """
     if not issubclass(kind, AbstractCluster):
         raise UserError(f"cluster '{name}': {_named(kind)} is no {AbstractCluster.__name__}; derive it from that.")
@@ -41,7 +41,7 @@ register("slurm", Slurm)
 
 
 def named(name: str) -> type[AbstractCluster]:
-    """The kind of a name, the first of an empty name. Raises UserError with the nearest one."""
+    """The kind with this name, or the default for an empty name. Raises UserError with the nearest name."""
     name = name or next(iter(CLUSTERS))
     if name not in CLUSTERS:
         raise UserError(f"Unknown cluster '{name}'; {nearest(name, CLUSTERS)}")
@@ -49,21 +49,21 @@ def named(name: str) -> type[AbstractCluster]:
 
 
 def asking() -> tuple[str, ...]:
-    """Names of those whose jobs ask for resources; the empty one is among them if the default does."""
+    """Names of the kinds whose jobs ask for resources, including the empty name if the default does."""
     return tuple(name for name in ("", *CLUSTERS) if named(name).asks)
 
 
 def of_jobs() -> str:
-    """What to add to a command so that its stages are jobs."""
+    """What to add to a command so that its stages become jobs."""
     return " or ".join(f"cluster={name}" for name, kind in CLUSTERS.items() if kind.outlives)
 
 
 def names(of: Callable[[type[AbstractCluster]], bool]) -> str:
-    """Names of those kinds of which something is true, for the help: "slurm or other"."""
+    """Names of the kinds for which `of` is true, for the help: "slurm or other"."""
     return " or ".join(name for name, kind in CLUSTERS.items() if of(kind))
 
 
 def described() -> str:
-    """Say of every kind where it runs stages."""
+    """Say for every kind where it runs stages."""
     first, *others = (f"{name}: {kind.about}" for name, kind in CLUSTERS.items())
     return "; ".join([f"{first} (default)", *others])

@@ -1,4 +1,4 @@
-"""What a job asks for: `resources` of the sweep, on top of a cluster's profile; read, or refused in a sentence."""
+"""What a job asks for: `resources` of the sweep, merged over a cluster's profile, parsed and checked."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 
 from ablate.errors import UserError, nearest
 
-COLLECT = "collect"  # the job that `--detach` leaves behind, as a kind of its own
+COLLECT = "collect"  # the job that `--detach` leaves behind, treated as a kind of its own
 UNITS = {"": 1.0, "M": 1 / 1024, "G": 1.0, "T": 1024.0}  # of memory, in GB
 CLOCKS = (r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>[0-5]\d):(?P<s>[0-5]\d)", r"(?P<d>\d+)-(?P<h>\d+)(?::(?P<m>[0-5]\d))?")
-SPOKEN = {"m": "{}", "h": "{}:00:00", "d": "{}-0:00:00"}  # what 2h is in Slurm's words
+SPOKEN = {"m": "{}", "h": "{}:00:00", "d": "{}-0:00:00"}  # how Slurm writes 2h, for example
 
 
 @dataclass(frozen=True)
 class Resource:
-    """How one resource is read, and what submitit calls it."""
+    """How one resource is parsed, and its name in submitit."""
 
     read: Callable[[Any], Any]
-    """From what a file or the command line says to what is counted with. Raises _Wrong with the nearest right form."""
+    """Parses the value in a file or on the command line. Raises _Wrong with the nearest valid form."""
     expected: str
     submitit: str = ""
     sbatch: str = ""
-    """Option of sbatch, where submitit has no name for it."""
+    """Option of sbatch, if submitit has no name for it."""
     default: Any = None
     whole: bool = False
-    """Whether it is of the whole sweep, and no kind of stage has its own."""
+    """Whether it holds for the whole sweep and cannot be set per kind of stage."""
 
 
 class _Wrong(Exception):
-    """What was found makes no sense; the nearest form that does, where there is one."""
+    """The value is invalid; the argument is the nearest valid form, if there is one."""
 
 
 def _number(value: Any) -> float:
@@ -71,7 +71,7 @@ def _whole(least: float) -> Callable[[Any], int]:
 
 
 def _gigabytes(value: Any) -> float:
-    """Gigabytes of "40", "40G", "40GB" or "512M"."""
+    """Parse gigabytes: "40", "40G", "40GB" or "512M"."""
     match = re.fullmatch(r"([\d.]+)\s*([a-z]*)", str(value).strip(), re.IGNORECASE)
     if match is None:
         raise _Wrong
@@ -85,7 +85,7 @@ def _gigabytes(value: Any) -> float:
 
 
 def _minutes(value: Any) -> int:
-    """Whole minutes of a number of them, or of a time as Slurm writes it: hours:minutes:seconds, days-hours:minutes."""
+    """Parse whole minutes, given as a number or in Slurm's format: hours:minutes:seconds, days-hours:minutes."""
     text = str(value).strip()
     for form in CLOCKS:
         if match := re.fullmatch(form, text):
@@ -99,7 +99,7 @@ def _minutes(value: Any) -> int:
 
 
 def _gpus(value: Any) -> int | str:
-    """How many, or "TYPE:COUNT"."""
+    """Parse a number of GPUs, or "TYPE:COUNT"."""
     text = str(value).strip()
     if match := re.fullmatch(r"(?:gpu:)?([\w.+-]*[a-z][\w.+-]*)(?::(\d+))?", text, re.IGNORECASE):
         right = f"{match[1]}:{int(match[2] or 1) or 1}"
@@ -127,7 +127,7 @@ def _lines(value: Any) -> list[str]:
 
 
 def _options(value: Any) -> dict[str, Any]:
-    """Options of sbatch by their long names, without dashes before them; true is an option without a value."""
+    """Parse options of sbatch by their long names, without leading dashes; true means an option without a value."""
     if not isinstance(value, Mapping):
         raise _Wrong
     options = {}
@@ -164,17 +164,17 @@ RESOURCES = {
     "nice": Resource(_whole(-math.inf), "a whole number", sbatch="nice"),
     "sbatch": Resource(_options, "options of sbatch by name, as in {mail-type: END, exclusive: true}"),
     "setup": Resource(_lines, "a line of shell, or a list of such lines", "setup"),
-    "tasks": Resource(_whole(1), COUNT, "ntasks_per_node"),  # processes of one run, on each of `nodes`
+    "tasks": Resource(_whole(1), COUNT, "ntasks_per_node"),  # processes of one run on each of `nodes`
     "nodes": Resource(_whole(1), COUNT, "nodes"),
-    "pack_min": Resource(_amount, "a number of minutes, 0 for a task each"),
+    "pack_min": Resource(_amount, "a number of minutes, 0 for one task per stage"),
     "gpu_gb": Resource(_more, "the memory of a GPU in GB"),
-    "gpu_tflops": Resource(_more, "what a GPU sustains, in TFLOP/s"),
+    "gpu_tflops": Resource(_more, "the sustained speed of a GPU in TFLOP/s"),
     "parallelism": Resource(_whole(1), COUNT, "array_parallelism", whole=True),
     "poll_s": Resource(_more, "a number of seconds, more than 0", whole=True),
     "profile": Resource(_text, "a YAML file", whole=True),
 }
-SPREAD = ("tasks", "nodes")  # for kinds that train
-TAKEN = {  # options of sbatch that are set here, or that would spoil its answer -> the resource that sets it
+SPREAD = ("tasks", "nodes")  # only for kinds of stages that train
+TAKEN = {  # options of sbatch that are set here or would change its output -> the resource that sets them
     **{
         (one.submitit or one.sbatch).replace("_", "-"): name
         for name, one in RESOURCES.items()
@@ -191,11 +191,11 @@ TAKEN = {  # options of sbatch that are set here, or that would spoil its answer
 
 
 class Resources:
-    """What a sweep asks for, on top of the YAML file that its `profile` names; read, so that numbers are numbers.
+    """What a sweep asks for, merged over the YAML file that its `profile` names, with parsed values.
 
-    `kinds` are the kinds of stages there are, and whether stages of a kind train: only those run as several processes.
-    Where no job `asks` for any, what is given is checked all the same, but counts for nothing, and no profile is read.
-    Raises UserError for a profile that is not there or no mapping, for unknown names, and for what makes no sense.
+    `kinds` maps each kind of stage to whether it trains: only those that train run as several processes. If the
+    cluster's jobs do not ask for resources (`asks`), `given` is still checked but has no effect, and no profile is
+    read. Raises UserError for a missing profile or one that is no mapping, for unknown names, and for invalid values.
     """
 
     def __init__(self, given: Mapping[str, Any], kinds: Mapping[str, bool], asks: bool = True) -> None:
@@ -207,7 +207,7 @@ class Resources:
             self.own, self.all = {}, {}
 
     def _read(self, given: Any, kind: str = "") -> dict[str, Any]:
-        """Read what is asked for all kinds, or for one."""
+        """Parse what is asked for all kinds, or for one."""
         where = f"resources.{kind}".rstrip(".")
         if not isinstance(given, Mapping):
             raise UserError(f"{where}: found {given!r}, expected a mapping, as in {{mem_gb: 40}}.")
@@ -218,11 +218,11 @@ class Resources:
                 of, valid = (f" of '{kind}'", RESOURCES) if kind else ("", [*RESOURCES, *self.kinds, COLLECT])
                 raise UserError(f"{where}.{name}: unknown resource '{name}'{of}; {nearest(name, valid)}")
             if kind and resource.whole:
-                raise UserError(f"{where}.{name}: it is of the whole sweep; write resources.{name}.")
+                raise UserError(f"{where}.{name}: it is set for the whole sweep; write resources.{name}.")
             if kind and name in SPREAD and not self.kinds.get(kind, False):
                 able = " and ".join(name for name, trains in self.kinds.items() if trains)
                 raise UserError(f"{where}.{name}: only {able} run as several processes.")
-            if value is None:  # as if it were not there
+            if value is None:  # as if it were not given
                 continue
             try:
                 read[name] = resource.read(value)
@@ -234,12 +234,12 @@ class Resources:
         return read
 
     def get(self, name: str, default: Any) -> Any:
-        """What is asked for, for all kinds."""
+        """The value asked for all kinds."""
         return self.all.get(name, default)
 
     def wanted(self, kind: str) -> dict[str, Any]:
-        """Return what a stage kind wants, in our words: plain entries hold for all kinds, mappings for the kind they
-        name. `gpus` is a number; `gpu_type` is beside it where one is asked for.
+        """Return what a stage kind asks for, under our names: plain entries hold for all kinds, mappings for the kind
+        they name. `gpus` is a number; `gpu_type` is set as well if a type is asked for.
         """
         spread = () if self.kinds.get(kind, False) else SPREAD
         own = self.own.get(kind, {})
@@ -261,11 +261,11 @@ class Resources:
         more = {RESOURCES[name].sbatch: value for name, value in wants.items() if RESOURCES[name].sbatch}
         if more := {**more, **wants.get("sbatch", {})}:
             asked["additional_parameters"] = more
-        # how long before the end of its time a job is told to save; Slurm may be a minute early
+        # how long before its time limit a job is told to save; Slurm may be a minute early
         return {**asked, "signal_delay_s": int(min(90, 15 * wants["timeout_min"]))}
 
     def seconds_of_task(self, kind: str) -> float:
-        """Return how long a task of several stages is to last; 0 when each is to have its own."""
+        """Return the intended duration of a task that runs several stages; 0 if each stage is to have its own task."""
         wants = self.wanted(kind)
         if wants.get("tasks", 1) * wants.get("nodes", 1) > 1:
             return 0.0
@@ -273,7 +273,7 @@ class Resources:
 
 
 def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Put what is given on top of what the file called `profile` says."""
+    """Merge what is given over the contents of the file called `profile`."""
     resources = dict(given)
     if resources.get("profile") is None:
         return resources
@@ -285,7 +285,7 @@ def _with_profile(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"resources.profile: no file '{path}'; {nearest(path.name, there)}")
 
     class Texts(yaml.SafeLoader):
-        """Leaves numbers as they are written, for each resource to read: to YAML 2:00:00 is 7200."""
+        """Leaves numbers as they are written, for each resource to parse: YAML would read 2:00:00 as 7200."""
 
         yaml_implicit_resolvers = {
             letter: [(tag, form) for tag, form in resolvers if tag.endswith((":null", ":merge"))]

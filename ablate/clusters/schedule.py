@@ -21,14 +21,14 @@ ENDED = frozenset({DONE, FAILED, BLOCKED, STOPPED})
 
 
 def counted(reasons: Iterable[str]) -> dict[str, int]:
-    """How often each was said, the commonest first."""
+    """Count how often each reason occurs, the most frequent first."""
     return dict(Counter(reasons).most_common())
 
 
 class Board:
     """The stages of a plan, parents first, and the state of each.
 
-    `events` collects (id, state) changes for a display to drain; `why` says what went wrong with a stage.
+    `events` collects (id, state) changes for a display to consume; `why` says what went wrong with a stage.
     """
 
     def __init__(self, stages: Mapping[str, Stage], root: Path):
@@ -36,15 +36,15 @@ class Board:
         self.root = Path(root)
         self.folders = {id: RunFolder(root, stage.kind, id) for id, stage in self.stages.items()}
         done = {id for id, folder in self.folders.items() if folder.done}
-        self.again = needs.remade(self.stages, done, self.root)  # pruned, and wanted by what is missing
+        self.again = needs.remade(self.stages, done, self.root)  # pruned, but needed by missing stages
         self.state = {id: DONE if id in done - self.again else WAITING for id in self.stages}
         self.found_done = self.count(DONE)
         self.why: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
-        self.remarks: list[str] = []  # what else is to be said of how things stand
-        self.pending: Mapping[str, int] = {}  # why stages wait in a queue, and how many
+        self.remarks: list[str] = []  # further remarks about the current state
+        self.pending: Mapping[str, int] = {}  # reasons why stages wait in a queue -> number of stages
         self.ranks = ranks(self.stages)
-        self._vain: set[str] = set()  # stages that lacked what was pruned when there was nothing to make again
+        self._vain: set[str] = set()  # stages that lacked pruned files when there was nothing to make again
         self._children: dict[str, list[str]] = {id: [] for id in self.stages}
         for id, stage in self.stages.items():
             for parent in stage.awaits(self.stages):
@@ -68,7 +68,7 @@ class Board:
         return self._children[id]
 
     def ready(self) -> list[str]:
-        """Return the waiting stages whose needs are all done, the longest way to the end first."""
+        """Return the waiting stages whose inputs are all done, those with the longest remaining path first."""
         able = [
             id
             for id, stage in self.stages.items()
@@ -77,17 +77,17 @@ class Board:
         return sorted(able, key=lambda id: -self.ranks[id])
 
     def reopen(self) -> None:
-        """Have every process take the finished stages that are to be made again for not done."""
+        """Mark the finished stages that are to be made again as not done, for every process."""
         for id in self.again:
             self._reopen(id)
 
     def _reopen(self, id: str) -> None:
         pruned.reopen(self.folders[id].path)
-        (self.folders[id].path / failure.NAME).unlink(missing_ok=True)  # of before it was done
+        (self.folders[id].path / failure.NAME).unlink(missing_ok=True)  # from before it was done
 
     def remake(self, id: str) -> bool:
-        """Have the stages made again that this one starts from, where their folders were removed meanwhile, or what it
-        reads of them was pruned; and write its own folder again. Return whether there was any.
+        """Make again the stages that this one starts from, if their folders were removed or what it reads of them was
+        pruned; and write its own folder again. Return whether there were any.
         """
         lay(self.stages[id], self.root)
         done = {one for one, folder in self.folders.items() if self.state[one] == DONE and folder.done}
@@ -102,24 +102,24 @@ class Board:
         return bool(again or gone)
 
     def supply(self, id: str) -> bool:
-        """`remake` for a stage that ended as what it reads was pruned. Return False where there was nothing to make
-        again, and was not the last time it ended so, either: then nothing of this plan makes what it reads.
+        """Call `remake` for a stage that ended because what it reads was pruned. Return False if there was nothing to
+        make again twice in a row: then no stage of this plan makes what it reads.
         """
         if self.remake(id):
             self._vain.discard(id)
             return True
         vain = id in self._vain
-        self._vain.add(id)  # somebody else may have made it again meanwhile
+        self._vain.add(id)  # another process may have made it again meanwhile
         return not vain
 
     def follow_others(self) -> None:
-        """Take note of stages that other processes run now."""
+        """Mark stages that other processes run now."""
         for id, folder in self.folders.items():
             if self.state[id] == WAITING and folder.holder() is not None:
                 self.set(id, ELSEWHERE)
 
     def look(self) -> None:
-        """Follow the stages that other processes run: theirs when done, ours again when given up."""
+        """Follow the stages that other processes run: done if theirs is done, waiting again if they gave it up."""
         for id, state in self.state.items():
             if state == ELSEWHERE:
                 if self.folders[id].done:
@@ -137,19 +137,19 @@ class Board:
         return all(state in ENDED for state in self.state.values())
 
     def seconds_left(self, workers: int) -> float:
-        """Estimate the seconds until all is done, trusting the stages' costs as corrected by those just finished."""
+        """Estimate the seconds until all is done, from the stages' costs, corrected by recently finished ones."""
         progress = {id: self.fraction(id) for id, state in self.state.items() if state in (RUNNING, ELSEWHERE)}
         open_ = {id: s for id, s in self.stages.items() if self.state[id] not in ENDED}
         return makespan(open_, workers, progress)
 
     def fraction(self, id: str) -> float:
-        """Return how much of a stage is done, by its own report."""
+        """Return the share of a stage that is done, as it reports itself."""
         lock = self.folders[id].holder() or {}
         return min(1.0, lock.get("step", 0) / lock["steps"]) if lock.get("steps") else 0.0
 
 
 def in_order(stages: Mapping[str, Stage]) -> Iterable[tuple[str, Stage]]:
-    """Yield (id, stage) with parents before children, else in the order given."""
+    """Yield (id, stage), parents before children, otherwise in the given order."""
     seen: set[str] = set()
 
     def visit(id: str) -> Iterable[tuple[str, Stage]]:
@@ -176,7 +176,7 @@ def ancestors(stages: Mapping[str, Stage], ids: Iterable[str]) -> set[str]:
 
 
 def ranks(stages: Mapping[str, Stage]) -> dict[str, float]:
-    """Return for each stage the cost in seconds of the most expensive way from its start to an end."""
+    """Return for each stage the cost in seconds of the most expensive path from its start to an end."""
     rank = {id: stage.cost for id, stage in stages.items()}
     for id, stage in reversed(list(in_order(stages))):
         for parent in stage.awaits(stages):
@@ -187,7 +187,7 @@ def ranks(stages: Mapping[str, Stage]) -> dict[str, float]:
 def makespan(stages: Mapping[str, Stage], workers: int, progress: Optional[Mapping[str, float]] = None) -> float:
     """Return how many seconds `workers` need for the stages; parents outside `stages` count as done.
 
-    Plays the schedule through: whenever a worker is free it takes the ready stage with the longest way to the end.
+    Simulates the schedule: whenever a worker is free it takes the ready stage with the longest remaining path.
     """
     progress = progress or {}
     inside = {id: replace(s, parents=tuple(p for p in s.parents if p[1] in stages)) for id, s in stages.items()}
@@ -214,7 +214,7 @@ def makespan(stages: Mapping[str, Stage], workers: int, progress: Optional[Mappi
 
 
 def cores() -> int:
-    """Return the cores this process may use: its affinity, within its control group's quota."""
+    """Return the number of cores that this process may use: its affinity, limited by its control group's quota."""
     available = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

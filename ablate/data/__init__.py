@@ -1,1 +1,1 @@
-"""Where data comes from: corpora, the tables they are written to, tokens and packed batches."""
+"""Data: corpora, the tables they are written to, tokens and packed batches."""

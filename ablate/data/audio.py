@@ -18,13 +18,13 @@ import torch
 from ablate.errors import UserError
 from encoders import frontend
 
-RATE = frontend.RATE  # samples per second of everything that is made into features
+RATE = frontend.RATE  # sampling rate of all audio that becomes features
 FORMATS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".sph", ".aiff", ".au")
-SILENCE = 2.0**-15  # of a sample's range: one step of 16 bits
+SILENCE = 2.0**-15  # relative to full scale: one step of 16 bits
 
 _TOLD_AND_FOUND = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED = 2**31 - 2  # writers that cannot seek back leave a length this large or larger in a WAV header
-_UNKNOWN = 2**62  # samples: libsndfile's word for a FLAC that does not say how many it has
+_UNKNOWN = 2**62  # samples: libsndfile's value for a FLAC that does not state its length
 _SLACK = 0.1  # seconds that a segment may reach beyond the end of its recording: segment times are rounded
 
 
@@ -36,7 +36,7 @@ class _Recording(NamedTuple):
 
 
 class Recording(_Recording):
-    """An audio file, or the part of it from `start` to `stop` seconds, of one channel (from 0) or the mean of all."""
+    """An audio file, or its part from `start` to `stop` seconds; one channel (from 0), or the mean of all."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class Recording(_Recording):
         return cls(root / row["path"], row.get("start", 0.0), row.get("stop"), row.get("channel"))
 
     def fields(self, root: Path) -> dict[str, Any]:
-        """What a row says of it: the inverse of `of`, defaults left out."""
+        """The fields of a row that describe it: the inverse of `of`, without defaults."""
         path = self.path.relative_to(root) if self.path.is_relative_to(root) else self.path
         given = {"start": self.start or None, "stop": self.stop, "channel": self.channel}
         return {"path": path.as_posix(), **{name: value for name, value in given.items() if value is not None}}
@@ -66,13 +66,13 @@ class Recording(_Recording):
 
 
 class Head(NamedTuple):
-    """What the header of an audio file says: samples of each channel, samples a second, channels."""
+    """The header of an audio file: samples per channel, samples per second, channels."""
 
     samples: int
     rate: int
     channels: int
     estimated: bool = False
-    """Whether there may be other than so many samples: an MP3 without an index."""
+    """Whether the number of samples is only an estimate, as for an MP3 without an index."""
 
 
 def head(path: Path) -> Head:
@@ -82,9 +82,9 @@ def head(path: Path) -> Head:
 
 
 def span(recording: Recording, head: Head) -> tuple[int, int]:
-    """First sample of a recording and the one after its last, by its times and the header.
+    """First sample of a recording and the one after its last, from its times and the header.
 
-    Raises UserError if the file is too short for it, says not how long it is, or has no such channel.
+    Raises UserError if the file is too short for it, does not state its length, or lacks the channel.
     """
     told, stop, first = head.samples, recording.stop, round(recording.start * head.rate)
     if told >= _UNKNOWN:
@@ -107,7 +107,7 @@ def span(recording: Recording, head: Head) -> tuple[int, int]:
 
 
 def expected(recording: Recording, head: Head) -> int:
-    """How many frames the features of a recording are, by its header. Raises UserError as `span` does."""
+    """Number of frames of a recording's features, from its header. Raises UserError as `span` does."""
     first, last = span(recording, head)
     return frontend.frames(-(-(last - first) * RATE // head.rate))
 
@@ -115,8 +115,8 @@ def expected(recording: Recording, head: Head) -> int:
 def read(recording: Path | Recording, rate: int = RATE) -> np.ndarray:
     """Return a recording as float32 samples at `rate`, channels averaged or one of them chosen.
 
-    Raises UserError naming the file if it is absent, no audio, empty, silent, cut off, or holds samples that are no
-    numbers; or if it ends before the part that is asked for, or has no such channel.
+    Raises UserError naming the file if it is missing, not audio, empty, silent, truncated, or contains samples that are
+    not finite; or if it ends before the requested part, or lacks the channel.
     """
     recording = recording if isinstance(recording, Recording) else Recording(Path(recording))
     with _Open(recording) as file:
@@ -129,7 +129,7 @@ def read(recording: Path | Recording, rate: int = RATE) -> np.ndarray:
 
 
 def frames(recording: Recording) -> int:
-    """Read a recording, and return how many frames its `features` are."""
+    """Read a recording, and return the number of frames of its `features`."""
     return frontend.frames(len(read(recording)))
 
 
@@ -141,8 +141,8 @@ def features(recording: Recording, normalisation: str = "bins") -> np.ndarray:
 
 @dataclass(frozen=True)
 class Heard:
-    """What a table keeps of a recording: how many frames, float16 [F, 80] if they are stored, float64 [80] if it is
-    needed.
+    """What a table keeps of a recording: number of frames; the frames, float16 [F, 80], if they are stored; their sum,
+    float64 [80], if it is needed.
     """
 
     frames: int
@@ -151,8 +151,8 @@ class Heard:
 
 
 def hear(recording: Recording, normalisation: str, stored: bool) -> Heard:
-    """Read a recording for a table; the sum over its frames is for the mean of its speaker. Raises UserError as `read`
-    does.
+    """Read a recording for a table; the sum over its frames is used for the mean of its speaker. Raises UserError as
+    `read` does.
     """
     if not stored and normalisation != "speaker":
         return Heard(frames(recording))
@@ -190,7 +190,7 @@ class _Open:
         return UserError(f"{self.recording.file}: cannot be read as audio ({why}); replace the file.")
 
     def _cut_off(self, samples: int, wanted: int) -> bool:
-        """Whether there are fewer samples than the header says."""
+        """Whether the file has fewer samples than its header states."""
         if self.head.estimated:
             return samples < 0.9 * wanted if self._whole else samples == 0
         told_and_found = _TOLD_AND_FOUND.search(self._file.extra_info)
@@ -210,7 +210,7 @@ class _Open:
         wave = self._file.read(-1 if self._whole else wanted, dtype="float32", always_2d=True)
         if self._cut_off(len(wave), wanted):
             raise UserError(
-                f"{self.recording.file}: is cut off (its header tells of more audio than there is); copy the file "
+                f"{self.recording.file}: is cut off (its header states more audio than the file has); copy the file "
                 "again."
             )
         return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
@@ -220,7 +220,7 @@ def resample(wave: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:
     """Resample float32 samples from `rate` to `to` with a polyphase low-pass filter; length ceil(n * to / rate)."""
     if rate == to:
         return wave
-    from scipy.signal import resample_poly  # half a second to import, and most corpora need none of it
+    from scipy.signal import resample_poly  # takes half a second to import, and most corpora do not need it
 
     divisor = gcd(rate, to)
     up, down = to // divisor, rate // divisor
@@ -229,7 +229,7 @@ def resample(wave: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _low_pass(ratio: int) -> np.ndarray:
-    """The filter that `resample_poly` would design anew for every call (its default), which took most of its time."""
+    """The default filter of `resample_poly`, cached: designing it for every call took most of its time."""
     from scipy.signal import firwin
 
     return firwin(20 * ratio + 1, 1 / ratio, window=("kaiser", 5.0)).astype(np.float32)

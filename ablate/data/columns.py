@@ -1,4 +1,4 @@
-"""Columns of numbers in files of their own: appended to as they come, read back as memory-mapped arrays."""
+"""Columns of numbers, each in its own file: appended as they come, read back as memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class ColumnWriter:
-    """Append numbers to a new file, raw and little-endian; `count` is how many there are."""
+    """Append numbers to a new file, raw and little-endian; `count` is their number so far."""
 
     def __init__(self, path: Path, dtype: str) -> None:
         self._dtype, self._file, self.count = np.dtype(dtype), open(path, "wb"), 0
@@ -25,7 +25,7 @@ class ColumnWriter:
 
 
 def column(path: Path, dtype: str) -> np.ndarray:
-    """Open a file of numbers; what is not looked at stays on disk. An empty file is an empty array."""
+    """Open a file of numbers as a memory map. An empty file is an empty array."""
     if path.stat().st_size == 0:  # nothing to map
         return np.empty(0, dtype)
     return np.memmap(path, dtype=dtype, mode="r")

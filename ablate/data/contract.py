@@ -1,4 +1,4 @@
-"""Contracts: what is asked of a class that others may write, checked when it is registered and never in a stage."""
+"""Contracts of classes that others may write: checked when a class is registered, never first in a stage."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from encoders.owner import Registered as Registered
 
 
 class Complete(metaclass=ABCMeta):  # noqa: B024  those made from it have abstract methods
-    """Base of contracts whose classes are checked whenever an object is made of one: by then, a class that lacks
-    something has been built by the registry or by the plan, never first by a stage.
+    """Base of contracts, which checks a class whenever an object is made of it. The registry or the plan makes one
+    first, so an incomplete class never first fails in a stage.
     """
 
     def __new__(cls, *_: object, **__: object) -> Any:
@@ -20,8 +20,8 @@ class Complete(metaclass=ABCMeta):  # noqa: B024  those made from it have abstra
 
 
 def complete(cls: object, base: type) -> None:
-    """Raise UserError, with the class's file and line, unless `cls` is a class made from `base` that has all of it:
-    every abstract method, and every `ClassVar` that a base names without a value.
+    """Raise UserError, with the class's file and line, unless `cls` is a class derived from `base` that is complete:
+    it has every abstract method, and every `ClassVar` that a base declares without a value.
     """
     if not isinstance(cls, type) or not issubclass(cls, base):
         raise UserError(f"{cls!r} is no {base.__name__}: derive a class from it ({place(base)}), and register that.")
@@ -33,8 +33,8 @@ def complete(cls: object, base: type) -> None:
 
 
 def lacks(thing: object) -> list[str]:
-    """Names of the abstract methods and class variables that a class still lacks, those of its bases first; of an
-    object also the attributes that its bases name without a value.
+    """Names of the abstract methods and class variables that a class still lacks, those of its bases first; for an
+    object also the attributes that its bases declare without a value.
     """
     cls = thing if isinstance(thing, type) else type(thing)
     said = {

@@ -1,8 +1,8 @@
-"""What planning knows of a corpus: its tables, what each of their splits is, and what its speech is decoded from.
+"""What planning knows about a corpus: its tables, the content of each split, and the recordings of its speech.
 
-A kind of corpus is a `CorpusConfig` (`data:` of a sweep). It says which tables and splits there are, and, for a split
-that something reads, a `Split`: the config of a `table` stage, whose id says which rows it holds, and those of the
-`recordings` stages that its speech is taken from. How both lie on disk is told in `ablate.data.table`.
+A kind of corpus is a `CorpusConfig` (`data:` of a sweep). It says which tables and splits there are. For each split
+that is read it gives a `Split`: the config of a `table` stage, whose id depends on the rows, and the configs of the
+`recordings` stages that its speech is taken from. `ablate.data.table` describes their form on disk.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from typing import Any, ClassVar
 from ablate.data.contract import Complete
 from ablate.data.recordings import Recordings
 
-UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens, where a corpus does not say
+UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens, if a corpus does not state them
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingsConfig(Complete):
-    """Identity of a `recordings` stage: what is decoded, and how it becomes features. Where it lies is `how`.
+    """Identity of a `recordings` stage: what is decoded, and how it becomes features. Its location is in `how`.
 
-    Tables that point into recordings do not start from them, so the recipe of both is raised, or a table's config has
-    that of its recordings, when decoding changes.
+    The ids of tables do not include their recordings. So when decoding changes, both recipes must be raised, unless the
+    table's config contains that of its recordings.
     """
 
     tag: ClassVar[str]
-    """What it is called in ids, for ever (see `ablate.store.identity`)."""
+    """Its permanent name in ids (see `ablate.store.identity`)."""
     recipe: ClassVar[int]
     """Version of the code that makes them: part of their identity, raised by hand when the result changes."""
 
     @abstractmethod
     def write(self, run: Any) -> dict[str, Any]:
-        """Write the recordings into `run.files`, telling progress, and return the result for the record."""
+        """Write the recordings into `run.files`, reporting progress, and return the result for the record."""
 
     def open(self, folder: Path) -> Recordings:
-        """Open what `write` left in `folder`."""
+        """Open the result of `write` in `folder`."""
         return Recordings(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig(Complete):
-    """Identity of a `table` stage: the rows that one split of one table holds."""
+    """Identity of a `table` stage: the rows of one split of one table."""
 
     tag: ClassVar[str]
-    """What it is called in ids, for ever (see `ablate.store.identity`)."""
+    """Its permanent name in ids (see `ablate.store.identity`)."""
     recipe: ClassVar[int]
     """Version of the code that makes it: part of its identity, raised by hand when the result changes."""
 
@@ -59,38 +59,37 @@ class SplitConfig(Complete):
 
 @dataclass(frozen=True)
 class Split:
-    """What planning knows of one split of one table before anything is made."""
+    """What planning knows about one split of one table before anything is made."""
 
     config: SplitConfig
     recordings: tuple[RecordingsConfig, ...] = ()
-    """What its speech is taken from; no part of its identity."""
+    """The recordings of its speech; not part of its identity."""
     notes: tuple[str, ...] = ()
-    """What the user should know of it, in sentences: rows left out because a test set has them, for instance."""
+    """What the user should know about it, in sentences; for instance rows left out because a test set has them."""
     texts: Mapping[str, str] = field(default_factory=dict)
-    """What its texts alone are, by field ("" of all others), where that is known: a tokenizer that learns from them
-    does not depend on their speech. In no order, as sets with repetitions.
+    """Digests of its texts alone, by field ("" for all others), where known: a tokenizer trained on them does not
+    depend on their speech. A digest depends on the texts and their numbers, not on their order.
     """
     disk: tuple[float, ...] = ()
-    """Bytes that each of the recordings leaves on the disk, where that is known."""
+    """Bytes on disk of each of the recordings, where known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig(Complete):
-    """What a corpus is. Subclasses are the kinds of corpora (`data:` in a sweep), a line each in
+    """Definition of a corpus. Subclasses are the kinds of corpora (`data:` in a sweep), one line each in
     `ablate.data.registry`.
     """
 
     tag: ClassVar[str]
-    """What it is called in ids, for ever (see `ablate.store.identity`)."""
+    """Its permanent name in ids (see `ablate.store.identity`)."""
     counts: ClassVar[tuple[str, ...]] = ()
-    """Settings that are numbers of rows, which `--quick` makes smaller; none where the data are as large as they are.
-    """
+    """Settings that are numbers of rows, which `--quick` makes smaller; empty if the size of the data is fixed."""
     absent: ClassVar[str] = ""
-    """Why a sweep over it can only be planned, in a sentence for the user; empty where it can be run."""
+    """Why a sweep with it can only be planned, in a sentence for the user; empty if it can be run."""
 
     @property
     def by_speaker(self) -> bool:
-        """Whether features are normalised by speaker, over all recordings of one in a split."""
+        """Whether features are normalised by speaker, over all of a speaker's recordings in a split."""
         return False
 
     def lengths(self) -> tuple[float, int]:
@@ -98,23 +97,23 @@ class CorpusConfig(Complete):
         return UTTERANCE, DOCUMENT
 
     def resolved(self) -> CorpusConfig:
-        """Check the settings and that what they name is there, and return the config. Raises UserError."""
+        """Check the settings and that the data they name exist, and return the config. Raises UserError."""
         return self
 
     @abstractmethod
     def tables(self) -> Mapping[str, Collection[str]]:
-        """Splits of every table that the corpus has, as far as that is known without reading it; nothing where any may
-        be asked for. What is pre-trained on is called as in `ablate.data.streams`.
+        """Splits of every table of the corpus, as far as they are known without reading it; empty if any table may be
+        asked for. Pre-training tables have the names in `ablate.data.streams`.
         """
 
     def columns(self, table: str) -> Collection[str]:
-        """What every row of one of `tables()` has, by name, as far as that is known without reading it; nothing where
-        it is not. Spoken rows have "voice", "seconds" and "frames".
+        """Names of the columns that every row of one of `tables()` has, as far as they are known without reading it;
+        empty if unknown. Spoken rows have "voice", "seconds" and "frames".
         """
         return ()
 
     @abstractmethod
     def split(self, table: str, split: str) -> Split:
-        """What one split of one table is, called only for names in `tables()`. May read files to learn which rows it
-        holds, remembers what it read, and makes nothing. Raises UserError.
+        """The content of one split of one table, called only for names in `tables()`. May read files to find its rows,
+        and caches what it read; makes nothing. Raises UserError.
         """

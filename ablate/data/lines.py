@@ -1,4 +1,4 @@
-"""Lines, tables and JSON records of text files, and what to do about those that cannot be used."""
+"""Lines, tables and JSON records of text files, and how to handle those that cannot be used."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ablate.errors import UserError
 class Faults:
     """Stop at the first row or recording that cannot be used, or skip and list it.
 
-    `skipped` has the messages, with paths below `root` relative to it, so that they do not depend on where data lies;
-    more than `most` of them raise UserError. `known` counts what a distributed corpus is known to have wrong, which
-    never stops. `read` are the files that `lines` read with it, so that a fault found later is told with its line.
+    `skipped` holds the messages, with paths below `root` relative to it, so that they do not depend on where the data
+    are; more than `most` of them raise UserError. `known` counts known faults of a published corpus, which never stop.
+    `read` are the files that `lines` read with it, so that a later fault can be reported with file and line.
     """
 
     def __init__(self, skip: bool = False, most: int = 0, root: Path | None = None) -> None:
@@ -30,12 +30,12 @@ class Faults:
         self._lines: dict[str, str] = {}
 
     def report(self, message: str) -> None:
-        """Raise UserError with `message`, or note it."""
+        """Raise UserError with `message`, or record it."""
         if not self.skip:
             raise UserError(message)
         message = self._relative(message)
         if message in self.skipped:
-            return  # read once more
+            return  # the same row was read again
         self.skipped.append(message)
         if len(self.skipped) > self.most:
             first = "\n  ".join(self.skipped[:5])
@@ -49,8 +49,8 @@ class Faults:
         self.known[self._relative(message)] += 1
 
     def naming(self, file: str) -> str:
-        """The first line of the files read that names this file, by its whole path or the end of it: "LIST, line 3";
-        '' where none does. Of several lines that with most of the path.
+        """The line of the files read that names this file, by its whole path or the end of it, as "LIST, line 3"; ''
+        if there is none. If several do, the one with the longest part of the path, the first of equals.
         """
         if file not in self._lines:  # sources are read more than once
             self._lines[file] = self._line(file)
@@ -73,7 +73,7 @@ STOP = Faults()
 
 
 def _words(line: str) -> Iterator[str]:
-    """What a line may mean as the name of a file: its cells, by whatever parts them, and all behind the first word."""
+    """Parts of a line that may name a file: its cells, for any separator, and everything after the first word."""
     for cells in (line.split(), line.split("\t"), line.split('"'), line.split(","), line.split(" ", 1)[1:]):
         yield from (cell.strip().removeprefix("./") for cell in cells)
 
@@ -83,12 +83,12 @@ def _ends(file: str, word: str) -> bool:
 
 
 def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of a UTF-8 file, packed by gzip or not, without line ends and without blank lines."""
+    """Yield (number, line) of a UTF-8 file, gzipped or not, without line ends and without blank lines."""
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'there is no such file'}.")
     if faults is not STOP:
         faults.read[path] = None
-    # Split bytes, not text: str.splitlines also breaks at characters that corpora hold within a line.
+    # Split bytes, not text: str.splitlines also splits at characters that corpora contain within a line.
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         for number, raw in enumerate(_whole(file, path), 1):
             try:
@@ -102,7 +102,7 @@ def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
 
 
 def _whole(file: Any, path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file that may turn out to be no gzip file, or half of one."""
+    """Yield the lines of a file; a file that is no valid gzip file, or a truncated one, raises UserError."""
     try:
         yield from file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -114,7 +114,7 @@ def tsv(
 ) -> Iterator[tuple[int, dict[Any, str]]]:
     """Yield (line number, row by column name) of a TSV with header and without quoting.
 
-    `broken` says that the distributed file is known to have rows that lack columns.
+    `broken` means that the distributed file is known to have rows that lack columns.
     """
     rows = lines(path, faults)
     _, first = next(rows, (0, ""))
@@ -134,7 +134,7 @@ def tsv(
 
 
 def headless(path: Path, width: int, faults: Faults = STOP) -> Iterator[tuple[int, dict[Any, str]]]:
-    """Yield (line number, row by place) of a TSV without header."""
+    """Yield (line number, row by column number) of a TSV without header."""
     for number, line in lines(path, faults):
         cells = line.split("\t")
         if len(cells) == width:

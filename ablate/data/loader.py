@@ -1,9 +1,9 @@
-"""The updates of training, made ahead of time: by worker processes where recordings have to be read, else by a thread.
+"""Makes the updates of training in advance: in worker processes if recordings must be read, otherwise in a thread.
 
-What an update holds follows from the cursors alone, and cursors from the sizes of items, which are known without
-reading them. So the training process says what to make, workers make it in any order, and neither how many there are
-nor where training was resumed changes what it gets. While no worker is up yet, and where nothing is begun for the
-cursors it asks for, the training process makes the update itself.
+The content of an update depends only on the cursors, and cursors depend on the sizes of items, which are known without
+reading them. So the training process says what to make, and workers make it in any order; neither their number nor
+the point where training was resumed changes the result. While no worker is running yet, or if nothing was started for
+the requested cursors, the training process makes the update itself.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from encoders.batch import Batch
 Cursors = dict[str, int]
 Shards = list[dict[str, Batch]]
 
-AHEAD = 3  # updates a worker that are begun before they are asked for
+AHEAD = 3  # updates per worker that are started before they are asked for
 
 
 class Feed(Protocol):
-    """What a loader draws from, such as a `Stream`: it says what an update holds without reading it, and then
+    """What a loader draws from, such as a `Stream`: it determines the content of an update without reading it, and then
     makes it.
     """
 
@@ -43,10 +43,10 @@ _FEEDS: dict[str, Feed] = {}  # of a worker process
 
 
 class Loader:
-    """Give the update at any cursors; use as a context manager, so that the workers end.
+    """Gives the update at any cursors; use as a context manager, so that the workers end.
 
-    `opened` opens the feeds, here and in every worker; `budgets` are of an update, by feed. `workers` is 0 where all
-    features are stored: a thread packs (and perturbs) them as fast. Without a number there are as many as cores, at
+    `opened` opens the feeds, here and in every worker; `budgets` are those of an update, by feed. `workers` should be 0
+    if all features are stored: a thread packs (and perturbs) them just as fast. The default is the number of cores, at
     most 4.
     """
 
@@ -64,13 +64,13 @@ class Loader:
             workers = min(4, len(os.sched_getaffinity(0))) if reading else 0
         self.workers = workers
         self._pool: Executor | None = None
-        self._up: list[Future[None]] = []  # done by workers that are there
-        self._ahead: deque[tuple[Cursors, Cursors, Future[bytes | Shards]]] = deque()  # before, after, what is made
+        self._up: list[Future[None]] = []  # completed by workers that are running
+        self._ahead: deque[tuple[Cursors, Cursors, Future[bytes | Shards]]] = deque()  # cursors before, after; result
 
     def update(self, step: int, cursors: Cursors) -> tuple[Shards, Cursors]:
         """Return the shards of the update at `cursors` (0 where a stream has none), and the cursors after it."""
         if self._ahead and self._ahead[0][0] != cursors:
-            self._ahead.clear()  # somebody went elsewhere
+            self._ahead.clear()  # the caller jumped to other cursors
         if self._ahead:
             _, after, made = self._ahead.popleft()
             self._begin(after)
@@ -81,7 +81,7 @@ class Loader:
         return _made(self.feeds, drawn), after
 
     def _begin(self, cursors: Cursors) -> None:
-        """Have made what is ahead, `cursors` being those after the update that is asked for."""
+        """Start making the updates ahead; `cursors` are those after the requested update."""
         while self._ready() and len(self._ahead) < AHEAD * max(1, self.workers):
             before = self._ahead[-1][1] if self._ahead else cursors
             drawn, after = self._drawn(before)
@@ -89,7 +89,7 @@ class Loader:
             self._ahead.append((before, after, made))
 
     def _ready(self) -> bool:
-        """Whether a worker is up; they are started when this is first asked, and import torch for seconds."""
+        """Whether a worker is running; the first call starts them, and they take seconds to import torch."""
         if self._pool is None:
             if not self.workers:
                 self._pool = ThreadPoolExecutor(1)
@@ -100,7 +100,7 @@ class Loader:
         return any(one.done() for one in self._up)
 
     def _drawn(self, cursors: Cursors) -> tuple[list[dict[str, Draws]], Cursors]:
-        """What each shard holds, by feed, and the cursors after the update."""
+        """The content of each shard, by feed, and the cursors after the update."""
         taken = {
             name: feed.drawn(cursors.get(name, 0), self.budgets[name], self.shards) for name, feed in self.feeds.items()
         }
@@ -131,5 +131,5 @@ def _nothing() -> None:
 
 
 def _work(shards: list[dict[str, Draws]]) -> bytes:
-    # pickled here, as plain bytes: tensors sent between processes otherwise take shared memory, which containers ration
+    # pickled here to plain bytes: tensors sent between processes would take shared memory, which containers limit
     return pickle.dumps(_made(_FEEDS, shards), pickle.HIGHEST_PROTOCOL)

@@ -1,8 +1,8 @@
-"""From tables to packed batches: the order of items, how many make a shard, and how they are laid together.
+"""From tables to packed batches: the order of items, how many make a shard, and how they are packed.
 
-A stream is an endless sequence of *slots* 0, 1, 2, …; a permutation per epoch says which item lies in a slot. A cursor
-(the next slot) is all that a checkpoint needs. Every sequence carries a random key of its slot, so masks and crops
-differ between epochs and never depend on how slots are grouped into shards.
+A stream is an endless sequence of *slots* 0, 1, 2, …; a permutation per epoch says which item is in a slot. A cursor
+(the next slot) is all that a checkpoint needs. Every sequence has a random key that depends on its slot, so masks and
+crops differ between epochs and never depend on how slots are grouped into shards.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Draws = Sequence[tuple[int, int]]  # (slot, item index)
 
 
 class AnyOrder(Protocol):
-    """Which item lies in which slot."""
+    """The item of each slot."""
 
     def index(self, slot: int) -> int: ...
 
 
 class Order:
-    """Put n items in an endless order: in each epoch of n slots every item once, permuted by (seed, stream, epoch).
+    """Put n items in an endless order: each epoch of n slots has every item once, permuted by (seed, stream, epoch).
 
-    With `sizes` and a `bucket`, each run of so many slots is then sorted by size, cut into `RUNS` runs, and these are
-    permuted: items that are packed together are of about one size, and no size comes always first.
+    With `sizes` and a `bucket`, every `bucket` consecutive slots are sorted by size and cut into `RUNS` runs, which are
+    then permuted: items that are packed together have similar sizes, and no size always comes first.
     """
 
     RUNS: ClassVar[int] = 8
@@ -50,7 +50,7 @@ class Order:
         self._epoch, self._permutation = -1, np.empty(0, int)
 
     def index(self, slot: int) -> int:
-        """Return which item lies in `slot`."""
+        """Return the index of the item in `slot`."""
         epoch, place = divmod(slot, self.n)
         if epoch != self._epoch:
             rng = seeds.rng(seeds.key(self.seed, f"order/{self.stream}", epoch))
@@ -68,7 +68,7 @@ def take(
 ) -> tuple[list[list[tuple[int, int]]], int]:
     """Fill each of `shards` shards with consecutive slots until the next item would exceed `budget / shards`.
 
-    A shard has at least one item, however large; all shards together have `at_most` items.
+    A shard has at least one item, however large; all shards together have at most `at_most` items.
     Returns the shards as lists of (slot, item index), and the next cursor.
     """
     room, filled = budget / shards, []
@@ -102,7 +102,7 @@ def speech(table: Table, draws: Draws, seed: int, max_frames: int | None = None,
 def text(
     tokens: Tokens | Pieces, draws: Draws, seed: int, max_tokens: int | None = None, *, stream: str = "text"
 ) -> Text:
-    """Pack texts as `CLS … SEP`; one longer than `max_tokens` (specials included) is cut at its end."""
+    """Pack texts as `CLS … SEP`; a text longer than `max_tokens` (specials included) is truncated."""
     room = None if max_tokens is None else max_tokens - 2
     bodies = [tokens[index][:room] for _, index in draws]
     cls, sep = np.array([Vocabulary.cls]), np.array([Vocabulary.sep])
@@ -113,7 +113,7 @@ def text(
 def text_pair(
     tokens_a: Tokens, tokens_b: Tokens, draws: Draws, seed: int, max_tokens: int | None = None, *, stream: str = "text"
 ) -> Text:
-    """Pack sentence pairs as `CLS a SEP b SEP`; over `max_tokens` the longer of the two is cut first, as BERT does."""
+    """Pack sentence pairs as `CLS a SEP b SEP`; above `max_tokens` the longer one is truncated first, as in BERT."""
     cls, sep = np.array([Vocabulary.cls]), np.array([Vocabulary.sep])
     parts, lengths = [], []
     for _, index in draws:
@@ -136,13 +136,13 @@ def pair(table: Table, tokens: Tokens, draws: Draws, seed: int, max_tokens: int 
 
 
 def targets(tokens: Tokens, draws: Draws) -> Text:
-    """Pack texts without specials, as references; lengths may be 0. Nothing is drawn, so the keys are 0."""
+    """Pack texts without special tokens, as references; lengths may be 0. Nothing is random, so the keys are 0."""
     bodies = [tokens[index] for _, index in draws]
     return Text(_ids(bodies), tuple(map(len, bodies)), (0,) * len(bodies))
 
 
 def ids(table: Table, draws: Draws) -> tuple[str, ...]:
-    """What the drawn rows are called in their table."""
+    """The ids of the drawn rows in their table."""
     return tuple(str(table.rows[index]["id"]) for _, index in draws)
 
 
@@ -155,10 +155,10 @@ def _ids(parts: Iterable[np.ndarray]) -> Tensor:
 
 
 class Pieces:
-    """Texts of which long ones are cut into as few pieces of equal length as are needed: `pieces[p]` is int32."""
+    """Texts, with long ones cut into the fewest possible pieces of equal length: `pieces[p]` is int32."""
 
     def __init__(self, tokens: Tokens, most: int) -> None:
-        """Cut into pieces of at most `most` ids; a text without any is a piece without any."""
+        """Cut into pieces of at most `most` ids; an empty text is one empty piece."""
         self.tokens = tokens
         count_B = np.maximum(1, -(-tokens.lengths // most))
         self.row_P = np.repeat(np.arange(len(count_B)), count_B)
@@ -178,17 +178,17 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a stream does not show of its table, for one reason: how many items it concerns, and the share of all."""
+    """What a stream does not show of its table, for one reason: the number of items, and their share of the total."""
 
     items: int
     share: float
-    """Of the hours or tokens."""
+    """Share of hours or tokens."""
 
 
 class Stream(ABC):
     """An endless source of updates from one split of a table: which items, how large, and how they are packed.
 
-    `left_out` says of the items that are never drawn what they are, by reason.
+    `left_out` describes the items that are never drawn, by reason.
     """
 
     name: ClassVar[str]  # "speech", "text" or "pair": the name of the stream in a mixture
@@ -203,10 +203,10 @@ class Stream(ABC):
         seed: int,
         bucket: int = 0,
     ) -> None:
-        """Draw from the items for which no reason holds, each counted for the first that does; `sizes` are in units of
-        budget, `amounts` in `unit`.
+        """Draw from the items for which no reason holds; each left-out item counts for its first reason. `sizes` are in
+        units of the budget, `amounts` in `unit`.
 
-        Items are brought together by amount in every `bucket` of them.
+        Every `bucket` items are grouped by amount.
         """
         out, self.left_out = np.zeros(len(sizes), bool), {}
         for reason, holds in reasons.items():
@@ -231,9 +231,9 @@ class Stream(ABC):
         """Pack drawn rows of the table, as (slot, row), into one shard."""
 
     def drawn(self, cursor: int, budget: float, shards: int = 1) -> tuple[list[Draws], int]:
-        """Say what `collate` makes into each shard of the update at `cursor`, and the cursor after it.
+        """Return the content of each shard of the update at `cursor`, for `collate`, and the cursor after it.
 
-        `budget` is of the whole update: frames of speech, tokens of text (specials included), or pairs.
+        `budget` is that of the whole update: frames of speech, tokens of text (specials included), or pairs.
         """
         filled, cursor = take(self.order, self.sizes, cursor, budget, shards)
         return [[(slot, int(self.items[i])) for slot, i in draws] for draws in filled], cursor
@@ -244,18 +244,18 @@ class Stream(ABC):
         return [self.collate(draws) for draws in drawn], cursor
 
     def exposure(self, cursor: int) -> dict[str, float]:
-        """Say what lies before `cursor`: items, epochs, and hours or tokens (repeats counted)."""
+        """Return what lies before `cursor`: items, epochs, and hours or tokens (repeats counted)."""
         epochs, rest = divmod(cursor, self.order.n)
         begun = [self.order.index(slot) for slot in range(cursor - rest, cursor)]
         amount = epochs * self.amounts.sum() + self.amounts[begun].sum()
         return {"items": cursor, "epochs": round(cursor / self.order.n, 3), self.unit: round(float(amount), 4)}
 
     def shortened(self) -> dict[str, Loss]:
-        """What of the items that are drawn is not shown whole, by what is done with them."""
+        """Losses from items that are drawn but not shown whole, by what is done with them."""
         return {}
 
     def supply(self) -> dict[str, Any]:
-        """Say how much there is to draw from, and what is left out or shortened."""
+        """Return how much there is to draw from, and what is left out or shortened."""
         about = {"items": len(self.items), self.unit: round(float(self.amounts.sum()), 4)}
         for name, losses in (("left_out", self.left_out), ("shortened", self.shortened())):
             if losses:
@@ -264,7 +264,7 @@ class Stream(ABC):
 
 
 class SpeechStream(Stream):
-    """Unlabelled speech, budgeted in frames; utterances longer than `max_frames` are cropped anew in each epoch."""
+    """Unlabelled speech, budgeted in frames; utterances longer than `max_frames` are cropped, differently per epoch."""
 
     name, unit = "speech", "hours"
 
@@ -278,7 +278,7 @@ class SpeechStream(Stream):
 
     def shortened(self) -> dict[str, Loss]:
         over = np.maximum(self.table.frames - self.max_frames, 0)
-        how = f"cropped to longest_speech ({self.max_frames / 100:g} s), elsewhere in each epoch"
+        how = f"cropped to longest_speech ({self.max_frames / 100:g} s), at another place in each epoch"
         return (
             {how: Loss(int((over > 0).sum()), round(float(over.sum() / self.table.frames.sum()), 4))}
             if over.any()
@@ -308,7 +308,7 @@ class TextStream(Stream):
 class PairStream(Stream):
     """Speech with its transcript, budgeted in pairs.
 
-    A pair with an empty text, or longer than `max_frames` or `max_tokens`, is left out: cropping would break the match.
+    A pair with an empty text, or longer than `max_frames` or `max_tokens`, is left out: a crop does not match its text.
     """
 
     name, unit = "pair", "hours"
@@ -337,8 +337,8 @@ def streams(
     max_pair_frames: int = 1600,
     bucket: int = 0,
 ) -> dict[str, Stream]:
-    """Open a stream over each of `tables`, by stream ("speech", "text", "pair"); `tokens` are the folders of
-    their ids.
+    """Open a stream over each of `tables`, by stream ("speech", "text", "pair"); `tokens` are the folders of their
+    token ids.
     """
     opened: dict[str, Stream] = {}
     for name in sorted(tables):

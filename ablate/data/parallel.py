@@ -1,4 +1,4 @@
-"""Map a function over many items by processes, in order; they never outlive the process that started them."""
+"""Map a function over many items with processes, in order; the processes never outlive the one that started them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ablate.store import child
 T = TypeVar("T")
 R = TypeVar("R")
 
-CHUNK = 8  # items that a process is given at once
-AHEAD = 4  # chunks a process that are begun before their results are asked for
+CHUNK = 8  # number of items that a process is given at once
+AHEAD = 4  # chunks per process that are started before their results are asked for
 
 
 def ordered(function: Callable[[T], R], items: Iterable[T], each: int = 100) -> Iterator[R]:
-    """Yield `function(item)` for every item, in order, by one single-threaded process per core.
+    """Yield `function(item)` for every item, in order, using one single-threaded process per core.
 
-    `function` must be importable. Items are taken as they are needed, some hundred ahead. Fewer than `each` items per
-    process are not worth its start of some seconds: then there are fewer processes, or none. An exception of the
-    function is raised here, and what was not begun is dropped.
+    `function` must be importable. Items are taken as they are needed, some hundred ahead. A process takes seconds to
+    start: with fewer than `each` items per process there are fewer processes, or none. An exception in the function is
+    raised here, and items not yet started are dropped.
     """
     items, cores = iter(items), len(os.sched_getaffinity(0))
     first = list(islice(items, cores * each))

@@ -1,4 +1,4 @@
-"""Speech that was decoded once: features of recordings in one folder, which tables point into (see
+"""Speech that was decoded once: features of recordings in one folder, which tables refer to (see
 `ablate.data.table`).
 """
 
@@ -18,11 +18,11 @@ from ablate.errors import UserError
 if TYPE_CHECKING:
     from ablate.data.audio import Recording
 
-BINS = 80  # mel bins of a frame
+BINS = 80  # mel bins per frame
 
 
 class RecordingsWriter:
-    """Write recordings into `folder`, starting over if there is something already; a context manager."""
+    """Write recordings into `folder`, replacing what is there already; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -46,9 +46,9 @@ class RecordingsWriter:
         place: Mapping[str, Any] | None = None,
         sum_M: np.ndarray | None = None,
     ) -> int:
-        """Append a recording and return its number: its frames [F > 0, 80], or how many they are and the `place` it is
-        read from; `sum_M` [80] is their sum. Raises ValueError if recordings differ in what they have, or for no
-        frames.
+        """Append a recording and return its number. Give its frames [F > 0, 80], or their number and the `place` it is
+        read from; `sum_M` [80] is the sum of its frames. Raises ValueError if recordings differ in which of these they
+        have, or for no frames.
         """
         if mel_FM is not None:
             if mel_FM.ndim != 2 or mel_FM.shape[1] != BINS or len(mel_FM) == 0:
@@ -88,8 +88,8 @@ class RecordingsWriter:
 class Recordings:
     """Read a folder of recordings; frames stay on disk until asked for.
 
-    `root` is where relative paths of recordings that are read on the fly begin, `normalisation` how they are
-    normalised. Where the corpus can tell better, `where` gives the recording at a place.
+    `root` is the base of relative paths of recordings that are read on the fly, `normalisation` how they are
+    normalised. If the corpus knows better, `where` gives the recording with a number.
     """
 
     def __init__(
@@ -102,24 +102,24 @@ class Recordings:
         self.folder, self.root, self.normalisation, self.where = Path(folder), root, normalisation, where
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Recordings, (self.folder, self.root, self.normalisation, self.where)  # another process opens them anew
+        return Recordings, (self.folder, self.root, self.normalisation, self.where)  # another process opens them again
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     @property
     def stored(self) -> bool:
-        """Whether the frames are there, and not to be made of recordings."""
+        """Whether the frames are stored, instead of computed from recordings."""
         return (self.folder / "mel.f16").exists()
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """Where the frames of each recording begin, and where the last ends, int64 [recordings + 1]."""
+        """Index of the first frame of each recording, and the end of the last, int64 [recordings + 1]."""
         return column(self.folder / "frames.i64", "<i8")
 
     @cached_property
     def sums(self) -> np.ndarray:
-        """Sum over each recording's frames, float64 [recordings, 80], where features are normalised by speaker."""
+        """Sum over each recording's frames, float64 [recordings, 80], if features are normalised by speaker."""
         return column(self.folder / "sums.f64", "<f8").reshape(-1, BINS)
 
     @cached_property
@@ -131,15 +131,15 @@ class Recordings:
         return (self.folder / "recordings.jsonl").read_bytes().splitlines()
 
     def written(self, index: int) -> Recording:
-        """The recording at a place, where it lay when the folder was written."""
-        from ablate.data.audio import Recording  # torch, which not everybody who reads tables has imported
+        """The recording with this number, at its location when the folder was written."""
+        from ablate.data.audio import Recording  # imports torch, which not every reader of tables needs
 
         return Recording.of(json.loads(self._lines[index]), self.root or Path())
 
     def mel(self, index: int) -> np.ndarray:
-        """Frames of a recording: float16 [F, 80], a view of the file, or made of the recording.
+        """Frames of a recording: float16 [F, 80], a view of the file, or computed from the recording.
 
-        Raises UserError naming a recording that is gone or is not what it was.
+        Raises UserError naming a recording that is missing or has changed.
         """
         first, last = int(self.starts[index]), int(self.starts[index + 1])
         if self.stored:

@@ -1,4 +1,4 @@
-"""The kinds of corpora by the name that a sweep's `data:` says."""
+"""The kinds of corpora by their name in a sweep's `data:`."""
 
 from __future__ import annotations
 

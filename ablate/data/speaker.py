@@ -1,7 +1,7 @@
-"""The mean that is taken from features that are normalised by speaker, where little of a voice is known.
+"""Mean subtraction for features that are normalised by speaker, if little is known about a voice.
 
-In a split of a table the mean is over all recordings of a speaker (`ablate.data.table`). Who comes with one recording
-has not got those: its own mean then leans on what the speakers of training have in common.
+In a split of a table the mean is over all recordings of a speaker (`ablate.data.table`). For a user with a single
+recording that mean is unknown: the recording's own mean is then combined with that of the training speakers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 from ablate.data.table import Table
 
-KNOWN = 200  # frames that the mean of the training speakers counts in that of a new one
+KNOWN = 200  # weight, in frames, of the training speakers' mean in that of a new speaker
 
 
 def less_mean(mels: Sequence[np.ndarray], known_M: np.ndarray) -> list[np.ndarray]:
-    """Recordings [F, 80] of one speaker less that speaker's mean, float16, of which two seconds are `known_M`.
+    """Recordings [F, 80] of one speaker minus that speaker's mean, float16; `known_M` counts in it like two seconds.
 
-    The mean over a word says more of the word than of the voice (NOTES.md, 2026-11-26); over a minute `known_M` hardly
-    counts.
+    The mean over a single word depends more on the word than on the voice (NOTES.md, 2026-11-26); over a minute
+    `known_M` hardly counts.
     """
     all_FM = np.concatenate(mels).astype(np.float64)
     mean_M = (all_FM.sum(0) + KNOWN * known_M) / (len(all_FM) + KNOWN)
@@ -28,9 +28,9 @@ def less_mean(mels: Sequence[np.ndarray], known_M: np.ndarray) -> list[np.ndarra
 
 
 class Alone(Table):
-    """A table that is normalised by speaker, read as if each recording were all that there is of its speaker.
+    """A table that is normalised by speaker, read as if each recording were the only one of its speaker.
 
-    `known_M` is the mean of the training speakers. So `ablate.transcribe` hears a file.
+    `known_M` is the mean of the training speakers. `ablate.transcribe` treats a file in the same way.
     """
 
     def __init__(self, table: Table, known_M: np.ndarray) -> None:
@@ -41,5 +41,5 @@ class Alone(Table):
         return Alone, (Table(self.folder, self.name, self.recordings), self.known_M)
 
     def mel(self, index: int) -> np.ndarray:
-        """Frames of row `index`: float16 [F, 80], less the mean that is known from this recording alone."""
+        """Frames of row `index`: float16 [F, 80], minus the mean estimated from this recording alone."""
         return less_mean([self.raw(index)], self.known_M)[0]

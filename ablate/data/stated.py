@@ -1,4 +1,4 @@
-"""A corpus of which only the size is stated, so that a sweep over it can be planned where it is not."""
+"""A corpus of which only the size is stated, so that a sweep over it can be planned on a machine without the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablate.errors import UserError
 from encoders.ranges import NonNegative, Positive, Size
 
 ABSENT = (
-    "data: stated has sizes and no data, so that this sweep can only be planned (--dry-run); to run it, say data=real "
+    "data: stated has sizes and no data, so this sweep can only be planned (--dry-run); to run it, set data=real "
     "data.root=PATH."
 )
 
@@ -27,7 +27,7 @@ class StatedSplit(SplitConfig):
     table: str
     split: str
     size: float | None
-    """Hours of speech or tokens of text, where they are stated: of what is trained on without labels."""
+    """Hours of speech or tokens of text, for unlabelled training data if stated."""
     utterance: float
     document: int
 
@@ -37,7 +37,9 @@ class StatedSplit(SplitConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class StatedConfig(CorpusConfig):
-    """Sizes of corpora that need not be here; estimates are made of them. A sweep over them is planned, never run."""
+    """Sizes of corpora that need not exist here; estimates are based on them. A sweep over them is planned,
+    never run.
+    """
 
     tag: ClassVar[str] = "stated"
     absent: ClassVar[str] = ABSENT
@@ -49,15 +51,15 @@ class StatedConfig(CorpusConfig):
     pairs: NonNegative = 100.0
     """Hours of speech with transcripts."""
     utterance: Positive = 12.0
-    """Seconds of a typical utterance, as it is packed."""
+    """Seconds of a typical packed utterance."""
     document: Size = 128
-    """Tokens of a typical text, as it is packed."""
+    """Tokens of a typical packed text."""
 
     def lengths(self) -> tuple[float, int]:
         return self.utterance, self.document
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
-        """Nothing is known of them: any table and split may be asked for."""
+        """Empty, because nothing is known: any table and split may be asked for."""
         return {}
 
     def split(self, table: str, split: str) -> Split:

@@ -1,4 +1,4 @@
-"""The streams of pre-training: speech, text, pairs. What differs between them is said here, once."""
+"""The streams of pre-training: speech, text, pairs. All their differences are defined here."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class StreamKind:
-    """What is particular to a stream. Its budgets are in frames (of 10 ms), tokens or pairs."""
+    """The properties of a stream. Its budgets are in frames (of 10 ms), tokens or pairs."""
 
     table: str
-    """Table of a corpus that it draws from, and the field of `Update` that says how much of it an update holds."""
+    """The corpus table that it draws from, and also the field of `Update` that sets how much of it an update holds."""
     unit: str
-    """Of that field."""
+    """Unit of that field."""
     per_unit: int = 1
-    """Frames, tokens or pairs in one such unit."""
+    """Number of frames, tokens or pairs per unit."""
     probed: int
-    """In each half of the gradient probe. With an eighth of it, no gradient of a nano encoder is reproduced by the
-    other half after 1,600 updates."""
+    """Amount in each half of the gradient probe. With an eighth of it, no gradient of a nano encoder is reproduced by
+    the other half after 1,600 updates."""
     held_out: int
-    """In each batch of the held-out losses."""
+    """Amount in each batch of the held-out losses."""
     packed: int
     """Frames or tokens in a pack of evaluation."""
     positions_per_unit: float
-    """Of the encoder, for estimates; a pair is taken to be of 3 s and 12 tokens."""
+    """Encoder positions per unit, for estimates; a pair is assumed to have 3 s and 12 tokens."""
     positions_per_item: float
-    """Of a typical item of a task, for estimates."""
+    """Encoder positions of a typical item of a task, for estimates."""
 
     def of(self, update: Any) -> float:
-        """How much of it an update holds, in its unit."""
+        """How much of the stream an update holds, in frames, tokens or pairs."""
         return getattr(update, self.table)
 
 

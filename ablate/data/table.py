@@ -1,18 +1,18 @@
-"""How data lies on disk: recordings, and tables of rows that point into them.
+"""The form of data on disk: recordings, and tables of rows that refer to them.
 
-A `recordings` folder holds speech that was decoded once: `frames.i64`, where the frames of each recording begin in the
-frames of all and where the last ends; the frames themselves in `mel.f16`, raw little-endian float16 [total frames, 80].
-Where features are normalised by speaker, `sums.f64` [recordings, 80] are the sums over each recording's frames. Without
-`mel.f16`, `recordings.jsonl` says where each one is ("path", and "start", "stop" and "channel" of a part of one), and
-features are made when asked for; they are the same, bit for bit.
+A `recordings` folder holds speech that was decoded once: `frames.i64`, the index of each recording's first frame among
+all frames, and the end of the last; the frames themselves in `mel.f16`, raw little-endian float16 [total frames, 80].
+If features are normalised by speaker, `sums.f64` [recordings, 80] holds the sum over each recording's frames. Without
+`mel.f16`, `recordings.jsonl` says where each recording is ("path", and "start", "stop" and "channel" for a part of a
+file), and features are computed when asked for; they are the same, bit for bit.
 
-A `table` folder holds one split of one table: `rows.jsonl`, one JSON object per row, and `rows.i64` [rows, 2], where
-each row begins and ends in it, in the split's canonical order: the order that everything draws by. Spoken tables also
-have `recording.i64` [rows, 2], which recordings folder a row's speech is in and at which place, and `frames.i64`, how
-many frames each row has; `recordings.json` names the stages that the folders are of, an empty list where the speech
-lies beside the rows themselves. Where features are normalised by speaker, `speaker.i64` says whose a row is, and
-`means.f32` [speakers, 80] what is taken away from that speaker's frames when they are read. Every kind of corpus writes
-this form, and later stages read nothing else; nothing of a table is held in memory.
+A `table` folder holds one split of one table: `rows.jsonl`, one JSON object per row, and `rows.i64` [rows, 2], the byte
+range of each row in it, in the split's canonical order, by which everything draws. Spoken tables also have
+`recording.i64` [rows, 2], the recordings folder of a row's speech and its number there, and `frames.i64`, the number of
+frames of each row; `recordings.json` names the stages of these folders, with an empty list if the speech lies beside
+the rows themselves. If features are normalised by speaker, `speaker.i64` holds the speaker of each row, and `means.f32`
+[speakers, 80] what is subtracted from that speaker's frames when they are read. Every kind of corpus writes this form,
+and later stages read nothing else; nothing of a table is held in memory.
 """
 
 from __future__ import annotations
@@ -30,21 +30,19 @@ from ablate.data.columns import ColumnWriter, column
 from ablate.data.recordings import BINS, Recordings, RecordingsWriter
 
 Example = dict[str, Any]
-"""One item of a table, of a corpus or of what its reader yields: "id", texts, labels, and what else its layout has."""
+"""One item of a table, of a corpus or of a layout's reader: "id", texts, labels, and further fields of the layout."""
 
-FRAME = 0.01  # seconds from one frame to the next
+FRAME = 0.01  # frame shift in seconds
 
 
 class TableWriter:
-    """Write one split of one table into `folder`, starting over if there is something already; a context manager.
+    """Write one split of one table into `folder`, replacing what is there already; a context manager.
 
-    Rows are added in any order; `close(order)` takes the canonical one, else it is that in which they were added.
+    Rows are added in any order; `close(order)` sets the canonical order, by default the order in which they were added.
     """
 
     def __init__(self, folder: Path, sources: Sequence[str] = ()) -> None:
-        """`sources` are the ids of the recordings stages that rows point into; none where frames are added with the
-        rows.
-        """
+        """`sources` are the ids of the recordings stages that rows refer to; none if frames are added with the rows."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("recording.i64", "frames.i64", "speaker.i64", "means.f32"):
@@ -67,11 +65,11 @@ class TableWriter:
         frames: int = 0,
         sum_M: np.ndarray | None = None,
     ) -> None:
-        """Append `row`; a spoken one with its frames [F, 80], or with its `recording`, (which of the sources, place
-        there), and how many `frames` it has. Adds "frames" and "seconds" to the row.
+        """Append `row`. For a spoken row give its frames [F, 80], or its `recording` (index of the source, number
+        there) and its number of `frames`. Adds "frames" and "seconds" to the row.
 
-        Where features are normalised by speaker, `sum_M` [80] is the sum over its frames, and the speaker is the row's
-        "voice". Raises ValueError if rows differ in whether they are spoken.
+        If features are normalised by speaker, `sum_M` [80] is the sum over its frames, and the speaker is the row's
+        "voice". Raises ValueError if some rows are spoken and others are not.
         """
         spoken = mel_FM is not None or recording is not None
         if len(self) and spoken != bool(self._frames):
@@ -101,7 +99,7 @@ class TableWriter:
         return round(sum(self._frames) * FRAME / 3600, 4)
 
     def close(self, order: Sequence[int] | np.ndarray | None = None) -> None:
-        """Finish the split; row `order[i]`, as added, is row i."""
+        """Finish the split; row `order[i]`, counted as added, becomes row i."""
         if self._closed:
             return
         self._closed = True
@@ -157,8 +155,8 @@ class Examples(Sequence[dict[str, Any]]):
 class Table:
     """Read one split of one table; rows and frames stay on disk until asked for.
 
-    `name` is what people call it ("asr.train"); `recordings` are those that its rows point into, in the order of
-    `recordings.json` (none where the speech lies beside the rows).
+    `name` is its displayed name ("asr.train"); `recordings` are those that its rows refer to, in the order of
+    `recordings.json` (none if the speech lies beside the rows).
     """
 
     def __init__(self, folder: Path, name: str, recordings: Sequence[Recordings] = ()) -> None:
@@ -167,7 +165,7 @@ class Table:
             self.recordings = (Recordings(self.folder / "own"),)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Table, (self.folder, self.name, self.recordings)  # another process opens it anew
+        return Table, (self.folder, self.name, self.recordings)  # another process opens it again
 
     @cached_property
     def rows(self) -> Sequence[dict[str, Any]]:
@@ -188,7 +186,7 @@ class Table:
 
     @property
     def stored(self) -> bool:
-        """Whether all frames are stored, and none to be made of recordings."""
+        """Whether all frames are stored, so that none is computed from recordings."""
         return all(recordings.stored for recordings in self.recordings)
 
     @cached_property
@@ -207,7 +205,7 @@ class Table:
 
     @cached_property
     def centred(self) -> bool:
-        """Whether it is each recording whose bins have mean 0, and not all of a speaker's together."""
+        """Whether each recording's bins have mean 0 by themselves, not only over all recordings of a speaker."""
         return not (self.folder / "means.f32").exists()
 
     @cached_property
@@ -216,19 +214,19 @@ class Table:
 
     @cached_property
     def means(self) -> np.ndarray:
-        """Mean frame of each speaker, float32 [speakers, 80], where features are normalised by speaker."""
+        """Mean frame of each speaker, float32 [speakers, 80], if features are normalised by speaker."""
         return column(self.folder / "means.f32", "<f4").reshape(-1, BINS)
 
     def mel(self, index: int) -> np.ndarray:
-        """Frames of row `index`: float16 [F, 80], a view of the file, or made of the recording; less the speaker's
-        mean.
+        """Frames of row `index`: float16 [F, 80], a view of the file, or computed from the recording; minus the
+        speaker's mean.
 
-        Raises UserError naming a recording that is gone or is not what it was.
+        Raises UserError naming a recording that is missing or has changed.
         """
         mel_FM = self.raw(index)
         return mel_FM if self.centred else (mel_FM - self.means[self._speaker[index]]).astype(np.float16)
 
     def raw(self, index: int) -> np.ndarray:
-        """Frames of row `index` with the speaker's mean still in them, where that is what is taken away."""
+        """Frames of row `index` before the speaker's mean is subtracted, if it would be."""
         which, place = self._recording[index]
         return self.recordings[which].mel(int(place))

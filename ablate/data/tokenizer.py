@@ -2,9 +2,9 @@
 
 A `tokenizer` folder holds `model.spm` and `vocabulary.json` (pieces, unigram counts, which pieces begin a word). A
 `tokens` folder holds every text field of one split of one table: `<field>.i32` (ids, one text after the other) with
-`<field>.i64` (where each text begins, and where the last ends), both memory-mapped when read. Ids 0-6 are pad, unk,
-bos, eos, cls, sep and mask; then 256 byte pieces (if asked for), then what was learnt. Text is not normalised and never
-lost: `decode(encode(s)) == s` for any string, save that U+2581, SentencePiece's own sign for a space, comes back as a
+`<field>.i64` (index of each text's first id, and the end of the last), both memory-mapped when read. Ids 0-6 are pad,
+unk, bos, eos, cls, sep and mask; then 256 byte pieces (if enabled), then the learnt pieces. Text is not normalised and
+never lost: `decode(encode(s)) == s` for any string, except that U+2581, SentencePiece's own sign for a space, becomes a
 space.
 """
 
@@ -31,56 +31,58 @@ from ablate.errors import UserError, nearest
 from encoders.batch import Vocabulary
 from encoders.ranges import Size, Within
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-%$&/"  # what has a piece whether or not the texts have it
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-%$&/"  # have a piece even if the texts lack them
 MODELS = ("bpe", "unigram", "char")
 SPACE = "\u2581"  # SentencePiece's sign for a space: a piece that starts with it begins a word
 BYTES = 256
-LABELS = ("id", "voice", "label", "direction", "path")  # string fields of a row that are no text
-CHUNK = 10_000  # texts that are encoded at once
+LABELS = ("id", "voice", "label", "direction", "path")  # string fields of a row that are not text
+CHUNK = 10_000  # number of texts that are encoded at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """What a tokenizer is trained on, and of which kind and size it is."""
+    """What a tokenizer is trained on, and its kind and size."""
 
     tag: ClassVar[str] = "tokenizer"
 
     fields: tuple[str, ...] = ()
-    """Fields whose train split it learns from, as "table.field"; none: the texts of pre-training, `text.text` and
-    `pairs.text`, as far as the corpus has them."""
+    """Fields whose train split it is trained on, as "table.field"; empty: the pre-training texts, `text.text` and
+    `pairs.text`, if the corpus has them."""
     alphabet: Optional[str] = None
-    """Characters that have a piece whether or not the texts have them; null: `ALPHABET` where no `fields` are named,
-    else none.
+    """Characters that get a piece even if the texts lack them; null: `ALPHABET` if `fields` is empty, otherwise
+    none.
     """
     size: Annotated[int, Within(Vocabulary.specials + 1)] = 400
-    """Most pieces to learn, specials included; byte pieces come on top. Fewer where the text supports no more."""
+    """Maximum number of pieces, special tokens included; byte pieces are extra. There are fewer if the texts
+    are small.
+    """
     model: str = "bpe"
     """Kind of SentencePiece model: "bpe", "unigram" or "char"."""
     bytes: bool = True
-    """Spell what has no piece as bytes (256 more pieces); without, it becomes unk, and no character is dropped."""
+    """Spell characters without a piece as bytes (256 more pieces); otherwise they become unk and are never dropped."""
     texts: Size = 2_000_000
-    """Most texts to learn from, those whose hashes are lowest of all there are: learning holds them in memory."""
+    """Maximum number of texts to train on, chosen by lowest hash; training holds them in memory."""
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise UserError(f"tokenizer.model is '{self.model}': {nearest(self.model, MODELS)}")
 
     def settled(self, tables: Collection[str]) -> TokenizerConfig:
-        """This config with its fields and alphabet written out, for a corpus with the pre-training `tables`."""
+        """This config with explicit fields and alphabet, for a corpus with the pre-training `tables`."""
         fields = self.fields or tuple(f"{table}.text" for table in ("text", "pairs") if table in tables)
         alphabet = ("" if self.fields else ALPHABET) if self.alphabet is None else self.alphabet
         return replace(self, fields=fields, alphabet=alphabet)
 
 
 class Tokenizer:
-    """Turn strings into ids and back, with the model in a tokenizer stage's folder."""
+    """Converts strings to ids and back, with the model in a tokenizer stage's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.model = sentencepiece.SentencePieceProcessor(model_file=str(self.folder / "model.spm"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (self.folder,)  # it comes with every batch of a worker: one in each process is enough
+        return _opened, (self.folder,)  # sent with every batch of a worker: one object per process is enough
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -93,7 +95,7 @@ class Tokenizer:
         return self.model.encode(text)
 
     def decode(self, ids: list[int] | np.ndarray) -> str:
-        """Return the text of `ids`; specials are dropped, and bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of `ids`; special tokens are dropped, and invalid UTF-8 becomes U+FFFD."""
         return self.model.decode([int(i) for i in ids if i == Vocabulary.unk or i >= Vocabulary.specials])
 
 
@@ -104,21 +106,21 @@ def _opened(folder: Path) -> Tokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerStage:
-    """Identity of a `tokenizer` stage, beside the tables that it starts from."""
+    """Identity of a `tokenizer` stage, in addition to the tables that it starts from."""
 
     tag: ClassVar[str] = "tokenizer_stage"
 
     tokenizer: TokenizerConfig
-    """Fields and alphabet written out."""
+    """With explicit fields and alphabet."""
     texts: dict[str, str] = field(default_factory=dict)
-    """By field of `tokenizer` what its texts alone are, where that is known. Then the stage uses their table and does
-    not start from it: with other speech the texts are the same.
+    """For each field of `tokenizer`, the digest of its texts alone, where known. Then the stage uses their table
+    without starting from it: other speech for the same texts changes nothing.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokensConfig:
-    """Identity of a `tokens` stage: all of it is in what it starts from, a tokenizer and a split of a table."""
+    """Identity of a `tokens` stage: it has no settings, only its parents, a tokenizer and a split of a table."""
 
     tag: ClassVar[str] = "tokens"
 
@@ -126,7 +128,7 @@ class TokensConfig:
 class Tokens:
     """All texts of one field of one split of a table, as ids: `tokens[i]` is int32, without specials.
 
-    Raises UserError for a field that is not in `folder`, with the nearest name that is.
+    Raises UserError for a field that is not in `folder`, with the nearest name that is there.
     """
 
     SUFFIX: ClassVar[str] = ".i32"
@@ -151,9 +153,9 @@ class Tokens:
 
 
 def learn(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dict[str, Any]:
-    """Train a tokenizer on the train splits `tables`, by name; the config's fields and alphabet are written out.
+    """Train a tokenizer on the train splits `tables`, by name; the config's fields and alphabet must be explicit.
 
-    Deterministic: one thread, nothing sampled. Returns the real size.
+    Deterministic: one thread, no sampling. Returns the real size.
     """
     count = sum(1 for _ in _texts(tables, config.fields))
     if not count and not config.alphabet:
@@ -166,7 +168,7 @@ def learn(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dic
 
 
 def encode(tokenizer: Tokenizer, table: Table, run: Any) -> dict[str, Any]:
-    """Write every text field of a table's split as ids. Returns per field the texts, ids and unknowns."""
+    """Write every text field of a table's split as ids. Returns per field the number of texts, ids and unknowns."""
     fields, encoded = text_fields(table), {}
     for number, name in enumerate(fields, 1):
         encoded[name] = _encode(tokenizer.model, table, name, run.files / f"{name}{Tokens.SUFFIX}")
@@ -175,7 +177,7 @@ def encode(tokenizer: Tokenizer, table: Table, run: Any) -> dict[str, Any]:
 
 
 def lowest(texts: Iterable[str], most: int) -> list[str]:
-    """The `most` texts whose hashes are lowest, by their hashes: the same whatever the order of `texts`."""
+    """The `most` texts with the lowest hashes, sorted by hash: the same whatever the order of `texts`."""
     return heapq.nsmallest(most, texts, key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
@@ -200,7 +202,7 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> bytes:
             bos_id=2,
             eos_id=3,
             control_symbols=["<cls>", "<sep>", "<mask>"],
-            max_sentence_length=1 << 24,  # bytes; longer texts would be dropped in silence
+            max_sentence_length=1 << 24,  # bytes; longer texts would be dropped silently
             input_sentence_size=0,
             shuffle_input_sentence=False,
             num_threads=1,

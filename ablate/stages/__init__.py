@@ -1,1 +1,1 @@
-"""The kinds of stages, from a recording to a score, and how one is executed."""
+"""The kinds of stages, from recordings to scores, and how one is executed."""

@@ -1,4 +1,4 @@
-"""Running a task's model over a split: packed in order, no gradient, nothing random."""
+"""Run a task's model over a split: packed in order, without gradients or randomness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from objectives.mixture import moved
 
 
 class InOrder:
-    """The items of a split in their own order (the counterpart of the shuffled `Order`)."""
+    """The items of a split in their stored order (the counterpart of the shuffled `Order`)."""
 
     def __init__(self, n: int):
         self.n = n
@@ -43,7 +43,7 @@ def encoded(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabul
 
 @torch.no_grad()
 def predictions(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabulary, final: bool) -> list:
-    """One hypothesis per item; `final` may search harder (beams) than the greedy dev predictions."""
+    """One hypothesis per item; `final` may use beam search, the dev predictions are greedy."""
     objective = model.mixture.objectives["task"]
     return [
         hypothesis
@@ -54,7 +54,7 @@ def predictions(model: Model, task: AbstractTask, data: Dataset, vocabulary: Voc
 
 @torch.no_grad()
 def dev_score(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabulary) -> tuple[float, float]:
-    """The metric that selects, of greedy predictions on a split; and the mean of the objective's first term there."""
+    """The metric that selects, for greedy predictions on a split; and the mean of the objective's first term there."""
     objective, hypotheses, total, count = model.mixture.objectives["task"], [], 0.0, 0.0
     for view, encoding in encoded(model, task, data, vocabulary):
         name, number = next(iter(objective.counts(view).items()))
@@ -62,7 +62,7 @@ def dev_score(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocab
         count += number
         if task.chosen is not LOSS:
             hypotheses += task.predict(objective, view, encoding, final=False)
-    loss = total / count if count else 0.0  # of classes that training has not: they tell no two evaluations apart
+    loss = total / count if count else 0.0  # all labels are unknown to training: evaluations tie
     if task.chosen is LOSS:
         return loss, loss
     scores, _ = task.score(data.table.rows, hypotheses)

@@ -1,4 +1,4 @@
-"""The one entry by which every worker, wherever it runs, executes a planned stage."""
+"""The one function by which every worker, wherever it runs, executes a planned stage."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def execute(stage_id: str, root: str | Path) -> None:
     """Run one planned stage to its end in this process; returns at once if it is done.
 
     Under a launcher that set RANK and WORLD_SIZE this process is one of several, which share the shards of every
-    update. Raises UserError if it was never planned under `root` or lacks a parent, `pruned.Pruned` if files of a
-    parent that it reads were pruned, `run.Busy` if another process has it, `run.Stopped` if it was asked to stop (run
-    it again to continue), `run.Lost` if another process took it over, and whatever the stage itself raises.
+    update. Raises UserError if the stage was never planned under `root` or lacks a parent, `pruned.Pruned` if files of
+    a parent that it reads were pruned, `run.Busy` if another process runs it, `run.Stopped` if it was asked to stop
+    (run it again to continue), `run.Lost` if another process took it over, and whatever the stage itself raises.
     """
     plugins.load()
     planned = find(Path(root), stage_id)
@@ -36,18 +36,20 @@ def execute(stage_id: str, root: str | Path) -> None:
     if what["version"] != kind.version:
         raise UserError(
             f"Stage {stage_id} was planned as version {what['version']} of '{run.kind}', this code is version "
-            f"{kind.version}; run the sweep command again to plan it anew."
+            f"{kind.version}; run the sweep command again to plan it again."
         )
     with _locked(run):
-        if run.done:  # another process finished it while this one came here
+        if run.done:  # another process finished it before this one had the lock
             return
         parents = parents_of(run)
         for role, parent in {**uses_of(run), **parents}.items():
-            if not parent.done and role != "continues":  # without the shorter trunk it is made whole
+            if not parent.done and role != "continues":  # without the shorter trunk it trains from the start
                 raise UserError(f"Stage {stage_id} starts from {role} {parent.id}, not done yet; run the sweep.")
         if lost := needs.lacking(run):
             names = ", ".join(f"{role} {parent.id}" for role, parent in lost)
-            raise Pruned(f"Stage {stage_id} reads what was pruned: {names}; run the sweep, which makes that again.")
+            raise Pruned(
+                f"Stage {stage_id} reads files that were pruned: {names}; run the sweep, which makes them again."
+            )
         with run.writing():
             result = kind.checked(kind.run(restored(run, kind.config), parents, run))
         run.finish(result)

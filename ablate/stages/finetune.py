@@ -1,4 +1,6 @@
-"""The `finetune` stage: a supervised objective on a pre-trained leaf, kept at its best dev score."""
+"""The `finetune` stage: train a supervised objective on a pre-trained leaf; keep the weights with the best dev
+score.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ from encoders.encoder import EncoderConfig
 from objectives.mixture import Mixture
 from objectives.objective import AbstractObjective, Ports
 
-LEAST = 0.2  # of the steps that patience spans
-KEPT = ("value", "loss", "first", "step")  # of the best evaluation, in checkpoints
+LEAST = 0.2  # minimum share of the steps that patience spans
+KEPT = ("value", "loss", "first", "step")  # of the best evaluation, stored in checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +48,14 @@ class FinetuneStage:
     encoder: EncoderConfig
     task: TaskConfig
     optimizer: OptimizerConfig = OptimizerConfig()
-    """Betas, weight decay and clipping; learning rates and warm-up are the task's."""
+    """Betas, weight decay and clipping; learning rates and warm-up come from the task."""
     seed: int = 0
     search: dict[str, Any] = field(default_factory=dict)
-    """How its task searches for predictions of new input, as its scores do."""
+    """How its task searches for predictions on new input: as in its scores."""
 
 
 class Items:
-    """The training items of a task, in an endless order; an update's budget is how many it has."""
+    """The training items of a task, in an endless order; an update's budget is its number of items."""
 
     def __init__(self, task: AbstractTask, dataset: Dataset, seed: int) -> None:
         self.task, self.dataset, self.seed = task, dataset, seed
@@ -74,13 +76,13 @@ class Items:
 
 
 def items(config: TaskConfig, dataset: Dataset, seed: int) -> dict[str, Items]:
-    """What a loader draws from, by what the task reads."""
+    """What a loader draws from, by the modality that the task reads."""
     task = config.build()
     return {task.reads: Items(task, dataset, seed)}
 
 
 def dataset(task: AbstractScored, parents: Mapping[str, RunFolder], split: str) -> Dataset:
-    """Open one split of the task's table, with its texts as ids where the stage starts from these."""
+    """Open one split of the task's table, with its texts as ids if the stage starts from these."""
 
     def encoded(tokenizer: str, ids: str) -> tuple[Tokenizer, Path | None]:
         folder = parents[f"{ids}/{split}"].sound() if f"{ids}/{split}" in parents else None
@@ -92,7 +94,7 @@ def dataset(task: AbstractScored, parents: Mapping[str, RunFolder], split: str) 
 
 
 def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask, Tokenizer]:
-    """Make the encoder (of the pre-trained leaf, where the stage has one) with the task's objective on top.
+    """Make the encoder (that of the pre-trained leaf, if the stage has one) with the task's objective on top.
 
     `config` has encoder, task and seed: a fine-tuning stage, or a scoring stage that loads the weights afterwards.
     """
@@ -113,7 +115,7 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
 
 
 def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
-    """Fine-tune until the step budget ends or dev stops improving; keep the weights of the best dev score."""
+    """Fine-tune until the steps are used up or dev stops improving; keep the weights with the best dev score."""
     if "tune" in parents and winner(parents["tune"]).identity()["config"]["seed"] == config.seed:
         return _adopted(winner(parents["tune"]), run)
     config = settled(config, parents)
@@ -132,7 +134,7 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
 
     def update(step: int, cursors: dict[str, int]) -> tuple[list[dict], dict[str, int]]:
         model.encoder.requires_grad_(step >= thaw)
-        if thaw:  # else statistics of batch norm move, and dropout shakes what stands still
+        if thaw:  # otherwise batch-norm statistics would move, and dropout would perturb the frozen encoder
             model.encoder.train(step >= thaw)
         if step == thaw > 0:
             optimizer.enter("encoder")
@@ -173,7 +175,10 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
     loop.keep(loop.updates, best.weights)
     stopped = {"stopped_early": loop.updates} if loop.updates < how.steps else {}
     if stopped:
-        print(f"Stopped after {loop.updates} of {how.steps} updates: dev is no better since {best.step}.", flush=True)
+        print(
+            f"Stopped after {loop.updates} of {how.steps} updates: dev has not improved since update {best.step}.",
+            flush=True,
+        )
     return {
         "task": task.name,
         "best_step": best.step,
@@ -186,7 +191,7 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
 
 
 def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
-    """Take over the run that tuning chose: it is the same training, of the same seed."""
+    """Take over the run that tuning chose: it is the same training with the same seed."""
     for name in (checkpoint.MODEL, "metrics.jsonl", checkpoint.CHECKPOINT):
         run.write_bytes(name, tuned.checked(name).read_bytes())
     kept = ("task", "best_step", "steps_run", "stopped_early", "dev")
@@ -195,21 +200,21 @@ def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
 
 
 def encoder_factor(step: int, how: TaskConfig) -> float:
-    """Learning-rate factor of the encoder: 0 while it is frozen, then its own warm-up and decay over what is left."""
+    """Learning-rate factor of the encoder: 0 while it is frozen, then warm-up and decay over the remaining steps."""
     thaw = round(how.frozen * how.steps)
     return 0.0 if step < thaw else optim.warmup_decay(step - thaw, how.steps - thaw, how.warmup)
 
 
 def patience(how: TaskConfig) -> float:
-    """Updates without a better dev score after which training stops; infinite where it never does."""
+    """Number of updates without a better dev score after which training stops; infinite if it never does."""
     return max(how.patience * how.evaluate_every, LEAST * how.steps) if how.patience else math.inf
 
 
 class Best:
-    """The best evaluation on dev so far, and its weights. Of equal values the lower loss wins, of these the later."""
+    """The best evaluation on dev so far, and its weights. Ties go to the lower loss, then to the later evaluation."""
 
     def __init__(self, metric: Metric, settled: int = 0):
-        self.metric, self.settled = metric, settled  # the update from which on patience counts
+        self.metric, self.settled = metric, settled  # patience counts from this update
         self.value, self.loss, self.first = math.nan, math.nan, math.nan
         self.step, self.weights = 0, {}
 
@@ -224,12 +229,12 @@ class Best:
             self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     def idle(self, step: int) -> int:
-        """Updates since dev was best, or since patience counts."""
+        """Number of updates since dev was best, or since patience started to count."""
         return step - max(self.step, self.settled)
 
     @property
     def learnt(self) -> bool:
-        """Whether dev is clearly better than at first, and than empty outputs are."""
+        """Whether dev is clearly better than at first, and than empty outputs."""
         others = [self.first] if self.metric.nothing is None else [self.first, self.metric.nothing]
         return all(self.metric.beats(self.value, other, self.metric.margin) for other in others)
 
@@ -238,7 +243,7 @@ class Best:
         return tensors, {name: getattr(self, name) for name in KEPT} if self.weights else {}
 
     def restore(self, saved: Checkpoint) -> None:
-        """Take up what `state` gave; the last checkpoint holds the best weights as the model's."""
+        """Restore what `state` returned; the last checkpoint holds the best weights as the model's."""
         if extra := saved.state["extra"]:
             self.weights = checkpoint.part(saved.moments, "best/") or saved.weights
             for name in KEPT:

@@ -1,4 +1,4 @@
-"""A finished run, used on new input: the model of a fine-tuned row, and items that no table holds.
+"""Use a finished run on new input: the model of a fine-tuned row, and items that are in no table.
 
 `python -m ablate.transcribe` gives it recordings, `python -m ablate.predict` lines of text.
 """
@@ -28,11 +28,11 @@ from ablate.store.run import RunFolder
 from ablate.store.stage import parents_of
 from ablate.training import checkpoint
 
-SEEN = 2000  # training rows that say how a task's text is written
+SEEN = 2000  # number of training rows that are read to learn how a task's text is written
 
 
 class NewItems:
-    """Rows given by hand, with frames where they are spoken; what a task asks of a `Dataset`, without a table
+    """Items given by the user, with frames if they are spoken; offers what a task needs of a `Dataset`, without a table
     on disk.
     """
 
@@ -40,7 +40,7 @@ class NewItems:
         self.rows, self.mels = list(rows), list(mels)
         self.frames = np.array([len(mel_FM) for mel_FM in self.mels])
         self.tokenizer, self.target_tokenizer = tokenizer, targets
-        self.table = self  # rows, frames and mel are a table's
+        self.table = self  # has a table's rows, frames and mel
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,12 +52,12 @@ class NewItems:
         return Encoded([self.tokenizer.encode(row.get(field, "")) for row in self.rows])
 
     def target_tokens(self, field: str) -> Encoded:
-        """References are unknown: nothing."""
+        """References are unknown: empty."""
         return Encoded([[] for _ in self.rows])
 
 
 class Encoded(list):
-    """Ids of each text, as `Tokens` gives them."""
+    """Ids of each text, in the form that `Tokens` has."""
 
     def __init__(self, lines: Sequence[Sequence[int]]):
         super().__init__(np.array(line, np.int32) for line in lines)
@@ -67,7 +67,8 @@ class Encoded(list):
 class Finished:
     """The model of a finished fine-tuning run, ready to predict.
 
-    `folder` is that of the fine-tuning stage or of its score, as `python -m ablate.sweep FILE --where ROW` prints it.
+    `folder` is that of the fine-tuning stage or of one of its scores, as printed by `python -m ablate.sweep FILE
+    --where ROW`.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -82,7 +83,7 @@ class Finished:
         self.target_tokenizer = Tokenizer(parents["targets"].sound()) if "targets" in parents else tokenizer
         self.train = dataset(self.task, parents, "train").table
         self.normalisation = self.train.recordings[0].normalisation if self.train.recordings else "bins"
-        # Readers of corpora may write text in lower case; what is typed here must look like what was learnt.
+        # Readers of corpora may write text in lower case; typed text must look like the training text.
         self.lower = all(
             row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given
         )
@@ -90,16 +91,16 @@ class Finished:
     def transcribe(
         self, paths: Sequence[str | Path], into: str = "", speakers: Sequence[int] | None = None
     ) -> list[str]:
-        """What the model makes of each recording, `into` which language where it knows several.
+        """The model's output for each recording; `into` is the target language, for a model with several.
 
-        `speakers` says whose each recording is, by any numbers; without it each is of another speaker. That matters
-        where features are normalised by speaker: the recordings of one lose their mean together (`less_mean`).
-        Raises UserError for a task of text, for what is no audio, and for a language that it does not know.
+        `speakers` numbers the speaker of each recording; without it, each is a different speaker. That matters if
+        features are normalised by speaker: all recordings of a speaker have their joint mean subtracted (`less_mean`).
+        Raises UserError for a text task, for input that is not audio, and for an unknown language.
         """
         self._must_read("speech", "ablate.predict RUN < lines")
         known = self.model.mixture.objectives["task"].languages
         if into not in (known or ("",)):
-            raise UserError(f"--into is '{into}', which this run does not write: {nearest(into, known)}")
+            raise UserError(f"--into is '{into}', which is no output language of this run: {nearest(into, known)}")
         mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
         if self.normalisation == "speaker":
             known_M, speakers = self.train.means.mean(0), speakers or range(len(paths))
@@ -110,7 +111,7 @@ class Finished:
         return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
 
     def predict(self, lines: Sequence[str]) -> list[Any]:
-        """What the model makes of each line, which has the task's fields separated by tabs."""
+        """The model's output for each line; a line has the task's fields separated by tabs."""
         self._must_read("text", "ablate.transcribe RUN FILE ...")
         fields, rows = self.task.given, []
         for number, line in enumerate(lines, 1):
@@ -137,7 +138,9 @@ class Finished:
 
 
 def _finetuning(folder: Path) -> RunFolder:
-    """The run folder of the finished fine-tuning stage at `folder`, or behind the stage there, such as a score."""
+    """The run folder of the finished fine-tuning stage at `folder`, or the one behind the stage there, such as a
+    score.
+    """
     if not (folder / "identity.json").is_file():
         raise UserError(f"'{folder}' is no run folder; python -m ablate.sweep FILE --where ROW prints those of a row.")
     what = read_json(folder / "identity.json")
@@ -161,7 +164,7 @@ def _finetuning(folder: Path) -> RunFolder:
 
 
 def command(act: Callable[[], None]) -> int:
-    """Run a command; the user's mistakes become one line and exit status 2."""
+    """Run a command; a user's mistake is printed as one line, with exit status 2."""
     try:
         with disk.told():
             act()

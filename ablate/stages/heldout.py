@@ -1,4 +1,6 @@
-"""The `heldout` stage: every objective's loss of a finished leaf on dev, the same items and masks for every row."""
+"""The `heldout` stage: every objective's loss of a finished leaf on dev, with the same items and masks for
+every row.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,18 @@ from encoders import seeds
 from encoders.batch import Vocabulary
 
 BATCHES = 4
-LIMITS = {"max_pair_frames": 6000}  # the same for every row, whatever it was trained on: a minute, for pairs
+LIMITS = {"max_pair_frames": 6000}  # a minute; the same for every row, whatever limits it was trained with
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldoutStage:
-    """Identity of the held-out losses of a leaf: all of it is in what it starts from."""
+    """Identity of the held-out losses of a leaf: it has no settings, only its parents."""
 
     tag: ClassVar[str] = "heldout"
 
 
 def stage(config: HeldoutStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
-    """Measure a leaf; the result has "final", a mean by "objective/term"."""
+    """Evaluate a leaf; the result has "final", a mean for each "objective/term"."""
     began = time.monotonic()
     tokenizer = Tokenizer(parents["tokenizer"].sound())
     model = load_leaf(tokenizer, parents["pretrain"])
@@ -41,7 +43,7 @@ def stage(config: HeldoutStage, parents: Mapping[str, RunFolder], run: RunFolder
 
 @torch.no_grad()
 def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) -> dict[str, float]:
-    """Every objective's loss and metrics on streams of a dev split."""
+    """Every objective's loss and metrics on the streams of a dev split."""
     model.eval()
     sums: distributed.Sums = {}
     cursors = dict.fromkeys(dev, 0)

@@ -1,4 +1,4 @@
-"""What a kind of stage is, and how the config of a planned one is made again."""
+"""What a kind of stage is, and how the config of a planned stage is restored."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from encoders.presets import PRESETS
 from objectives import OBJECTIVES
 from objectives.targets import TARGETS
 
-NAMED = (DATA, TASKS, PRESETS, OBJECTIVES, TARGETS)  # records name their classes by tags: who restores one has them all
+NAMED = (DATA, TASKS, PRESETS, OBJECTIVES, TARGETS)  # records name classes by tag: importing these registers all tags
 
 
-SPLIT = "all"  # of what a stage that sweep files name measures
+SPLIT = "all"  # the split of what a stage under `stages:` of a sweep file measures
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,22 @@ class Kind:
     """A kind of stage."""
 
     version: int
-    """Of its code, raised by hand when results change: part of every id."""
+    """Version of its code, raised by hand when results change: part of every id."""
     run: Callable[[Any, Mapping[str, RunFolder], RunFolder], dict[str, Any]]
-    """Runs a stage, given its config, what it starts from by role, and its folder; returns what result.json holds."""
+    """Runs a stage, given its config, its parents by role, and its folder; returns the content of result.json."""
     trains: bool = False
     """Whether it trains a model: several processes may then share it."""
     settings: Any = None
     """For a kind that sweep files name under `stages:`: its config with default values; every field is a setting."""
     metrics: tuple[str, ...] = ()
-    """What such a stage measures, by name, each a column of the table: its result has "scores", made by `scored`."""
+    """Names of what such a stage measures, each a column of the table: its result has "scores", made by `scored`."""
     reads: tuple[str, ...] = ()
-    """What of "speech", "text" and "pair" an encoder must read for rows to have such a stage."""
+    """Inputs ("speech", "text", "pair") that an encoder must read for its row to have such a stage."""
     seconds: float = 5.0
-    """How long such a stage takes, about; once one has run, its own time is taken."""
+    """Approximate duration of such a stage; once one has run, its measured time is used."""
 
     def __post_init__(self) -> None:
-        """Raises TypeError, with the file and line of `run`, for what would fail inside a running stage."""
+        """Raises TypeError, with the file and line of `run`, for what would otherwise fail in a running stage."""
         code, where = inspect.unwrap(self.run).__code__, self._where
         if code.co_argcount != 3:
             raise TypeError(f"{where} takes {code.co_argcount} arguments, expected 3: config, parents and run.")
@@ -71,8 +71,8 @@ class Kind:
         return f"{code.co_filename}, line {code.co_firstlineno}: {code.co_name}"
 
     def checked(self, result: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The result of a stage of this kind. Raises UserError where its scores are not those that the kind names, or
-        no numbers.
+        """Check the result of a stage of this kind and return it. Raises UserError if its scores are not those that the
+        kind names, or are not numbers.
         """
         if self.settings is None:
             return result
@@ -87,13 +87,13 @@ class Kind:
 
     @property
     def config(self) -> Any:
-        """The class of the configs of such stages, or the base of several: the type hint of `run`'s first parameter."""
+        """The config class of such stages, or their common base: the type hint of `run`'s first parameter."""
         return next(iter(typing.get_type_hints(self.run).values()))
 
 
 def scored(metric: str, value: float, better: str = "higher", unit: str = "", n: int = 1) -> dict[str, Any]:
-    """One entry of "scores" in the result of a stage that sweep files name: a value of one of its `metrics`, which is
-    "higher" or "lower" where it is better, over `n` items.
+    """Make one entry of "scores" in the result of a stage under `stages:`: the value of one of its `metrics` over `n`
+    items; `better` says whether "higher" or "lower" values are better.
     """
     if better not in ("higher", "lower"):
         raise ValueError(f"{metric}: better is '{better}', expected higher or lower.")
@@ -101,10 +101,10 @@ def scored(metric: str, value: float, better: str = "higher", unit: str = "", n:
 
 
 def restored(run: RunFolder, config: Any) -> Any:
-    """Make the typed config of a planned stage again, from what `materialise` wrote into its run folder.
+    """Restore the typed config of a planned stage from what `materialise` wrote into its run folder.
 
-    `config` is the class that it is of, or the base of several. Raises UserError where the record says what this code
-    does not know.
+    `config` is its class, or a common base. Raises UserError if the record contains something that this code does not
+    know.
     """
     plugins.load()
     return identity.restore(run.identity()["config"], config, way(run)["how"])

@@ -1,4 +1,6 @@
-"""The `kmeans` stage: centroids of unlabelled speech, whose nearest is what masked prediction may be asked for."""
+"""The `kmeans` stage: centroids of unlabelled speech; the nearest centroid is a possible target of masked
+prediction.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from encoders.encoder import EncoderConfig
 from encoders.frontend import stack
 from objectives.kmeans import KMeans, Layer, nearest
 
-ITEMS = 16  # utterances that are turned into vectors at a time
+ITEMS = 16  # number of utterances that are encoded at a time
 MAX_FRAMES = 1600  # longer utterances are cropped, as in pre-training
 
 
@@ -37,26 +39,28 @@ class KMeansStage:
     entries: int
     """Centroids."""
     positions: int
-    """Positions they are fitted to, at most."""
+    """Maximum number of positions that centroids are fitted to."""
     iterations: int
-    """Rounds of Lloyd's algorithm, at most."""
+    """Maximum number of rounds of Lloyd's algorithm."""
     input: str
-    """What is clustered: "stacked", or an encoding stage of `encoder`."""
+    """What is clustered: "stacked", or the name of an encoding stage of `encoder`."""
     seed: int
     encoder: EncoderConfig | None = None
     """Encoder of the parent leaf that gives the input; None for log-mel."""
 
     @classmethod
     def of(cls, targets: KMeans.Config, encoder: EncoderConfig | None = None) -> KMeansStage:
-        """The fit that speech targets need; `encoder` is that of the row they are of."""
+        """The fit that speech targets need; `encoder` is that of the leaf they are computed from."""
         fields = {name: getattr(targets, name) for name in ("entries", "positions", "iterations", "input", "seed")}
         return cls(**fields, encoder=encoder)
 
 
 def stage(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict[str, Any]:
-    """Fit centroids to the corpus's unlabelled training speech; write them, and the encoder whose layer they are of."""
+    """Fit centroids to the corpus's unlabelled training speech; write them, and the encoder whose layer is
+    clustered.
+    """
     began = time.monotonic()
-    run.truncate(-1)  # a fit that was stopped starts anew
+    run.truncate(-1)  # an interrupted fit starts again from the beginning
     weights: dict[str, Tensor] = {}
     layer: Layer = stacked
     if config.encoder is not None:
@@ -90,7 +94,7 @@ def stage(config: KMeansStage, parents: Mapping[str, RunFolder], run: RunFolder)
 
 
 def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
-    """The centroids of a finished fit, and the layer they are of (None for log-mel)."""
+    """The centroids of a finished fit, and the layer that was clustered (None for log-mel)."""
     config = restored(run, KMeansStage)
     tensors = checkpoint.of(run).weights
     if config.encoder is None:
@@ -101,9 +105,9 @@ def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
 def frozen(
     config: KMeansStage, vocabulary: Vocabulary, weights: Mapping[str, Tensor]
 ) -> tuple[Layer, dict[str, Tensor]]:
-    """The encoder's layer that is clustered, of unmasked speech; and those of the `weights` that it takes.
+    """The clustered layer of the encoder, as a function of unmasked speech; and those of `weights` that it uses.
 
-    Only the parts that speech goes through are made, so the vocabulary is without effect.
+    Only the modules that process speech are built, so the vocabulary has no effect.
     """
     encoder = replace(config.encoder, reads=("speech",)).build(vocabulary)
     taken = {name: weights[name] for name in encoder.state_dict()}
@@ -119,12 +123,12 @@ def frozen(
 
 
 def stacked(utterances: Speech) -> Tensor:
-    """Log-mel of four frames a position, as the encoding stage "stacked" has it."""
+    """Log-mel with four frames stacked per position, like the encoding stage "stacked"."""
     return stack(utterances.mel_FM, utterances.lengths)
 
 
 def vectors(table: Table, config: KMeansStage, layer: Layer) -> Tensor:
-    """Vectors x_NC of `config.positions` positions (all, where there are fewer) of utterances in random order."""
+    """Vectors x_NC of `config.positions` positions (or all, if there are fewer) of utterances in random order."""
     order, parts, count = Order(len(table), config.seed, "kmeans"), [], 0
     for first in range(0, len(table), ITEMS):
         draws = [(slot, order.index(slot)) for slot in range(first, min(len(table), first + ITEMS))]
@@ -140,8 +144,9 @@ def fit(
 ) -> Tensor:
     """Centroids [entries, C] of k-means (Lloyd's algorithm from a k-means++ start); a pure function of its arguments.
 
-    A centroid that loses all its rows moves to the row farthest from its own. `report` is called before every round
-    with rounds done and the mean squared distance. Raises UserError when there are fewer distinct rows than entries.
+    A centroid that loses all its rows moves to the row farthest from its own centroid. `report` is called before every
+    round with the rounds done and the mean squared distance. Raises UserError if there are fewer distinct rows than
+    entries.
     """
     centroids_VC = _start(x_NC, entries, key)
     before_N = None
@@ -169,7 +174,7 @@ def _start(x_NC: Tensor, entries: int, key: int) -> Tensor:
         reached_N = distance_N.double().cumsum(0)
         if not reached_N[-1] > 0:
             raise UserError(
-                f"K-means wants {entries} entries, but the speech it is fitted to has {len(chosen)} distinct "
+                f"K-means needs {entries} entries, but the speech it is fitted to has {len(chosen)} distinct "
                 f"positions; set pretrain: {{targets: {{kmeans: {{entries: {len(chosen)}}}}}}} or less."
             )
         chosen.append(int(torch.searchsorted(reached_N, float(rng.random()) * reached_N[-1], right=True)))

@@ -1,4 +1,4 @@
-"""What is made before anything is trained: recordings, tables, tokenizers, and the tables' texts as ids."""
+"""Stages that run before training: recordings, tables, tokenizers, and the tables' texts as ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Parents = Mapping[str, RunFolder]
 
 
 def recordings(config: RecordingsConfig, parents: Parents, run: RunFolder) -> dict[str, Any]:
-    """Decode a source of speech, once for all tables that it is in."""
+    """Decode a source of speech, once for all tables that use it."""
     return config.write(run)
 
 
@@ -40,24 +40,24 @@ def tokens(config: TokensConfig, parents: Parents, run: RunFolder) -> dict[str, 
 
 
 def tables(parents: Parents) -> dict[str, Table]:
-    """Open the tables among a stage's parents, by what follows "table/" in their roles."""
+    """Open the tables among a stage's parents, keyed by the part of their roles after "table/"."""
     return {name: opened(run, run.identity()["title"]) for name, run in below(parents, "table").items()}
 
 
 def below(parents: Parents, role: str) -> dict[str, RunFolder]:
-    """The parents whose role begins with `role` and a slash, by what follows it."""
+    """The parents whose role begins with `role` and a slash, keyed by the rest."""
     return {name.removeprefix(f"{role}/"): run for name, run in parents.items() if name.startswith(f"{role}/")}
 
 
 def opened(run: RunFolder, name: str) -> Table:
-    """Open a finished table stage with the recordings that its rows point into; `name` is what messages call it.
+    """Open a finished table stage with the recordings that its rows refer to; messages call it `name`.
 
-    Raises UserError where their files are not what their results say.
+    Raises UserError if their files do not match their results.
     """
     made_of = [RunFolder(run.root, "recordings", id) for id in read_json(run.sound() / "recordings.json")]
     for source in made_of:
         if not source.done:
             raise UserError(
-                f"{name} points into recordings {source.id}, which are gone; remove {run.path} and run the sweep again."
+                f"{name} needs recordings {source.id}, which are missing; remove {run.path} and run the sweep again."
             )
     return Table(run.files, name, [restored(source, RecordingsConfig).open(source.sound()) for source in made_of])

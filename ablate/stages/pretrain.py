@@ -1,4 +1,4 @@
-"""The `pretrain` stage: a trunk at a stable learning rate, or the decay leaf that ends one."""
+"""The `pretrain` stage: a trunk at a constant learning rate, or a decay leaf that ends one."""
 
 from __future__ import annotations
 
@@ -43,31 +43,33 @@ class PretrainStage:
 
     encoder: EncoderConfig
     objectives: dict[str, ObjectiveConfig]
-    """Objectives by name, weights within."""
+    """Objectives by name, with their weights."""
     targets: dict[str, TargetsConfig] = field(default_factory=dict)
-    """Speech targets the objectives need, by name."""
+    """Speech targets that the objectives need, by name."""
     update: Update = Update()
     optimizer: OptimizerConfig = OptimizerConfig()
     start: int = 0
-    """Updates the trunk has behind it when this stage starts."""
+    """Number of updates of the trunk before this stage."""
     steps: int = 1000
-    """Updates of this stage."""
+    """Number of updates of this stage."""
     joined: dict[str, tuple[int, int]] = field(default_factory=dict, metadata={"absent": "{}"})
-    """By targets that anneal and that the row's first trunk did not have: update at which they joined, and updates of
-    the trunk that they joined with."""
+    """For each of the speech targets that anneal and that the row's first trunk did not have: the update at which they
+    joined, and the number of updates of the trunk that they joined with."""
     horizon: Optional[int] = None
-    """Updates over which what anneals (the Gumbel temperature) runs: the length of the row's first trunk. None where
-    nothing does: then a longer trunk is the continuation of a shorter one.
+    """Number of updates over which annealing (of the Gumbel temperature) runs: the length of the row's first trunk.
+    None if nothing anneals: then a longer trunk is the continuation of a shorter one.
     """
     phase: str = "trunk"
-    """"trunk" (stable learning rate, keeps optimizer state) or "decay" (learning rate to zero, keeps weights only)."""
+    """"trunk" (constant learning rate, keeps optimizer state) or "decay" (learning rate to zero, keeps weights
+    only).
+    """
     seed: int = 0
 
 
 def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, RunFolder]) -> Model:
-    """Make encoder and objectives; each part's initial weights depend on the seed and its name alone.
+    """Make encoder and objectives; each part's initial weights depend only on the seed and the part's name.
 
-    Targets that were fitted beforehand take what their stage among `parents` found.
+    Targets that were fitted beforehand load the result of their stage among `parents`.
     """
     torch.manual_seed(seeds.key(config.seed, "init/encoder"))
     encoder = config.encoder.build(tokenizer.vocabulary)
@@ -145,8 +147,8 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
         ):  # all ranks try the same ones
             try:
                 step = go_on(loop, RunFolder(run.root, run.kind, shorter))
-            except UserError as error:  # another one will do, or none: it only takes longer
-                print(f"This trunk does not go on from {shorter}: {error}", flush=True)
+            except UserError as error:  # another one may do, or none: training then only takes longer
+                print(f"This trunk does not continue from {shorter}: {error}", flush=True)
                 continue
             continued = {"continued": {"id": shorter, "steps": step - first}}
             break
@@ -173,7 +175,7 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
 
 
 def probing(model: Model, feeds: Mapping[str, Stream], vocabulary: Vocabulary) -> conflict.Probe | None:
-    """The comparison of the objectives' gradients, where the encoder says which parameters are shared."""
+    """The comparison of the objectives' gradients, if the encoder says which parameters are shared."""
     if not model.encoder.offers("shared_parameters"):
         print(f"Gradients are not compared: {type(model.encoder).__name__} has no shared_parameters.", flush=True)
         return None
@@ -181,7 +183,7 @@ def probing(model: Model, feeds: Mapping[str, Stream], vocabulary: Vocabulary) -
 
 
 def tell(feeds: Mapping[str, Stream]) -> None:
-    """Print what the streams do not show of their tables."""
+    """Print what the streams leave out of their tables."""
     for name, feed in feeds.items():
         for reason, loss in feed.left_out.items():
             print(f"{name}: {loss.items} left out, {loss.share:.1%} of the {feed.unit}: {reason}", flush=True)
@@ -190,12 +192,12 @@ def tell(feeds: Mapping[str, Stream]) -> None:
 
 
 def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
-    """Names of the parameters that a gradient of the objectives comes to, from a shard in which each of them counts
-    something; where no shard of the first update is one, of all.
+    """Names of the parameters that receive a gradient from the objectives, found on a shard of the first update in
+    which each objective has terms; if there is no such shard, the names of all parameters.
     """
     names, parameters = zip(*model.named_parameters())
     model.eval()
-    model.mixture.targets.train()  # in evaluation codes are hard, and no gradient comes to what chose them
+    model.mixture.targets.train()  # in evaluation mode codes are hard, and what chose them receives no gradient
     first = {name: feed.drawn(0, loader.budgets[name], loader.shards)[0] for name, feed in loader.feeds.items()}
     for number in range(loader.shards):
         shard = {name: loader.feeds[name].collate(draws[number]) for name, draws in first.items()}
@@ -214,8 +216,9 @@ def groups(
 ) -> dict[str, tuple[list[tuple[str, nn.Parameter]], float]]:
     """Parameters that are trained, and those of heads that only measure, with their peak learning rate.
 
-    What is not `learning` (text in a stage of speech alone, codes that no loss trains) has no place there: weight decay
-    would wear it away. It enters anew with the stage that trains it again. Without any, all parameters are taken.
+    A parameter that is not in `learning` (text modules in speech-only training, codes that no loss trains) is left out:
+    weight decay would shrink it. It enters as new in the stage that trains it again. If `learning` is empty, all
+    parameters are included.
     """
     measured = tuple(f"mixture.objectives.{name}." for name, one in config.objectives.items() if not one.weight)
     named: dict[str, list[tuple[str, nn.Parameter]]] = {"all": [], "measured": []}
@@ -232,9 +235,9 @@ def annealed(config: PretrainStage, targets: str, step: int) -> float:
 
 
 def go_on(loop: Loop, shorter: RunFolder) -> int:
-    """Take up a shorter trunk of the same training where it ended, with what it logged; return its last update.
+    """Continue a shorter trunk of the same training where it ended, including its log; return its last update.
 
-    Raises UserError when its files are not what its result says.
+    Raises UserError if its files do not match its result.
     """
     saved, log = checkpoint.of(shorter, moments=True), shorter.checked("metrics.jsonl").read_bytes()
     loop.take_up(saved)
@@ -243,9 +246,9 @@ def go_on(loop: Loop, shorter: RunFolder) -> int:
 
 
 def inherit(loop: Loop, parent: RunFolder) -> None:
-    """Start from a parent trunk: parts that exist on both sides are loaded, new ones fresh, dropped ones forgotten.
+    """Start from a parent trunk: modules that both have are loaded, new ones are fresh, the others are dropped.
 
-    Raises UserError when the trunk's files are not what its result says, or not of the update at which this starts.
+    Raises UserError if the trunk's files do not match its result, or are not of the update at which this stage starts.
     """
     saved = checkpoint.of(parent, step=loop.first, moments=True)
     own = loop.model.state_dict()
@@ -265,7 +268,7 @@ def read(parents: Mapping[str, RunFolder]) -> tuple[dict[str, Table], dict[str, 
 
 
 def load_leaf(tokenizer: Tokenizer, leaf: RunFolder) -> Model:
-    """Rebuild all of a finished leaf, in evaluation mode: encoder, objectives with their heads, speech targets."""
+    """Rebuild a finished leaf completely, in evaluation mode: encoder, objectives with their heads, speech targets."""
     model = build(restored(leaf, PretrainStage), tokenizer, parents_of(leaf))
     model.load_state_dict(checkpoint.of(leaf).weights)
     return model.eval()

@@ -12,8 +12,8 @@ from ablate.store import identity
 from ablate.store.stage import Stage
 
 # pretrain and finetune 4: heads of weight 0 are clipped apart, and passes draw their dropout by name; Adam counts from
-# where parameters enter or thaw; u and v of relative positions are not decayed; targets that join later anneal from
-# there on; dev keeps the lower loss, then the later one, of equal scores, and recognition is selected by CER.
+# where parameters enter or are unfrozen; u and v of relative positions have no weight decay; targets that join later
+# anneal from there on; of equal dev scores the lower loss, then the later one, is kept; ASR is selected by CER.
 KINDS: Registered[Kind] = Registered(
     {
         "recordings": Kind(1, prepare.recordings),
@@ -43,7 +43,7 @@ def make(
 ) -> Stage:
     """Make the stage of a typed config and its parents; equal arguments make the same id, whatever it `uses`.
 
-    `forms` remembers what it made of the parts of configs, for many stages of few parts.
+    `forms` caches the canonical forms of parts of configs, for many stages that share few parts.
     """
     form, parents, of = (forms or identity.Forms()).of(config, type(config)), tuple(parents), KINDS[kind]
     return Stage(

@@ -1,4 +1,4 @@
-"""The `score` stage: a finished model on a test split, once, with per-item records and shallow baselines."""
+"""The `score` stage: evaluate a finished model once on a test split, with per-item records and shallow baselines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from encoders.encoder import EncoderConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreStage:
-    """Identity of the score of one split, the task's only one."""
+    """Identity of the score of one split, the only one in its task's config."""
 
     tag: ClassVar[str] = "score"
 
@@ -33,7 +33,7 @@ class ScoreStage:
 
 
 def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
-    """Score the task's split; writes items.jsonl, returns scores and baselines."""
+    """Score the task's split; write items.jsonl, return scores and baselines."""
     began = time.monotonic()
     config = settled(config, parents)
     task = config.task.build()
@@ -73,7 +73,7 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
 
 
 def one_by_one(task: AbstractTask, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[Score, list[Example]]:
-    """The main metric of recordings that were heard one by one, and its counts by item where it has them: of words."""
+    """The main metric of recordings that were transcribed one by one, and for word errors its counts by item."""
     scores, items = task.score(rows, hypotheses)
     of = task.alone
     score = replace(scores[0], metric=of.name, signature=f"{scores[0].signature}|mean of each recording alone")
@@ -84,5 +84,5 @@ def one_by_one(task: AbstractTask, rows: Sequence[Example], hypotheses: Sequence
 
 
 def _empty(hypotheses: Sequence[Any]) -> int:
-    """How many outputs are empty texts."""
+    """Number of outputs that are empty texts."""
     return sum(isinstance(one, str) and not one.strip() for one in hypotheses)

@@ -1,8 +1,8 @@
-"""The `tune` stage: of fine-tunings that differ in some settings, the one with the best dev score.
+"""The `tune` stage: among fine-tunings that differ in some settings, choose the one with the best dev score.
 
 A task with `tune: {lr: [5e-4, 1e-3]}` is fine-tuned at every point of that grid, with the sweep's first seed and
-ordinary `finetune` stages. This stage records what each reached on dev and names the winner, whose settings all seeds
-then take.
+ordinary `finetune` stages. This stage records the dev score of each and names the winner, whose settings are then used
+for all seeds.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ablate.store.run import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class TuneStage:
-    """Identity of a choice: all of it is in what is chosen from, its parents, in this order."""
+    """Identity of a choice: it is determined by the candidates, its parents in this order."""
 
     tag: ClassVar[str] = "tune"
     how: ClassVar[tuple[str, ...]] = ("settings",)
 
     settings: tuple[dict[str, Any], ...] = ()
-    """What each of the fine-tunings sets, as {"lr": 1e-3}: for the record."""
+    """What each of the fine-tunings sets, such as {"lr": 1e-3}; only for the record."""
 
 
 def stage(config: TuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
-    """Choose the best dev score, of equals the first; the result has what all of them reached."""
+    """Choose the best dev score, the first of equal ones; the result has the scores of all."""
     task, tried = task_of(parents[f"{ROLE}0"]).build(), []
     for number, settings in enumerate(config.settings):
         tuned = parents[f"{ROLE}{number}"]

@@ -1,4 +1,4 @@
-"""What tuning leaves to the stages after it: the winner, and the task with its settings."""
+"""What tuning hands to the stages after it: the winner, and the task with its settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from ablate.store.run import RunFolder
 from ablate.store.stage import way
 from ablate.tasks.task import TaskConfig
 
-ROLE = "finetune/"  # of the fine-tunings to choose from, by number
+ROLE = "finetune/"  # prefix of the roles of the fine-tunings to choose from, followed by a number
 
 
 def settled(config: Any, parents: Mapping[str, RunFolder]) -> Any:
-    """A fine-tuning or scoring stage's config, with the task as tuning left it where that is among the parents."""
+    """A fine-tuning or scoring stage's config, with the task's settings that tuning chose, if it is among the
+    parents.
+    """
     if "tune" not in parents:
         return config
     return replace(config, task=task_of(winner(parents["tune"])).scored_as(config.task))
@@ -27,7 +29,9 @@ def winner(tune: RunFolder) -> RunFolder:
 
 
 def task_of(finetune: RunFolder) -> TaskConfig:
-    """The task of a planned fine-tuning. Raises UserError where its record says what this code does not know."""
+    """The task of a planned fine-tuning. Raises UserError if its record contains something that this code does not
+    know.
+    """
     how = {
         path.removeprefix("task."): value for path, value in way(finetune)["how"].items() if path.startswith("task.")
     }

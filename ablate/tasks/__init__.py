@@ -1,1 +1,1 @@
-"""Downstream tasks: what is trained on an encoder or measured of it, and how it is scored."""
+"""Downstream tasks: what is trained on an encoder or measured on it, and how it is scored."""

@@ -19,7 +19,7 @@ from ablate.tasks.task import TaskConfig, check
 from objectives import sequence
 from objectives.transducer import Transducer
 
-# The paper's recipes, as far as they are known (docs/paper.md, section 4); rates are mSLAM's.
+# The paper's recipes, as far as they are known (docs/paper.md, section 4); learning rates are mSLAM's.
 ASR_SLAM = Recognition.Config(
     head="transducer",
     transducer=Transducer.Config(hidden=640, layers=2),

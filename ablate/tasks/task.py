@@ -24,31 +24,31 @@ from encoders.ranges import Fraction, Natural, NonNegative, Size
 from objectives.objective import AbstractObjective, Ports
 
 Encoder = tuple[Tokenizer, Optional[Path]]
-"""A tokenizer, and the folder of the ids that it made of a split; None where the task reads none (see
+"""A tokenizer, and the folder of a split's token ids; the folder is None if the task does not read them (see
 `TaskConfig.ids`).
 """
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that a task reports, and which way is good."""
+    """A number that a task reports, and its good direction."""
 
     name: str
     better: str  # "lower" or "higher"
     unit: str = "%"
     nothing: float | None = None
-    """What empty outputs score; None where outputs cannot be empty."""
+    """Score of empty outputs; None if outputs cannot be empty."""
     margin: float = 2.0
-    """By how much a value is better where something was learnt."""
+    """Minimum improvement that counts as having learnt something."""
 
     def beats(self, value: float, other: float, by: float = 0.0) -> bool:
-        """Whether a value is better than another, by more than so much."""
+        """Whether a value is better than another by more than `by`."""
         return value < other - by if self.better == "lower" else value > other + by
 
     def mean(
         self, rows: Sequence[Example], references: Sequence[Any], hypotheses: Sequence[Any], values: Sequence[float]
     ) -> tuple[list[Score], list[Example]]:
-        """What `AbstractScored.score` returns where this is the only metric, and its value the mean of the items'."""
+        """The return value of `AbstractScored.score` for a task whose only metric this is, as the mean over items."""
         items = [
             {"id": row["id"], "reference": wanted, "hypothesis": said, self.name: [float(value), 1]}
             for row, wanted, said, value in zip(rows, references, hypotheses, values, strict=True)
@@ -56,7 +56,7 @@ class Metric:
         return [self.score(sum(values) / max(1, len(items)), len(items), f"mean {self.name}")], items
 
     def score(self, value: float, n: int, signature: str, counts: Mapping[str, int] = MappingProxyType({})) -> Score:
-        """This metric's value over `n` items; `signature` says how it was computed, `counts` what it is made of."""
+        """This metric's value over `n` items; `signature` says how it was computed, `counts` holds its components."""
         return Score(self.name, float(value), self.better, self.unit, n, signature, dict(counts))
 
 
@@ -78,7 +78,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a rule without a model reaches on the same items."""
+    """The score of a rule without a model on the same items."""
 
     name: str
     metric: str
@@ -86,10 +86,10 @@ class Baseline:
 
 
 class Dataset:
-    """One split of a task's table with its texts as ids, opened when first asked for.
+    """One split of a task's table with its texts as ids, opened on first use.
 
-    `own` is the encoder's tokenizer and the folder of the ids that it made of the split, `targets` those of the task's
-    own target tokenizer; without one the encoder's serves.
+    `own` is the encoder's tokenizer with the folder of its ids for the split, `targets` the same for the task's own
+    target tokenizer; without one the encoder's is used.
     """
 
     def __init__(self, table: Table, own: Encoder, targets: Encoder | None = None) -> None:
@@ -99,17 +99,17 @@ class Dataset:
 
     def __reduce__(self) -> tuple[Any, ...]:
         own, targets = (self.tokenizer, self._own), (self.target_tokenizer, self._targets)
-        return Dataset, (self.table, own, targets)  # another process opens it anew
+        return Dataset, (self.table, own, targets)  # another process opens it again
 
     def __len__(self) -> int:
         return len(self.table)
 
     def tokens(self, field: str) -> Tokens:
-        """A field in the encoder's tokens."""
+        """A field as tokens of the encoder's tokenizer."""
         return self._open(self._own, field)
 
     def target_tokens(self, field: str) -> Tokens:
-        """A field in the target tokenizer's tokens."""
+        """A field as tokens of the target tokenizer."""
         return self._open(self._targets, field)
 
     def _open(self, folder: Path, field: str) -> Tokens:
@@ -120,7 +120,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(Complete):
-    """Base of task configs: the data, and how long and how fast to fine-tune.
+    """Base of task configs: the data, how long to fine-tune, and at which learning rates.
 
     A task's is called `Config` and stands in the body of its class. Every field is a setting of the sweep file, with a
     sentence below it, and a range where it has one (`encoders.ranges`). `__post_init__` raises UserError (or
@@ -129,105 +129,108 @@ class TaskConfig(Complete):
     """
 
     owner: ClassVar[type[AbstractScored]]
-    """The class whose body it stands in, and which it builds; that class sets it."""
+    """The class in whose body it stands and which it builds; set by that class."""
     tag: ClassVar[str]
-    """What it is called in ids, for ever, in its own body (see `ablate.store.identity`)."""
+    """Its permanent name in ids, set in its own body (see `ablate.store.identity`)."""
     scoring: ClassVar[Mapping[str, Any]] = MappingProxyType({"splits": (), "tokenizer": None})
-    """Fields that training does not read, and the values that stand for them in its identity: those of scoring alone,
-    and the target tokenizer, which training starts from as a stage.
+    """Fields that training does not read, and the values that replace them in its identity: those that only scoring
+    uses, and the target tokenizer, which is a parent stage of training.
     """
 
     table: str
-    """Table of the corpus to read: its "train" trains, its "dev" selects."""
+    """Table of the corpus to read: its split "train" is for training, "dev" for selection."""
     splits: tuple[str, ...] = ("test",)
-    """Splits that are scored, once, with the selected weights."""
+    """Splits to score, once each, with the selected weights."""
     steps: Natural = 400
     """Most updates."""
     items: Size = 16
-    """Items in an update."""
+    """Number of items in an update."""
     lr: NonNegative = 2e-3
     """Peak learning rate of the encoder."""
     head_lr: NonNegative = 4e-3
     """Peak learning rate of the task's own parameters."""
     warmup: Fraction = 0.1
-    """Share of the steps in which the encoder's learning rate rises."""
+    """Share of the steps over which the encoder's learning rate warms up."""
     head_warmup: Fraction = 0.1
-    """Share of the steps in which that of the task's own parameters rises."""
+    """Share of the steps over which the learning rate of the task's own parameters warms up."""
     frozen: Fraction = 0.0
-    """Share of the steps, at first, in which the encoder stays as it is; its warm-up begins then."""
+    """Share of the steps, from the start, in which the encoder is frozen; its warm-up begins after that."""
     average: Fraction = 0.0
-    """Decay of a moving average of the weights, which dev sees and the run keeps in their place; 0 keeps them as they
-    are. Averages over some hundred updates (.99, .998) swing less and often do better (Polyak and Juditsky 1992).
+    """Decay rate of a moving average of the weights, which is evaluated on dev and kept instead of them; 0 for none.
+    Averages over some hundred updates (.99, .998) fluctuate less and often do better (Polyak and Juditsky 1992).
     """
     evaluate_every: Size = 100
-    """Updates between evaluations on dev."""
+    """Number of updates between evaluations on dev."""
     select: str = field(default="", metadata={"absent": '""'})
-    """Metric on dev whose best evaluation is kept, or "loss"; empty is the task's own choice. Of equal values that with
-    the lower loss is kept, of equal losses the later one."""
+    """Dev metric that selects the best evaluation, or "loss"; empty for the task's own choice. Of equal values the one
+    with the lower loss is kept, of equal losses the later one."""
     patience: Natural = 0
-    """Evaluations without a better dev score after which training stops; 0 trains all steps, so that rows are compared
-    at equal steps. They count from the end of warm-up and thaw on, span at least a fifth of the steps, and stop nothing
-    before dev is clearly better than at first and than empty outputs are."""
+    """Number of evaluations without a better dev score after which training stops; 0 trains all steps, so that rows are
+    compared at equal steps. Evaluations count only after warm-up and unfreezing, and must span at least a fifth of the
+    steps. Training never stops before the dev score is clearly better than the first one and than that of empty
+    outputs."""
     tokenizer: Optional[TokenizerConfig] = None
-    """A target tokenizer of the task's own; none means the encoder's."""
+    """The task's own target tokenizer; none means the encoder's."""
 
     def __post_init__(self) -> None:
         """Nothing here: what each value can be, its field says."""
 
     def ids(self) -> tuple[str, ...]:
-        """Whose ids of its table's texts it reads: "own", the encoder's tokenizer's, or "targets", of what it
-        writes. By default none where it reads speech, else its own.
+        """Which token ids of its table's texts it reads: "own", of the encoder's tokenizer, or "targets", of its output
+        text. By default none if it reads speech, otherwise "own".
         """
         return () if self.owner.reads == "speech" else ("own",)
 
     def for_training(self) -> TaskConfig:
-        """This task as training sees it: without what scoring alone reads."""
+        """This task for training: without the settings that only scoring reads."""
         return replace(self, **self.scoring)
 
     def search(self) -> dict[str, Any]:
-        """How predictions are searched for in scoring, which training does not read."""
+        """Settings of the search for predictions in scoring, which training does not read."""
         return {name: getattr(self, name) for name in self.scoring if name not in ("splits", "tokenizer")}
 
     def for_scoring(self, split: str) -> TaskConfig:
-        """This task as the score of one of its splits sees it."""
+        """This task for the score of one of its splits."""
         return replace(self, splits=(split,), tokenizer=None)
 
     def scored_as(self, other: TaskConfig) -> TaskConfig:
-        """This task, scored as another is: tuning chooses how to train, never what is scored."""
+        """This task, scored like another one: tuning chooses how to train, never what is scored."""
         return replace(self, **{name: getattr(other, name) for name in self.scoring})
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What the encoder has to read: what a measure of a leaf shows it, or the stream that is trained on."""
+        """Inputs that the encoder must read: what a measure shows it, or the stream that is trained on."""
         return (self.owner.reads,) if self.owner.trained else self.owner.sees
 
     def build(self) -> AbstractScored:
-        """Make the task: planning does so to check it, stages to run it. Reads no data."""
+        """Make the task, for planning to check it and for stages to run it. Reads no data."""
         return self.owner(self)
 
 
 class AbstractScored(Complete):
-    """What the score stage needs of a task, fine-tuned for it (`AbstractTask`) or not (`AbstractMeasure`).
+    """What the score stage needs of a task, whether the encoder is fine-tuned (`AbstractTask`) or not
+    (`AbstractMeasure`).
 
-    What a class states without a value here it has to state, in its body or when it is made. It holds its config and
-    what follows from it, no data, and other processes make it anew. A task that cannot be had raises UserError.
+    A subclass must set every attribute that is declared here without a value, in its body or on instances. A task holds
+    its config and what follows from it, no data; other processes build it again. Building an impossible one raises
+    UserError.
     """
 
     reads: ClassVar[str]
-    """The stream that its inputs are of: "speech", "text" or "pair"."""
+    """The stream of its inputs: "speech", "text" or "pair"."""
     trained: ClassVar[bool]
-    """Whether the encoder is fine-tuned for it; said by the two classes below."""
+    """Whether the encoder is fine-tuned for it; set by the two classes below."""
     baseline_split: ClassVar[str] = "train"
     """The split that baselines may learn from."""
     beside: ClassVar[tuple[str, ...]] = ()
-    """Names of metrics that stand beside the main one in a table that names no columns."""
+    """Names of metrics shown beside the main one in a table that names no columns."""
     metrics: tuple[Metric, ...]
-    """What it reports, the main one first."""
+    """The metrics that it reports, the main one first."""
     columns: tuple[str, ...]
-    """The columns of its table that it reads, but for "id" and what comes with speech ("voice", "seconds", "frames"): a
-    table without one is refused while planning. None that it can do without."""
+    """The columns that it needs from its table, except "id" and those that come with speech ("voice", "seconds",
+    "frames"): planning refuses a table that lacks one. Optional columns are not listed."""
     by_class: Metric | None = None
-    """Which of them is also scored by class, as "ser_date", where rows have `classes`."""
+    """The metric that is also scored by class, such as "ser_date", if rows have `classes`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -243,62 +246,61 @@ class AbstractScored(Complete):
 
     @property
     def alone(self) -> Metric | None:
-        """The main metric of recordings that are heard one by one, where features are normalised by speaker: a score of
-        a split has all of a speaker's for the mean, and who comes with one file has not. None for tasks of text and of
-        leaves.
+        """The main metric for recordings that are transcribed one by one, where features are normalised by speaker: the
+        score of a split uses the mean over all of a speaker's recordings, but a user with one file has only that one.
+        None for text tasks and for measures.
         """
         spoken = self.trained and self.reads == "speech"
         return replace(self.metrics[0], name=f"{self.metrics[0].name}_alone") if spoken else None
 
     @abstractmethod
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
-        """Score a whole split, its hypotheses in the order of its rows: one Score per metric, in their order, and a
-        record per item.
+        """Score a whole split; hypotheses are in the order of its rows. Return one Score per metric, in their order,
+        and a record per item.
 
-        A record has "id", "reference", "hypothesis", and for each metric what its score is a ratio of sums of, by which
-        items are resampled: {metric.name: [sum, count]}, or counts that `analysis.records.items` knows. Without, the
-        score has no interval over items.
+        A record has "id", "reference", "hypothesis" and, for each metric, the counts from which its score is computed
+        and by which items are resampled: {metric.name: [sum, count]} for a ratio of sums, or counts that
+        `analysis.records.items` knows. Without counts the score has no interval over items.
         """
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
-        """What shallow rules, learnt on `train` (rows of `baseline_split`), reach on `test`; none by default."""
+        """Scores on `test` of shallow rules learnt on `train` (rows of `baseline_split`); none by default."""
         return []
 
 
 class AbstractMeasure(AbstractScored):
-    """A property of a pre-trained leaf, measured without training anything."""
+    """A property of a pre-trained leaf, measured without training."""
 
     trained = False
     sees: ClassVar[tuple[str, ...]]
-    """What the encoder is shown: of "speech", "text" and "pair"."""
+    """Inputs that the encoder is shown: any of "speech", "text" and "pair"."""
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
-        """Whether the leaf of a row with these objectives (configs, by name) has the parts that are measured."""
+        """Whether the leaf of a row with these objectives (configs, by name) has the modules that are measured."""
         return True
 
     @abstractmethod
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Any]:
-        """One hypothesis per item of a split, as `score` takes them, from a whole leaf in evaluation mode."""
+        """One hypothesis per item of a split, in the form `score` takes, from a complete leaf in evaluation mode."""
 
 
 class AbstractTask(AbstractScored):
-    """A downstream problem that the encoder is fine-tuned for.
+    """A downstream task that the encoder is fine-tuned for.
 
     Training calls `objective` once and `inputs` for every update, in worker processes. Evaluation packs items by
-    `sizes`, encodes `objective.view` of them in evaluation mode, collects `predict`, and hands all of a split to
-    `score`.
-    The metric `chosen` is computed on dev during fine-tuning, either by `score` or, where it is "loss", as the mean of
-    the objective's first term.
+    `sizes`, encodes their `objective.view` in evaluation mode, collects `predict`, and passes a whole split to `score`.
+    The metric `chosen` is computed on dev during fine-tuning, either by `score` or, if it is "loss", as the mean of the
+    objective's first term.
     """
 
     trained = True
     given: tuple[str, ...] = ()
-    """The text fields of the input; none where speech is all of it."""
+    """The text fields of the input; empty if the input is only speech."""
 
     @property
     def choice(self) -> Metric:
-        """What selects on dev unless the config says otherwise: one of `metrics`, by default the first, or LOSS."""
+        """The metric that selects on dev by default: one of `metrics` (unless overridden, the first), or LOSS."""
         return self.metrics[0]
 
     @property
@@ -311,40 +313,40 @@ class AbstractTask(AbstractScored):
 
     @abstractmethod
     def objective(self, ports: Ports, targets: Vocabulary | None, train: Table) -> AbstractObjective:
-        """Make the supervised objective, its heads' weights drawn from torch's generator, which is seeded; `targets` is
-        the vocabulary of the task's own tokenizer, if it has one, `train` the training split. Raises UserError where
-        that cannot be learnt from.
+        """Make the supervised objective, with its heads' weights drawn from torch's generator, which is seeded.
+        `targets` is the vocabulary of the task's own tokenizer, if it has one; `train` is the training split. Raises
+        UserError if it cannot be trained on that split.
         """
 
     @abstractmethod
     def inputs(self, dataset: Dataset, draws: Draws, seed: int, training: bool = False) -> Batch:
-        """Pack the drawn items, (slot, row) each, with the references that the objective reads; a function of its
-        arguments alone. In `training` the input may be perturbed.
+        """Pack the drawn items, (slot, row) each, with the references that the objective reads; a pure function of its
+        arguments. If `training`, the input may be perturbed.
         """
 
     def sizes(self, dataset: Dataset) -> np.ndarray:
-        """Size of every item, frames or tokens, by which evaluation packs: of its speech, else of the texts `given`
-        with what stands around them.
+        """Size of every item, by which evaluation packs: frames of its speech, or else tokens of the texts `given`,
+        including special tokens.
         """
         if self.reads == "speech":
             return dataset.table.frames
         return sum(dataset.tokens(field).lengths for field in self.given) + 1 + len(self.given)
 
     def predict(self, objective: Any, view: View, encoding: Encoding, final: bool = True) -> list[Any]:
-        """One hypothesis per sequence of the view, as `score` takes them; only a `final` one may cost a beam search.
-        `objective` is what `objective` made, in evaluation mode; by default, what it decodes.
+        """One hypothesis per sequence of the view, in the form `score` takes; only if `final` may it use a slow beam
+        search. `objective` is what `objective` made, in evaluation mode; by default its own decoding is used.
         """
         return objective.decode(encoding)
 
 
 def check(name: str, config: TaskConfig) -> None:
-    """Raise UserError, with its file and line, for a task that lacks something; `name` is what sweep files call it."""
+    """Raise UserError, with its file and line, for a task that lacks something; `name` is its name in sweep files."""
     cls = type(config)
     complete(cls, TaskConfig)
     if "tag" not in vars(cls):
         raise UserError(f"{cls.__qualname__} ({place(cls)}) lacks a tag of its own; TaskConfig says what it is.")
     if vars(cls.owner).get("Config") is not cls:
-        raise UserError(f"{cls.__qualname__} ({place(cls)}) is no task's Config: write it so into its task's class.")
+        raise UserError(f"{cls.__qualname__} ({place(cls)}) is not the Config of a task: nest it in its task's class.")
     task, made = config.build(), cls.owner
     base = AbstractTask if made.trained else AbstractMeasure
     complete(made, base)
@@ -356,7 +358,9 @@ def check(name: str, config: TaskConfig) -> None:
             f"one of {', '.join(STREAMS)}, and a metric."
         )
     if made.trained and task.choice not in (*task.metrics, LOSS):
-        raise UserError(f"{made.__qualname__} ({place(made)}) is selected by '{task.choice.name}', which it has not.")
+        raise UserError(
+            f"{made.__qualname__} ({place(made)}) is selected by '{task.choice.name}', which is not one of its metrics."
+        )
     if unknown := sorted(cls.scoring.keys() - {one.name for one in fields(cls)}):
         raise UserError(f"{cls.__qualname__} ({place(cls)}) has '{unknown[0]}' in scoring, but no such field.")
 

@@ -1,1 +1,1 @@
-"""What an update is: the loop, the optimizer, checkpoints, ranks, numbers that are not finite."""
+"""Optimizer updates: the loop, the optimizer, checkpoints, ranks, values that are not finite."""

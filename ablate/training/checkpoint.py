@@ -1,7 +1,7 @@
-"""Checkpoints: weights and moments in a file each, and a small one that names both, which is renamed last.
+"""Checkpoints: one file of weights, one of moments, and a small one that names both and is renamed into place last.
 
-While a stage runs every save writes new files beside the last ones; at its end they are `model.safetensors` and, where
-training may go on from there, `moments.safetensors`.
+While a stage runs, every save writes new files beside the previous ones. At its end they are `model.safetensors` and,
+if training may continue from there, `moments.safetensors`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Checkpoint:
 
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
-    """Of the optimizer, and whatever else only training needs; empty where it does not go on, or they were not asked
-    for.
+    """Moments of the optimizer, and whatever else only training needs; empty if training does not continue from here,
+    or if they were not requested.
     """
     step: int
     state: dict[str, Any]
-    """Further things as JSON has them."""
+    """Further JSON-able values."""
 
 
 def size(*parts: Mapping[str, Tensor]) -> int:
@@ -57,11 +57,11 @@ def save(
     state: Mapping[str, Any],
     last: bool = False,
 ) -> None:
-    """Write a checkpoint into `folder`, so that a reader sees the old one or the new one, in all its parts.
+    """Write a checkpoint into `folder`; a reader sees either the old one or the new one, always complete.
 
-    The `last` one of a stage has plain names; where it is there already, nothing is done: a stage that comes back after
-    it has nothing new. Of several ranks the first saves. Raises OSError, the old one kept, when the disk does not take
-    it.
+    The `last` one of a stage has plain names; if it exists already, nothing is written, because a stage resumed after
+    it has nothing new. With several ranks the first saves. Raises OSError, with the old checkpoint kept, if the disk
+    fails or is full.
     """
     if distributed.rank() != 0:
         return
@@ -73,7 +73,7 @@ def save(
     parts = {MODEL: weights, MOMENTS: moments} if moments else {MODEL: weights}
     files = {name if last else name.replace(".", f".{number}."): tensors for name, tensors in parts.items()}
     try:
-        # Of what is saved together: cheaper than digests every few seconds.
+        # A random mark for files that are saved together: cheaper than digests every few seconds.
         mark = None if last else secrets.token_hex(8)
         for name, tensors in files.items():
             _write(folder / name, tensors, {} if last else {"mark": mark})
@@ -105,27 +105,26 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """Read what was last saved in the folder of an attempt; None where nothing was. Raises UserError where it is
+    """Read the last checkpoint saved in an attempt's folder; None if there is none. Raises UserError if it is
     damaged.
     """
     if not (folder / CHECKPOINT).exists():
         return None
     about = read_json(folder / CHECKPOINT)
-    advice = f"remove {folder}, and run the sweep again, which starts that stage anew."
+    advice = f"remove {folder}, and run the sweep again, which starts that stage from the beginning."
     return _read(about, lambda name: attempt.checked(folder / name, about["files"][name], advice), moments=True)
 
 
 def of(run: RunFolder, step: int | None = None, moments: bool = False) -> Checkpoint:
-    """Read the last checkpoint of a finished stage, `moments` too if asked for.
+    """Read the last checkpoint of a finished stage, with `moments` if asked for.
 
-    Raises UserError where a file of it is not what the stage's result says, or when it is not of `step`, if that is
-    given.
+    Raises UserError if one of its files does not match the stage's result, or if it is not that of `step`, if given.
     """
     about = read_json(run.checked(CHECKPOINT))
     if step not in (None, about["step"]):
         raise UserError(
             f"The checkpoint of {run.kind} {run.id} is of update {about['step']}, expected {step}; remove {run.path}, "
-            "and run the sweep again, which makes that stage anew."
+            "and run the sweep again, which makes that stage again."
         )
     return _read(about, run.checked, moments)
 
@@ -138,7 +137,7 @@ def _read(about: Mapping[str, Any], place: Callable[[str], Path], moments: bool)
             tensors[part], mark = _loaded(place(name))
             if mark != about["mark"]:
                 raise UserError(
-                    f"{place(name)} is of another save than its record; remove its folder, and run the sweep again."
+                    f"{place(name)} comes from another save than its record; remove its folder and run the sweep again."
                 )
     return Checkpoint(tensors["model"], tensors["moments"], about["step"], about["state"])
 

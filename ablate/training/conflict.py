@@ -1,10 +1,10 @@
-"""Gradient interference between objectives: do two losses pull the shared layers the same way?
+"""Gradient interference between objectives: do two losses pull the shared layers in the same direction?
 
-Measured on fixed probe batches of the training data, in evaluation mode, over the parameters that all modalities go
-through, per layer and part: the raw gradient of each objective with its own weight, and the same as Adam sees it,
-divided by the root of its second moment (docs/paper.md, section 9.2). Gradient noise biases a plain cosine toward 0,
-so every inner product is taken between two halves of the probe that share no item: <g_i(a), g_j(b)> has no noise in
-common.
+Measured on fixed probe batches of the training data, in evaluation mode, over the parameters that all modalities share,
+per layer and module: the raw gradient of each objective with its own weight, and the same gradient as Adam scales it,
+divided by the root of its second moment (docs/paper.md, section 9.2). Gradient noise biases a plain cosine toward 0, so
+every inner product is taken between two halves of the probe that share no item: the noise of g_i(a) and that of g_j(b)
+are independent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from encoders import seeds
 from encoders.encoder import AbstractEncoder
 
 EVERY = 400  # updates between two probes: under 2 % of training time
-CEILING = 0.1  # below this share of reproducible gradient a cosine says nothing, and is left out
+CEILING = 0.1  # below this share of reproducible gradient a cosine is meaningless and omitted
 
 Gradients = Mapping[str, Mapping[str, Tensor]]  # objective -> parameter -> gradient
 
@@ -32,8 +32,8 @@ def similarities(a: Gradients, b: Gradients, scopes: Mapping[str, list[str]]) ->
 
     Returns for every scope and two names "scope/i~j/cosine" = <i, j> / sqrt(<i, i> <j, j>) and "scope/i~j/magnitude" =
     2 |i| |j| / (|i|² + |j|²) (1 = equal norms; Yu et al. 2020), inner products across halves, and "scope/i/ceiling",
-    the cosine of an objective's gradient with itself on the other half. Pairs with a ceiling under `CEILING` are left
-    out, and so is a scope in which no two objectives have a gradient.
+    the cosine of an objective's gradient with itself on the other half. Pairs with a ceiling below `CEILING` are
+    omitted, and so is a scope in which fewer than two objectives have a gradient.
     """
     names = list(a)
     inner: dict[str, Tensor] = {}  # parameter -> [O, O] products across halves; + [O, 2] squared norms of the halves
@@ -61,7 +61,7 @@ def similarities(a: Gradients, b: Gradients, scopes: Mapping[str, list[str]]) ->
 
 
 def scopes(encoder: AbstractEncoder) -> dict[str, list[str]]:
-    """Names of the shared parameters by scope: "all", and those that the encoder has, layers first to last."""
+    """Names of the shared parameters by scope: "all", and the encoder's own scopes, from first to last layer."""
     own = encoder.shared_parameters()
     named = {name for names in own.values() for name in names}
     everything = [name for name, _ in encoder.named_parameters() if name in named]
@@ -77,7 +77,7 @@ class Probe:
     """Two halves of fixed batches, made once; `measure` compares the objectives' gradients on them."""
 
     def __init__(self, model: Model, feeds: Mapping[str, Any], budgets: Mapping[str, float], vocabulary: Any):
-        """`feeds` are streams by name, `budgets` how much of each a half holds, if there is twice as much."""
+        """`feeds` are streams by name; `budgets` how much of each one half holds, if the stream has twice as much."""
         self.model, self.halves = model, []
         self.scopes = scopes(model.encoder)
         own = dict(model.encoder.named_parameters())
@@ -96,7 +96,7 @@ class Probe:
     def measure(self, progress: Mapping[str, float], optimizer: FlatAdamW) -> dict[str, float]:
         """Return the similarities, "conflict/raw/..." and "conflict/adam/..."; nothing without two objectives.
 
-        `optimizer` trains the whole model; its second moments precondition the gradients of both halves alike.
+        `optimizer` trains the whole model; its second moments scale the gradients of both halves.
         """
         training = self.model.training
         self.model.eval()

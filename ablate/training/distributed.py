@@ -1,6 +1,4 @@
-"""Ranks of one run. Shards of an update are spread over ranks; one all-reduce of our own sums gradients after
-backward.
-"""
+"""Ranks of one run. The shards of an update are spread over ranks; one all-reduce sums gradients after backward."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from ablate.store.run import Busy, RunFolder
 
 
 def start() -> None:
-    """Join the process group when the launcher set WORLD_SIZE above 1 (gloo on CPU, nccl on CUDA)."""
+    """Join the process group if the launcher set WORLD_SIZE above 1 (gloo on CPU, nccl on CUDA)."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(device())
@@ -25,8 +23,8 @@ def start() -> None:
 
 
 def lock(run: RunFolder) -> RunFolder:
-    """Lock a stage for all ranks; use as `RunFolder.lock`. Raises Busy on every rank when another process
-    holds it.
+    """Lock a stage for all ranks; use as `RunFolder.lock`. Raises Busy on every rank if another process holds the
+    lock.
     """
     start()
     refused, token = None, ""
@@ -42,7 +40,7 @@ def lock(run: RunFolder) -> RunFolder:
 
 
 def device() -> torch.device:
-    """Where this rank computes: its GPU if there is one, else the CPU."""
+    """The device of this rank: its GPU if there is one, else the CPU."""
     return (
         torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if torch.cuda.is_available()
@@ -59,7 +57,7 @@ def ranks() -> int:
 
 
 def mine(shards: list) -> list[tuple[int, object]]:
-    """The (number, shard) pairs this rank works on; may be empty."""
+    """The (number, shard) pairs that this rank processes; may be empty."""
     return list(enumerate(shards))[rank() :: ranks()]
 
 
@@ -81,7 +79,7 @@ def add(sums: Sums, metrics: Mapping[str, Iterable[Any]]) -> None:
 
 
 def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
-    """Sum a loss and metrics over ranks; a rank may lack names that another has."""
+    """Sum a loss and metrics over ranks; ranks may have different metric names."""
     if not dist.is_initialized():
         return loss, metrics
     everyone: list = [None] * ranks()
@@ -93,7 +91,7 @@ def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
 
 
 def from_first(value: Any) -> Any:
-    """What the first rank has here."""
+    """The first rank's `value`, on all ranks."""
     if not dist.is_initialized():
         return value
     box = [value]
@@ -102,12 +100,12 @@ def from_first(value: Any) -> Any:
 
 
 def any_rank(value: bool) -> bool:
-    """Whether this is so on some rank."""
+    """Whether `value` is true on any rank."""
     return any(gathered([value]))
 
 
 def gathered(mine: list) -> list:
-    """The lists of all ranks, one after the other."""
+    """The lists of all ranks, concatenated."""
     if not dist.is_initialized():
         return mine
     everyone: list = [None] * ranks()

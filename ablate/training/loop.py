@@ -23,7 +23,7 @@ from encoders.encoder import AbstractEncoder
 from objectives.mixture import Mixture, Prepared
 from objectives.objective import ViewContext
 
-LOG_EVERY = continuing.EVERY  # updates; checkpoints fall on the same, so that a resumed log equals an unbroken one
+LOG_EVERY = continuing.EVERY  # updates; checkpoints coincide, so that a resumed log equals an uninterrupted one
 SAVE_SECONDS = 20.0
 
 Shard = Mapping[str, Batch]  # stream -> batch
@@ -39,15 +39,15 @@ class Model(nn.Module):
 
 
 def context(encoder: AbstractEncoder, batch: Batch, vocabulary: Vocabulary, key: int) -> ViewContext:
-    """What views of `batch` may depend on: speech lengths after subsampling and a key for the shard."""
+    """What views of `batch` may depend on: speech lengths after subsampling, and a key for the shard."""
     speech = batch.inputs.speech
     lengths = encoder.subsampled(speech.lengths) if speech else ()
     return ViewContext(speech_lengths=lengths, vocabulary=vocabulary, key=key)
 
 
 def prepare(model: Model, shard: Shard, vocabulary: Vocabulary, key: Callable[[str], int]) -> Prepared:
-    """Make the views of a shard, on this rank's device; `key(stream)` is the key of draws that concern the
-    whole shard.
+    """Make the views of a shard, on this rank's device; `key(stream)` is the key for random draws about the whole
+    shard.
     """
     contexts = {name: context(model.encoder, batch, vocabulary, key(name)) for name, batch in shard.items()}
     return model.mixture.views(shard, contexts).to(distributed.device())
@@ -55,14 +55,14 @@ def prepare(model: Model, shard: Shard, vocabulary: Vocabulary, key: Callable[[s
 
 @dataclass
 class Loop:
-    """State and policy of one run of training.
+    """State and policy of one training run.
 
-    `update(step, cursors)` returns the shards of an update and the streams' new cursors: a pure function, so that what
-    an update holds depends on nothing but (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
-    that of groups of parameters with another one, `fraction(step)` by speech targets how far they are annealed.
-    `evaluate(step)`, when given, runs every `evaluate_every` updates and returns metrics to log; it may set `finished`
-    to stop early. `probe(step)` is logged too, every `probe_every` updates, and changes nothing. `extra()` returns
-    further tensors and JSON-able state for the checkpoint.
+    `update(step, cursors)` returns the shards of an update and the streams' new cursors. It is a pure function, so that
+    the content of an update depends only on (seed, step). `factor(step)` is the learning-rate factor, `factors(step)`
+    that of parameter groups with a factor of their own, `fraction(step)` how far each of the speech targets is
+    annealed. `evaluate(step)`, if given, runs every `evaluate_every` updates and returns metrics to log; it may set
+    `finished` to stop early. `probe(step)` is logged too, every `probe_every` updates, and changes nothing. `extra()`
+    returns further tensors and JSON-able state for the checkpoint.
     """
 
     model: Model
@@ -82,18 +82,18 @@ class Loop:
     extra: Callable[[], tuple[dict, dict]] = lambda: ({}, {})
     factors: Callable[[int], Mapping[str, float]] = lambda step: {}
     cursors: dict[str, int] = field(default_factory=dict)
-    updates: int = 0  # optimizer updates so far, parents' included (Adam's bias correction)
+    updates: int = 0  # optimizer updates so far, including those of parents (Adam's bias correction)
     finished: bool = False
     busy_seconds: float = 0.0
-    waited_seconds: float = 0.0  # of those, until data was there
+    waited_seconds: float = 0.0  # of those, spent waiting for data
 
     @property
     def waiting(self) -> float:
-        """Share of the time spent training so far in which there was no data yet."""
+        """Share of the training time so far that was spent waiting for data."""
         return round(self.waited_seconds / max(self.busy_seconds, 1e-9), 4)
 
     def resume(self) -> tuple[int, Checkpoint | None]:
-        """Take up this run's own checkpoint if there is one: (next step, checkpoint)."""
+        """Load this run's own checkpoint if there is one: (next step, checkpoint)."""
         saved = checkpoint.load(self.run.files)
         distributed.from_first(None)  # all ranks have read before the first writes
         if saved is None:
@@ -105,7 +105,7 @@ class Loop:
         return saved.step, saved
 
     def take_up(self, saved: Checkpoint) -> None:
-        """Go on from where a checkpoint of this very training was made."""
+        """Continue from a checkpoint of this same training."""
         self.model.load_state_dict(saved.weights)
         self.updates, self.cursors = saved.state["updates"], dict(saved.state["cursors"])
         self.finished = saved.state["finished"]
@@ -113,14 +113,14 @@ class Loop:
             self.optimizer.load(saved.moments, self.updates, saved.state["entered"])
 
     def save(self, step: int, last: bool = False) -> float:
-        """Write the checkpoint for `step` updates done; the `last` one of a trunk is where others go on. Return how
-        many seconds that waited for room on the disk. Raises Lost.
+        """Write the checkpoint after `step` updates; the `last` one of a trunk is where other stages continue. Return
+        the seconds spent waiting for disk space. Raises Lost.
         """
         return self._write(step, self.model.state_dict(), self.optimizer.state() | self.extra()[0], last)
 
     def keep(self, step: int, weights: Mapping[str, Tensor]) -> None:
-        """Write the last checkpoint: weights without moments. A stage that is killed before its result ends all the
-        same.
+        """Write the last checkpoint: weights without moments. A stage killed between this and its result still ends
+        with it.
         """
         self._write(step, weights, {}, last=True)
 
@@ -142,8 +142,8 @@ class Loop:
         return self._patiently(write, checkpoint.size(weights, moments))
 
     def _patiently(self, write: Callable[[], None], needed: int) -> float:
-        """Write so many bytes when the disk has room for them, and return how many seconds that waited. All ranks wait
-        for the first, and stop together.
+        """Write `needed` bytes as soon as the disk has room for them, and return the seconds spent waiting. All ranks
+        wait for the first, and stop together.
         """
         before = self.run.held_up
         while not distributed.from_first(self.run.tried(write, needed)):
@@ -152,7 +152,7 @@ class Loop:
         return distributed.from_first(self.run.held_up - before)
 
     def fit(self, step: int) -> None:
-        """Train from `step` to `last` (or until `finished`); saves now and then and when told to stop."""
+        """Train from `step` to `last` (or until `finished`); saves at intervals and when told to stop."""
         sums: distributed.Sums = {}
         saved, window, waited = time.monotonic(), time.monotonic(), 0.0
         self._ready()
@@ -191,27 +191,27 @@ class Loop:
             self.busy_seconds = begun_busy + time.monotonic() - began
             stop = boundary and distributed.any_rank(self.run.stopping)  # ranks stop together
             if stop or (boundary and time.monotonic() - saved > SAVE_SECONDS):
-                began += self.save(step)  # waiting for room on the disk is no work
+                began += self.save(step)  # time spent waiting for disk space is not training time
                 saved = time.monotonic()
             if stop:
                 raise Stopped(f"Asked to stop after update {step}, which is saved.")
         self.model.eval()
 
     def _ready(self) -> None:
-        """Wait for room on the disk, and have the encoder spare memory where it shall. Raises UserError where ranks
-        cannot share its updates.
+        """Wait for disk space, and turn on activation checkpointing if the stage is to save memory. Raises UserError
+        if ranks cannot share the encoder's updates.
         """
         self._patiently(lambda: None, 3 * checkpoint.size(self.model.state_dict()))  # weights and two moments
         encoder, spares = self.model.encoder, self.run.spares_memory
         if distributed.ranks() > 1 and encoder.alone:
             raise UserError(f"Ranks cannot share updates of this encoder. {encoder.alone}, or resources.KIND.tasks=1.")
         if spares and not encoder.offers("recompute"):
-            print(f"This stage lacked memory, and spares none now: {type(encoder).__name__} has no recompute.")
+            print(f"This stage ran out of memory and still uses as much: {type(encoder).__name__} has no recompute.")
         encoder.recompute(spares)
 
     def one_update(self, step: int) -> tuple[dict[str, float], float, dict]:
-        """One optimizer update; returns (gradient norms by name, seconds waited for data, metrics as name -> (sum,
-        count)).
+        """Run one optimizer update; return (gradient norms by name, seconds spent waiting for data, metrics as name ->
+        (sum, count)).
         """
         began = time.monotonic()
         shards, self.cursors = self.update(step, self.cursors)

@@ -1,4 +1,4 @@
-"""Which objective, on which items, made an update's loss or gradient not finite; asked only when one was."""
+"""Find which objective, on which items, made an update's loss or gradient non-finite; runs only when one was."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from encoders.batch import Batch
 from objectives.mixture import Prepared
 
 NAME = "not_finite.json"  # in the run's folder: all faults
-SHOWN = 8  # ids in the message
+SHOWN = 8  # number of ids in the message
 
 Fault = dict[str, Any]  # objective, term, what ("loss" or "gradient"), shard, stream, ids, broken_input
 
 
 class NotFinite(RuntimeError):
-    """The loss or gradient of an update was not finite; the weights were not touched."""
+    """The loss or gradient of an update was not finite; the weights were not changed."""
 
     def __init__(self, step: int, faults: Sequence[Fault]):
         told: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
@@ -31,9 +31,9 @@ class NotFinite(RuntimeError):
             + (f", whose input is broken in {_some(bad)}" if bad else "")
             for (stream, ids, bad), whats in told.items()
         ]
-        where = "; ".join(lines) or "no objective alone, but their sum"
+        where = "; ".join(lines) or "no single objective, only their sum"
         super().__init__(
-            f"update {step} is not finite, so it was not made and the weights are as before. Not finite: {where}. "
+            f"the loss or gradient of update {step} is not finite; the update was not applied. Not finite: {where}. "
             f"Look at these items (all in {NAME}), or lower the learning rate or optimizer.clip."
         )
 
@@ -51,7 +51,7 @@ def faults(
     progress: Mapping[str, float],
     dropout: Callable[[int], int],
 ) -> Iterator[Fault]:
-    """Go over this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
+    """Compute this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
 
     `dropout(number)` is the seed with which a shard was computed.
     """

@@ -1,7 +1,7 @@
 """AdamW over flat buffers: all parameters in one tensor, all gradients in another.
 
-Clipping, the optimizer step and the all-reduce over ranks are each one operation on one tensor, which at small widths
-is most of their cost. Parameters stay ordinary module parameters: they are views into the buffer.
+Clipping, the optimizer step and the all-reduce over ranks are each one operation on one tensor; for small models that
+saves most of their cost. Parameters stay ordinary module parameters: they are views into the buffer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from encoders.ranges import Fraction, Natural, NonNegative, Positive, Share
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with a warm-up-stable-decay schedule (the stable part is the trunk, the decay a leaf of its own)."""
+    """AdamW with a warm-up-stable-decay schedule (the stable part is the trunk; the decay is a leaf of its own)."""
 
     tag: ClassVar[str] = "adamw"
 
@@ -30,15 +30,15 @@ class OptimizerConfig:
     warmup: Natural = 100
     """Updates of linear warm-up, counted from the very first update of the first trunk."""
     beta1: Fraction = 0.9
-    """Decay of the first moment."""
+    """Decay rate of the first moment."""
     beta2: Fraction = 0.98
-    """Decay of the second moment."""
+    """Decay rate of the second moment."""
     eps: Positive = 1e-8
     """Added to the root of the second moment."""
     weight_decay: NonNegative = 0.01
     """Decoupled weight decay of matrices; vectors (norms, biases) are not decayed."""
     clip: Positive = 5.0
-    """Gradients are scaled down to this norm."""
+    """Maximum gradient norm; larger gradients are scaled down to it."""
     final: Share = 0.02
     """Learning rate at the end of the decay, as a share of the peak."""
 
@@ -49,7 +49,7 @@ def stable(step: int, warmup: int) -> float:
 
 
 def decay(done: int, steps: int, final: float) -> float:
-    """Learning-rate factor of a leaf, `done` of `steps` updates in: linear from 1 to `final`."""
+    """Learning-rate factor of a leaf after `done` of `steps` updates: linear from 1 to `final`."""
     return 1.0 - (1.0 - final) * (done / max(1, steps))
 
 
@@ -60,17 +60,17 @@ def warmup_decay(step: int, steps: int, warmup: float, final: float = 0.02) -> f
 
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-BIASES = ("u_HE", "v_HE")  # a vector for each head that is added to queries: no matrix, though of two dimensions
+BIASES = ("u_HE", "v_HE")  # one vector per head, added to queries: biases, although they have two dimensions
 
 
 def decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay draws a parameter to zero: matrices and tables it does, biases and scales it does not."""
+    """Whether weight decay applies to a parameter: to matrices and embedding tables, not to biases and scales."""
     return parameter.dim() >= 2 and name.rpartition(".")[2] not in BIASES
 
 
 @dataclass(frozen=True)
 class Section:
-    """Parameters of one group that are decayed alike."""
+    """Parameters of one group with the same weight decay."""
 
     group: str
     lr: float
@@ -82,15 +82,15 @@ class Section:
 class FlatAdamW:
     """AdamW whose parameters and gradients are views of one flat buffer each.
 
-    `groups` maps a group's name to its named parameters and its peak learning rate. Within a group, what `decayed`
-    says is decayed. Groups that are named in `apart` are clipped each by its own norm, all others together by theirs.
-    A parameter that receives no gradient in an update has gradient zero. `average` is the decay of a moving average of
-    the weights, 0 for none; it is at most (1 + n) / (10 + n) after n updates, so that the first weights are soon
-    forgotten.
+    `groups` maps a group's name to its named parameters and its peak learning rate. `decayed` says which of them have
+    weight decay. Groups named in `apart` are each clipped by their own norm, all others together by their joint norm.
+    A parameter that receives no gradient in an update has gradient zero. `average` is the decay rate of a moving
+    average of the weights, 0 for none; it is at most (1 + n) / (10 + n) after n updates, so that the initial weights
+    are soon forgotten.
 
     Adam's bias correction (Kingma and Ba 2015, section 3) counts a parameter's updates from its `entered`: 0, or the
-    update after which it came to a training that went on, or was thawed. Counted from 0, steps with moments that start
-    at zero are too large at first: up to 1.5 times at beta2 = .98, 5.8 times at .999.
+    update after which it joined a training run already under way, or was unfrozen. Counted from 0 instead, the first
+    steps from moments at zero would be too large: up to 1.5 times at beta2 = .98, 5.8 times at .999.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class FlatAdamW:
         apart: Sequence[str] = (),
     ):
         self.config = config
-        self.sections: list[Section] = []  # as they lie in the buffer
+        self.sections: list[Section] = []  # in the order of the buffer
         everything: list[nn.Parameter] = []
         for group, (parameters, lr) in groups.items():
             named = list(parameters)
@@ -115,7 +115,7 @@ class FlatAdamW:
         self.gradient = torch.zeros(size, device=device)
         self.slices: dict[str, slice] = {}
         self.shapes: dict[str, torch.Size] = {}
-        bounds: dict[str, list[int]] = {}  # of what is clipped together, by the name of its norm
+        bounds: dict[str, list[int]] = {}  # range of what is clipped together, by the name of its norm
         start, left = 0, iter(everything)
         for section in self.sections:
             begin = start
@@ -134,9 +134,7 @@ class FlatAdamW:
         self._begin({})
 
     def _begin(self, state: Mapping[str, Tensor]) -> None:
-        """Make the optimizer anew, from moments by name: parameters of a section that entered together are one
-        tensor.
-        """
+        """Create the optimizer from moments by name; parameters of a section that entered together form one tensor."""
         groups, runs = [], []
         for section in self.sections:
             parts = []
@@ -161,7 +159,7 @@ class FlatAdamW:
             }
 
     def _span(self, names: Sequence[str]) -> slice:
-        """Where parameters that lie one after the other are in the buffer."""
+        """Slice of the buffer that holds these adjacent parameters."""
         return slice(self.slices[names[0]].start, self.slices[names[-1]].stop)
 
     def zero(self) -> None:
@@ -169,8 +167,8 @@ class FlatAdamW:
         self.gradient.zero_()
 
     def step(self, factor: float, factors: Mapping[str, float] = MappingProxyType({})) -> dict[str, Tensor]:
-        """Clip, step with every group's peak learning rate times `factor`, or times its own among `factors`; return the
-        norms before clipping, "gradient_norm" and "gradient_norm/GROUP" of each that is clipped apart.
+        """Clip, then step with every group's peak learning rate times its own factor in `factors`, or else `factor`.
+        Return the norms before clipping: "gradient_norm", and "gradient_norm/GROUP" for each group clipped apart.
         """
         norms = {}
         for name, gradient in self.clipped.items():
@@ -186,7 +184,7 @@ class FlatAdamW:
         return norms
 
     def enter(self, group: str) -> None:
-        """Let a group begin here, with moments at zero: its parameters stood still so far."""
+        """Let a group start here, with moments at zero: its parameters were frozen so far."""
         state = self.state()
         for section in self.sections:
             self.entered |= dict.fromkeys(section.names if section.group == group else (), self.updates)
@@ -194,7 +192,7 @@ class FlatAdamW:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Let the parameters be their moving average in this block, where there is one."""
+        """Replace the parameters by their moving average within this block, if there is one."""
         if self.mean is None:
             yield
             return
@@ -219,8 +217,8 @@ class FlatAdamW:
         }
 
     def load(self, state: Mapping[str, Tensor], steps: int, entered: Mapping[str, int] = MappingProxyType({})) -> None:
-        """Go on after `steps` updates: moments by name, and after which update each parameter `entered` (0 where that
-        is not said). What has no moments enters now; averages that are absent start at the weights.
+        """Continue after `steps` updates: moments by name, and after which update each parameter `entered` (default 0).
+        Parameters without moments enter now; missing averages start at the weights.
         """
         self.updates = steps
         if self.mean is not None:
@@ -233,7 +231,7 @@ class FlatAdamW:
         self._begin(state)
 
     def _moments(self) -> dict[str, Tensor]:
-        """First and second moments over the whole buffer, zero where a parameter entered just now; empty before the
+        """First and second moments over the whole buffer, zero for parameters that entered just now; empty before the
         first step.
         """
         if not self.updates:

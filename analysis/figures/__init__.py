@@ -1,1 +1,1 @@
-"""The figures, one file each, and what they have in common."""
+"""The figures, one file each, and their shared helpers."""

@@ -1,4 +1,4 @@
-"""Capacity: metrics, and the gap between joint and single-modality rows, against parameters (embeddings left out)."""
+"""Capacity: metrics, and the gap between joint and single-modality rows, against parameters (without embeddings)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ["task", "kind", "row", "point", "parameters", "active", "mean", "low"
 
 
 def sizes(records: Records) -> list[str]:
-    """Points of the axes that have encoders of different size, smallest first; empty with fewer than two sizes."""
+    """Points of the axes whose encoders differ in size, smallest first; empty with fewer than two sizes."""
     s = records.scores[records.scores.parameters.notna()]
     by_size = s.groupby("point").parameters.max().sort_values()
     return list(by_size.index) if by_size.nunique() > 1 else []
@@ -27,8 +27,8 @@ def sizes(records: Records) -> list[str]:
 def measurements(records: Records) -> pd.DataFrame:
     """Every step-matched joint row and its single-modality row at every size: levels and their gap per task.
 
-    Lines of kind "single" and "joint" hold the metric, lines of kind "gap" what the joint row is better by (paired by
-    seed, positive is good). `active` counts parameters that read the task's modality, `parameters` all.
+    Lines of kind "single" and "joint" hold the metric. Lines of kind "gap" hold the joint row's advantage (paired by
+    seed, positive is good). `active` counts parameters that process the task's modality, `parameters` counts all.
     """
     lines = []
     pairs = harm(records)
@@ -75,7 +75,7 @@ def measurements(records: Records) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str = "active") -> None:
-    """Draw levels or gaps against parameters, a line per row with intervals where there are seeds."""
+    """Draw levels or gaps against parameters, one line per row, with intervals where there are several seeds."""
     for row, own in frame.dropna(subset=["mean", against]).groupby("row", sort=False):
         own, look = own.sort_values(against), styles[row]
         axes.plot(own[against], own["mean"], **look, lw=1.0, ms=3.6, mec="white", mew=0.4)
@@ -95,7 +95,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str 
 
 
 def apart(sizes: np.ndarray) -> list[float]:
-    """Sizes, ascending, whose names fit side by side on an axis of their logarithms."""
+    """Sizes, ascending, that are far enough apart on a logarithmic axis for their labels to fit side by side."""
     ticks: list[float] = []
     for size in sizes:
         if not ticks or np.log(size / ticks[-1]) > 0.33 * np.log(sizes[-1] / sizes[0]):
@@ -111,17 +111,17 @@ def count(parameters: float) -> str:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw the capacity figure, a line of panels per task; None for a sweep with one encoder size or without joint
-    rows.
+    """Draw the capacity figure, with panels per task; None for a sweep with one encoder size or without joint rows.
 
-    Sizes are points of an axis, or, without axes, what the rows themselves have: then every row is a mark of its own.
+    Sizes are points of an axis. Without axes they are the sizes of the rows themselves, and every row is a mark of its
+    own.
     """
     frame = measurements(records)
     lines = not frame.empty and frame.parameters.nunique() > 1
     if not lines:
         joint = [row for row, about in records.rows.items() if {"speech", "text"} <= set(about["reads"])]
         if _sizes_of(records.scores, joint) < 2 or _sizes_of(frame := by_row(records), joint) < 2:
-            return None  # rows of one modality have fewer parts, not another size
+            return None  # single-modality rows have fewer modules, not another size
     tasks = list(dict.fromkeys(frame.task))
     rows = [row for row in records.rows if row in set(frame.row)]
     looks = look.looks(records, rows, ("",))
@@ -144,7 +144,7 @@ def figure(records: Records) -> Figure | None:
         axes.set_xlabel("parameters in all")
     about = [
         "lines: " * (len(records.seeds) > 1) + look.over_how_many(records, frame.n),
-        "without embeddings; active: those that the task's modality goes through",
+        "without embeddings; active: those that process the task's modality",
         *["joint − single in points: above 0 joint is better"] * lines,
     ]
     look.legend(whole, look.keys(records, rows, ("",)), "; ".join(about))
@@ -156,7 +156,7 @@ def _sizes_of(frame: pd.DataFrame, rows: list[str]) -> int:
 
 
 def by_row(records: Records) -> pd.DataFrame:
-    """Levels of the tasks that are fine-tuned for, of every row that has them, at one point; columns `COLUMNS`."""
+    """Levels of fine-tuned tasks, for every row that has them, at one point; columns `COLUMNS`."""
     lines = []
     tuned = {task for line in records.manifest for task in finetuned(line)}
     for task in records.sweep["tasks"] if len(records.points) == 1 else ():

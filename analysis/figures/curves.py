@@ -15,19 +15,19 @@ from analysis.records import manifest
 from analysis.records.frame import Records, point_name
 
 AT_MOST = 12
-"""Panels of the pre-training figure; losses come first."""
+"""Maximum number of panels in the pre-training figure; losses come first."""
 CONFLICT = "conflict/"
-"""Prefix of what the gradient probe logs: a diagnosis, no training curve."""
+"""Prefix of what the gradient probe logs: diagnostics, not training curves."""
 LINES = 100
-"""Lines of a panel beyond which seeds are averaged."""
+"""Number of lines in a panel above which seeds are averaged."""
 WINDOW = 9
-"""Logged values in the running mean, centred."""
+"""Number of logged values in the running mean, centred."""
 CURVES = ["row", "point", "seed", "task", "stage", "step", "metric", "value"]
 
 
 @functools.lru_cache(maxsize=1)
 def pretraining_curves(records: Records) -> pd.DataFrame:
-    """Pre-training metrics by step along each row's trunks, oldest first, and its leaf; columns `CURVES`."""
+    """Pre-training metrics by step along each row's trunks, oldest first, then its leaf; columns `CURVES`."""
     chains = [
         (line, "", "pretrain", [id for id in dict.fromkeys([*manifest.trunks(line), manifest.leaf(line)]) if id])
         for line in records.manifest
@@ -45,12 +45,12 @@ def finetuning_curves(records: Records) -> pd.DataFrame:
 
 
 def of_metrics(frame: pd.DataFrame, wanted: Callable[[str], bool]) -> pd.DataFrame:
-    """Lines whose metric's name is wanted."""
+    """Lines whose metric name passes `wanted`."""
     return frame[frame.metric.isin([name for name in frame.metric.unique() if wanted(name)])]
 
 
 def averaged(frame: pd.DataFrame) -> pd.DataFrame:
-    """Average curves over seeds where there would be more than `LINES` lines; the stage is then the first seed's."""
+    """Average curves over seeds where there would be more than `LINES` lines; `stage` is then the first seed's."""
     if len(frame[["row", "point", "seed"]].drop_duplicates()) <= LINES or frame.seed.nunique() == 1:
         return frame
     keys = ["row", "point", "task", "metric", "step"]
@@ -93,11 +93,11 @@ def _curves(records: Records, chains: Iterable[tuple[dict, str, str, list[str]]]
 
 
 def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict], smooth: bool = True) -> None:
-    """Draw one metric over steps, a line per row and point: the mean at steps that all its seeds have, running if
-    `smooth`.
+    """Draw one metric over steps, a line per row and point: the mean at steps that all its seeds have, as a running
+    mean if `smooth`.
 
-    Faintly behind it each seed or, of one seed, the raw values. A stage that several rows share is drawn once, for the
-    first of them: the others branch from it.
+    Each seed is drawn faintly behind it or, with one seed, the raw values. A stage that several rows share is drawn
+    once, for the first of them: the others branch from it.
     """
     drawn: set[str] = set()
     for number, ((row, point), own) in enumerate(frame.groupby(["row", "point"], sort=False)):
@@ -147,8 +147,8 @@ def finetuning(records: Records) -> Figure | None:
 
 
 def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame], smooth: bool) -> Figure | None:
-    """Draw a panel per title, with one legend of the rows shown; None without any. `every` has all seeds, averaged or
-    not.
+    """Draw a panel per title, with one legend of the rows shown; None without panels. `every` has all seeds, averaged
+    or not.
     """
     if not parts:
         return None
@@ -178,12 +178,12 @@ def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame
 
 
 def _rank(name: str) -> int:
-    """Losses (named by their term) first, then accuracies, then what else objectives measure."""
+    """Sort key: losses (named like their objective) first, then accuracies, then other metrics."""
     metric = name.partition("/")[2]
     return 1 if "accuracy" in metric else 2 if "_" in metric or metric in ("distractors", "span") else 0
 
 
 def _limit(axes: Axes, values: pd.Series) -> None:
-    """Let a few wild first steps leave the picture instead of flattening all the rest."""
+    """Let a few extreme first steps run out of the panel, so that they do not flatten the rest."""
     low, high = np.nanquantile(values, [0.0, 0.99])
     axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low) + 1e-9)

@@ -1,8 +1,8 @@
-"""Every figure of a report: what it shows, what it is drawn from, and whether it has to be drawn again.
+"""Every figure of a report: what it shows, what it is drawn from, and whether it must be drawn again.
 
-Drawing is most of the work of a report. A figure is drawn from stages of some kinds: while their results, the plan and
-the code are what they were, its files stay as they are. Where one of those results is another, so may be the data; the
-picture of the same data, plan and code stays as it is.
+Drawing is most of the work of a report. A figure is drawn from stages of certain kinds. While their results, the plan
+and the code are unchanged, its files are left as they are. Where a result has changed, the figure's data may have
+changed: they are compared, and the figure is drawn again only if data, plan or code differ.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ FIGURES = {  # name -> (title, what it shows, kinds of the stages it is drawn fr
     ),
     "harm_over_training": (
         "Interference over training",
-        "Harm by step: of the best dev score so far, and of a loss while pre-training.",
+        "Harm by step: in the best dev score so far, and in a pre-training loss.",
         TUNING,
     ),
     "gradients": (
         "Gradient interference",
-        "Cosine of the gradients of every two losses over the shared layers, and whether it foretells harm.",
+        "Cosine of the gradients of every pair of losses over the shared layers, and whether it predicts harm.",
         SCORES,
     ),
     "layers": (
         "Representation by layer",
-        "Alignment of speech and text, linear probes, and what true speech tells about masked text, over the layers.",
+        "Alignment of speech and text, linear probes, and what matching speech tells about masked text, by layer.",
         ("score",),
     ),
     "capacity": ("Capacity", "Metrics, and the gap between joint and single-modality rows, by encoder size.", SCORES),
     "losses": (
         "Held-out losses",
-        "Likelihoods of fixed targets by encoder size, with a fitted law where sizes suffice.",
+        "Likelihoods of fixed targets by encoder size, with a fitted law where there are enough sizes.",
         ("pretrain", "heldout"),
     ),
-    "frontier": ("Frontier", "What rows trade of one measure for another.", ("score",)),
+    "frontier": ("Frontier", "How rows trade one measure for another.", ("score",)),
     "pretraining": (
         "Pre-training",
         "Training metrics of each objective; a continuing row branches from its parent.",
@@ -76,28 +76,27 @@ FIGURES = {  # name -> (title, what it shows, kinds of the stages it is drawn fr
     ),
 }
 BEYOND = {"gradients", "layers", "capacity", "frontier"}
-"""Figures that show something beyond the data beside them: those do not tell whether the picture is the same."""
+"""Figures that show something that is not in their data file: equal data do not mean an equal figure."""
 
 
 class Key(NamedTuple):
     """What a figure was drawn from."""
 
     stages: str
-    """Fingerprint of the stages of its kinds."""
+    """Fingerprint of the stages it is drawn from."""
     data: str = ""
-    """Name of its data; "" for a figure that the records have nothing for."""
+    """Name of its data by content; "" for a figure that the records have no data for."""
 
 
 def stages(records: Records) -> dict[str, str]:
-    """Fingerprint of the stages that each figure is drawn from."""
+    """Fingerprint of the stages that each figure is drawn from, by figure."""
     return {name: fingerprint(records, kinds) for name, (_, _, kinds) in FIGURES.items()}
 
 
 def draw(records: Records, stages: dict[str, str], before: dict[str, Key]) -> tuple[list[Drawing], dict[str, Key]]:
-    """Draw every figure the records have something for, and write the data of each beside it.
+    """Draw every figure that the records have data for, and write its data beside it.
 
-    Returns the figures, and what each was drawn from: `stages` and data. What was drawn from the same `before` is left
-    alone.
+    Returns the figures and their keys. A figure whose stages or data are the same as in `before` is not drawn again.
     """
     drawn, keys = [], {}
     for name, (title, text, _) in FIGURES.items():
@@ -115,7 +114,7 @@ def draw(records: Records, stages: dict[str, str], before: dict[str, Key]) -> tu
 
 
 def _drawn(records: Records, drawing: Drawing, before: str) -> str:
-    """Draw one figure and write its data, unless that is what it has been drawn of `before`; return the name of its
+    """Draw one figure and write its data, unless it was drawn from the same data `before`; return the name of its
     data.
     """
     from analysis.figures import (
@@ -161,7 +160,7 @@ def _drawn(records: Records, drawing: Drawing, before: str) -> str:
 
 
 def _panels(records: Records) -> DataFrame:
-    """The lines of all panels of harm over training, each with its panel's title."""
+    """The lines of all panels of the figure of harm over training, each with its panel's title."""
     from analysis.figures import harm_over_training
 
     panels = [frame.assign(panel=title) for title, (frame, _) in harm_over_training.curves(records).items()]
@@ -169,7 +168,9 @@ def _panels(records: Records) -> DataFrame:
 
 
 def _once(curves: DataFrame, part: str) -> DataFrame:
-    """Curves whose metric's name has `part`; a stage that rows share is there once, for the first, as it is drawn."""
+    """Curves whose metric name contains `part`; a stage that rows share is there once, for the first, as in the
+    figure.
+    """
     from analysis.figures.curves import of_metrics
 
     return of_metrics(curves, lambda name: part in name).drop_duplicates(["stage", "step", "metric"])

@@ -1,4 +1,4 @@
-"""A frontier: what rows trade of one measure for another, in the order that the sweep file gives (`table.frontier`)."""
+"""A frontier: how rows trade one measure for another; the sweep file names both measures (`table.frontier`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ COLUMNS = ["row", "x", "x_low", "x_high", "y", "y_low", "y_high"]
 
 
 def frontier(records: Records) -> pd.DataFrame:
-    """Means of both measures with their intervals over seeds, a line per row; empty where the file names none."""
+    """Means of both measures with their intervals over seeds, a line per row; empty where the file names no
+    measures.
+    """
     what = (records.sweep.get("table") or {}).get("frontier")
     if not what:
         return pd.DataFrame(columns=COLUMNS)
@@ -31,8 +33,8 @@ def frontier(records: Records) -> pd.DataFrame:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw the frontier, good towards the upper right, with the rows of one modality as lines to beat; None without
-    one.
+    """Draw the frontier, better towards the upper right, with single-modality rows as lines to beat; None without a
+    frontier.
     """
     frame = frontier(records)
     if frame.empty or frame[["x", "y"]].isna().all(axis=None):

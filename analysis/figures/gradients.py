@@ -1,7 +1,7 @@
-"""Gradient interference: do two losses pull the shared layers the same way, and does that foretell harm?
+"""Gradient interference: do two losses pull the shared layers in the same direction, and does that predict harm?
 
-The probe of `ablate.training.conflict` leaves a cosine out where too little of a gradient is reproduced by the other
-half of its data. Nothing is filled in here: a cell without any measurement says so.
+The probe of `ablate.training.conflict` omits a cosine where too little of a gradient is reproduced on the other half of
+its data. Nothing is filled in here: a cell without any measurement says so.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from analysis.records.manifest import trunks
 
 COLUMNS = ["row", "point", "seed", "step", "kind", "scope", "pair", "what", "value"]
 CEILING = 0.1
-"""Below this reproducible share of a gradient, `ablate.training.conflict` leaves its cosines out."""
+"""Reproducible share of a gradient below which `ablate.training.conflict` omits its cosines."""
 FEWEST = 4
-"""Rows below which no rank correlation is named."""
+"""Number of rows below which no rank correlation is reported."""
 
 
 def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Every value that a probe logged, with columns `COLUMNS`; a row's parents' probes are not among them.
+    """Every value that a probe logged, with columns `COLUMNS`; probes of a row's parents are excluded.
 
-    `kind` is "raw" or "adam", `what` is "cosine" or "magnitude" of a `pair` "i~j", or "ceiling" of one objective.
+    `kind` is "raw" or "adam". `what` is "cosine" or "magnitude" of a `pair` "i~j", or "ceiling" of one objective.
     """
     curves = pretraining_curves(records) if curves is None else curves
     own = {(line["row"], id) for line in records.manifest for id in trunks(line)[-1:]}
@@ -43,7 +43,7 @@ def read_probes(records: Records, curves: pd.DataFrame | None = None) -> pd.Data
 
 
 def crosses(pair: str) -> bool:
-    """Whether a pair of objectives is one of speech alone and one of text alone, by their names."""
+    """Whether a pair has one speech-only and one text-only objective, by their names."""
     sides = [_modality(name) for name in pair.split("~")]
     return sorted(sides) == ["speech", "text"]
 
@@ -55,7 +55,7 @@ def _modality(objective: str) -> str:
 
 
 def against_harm(records: Records, probes: pd.DataFrame) -> pd.DataFrame:
-    """Per task and joint row: its mean speech–text cosine, raw, and the harm done to the task; `matched` as in
+    """Per task and joint row: its mean speech–text cosine of raw gradients, and the harm to the task; `matched` as in
     `harm`.
     """
     raw = probes[(probes.kind == "raw") & (probes.scope == "all") & (probes.what == "cosine")]
@@ -72,7 +72,7 @@ def figure(records: Records) -> Figure | None:
     shown = [row for row in records.rows if pairs_of.get(row, 0) > 1]
     if not shown:
         return None
-    row = max(shown, key=lambda name: pairs_of[name])  # the one with most objectives; the first of equals
+    row = max(shown, key=lambda name: pairs_of[name])  # the row with most pairs; the first of equals
     own = probes[probes.row == row]
     scopes = list(dict.fromkeys(own.scope))
     maps, curves = 2 * (0.5 + 0.125 * len(scopes)), 2 * 1.4
@@ -80,11 +80,11 @@ def figure(records: Records) -> Figure | None:
     upper, lower = whole.subfigures(2, 1, height_ratios=[maps, curves])
     (raw, adam), (steps, harms) = upper.subplots(2, 1), lower.subplots(2, 1)
     draw_layers(own[own.kind == "raw"], scopes, raw, "cosine of raw gradients")
-    draw_layers(own[own.kind == "adam"], scopes, adam, "cosine as Adam scales them")
+    draw_layers(own[own.kind == "adam"], scopes, adam, "cosine as scaled by Adam")
     draw_steps(own[own.scope == "all"], steps)
     against = against_harm(records, probes)
     draw_harm(records, against, harms)
-    hollow = "; hollow below: other pre-training steps than the single-modality row, in no correlation"
+    hollow = "; hollow below: other pre-training steps than the single-modality row, not in the correlations"
     note = f"shared parameters of the row “{records.label(row)}”. {_note(own)}"
     look.note(whole, note + ("" if against.matched.astype(bool).all() else hollow))
     return whole
@@ -100,7 +100,7 @@ def _short(pair: str) -> str:
 
 
 def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) -> None:
-    """Draw mean cosines, scope x pair: in italics where some probes left them out, a dot where all did."""
+    """Draw mean cosines, scope × pair: in italics where some probes omitted them, a dot where all did."""
     pairs, probes = _pairs(frame), frame[["step", "seed", "point"]].drop_duplicates().shape[0]
     cosines = frame[frame.what == "cosine"].groupby(["scope", "pair"]).value
     means = cosines.mean().unstack().reindex(index=scopes, columns=pairs)
@@ -124,7 +124,9 @@ def _indented(scope: str) -> str:
 
 
 def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
-    """Draw each pair's cosine over steps, mean over seeds: raw solid, Adam's dashed and hollow; gaps are suppressed."""
+    """Draw each pair's cosine over steps, mean over seeds: raw solid, Adam's dashed and hollow; gaps are omitted
+    cosines.
+    """
     pairs = _pairs(frame)
     styles = look.row_styles(pairs)
     for kind, dash, fill in (("raw", "-", None), ("adam", "--", "white")):
@@ -145,7 +147,7 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
                 )
     axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_ylim(-1, 1)
-    axes.set_xlabel("step (hollow: as Adam scales them)")
+    axes.set_xlabel("step (hollow: as scaled by Adam)")
     axes.set_title("cosine over training, all shared")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.5)
@@ -161,14 +163,14 @@ def draw_steps(frame: pd.DataFrame, axes: Axes) -> None:
 
 
 def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
-    """Draw each joint row's speech–text cosine against harm, as a share of the task's largest; name rank correlations.
+    """Draw each joint row's speech–text cosine against harm, as a share of the task's largest, with rank correlations.
 
-    Rows with other pre-training steps than the single-modality row are hollow and in no correlation: their harm is that
-    of the steps, too.
+    Rows with other pre-training steps than the single-modality row are hollow and in no correlation: their harm also
+    comes from the difference in steps.
     """
-    axes.set_title("does the cosine foretell harm?")
+    axes.set_title("does the cosine predict harm?")
     axes.set_xlabel("mean speech–text cosine of a row")
-    axes.set_ylabel("harm, of task's largest")
+    axes.set_ylabel("harm, of the task's largest")
     axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_ylim(-1.15, 1.15)
     styles = look.row_styles(list(dict.fromkeys(frame.task)))
@@ -201,9 +203,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def by_chance(n: int) -> float:
-    """Size that the rank correlation of `n` unrelated points exceeds about once in twenty (by Student's t; at
-    most 1).
-    """
+    """Absolute rank correlation that `n` unrelated points exceed about once in twenty (by Student's t; at most 1)."""
     from scipy.special import stdtrit
 
     t = stdtrit(n - 2, 0.975)
@@ -211,7 +211,7 @@ def by_chance(n: int) -> float:
 
 
 def _note(frame: pd.DataFrame) -> str:
-    """How much was suppressed, said outright where it is nearly everything."""
+    """Say how many cosines were omitted, and say it first where it is nearly all of them."""
     ceilings = frame[frame.what == "ceiling"]
     objectives = ceilings.groupby(["kind", "scope", "step", "seed", "point"]).pair.nunique()
     possible = int((objectives * (objectives - 1) // 2).sum())
@@ -219,7 +219,7 @@ def _note(frame: pd.DataFrame) -> str:
     share = 1 - measured / max(possible, 1)
     note = (
         f"{100 * share:.0f} % of {possible} cosines left out: under {CEILING:g} of a gradient is reproduced on "
-        "other data (a dot: in every probe; italic: in some). Raw and Adam's alike are freed of noise; "
+        "other data (a dot: in every probe; italic: in some). Both raw and Adam's are corrected for noise; "
         "1 is the same direction"
     )
     return ("Nearly everything is noise at this size. " if share > 0.9 else "") + note

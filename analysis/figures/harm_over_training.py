@@ -1,4 +1,4 @@
-"""Harm over training: what joint training costs a task, step by step of fine-tuning, and a loss while pre-training."""
+"""Harm over training: what joint training costs a task, by fine-tuning step, and a loss, by pre-training step."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from analysis.statistics.compare import over_seeds
 
 COLUMNS = ["part", "step", "mean", "low", "high", "n"]
 LOSS = "masked_text/loss"
-"""The one pre-training loss whose targets are the same whatever else is trained, and that both rows have."""
+"""The one pre-training loss that both rows have and whose targets do not depend on the other objectives."""
 
 
 def over_steps(table: pd.DataFrame, steps: dict[str, tuple[str, str, str]], sign: float) -> pd.DataFrame:
-    """Harm of every part at every step that both of its rows have, from values as (step, seed) x row."""
+    """Harm of every part at every step that both of its rows have; `table` holds values as (step, seed) × row."""
     lines = []
     for part, (start, end, _) in steps.items():
         if not {start, end} <= set(table.columns):
@@ -37,10 +37,10 @@ def over_steps(table: pd.DataFrame, steps: dict[str, tuple[str, str, str]], sign
 
 @functools.lru_cache(maxsize=1)
 def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
-    """Panels by title: lines of harm (row, part, step, mean, low, high, n) and what the axis says.
+    """Panels by title: lines of harm (row, part, step, mean, low, high, n) and the axis label.
 
-    Of step-matched joint rows at the first point of the axes. While fine-tuning the harm is of the best dev score so
-    far, so that a run that stopped early keeps what it had.
+    Only step-matched joint rows, at the first point of the axes. During fine-tuning the harm is in the best dev score
+    so far, so that a run that stopped early keeps its best.
     """
     matched = harm(records)
     matched = matched[matched.matched.astype(bool) & (matched.part == "total")]
@@ -80,7 +80,7 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
 
 
 def _best_so_far(frame: pd.DataFrame, sign: float) -> pd.DataFrame:
-    """Dev scores made monotone, (step, seed) x row; each run continued at its best to the last step that any run
+    """Dev scores made monotone, (step, seed) × row; each run keeps its best up to the last step that any run
     reached.
     """
     if frame.empty:
@@ -102,7 +102,7 @@ def figure(records: Records) -> Figure | None:
     every = [row for row in records.rows if row in names]
     rows = look.readable(records, every)
     parts = [part for part in PARTS if any(part in set(frame.part) for frame, _ in panels.values())]
-    if len(parts) > 1:  # a part is a colour and a marker, a row a dash
+    if len(parts) > 1:  # a part is a colour and a marker, a row is a dash
         rows = rows[: len(look.DASHES)]
         dashes = look.row_styles(rows)
         looks = {

@@ -1,11 +1,11 @@
-"""What joint training costs or gives each task, in the metric's own points: positive is harm.
+"""What joint training costs or gains each task, in the metric's own points: positive is harm.
 
 A joint row is compared with the single-modality row that saw the same data of its own modality:
 
     total = single − joint = dilution (single − placebo) + interference (placebo − joint)        (in the good direction)
 
-The placebo row trains on a stream with nothing to learn, so it pays for the shared update but learns nothing foreign.
-Its placebo stream replaces text: it splits harm to speech tasks, and says nothing about text tasks.
+The placebo row trains on a stream with nothing to learn: it pays for the shared update but learns nothing from the
+other modality. Its placebo stream replaces text: it splits the harm to speech tasks, and says nothing about text tasks.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ PARTS = {  # part -> (colour, marker)
     "total": ("0.25", "D"),
 }
 LABEL = 1.3
-"""Inches that a row's name may take beside the panels."""
+"""Inches reserved for a row's name beside the panels."""
 AT_MOST = 12
-"""Rows in the figure, those that are harmed or helped most."""
+"""Maximum number of rows in the figure: those with the largest harm or gain."""
 COLUMNS = ["task", "row", "part", "single", "matched", "mean", "low", "high", "n"]
 
 
 @functools.lru_cache(maxsize=1)
 def harm(records: Records) -> pd.DataFrame:
-    """Harm per task, joint row and part; one line per triple that has a comparison, NaN where its runs are missing.
+    """Harm per task, joint row and part; one line per triple that can be compared, NaN where its runs are missing.
 
     `matched` is False where the joint row has other pre-training steps than its single-modality row. Which rows are
-    single and placebo is `table.interference` of the sweep file, by default `DEFAULT`; a joint row named *contrastive*
-    is compared with {modality}_contrastive where there is such a row. Measures of a leaf, for which nothing is
-    fine-tuned, are no tasks that could be harmed.
+    single-modality and placebo rows is `table.interference` of the sweep file, by default `DEFAULT`. A joint row named
+    *contrastive* is compared with {modality}_contrastive where there is such a row. Measures of a leaf without
+    fine-tuning are not included.
     """
     named = roles(records)
     taken = {role for of_modality in named.values() for role in of_modality.values()}
@@ -129,14 +129,14 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
 
 
 def _height(frame: pd.DataFrame, name: str) -> float:
-    """Lines that one row takes, by its parts and by its name."""
+    """Text lines that one row needs, for its parts and its name."""
     return max(float(len(frame)), 0.8 * (name.count("\n") + 1))
 
 
 def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: dict[str, str]) -> None:
-    """Draw total harm, task x joint row, as signed numbers in the task's own points.
+    """Draw total harm, task × joint row, as signed numbers in the task's own points.
 
-    The colour is relative to each task's largest; in grey it is only its size, and the sign is the number's.
+    The colour is relative to each task's largest harm; in greyscale it shows size only, and the number shows the sign.
     """
     total = frame[frame.part == "total"]
     rows = list(dict.fromkeys(total.row))
@@ -211,8 +211,8 @@ def figure(records: Records) -> Figure | None:
 
 
 def _most_different(frame: pd.DataFrame) -> list[str]:
-    """The rows whose total harm, relative to the task's largest, is largest on some task; all where they can
-    be read.
+    """The rows whose total harm, relative to a task's largest, is largest on any task; all rows where they are few
+    enough to be readable.
     """
     total = frame[frame.part == "total"]
     size = total["mean"].abs()
@@ -236,7 +236,7 @@ def _explain(whole: Figure, frame: pd.DataFrame) -> None:
 
 
 def _intervals(records: Records, frame: pd.DataFrame) -> str:
-    """What the lines are, and why some tasks are not split."""
+    """Explain the intervals, and why some tasks are not split."""
     said = look.over_how_many(records, frame.n)
     note = f"Lines: {said}." if len(records.seeds) > 1 else "One seed: no intervals."
     split = set(frame[frame.part == "dilution"].task)

@@ -1,5 +1,5 @@
-"""Representations over layers: alignment of speech and text, linear probes, and where speech begins to tell
-about text.
+"""Representations by layer: alignment of speech and text, linear probes, and from which layer speech helps to predict
+text.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
     for row, own in frame.groupby("row", sort=False):
         own = own.set_index("layer").reindex(layers)
         x, look = np.arange(len(layers))[own["mean"].notna()], styles[row]
-        own = own.dropna(subset=["mean"])  # layers that another row has
+        own = own.dropna(subset=["mean"])  # layers that only another row has
         axes.plot(x, own["mean"], **look, lw=1.0, ms=3.2, mec="white", mew=0.3)
         axes.fill_between(x, own.low.astype(float), own.high.astype(float), color=look["color"], alpha=0.1, lw=0)
     stacks = [layer.split("_")[0] for layer in layers]
@@ -68,7 +68,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict]) -> None:
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw every by-layer metric, a panel each, a line of panels per point of the axes; None without any."""
+    """Draw every by-layer metric, a panel each, one row of panels per point of the axes; None without such metrics."""
     frame = by_layer(records)
     if frame.empty:
         return None
@@ -78,7 +78,7 @@ def figure(records: Records) -> Figure | None:
     rows = look.readable(records, every)
     looks = look.looks(records, rows, points[:1])
     styles = {row: looks[row, points[0]] for row in rows}
-    beside = 1 < len(points) <= 3  # a line of panels per metric
+    beside = 1 < len(points) <= 3  # one row of panels per metric
     columns = len(points) if beside else 2
     pairs, grey = [(metric, point) for metric in metrics for point in points], []
     whole, panels = look.grid(len(pairs), 1.0, columns)
@@ -103,7 +103,7 @@ def figure(records: Records) -> Figure | None:
 
 
 def _baseline(records: Records, frame: pd.DataFrame, metric: str, axes: Axes) -> str:
-    """Draw a grey line at the strongest shallow baseline, where the picture reaches it; else say where it lies."""
+    """Draw a grey line at the strongest shallow baseline if it lies within the panel; else return where it lies."""
     b = records.baselines
     candidates = b[b.task.isin(frame.task) & (b.metric == metric)]
     low, high = axes.get_ylim()

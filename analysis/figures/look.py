@@ -1,7 +1,7 @@
 """How every figure looks: theme, one look per row in all figures, and how figures are saved.
 
-A figure is one column of a paper wide, at the size it is printed. Lines differ in dash or marker, so that they are told
-apart without colour, and colour maps fall with a value or carry signed numbers.
+A figure is as wide as one column of a paper, at printed size. Lines differ in dash or marker, so that they can be told
+apart without colour. Colour maps are monotone in brightness, or show signed numbers.
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ from ablate.store import files
 from analysis.records.frame import Measure, Records
 
 COLUMN = 3.3
-"""Inches across every figure: one column of a two-column paper, where it is printed as it is, not made smaller."""
+"""Width of every figure in inches: one column of a two-column paper, without scaling."""
 SMALLEST = 6.0
-"""Points of the smallest type in a figure."""
+"""Smallest font size in a figure, in points."""
 DPI = 300
 LINE = 0.125
-"""Inches that a line of a legend or a note takes."""
+"""Height of a line of a legend or a note, in inches."""
 GREY = "0.4"
 AT_MOST = 16
-"""Rows in a figure: more than these cannot be told apart. The data beside the figure have all."""
+"""Maximum number of rows in a figure: more cannot be told apart. The data beside the figure have all."""
 DASHES = ("-", "--", "-.", ":", (0, (7, 1.5)), (0, (4, 1, 1, 1, 1, 1)), (0, (1, 2.5)), (0, (3, 1, 3, 1, 1, 1)))
 MARKERS = "osD^vPX<>*"
 COLOURS = ("#0173b2", "#c77a00", "#02865f", "#c04f00", "#b35fa5", "#7a5230", "#c2557f", "#857900", "#2b86c0")
-"""Seaborn's "colorblind", the light ones made darker: on white each has a contrast of 3 to 1, in grey too."""
+"""Seaborn's "colorblind", the light ones darkened: each has a contrast of at least 3 to 1 on white, also in greyscale.
+"""
 NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF"}
 
 
 def theme() -> None:
-    """Set the look of all figures: type and lines for one column, colours that colour-blind readers tell apart."""
+    """Set the look of all figures: fonts and lines for one column, colours that colour-blind readers can tell apart."""
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -90,9 +91,7 @@ def theme() -> None:
 
 
 def readable(records: Records, rows: Iterable[str], at_most: int = AT_MOST) -> list[str]:
-    """Rows for a figure, in their order: all up to `at_most`, else the table's references and then the first of the
-    rest.
-    """
+    """Rows for a figure, in their order: all up to `at_most`, else the table's references and then the first others."""
     rows, about = list(rows), records.sweep.get("table") or {}
     references = [about.get("compare_with"), *(block.get("reference") for block in about.get("blocks") or ())]
     shown = set(list(dict.fromkeys([*(row for row in references if row in rows), *rows]))[:at_most])
@@ -100,13 +99,13 @@ def readable(records: Records, rows: Iterable[str], at_most: int = AT_MOST) -> l
 
 
 def left_out(shown: int, rows: int, which: str = "references and first") -> str:
-    """What a figure that shows some of its rows says of the others; "" where it shows all."""
+    """Say how many rows a figure leaves out; "" where it shows all."""
     return f"{which} {shown} of {rows} rows; the data beside this figure have all" if shown < rows else ""
 
 
 def over_how_many(records: Records, counts: Iterable[float], what: str = "95 % intervals") -> str:
-    """What a figure says of its intervals or means: over how many seeds, by `counts` of what it shows; and where some
-    lack.
+    """Say over how many seeds intervals or means are taken; `counts` are the numbers of finished seeds of what is
+    shown.
     """
     if len(records.seeds) == 1:
         return "one seed: no intervals" if what.endswith("intervals") else ""
@@ -117,16 +116,17 @@ def over_how_many(records: Records, counts: Iterable[float], what: str = "95 % i
 
 
 def row_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give every row a colour, a dash and a marker; neighbours differ in all three, so grey prints stay readable."""
+    """Give every row a colour, a dash and a marker; neighbours differ in all three, so greyscale prints stay
+    readable.
+    """
     looks = zip(cycle(COLOURS), cycle(DASHES), cycle(MARKERS))
     return {row: {"color": c, "linestyle": d, "marker": m} for row, (c, d, m) in zip(rows, looks)}
 
 
 def looks(records: Records, rows: Sequence[str], points: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """A look per row and point of the axes: of several points, the marker is the point's, and colour and dash the
-    row's.
+    """A look per row and point of the axes: with several points, the marker shows the point, colour and dash the row.
 
-    Of a sweep with few enough rows, a row looks the same in all figures, whichever rows they show.
+    In a sweep with few enough rows, a row looks the same in all figures, whichever rows they show.
     """
     several = len(points) > 1
     distinct = len(DASHES) if several else math.lcm(len(DASHES), len(MARKERS))
@@ -136,7 +136,7 @@ def looks(records: Records, rows: Sequence[str], points: Sequence[str]) -> dict[
 
 
 def keys(records: Records, rows: Sequence[str], points: Sequence[str]) -> list[Line2D]:
-    """Legend entries of `looks`: a line per row and, of several points, a marker per point."""
+    """Legend entries of `looks`: a line per row and, with several points, a marker per point."""
     own, several = looks(records, rows, points), len(points) > 1
     lines = [
         Line2D([], [], **own[row, points[0]] | ({"marker": ""} if several else {}), label=records.label(row))
@@ -150,7 +150,7 @@ def keys(records: Records, rows: Sequence[str], points: Sequence[str]) -> list[L
 
 
 def metric_name(what: Measure) -> str:
-    """Name of a metric as an axis says it, with its direction."""
+    """Axis label of a metric, with its direction."""
     name = NAMES.get(what.metric, what.metric.replace("_", " "))
     arrow = {"lower": " ↓", "higher": " ↑", "": ""}[what.better]
     return f"{name}{f' ({what.unit})' if what.unit else ''}{arrow}"
@@ -170,13 +170,13 @@ def grid(panels: int, height: float, columns: int = 2) -> tuple[Figure, list[Axe
 
 
 def below(panels: Sequence[Axes], columns: int = 2) -> Sequence[Axes]:
-    """The panels of a `grid` with none below them: those that name an x axis that all share."""
+    """The panels of a `grid` that have none below them: they carry the label of the shared x axis."""
     return panels[-min(columns, len(panels)) :]
 
 
 @functools.lru_cache(maxsize=4096)
 def wide(text: str, size: float, weight: str = "normal") -> float:
-    """Inches that a line of text takes."""
+    """Width of a line of text in inches."""
     font = get_font(findfont(FontProperties(weight=weight)))
     font.set_size(size, DPI)
     font.set_text(text)
@@ -184,7 +184,7 @@ def wide(text: str, size: float, weight: str = "normal") -> float:
 
 
 def wrapped(text: str, width: float, size: float = 6.5, weight: str = "normal") -> str:
-    """Break lines of text between words so that each is at most `width` inches wide, where words allow."""
+    """Break text between words so that each line is at most `width` inches wide, where words are short enough."""
     lines = []
     for line in text.splitlines():
         words = line.split(" ")
@@ -198,14 +198,14 @@ def wrapped(text: str, width: float, size: float = 6.5, weight: str = "normal") 
 
 
 def title(axes: Axes, text: str, width: float = COLUMN / 2 - 0.32) -> None:
-    """Name a panel, on several lines where one is not wide enough."""
+    """Title a panel, on several lines where one is not wide enough."""
     axes.set_title(wrapped(text, width, 7, "bold"))
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], note: str = "", where: str = "lower") -> None:
-    """Add one legend for all panels below or above ("upper") them, under a note in grey.
+    """Add one legend for all panels, below or above ("upper") them, with a note in grey.
 
-    As many entries stand side by side as the column takes.
+    It has as many columns of entries as fit.
     """
     handle, gap = 2.6 * 6.5 / 72, 0.05
     for key in handles:
@@ -231,16 +231,16 @@ def legend(figure: Figure, handles: Sequence[Line2D], note: str = "", where: str
 
 
 def note(figure: Figure, text: str) -> None:
-    """Add a note in grey below the panels of a figure without a legend there, on as many lines as the column needs."""
+    """Add a note in grey below the panels of a figure that has no legend there, wrapped to the column."""
     text = wrapped(text, COLUMN - 0.25)
     figure.supxlabel(text, color=GREY, size=6.5)
     _taller(figure, text.count("\n") + 1)
 
 
 def heat(axes: Axes, values: np.ndarray, texts: np.ndarray, cmap: str) -> dict[tuple[int, int], Text]:
-    """Draw cells by their values between −1 and 1, each with its signed number; return the numbers by (line, column).
+    """Draw cells by their values between −1 and 1, each with its signed number; return these numbers by (line, column).
 
-    In grey both ends are dark: there the shade is the size, and the number says the sign. Type is dark on all shades.
+    In greyscale both ends are dark: the shade shows the size, the number the sign. Text is dark on all shades.
     """
     sns.heatmap(
         np.nan_to_num(values),
@@ -261,22 +261,22 @@ def heat(axes: Axes, values: np.ndarray, texts: np.ndarray, cmap: str) -> dict[t
 
 
 def signed(value: float, digits: int) -> str:
-    """A number with its sign, as type sets it."""
+    """Format a number with its sign and a true minus."""
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0: no -0.0
 
 
 def _taller(figure: Figure, lines: int) -> None:
-    """Make room for lines of type, so that the panels keep their height."""
+    """Make a figure taller by a number of text lines, so that the panels keep their height."""
     figure.set_figheight(figure.get_figheight() + lines * LINE + 0.04)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and PDF and close it; the PDF carries no date, so equal figures are equal files."""
+    """Write a figure as PNG and PDF and close it; the PDF carries no date, so equal figures give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]", "_", name)
     paths = [folder / f"{stem}.png", folder / f"{stem}.pdf"]
     figure.set_dpi(DPI)
-    figure.canvas.draw()  # `savefig` would draw each file twice, and lay out anew for the PDF
+    figure.canvas.draw()  # `savefig` would draw each file twice, and lay out again for the PDF
     with files.beside(paths[0], durable=False) as part:
         imsave(part, figure.canvas.buffer_rgba(), format="png", dpi=DPI)
     figure.set_layout_engine("none")

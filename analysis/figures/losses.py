@@ -1,13 +1,13 @@
 """Held-out losses that may be compared and fitted: likelihoods of targets that are the same in every run.
 
-Text, and speech codes that are fixed beforehand. Learned codes change the entropy of what is predicted from run to run,
-and a contrastive loss is no likelihood (docs/paper.md, section 10.1): neither is read here.
+These are text, and speech codes that are fixed beforehand. Learned codes change the entropy of the targets from run to
+run, and a contrastive loss is no likelihood (docs/paper.md, section 10.1): neither is read here.
 
-In every law N is all parameters of the one model, embeddings apart, whether it was trained on one modality or on both:
-as in the paper of the mixed-modal law (docs/paper.md, section 9.1), whose models have no parts of one modality alone.
-So a joint run is held against two models each as large as itself, and what its towers take from the other modality is
-part of the competition. Active parameters would be another N for either modality of the same run; they are for looking
-at, not for fitting.
+In every law N is the number of all parameters of the model without embeddings, whether it was trained on one modality
+or on both, as in the paper of the mixed-modal law (docs/paper.md, section 9.1), whose models have no modality-specific
+modules. So a joint run is compared with two models, each as large as itself, and the capacity that its towers take from
+the other modality counts as competition. Active parameters would give one run two values of N, one per modality; they
+are drawn, but not fitted.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from analysis.statistics.scaling import Fit, bootstrap, fit_competition, fit_siz
 
 COLUMNS = ["row", "point", "seed", "loss", "modality", "value", "parameters", "active", "positions", "other"]
 RATE = 25 * 3600
-"""Speech positions an hour, beside which text tokens are counted."""
+"""Speech positions per hour, to count speech on the same scale as text tokens."""
 DRAWS = 40
-"""Bootstrap draws of a fit's interval."""
+"""Bootstrap draws for a fit's interval."""
 SIZES = 4
-"""Different sizes below which no law is drawn: three give a curve."""
+"""Number of different sizes below which no law is drawn: three give only a curve."""
 AMOUNTS = 3
-"""Different amounts of data below which no competition between modalities is fitted."""
+"""Number of different amounts of data below which no competition between modalities is fitted."""
 ALONE, JOINT = {"text_only": "text", "speech_only": "speech"}, "joint"
 """Rows that the competition is fitted to: each modality alone, and both together."""
 
@@ -40,7 +40,7 @@ ALONE, JOINT = {"text_only": "text", "speech_only": "speech"}, "joint"
 def held_out(records: Records) -> pd.DataFrame:
     """Final held-out losses of fixed targets, one line per run and loss; columns `COLUMNS`.
 
-    `positions` are what the run was shown of the loss's modality (repeats counted), `other` of the other one.
+    `positions` counts what the run saw of the loss's modality (with repeats), `other` of the other modality.
     """
     lines = []
     for line in records.manifest:
@@ -75,19 +75,19 @@ def held_out(records: Records) -> pd.DataFrame:
 
 
 def exposure(of: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Positions shown: of speech from hours, of text from tokens; 0 for what was not drawn."""
+    """Positions seen in training: speech from hours, text from tokens; 0 for what was not drawn."""
     return {"speech": of.get("speech", {}).get("hours", 0.0) * RATE, "text": of.get("text", {}).get("tokens", 0.0)}
 
 
 def _modality(name: str, about: dict) -> str | None:
-    """What a loss is a likelihood of; None for targets that a run makes itself, and for placebos."""
+    """Modality of a loss's targets; None for targets that a run makes itself, and for placebos."""
     if "targets" in about and "negatives" not in about and "text_span" not in about:
         return None if about["targets"] == "learned" else "speech"
     return "text" if about.get("text") == "true" else None
 
 
 def figure(records: Records) -> Figure | None:
-    """Draw each loss against active and all parameters, with a law where there are sizes enough; None with one size."""
+    """Draw each loss against active and all parameters, with a law where there are enough sizes; None with one size."""
     frame = held_out(records)
     names = [name for name, own in frame.groupby("loss", sort=False) if own.active.nunique() > 1]
     if not names:
@@ -107,7 +107,7 @@ def figure(records: Records) -> Figure | None:
     own = frame[frame.loss.isin(names)]
     counts = own.groupby(["loss", "row", "point"]).seed.nunique()
     note = "lines: " * (len(records.seeds) > 1) + look.over_how_many(records, counts)
-    note += "; without embeddings; active: those that the loss's modality goes through; "
+    note += "; without embeddings; active: those that process the loss's modality; "
     note += _words(frame) + _competition_words(frame)
     look.legend(whole, look.keys(records, rows, ("",)), note)
     return whole
@@ -115,7 +115,7 @@ def figure(records: Records) -> Figure | None:
 
 def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str) -> None:
     """Draw one loss by row: means over seeds with intervals and, against all "parameters", the law where it can be
-    told.
+    fitted.
     """
     for row, own in frame.groupby("row", sort=False):
         look = styles[row]
@@ -136,7 +136,7 @@ def draw(frame: pd.DataFrame, axes: Axes, styles: dict[str, dict], against: str)
 
 
 def law_of_size(frame: pd.DataFrame) -> tuple[Fit, np.ndarray, np.ndarray, np.ndarray] | None:
-    """L(N) of one row at one amount of data with a 95 % bootstrap band over a grid; None where it cannot be told."""
+    """L(N) of one row at one amount of data with a 95 % bootstrap band over a grid; None where it cannot be fitted."""
     if frame.parameters.nunique() < SIZES or frame.positions.nunique() > 1:
         return None
     n, loss = frame.parameters.to_numpy(float), frame.value.to_numpy(float)
@@ -148,7 +148,7 @@ def law_of_size(frame: pd.DataFrame) -> tuple[Fit, np.ndarray, np.ndarray, np.nd
 
 
 def missing(frame: pd.DataFrame) -> list[str]:
-    """What `competition` still lacks, in words: rows, sizes and amounts of data; empty where it can be told."""
+    """What `competition` still lacks, in words: rows, sizes and amounts of data; empty where it can be fitted."""
     lacks = []
     for row, modality in ALONE.items():
         own = frame[(frame.row == row) & (frame.modality == modality)]
@@ -162,8 +162,8 @@ def missing(frame: pd.DataFrame) -> list[str]:
 def competition(frame: pd.DataFrame) -> dict[str, tuple[float, float, float]] | None:
     """Synergy and competition of `JOINT` against each modality's own law, with 95 % intervals.
 
-    The law is that of docs/paper.md, section 9.1; `frame` is of `held_out`. None where sizes or amounts of data are too
-    few to tell: `missing` says how many.
+    The law is that of docs/paper.md, section 9.1; `frame` comes from `held_out`. None where there are too few sizes or
+    amounts of data: `missing` says how many.
     """
     both = frame[frame.row == JOINT].pivot_table(
         index=["point", "seed"], columns="modality", values=["value", "parameters", "positions"]
@@ -194,8 +194,8 @@ def competition(frame: pd.DataFrame) -> dict[str, tuple[float, float, float]] | 
 
 
 def table(records: Records) -> pd.DataFrame:
-    """What the figure shows: `held_out` and, where it is fitted, a line per parameter of `competition` with low and
-    high.
+    """The data of the figure: `held_out` and, where it is fitted, a line per parameter of `competition` with its
+    interval.
     """
     frame = held_out(records)
     lines = [
@@ -212,7 +212,7 @@ def _words(frame: pd.DataFrame) -> str:
 
 
 def _competition_words(frame: pd.DataFrame) -> str:
-    """The fitted competition, or what it takes; nothing for a sweep without the three rows it compares."""
+    """The fitted competition, or what it still needs; nothing for a sweep without the three rows it compares."""
     if not {*ALONE, JOINT} <= set(frame.row):
         return ""
     parameters = competition(frame)

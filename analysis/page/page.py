@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a sweep: opens from disk, needs no network and, but for zooming, no script."""
+"""One self-contained HTML page about a sweep: it opens from disk, needs no network, and needs a script only to zoom."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from analysis.tables.cells import Table
 from analysis.tables.sheet import Sheet
 
 PLAIN = 200_000
-"""Bytes up to which a figure's data are embedded as they are; longer ones are packed."""
+"""Size in bytes up to which a figure's data are embedded uncompressed; larger data are compressed."""
 AT_MOST = 2_000_000
-"""Bytes of packed data that are embedded; longer data only lie beside the page."""
+"""Largest compressed size in bytes that is embedded; larger data are only linked as a file beside the page."""
 TAIL = 12
-"""Last lines of a failed stage's log that are shown."""
+"""Number of last lines shown of a failed stage's log."""
 FAILURES = 30
-"""Failed stages shown with their log."""
+"""Maximum number of failed stages shown with their log."""
 
 
 def page(
     made: Table, below: Sequence[Sheet], compared: Sheet | None, verdicts: list[Verdict], drawings: list[Drawing]
 ) -> str:
-    """Make the page. It says nothing that changes from one making to the next: equal records are equal pages."""
+    """Make the page. Equal records give an equal page: it states nothing about when it was made."""
     records = made.records
     sections = {
         "claims": ("Verdicts", _claims(verdicts)),
@@ -117,7 +117,7 @@ def _figure(drawing: Drawing) -> str:
 
 
 def _data(path: Path) -> str:
-    """A link to save a figure's data, from the page itself where they are not too many."""
+    """A link to save a figure's data, embedded in the page where they are small enough."""
     data = path.read_bytes()
     if len(data) <= PLAIN:
         return f'<a download="{path.name}" href="data:text/csv;base64,{base64.b64encode(data).decode()}">Data (CSV)</a>'
@@ -129,7 +129,7 @@ def _data(path: Path) -> str:
 
 
 def caveats(records: Records) -> list[str]:
-    """What limits what these numbers say."""
+    """What limits the conclusions from these numbers."""
     texts = []
     if len(records.seeds) == 1:
         texts.append(
@@ -197,7 +197,7 @@ def _failures(records: Records) -> str:
 
 
 def _rows(made: Table) -> str:
-    """Each row's definition, as its difference from the reference of its block, and its stages by seed."""
+    """Each row's definition, as its difference from its block's reference, and its stages by seed."""
     out, records = [], made.records
     by_row: dict[str, list[dict]] = {}
     for line in records.manifest:
@@ -218,7 +218,7 @@ def _rows(made: Table) -> str:
 
 
 def _runs(records: Records, lines: list[dict]) -> str:
-    """Stages of one row, a line per point and seed."""
+    """Stages of one row, one entry per point and seed."""
     texts = []
     for line in lines:
         point = ", ".join(f"{axis}={value}" for axis, value in line["point"].items())
@@ -232,7 +232,7 @@ def _runs(records: Records, lines: list[dict]) -> str:
 
 
 def _provenance(records: Records) -> str:
-    """When, where and by which code the numbers were made, and how often a stage had to be tried again."""
+    """When, where and by which code the numbers were made, and how many stages had to be tried again."""
     results = {(kind, id): records.result(kind, id) for line in records.manifest for kind, _, id in stages(line)}
     done = [result for result in results.values() if result]
     code = Counter(_version(result) for result in done)

@@ -1,4 +1,4 @@
-"""Test items to read: what the model was shown or heard, the reference, and what rows made of it."""
+"""Sample test items: what the model was given, the reference, and the outputs of some rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from analysis.records.inputs import BINS
 from analysis.tables.cells import Cell, Table
 
 SAMPLES = 4
-"""Test items shown per task."""
+"""Number of test items shown per task."""
 FRAME = 0.01
-"""Seconds from one frame to the next."""
+"""Frame shift in seconds."""
 ABOUT = {"id", "voice", "label", "snr"}
-"""Fields of a corpus row that are no input."""
+"""Fields of a corpus row that are not model input."""
 
 
 def section(made: Table) -> str:
-    """Print the first test items of each task, as the reference row and the best row answered them; "" without any."""
+    """The first test items of each task, with the outputs of the reference row and of the best row; "" without any."""
     out, seen = [], set()
     for k, column in enumerate(made.columns):
         what = column.measure
@@ -40,7 +40,7 @@ def section(made: Table) -> str:
 
 
 def _answers(made: Table, k: int) -> dict[str, list[dict[str, Any]]]:
-    """First items by row label: the reference row's and the best row's, of the first finished seed."""
+    """First items by row label: those of the reference row and of the best row, from the first finished seed."""
     reference = made.blocks[0].reference
     answers: dict[str, list[dict[str, Any]]] = {}
     for line in made.lines:
@@ -54,7 +54,7 @@ def _answers(made: Table, k: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def _grid(records: Records, what: Measure, answers: Mapping[str, list[dict[str, Any]]]) -> str:
-    """One line per item: its input where the corpus is at hand, the reference, and each row's answer."""
+    """One line per item: its input where the corpus is available, the reference, and each row's output."""
     rows = inputs.first(records, what, SAMPLES)
     heads = ["item", *(["input"] if rows else []), "reference", *answers]
     lines = []
@@ -75,7 +75,7 @@ def _grid(records: Records, what: Measure, answers: Mapping[str, list[dict[str, 
 
 
 def _marked(reference: str, answer: str) -> str:
-    """Mark the words of an answer that are not the reference's; an answer without words says so."""
+    """Mark the words of an output that differ from the reference; an output without words says so."""
     own = answer.split()
     if not own:
         return '<i class="note">nothing</i>'
@@ -100,9 +100,9 @@ def _input(row: Mapping[str, Any], reference: str) -> str:
 
 
 def spectrogram(mel_TF: np.ndarray, phones: list) -> bytes:
-    """Draw log-mel frames [T, bins] as PNG, seconds below and, where the corpus knows them, phones above.
+    """Draw log-mel frames [T, bins] as PNG, seconds below and, where the corpus has them, phones above.
 
-    It is as long as what is said and stands in the page alone, which scrolls: no figure for a column.
+    Its width grows with the utterance: it stands in the page alone, which scrolls, and need not fit a column.
     """
     from analysis.figures import look
 

@@ -1,1 +1,1 @@
-"""Records of runs as data frames. The only room of the analysis that opens run folders."""
+"""Records of runs as data frames. The only package of the analysis that opens run folders."""

@@ -1,4 +1,4 @@
-"""How files of the analysis are written, and how arrays are kept from one reading to the next."""
+"""How the analysis writes files, and how it caches arrays between two readings."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def save_text(path: Path, text: str) -> Path:
 
 
 def keep(path: Path, about: Mapping[str, Any], **arrays: np.ndarray) -> None:
-    """Write arrays, and in JSON what they are, with the "version" of the code that made them; whole or not at all."""
+    """Write arrays, with JSON that describes them and holds the "version" of the code that made them; all or
+    nothing.
+    """
     data = io.BytesIO()
     np.savez(data, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     files.replace(path, data.getvalue(), durable=False)
 
 
 def kept(path: Path, version: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-    """Read what `keep` wrote; None where there is none, where it is not whole, and where other code wrote it."""
+    """Read what `keep` wrote; None if there is no such file, if it is incomplete, or if other code wrote it."""
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
@@ -40,5 +42,5 @@ def kept(path: Path, version: str) -> tuple[dict[str, Any], dict[str, np.ndarray
         KeyError,
         TypeError,
         BadZipFile,
-    ):  # it is made again from what it was made of
+    ):  # an unreadable cache is made again from the records
         return None

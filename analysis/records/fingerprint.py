@@ -1,4 +1,4 @@
-"""Name by content what something is made from: code, plan, and the stages of some kinds."""
+"""Fingerprints of what something is made from: code, plan, and the stages of some kinds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from analysis.records.manifest import KINDS, stages
 
 
 def fingerprint(records: Records, kinds: Collection[str] = KINDS) -> str:
-    """Name all that is made from stages of these kinds: the code, the plan, their results, and what unfinished ones
-    logged. With scores go stages that the sweep file adds.
+    """Fingerprint of what is made from stages of these kinds: the code, the plan, the stages' results, and what
+    unfinished ones logged. Stages that the sweep file adds count with the scores.
     """
     of_kind = _stages(records)
     kinds = [*kinds, *(sorted(of_kind.keys() - {*KINDS}) if "score" in kinds else ())]
@@ -22,7 +22,7 @@ def fingerprint(records: Records, kinds: Collection[str] = KINDS) -> str:
 
 
 def named(records: Records, text: str) -> str:
-    """Name what is made from a text: it, the code, the plan, and what is measured at all and which way is good."""
+    """Fingerprint of what is made from a text: the text, the code, the plan, the metrics and their directions."""
     return hashlib.blake2b(_plan(records) + text.encode(), digest_size=16).hexdigest()
 
 
@@ -39,7 +39,7 @@ def _plan(records: Records) -> bytes:
 
 @functools.cache
 def code() -> str:
-    """Digest of this package, and the versions of what it draws and computes with."""
+    """Digest of this package and of the versions of the libraries it draws and computes with."""
     package = Path(__file__).parents[1]
     name = hashlib.blake2b(digest_size=16)
     for path in sorted(path for pattern in ("*.py", "page.*", "*.csv") for path in package.rglob(pattern)):
@@ -50,7 +50,7 @@ def code() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _stages(records: Records) -> dict[str, str]:
-    """Digest by kind of all its stages' results or, for stages that are not finished, of how much they have logged."""
+    """By kind, the digest of its stages' results and, for unfinished stages, of how much they have logged."""
     names: dict[str, hashlib.blake2b] = {}
     for kind, id in dict.fromkeys((kind, id) for line in records.manifest for kind, _, id in stages(line)):
         digest = records.results.digest(kind, id)

@@ -1,4 +1,4 @@
-"""Read a sweep's records into tidy frames: one line per number, missing and impossible cells included."""
+"""Read a sweep's records into tidy frames: one line per number, also for missing and impossible cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from analysis.records.scores import DONE, baselines, kind, point_name, reads, sc
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A metric of a task on a split, and which way it is good."""
+    """A metric of a task on a split, and its good direction."""
 
     task: str
     split: str
@@ -38,7 +38,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Records:
-    """One sweep as it stands on disk now; everything in `analysis` starts from here."""
+    """One sweep as it is on disk now; everything in `analysis` starts from here."""
 
     root: Path
     folder: Path
@@ -47,7 +47,7 @@ class Records:
     scores: pd.DataFrame
     """One line per (row, point, seed, task, split, metric) with status done, missing or n/a; columns `SCORES`."""
     baselines: pd.DataFrame
-    """One line per (task, split, metric, name): what needs no learning at all; columns `BASELINES`."""
+    """One line per (task, split, metric, name): baselines that need no learning; columns `BASELINES`."""
     results: Results
     """Results of finished stages, as they were when first asked for."""
 
@@ -62,12 +62,12 @@ class Records:
 
     @functools.cached_property
     def index(self) -> Index:
-        """Test items under every bootstrap draw, kept beside the sweep."""
+        """Metrics under every bootstrap draw of the test items, cached beside the sweep."""
         return Index.read(self.folder / "index.npz", _code("items.py", "index.py", "files.py"))
 
     @functools.cached_property
     def logs(self) -> Logs:
-        """What stages logged while they ran, kept beside the sweep."""
+        """What stages logged while they ran, cached beside the sweep."""
         return Logs(self.folder / "logs.npz", _code("logs.py", "files.py"), self.results)
 
     @functools.cached_property
@@ -88,7 +88,7 @@ class Records:
         return dict(iter(self.scores.groupby(["task", "split", "metric"], sort=False)))
 
     def values(self, what: Measure) -> pd.DataFrame:
-        """Finished values as (point, seed) x row."""
+        """Finished values as (point, seed) × row."""
         if what not in self._values:
             s = self.of(what)
             self._values[what] = s[s.status == DONE].pivot(index=["point", "seed"], columns="row", values="value")
@@ -115,20 +115,20 @@ class Records:
         return decimals(self.of(what).value.abs().max())
 
     def label(self, row: str, point: str = "") -> str:
-        """What people read: the row's label, and the point it stands at."""
+        """The row's displayed label, with its point of the axes."""
         text = str(self.rows[row].get("label") or row)
         return f"{text} ({point})" if point else text
 
     def task_label(self, task: str) -> str:
-        """What people read for a task."""
+        """The task's displayed label."""
         return str((self.sweep.get("labels") or {}).get(task) or task.replace("_", " "))
 
     def run(self, kind: str, id: str) -> Run | None:
-        """Open one stage's record; None while it has not started."""
+        """Open one stage's record; None while the stage has not started."""
         return open_run(self.root, kind, id)
 
     def result(self, kind: str, id: str) -> dict[str, Any] | None:
-        """What came of a stage; None while it is not finished."""
+        """Result of a stage; None while it is not finished."""
         return self.results(kind, id)
 
     def path(self, kind: str, id: str) -> Path:
@@ -136,13 +136,13 @@ class Records:
         return run_path(self.root, kind, id)
 
     def files(self, kind: str, id: str) -> Path:
-        """Folder of what a stage wrote, its log and its items among it."""
+        """Folder of the files that a stage wrote, including its log and its items."""
         return self.results.files(kind, id)
 
     def difference(self, row: str, reference: str | None) -> dict[str, str]:
-        """How `row` is defined where it differs from `reference`, as {key: "value (reference's value)"}.
+        """Settings of `row` that differ from those of `reference`, as {key: "value (reference: value)"}.
 
-        A part that only one of them has, such as an objective, is one entry by its name.
+        A part that only one of them has, such as an objective, is one entry under its name.
         """
         own, other = flatten(self.rows[row]), flatten(self.rows[reference]) if reference else {}
         if reference:
@@ -155,16 +155,16 @@ class Records:
         }
 
     def kind(self, task: str) -> str:
-        """Kind of the stages that measure a task: "score", or that of a stage which the sweep file adds."""
+        """Kind of the stages that measure a task: "score", or a kind that the sweep file adds."""
         return kind(self.sweep, task)
 
     def reads(self, task: str) -> str:
-        """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""
+        """Modality that a task reads: "speech", "text" or "pair"; from the sweep, else from a known task's name."""
         return reads(self.sweep, task)
 
 
 def read(sweep: str | Path, root: str | Path = "runs") -> Records:
-    """Read sweep `sweep`, a name below `root`/sweeps or the path of a sweep folder (which then fixes the root).
+    """Read sweep `sweep`: a name below `root`/sweeps, or the path of a sweep folder (which then determines the root).
 
     Stages that are not finished become lines with status "missing": nothing is filled in, and a running sweep can be
     read at any time. Raises FileNotFoundError when there is no such sweep.
@@ -197,18 +197,18 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
 
 
 def _code(*names: str) -> str:
-    """Name the content of files of this package."""
+    """Digest of some files of this package."""
     here = Path(__file__).parent
     return hashlib.blake2b(b"".join((here / name).read_bytes() for name in names), digest_size=12).hexdigest()
 
 
 def decimals(largest: float, digits: int = 3) -> int:
-    """Decimals that show numbers up to `largest` with so many significant digits, at least one and at most five."""
+    """Decimals that show numbers up to `largest` with `digits` significant digits; at least one and at most five."""
     return min(5, max(1, digits - 1 - math.floor(math.log10(largest)))) if largest > 0 else 1  # NaN: nothing finished
 
 
 def open_run(root: Path, kind: str, id: str) -> Run | None:
-    """Open one stage's record; None while it has not started."""
+    """Open one stage's record; None while the stage has not started."""
     return read_run(root, kind, id) if (run_path(root, kind, id) / "identity.json").is_file() else None
 
 
@@ -216,8 +216,8 @@ def open_run(root: Path, kind: str, id: str) -> Run | None:
 def measure(records: Records, name: str, split: str | None = None) -> Measure:
     """Resolve "task", "task.metric" or "task.split.metric"; split and metric default to the task's first.
 
-    Raises `UserError` for a task, split or metric that does not exist; while nothing of a task is finished its splits
-    and metrics are unknown and taken on trust.
+    Raises `UserError` for a task, split or metric that does not exist. While no run of a task is finished, its splits
+    and metrics are unknown and not checked.
     """
     task, *rest = name.split(".")
     if task not in records.sweep["tasks"]:
@@ -239,7 +239,9 @@ def measure(records: Records, name: str, split: str | None = None) -> Measure:
 
 
 def _named(own: dict[str, str], other: dict[str, str]) -> dict[str, str]:
-    """Flat settings in which a part that `other` lacks altogether (`objectives.tlm.…`) is one line of its fields."""
+    """Flat settings in which a part that `other` lacks entirely (`objectives.tlm.…`) is one line with all its
+    fields.
+    """
     parts: dict[str, list[tuple[str, str]]] = {}
     for key, value in own.items():
         part, field = key.rsplit(".", 1) if key.count(".") >= 2 else (key, "")
@@ -252,7 +254,7 @@ def _named(own: dict[str, str], other: dict[str, str]) -> dict[str, str]:
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
-    """Write a tree of mappings as dotted keys; lists stay whole, None is left out."""
+    """Flatten nested mappings to dotted keys; lists stay whole, None is left out."""
     if isinstance(tree, dict):
         parts = [flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in tree.items()]
         return {key: value for part in parts for key, value in part.items()}

@@ -1,7 +1,7 @@
-"""What each score's test items give under every bootstrap draw, kept from one reading to the next.
+"""Each score's metrics under every bootstrap draw of its test items, cached between two readings.
 
-Parsing items is most of the work of a large sweep. An entry is keyed by the digest of the score's result.json, which is
-written last and once: a score that is run anew has another key, and a copied folder keeps its index.
+Parsing items is most of the work in a large sweep. An entry is keyed by the digest of the score's result.json, which is
+written last and once: a score that is run again has another key, and a copied folder keeps its index.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Drawn(NamedTuple):
     ids: str
     """Digest of the items' ids in order: equal for scores of the same test items."""
     level: float
-    """The metric over the items as they are."""
+    """The metric over all items, each once."""
     draws: np.ndarray
     """float32: the metric under each draw."""
 
@@ -34,17 +34,17 @@ Key = tuple[str, str, str]
 
 @dataclass
 class Index:
-    """Entries by key; None stands for a metric without counts per item."""
+    """Entries by key; an entry is None for a metric without counts per item."""
 
     path: Path
     version: str
-    """Digest of the code that makes entries: a file that other code made is not used."""
+    """Digest of the code that makes entries: a file made by other code is ignored."""
     entries: dict[Key, Drawn | None] = field(default_factory=dict)
     changed: bool = False
 
     @classmethod
     def read(cls, path: Path, version: str) -> Index:
-        """Read the file at `path`; empty where there is none that is whole and that this code made."""
+        """Read the file at `path`; empty if there is none, if it is incomplete, or if other code made it."""
         index, stored = cls(path, version), kept(path, version)
         if stored:
             about, arrays = stored
@@ -54,15 +54,15 @@ class Index:
         return index
 
     def entry(self, key: Key, make: Callable[[], dict[Key, Drawn | None]]) -> Drawn | None:
-        """Return an entry; where it is not known, keep all that `make` returns, `key` among them."""
+        """Return the entry of `key`; if it is unknown, store everything that `make` returns, which includes `key`."""
         if key not in self.entries:
             self.entries |= make()
             self.changed = True
         return self.entries[key]
 
     def write(self, results: set[str]) -> None:
-        """Write the entries of these results beside the sweep and rename, if any is new and the folder can be
-        written.
+        """Write the entries of these results to a file beside the sweep, if any is new and the folder is writable; a
+        reader sees the old or the new file.
         """
         if not self.changed or not os.access(self.path.parent, os.W_OK):
             return

@@ -1,5 +1,4 @@
-"""The first rows of a test table, and the frames of those that are spoken: what models were given, as far as it is
-here.
+"""The first rows of a test table, and the frames of the spoken ones: what models were given, as far as it is available.
 
 Folders of tables are described in `ablate.data.table`. A copied root may lack any of their files.
 """
@@ -19,14 +18,14 @@ from analysis.records.frame import Measure, Records
 from analysis.records.scores import table
 
 BINS = 80
-"""Mel bins of a frame, as tables store them."""
+"""Mel bins per frame, as tables store them."""
 
 Example = dict[str, Any]
 
 
 def first(records: Records, what: Measure, count: int) -> dict[str, Example]:
-    """First rows of a task's test table by id, with "mel" [frames, BINS] where they are spoken; empty where it is not
-    here.
+    """First rows of a task's test table by id, with "mel" [frames, BINS] where they are spoken; empty where the table
+    is not available.
     """
     name = table(records.sweep, what.task)
     places = (manifest.table(line, name, what.split) for line in records.manifest)
@@ -40,7 +39,7 @@ def first(records: Records, what: Measure, count: int) -> dict[str, Example]:
 
 
 def _in_order(folder: Path, count: int) -> list[Example]:
-    """Rows of format 1: one after the other, and so are their frames."""
+    """Rows of format 1: rows and their frames lie one after the other."""
     rows, begin = list(itertools.islice(read_jsonl(folder / "rows.jsonl"), count)), 0
     for row in rows:
         _hear(row, folder, begin, row.get("frames", 0))
@@ -49,7 +48,7 @@ def _in_order(folder: Path, count: int) -> list[Example]:
 
 
 def _in_canonical_order(records: Records, folder: Path, count: int) -> list[Example]:
-    """Rows of format 2: an index says where each is in its file, and in which recordings its frames are."""
+    """Rows of format 2: an index says where each row is in its file, and in which recordings its frames are."""
     if not (folder / "rows.jsonl").exists() or not (folder / "rows.i64").exists():
         return []
     rows = []
@@ -69,12 +68,12 @@ def _in_canonical_order(records: Records, folder: Path, count: int) -> list[Exam
 
 
 def _numbers(path: Path, begin: int, count: int) -> np.ndarray:
-    """So many numbers of a column of int64, fewer where it ends."""
+    """Read up to `count` numbers of an int64 column from `begin`; fewer where the column ends."""
     return np.fromfile(path, "<i8", count=count, offset=8 * begin)
 
 
 def _hear(row: Example, folder: Path, begin: int, frames: int) -> None:
-    """Give a row its "mel", so many frames from `begin` on; not where they are not here, or it is not spoken."""
+    """Add "mel" to a spoken row, `frames` frames from `begin`, if its frames are available."""
     path = folder / "mel.f16"
     if frames and path.exists() and path.stat().st_size >= 2 * BINS * (begin + frames):
         row["mel"] = np.fromfile(path, "<f2", count=BINS * frames, offset=2 * BINS * begin).reshape(-1, BINS)

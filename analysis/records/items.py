@@ -14,7 +14,7 @@ from analysis.records.index import Drawn, Key
 
 RESAMPLES = 1000
 BLOCK = 64
-"""Scores whose counts are multiplied at once: enough to be fast, few enough to be small."""
+"""Number of scores whose counts are multiplied at once: a compromise between speed and memory."""
 
 
 def bootstrap(
@@ -24,7 +24,7 @@ def bootstrap(
     seeds: Sequence[int],
     points: Sequence[str] | None = None,
 ) -> np.ndarray | None:
-    """Draw test items anew `RESAMPLES` times; return each draw's effect, meaned over seeds. None as in `by_seed`."""
+    """Resample test items `RESAMPLES` times; return each draw's effect, averaged over seeds. None as in `by_seed`."""
     drawn_SD = by_seed(records, effect, what, seeds, points)
     return None if drawn_SD is None else drawn_SD.mean(axis=0)
 
@@ -36,11 +36,11 @@ def by_seed(
     seeds: Sequence[int],
     points: Sequence[str] | None = None,
 ) -> np.ndarray | None:
-    """Draw test items anew `RESAMPLES` times, the same for every row and seed; return each seed's effect under each
-    draw.
+    """Resample test items `RESAMPLES` times, with the same draws for every row and seed; return each seed's effect
+    under each draw.
 
-    Points of the axes (by default all) are averaged. Positive is good. None where that cannot be honest: no seed has
-    all rows, a record has no counts for this metric, the counts do not reproduce the score on record, or the rows were
+    Points of the axes (by default all) are averaged. Positive is good. None where this would not be valid: no seed has
+    all rows, a record has no counts for this metric, the counts do not reproduce the recorded score, or the rows were
     tested on different items.
     """
     points = points or records.points
@@ -62,11 +62,12 @@ def by_seed(
 
 
 def shared_variance(drawn_SD: np.ndarray) -> float:
-    """Variance of the mean over seeds [seeds, draws] that comes from the items being the same for all seeds; at least
-    0.
+    """Variance of the mean over seeds [seeds, draws] that is due to the items being the same for all seeds; at
+    least 0.
 
-    A draw also moves the noise of single (seed, item) pairs. That part is in the spread between seeds already: it is
-    what single seeds vary by beyond their mean, times 1 / (seeds - 1), and is taken off. One seed cannot tell.
+    A draw also moves the noise of single (seed, item) pairs. That part is already in the spread between seeds: it is
+    the variance of single seeds around their mean, times 1 / (seeds - 1), and is subtracted. With one seed it cannot
+    be estimated.
     """
     seeds, of_mean = len(drawn_SD), float(drawn_SD.mean(axis=0).var(ddof=1))
     if seeds == 1:
@@ -82,8 +83,8 @@ def _drawn(records: Records, run: str, what: Measure) -> Drawn | None:
 
 
 def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
-    """Read the items of all scores of a measure that the index lacks, on every split they have, and draw them block by
-    block.
+    """Read the items of all scores of a measure that the index lacks, on all their splits, and compute their draws
+    block by block.
     """
     kind = records.kind(what.task)
     digests = {run: records.results.digest(kind, run) for run, _ in records.finished(what).values()}
@@ -108,8 +109,8 @@ def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
 
 
 def drawn(members: Sequence[Counts]) -> list[Drawn]:
-    """Each metric over its items as they are, and under every draw; all of the same items, so one product
-    serves all.
+    """Each metric over all items and under every draw; all members have the same items, so one matrix product serves
+    them all.
     """
     weights = np.vstack([np.ones(len(members[0].ids)), _draws(len(members[0].ids))])
     edges = np.cumsum([counts.width for counts in members])[:-1]
@@ -144,8 +145,8 @@ class Counts:
 def read_counts(lines: list[dict], metric: str) -> Counts | None:
     """Find the counts behind `metric` in lines of items.jsonl; None when they are not there.
 
-    A field named as the metric, holding [sum, count], serves any metric that is a ratio of sums over the items.
-    Lines with one id (the two directions of retrieval) are one item: they are drawn together.
+    A field with the metric's name that holds [sum, count] serves any metric that is a ratio of sums over the items.
+    Lines with the same id (the two directions of retrieval) are one item: they are drawn together.
     """
     fields = set(lines[0]) if lines else set()
     score = _rate
@@ -179,35 +180,35 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
 
 
 def _beside(events: list, of: list | None = None) -> np.ndarray:
-    """Events and of how many, by line; by default of one each. A column at a time is faster than a line at a time."""
+    """Per line, the number of events and what they are out of (by default 1). Built by columns, which is faster."""
     return np.array([events, of or [1] * len(events)], dtype=np.float64).T
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
-    """Mean, from (draws × [sum, of how many])."""
+    """Mean, from (draws × [sum, count])."""
     return sums[:, 0] / np.maximum(sums[:, 1], 1)
 
 
 def _rate(sums: np.ndarray) -> np.ndarray:
-    """Events per hundred, from (draws × [events, of how many])."""
+    """Events per hundred, from (draws × [events, count])."""
     return 100 * _ratio(sums)
 
 
 def f1(sums: np.ndarray) -> np.ndarray:
-    """F1, of 100, from summed (draws × [true positives, false positives, false negatives, true negatives])."""
+    """F1 × 100, from summed (draws × [true positives, false positives, false negatives, true negatives])."""
     tp, fp, fn, _ = sums.T
     return 100 * 2 * tp / np.maximum(2 * tp + fp + fn, 1)
 
 
 def matthews(sums: np.ndarray) -> np.ndarray:
-    """Matthews correlation, of 100, from the counts that `f1` takes; 0 where one side is constant."""
+    """Matthews correlation × 100, from the counts that `f1` takes; 0 where one side is constant."""
     tp, fp, fn, tn = sums.T
     scale = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return 100 * (tp * tn - fp * fn) / np.where(scale > 0, scale, 1)
 
 
 def pearson(sums: np.ndarray) -> np.ndarray:
-    """Linear correlation, of 100, from summed (draws × [x, y, x², y², xy, items]); 0 where one side is constant."""
+    """Pearson correlation × 100, from summed (draws × [x, y, x², y², xy, items]); 0 where one side is constant."""
     x, y, xx, yy, xy, n = sums.T
     scale = np.sqrt(np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0))
     return 100 * (n * xy - x * y) / np.where(scale > 0, scale, 1)
@@ -216,8 +217,8 @@ def pearson(sums: np.ndarray) -> np.ndarray:
 def bleu(sums: np.ndarray) -> np.ndarray:
     """Corpus BLEU from summed counts (draws × [sys_len, ref_len, matches…, totals…]), exponential smoothing.
 
-    As sacrebleu computes it: an order without matches gets precision 1/(2^k · total), k counting such orders; no
-    match of any order is 0.
+    As sacrebleu computes it: an n-gram order without matches gets precision 1/(2^k · total), where k counts such
+    orders; no match of any order gives 0.
     """
     length, reference = sums[:, 0], sums[:, 1]
     matches, totals = np.split(sums[:, 2:], 2, axis=1)

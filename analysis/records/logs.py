@@ -1,8 +1,8 @@
-"""What stages logged while they ran, as arrays: parsed once and kept beside the sweep, as `analysis.records.index`
-keeps items.
+"""What stages logged while they ran, as arrays: parsed once and cached beside the sweep, like the items in
+`analysis.records.index`.
 
 An entry is keyed by the digest of the stage's result.json, which is written last and once. A stage that is not finished
-is read anew each time.
+is read again each time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from analysis.records.results import Results
 
 
 class Log(NamedTuple):
-    """Numbers in the order they were logged; `metrics` indexes `Logs.names`."""
+    """Numbers in the order they were logged; `metrics` holds indices into `Logs.names`."""
 
     steps: np.ndarray
     metrics: np.ndarray
@@ -28,7 +28,7 @@ class Log(NamedTuple):
 
 
 class Logs:
-    """Logs by stage; `version` is the digest of the code that parses them: a file that other code made is not used."""
+    """Logs by stage; `version` is the digest of the code that parses them: a file made by other code is ignored."""
 
     def __init__(self, path: Path, version: str, results: Results) -> None:
         self.names: list[str] = []
@@ -49,7 +49,7 @@ class Logs:
         return log
 
     def _parsed(self, lines: Iterable[dict]) -> Log:
-        """Lines of metrics.jsonl, made long. Anything that is not a number is left out."""
+        """Lines of metrics.jsonl in long form. Anything that is not a number is left out."""
         steps, metrics, values = [], [], []
         for line in lines:
             for name, value in line.items():
@@ -77,8 +77,8 @@ class Logs:
         self._known = {(id, digest): Log(*part) for (id, digest, _), part in zip(about["entries"], parts)}
 
     def write(self) -> None:
-        """Write the entries of results read so far beside the sweep and rename, if any is new and the folder can be
-        written.
+        """Write the entries of the results read so far to a file beside the sweep, if any is new and the folder is
+        writable; a reader sees the old or the new file.
         """
         if not self._changed or not os.access(self._path.parent, os.W_OK):
             return
@@ -94,5 +94,5 @@ class Logs:
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays one after the other; empty for none."""
+    """Concatenate arrays; empty for none."""
     return np.concatenate(arrays) if arrays else np.zeros(0)

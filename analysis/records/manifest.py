@@ -1,8 +1,9 @@
-"""What a line of a sweep's manifest says of its stages: all that `analysis` knows of the formats of records.
+"""What a line of a sweep's manifest says about its stages: all that `analysis` knows about the formats of records.
 
-Format 2 has one score a task and split, the losses on dev in a stage of their own (`heldout`), and a stage a table and
-split. In format 1 (commit e7f69db and before) one score had all splits of a task, the leaf's result had the losses, and
-one stage, `corpus`, held all tables. Where the files of a stage lie is `ablate.store.record.Run.files`.
+In format 2 a score stage covers one task and split, the held-out dev losses have a stage of their own (`heldout`), and
+a table stage covers one table and split. In format 1 (commit e7f69db and before) a score stage covered all splits of a
+task, the leaf's result held the losses, and one stage, `corpus`, held all tables. `ablate.store.record.Run.files` says
+where a stage's files lie.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ Line = Mapping[str, Any]
 
 
 def trunks(line: Line) -> list[str]:
-    """The trunks that a row's training goes through, oldest first."""
+    """The trunks of a row's pre-training, oldest first."""
     about = line["stages"]
     return [id for id in dict.fromkeys([*about.get("trunks", ()), about.get("trunk")]) if id]
 
 
 def leaf(line: Line) -> str | None:
-    """The end of a row's pre-training, which its tasks start from."""
+    """The last stage of a row's pre-training, from which its tasks start."""
     return line["stages"].get("leaf")
 
 
 def held_out(line: Line) -> tuple[str, str | None]:
-    """Kind and id of the stage whose result has the losses on dev ("final")."""
+    """Kind and id of the stage whose result holds the losses on dev ("final")."""
     about = line["stages"]
     return ("heldout", about["heldout"]) if "heldout" in about else ("pretrain", leaf(line))
 
 
 def finetuned(line: Line) -> dict[str, str]:
-    """Fine-tuning stage by task; tasks that are measured on a leaf as it is have none."""
+    """Fine-tuning stage by task; tasks that are measured directly on a leaf have none."""
     return {task: id for task, id in line["stages"].get("finetune", {}).items() if id}
 
 
 def scores(line: Line, task: str) -> dict[str, str]:
-    """Score stages of a task by split; under "" one that has all splits."""
+    """Score stages of a task by split; "" is the key of one that has all splits."""
     ids = line["stages"].get("score", {}).get(task) or {}
     return ids if isinstance(ids, Mapping) else {"": ids}
 
 
 def kind(line: Line, task: str) -> str:
-    """Kind of the stages that measure a task: "score", or that of a stage which the sweep file adds."""
+    """Kind of the stages that measure a task: "score", or a kind that the sweep file adds."""
     return line.get("kinds", {}).get(task, "score")
 
 
@@ -56,8 +57,8 @@ def scored(line: Line, task: str, split: str) -> str | None:
 
 
 def table(line: Line, name: str, split: str) -> tuple[str, str, str] | None:
-    """Kind and id of the stage that holds a split of a table, and the folder among its files; None where the line reads
-    none.
+    """Kind and id of the stage that holds a split of a table, and the folder within its files; None where the line
+    does not read the table.
     """
     about = line["stages"]
     if (id := about.get("tables", {}).get(f"{name}.{split}")) is not None:
@@ -66,7 +67,7 @@ def table(line: Line, name: str, split: str) -> tuple[str, str, str] | None:
 
 
 def stages(line: Line) -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, what it is for, id) of the stages behind a line, in the order they run."""
+    """Yield (kind, purpose, id) of the stages behind a line, in the order they run."""
     about = line["stages"]
     if "corpus" in about:
         yield "corpus", "", about["corpus"]

@@ -1,8 +1,8 @@
-"""Where numbers come from: the code and the kind of processor of each stage behind a score, and rows whose stages
-differ in them.
+"""Origin of numbers: the code and the kind of processor of each stage behind a score, and rows whose stages differ in
+them.
 
-Kinds of processor round differently, so that a difference between rows may be one between machines. A record says its
-machine from format 2 on; what is not known differs from nothing.
+Kinds of processor round differently, so a difference between rows may be one between machines. Records name their
+machine from format 2 on; an unknown origin does not count as different.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from analysis.records.manifest import Line
 from analysis.records.scores import point_name
 
 NAMED = 8
-"""Rows that a note names; of more it says how many."""
+"""Maximum number of rows that a note names; of the others it gives the number."""
 
 Cell = tuple[str, str, int, str]
 """Row, point, seed, task."""
 
 
 def processor(result: Mapping | None) -> str:
-    """Kind of processor that a result was computed on: a GPU by name, model of the CPU, instruction set; "" where not
-    known.
-    """
+    """Kind of processor that a result was computed on: GPU name, CPU model, instruction set; "" if unknown."""
     machine = (result or {}).get("machine") or {}
     device = machine.get("device")
     parts = [device if device != "cpu" else None, machine.get("processor"), machine.get("instructions")]
@@ -34,7 +32,7 @@ def processor(result: Mapping | None) -> str:
 
 
 def behind(line: Line, task: str) -> Iterator[tuple[str, str]]:
-    """Kind and id of the stages whose computing is in a line's scores of a task: pre-training, fine-tuning, scoring."""
+    """Kind and id of the stages that compute a line's scores of a task: pre-training, fine-tuning, scoring."""
     yield from (("pretrain", id) for id in dict.fromkeys([*manifest.trunks(line), manifest.leaf(line)]) if id)
     if task in manifest.finetuned(line):
         yield "finetune", manifest.finetuned(line)[task]
@@ -43,8 +41,8 @@ def behind(line: Line, task: str) -> Iterator[tuple[str, str]]:
 
 @functools.lru_cache(maxsize=1)
 def plugins(records: Records) -> dict[Cell, frozenset[str]]:
-    """Plugins of which there are several versions, with those behind each row's scores of each task by point and
-    seed.
+    """Versions of plugins behind each row's scores of each task by point and seed, for plugins with several
+    versions.
     """
     by_cell, versions = {}, {}
     for line in records.manifest:
@@ -59,14 +57,14 @@ def plugins(records: Records) -> dict[Cell, frozenset[str]]:
 
 
 def lacking(records: Records) -> str:
-    """Say which plugins of the sweep are not here: its table can be read, and its rows cannot be run again."""
+    """Name the plugins of the sweep that are not installed: its table can be read, but its rows cannot be run again."""
     names = [name for name in records.sweep.get("plugins", {}) if find_spec(name.partition(".")[0]) is None]
-    return f"Made with plugins that are not here: {', '.join(names)}." if names else ""
+    return f"Made with plugins that are not installed: {', '.join(names)}." if names else ""
 
 
 @functools.lru_cache(maxsize=1)
 def processors(records: Records) -> dict[Cell, frozenset[str]]:
-    """Kinds of processor behind each row's scores of each task by point and seed; none where no record says."""
+    """Kinds of processor behind each row's scores of each task by point and seed; empty where no record says."""
     by_cell = {}
     for line in records.manifest:
         for task in records.sweep["tasks"]:
@@ -76,7 +74,7 @@ def processors(records: Records) -> dict[Cell, frozenset[str]]:
 
 
 def commits(records: Records) -> dict[Cell, frozenset[str]]:
-    """The code that scored each row's tasks by point and seed, as eight letters of its commit."""
+    """The code that scored each row's tasks by point and seed, as the first eight letters of its commit."""
     by_cell: dict[Cell, set[str]] = {}
     s = records.scores
     for *cell, commit in zip(s.row, s.point, s.seed, s.task, s.commit):
@@ -85,10 +83,10 @@ def commits(records: Records) -> dict[Cell, frozenset[str]]:
 
 
 def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:
-    """Say in words what is mixed, of code, of kinds of processor and of plugins; "" where all is of one and here.
+    """Describe mixed origins: code, kinds of processor, plugins; "" where each is the same everywhere and installed.
 
-    Named are rows made with several, and those of `compared` (row, reference), or of `table.compare_with` of the sweep
-    file, that were not made with the same as what they are compared with.
+    It names rows made with several, and rows that were not made with the same as the row they are compared with, in
+    `compared` (row, reference) or with `table.compare_with` of the sweep file.
     """
     other = (records.sweep.get("table") or {}).get("compare_with")
     pairs = [*compared, *((row, other) for row in records.rows if other)]
@@ -125,7 +123,7 @@ def _names(records: Records, rows: list[str]) -> str:
 
 
 def differ(of: Mapping[Cell, frozenset[str]], rows: Collection[str], tasks: Collection[str] = ()) -> bool:
-    """Whether rows that are compared seed by seed have other origins than each other, on a task (by default any)."""
+    """Whether rows that are compared seed by seed differ in origin on a task (by default any)."""
     seen: dict[tuple[str, int, str], frozenset[str]] = {}
     for (row, point, seed, task), own in of.items():
         if row in rows and own and (not tasks or task in tasks) and seen.setdefault((point, seed, task), own) != own:

@@ -1,4 +1,4 @@
-"""Results of finished stages, each read once and named by its content."""
+"""Results of finished stages, each read once and identified by its content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ablate.store.record import files_of, known, run_path
 
 
 class Results:
-    """`result.json` of finished stages, each read once however many rows share it, and its digest."""
+    """`result.json` of finished stages, each read once even if several rows share it, and its digest."""
 
     def __init__(self, root: Path | str) -> None:
         self._root = root
@@ -23,7 +23,7 @@ class Results:
         return None if id is None else self._read(kind, id)[0]
 
     def digest(self, kind: str, id: str) -> str:
-        """Name the content of a result; "" for a stage that is not finished."""
+        """Digest of a result; "" for a stage that is not finished."""
         return self._read(kind, id)[1]
 
     def digests(self) -> set[str]:
@@ -31,7 +31,7 @@ class Results:
         return {digest for _, digest in self._seen.values()} - {""}
 
     def files(self, kind: str, id: str) -> Path:
-        """Folder of what a stage wrote, its log and its items among it."""
+        """Folder of the files that a stage wrote, including its log and its items."""
         return files_of(run_path(self._root, kind, id), self(kind, id))
 
     def _read(self, kind: str, id: str) -> tuple[dict | None, str]:

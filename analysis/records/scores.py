@@ -1,4 +1,4 @@
-"""The cells that a sweep asks for: a line per number, missing and impossible ones included."""
+"""The cells that a sweep asks for: one line per number, also for missing and impossible cells."""
 
 from __future__ import annotations
 
@@ -34,29 +34,27 @@ def point_name(point: dict[str, Any]) -> str:
 
 
 def reads(sweep: dict, task: str) -> str:
-    """Modality a task reads: "speech", "text" or "pair"; from the sweep, else by the task's known name."""
+    """Modality that a task reads: "speech", "text" or "pair"; from the sweep, else from a known task's name."""
     return _declared(sweep, task).get("reads") or READS.get(task, "pair")
 
 
 def table(sweep: dict, task: str) -> str:
-    """Table that a task reads; older plans do not say, and most tasks have its name."""
+    """Table that a task reads; in older plans, which do not state it, taken to have the task's name."""
     return _declared(sweep, task).get("table", task)
 
 
 def kind(sweep: dict, task: str) -> str:
-    """Kind of the stages that measure a task: "score", or that of a stage which the sweep file adds."""
+    """Kind of the stages that measure a task: "score", or a kind that the sweep file adds."""
     return _declared(sweep, task).get("kind", "score")
 
 
 def _declared(sweep: dict, task: str) -> dict:
-    """What the plan says of a task; older ones only list names."""
+    """What the plan says about a task; older plans only list names."""
     return (sweep["tasks"][task] if isinstance(sweep["tasks"], dict) else None) or {}
 
 
 def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
-    """Every cell the sweep asks for, with columns `SCORES`; metrics of unfinished cells are those seen in finished
-    ones.
-    """
+    """Every cell that the sweep asks for, with columns `SCORES`; unfinished cells have the metrics of finished ones."""
     tasks = list(sweep["tasks"])
     known = {task: _known(sweep, task, lines, results) for task in tasks}
     cells = []
@@ -96,8 +94,8 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
 
 
 def _has_no(result: dict | None, split: str, metric: str) -> bool:
-    """Whether a finished score has other metrics of a split, and not this one: one of recordings that are heard alone,
-    where features are not normalised by speaker.
+    """Whether a finished score has other metrics of a split but not this one, such as the metric for recordings heard
+    alone where features are not normalised by speaker.
     """
     own = {score["metric"] for score in (result or {}).get("scores", ()) if score["split"] == split}
     return bool(own) and metric.endswith("_alone") and metric not in own
@@ -106,8 +104,8 @@ def _has_no(result: dict | None, split: str, metric: str) -> bool:
 def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> dict[tuple[str, str], tuple[str, str]]:
     """Direction and unit by split and metric of a task, in the plan's order of splits.
 
-    A split of which nothing is finished has the metrics of the others; while nothing of the task is finished they are
-    "".
+    A split without finished runs has the metrics of the other splits; while no run of the task is finished, direction
+    and unit are "".
     """
     splits = dict.fromkeys(_declared(sweep, task).get("splits", ()))
     seen: dict[tuple[str, str], tuple[str, str]] = {}
@@ -126,8 +124,8 @@ def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> d
 
 
 def _parameters(result: dict | None) -> dict[str, float]:
-    """Count parameters without embeddings: in all, and those active when reading speech, text or a pair, as far as the
-    encoder counts them by modality.
+    """Number of parameters without embeddings: in total, and those active when reading speech, text or a pair, where
+    the encoder counts them by modality.
     """
     if not result or "parameters" not in result:
         return {}
@@ -138,8 +136,8 @@ def _parameters(result: dict | None) -> dict[str, float]:
 
 
 def baselines(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
-    """What needs no learning at all, with columns `BASELINES`: properties of the data, meaned where a sweep has several
-    worlds.
+    """Baselines that need no learning, with columns `BASELINES`: properties of the data, averaged where a sweep has
+    several worlds.
     """
     entries = []
     for line in lines:

@@ -1,7 +1,7 @@
-"""Judge the claims a sweep file declares: supported, refuted, equivalent, undecided, or no assay.
+"""Judge the claims that a sweep file declares: supported, refuted, equivalent, undecided, or no assay.
 
-Claims are declared before running, so their p-values are corrected by Holm's procedure over all of them, finished or
-not; marks elsewhere in a table are exploratory. Effects point in the metric's good direction.
+Claims are declared before running. Their p-values are corrected by Holm's procedure over all of them, finished or not;
+marks elsewhere in a table are exploratory. Effects point in the metric's good direction.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Verdict:
     measure: Measure
     estimate: Estimate
     items: tuple[float, float]
-    """Interval over test items alone (paired bootstrap), for the seeds there are; NaN without items."""
+    """Interval over test items only (paired bootstrap), for the finished seeds; NaN without items."""
     p: float
-    """Two-sided, not corrected."""
+    """Two-sided, uncorrected."""
     adjusted: float
     """Corrected by Holm over all claims of the sweep."""
     decimals: int
-    """Decimals that suit the effect."""
+    """Decimals to print the effect with."""
     verdict: str
     """"supported", "refuted", "equivalent", "undecided" or "no assay"."""
     reason: str
@@ -40,8 +40,8 @@ class Verdict:
 def verdicts(records: Records) -> list[Verdict]:
     """Judge every claim of the sweep file, in its order.
 
-    The plan has checked them: `on`, `coefficients` of rows, one of `above`, `below` and `within`, and perhaps `margin`,
-    `split`, `unmatched`, and an `assay` with its `assay_coefficients`.
+    The plan has checked each claim: `on`, `coefficients` of rows, one of `above`, `below` and `within`, and optionally
+    `margin`, `split`, `unmatched`, and an `assay` with its `assay_coefficients`.
     """
     claims = records.sweep.get("claims") or {}
     estimated = {name: _measure(records, name, claim) for name, claim in claims.items()}
@@ -51,7 +51,7 @@ def verdicts(records: Records) -> list[Verdict]:
 
 
 def measured(verdict: Verdict) -> str:
-    """Say an effect in words: its size, interval or intervals, and why the verdict is what it is."""
+    """Describe an effect in words: its size, its interval or intervals, and the reason for the verdict."""
     e = verdict.estimate
     if e.n == 0:
         return verdict.reason
@@ -66,7 +66,7 @@ def measured(verdict: Verdict) -> str:
 
 
 def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
-    """Estimate and p-value of a claim, before any verdict."""
+    """Estimate and p-value of a claim, before its verdict."""
     what = measure(records, claim["on"], claim.get("split"))
     estimate, resampled = effect_with_items(records, claim["coefficients"], what)
     word = next(word for word in ("above", "below", "within") if word in claim)
@@ -88,7 +88,7 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
 
 
 def _judge(claim: Mapping[str, Any], estimated: Verdict, records: Records, claims: int) -> Verdict:
-    """Apply the rules of the verdicts, in order, to one of so many claims."""
+    """Apply the rules of the verdicts, in order, to one claim; `claims` is the number of claims."""
     estimate = estimated.estimate
     verdict, reason = "undecided", ""
     if estimate.n == 0:
@@ -115,7 +115,7 @@ def _judge(claim: Mapping[str, Any], estimated: Verdict, records: Records, claim
 
 
 def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims: int = 1) -> tuple[str, str]:
-    """Verdict and reason from an estimate that has an interval, and its p-value corrected for so many claims."""
+    """Verdict and reason from an estimate that has an interval, and its p-value corrected for `claims` claims."""
     clear = adjusted < ALPHA
     if "within" in claim:
         bound = float(claim["within"])
@@ -146,19 +146,19 @@ def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims
 
 
 def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
-    """Say how many seeds a true effect of the size found would take; at the level of Holm's first step, the
-    strictest.
+    """Say how many seeds a true effect of the estimated size would take, at the level of Holm's first and strictest
+    step.
     """
     seeds = needed(estimate, effect, ALPHA / claims)
     corrected = f", corrected for {claims} claims" if claims > 1 else ""
     if seeds is None:
         limit = ", it takes more test items" if needed(replace(estimate, shared=0.0), effect, ALPHA / claims) else ""
-        return f"were the true effect as found, {MANY:,} seeds would not show it as often{corrected}{limit}"
-    return f"were the true effect as found, {seeds} would{corrected}"
+        return f"if the true effect is as found, {MANY:,} seeds would not show it as often{corrected}{limit}"
+    return f"if the true effect is as found, {seeds} would{corrected}"
 
 
 def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:
-    """P-value of the side the mean is on: two one-sided tests for inside `centre` ± `margin`, two-sided for outside."""
+    """P-value for "inside `centre` ± `margin`" (two one-sided tests) or for "outside" (two-sided), as the mean lies."""
     if math.isnan(estimate.half):
         return math.nan
     distance = margin - abs(estimate.mean - centre)
@@ -166,7 +166,7 @@ def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:
 
 
 def _assay_clear(records: Records, claim: Mapping[str, Any]) -> bool:
-    """Whether the assay contrast is itself clearly positive on the same metric."""
+    """Whether the assay contrast is clearly positive on the same metric."""
     what = measure(records, claim["on"], claim.get("split"))
     estimate, _ = effect_with_items(records, claim["assay_coefficients"], what)
     return estimate.low > 0

@@ -1,6 +1,6 @@
-"""Compare rows: means and intervals over seeds and items, paired differences, correction for many tests.
+"""Compare rows: means and intervals over seeds and items, paired differences, correction for multiple tests.
 
-Effects point in the metric's good direction: a positive effect is an improvement, whichever way the metric runs.
+Effects point in the metric's good direction: a positive effect is an improvement, for metrics of either direction.
 A difference is paired by seed before anything is averaged, and one seed has no interval.
 """
 
@@ -21,12 +21,12 @@ from analysis.records.frame import Measure, Records
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 MANY = 1000
-"""Seeds beyond which none are asked for."""
+"""Maximum number of seeds that is suggested."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over `n` seeds with its t-interval; without spread to speak from, `low` and `high` are NaN."""
+    """A mean over `n` seeds with its t-interval; `low` and `high` are NaN where the spread is unknown."""
 
     mean: float
     error: float = math.nan
@@ -37,13 +37,13 @@ class Estimate:
     over: str = "seeds"
     """What was sampled: "seeds", "items" or "seeds and items"."""
     shared: float = 0.0
-    """Part of the squared error that more seeds do not lessen: the test items are the same for all of them."""
+    """Part of the squared error that more seeds do not reduce: all seeds share the test items."""
 
     @property
     def half(self) -> float:
-        """Half the interval's width; NaN for one seed, and for seeds that all gave the very same number.
+        """Half-width of the interval; NaN for one seed, and for seeds that all gave exactly the same value.
 
-        Over seeds and items it is never less than over the seeds alone: more degrees of freedom would make it so.
+        Over seeds and items it is never less than over seeds only, although more degrees of freedom would make it so.
         """
         if self.n < 2 or not self.error > 0:
             return math.nan
@@ -51,7 +51,7 @@ class Estimate:
 
     @property
     def _spreads(self) -> list[tuple[float, float]]:
-        """Degrees of freedom and standard error of all that was sampled and, where that is more than seeds, of these
+        """Degrees of freedom and standard error of all that was sampled and, where that is more than seeds, of seeds
         alone.
         """
         alone = [(self.n - 1, math.sqrt(max(0.0, self.error**2 - self.shared)))] if self.shared else []
@@ -67,7 +67,7 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether there is an interval, and it lies wholly on one side of 0."""
+        """Whether there is an interval and it lies entirely on one side of 0."""
         return self.low > 0 or self.high < 0
 
     def p(self, threshold: float = 0.0) -> float:
@@ -93,7 +93,7 @@ def _t_quantile(freedom: float) -> float:
 def over_seeds(values: Sequence[float]) -> Estimate:
     """Estimate the mean of per-seed values with Student's t-interval; no interval from one value.
 
-    Three seeds give t(2) = 4.30: the interval is honest and wide.
+    With three seeds, t(2) = 4.30: the interval is valid and wide.
     """
     x = np.asarray(values, dtype=float)
     if len(x) == 0:
@@ -106,8 +106,8 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 def with_items(estimate: Estimate, variance: float) -> Estimate:
     """Add the variance that comes from the test items to an estimate over seeds (Satterthwaite's degrees of freedom).
 
-    The seeds share their items, so their spread does not show it. The degrees of freedom are an approximation that
-    grows with the items' part, so much that alone it would make some intervals narrower than without any items.
+    The seeds share their items, so the spread between seeds does not contain it. The approximate degrees of freedom
+    grow with the items' part: on their own they would make some intervals narrower than those without items.
     """
     spread = estimate.error**2
     if not spread > 0:
@@ -123,9 +123,10 @@ def with_items(estimate: Estimate, variance: float) -> Estimate:
 
 
 def detectable(estimate: Estimate, wanted: float = 0.8) -> float:
-    """Smallest effect that as many seeds with this spread would show with the given power; NaN without an interval.
+    """Smallest effect that the same number of seeds with this spread detects with the given power; NaN without an
+    interval.
 
-    Two-sided at 5 %, from the noncentral t distribution. It speaks of the design, not of the effect found.
+    Two-sided at 5 %, from the noncentral t distribution. It describes the design, not the effect found.
     """
     if math.isnan(estimate.half):
         return math.nan
@@ -135,10 +136,10 @@ def detectable(estimate: Estimate, wanted: float = 0.8) -> float:
 
 
 def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -> float:
-    """Probability that `seeds` seeds with this estimate's spread show a true `effect`, two-sided at `level`.
+    """Probability that `seeds` seeds with this estimate's spread detect a true `effect`, two-sided at `level`.
 
-    From the noncentral t distribution, integrated over the spread that is seen: scipy's own gives NaN for many seeds.
-    What the test items add stays as it is: only the seeds' part shrinks.
+    From the noncentral t distribution, integrated over the observed spread: scipy's own function gives NaN for many
+    seeds. Only the seeds' part of the error shrinks with more seeds; that of the test items stays.
     """
     from scipy.special import chdtri, ndtr, stdtrit
 
@@ -158,9 +159,9 @@ def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -
 
 
 def needed(estimate: Estimate, effect: float, level: float = ALPHA, wanted: float = 0.8) -> int | None:
-    """Fewest seeds that show a true `effect` with the wanted power at `level`; None where a thousand do not.
+    """Smallest number of seeds that detects a true `effect` with the wanted power at `level`; None above a thousand.
 
-    A statement about a design, not a reason to look again at the same claim after every new seed.
+    It describes a design. It is no reason to test the same claim again after every new seed.
     """
     low, high = 2, MANY
     if math.isnan(estimate.half) or not effect or power(estimate, effect, high, level) < wanted:
@@ -184,13 +185,13 @@ def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
 def contrast(values: pd.DataFrame, effect: Mapping[str, float], sign: float, points: Sequence[str]) -> pd.Series:
     """Effect per seed, times `sign`, over the seeds that have every row at every point (points are averaged).
 
-    `values` is a frame of (point, seed) x row; rows that have nothing yet give an empty series.
+    `values` is a frame of (point, seed) × row; if a row has no values yet, the series is empty.
     """
     if values.empty or any(row not in values for row in effect):
         return pd.Series(dtype=float)
     columns = [values.columns.get_loc(row) for row in effect]
     each = sign * (values.to_numpy()[:, columns] @ np.array(list(effect.values())))
-    if len(points) == 1:  # as below, but a large table asks for thousands
+    if len(points) == 1:  # a faster way to the same result: a large table asks for thousands
         (known, seeds), (at, seed) = values.index.levels, values.index.codes
         here = ~np.isnan(each) & (at == (known.get_loc(points[0]) if points[0] in known else -1))
         return pd.Series(each[here], index=seeds.to_numpy()[seed[here]])
@@ -206,7 +207,8 @@ def delta(values: pd.DataFrame, sign: float, row: str, reference: str, point: st
 def effect_with_items(
     records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str] | None = None
 ) -> tuple[Estimate, tuple[float, float]]:
-    """Estimate an effect over seeds and, where the records hold per-item counts, items; and the items' own interval.
+    """Estimate an effect over seeds and, where the records hold per-item counts, items; and the interval over items
+    only.
 
     Points of the axes (by default all) are averaged.
     """

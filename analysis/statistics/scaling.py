@@ -4,8 +4,8 @@
     size and data: L(N, D) = E + A / N^alpha + B / D^beta
     competition:  L(N, D_i, D_j) = [L_i(N, D_i) + L_j(N, D_j)] / 2 - C + A / N^alpha + B / (D_i + D_j)^beta
 
-Only likelihoods of fixed targets may be fitted (held-out text, fixed speech codes): learned codes change the entropy
-of what is predicted from run to run, and a contrastive loss is no likelihood. Three sizes give a curve, not a law.
+Only likelihoods of fixed targets (held-out text, fixed speech codes) may be fitted: learned codes change the entropy
+of the targets from run to run, and a contrastive loss is no likelihood. Three sizes give a curve, not a law.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import product
 import numpy as np
 
 DELTA = 1e-3
-"""Where the Huber loss on log L turns from square to linear."""
+"""Residual of log L at which the Huber loss turns from quadratic to linear."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Fit:
 
 
 def fit_size(n: np.ndarray, loss: np.ndarray, near: Fit | None = None) -> Fit:
-    """Fit L(N) = E + A / N^alpha, from many starts, or from another fit alone.
+    """Fit L(N) = E + A / N^alpha, from many starts, or from the fit `near` alone.
 
-    Raises ValueError with no more points than parameters, or than exponents need.
+    Raises ValueError if there are no more points than parameters, or too few different sizes for the exponent.
     """
     n, loss = _checked(3, {"N": n}, loss)
     grid = product((0.05, 0.3, 0.6, 0.9), (0.1, 0.3, 0.6, 1.0))
@@ -82,8 +82,8 @@ def fit_competition(
 ) -> Fit:
     """Fit synergy and competition of two modalities trained together, given each one's own `fit_size_and_data`.
 
-    `loss` is the mean of the two modalities' losses in the joint runs. The fitted law takes (N, D_i, D_j); positive
-    C − A / N^alpha − B / (D_i + D_j)^beta means that they help each other. Raises as `fit_size`.
+    `loss` is the mean of the two modalities' losses in the joint runs. The fitted law takes (N, D_i, D_j). A positive
+    C − A / N^alpha − B / (D_i + D_j)^beta means that the modalities help each other. Raises as `fit_size`.
     """
     n, d_i, d_j, loss = _checked(5, {"N": n, "D_i + D_j": d_i, "": d_j}, loss)
 
@@ -111,8 +111,8 @@ def fit_competition(
 def bootstrap(
     fit: Callable[..., Fit], inputs: tuple[np.ndarray, ...], loss: np.ndarray, near: Fit, draws: int = 40, seed: int = 0
 ) -> list[Fit]:
-    """Refit to runs drawn with replacement, each from `near`, the fit to all; draws with too few different sizes are
-    left out.
+    """Refit to runs drawn with replacement, each fit starting from `near`, the fit to all runs; draws with too few
+    different sizes are left out.
     """
     rng, fits = np.random.default_rng(seed), []
     for _ in range(draws):
@@ -125,7 +125,7 @@ def bootstrap(
 
 
 def _from(fit: Fit | None) -> list[list[float]]:
-    """A fit's parameters as the search counts them: factors and E by their logarithms; no start without a fit."""
+    """A fit's parameters as the search uses them, with factors and E as logarithms; no start without a fit."""
     if fit is None:
         return []
     logs = {name: float(np.log(max(value, 1e-12))) for name, value in fit.parameters.items() if name in "EAB"}
@@ -137,12 +137,12 @@ def _power(log_factor: float, exponent: float, x: np.ndarray) -> np.ndarray:
 
 
 def _level(loss: np.ndarray, share: float, x: np.ndarray, exponent: float) -> float:
-    """Log factor at which a power term explains what `share` of the least loss leaves, in the middle of the data."""
+    """Log factor with which a power term explains `share` of the smallest loss at the middle of the data."""
     return float(np.log(np.maximum(loss.mean() - share * loss.min(), 1e-6)) + exponent * np.log(x).mean())
 
 
 def _checked(parameters: int, inputs: dict[str, np.ndarray], loss: np.ndarray) -> list[np.ndarray]:
-    """Arrays of one length, enough of them, all positive."""
+    """Check that arrays have one length, enough points, and only positive values."""
     arrays = [np.asarray(x, dtype=float) for x in (*inputs.values(), loss)]
     if len({len(x) for x in arrays}) != 1:
         raise ValueError(f"inputs and losses differ in number: {[len(x) for x in arrays]}; give one of each per run.")
@@ -164,7 +164,7 @@ def _checked(parameters: int, inputs: dict[str, np.ndarray], loss: np.ndarray) -
 
 
 def _search(law, inputs: tuple, loss: np.ndarray, starts: list, bounds: list) -> tuple[np.ndarray, float]:
-    """Minimise the Huber loss on log L roughly from every start (L-BFGS), then to the end from the three best."""
+    """Minimise the Huber loss on log L: coarsely from every start (L-BFGS), then to convergence from the three best."""
     from scipy.optimize import minimize
 
     target = np.log(loss)

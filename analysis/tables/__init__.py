@@ -1,1 +1,1 @@
-"""The table of a sweep and the sheets below it, in every form they are printed in."""
+"""The table of a sweep and the sheets below it, in all their printed forms."""

@@ -1,7 +1,7 @@
-"""Set every row against one named row, usually the one without pre-training: paired differences, seed by seed.
+"""Compare every row with one named row, usually the one without pre-training: paired differences, seed by seed.
 
-The row is `table.compare_with` of the sweep file. Each block of the table compares with its own reference; this sheet
-asks one question of all rows, such as "did pre-training help at all?".
+The row is `table.compare_with` of the sweep file. Each block of the table is compared with its own reference; this
+sheet asks one question of all rows, such as "did pre-training help at all?".
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from analysis.tables.sheet import Sheet
 ONE_SEED = "One seed: no interval."
 NOTE = (
     "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of "
-    "the paired 95 % t-interval over seeds / over seeds and test items (never the narrower; nothing where the metric "
-    "has no counts per item). * the interval over seeds excludes 0, ** so does the other. Not corrected for the "
-    "number of cells: where nothing differs, one in twenty still gets a mark. No interval: one seed, or all "
-    "differences the same."
+    "the paired 95 % t-interval over seeds / over seeds and test items (never the narrower; omitted where the metric "
+    "has no counts per item). * the interval over seeds excludes 0, ** both do. Not corrected for the number of cells: "
+    "where nothing differs, one in twenty still gets a mark. No interval: one seed, or all differences are the same."
 )
 FIELDS = (
     "row",
@@ -51,13 +50,13 @@ class Difference:
 
     column: Column
     seeds: Estimate
-    """Over seeds alone."""
+    """Over seeds only."""
     with_items: Estimate | None
     """Over seeds and items; None without counts per item, and where there is no interval over seeds."""
     impossible: bool
 
     def text(self, seeds: int) -> str:
-        """Mean, both half-widths, marks, and how many of `seeds` there are where some are missing."""
+        """Mean, both half-widths, marks, and the number of finished seeds where some of `seeds` are missing."""
         e, text = self.seeds, self.column.text
         if e.n == 0:
             return "n/a" if self.impossible else "—"
@@ -125,7 +124,7 @@ def sheet(table: Table) -> Sheet | None:
 
 
 def _count(cells: tuple[Difference, ...], sign: int) -> str:
-    """Count the rows whose interval over seeds lies wholly above (sign 1) or below 0, among those that have one."""
+    """Number of rows whose interval over seeds lies entirely above (sign 1) or below 0, of those with an interval."""
     with_interval = [cell.seeds for cell in cells if not math.isnan(cell.seeds.half)]
     return f"{sum(e.excludes_zero and sign * e.mean > 0 for e in with_interval)} of {len(with_interval)}"
 
@@ -150,5 +149,5 @@ def _values(line: Line, each: Difference, seeds: int) -> list:
 
 
 def _word(estimate: Estimate | None) -> str:
-    """Whether an interval excludes 0: "yes" or "no", nothing without one."""
+    """Whether an interval excludes 0: "yes", "no", or "" without an interval."""
     return "" if estimate is None or math.isnan(estimate.half) else "yes" if estimate.excludes_zero else "no"

@@ -1,7 +1,8 @@
-"""Ask of every column whether its best row clears the strongest shallow baseline, with an interval over test items.
+"""For every column, does its best row clear the strongest shallow baseline, with an interval over test items?
 
-The best row is chosen by its mean on the same test items that give its interval, so it is flattered (the best of many
-equal rows lies above their common level). The strict question is put to every row: `short` names those that fall short.
+The best row is chosen by its mean on the same test items that give its interval, so its value is biased upwards (the
+best of many equal rows lies above their common level). The stricter question is asked of every row: `short` names those
+that do not clear the baseline.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from analysis.tables.sheet import Sheet
 TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (
     "A row clears when its whole 95 % interval lies on the good side of the baseline, taken as a fixed number. Over "
-    "items: bootstrap of the counts per test item, the mean over the row's seeds, the same draws for all of them; over "
+    "items: bootstrap of the counts per test item, averaged over the row's seeds, the same draws for all of them; over "
     "seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these items, "
     "which flatters it; the last column asks every finished row, and names those that do not clear where they are few."
 )
 HEADS = ("", "best row", "value", "95 % interval", "over", "strongest baseline", "verdict", "rows that clear")
 FEW = 3
-"""Rows that fall short are named up to this many."""
+"""Maximum number of rows that are named for not clearing a baseline."""
 FIELDS = (
     "task",
     "split",
@@ -63,7 +64,7 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class Clearance:
-    """How one column's rows stand to its strongest shallow baseline."""
+    """How one column's rows compare with its strongest shallow baseline."""
 
     column: Column
     best: Level | None
@@ -71,9 +72,9 @@ class Clearance:
     verdict: str
     """"clears", "does not clear", "no interval", "no baseline" or "not finished"."""
     short: list[Line]
-    """Finished rows that do not clear it."""
+    """Finished rows that do not clear the baseline."""
     rows: int
-    """How many rows have all their seeds."""
+    """Number of rows that have all their seeds."""
 
     @property
     def clearing(self) -> int:
@@ -81,7 +82,7 @@ class Clearance:
 
 
 def clearances(table: Table) -> list[Clearance]:
-    """Judge every column, rows with all their seeds only; a row in several blocks counts once."""
+    """Judge every column, with only the rows that have all their seeds; a row in several blocks counts once."""
     judged = []
     for k, column in enumerate(table.columns):
         lines = {(line.row, line.point): line for line in table.lines if line.cells[k].n == table.seeds}

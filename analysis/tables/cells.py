@@ -1,4 +1,4 @@
-"""What the table is made of: columns, cells that know their runs, lines, blocks."""
+"""The parts of the table: columns, cells that know their runs, lines, blocks."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ ARROWS = {"lower": "↓", "higher": "↑", "": ""}
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One measure, with what a shallow baseline reaches on it."""
+    """One measure, with the value of the strongest shallow baseline."""
 
     measure: Measure
     decimals: int
     baseline: tuple[str, float] | None
-    """Name and value of the strongest shallow baseline; None while none is on record."""
+    """Name and value of the strongest shallow baseline; None while none is recorded."""
 
     @property
     def name(self) -> str:
-        """What `--why` and the sweep file call it."""
+        """Its name for `--why` and in the sweep file."""
         return f"{self.measure.task}.{self.measure.split}.{self.measure.metric}"
 
     @property
     def title(self) -> str:
-        """Metric, split where it is not plain "test" or "all", unit and direction."""
+        """Metric, split if it is neither "test" nor "all", unit and direction."""
         what = self.measure
         metric = " ".join(ABBREVIATIONS.get(word, word) for word in what.metric.split("_"))
         split = "" if what.split in ("test", "all") else what.split.removeprefix("test_").replace("_", " ")
@@ -58,18 +58,18 @@ class Cell:
     """One number of the table and where it comes from."""
 
     status: str
-    """"done", "missing" or "n/a"; done with n < seeds is partial."""
+    """"done", "missing" or "n/a"; a done cell with n < seeds is partial."""
     values: dict[int, float]
     """Value by seed."""
     runs: dict[int, str]
     """Score run by seed, finished or not."""
     seeds: int
-    """Seeds the sweep asks for."""
+    """Number of seeds that the sweep asks for."""
     estimate: Estimate
     delta: Estimate | None
     """Paired effect against the block's reference, positive when good; None for the reference itself."""
     mark: str = ""
-    """"best", "second" or "" among the rows."""
+    """"best", "second" or "" among the rows of its column."""
     significant: bool = False
     """Different from the reference after correction over the whole table; exploratory."""
 
@@ -82,7 +82,7 @@ class Cell:
         return 0 < self.n < self.seeds
 
     def display(self, column: Column) -> str:
-        """Mean, interval half-width and, where seeds lack, how many there are."""
+        """Mean, interval half-width and, where seeds are missing, the number of finished ones."""
         if self.status != DONE:
             return {IMPOSSIBLE: "n/a", MISSING: "—"}[self.status]
         text = column.text(self.estimate.mean)

@@ -38,7 +38,7 @@ CSV = [
 
 @dataclass(frozen=True)
 class Entry:
-    """A text and how it stands out: "", "best", "second", "faint" or "head"."""
+    """A text and its emphasis: "", "best", "second", "faint" or "head"."""
 
     text: str
     style: str = ""
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Panel:
-    """A grid below one title; `groups` are titled blocks of lines, each line a label and one entry per column."""
+    """A grid with a title; `groups` are titled blocks of lines, each line a label and one entry per column."""
 
     title: str
     groups: list[tuple[str, list[tuple[Entry, ...]]]]
@@ -102,14 +102,14 @@ def notes(table: Table) -> str:
 
 
 def joined(table: Table, form: str, below: Iterable[Sheet], **options) -> str:
-    """Print the table in `form` with sheets below it; a sheet has a CSV file of its own."""
+    """Print the table in `form` with sheets below it, except in CSV, where each sheet has a file of its own."""
     forms = {"terminal": terminal, "md": md, "tex": tex, "html": html, "csv": csv}
     sheets = [] if form == "csv" else [getattr(sheet, form)(**options) for sheet in below]
     return "\n".join([forms[form](table, **options), *sheets])
 
 
 def _tasks(table: Table) -> list[tuple[str, int]]:
-    """Neighbouring columns of one task, as (task, width)."""
+    """Adjacent columns of one task, as (task, width)."""
     groups: list[tuple[str, int]] = []
     for column in table.columns:
         task = table.records.task_label(column.measure.task)
@@ -121,7 +121,7 @@ def _tasks(table: Table) -> list[tuple[str, int]]:
 
 
 def terminal(table: Table, width: int | None = None) -> str:
-    """Print for a terminal, with colours where it has them; a table too wide for it is printed in several parts."""
+    """Print for a terminal, with colours if it has them; a table that is too wide is printed in several parts."""
     from rich.console import Console
     from rich.text import Text
 
@@ -141,12 +141,12 @@ def terminal(table: Table, width: int | None = None) -> str:
 
 
 def _needs(console, grid) -> int:
-    """Width at which nothing of a grid is cut."""
+    """Width at which nothing in a grid is cut off."""
     return console.measure(grid, options=console.options.update(max_width=10_000)).maximum
 
 
 def _grid(table: Table, panel: Panel, first: int, last: int):
-    """One panel's columns from `first` to before `last`, for the terminal."""
+    """One panel's columns from `first` up to, but not including, `last`, for the terminal."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -167,7 +167,7 @@ def _grid(table: Table, panel: Panel, first: int, last: int):
 
 
 def md(table: Table) -> str:
-    """Print as Markdown; second best is underlined with <ins>, which GitHub keeps."""
+    """Print as Markdown; the second best is underlined with <ins>, which GitHub keeps."""
     styles = {"best": "**{}**", "second": "<ins>{}</ins>"}
     out = []
     for panel in panels(table):
@@ -184,7 +184,7 @@ def md(table: Table) -> str:
 
 
 def tex(table: Table) -> str:
-    """Print as a LaTeX table, shrunk where it is wider than the text; needs \\usepackage{booktabs,graphicx}."""
+    """Print as a LaTeX table, scaled down where it is wider than the text; needs \\usepackage{booktabs,graphicx}."""
     styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
     width = len(table.columns) + 1
     out = [r"% \usepackage{booktabs,graphicx}", r"\begin{table}", r"\centering", r"\small", FIT]

@@ -1,9 +1,10 @@
-"""Set rows beside the paper's own: what Bapna et al. (2021) print for the same losses in the same stages.
+"""Compare rows with the paper's: the published values of Bapna et al. (2021) for the same losses in the same stages.
 
-A row mirrors one of the paper's when its chain of stages holds the same objectives, whatever the row is called; a row
-whose objectives are altered (placebo text, pairs apart, other speech targets), or whose encoder is not the paper's (a
-Conformer whose layers speech and text share; a class of one's own never is), mirrors none. The published values are of
-600 M parameters, other data and one run each: signs and sizes of differences may be compared, levels may not.
+A row mirrors a row of the paper when its chain of stages holds the same objectives, whatever the row is called. It
+mirrors none if its objectives are altered (placebo text, separated pairs, other speech targets), or if its encoder is
+not the paper's (a Conformer whose layers speech and text share; an encoder class from elsewhere never is). The
+published values are single runs of models of 600 M parameters on other data: signs and sizes of differences may be
+compared, levels may not.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from analysis.tables.sheet import Sheet
 FOLDER = Path(__file__).parent / "published"
 SLAM = "contrastive+masked_speech+masked_text"
 AS_PUBLISHED = {"text": "true", "pairs": "together", "targets": "learned", "diversity_over": "shard"}
-"""Settings of an objective that must have this value, where it has them, for the row to mirror one of the paper's."""
+"""Values that these settings of an objective must have, where it has them, for the row to mirror one of the paper's."""
 TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 2021)"
 NOTE = (
     "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the "
-    "95 % interval. Rows are listed whose objectives and kind of encoder are the paper's. The published values are "
+    "95 % interval. Listed are rows whose objectives and kind of encoder are the paper's. The published values are "
     "single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a language model; SpeechStew; "
-    "CoVoST 2, mean of four languages): compare the differences' signs, not the levels. A row that read another corpus "
-    "of text than the SLAM row beside it has no difference."
+    "CoVoST 2, mean of four languages): compare the signs of the differences, not the levels. A row that read another "
+    "text corpus than the SLAM row beside it has no difference."
 )
 FIELDS = (
     "row",
@@ -52,7 +53,7 @@ FIELDS = (
 
 
 class Source(NamedTuple):
-    """A published column that a metric of ours can stand beside."""
+    """A published column that one of our metrics can be compared with."""
 
     metric: str
     file: str
@@ -76,19 +77,22 @@ SOURCES = (
         )
     ),
 )
-"""Our columns beside theirs; a test set of SpeechStew is known by its name in `data.tests`, without "speechstew.test_".
+"""Our columns beside the paper's; a test set of SpeechStew is recognised by its name in `data.tests`, without the
+prefix "speechstew.test_".
 """
 
 
 def stages(records: Records, row: str) -> str | None:
-    """Name a row by the objectives of its stages, oldest first, as the files do; None for what the paper has not."""
+    """Name a row by the objectives of its stages, oldest first, as in the published files; None if the paper has no
+    such row.
+    """
     about = records.rows.get(row)
-    if about is None:  # the parent of a row, taken out of the sweep
+    if about is None:  # a parent row that was removed from the sweep
         return None
     encoder, tags = about["encoder"], about.get("tags", {})  # earlier records have no tags
     if not about["steps"] or tags.get("encoder", "joint") != "joint" or encoder.get("block") != "conformer":
         return None
-    if encoder.get("per_modality") or encoder.get("text_layers"):  # the paper's text goes through shared layers alone
+    if encoder.get("per_modality") or encoder.get("text_layers"):  # in the paper text passes only shared layers
         return None
     classes = tags.get("objectives", {})
     named = {classes.get(name, name): one for name, one in about["objectives"].items() if one["weight"]}
@@ -109,7 +113,7 @@ def rows(file: str) -> dict[str, dict[str, str]]:
 
 
 class _Pair(NamedTuple):
-    """One of our columns with the published one beside it."""
+    """One of our columns with its published counterpart."""
 
     source: Source
     column: Column
@@ -121,14 +125,14 @@ class _Pair(NamedTuple):
         return float(line[self.source.column]) if line else None
 
     def difference(self, mirrored: str) -> float | None:
-        """The paper's difference from its SLAM row, positive when good; None where that read another corpus of text."""
+        """The paper's difference from its SLAM row, positive when good; None if that row read another text corpus."""
         value, reference = self.value(mirrored), self.value(SLAM)
         if value is None or mirrored == SLAM or self.other_text(mirrored):
             return None
         return self.column.measure.sign * (value - reference)
 
     def other_text(self, mirrored: str) -> str:
-        """The corpus of text that a published row read, where it is not that of the SLAM row beside it; else ''."""
+        """The text corpus of a published row, if it is not that of the SLAM row beside it; else ''."""
         text, reference = (self.published.get(row, {}).get("text", "") for row in (mirrored, SLAM))
         return text if text and text != reference else ""
 
@@ -145,7 +149,7 @@ def sheet(table: Table) -> Sheet | None:
     ]
     if not mirrors:
         return None
-    alike = [line.row for line, mirrored in mirrors if mirrored == SLAM]  # rows of other weights, too
+    alike = [line.row for line, mirrored in mirrors if mirrored == SLAM]  # includes rows with other weights
     reference = next(
         (row for row in alike if row in {block.reference for block in table.blocks}), next(iter(alike), None)
     )
@@ -163,8 +167,8 @@ def sheet(table: Table) -> Sheet | None:
 
 
 def _pairs(table: Table, source: Source) -> list[_Pair]:
-    """Our column for a published one: the metric on the task's first split, or the split named; none where the table
-    lacks it.
+    """Our columns for a published one: the metric on the task's first split, or on the named split; none where the
+    table lacks it.
     """
     task, *split, _ = source.metric.split(".")
     scores = table.records.scores
@@ -177,7 +181,7 @@ def _pairs(table: Table, source: Source) -> list[_Pair]:
 
 
 def _published(pair: _Pair, mirrored: str, difference: float | None) -> str:
-    """The paper's difference as text, or why there is none."""
+    """The paper's difference as text, or the reason why there is none."""
     if difference is None:
         other = pair.other_text(mirrored)
         return f"other text ({other})" if other else "—"

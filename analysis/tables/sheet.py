@@ -1,4 +1,4 @@
-"""A small table with heads of its own, for what stands below the paper-style table or in a file by itself."""
+"""A small table with its own heads, below the main table or in a file by itself."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ LATEX = {
     ">": r"\textgreater{}",
 }
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
-"""Opens a group that is shrunk to the text's width where it is wider."""
+"""Opens a group that is scaled down to the text width where it is wider."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Lines of text below heads, the first column on the left; and the same in full, as fields and values, for CSV."""
+    """Lines of text below heads, the first column left-aligned; and the full data, as fields and values, for CSV."""
 
     name: str
-    """Stem of its files."""
+    """Stem of its file names."""
     title: str
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
     note: str
     fields: Sequence[str]
     values: Sequence[Sequence[Any]]
-    """One list per CSV line, in the order of `fields`; NaN and None are written as nothing."""
+    """One list per CSV line, in the order of `fields`; NaN and None are written as empty fields."""
 
     def md(self) -> str:
         """Print as Markdown."""
@@ -59,7 +59,7 @@ class Sheet:
         return "\n".join([f"**{self.title}**", "", texts[0], rule, *texts[1:], "", self.note.replace("*", "\\*"), ""])
 
     def terminal(self, width: int | None = None) -> str:
-        """Print for a terminal; a long text goes on in the next line of its cell."""
+        """Print for a terminal; a long text is wrapped within its cell."""
         from rich import box
         from rich.console import Console
         from rich.table import Table as Grid

@@ -93,7 +93,9 @@ def test_what_makes_no_sense_is_refused_wherever_it_runs(name, written, why, ask
 def test_a_kind_says_what_is_its_own():
     with pytest.raises(UserError, match=r"resources\.score\.cpus: found 0"):
         Resources({"score": {"cpus": 0}}, KINDS)
-    with pytest.raises(UserError, match=r"resources\.score\.poll_s: it is of the whole sweep; write resources\.poll_s"):
+    with pytest.raises(
+        UserError, match=r"resources\.score\.poll_s: it is set for the whole sweep; write resources\.poll_s"
+    ):
         Resources({"score": {"poll_s": 3}}, KINDS)
     with pytest.raises(UserError, match=r"resources\.score: found 4, expected a mapping"):
         Resources({"score": 4}, KINDS)

@@ -83,7 +83,7 @@ def test_memory_is_saved_once_then_advice_is_given(slurm, tmp_path):
     )
     said = finished(driver(tmp_path, slurm), status=1)
     assert done(tmp_path, "aa", "pretrain") and done(tmp_path, "bb") and not done(tmp_path, "cc", "pretrain"), said
-    assert said.count("once more with activation checkpointing") == 2, said
+    assert said.count("trying again with activation checkpointing") == 2, said
     assert "lower pretrain.update" in said and "raise resources.pretrain.mem_gb" in said, said
     assert outcomes(tmp_path, "aa", "pretrain") == ["failed", "done"]
     assert outcomes(tmp_path, "cc", "pretrain") == ["failed", "failed"]

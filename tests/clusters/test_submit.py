@@ -258,7 +258,7 @@ CASES = [
 @pytest.mark.parametrize("job, state, log, begun, kind", CASES)
 def test_why_a_job_is_gone(tmp_path, job, state, log, begun, kind):
     verdict = ended(tmp_path, job, state, log, begun)
-    assert verdict.kind == kind and ("module" in log) <= ("came to the stage: module: command" in verdict.why)
+    assert verdict.kind == kind and ("module" in log) <= ("started the stage: module: command" in verdict.why)
 
 
 @pytest.mark.parametrize(

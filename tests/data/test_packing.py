@@ -227,7 +227,7 @@ def test_long_texts_are_cut_into_pieces_that_lose_nothing() -> None:
 
 def test_long_speech_is_cropped_and_counted() -> None:
     stream = SpeechStream(FakeTable(1000, 400, 600), 0, max_frames=500)
-    how = "cropped to longest_speech (5 s), elsewhere in each epoch"
+    how = "cropped to longest_speech (5 s), at another place in each epoch"
     assert stream.supply()["shortened"] == {how: {"items": 2, "share": 0.3}}
 
 

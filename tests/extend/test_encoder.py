@@ -113,7 +113,7 @@ def test_a_run_that_shall_spare_memory_says_that_it_cannot(tmp_path, capsys):
     id = world.pretrain("masked_text", steps=2, encoder=Recurrent.Config(width=16))
     RunFolder(world.root, "pretrain", id).spare_memory("a test")
     world.run(id)
-    assert "This stage lacked memory, and spares none now: Recurrent has no recompute." in capsys.readouterr().out
+    assert "This stage ran out of memory and still uses as much: Recurrent has no recompute." in capsys.readouterr().out
 
 
 def test_it_is_described_as_far_as_it_is_known(sweep, capsys):
@@ -134,14 +134,18 @@ def test_a_part_that_is_missing_is_refused_where_the_class_is_defined(tmp_path, 
     forward = "    def forward(self, view):\n        return None\n"
     for number, (body, at, told) in enumerate(
         [
-            (config.format("tag = 'mine'"), 3, "Mine .* has no forward; its base class says what is asked of it"),
+            (config.format("tag = 'mine'"), 3, "Mine .* has no forward; its base class says what is required"),
             (config.format("depth: int = 3") + forward, 4, 'has no tag, .*write tag: ClassVar.* = "mine"'),
-            ("    class Config(EncoderConfig):\n        tag = 'mine'\n" + forward, 4, "is no dataclass; write @data"),
-            ("    class Config:\n        tag = 'mine'\n" + forward, 4, "is no dataclass"),
+            (
+                "    class Config(EncoderConfig):\n        tag = 'mine'\n" + forward,
+                4,
+                "is not a dataclass; write @data",
+            ),
+            ("    class Config:\n        tag = 'mine'\n" + forward, 4, "is not a dataclass"),
             (
                 config.format("tag = 'mine'\n        reads: tuple[str, ...] = ('speach',)") + forward,
                 4,
-                "reads what there is not: Unknown read 'speach': did you mean 'speech'",
+                "reads an unknown input: Unknown read 'speach': did you mean 'speech'",
             ),
         ]
     ):

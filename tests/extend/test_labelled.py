@@ -84,7 +84,7 @@ def test_half_a_table_is_refused_with_its_file_and_line() -> None:
         spoken = True
 
     with pytest.raises(
-        UserError, match="has splits train, test: expected train, and dev just where it is not held out"
+        UserError, match="has splits train, test: expected train, and dev exactly if it is not held out"
     ):
         registry.TABLES["half"] = Spoken
     with pytest.raises(UserError, match="cannot be called 'asr'"):

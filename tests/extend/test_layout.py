@@ -115,7 +115,7 @@ def test_two_rows_with_one_id_are_refused_while_planning_with_both_places(
     wav = re.escape(str(tmp_path / "train/r.wav"))
     with pytest.raises(
         UserError,
-        match=rf"Twice \(.*test_layout.py, line \d+\) reads two rows of {tmp_path}/train with one id, 'b': "
+        match=rf"Twice \(.*test_layout.py, line \d+\) reads two rows of {tmp_path}/train with the same id, 'b': "
         rf"row 2 \({wav} from 1 s\) and row 4 \({wav} from 3 s\); give each an id of its own",
     ):
         config.resolved().split("asr", "train")
@@ -125,7 +125,7 @@ def test_ids_are_compared_by_themselves_and_not_by_their_hashes(monkeypatch: pyt
     monkeypatch.setattr(registry, "hash", lambda id: 1, raising=False)
     rows = [{"id": str(n), "text": "a"} for n in range(9)]
     assert list(registry.whole(lambda: iter(rows), Layout, ("text",), "a")) == rows
-    with pytest.raises(UserError, match="two rows of a with one id, '3': row 4 .* and row 10"):
+    with pytest.raises(UserError, match="two rows of a with the same id, '3': row 4 .* and row 10"):
         list(registry.whole(lambda: iter([*rows, {"id": "3", "text": "b"}]), Layout, ("text",), "a"))
 
 

@@ -85,7 +85,7 @@ class Searching(Fickle):
         (Nameless.Config, r"Nameless.Config \(.*, line \d+\) lacks a tag of its own"),
         (Loose, r"Loose \(.*test_task.py, line \d+\) lacks owner; TaskConfig"),
         (Deaf.Config, "reads 'smell' and has 1 metrics: expected one of speech, text, pair, and a metric"),
-        (Fickle.Config, r"Fickle \(.*, line \d+\) is selected by 'other', which it has not"),
+        (Fickle.Config, r"Fickle \(.*, line \d+\) is selected by 'other', which is not one of its metrics"),
         (Searching.Config, r"Searching.Config \(.*, line \d+\) has 'beam' in scoring, but no such field"),
     ],
 )

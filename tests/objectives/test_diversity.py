@@ -128,6 +128,6 @@ def test_objective_uses_the_average_in_training_and_the_items_themselves_in_eval
 def test_what_diversity_is_over_is_checked(config):
     with pytest.raises(ValueError, match="'averag'.*average"):
         config(diversity_over="averag")
-    with pytest.raises(ValueError, match="without effect where contrastive is false"):
+    with pytest.raises(ValueError, match="has no effect if contrastive is false"):
         TLM.Config(diversity_over="average")
     assert TLM.Config(diversity_over="average", contrastive=True).diversity_over == "average"

@@ -98,7 +98,7 @@ def test_the_papers_sweep_is_planned_without_its_corpora(tmp_path, capsys):
     assert "GPU-hours" in pretrain and "--nodes=8" in pretrain and "61.3 GB" in pretrain
     hours = float(pretrain.split("GPU-hours")[0].split()[-1].replace(",", ""))
     assert 50_000 < hours < 200_000
-    assert "pretrain joint / leaf" in said and "GPU-hours in all" in said
+    assert "pretrain joint / leaf" in said and "GPU-hours in total" in said
     assert sweep.main([str(SWEEPS / "paper.yaml"), f"root={tmp_path}"]) == 2
     assert "can only be planned" in capsys.readouterr().err and not list(tmp_path.iterdir())
 

@@ -121,7 +121,7 @@ def test_the_name_of_that_row_is_no_part_of_identity(plan):
             r"the encoder of row 'text' does not read speech",
         ),
         (["rows.kmeans.pretrain.targets.kmeans={of: joint}"], r"Log-mel is no layer of row 'joint'"),
-        (["rows.kmeans.pretrain.targets.kmeans={input: joint}"], r"'joint' moves in training.*of: ROW"),
+        (["rows.kmeans.pretrain.targets.kmeans={input: joint}"], r"'joint' changes in training.*of: ROW"),
         (["rows.kmeans.pretrain.targets.kmeans={input: joimt, of: joint}"], r"did you mean 'joint'"),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_centroid_without_rows_moves_to_the_row_farthest_off(monkeypatch):
 
 
 def test_too_few_distinct_rows_are_refused():
-    with pytest.raises(UserError, match="wants 4 entries.* has 2 distinct positions"):
+    with pytest.raises(UserError, match="needs 4 entries.* has 2 distinct positions"):
         fit(torch.tensor([[0.0], [1.0]]).repeat(10, 1), 4, 5, 0)
 
 

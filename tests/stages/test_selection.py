@@ -123,7 +123,7 @@ def test_equal_scores_are_no_reason_to_stop(tuned):
 def test_a_run_that_stopped_early_says_so(tuned, capsys):
     result = tuned([50.0, 60.0, *[59.0] * 18], patience=2, warmup=0.0, head_warmup=0.1)
     assert (result["best_step"], result["stopped_early"], result["steps_run"]) == (4, 12, 12)
-    assert "Stopped after 12 of 40 updates: dev is no better since 4." in capsys.readouterr().out
+    assert "Stopped after 12 of 40 updates: dev has not improved since update 4." in capsys.readouterr().out
 
 
 def test_warm_up_is_never_cut_short(tuned):

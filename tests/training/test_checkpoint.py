@@ -105,7 +105,7 @@ def test_a_file_of_another_save_is_refused(tmp_path, file):
     save(tmp_path, 1, 1.0), save(tmp_path / "other", 1, 2.0)
     name = f"{file}.1.safetensors"
     os.replace(tmp_path / "other" / name, tmp_path / name)
-    with pytest.raises(UserError, match=f"{file}.1.safetensors is of another save than its record"):
+    with pytest.raises(UserError, match=f"{file}.1.safetensors comes from another save than its record"):
         checkpoint.load(tmp_path)
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"has 0 bytes, its record says \d+"):

@@ -175,7 +175,7 @@ def test_a_damaged_shorter_trunk_is_passed_over(tmp_path, capsys):
     moments = world.run(ids[20]).files / checkpoint.MOMENTS
     moments.write_bytes(moments.read_bytes()[:-1] + b"!")
     assert world.run(ids[30]).result()["continued"] == {"id": ids[10], "steps": 10}
-    assert f"does not go on from {ids[20]}: {moments} has other bytes" in capsys.readouterr().out
+    assert f"does not continue from {ids[20]}: {moments} has other bytes" in capsys.readouterr().out
 
 
 def test_a_trunk_in_which_something_anneals_goes_on_from_none(world):

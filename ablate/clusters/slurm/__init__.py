@@ -1,1 +1,1 @@
-"""Stages as jobs of Slurm: submitted in arrays, followed, told apart when they fail."""
+"""Stages as Slurm jobs: submitted in arrays, followed, and diagnosed when they fail."""

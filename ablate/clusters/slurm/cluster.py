@@ -1,4 +1,4 @@
-"""Slurm as a cluster: stages are jobs, which go on without the command."""
+"""Slurm as a cluster: stages are jobs, which continue without the command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ablate.store.lock import me
 
 
 class Slurm(AbstractCluster):
-    """The Slurm that this machine can ask."""
+    """The Slurm cluster that this machine can reach."""
 
     about = "job arrays"
     asks = outlives = True
@@ -26,14 +26,14 @@ class Slurm(AbstractCluster):
 
     @cached_property
     def jobs(self) -> Jobs:
-        """The jobs of this sweep. Raises UserError where there is no Slurm, KeyboardInterrupt when told to stop while
-        it does not answer.
+        """The jobs of this sweep. Raises UserError if there is no Slurm, KeyboardInterrupt when told to stop while it
+        does not answer.
         """
         return Jobs(self.board, self.name, self.resources, self.program)
 
     @cached_property
     def watch(self) -> watch.Watch:
-        """What submits and follows them."""
+        """The object that submits and follows the jobs."""
         return watch.Watch(self.board, self.jobs, self.poll)
 
     @property

@@ -1,6 +1,6 @@
-"""Ask Slurm: what this cluster allows, which of my jobs wait or run, how a job ended. Standard library only.
+"""Ask Slurm what this cluster allows, which of my jobs wait or run, and how a job ended. Standard library only.
 
-An answer that did not come, or came in parts, is no answer: it raises `Silent`, and whoever asked decides nothing.
+A missing or incomplete answer raises `Silent`, and the caller then decides nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import TypeVar
 
 NEVER = "DependencyNeverSatisfied"
 UNLAUNCHED = "launch failed requeued held"  # its node could not start it, and Slurm holds it for an operator
-PATIENCE = 300.0  # seconds in which one question is answered, or it is not
-KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")  # say which cluster is meant
-GONE = ("invalid job id", "job/step already completing or completed")  # of a job that is to be cancelled: it is over
+PATIENCE = 300.0  # seconds to wait for one answer
+KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")  # they select the cluster
+GONE = ("invalid job id", "job/step already completing or completed")  # reply to cancelling a job that is over
 Answer = TypeVar("Answer")
 _stop: Callable[[], int] = lambda: 0  # noqa: E731  see `heed`
 
 
 class Silent(Exception):
-    """Slurm did not answer, or not all of what was asked; the message says to what, and what it said instead."""
+    """Slurm did not answer, or not completely; the message says to which command, and what it said instead."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Queued:
     state: str  # PENDING, RUNNING, COMPLETING, ...
     reason: str
     submitted: float
-    """When, in seconds since the epoch by the controller's clock; where Slurm put a job back, when it did."""
+    """Submission time in seconds since the epoch by the controller's clock; for a requeued job, the requeue time."""
     comment: str
     name: str
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without what Slurm tells a job about itself, and without defaults of squeue and sacct:
-    inside a job they would change what is submitted, and what is asked.
+    """This process's environment without what Slurm tells a job about itself and without defaults of squeue and sacct:
+    inside a job these would change what is submitted and queried.
     """
     foreign = ("SLURM_", "SUBMITIT_", "SQUEUE_", "SACCT_", "SCANCEL_")
     return {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(foreign)}
@@ -55,8 +55,8 @@ def heed(stop: Callable[[], int]) -> None:
 
 
 def _said(*command: str) -> str:
-    """What a command prints. Raises Silent where it fails, takes longer than `PATIENCE`, or the user does not want to
-    wait for it.
+    """Return what a command prints. Raises Silent if it fails or takes longer than `PATIENCE`, or if the user has asked
+    to stop.
     """
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment()
@@ -69,14 +69,14 @@ def _said(*command: str) -> str:
             except subprocess.TimeoutExpired:
                 if time.monotonic() > end or _stop():
                     process.kill()
-                    raise Silent(f"{command[0]} has not said anything") from None
+                    raise Silent(f"{command[0]} has not answered") from None
     if process.returncode:
         raise Silent(f"{command[0]}: {err.strip() or f'exit status {process.returncode}'}")
     return out
 
 
 def here() -> bool:
-    """Whether there is a cluster to ask, which answers."""
+    """Whether there is a Slurm cluster that answers."""
     if shutil.which("squeue") is None:
         return False
     try:
@@ -86,7 +86,7 @@ def here() -> bool:
 
 
 def limits() -> tuple[str, int]:
-    """Return the cluster's name, and how many tasks an array may have: indices stop at MaxArraySize - 1."""
+    """Return the cluster's name and the largest array size: indices go up to MaxArraySize - 1."""
     settings = _settings()
     if not settings.get("ClusterName") or "MaxArraySize" not in settings:
         raise Silent("scontrol show config: no ClusterName or MaxArraySize in its answer")
@@ -104,7 +104,7 @@ def _settings() -> dict[str, str]:
 
 
 def queue(name: str = "") -> dict[str, Queued]:
-    """Return my jobs that wait or run, by id, or anybody's with this name; of reasons the older spelling, without
+    """Return my jobs that wait or run, or everybody's with this name, by id; reasons are in the older spelling, without
     underscores.
     """
     whose = f"--name={name}" if name else "--me"
@@ -115,7 +115,7 @@ def queue(name: str = "") -> dict[str, Queued]:
 
 
 def _seconds(when: str) -> float:
-    """A time of Slurm's in seconds since the epoch; 0 where it names none."""
+    """Convert a time from Slurm to seconds since the epoch; 0 if it is not a time."""
     try:
         return time.mktime(time.strptime(when, "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
@@ -123,15 +123,15 @@ def _seconds(when: str) -> float:
 
 
 def ended(jobs: Iterable[str]) -> dict[str, str]:
-    """Return the last state of jobs that left the queue, as far as accounting or the controller remembers them."""
+    """Return the last state of jobs that left the queue, if accounting or the controller still knows it."""
     jobs = set(jobs)
     arrays = sorted({job.partition("_")[0] for job in jobs})
     states: dict[str, str] = {}
-    away: Silent | None = None  # accounting, which may come back
+    away: Silent | None = None  # accounting does not answer, but may come back
     if shutil.which("sacct") is not None:
         try:
             states = dict(_table(1, "sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(arrays)))
-        except Silent as why:  # without accounting it fails for ever: the controller remembers for MinJobAge
+        except Silent as why:  # without accounting sacct always fails, but the controller remembers jobs for MinJobAge
             away = None if "disabled" in str(why).lower() else why
     if not any(job.partition("_")[0] in arrays for job in states):
         states = dict(_table(1, "squeue", "--me", "--states=all", "--array", "--noheader", "--format=%i|%T"))
@@ -141,9 +141,9 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
 
 
 def _table(bars: int, *command: str) -> list[list[str]]:
-    """The lines of an answer, cut at so many bars. Raises Silent where one is not whole.
+    """The lines of an answer, each split at `bars` bars. Raises Silent if a line is incomplete.
 
-    A line that begins with no job is the rest of the one before, whose comment or name has a line break.
+    A line that does not begin with a job continues the line before, whose comment or name has a line break.
     """
     said, whole = _said(*command), []
     for line in filter(str.strip, said.split("\n")):
@@ -158,7 +158,7 @@ def _table(bars: int, *command: str) -> list[list[str]]:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """Cancel jobs; those that ended meanwhile are left alone. Raises Silent where Slurm may not have heard."""
+    """Cancel jobs; those that ended meanwhile are ignored. Raises Silent if Slurm may not have received it."""
     jobs = sorted(jobs)
     for first in range(0, len(jobs), 500):
         try:
@@ -169,8 +169,8 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def release(job: str, dependency: str) -> None:
-    """Make a held or pending job wait for something else; for ten minutes, where Slurm does not know that any more.
-    Raises Silent where it may not have heard.
+    """Make a held or pending job depend on `dependency`; if Slurm no longer knows that, delay the job by ten minutes.
+    Raises Silent if it may not have received it.
     """
     try:
         _said("scontrol", "update", f"jobid={job}", f"dependency={dependency}")
@@ -182,14 +182,14 @@ def release(job: str, dependency: str) -> None:
 
 
 class Outage:
-    """Tells once a minute since when Slurm has not answered."""
+    """Prints once a minute since when Slurm has not answered."""
 
     def __init__(self) -> None:
         self.began: float | None = None
         self._told = 0.0
 
     def tell(self, why: Exception) -> None:
-        """Take note of a question that was not answered."""
+        """Record a question that was not answered."""
         now = time.time()
         self.began = now if self.began is None else self.began
         if now - self._told >= 60:
@@ -198,15 +198,15 @@ class Outage:
             print(f"Slurm has not answered since {since} ({why}). Waiting; jobs go on.", file=sys.stderr, flush=True)
 
     def over(self) -> None:
-        """Take note of an answer."""
+        """Record an answer."""
         if self.began is not None:
             print(f"Slurm answers again, after {time.time() - self.began:.0f} s.", file=sys.stderr, flush=True)
         self.began, self._told = None, 0.0
 
 
 def patiently(ask: Callable[[], Answer], stop: Callable[[], int] | None = None) -> Answer:
-    """Ask until Slurm answers, saying once a minute that it does not. Raises KeyboardInterrupt when told to `stop`; the
-    one that is heeded counts unless another is given.
+    """Ask until Slurm answers, saying once a minute that it does not. Raises KeyboardInterrupt when told to `stop`; by
+    default the function given to `heed` is used.
     """
     stop = stop or _stop
     outage, wait = Outage(), 1.0

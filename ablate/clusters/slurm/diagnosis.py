@@ -1,4 +1,4 @@
-"""Why a stage failed, told from exit status, logs and what Slurm says."""
+"""Why a stage failed, from its exit status, its logs and what Slurm reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ablate.store.lock import read_lock
 from ablate.store.record import read_jsonl
 from ablate.store.run import RunFolder
 
-STATES = {  # Slurm's -> ours; FAILED, CANCELLED and COMPLETED say too little
+STATES = {  # Slurm's state -> our kind; FAILED, CANCELLED and COMPLETED are too unspecific
     "OUT_OF_MEMORY": MEMORY,
     "TIMEOUT": TIME,
     "DEADLINE": TIME,
@@ -49,13 +49,13 @@ LOWER = {
 
 
 def logs_of(run: RunFolder, slurm_log: Optional[Path]) -> tuple[str, ...]:
-    """The logs of a stage that exist: its own, those of its further ranks, and that of its Slurm job."""
+    """The logs of a stage that exist: its own, those of its other ranks, and that of its Slurm job."""
     paths = [run.path / "logs" / "out.txt", *sorted((run.path / "logs").glob("rank*.txt"))]
     return tuple(str(path) for path in [*paths, *([slurm_log] if slurm_log else [])] if path.exists())
 
 
 def of_exit(run: RunFolder, job: Optional[str], code: int, slurm_log: Optional[Path]) -> Failure:
-    """The failure of a stage whose process ended with this status."""
+    """The failure of a stage whose process ended with this exit status."""
     logs = logs_of(run, slurm_log)
     said, last = _said(logs)
     if code == -signal.SIGKILL:
@@ -69,33 +69,33 @@ def of_exit(run: RunFolder, job: Optional[str], code: int, slurm_log: Optional[P
 
 
 def of_job(run: RunFolder, job: str, state: Optional[str], slurm_log: Optional[Path]) -> Failure:
-    """The failure of a stage whose job left the queue, in `state` if Slurm remembers one, and without a result."""
+    """The failure of a stage whose job left the queue without a result, in `state` if Slurm remembers one."""
     logs, begun = logs_of(run, slurm_log), started(run, job)
     own = [str(slurm_log)] if slurm_log and slurm_log.exists() and slurm_log.stat().st_size else []
-    said, last = _said(logs if begun else own)  # a job may end before it comes to the stage
+    said, last = _said(logs if begun else own)  # a job may end before it starts the stage
     kind = STATES.get(state or "")
     if kind is None and state == "CANCELLED":
         kind = CANCELLED_RUNNING if begun or own else CANCELLED_PENDING
     if kind is None:
         kind = said or (KILLED if begun else None)
-    if kind is None:  # a pending task cancelled out of an array is forgotten at once
+    if kind is None:  # Slurm forgets at once a pending task that is cancelled out of an array
         kind = CANCELLED_PENDING if "_" in job and state is None else LOST
     why = {
         MEMORY: last,
-        KILLED: f"job {job} ended without a word",
-        LOST: f"job {job} {f'ended before it came to the stage: {last}' if last else 'left the queue without a trace'}",
+        KILLED: f"job {job} ended without a message",
+        LOST: f"job {job} {f'ended before it started the stage: {last}' if last else 'left the queue without a trace'}",
     }.get(kind, f"job {job}")
     return Failure(kind, why, job, logs)
 
 
 def started(run: RunFolder, job: str) -> bool:
-    """Whether this job ever began to work on the stage."""
+    """Whether this job ever started the stage."""
     attempts = read_jsonl(run.path / "attempts.jsonl")
     return (read_lock(run.path) or {}).get("job") == job or any(attempt.get("job") == job for attempt in attempts)
 
 
 def advice(failure: Failure, kind: str, tried: bool) -> Failure:
-    """Add what to do about memory that ran out for good; `tried` is whether activations were computed twice."""
+    """Add advice to a final memory failure; `tried` says whether activation checkpointing was tried."""
     lower = LOWER.get(kind)
     how = "with activation checkpointing too" if tried else "its encoder has no activation checkpointing"
     text = f"{failure.why}; " + (f"{how}: {lower}, or " if lower else "")
@@ -105,8 +105,8 @@ def advice(failure: Failure, kind: str, tried: bool) -> Failure:
 
 
 def _said(logs: Sequence[str]) -> tuple[Optional[str], str]:
-    """What the ends of logs say: the kind of failure that a pattern tells, and the line that does, else the first log's
-    last.
+    """What the ends of logs say: the kind of failure whose pattern matches, and the matching line; without a match, the
+    last line of the first log.
     """
     ends = []
     for log in logs:

@@ -1,5 +1,5 @@
-"""What becomes of a stage whose job left the queue without a result of it: it has failed, is wanted again, or its files
-may come late.
+"""Decide about a stage whose job left the queue without a result: it failed, is to be run again, or its files may still
+appear.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ BLAMELESS = {
     failure.PREEMPTED: 10,
     failure.NODE: 3,
     failure.FORGOTTEN: 3,
-}  # kinds of failure that are nobody's fault: how often a stage may fail
-UNEXPLAINED = (failure.CANCELLED_PENDING, failure.KILLED, failure.LOST)  # perhaps a controller that crashed forgot it
-RUNAWAY = 900.0  # seconds after which a job is over that has left the queue, though accounting calls it alive
+}  # kinds of failure that are nobody's fault -> how often a stage may fail that way
+UNEXPLAINED = (failure.CANCELLED_PENDING, failure.KILLED, failure.LOST)  # maybe a controller that crashed forgot it
+RUNAWAY = 900.0  # seconds after which a job that left the queue counts as over, even if accounting calls it alive
 
 
 @dataclass(frozen=True)
 class Inquest:
-    """Decides about jobs that are gone, by what Slurm says of them and by the run folders; changes nothing."""
+    """Decides about jobs that are gone, from Slurm's reports and the run folders; changes nothing."""
 
     board: Board
     journal: Journal
@@ -38,19 +38,19 @@ class Inquest:
     """The job of each submitted stage, by the stage's id."""
     queue: Mapping[str, Queued]
     states: Mapping[str, str]
-    """How jobs ended that left the queue, by id, where Slurm remembers that."""
+    """Final states of jobs that left the queue, by id, as far as Slurm remembers them."""
     booted: float
     """When the controller was started, in seconds since the epoch by its clock."""
 
     def alive(self, id: str, missed: float) -> bool:
-        """Whether accounting calls a stage's job alive, which was missed in the queue for so many seconds, and is to be
-        believed.
+        """Whether accounting calls a stage's job alive and is to be believed; the job has been missing from the queue
+        for `missed` seconds.
         """
         return self.states.get(self.jobs[id]) in ALIVE and missed < RUNAWAY
 
     def verdict(self, id: str, missed: float) -> Optional[Failure]:
-        """Why a stage has no result, whose job was missed in the queue for so many seconds: a failure, "to be run
-        again" where it is none of its own, None where its files may come late.
+        """Why a stage has no result although its job has been missing from the queue for `missed` seconds: a failure,
+        with kind "to be run again" if the stage is not to blame; None if its files may still appear.
         """
         job, folder = self.jobs[id], self.board.folders[id]
         state = self.states.get(job)
@@ -64,7 +64,7 @@ class Inquest:
         return self._failure(id, job) or Failure(failure.AGAIN, "", job)
 
     def _failure(self, id: str, job: str) -> Optional[Failure]:
-        """The failure of a stage whose files will not come; None where it is to be run again."""
+        """The failure of a stage whose files will not appear; None if it is to be run again."""
         folder, state = self.board.folders[id], self.states.get(job)
         parents = list(self.board.stages[id].awaits(self.board.stages))
         state = None if state in ALIVE else state
@@ -73,9 +73,9 @@ class Inquest:
         innocent = begun and not diagnosis.started(folder, job) and state != "CANCELLED"
         waited = self.journal.tasks[job].noted
         before = [self.journal.latest[one] for one in parents if one in self.journal.latest]
-        newer = any(self.journal.tasks[one].noted > waited for one in before)  # it waited for a job that has failed
+        newer = any(self.journal.tasks[one].noted > waited for one in before)  # it waited for a job that failed
         if innocent or (newer and not begun) or any(self.board.state[parent] == WAITING for parent in parents):
-            return None  # the task ended at the hands of another stage, or a parent is run again
+            return None  # another stage ended the task, or a parent is run again
         if (
             not begun
             and state in ("CANCELLED", None)
@@ -93,12 +93,14 @@ class Inquest:
         return verdict
 
     def _was_put_back(self, jobs: list[str], since: float) -> bool:
-        """Whether Slurm put one of the jobs back since then, as after a lost node: it cancels what waits for it."""
+        """Whether Slurm requeued one of the jobs since then, as after a node failure: it cancels jobs that
+        depend on it.
+        """
         return any(job in self.queue and self.queue[job].submitted > since for job in jobs)
 
     def _shaken(self, jobs: list[str], parents: list[str]) -> bool:
-        """Whether one of the parents' jobs ended badly, or was put back after its node failed, though its stage may be
-        done: Slurm takes that for a failure, and cancels what waits for it.
+        """Whether one of the parents' jobs ended badly, or was requeued after a node failure, even with its stage done:
+        Slurm counts that as a failure and cancels jobs that depend on it.
         """
         if any(self.states.get(job) not in (None, "COMPLETED", *ALIVE) for job in jobs):
             return True

@@ -1,6 +1,6 @@
-"""What a Slurm task calls: stages by id, one after another, each in a process of its own.
+"""What a Slurm task calls: it runs stages by id, one after another, each in a process of its own.
 
-It holds stage ids and a root, nothing else. It can be killed and requeued at any time: stages go on from their folders.
+It holds only stage ids and a root. It can be killed and requeued at any time: stages resume from their folders.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ablate.store.lock import me
 from ablate.store.run import Busy, RunFolder, find
 
 SIGNALS = {signal.SIGTERM, signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2}
-LATE = 90.0  # seconds in which a shared disk shows what another node wrote
+LATE = 90.0  # seconds until a shared disk shows what another node wrote
 COLLECTED = "collected.json"  # beside a collector's log: how it ended
-SAVING = 20.0  # seconds a stage gets to save when the job is about to be requeued
+SAVING = 20.0  # seconds for a stage to save when the job is about to be requeued
 
 
 class Job:
-    """Runs a task's stages in order. A stage that fails stops only those that start from it."""
+    """Runs a task's stages in order. A stage that fails stops only the stages that start from it."""
 
     process: Optional[multiprocessing.process.BaseProcess] = None  # of the stage that runs now
     asked = False  # to stop
@@ -54,7 +54,7 @@ class Job:
         bad = [id for id, run in runs.items() if not self._done(run, runs)]
         if bad:
             raise RuntimeError(
-                f"These stages of the task did not end well: {', '.join(str(runs[id].path) for id in bad)}"
+                f"These stages of the task did not succeed: {', '.join(str(runs[id].path) for id in bad)}"
             )
 
     def checkpoint(self, *arguments: Any) -> Any:
@@ -71,7 +71,7 @@ class Job:
         self.asked = True
 
     def _done(self, run: RunFolder, together: dict[str, RunFolder]) -> bool:
-        """Bring one stage to its end, waiting while another process runs it; whether it is done."""
+        """Run one stage to its end, waiting while another process runs it; return whether it is done."""
         if run.done:
             return True
         job = me()["job"]
@@ -86,17 +86,17 @@ class Job:
                 return False
         while True:
             code = self._process(run)
-            if code == 0 or run.done:  # by whoever took it for dead, if it is not this process
+            if code == 0 or run.done:  # done by another process that took this one for dead
                 return True
             if code != BUSY_CODE:
                 break
             time.sleep(10)
-        with contextlib.suppress(Busy):  # a process that was killed leaves its lock, which other hosts believe for long
+        with contextlib.suppress(Busy):  # a killed process leaves its lock, which other hosts trust for a long time
             run.bury()
         if code == -signal.SIGKILL:
-            time.sleep(2)  # whoever killed it may be about to end this process too
+            time.sleep(2)  # whatever killed it may be about to end this process too
         if self.asked or code in (STOPPED_CODE, -signal.SIGTERM):
-            time.sleep(600)  # all is saved; a job that ended by itself now would count as failed, not as to be requeued
+            time.sleep(600)  # all is saved; a job that ended by itself now would count as failed and not be requeued
             raise RuntimeError("Asked to stop, but neither requeued nor cancelled.")
         if code == PRUNED_CODE:
             failure.write(run, failure.Failure(failure.AGAIN, failure.PRUNED, job))
@@ -106,8 +106,8 @@ class Job:
         return False
 
     def _process(self, run: RunFolder) -> int:
-        """Run a stage in a child process; its exit status. Signals to this process are no business of the child's
-        start.
+        """Run a stage in a child process; return its exit status. Signals to this process must not interrupt the
+        child's start.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         child = multiprocessing.get_context("fork").Process(target=_child, args=(before, self.program, run))
@@ -128,14 +128,14 @@ def _child(mask: set[int], program: Program, run: RunFolder) -> None:
 
 
 def planned(root: Path, id: str) -> RunFolder:
-    """Return the folder of a stage of any kind. Raises FileNotFoundError when nobody planned it here."""
+    """Return the folder of a stage of any kind. Raises FileNotFoundError if it was not planned under this root."""
     if (run := find(root, id)) is not None:
         return run
     raise FileNotFoundError(f"No stage {id} under {root}; was the folder removed?")
 
 
 def _appears(root: Path, id: str, seconds: float) -> bool:
-    """Whether a stage is done, at once or within `seconds`; one that is known to have failed is not waited for."""
+    """Whether a stage is done now or within `seconds`; a stage known to have failed is not waited for."""
     end = time.monotonic() + seconds
     while (run := find(root, id)) is None or not run.done:
         known = failure.read(run) if run is not None else None
@@ -143,28 +143,28 @@ def _appears(root: Path, id: str, seconds: float) -> bool:
             return False
         time.sleep(1)
         if run is not None and run.path.is_dir():
-            os.listdir(run.path)  # has a network file system look again, too
+            os.listdir(run.path)  # makes a network file system refresh the folder
     return True
 
 
 class Collector:
-    """The command again, in a job of its own: it tops up, cancels orphans, reports, and leaves a successor if
-    need be.
+    """The command again, in a job of its own: it submits more, cancels orphans, reports, and leaves a successor if
+    needed.
     """
 
     def __init__(self, main: str, arguments: list[str]):
         self.main, self.arguments = main, arguments
 
     def __call__(self) -> int:
-        """Run the command. Raises what it raises, and RuntimeError where it ends with another status than 0: to Slurm
-        the job has then failed, and a file beside its log says so to `--status`.
+        """Run the command. Raises what it raises, and RuntimeError if it ends with an exit status other than 0: the job
+        then counts as failed in Slurm, and a file beside its log tells `--status`.
         """
         os.chdir(os.environ["SLURM_SUBMIT_DIR"])
         why = "it was killed"
         try:
             while (status := function_named(self.main)(self.arguments)) == LATER:
                 time.sleep(60)
-            why = f"it ended with exit status {status}: not all went well" if status else ""
+            why = f"it ended with exit status {status}: not everything succeeded" if status else ""
         except BaseException as error:
             why = f"{type(error).__name__}: {error}"
             raise

@@ -1,9 +1,9 @@
-"""Follow the jobs of a sweep: what waits, runs or ended, and what is to be submitted anew.
+"""Follow the jobs of a sweep: what waits, runs or ended, and what is to be submitted again.
 `ablate.clusters.slurm.gone` decides about stages whose job is gone.
 
-All state is on disk: which job runs which stage (`ablate.clusters.slurm.journal`), why one failed
-(`ablate.clusters.failure`), results. Any number of commands may follow the same jobs, one after another or at
-once. Where Slurm does not answer, nothing is decided: `controller.Silent` goes to whoever asked.
+All state is on disk: which job runs which stage (`ablate.clusters.slurm.journal`), why a stage failed
+(`ablate.clusters.failure`), and results. Any number of commands may follow the same jobs, one after another or at
+the same time. If Slurm does not answer, nothing is decided: `controller.Silent` goes to the caller.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ablate.errors import UserError
 from ablate.store import pruned
 from ablate.store.lock import read_lock
 
-FUTILE = 60.0  # seconds for which nothing but jobs that can never start is in the queue, until these have failed
+FUTILE = 60.0  # if only jobs that can never start are queued for this many seconds, they count as failed
 
 
 class Jobs:
     """The jobs of a board's stages, followed by run folders and one squeue call at a time."""
 
     def __init__(self, board: Board, name: str, resources: Resources, program: Program):
-        """Waits for Slurm to answer, if need be. Raises UserError where there is none, KeyboardInterrupt when told to
+        """Wait for Slurm to answer, if need be. Raises UserError if there is no Slurm, KeyboardInterrupt when told to
         stop meanwhile.
         """
         for command in ("sbatch", "squeue", "scancel", "scontrol", "srun"):
@@ -44,29 +44,27 @@ class Jobs:
                 raise UserError(f"cluster=slurm needs the command '{command}', which is not here; use a login node.")
         self.board, self.name, self.program, self.resources = board, name, program, resources
         for kind in {stage.kind for stage in board.stages.values()}:
-            resources.for_submitit(kind)  # complain before anything is queued
+            resources.for_submitit(kind)  # report errors before anything is queued
         cluster, self.largest = controller.patiently(controller.limits)
         self.journal, self.collectors = Journal(board.root, cluster), Collectors(board, name)
         self.jobs: dict[str, str] = {}  # stage id -> job id
         self.running: set[str] = set()  # stages whose task runs
         self.missed: dict[str, tuple[int, float]] = {}  # stage id -> how often its job was not in the queue, since when
-        self.over: dict[str, str] = {}  # stage id -> job whose end was dealt with
-        self.unsure: set[str] = set()  # stages of arrays of which it is not known whether Slurm has them
-        self.open: list[
-            Intent
-        ] = []  # arrays of which it is not known, at the last look at the queue, and when that was
+        self.over: dict[str, str] = {}  # stage id -> job whose end was handled
+        self.unsure: set[str] = set()  # stages of arrays that Slurm may or may not have
+        self.open: list[Intent] = []  # arrays that were unconfirmed at the last look at the queue, and when that was
         self.asked = 0.0
-        self.futile: Optional[float] = None  # since when no job can ever start
+        self.futile: Optional[float] = None  # since when no queued job can ever start
 
     # What earlier commands left ---------------------------------------------------------------------------------
 
     def queue(self) -> dict[str, Queued]:
-        """What is in the queue, without jobs that only have the id of one of ours: a controller that lost its state
-        gives ids out again.
+        """What is in the queue, without jobs that have the id of one of ours by chance: a controller that lost its
+        state assigns ids again.
         """
         self.asked = time.monotonic()
         queue = controller.queue()
-        self.open = self.journal.intents()  # before the rest: what is settled meanwhile is then among that
+        self.open = self.journal.intents()  # read first: an intent settled meanwhile is then still among them
         self.journal.read()
 
         def ours(job: str, one: Queued) -> bool:
@@ -76,7 +74,7 @@ class Jobs:
         return {job: one for job, one in queue.items() if ours(job, one)}
 
     def adopt(self, queue: Mapping[str, Queued]) -> None:
-        """Take up what any command submitted: jobs that wait or run, failures, and jobs that are gone unseen."""
+        """Take over what any command submitted: waiting and running jobs, failures, and jobs that ended unnoticed."""
         self.settle(queue)
         for id in self.board.stages:  # parents first: their failure blocks
             job, state = self.journal.latest.get(id), self.board.state[id]
@@ -86,7 +84,7 @@ class Jobs:
                 continue
             known = self.known(id)
             if known is not None and known.kind in failure.FORGIVEN:
-                self.over[id] = known.job or ""  # it may still be about to end: what is wanted is submitted anew
+                self.over[id] = known.job or ""  # the job may still be ending: a wanted stage is submitted again
             elif job is not None and (job in queue or (known is None and state != ELSEWHERE and self._current(id))):
                 self.jobs[id] = job
                 if state != BLOCKED:
@@ -95,14 +93,14 @@ class Jobs:
                 self.failed(id, known)
 
     def settle(self, queue: Mapping[str, Queued], change: bool = True) -> None:
-        """Take up arrays whose answer was lost, by the mark that their jobs carry; `unsure` are then the stages of
-        which it is not known yet.
+        """Take over arrays whose answer was lost, recognised by the mark that their jobs carry; afterwards `unsure`
+        holds the stages that are still unconfirmed.
 
-        What is not in the queue when it should be was not taken. Without `change` nothing is written.
+        An array that should be in the queue by now but is not was not taken. Without `change` nothing is written.
         """
         held: set[str] = set()
         for intent in self.open:
-            if (intent.folder / NAME).exists():  # by its own command, just now
+            if (intent.folder / NAME).exists():  # confirmed just now by the command that submitted it
                 continue
             jobs = sorted((job for job, one in queue.items() if one.comment == intent.mark), key=_index)
             if jobs and change:
@@ -119,7 +117,7 @@ class Jobs:
         self.unsure = held & set(self.board.stages)
 
     def _take_up(self, intent: Intent, array: str) -> None:
-        """Make an array that Slurm has, and whose answer nobody saw, like any other."""
+        """Register an array that Slurm has but whose answer was lost, like any other."""
         jobs = sbatch.ids(array, len(intent.tasks))
         root, code = str(self.board.root.resolve()), intent.about["code"]
         calls = [(Job(self.program), list(task), root, code) for task in intent.tasks]
@@ -127,17 +125,17 @@ class Jobs:
         self.journal.write(intent, jobs)
 
     def known(self, id: str) -> Optional[Failure]:
-        """Return the failure of a stage's latest job, None when there is none."""
+        """Return the failure of a stage's latest job; None if there is none."""
         last, job = failure.read(self.board.folders[id]), self.journal.latest.get(id)
         return None if last is None or (job is not None and last.job != job) else last
 
     def _held_by(self, id: str, job: Optional[str]) -> bool:
-        """Whether the lock in a stage's folder is of this job."""
+        """Whether this job holds the lock in a stage's folder."""
         lock = read_lock(self.board.folders[id].path)
         return lock is not None and lock.get("job") == job
 
     def _current(self, id: str) -> bool:
-        """Whether a stage's latest job is of this folder, and not of one that was removed or pruned since."""
+        """Whether a stage's latest job belongs to this folder, and not to one that was removed or pruned since."""
         folder = self.board.folders[id]
         notes = [folder.path / "identity.json", *([folder.path / pruned.NAME] if pruned.reopened(folder.path) else [])]
         made = max(note.stat().st_mtime for note in notes)
@@ -178,7 +176,7 @@ class Jobs:
         self._weigh(queue)
 
     def _end(self, queue: Mapping[str, Queued]) -> None:
-        """Cancel jobs that Slurm put back though all of their stages were dealt with: they would only look and end."""
+        """Cancel requeued jobs all of whose stages were handled: they would start only to end at once."""
         over = set()
         for job in {*self.over.values()} & queue.keys():
             stages = self.journal.tasks[job].stages if job in self.journal.tasks else ("",)
@@ -188,7 +186,7 @@ class Jobs:
         controller.cancel(over)
 
     def look(self, id: str) -> bool:
-        """Bring a submitted stage up to date with its folder; True if it ended."""
+        """Bring a submitted stage up to date with its folder; return whether it ended."""
         folder = self.board.folders[id]
         if folder.done:
             self.board.set(id, DONE)
@@ -196,7 +194,7 @@ class Jobs:
             return True
         known = failure.read(folder)
         if known is not None and known.job == self.jobs[id]:
-            if known.kind == failure.WITHDRAWN and known.by == self.name:  # by a command beside this one
+            if known.kind == failure.WITHDRAWN and known.by == self.name:  # cancelled by another command of this sweep
                 self.board.set(id, FAILED, str(known))
             elif known.why == failure.PRUNED and not self.board.supply(id):
                 failure.write(folder, verdict := Failure(failure.EXCEPTION, failure.LACKING, known.job))
@@ -210,13 +208,13 @@ class Jobs:
         return False
 
     def _left(self, id: str, inquest: Inquest) -> None:
-        """Deal with a stage whose job is not in the queue, unless it is still there or its files may come late."""
+        """Handle a stage whose job is not in the queue, unless the job is still alive or its files may still appear."""
         folder, missed = self.board.folders[id], time.monotonic() - self.missed[id][1]
         if folder.path.is_dir():
-            os.listdir(folder.path)  # has a network file system look again, too
+            os.listdir(folder.path)  # makes a network file system refresh the folder
         if self.board.state[id] in schedule.ENDED or inquest.alive(id, missed) or self.look(id):
             return
-        if self.board.state[id] == RUNNING:  # by somebody else, whose claim lives
+        if self.board.state[id] == RUNNING:  # another process runs it and holds its lock
             return
         verdict = inquest.verdict(id, missed)
         if verdict is not None and verdict.kind == failure.AGAIN:
@@ -226,23 +224,23 @@ class Jobs:
             self.failed(id, verdict)
 
     def failed(self, id: str, verdict: Failure) -> None:
-        """Take note of a failure; what is nobody's fault is submitted again, and what lacked memory once, with less
-        need.
+        """Record a failure. A stage that failed through nobody's fault is submitted again; one that ran out of memory
+        for the first time is submitted again with activation checkpointing.
         """
         folder, stage, last = self.board.folders[id], self.board.stages[id], failure.read(self.board.folders[id])
         failed = last.tries if last is not None else 0
         if verdict.kind == failure.MEMORY and stage.recomputes and not folder.spares_memory:
             folder.spare_memory(verdict.why)
-            self.wait_again(id, f"{verdict}; once more with activation checkpointing")
+            self.wait_again(id, f"{verdict}; trying again with activation checkpointing")
         elif failed < BLAMELESS.get(verdict.kind, 0):
-            self.wait_again(id, f"{verdict}; once more")
+            self.wait_again(id, f"{verdict}; trying again")
         else:
             if verdict.kind == failure.MEMORY:
                 verdict = diagnosis.advice(verdict, stage.kind, tried=folder.spares_memory)
             self.board.set(id, FAILED, str(verdict))
 
     def wait_again(self, id: str, why: str = "") -> None:
-        """Have a stage submitted anew, by this command or by the next; and what it starts from, where that was
+        """Have a stage submitted again, by this command or by the next; also what it starts from, if that was
         removed.
         """
         job = self.over[id] = self.jobs.pop(id, None) or self.journal.latest.get(id, "")
@@ -256,7 +254,7 @@ class Jobs:
         return list(self.board.stages[id].awaits(self.board.stages))
 
     def _withdraw(self, queue: Mapping[str, Queued]) -> None:
-        """Cancel the pending tasks of stages that can no longer run, or whose parents are to be submitted anew."""
+        """Cancel the pending tasks of stages that can no longer run, or whose parents are to be submitted again."""
         orphans = set()
         for id, job in self.jobs.items():
             parents = [self.board.state[parent] for parent in self._parents(id)]
@@ -264,7 +262,7 @@ class Jobs:
                 if job not in queue or queue[job].state == "PENDING":
                     if all(
                         one in self.board.stages for one in self.journal.tasks[job].stages
-                    ):  # else others want it too
+                    ):  # otherwise other sweeps want it too
                         orphans.add(job)
         controller.cancel(orphans & queue.keys())
         for id in [id for id, job in self.jobs.items() if job in orphans]:
@@ -272,7 +270,7 @@ class Jobs:
                 self.wait_again(id)
 
     def _weigh(self, queue: Mapping[str, Queued]) -> None:
-        """Count why jobs wait; where none but such as can never start are left, these have failed."""
+        """Count why jobs wait; if only jobs that can never start are left, they count as failed."""
         open_ = {id: queue[job] for id, job in self.jobs.items() if job in queue and self.board.state[id] == QUEUED}
         pending = {id: one for id, one in open_.items() if one.state == "PENDING"}
         self.board.pending = schedule.counted(one.reason for one in pending.values())
@@ -293,5 +291,5 @@ class Jobs:
 
 
 def _index(job: str) -> int:
-    """Place of a job in its array."""
+    """Index of a job in its array."""
     return int(job.partition("_")[2] or 0)

@@ -1,7 +1,7 @@
-"""Which job runs which stage: a file in the folder of every array's logs.
+"""Which job runs which stage: a file in each array's log folder.
 
-What is to be submitted is noted first, with a mark that the job carries as its comment. So an array whose answer was
-lost, or whose driver died meanwhile, is known by its mark and taken up, not submitted again.
+Before an array is submitted, it is noted together with a mark that its jobs carry as their comment. So if the answer
+was lost or the driver died meanwhile, the array is recognised by its mark and taken over, not submitted again.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Task:
 
     job: str
     folder: Path
-    """Where its logs are."""
+    """Folder of its logs."""
     stages: tuple[str, ...]
     sweep: str
     throttle: int
-    """How many tasks of its array run at once, at most."""
+    """Maximum number of tasks of its array that run at once."""
     mark: str = ""
-    """Its comment; nothing where older code submitted it."""
+    """Its comment; empty if older code submitted it."""
 
     @property
     def log(self) -> Path:
-        """Slurm's own log of it."""
+        """Slurm's own log of the task."""
         return self.folder / f"{self.job}_0_log.err"
 
     @property
@@ -53,7 +53,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Intent:
-    """An array that was to be submitted, of which it is not known whether it was."""
+    """An array that was to be submitted; it is unknown whether it was."""
 
     folder: Path
     mark: str
@@ -61,21 +61,18 @@ class Intent:
     tasks: tuple[tuple[str, ...], ...]
     """Stages of each task."""
     about: dict[str, Any]
-    """What else its note says."""
+    """Everything else in its note."""
 
     def unlikely(self, seconds: float = 0.0) -> bool:
-        """Whether Slurm, asked so many seconds ago, would have shown its jobs if it had taken it: a minute after sbatch
-        failed, or, where it is not known whether that still runs, long after it began; by the clock of the file system.
-        Raises OSError.
+        """Whether Slurm, asked `seconds` ago, would have shown its jobs if it had taken the array: true a minute after
+        sbatch failed or, if sbatch may still run, long after it began; by the clock of the file system. Raises OSError.
         """
         age = clock(self.folder) - (self.folder / INTENT).stat().st_mtime - seconds
         return age > (FAILED if self.about.get("failed") else BEGUN)
 
 
 class Journal:
-    """The arrays that I submitted to this cluster, each with a folder in `root`/slurm; later ones are read
-    when asked.
-    """
+    """The arrays that I submitted to this cluster, each with a folder in `root`/slurm; `read` adds later ones."""
 
     def __init__(self, root: Path, cluster: str):
         self.folder, self.whose = Path(root).resolve() / "slurm", (cluster, getpass.getuser())
@@ -89,7 +86,7 @@ class Journal:
         return self.folder / f"{name}.{time.time_ns() // 1000}"
 
     def intend(self, folder: Path, tasks: list[list[str]], sweep: str, how: dict[str, Any]) -> Intent:
-        """Note an array that is about to be submitted, its logs going to `folder`; `how` says what else its job is."""
+        """Note an array that is about to be submitted, with logs in `folder`; `how` holds everything else about it."""
         about = {"when": time.time(), "cluster": self.whose[0], "user": self.whose[1], "sweep": sweep, **how}
         about["root"] = str(self.folder.parent)
         mark = f"ablate:{secrets.token_hex(8)}"
@@ -98,7 +95,7 @@ class Journal:
         return Intent(folder, mark, tuple(map(tuple, tasks)), about)
 
     def write(self, intent: Intent, jobs: list[str]) -> None:
-        """Note the jobs that an array became."""
+        """Note the job ids of an array that was submitted."""
         entry = {**intent.about, "jobs": jobs, "tasks": intent.tasks, "mark": intent.mark}
         files.replace(intent.folder / NAME, json.dumps(entry).encode())
         (intent.folder / INTENT).unlink(missing_ok=True)
@@ -115,21 +112,21 @@ class Journal:
         (intent.folder / INTENT).unlink(missing_ok=True)
 
     def read(self) -> None:
-        """Take in what was noted since the last call, by whichever command."""
+        """Read what any command noted since the last call."""
         entries = [(path, read_json(path / NAME)) for path in self._fresh() if (path / NAME).exists()]
-        for path, entry in sorted(entries, key=lambda one: (one[0] / NAME).stat().st_mtime):  # hosts' clocks differ
+        for path, entry in sorted(entries, key=lambda one: (one[0] / NAME).stat().st_mtime):  # clocks of hosts differ
             self._seen.add(path.name)
             if self._mine(entry):
                 self._take(path, entry)
 
     def _mine(self, entry: Mapping[str, Any]) -> bool:
-        """Whether I noted this, for this cluster, and under this root: a copy of a root has no jobs."""
+        """Whether I noted this, for this cluster and under this root: a copied root has no jobs."""
         here = entry.get("root", str(self.folder.parent)) == str(self.folder.parent)
         return (entry["cluster"], entry["user"]) == self.whose and here
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """Whether no other command submits under this root meanwhile; one that dies gives way."""
+        """Yield whether no other command submits under this root meanwhile; a command that dies releases the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".submitting.lock", "w") as file:
             try:
@@ -142,7 +139,7 @@ class Journal:
                 yield True
 
     def intents(self) -> list[Intent]:
-        """My arrays of which it is not known whether Slurm has them, the oldest first."""
+        """My arrays of which it is unknown whether Slurm has them, the oldest first."""
         open_ = []
         for path in self._fresh():
             try:
@@ -155,7 +152,7 @@ class Journal:
         return sorted(open_, key=lambda intent: intent.about["when"])
 
     def _fresh(self) -> list[Path]:
-        """Folders of arrays that were not taken in."""
+        """Folders of arrays that were not read yet."""
         if not self.folder.is_dir():
             return []
         fresh = (name for name in os.listdir(self.folder) if name not in self._seen and not name.startswith("."))

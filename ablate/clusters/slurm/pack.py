@@ -1,4 +1,6 @@
-"""Which stages share a Slurm task, and which tasks an array: all that wait for the same stages, short ones in turn."""
+"""Which stages share a Slurm task, and which tasks share an array: all that wait for the same stages, short
+ones in turn.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,22 @@ from dataclasses import dataclass
 from ablate.clusters import schedule
 from ablate.clusters.schedule import DONE, WAITING, Board
 
-MOST = 300  # arrays that wait for exactly what their stages need
+MOST = 300  # maximum number of arrays that wait for exactly what their stages need
 
 
 @dataclass(frozen=True)
 class Array:
-    """Tasks of one resource shape that wait for the same unfinished stages; `depth` counts the waves before it."""
+    """Tasks with equal resources that wait for the same unfinished stages; `depth` is the number of waves before it."""
 
     kind: str
-    """Of the first stage of every task."""
+    """Kind of the first stage of every task."""
     tasks: list[list[str]]
     """Stage ids, in the order in which the task runs them."""
     parents: list[str]
     depth: int
     wave: bool = False
-    """Whether only some of its stages need each of `parents`: it waits for all of them, failed ones too, and its jobs
-    look.
+    """Whether only some of its stages need each of `parents`. It then waits for all parents, even failed ones, and its
+    jobs check their own parents.
     """
 
 
@@ -33,11 +35,11 @@ def arrays(
 ) -> list[Array]:
     """Group the waiting stages into arrays of at most `largest` tasks, parents first.
 
-    A task is to last about the seconds that `lasting` has for its kind; 0 means one stage a task. A stage takes along
-    all that follows from it alone if that fits, and stages that wait for the same are put together; kinds of equal
-    `shapes` ask for the same resources. Of the stages waited for, those that another of them already waits for are left
-    out. `jobs` are the stages that have a job; a stage that needs one without (somebody else runs it) is left for
-    later.
+    `lasting` gives the intended duration of a task in seconds for each kind; 0 means one stage per task. A stage is
+    joined by all stages that follow from it alone if they fit, and stages that wait for the same parents are put
+    together; kinds with equal `shapes` ask for the same resources. A stage that another awaited stage already waits for
+    is left out of the stages to wait for. `jobs` are the stages that have a job; a stage that needs one without a job
+    (another process runs it) is left for later.
     """
     able, depth, todo = set(jobs), {}, {}
     for id, stage in board.stages.items():
@@ -63,9 +65,7 @@ def arrays(
         placed.update(unit)
         groups.setdefault((depth[id], kind, tuple(sorted(parents - implied))), []).append(unit)
     waves = len(groups) > MOST
-    if (
-        waves
-    ):  # one sbatch for each set of parents would take minutes: all of a kind that are equally deep wait together
+    if waves:  # one sbatch call per set of parents would take minutes: all of a kind at equal depth wait together
         together: dict[tuple[int, str], tuple[set[str], list[list[str]]]] = {}
         for (deep, kind, parents), units in groups.items():
             waited, members = together.setdefault((deep, kind), (set(), []))
@@ -90,7 +90,9 @@ def _along(
     known: set[str],
     seconds: float,
 ) -> list[str]:
-    """A stage and all that follows from it, if that fits `seconds` and waits for nothing else; else the stage alone."""
+    """A stage and all that follows from it, if they fit `seconds` and wait for nothing else; otherwise the
+    stage alone.
+    """
     unit, cost, stack = {id}, board.stages[id].cost, list(children.get(id, ()))
     while stack and seconds:
         child = stack.pop()
@@ -107,7 +109,7 @@ def _along(
 
 
 def _filled(board: Board, units: list[list[str]], seconds: float) -> list[list[str]]:
-    """Join units into tasks of about equal length, as few as last about `seconds`."""
+    """Join units into as few tasks of about equal length as last about `seconds` each."""
     costs = [sum(board.stages[id].cost for id in unit) for unit in units]
     total = sum(costs)
     if not seconds or not total:

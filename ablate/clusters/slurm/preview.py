@@ -1,4 +1,4 @@
-"""Say what a sweep would submit to Slurm: resources, hours, memory, and the arrays in their order. Submits nothing."""
+"""Describe what a sweep would submit to Slurm: resources, hours, memory, and the arrays in order. Submits nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, Board
 from ablate.clusters.slurm import controller, pack
 
-LARGEST = 1000  # tasks of an array, where no cluster can be asked (Slurm's default MaxArraySize is 1001)
+LARGEST = 1000  # array size if no cluster can be asked (Slurm's default MaxArraySize is 1001)
 
 
 def slurm_text(board: Board, resources: Resources) -> str:
@@ -63,18 +63,22 @@ def slurm_text(board: Board, resources: Resources) -> str:
     total = " and ".join(f"{spent:,.0f} {unit}-hours" for unit, spent in hours.items() if spent >= 0.5) or "minutes"
     left = board.seconds_left(resources.get("parallelism", 256))
     return "\n".join(
-        [*aligned(rows), "", *aligned(queue), "", f"About {total} in all; done {end_in(left)} if no job has to queue."]
+        [
+            *aligned(rows),
+            "",
+            *aligned(queue),
+            "",
+            f"About {total} in total; done {end_in(left)} if no job has to queue.",
+        ]
     )
 
 
 def processes(kind: str, wants: Mapping[str, Any]) -> int:
-    """How many times over a job has its GPUs or cores: its nodes, and on each of them its processes where they have
-    cores alone.
-    """
+    """How many times a job has its GPUs or cores: once per node and, without GPUs, once per process on each node."""
     return wants.get("nodes", 1) * (1 if wants.get("gpus") else wants.get("tasks", 1))
 
 
-OURS = ("setup", "array_parallelism", "signal_delay_s")  # submitit's own words, no options of sbatch
+OURS = ("setup", "array_parallelism", "signal_delay_s")  # parameters of submitit that are not options of sbatch
 
 
 def options(kind: str, resources: Resources) -> str:
@@ -86,7 +90,7 @@ def options(kind: str, resources: Resources) -> str:
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lay rows out in columns, numbers to the right."""
+    """Align rows in columns, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [
         "  ".join(

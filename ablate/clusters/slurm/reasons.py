@@ -1,4 +1,4 @@
-"""Why a job waits, in Slurm's words: which of them never end by themselves, and what to do then."""
+"""Why a job waits, as Slurm's reason codes: which of them never resolve by themselves, and what to do then."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ HOPELESS = {  # the beginning of a reason -> what to do
     "JobHoldMaxRequeue": "Slurm put it back too often; its log says why",
     "DependencyNeverSatisfied": "what it waits for failed; run the same command again",
 }
-PER_JOB = ("PerJob", "PerJobLimit")  # how reasons end that say that one job asks for too much
-BEHIND = ("Dependency", "(null)", "None")  # it waits for one of the others
+PER_JOB = ("PerJob", "PerJobLimit")  # endings of reasons that mean that one job asks for too much
+BEHIND = ("Dependency", "(null)", "None")  # it waits for another job
 
 
 def hopeless(reason: str) -> str:
-    """What to do about a reason that never ends by itself; '' for others."""
+    """What to do about a reason that never resolves by itself; '' for others."""
     for beginning, advice in HOPELESS.items():
         if reason.startswith(beginning):
             return advice

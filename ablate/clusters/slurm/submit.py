@@ -18,21 +18,21 @@ from ablate.clusters.slurm.jobs import Jobs
 from ablate.errors import UserError
 from ablate.store.snapshot import snapshot
 
-LEAVING = 60.0  # seconds that a job has to leave the queue once its stages have ended
+LEAVING = 60.0  # seconds for a job to leave the queue after its stages have ended
 
 
 class Submission:
-    """Submits what a command's jobs lack, as much as Slurm and the user allow at a time."""
+    """Submits the stages that have no job yet, as many as Slurm and the user allow at a time."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs, self.board, self.resources = jobs, jobs.board, jobs.resources
-        self.refused = ""  # why not all was submitted at the last try: Slurm's "limit", or our own of "parallelism"
+        self.refused = ""  # what limited the last submission: Slurm's "limit", or our own "parallelism"
         self.tries, self.full = 0, 0
-        self.ended: dict[str, float] = {}  # job whose stages have all ended -> when that was seen
+        self.ended: dict[str, float] = {}  # job whose stages have all ended -> when that was noticed
 
     def submit(self, queue: Mapping[str, Queued], collect: Optional[Collector] = None) -> None:
-        """Submit the waiting stages, as many as Slurm takes. Raises UserError when it never will, and Silent where it
-        is not known whether it did: the next try will know.
+        """Submit the waiting stages, as many as Slurm takes. Raises UserError if it never will, and Silent if it is
+        unknown whether it did: the next call will find out.
 
         A job that will `collect` is submitted first, so that limits leave room for it.
         """
@@ -53,17 +53,17 @@ class Submission:
                 self._array(array, queue, bool(queue or collector))
         except sbatch.Full:
             self.refused, self.full = "limit", len(queue.keys() | set(self.jobs.jobs.values()))
-        finally:  # also where the rest was refused for good: it would stay held for ever
+        finally:  # also if the rest was refused for good: the collector would stay held for ever
             if collector is not None:
                 self._point(collector)
 
     def _array(self, array: pack.Array, queue: Mapping[str, Queued], others: bool) -> None:
-        """Submit an array, in smaller pieces when limits leave room for no more. Raises sbatch.Full when that is
-        not all.
+        """Submit an array, in smaller pieces if limits leave room for no more. Raises sbatch.Full if not all was
+        submitted.
         """
         jobs, rest, size = self.jobs, list(array.tasks), len(array.tasks)
         parents = {jobs.jobs[parent] for parent in array.parents}
-        # of several stages in a task one may fail: then the rest is fine, and the job looks for its parents itself
+        # if one of several stages in a task fails, the others may be fine: the job then checks its parents itself
         waits = [
             f"{'afterok' if len(jobs.journal.tasks[job].stages) == 1 else 'afterany'}:{job}" for job in sorted(parents)
         ]
@@ -89,7 +89,7 @@ class Submission:
             rest = rest[size:]
 
     def _submit(self, kind: str, parameters: dict[str, Any], tasks: list[list[str]], throttle: int) -> None:
-        """Submit tasks of stages; what is to be is noted first. Raises as `sbatch.sbatch` does."""
+        """Submit tasks of stages, noting the intent first. Raises as `sbatch.sbatch` does."""
         jobs, root, code = self.jobs, str(self.board.root.resolve()), str(self.code)
         folder, minutes = jobs.journal.fresh(f"{jobs.name}.{kind}"), parameters["time"]
         how = {"code": code, "minutes": minutes, "throttle": throttle}
@@ -111,9 +111,9 @@ class Submission:
                 self.board.set(id, QUEUED)
 
     def _free(self, queue: Mapping[str, Queued]) -> int:
-        """How many tasks more may run at once, over all arrays of this sweep, whoever submitted them. A task counts
-        until it has left the queue, or for a minute where its stages have ended: a controller that crashed may list it
-        long after.
+        """Number of further tasks that may run at once, over all arrays of this sweep, whichever command submitted
+        them. A task counts until it has left the queue or, if its stages have ended, for one minute more: a controller
+        that crashed may list it much longer.
         """
         most, jobs = self.resources.get("parallelism", None), self.jobs
         if most is None:
@@ -142,12 +142,12 @@ class Submission:
         if dependency:
             parameters = _with(parameters, {"kill-on-invalid-dep": "yes"}) | {"dependency": dependency}
         if parameters.get("ntasks_per_node", 1) * parameters.get("nodes", 1) > 1:
-            parameters["srun_args"] = ["--kill-on-bad-exit=1"]  # ranks that lost one wait in vain
+            parameters["srun_args"] = ["--kill-on-bad-exit=1"]  # if one rank is lost, the others would wait in vain
         return parameters
 
     def _collector(self, queue: Mapping[str, Queued], collect: Collector) -> str:
-        """Return the job that will collect: one that waits to do the very same, else a new one, held until there is
-        what to wait for. Others of this sweep are replaced, and so is one that nobody handed its work.
+        """Return the job that will collect: a waiting one that is to do exactly the same, or a new one, held until
+        there are jobs to wait for. Other collectors of this sweep are replaced, also one that never received its work.
         """
         jobs, mark = self.jobs, self.jobs.collectors.mark(collect)
         waiting = {job: todo for job, todo in jobs.collectors.there(queue).items() if queue[job].state == "PENDING"}
@@ -165,7 +165,7 @@ class Submission:
         return ids[0]
 
     def _point(self, collector: str) -> None:
-        """Have the collector wait for all that is submitted; for any part of it when more is to follow."""
+        """Make the collector wait for all that is submitted, or for any part of it if more is to follow."""
         if not self._arrays():
             controller.cancel([collector])
             return

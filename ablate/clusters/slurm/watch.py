@@ -1,7 +1,6 @@
-"""Commands about a sweep on Slurm: watch it, leave it to a collector job, say how it stands, run failures again,
-cancel.
+"""Commands about a sweep on Slurm: watch it, leave it to a collector job, show its state, run failures again, cancel.
 
-While Slurm does not answer they wait, for however long, and say so once a minute.
+While Slurm does not answer they wait, without limit, and say so once a minute.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from ablate.clusters.slurm.submit import Submission
 from ablate.store.record import read_json, sweep_path
 from ablate.store.run import find
 
-FEW = 300  # up to so many jobs are looked at every second, of more only those that run
+FEW = 300  # up to this many jobs are all checked every second; of more, only the running ones
 Show = Callable[[Board], None]
 Stop = Callable[[], int]
 
 
 class Watch:
-    """Submits what waits and follows the jobs, which go on by themselves; `poll` is the time in seconds between two
-    looks at the queue, while results are seen within a second or two.
+    """Submits waiting stages and follows the jobs, which run on their own; `poll` is the time in seconds between two
+    looks at the queue. Results are seen within a second or two.
     """
 
     def __init__(self, board: Board, jobs: Jobs, poll: float) -> None:
@@ -37,7 +36,7 @@ class Watch:
         self.looked, self.outage = -poll, Outage()
 
     def submit(self) -> None:
-        """Look at the queue where it is time to, and submit."""
+        """Look at the queue when `poll` has passed, and submit."""
         if time.monotonic() - self.looked < self.poll:
             return
         self.looked = time.monotonic()
@@ -49,7 +48,7 @@ class Watch:
 
     def _look(self) -> None:
         """Bring the board up to date with the queue, and submit what waits; nothing once the sweep was cancelled."""
-        with self.jobs.journal.alone() as alone:  # else what another command submits now would be submitted twice
+        with self.jobs.journal.alone() as alone:  # otherwise what another command submits now would be submitted twice
             queue = self.jobs.queue()
             self.jobs.adopt(queue)
             self.jobs.follow(queue)
@@ -61,7 +60,7 @@ class Watch:
                 self.submission.submit(queue)
 
     def follow(self) -> None:
-        """Wait for a second, and see from their folders what runs and what ended."""
+        """Wait for a second, and update from the run folders what runs and what ended."""
         if not self.board.ended:
             time.sleep(min(1.0, self.poll))
         open_ = [id for id in self.jobs.jobs if self.board.state[id] in (QUEUED, RUNNING)]
@@ -70,7 +69,7 @@ class Watch:
 
 
 def withdrawn(jobs: Jobs) -> float:
-    """When this sweep was last cancelled as a whole, by the clock of the file system; 0 where it never was."""
+    """When this sweep was last cancelled as a whole, by the clock of the file system; 0 if never."""
     note = jobs.journal.folder / f".{jobs.name}.cancelled"
     return note.stat().st_mtime if note.exists() else 0.0
 
@@ -82,7 +81,7 @@ def _stop_all(board: Board) -> None:
 
 
 def detach(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float, collect: Collector) -> bool:
-    """Deal with what ended, submit what can be, and leave a job that does so again; whether jobs are under way.
+    """Handle what ended, submit what can be, and leave a job that does so again; return whether jobs are under way.
 
     False means that all stages ended, or that Slurm takes nothing for now.
     """
@@ -94,7 +93,7 @@ def detach(board: Board, jobs: Jobs, show: Show, stop: Stop, poll: float, collec
             jobs.adopt(queue)
             jobs.follow(queue)
             if jobs.unsure or any(board.state[id] in (QUEUED, RUNNING) for id in jobs.missed if id in jobs.jobs):
-                return False  # it is not known yet what became of some
+                return False  # it is still unknown whether Slurm has some arrays
             if alone:
                 submission.submit(queue, collect)
             return alone
@@ -127,7 +126,7 @@ def status(board: Board, jobs: Jobs) -> None:
             gone[id] = job
     states = controller.patiently(lambda: controller.ended(gone.values())) if gone else {}
     for id, job in gone.items():
-        if board.state[id] != BLOCKED and states.get(job) != "COMPLETED":  # else its files may come late
+        if board.state[id] != BLOCKED and states.get(job) != "COMPLETED":  # otherwise its files may come late
             board.set(
                 id, FAILED, str(diagnosis.of_job(board.folders[id], job, states.get(job), jobs.journal.tasks[job].log))
             )
@@ -141,7 +140,7 @@ def mine(jobs: Jobs, queue: Mapping[str, Queued]) -> set[str]:
 
 
 def _collecting(jobs: Jobs, queue: Mapping[str, Queued]) -> list[str]:
-    """Say of the latest collector of this sweep that it waits, runs, or failed; nothing where it ended well."""
+    """Say whether the latest collector of this sweep waits, runs, or failed; nothing if it ended well."""
     if there := jobs.collectors.there(queue):
         return [f"A collector, job {job}, is {queue[job].state.lower()} ({queue[job].reason})." for job in there]
     left = [task for task in jobs.journal.tasks.values() if not task.stages and task.sweep == jobs.name]
@@ -150,13 +149,13 @@ def _collecting(jobs: Jobs, queue: Mapping[str, Queued]) -> list[str]:
     last = max(left, key=lambda task: task.noted)
     note, report = last.folder / COLLECTED, sweep_path(jobs.board.root, jobs.name) / "summary.txt"
     if note.exists() and report.exists() and report.stat().st_mtime > note.stat().st_mtime:
-        return []  # somebody has made the report since
-    why = read_json(note)["why"] if note.exists() else "it ended without a word"
+        return []  # another process has made the report since
+    why = read_json(note)["why"] if note.exists() else "it ended without a message"
     return [f"The collector, job {last.job}, failed: {why}; {last.log}"] if why else []
 
 
 def retry(board: Board, jobs: Jobs) -> int:
-    """Forget why stages without a job failed, and that memory was short; how many there were."""
+    """Forget failures of stages without a job, and that memory ran out; return how many there were."""
     queue = controller.patiently(jobs.queue)
     forgiven = 0
     for id, folder in board.folders.items():
@@ -169,8 +168,8 @@ def retry(board: Board, jobs: Jobs) -> int:
 
 
 def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
-    """Cancel the jobs of this sweep; unless `whole`, only those of the stages on the board. What jobs of another sweep
-    wait for stays. Returns how many there were.
+    """Cancel the jobs of this sweep or, unless `whole`, only those of the stages on the board. Jobs that another
+    sweep's jobs wait for stay. Returns the number of cancelled jobs.
     """
 
     def once() -> int:
@@ -199,7 +198,7 @@ def cancel(board: Board, jobs: Jobs, whole: bool) -> int:
 
 
 def _with_ancestors(jobs: Jobs, ids: list[str]) -> set[str]:
-    """These stages and all that they start from."""
+    """These stages and everything they start from."""
     found: set[str] = set()
     while ids:
         id = ids.pop()
@@ -210,20 +209,20 @@ def _with_ancestors(jobs: Jobs, ids: list[str]) -> set[str]:
 
 
 def parting(board: Board, jobs: Jobs, detached: bool) -> str:
-    """Say what goes on without this command, and how to come back."""
+    """Say what continues without this command, and how to come back."""
     queued, waiting = board.count(QUEUED, RUNNING), board.count(WAITING)
     if detached and not queued:
         return (
-            "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run what is missing. "
+            "Nothing can be submitted now: Slurm takes no more jobs of yours, or others run the missing stages. "
             "Try again later."
         )
-    text = f"{queued} stay in the queue" + (f", {waiting} wait for room there" if waiting else "") + ". "
+    text = f"{queued} stay in the queue" + (f", {waiting} wait until there is room in it" if waiting else "") + ". "
     text += (
-        f"A job called {jobs.collectors.name} goes on from there and writes the report."
+        f"A job called {jobs.collectors.name} continues from there and writes the report."
         if detached
-        else "What waits is not submitted until the command runs again."
+        else "Waiting stages are not submitted until the command runs again."
     )
     return (
-        f"{text}\nThe same command watches again; --detach leaves all to a job, --status says how it stands, "
-        "--cancel ends it."
+        f"{text}\nRun the same command again to watch; --detach leaves everything to a job, --status shows the current "
+        "state, --cancel ends the sweep."
     )

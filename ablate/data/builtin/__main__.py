@@ -1,4 +1,6 @@
-"""Print what a built-in corpus would hold: `python -m ablate.data.builtin --audit [--no-hours] [field=value ...]`."""
+"""Print what a built-in corpus would contain: `python -m ablate.data.builtin --audit [--no-hours] [field=value
+...]`.
+"""
 
 from __future__ import annotations
 

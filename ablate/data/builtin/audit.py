@@ -1,4 +1,4 @@
-"""What a built-in corpus holds, and what could be learnt from it without learning: counted from its rows."""
+"""What a built-in corpus contains, and which of its tasks can be solved by shallow rules: counted from its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # by "table.split"
 
 _KINDS = {"train": "train", "dev": "dev", "test": "test", "test_unseen": "test"}  # of splits
 _READ = ("asr", "translation", "sentiment", "sentence_pair", "normalization", "retrieval")  # the built-in world's tasks
-_WORDS = {  # what of a table is English words as they are said
+_WORDS = {  # fields of a table that hold English words as spoken
     "asr": ("text",),
     "translation": ("text",),
     "sentiment": ("text",),
@@ -28,7 +28,7 @@ _WORDS = {  # what of a table is English words as they are said
 
 
 def seconds(entries: Sequence[Entry]) -> list[float | None]:
-    """Speak every entry that is spoken, sample by sample as they will be, to see how long it lasts; None for the
+    """Synthesise every spoken entry, sample by sample as in the corpus, to measure its duration; None for the
     others.
     """
     lengths: list[float | None] = []
@@ -43,10 +43,10 @@ def audit(
 ) -> dict[str, Any]:
     """Count vocabulary, voices, shared and repeated sentences, redundancy and shallow baselines.
 
-    `shared_sentences` names every two splits that have sentences in common; `leaks` counts sentences that splits of
-    different kinds (train, dev, test) have in common, over all tables; `duplicates` counts rows that a split has
-    already. `tasks` are the configs of tasks by name, whose shallow baselines are computed; those of retrieval need
-    `lengths`, the `seconds` of the entries.
+    `shared_sentences` names all pairs of splits that have sentences in common. `leaks` counts sentences that splits of
+    different kinds (train, dev, test) have in common, over all tables. `duplicates` counts rows that repeat an earlier
+    row of their split. `tasks` are the configs of tasks by name, whose shallow baselines are computed; those of
+    retrieval need `lengths`, the `seconds` of the entries.
     """
     rows, sentences, voices = _by_split(entries, lengths)
     shared = {
@@ -79,9 +79,9 @@ def audit(
 
 
 def coverage(rows: Rows) -> dict[str, dict[str, float]]:
-    """Of the words of a task's test split, how many its train split has: different words, and running words in %.
+    """How much of the words of a task's test split its train split contains: of distinct and of running words, in %.
 
-    What recognition knows from the transcripts of the pairs is there too.
+    The figure for recognition from the transcripts of the pairs is included.
     """
     figures: dict[str, dict[str, float]] = {}
     for train, test in (*((name, name) for name in _WORDS if f"{name}.test" in rows), ("pairs", "asr")):
@@ -102,15 +102,15 @@ def coverage(rows: Rows) -> dict[str, dict[str, float]]:
 
 
 def duplicates(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Rows whose texts an earlier row has too."""
+    """Number of rows whose texts an earlier row has too."""
     fields = ("text", "text_b", "written")
     return len(rows) - len({tuple(row.get(field) for field in fields) for row in rows})
 
 
 def shallow(rows: Rows, tasks: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
-    """What rules that read no order beyond bigrams reach on test: by task, metric and rule, the strongest first.
+    """Test scores of rules that know no word order beyond bigrams: by task, metric and rule, the best first.
 
-    They are those of the sweep's table. Retrieval has them only if its rows have "seconds".
+    They are the baselines of the sweep's table. Retrieval has them only if its rows have "seconds".
     """
     baselines: dict[str, dict[str, dict[str, float]]] = {}
     for name in _READ:
@@ -141,7 +141,7 @@ def sizes(
 
 
 def text(facts: dict[str, Any], counted: dict[str, tuple[int, float | None]]) -> str:
-    """Lay an audit out for people."""
+    """Format an audit for reading."""
     lines = ["rows and hours"]
     for split, (rows, hours) in counted.items():
         told = "" if hours == 0 else "(not measured)" if hours is None else f"{hours:.3f} h"
@@ -163,7 +163,7 @@ def text(facts: dict[str, Any], counted: dict[str, tuple[int, float | None]]) ->
         ((split, n) for split, n in facts["duplicates"].items() if n),
     )
     told = ((place, ", ".join(f"{name} {v}" for name, v in x.items())) for place, x in facts["redundancy"].items())
-    lines += _block("content words that the rest of their text gives away, in %", told)
+    lines += _block("content words that the rest of their text predicts, in %", told)
     lines.append("shallow baselines on test, the strongest first")
     for task, metrics in facts["baselines"].items():
         for metric, values in metrics.items():

@@ -1,25 +1,25 @@
 """The built-in corpus: the tables of the small world, spoken by eSpeak NG (see `ablate.data.builtin.world` for what it
 is).
 
-Rules that its numbers rest on:
+Rules behind its numbers:
 
-- A sentence belongs to train, dev or test by a hash of the world's seed and itself, and a row goes to a split only if
-  all its sentences belong there. So no sentence of a test split is in any dev or train split, and none of a dev split
-  in any train split, over all tables, stories and hypotheses included. Every split is drawn on its own (see
-  `ablate.data.builtin.sample`): more rows of one leave its earlier rows and all other splits as they are.
-- `asr.test_unseen` says the sentences of `asr.test` with voices heard nowhere else, so that the two differ by voice
-  alone; the test splits of asr, translation and retrieval share utterances, and so do their dev splits.
-- Voices: unlabelled speech and pairs have the first `speech_voices` of all. Of these, some may be labelled and the
-  others tested, which is fixed for each: labels have the first `label_voices` of the ones, dev and test the first
-  `test_voices` of the others. So a labelled voice is never tested, also where there are more voices. What unlabelled
-  speech can offer here is invariance to the speaker.
-- Labels of asr, sentiment and sentence_pair use the common words only (`coverage` of each word class); everything else
-  uses all words. Evaluation draws from all words, so part of it is known from unlabelled data alone.
+- A sentence belongs to train, dev or test by a hash of the world's seed and the sentence. A row goes to a split only if
+  all its sentences belong there. So no sentence of a test split is in any dev or train split, and none of a dev
+  split in any train split, over all tables, stories and hypotheses included. Every split is drawn independently (see
+  `ablate.data.builtin.sample`): more rows of one split change neither its earlier rows nor any other split.
+- `asr.test_unseen` has the sentences of `asr.test` in voices that occur nowhere else, so that the two differ only in
+  voice; the test splits of asr, translation and retrieval share utterances, and so do their dev splits.
+- Voices: unlabelled speech and pairs use the first `speech_voices` voices. These are divided, permanently, into some
+  that may be labelled and others that may be tested: labelled speech uses the first `label_voices` of the former, dev
+  and test the first `test_voices` of the latter. So a labelled voice is never tested, whatever the number of voices.
+  What unlabelled speech can teach here is speaker invariance.
+- Labels of asr, sentiment and sentence_pair use only the common words (`coverage` of each word class); everything else
+  uses all words. Evaluation draws from all words, so part of the test words occur only in unlabelled data.
 - Transcripts are labels: a row that trains on pairs has seen their transcripts, `asr.train` has not. With `asr_pairs`
   the fine-tuning labels contain the pairs, which is the fair comparison for alignment losses.
 - A smaller label budget is the beginning of a larger one.
 
-`python -m ablate.data.builtin --audit [--no-hours] [field=value ...]` prints what a corpus would hold.
+`python -m ablate.data.builtin --audit [--no-hours] [field=value ...]` prints what a corpus would contain.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from ablate.data.table import FRAME, TableWriter
 from ablate.errors import UserError
 from encoders.ranges import PositiveShare, Size, Within
 
-RECIPE = 3  # of the world: of what its samples draw and of how they are spoken
+RECIPE = 3  # version of the world: of how its samples are drawn and spoken
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinSpeech(RecordingsConfig):
-    """A sample, spoken."""
+    """A sample as synthesised speech."""
 
     tag: ClassVar[str] = "builtin_speech"
     recipe: ClassVar[int] = RECIPE
@@ -55,7 +55,7 @@ class BuiltinSpeech(RecordingsConfig):
     sample: Sample
 
     def write(self, run: Any) -> dict[str, Any]:
-        """Speak the utterances; beside their frames `phones.jsonl` has the phones of each, a line each."""
+        """Synthesise the utterances; beside their frames, `phones.jsonl` has one line with the phones of each."""
         said = [entry.said for entry in self.sample.entries()]
         processes = len(os.sched_getaffinity(0))
         run.progress(0, len(said), unit="utterances")
@@ -69,7 +69,7 @@ class BuiltinSpeech(RecordingsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinSplit(SplitConfig):
-    """One split of one table: a sample, and that of the pairs where asr.train holds them too."""
+    """One split of one table: its sample and, if asr.train contains the pairs too, theirs."""
 
     tag: ClassVar[str] = "builtin_split"
     recipe: ClassVar[int] = RECIPE
@@ -84,7 +84,7 @@ class BuiltinSplit(SplitConfig):
         return (self.sample,) if self.pairs is None else (self.sample, self.pairs)
 
     def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
-        """Write the rows; spoken ones point into `recordings`, one folder for each sample."""
+        """Write the rows; spoken ones refer to `recordings`, one folder for each sample."""
         total = sum(sample.rows for sample in self.samples)
         with TableWriter(run.files, [source.id for source in recordings]) as writer:
             for which, sample in enumerate(self.samples):
@@ -102,7 +102,7 @@ class BuiltinSplit(SplitConfig):
 
 
 class _Spoken:
-    """What rows say of their recordings: how many frames they have, and their phones."""
+    """The parts of rows that come from their recordings: number of frames, and phones."""
 
     def __init__(self, folder: Path) -> None:
         self._frames = np.diff(Recordings(folder).starts)
@@ -114,7 +114,7 @@ class _Spoken:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinConfig(CorpusConfig):
-    """The built-in corpus. Counts are rows; those of train splits are budgets."""
+    """The built-in corpus. Counts are rows; those of train splits are label or data budgets."""
 
     tag: ClassVar[str] = "builtin"
     counts: ClassVar[tuple[str, ...]] = (
@@ -123,29 +123,29 @@ class BuiltinConfig(CorpusConfig):
     )
 
     seed: int = 0
-    """Seed of the world: its common words, its sentences, how they are spoken."""
+    """Seed of the world: its common words, its sentences, and how they are spoken."""
     coverage: Annotated[float, Within(0.2, 1)] = 0.6
-    """Share of each class of words that labelled sentences use."""
+    """Share of each open word class that labelled sentences use: the common words."""
     rare: PositiveShare = 0.35
-    """How often another word is drawn, against 1 for a common one; in tests of sentence_pair they are drawn alike."""
+    """Relative frequency of the other words, against 1 for a common one; tests of sentence_pair draw all equally."""
     speech: Size = 2400
     """Unlabelled utterances."""
     text: Size = 12000
-    """Unlabelled stories of two or three sentences."""
+    """Number of unlabelled stories of two or three sentences."""
     pairs: Size = 900
-    """Utterances with their transcripts, for pre-training."""
+    """Number of utterances with their transcripts, for pre-training."""
     asr: Size = 300
-    """Labelled utterances for recognition."""
+    """Number of labelled utterances for recognition."""
     asr_pairs: bool = False
-    """Whether asr.train holds the pairs too."""
+    """Whether asr.train also contains the pairs."""
     translation: Size = 900
-    """Utterances with German translations."""
+    """Number of utterances with German translations."""
     sentiment: Size = 300
     """Labelled reviews."""
     sentence_pair: Size = 3000
-    """Labelled pairs of sentences."""
+    """Number of labelled pairs of sentences."""
     normalization: Size = 500
-    """Written sentences with their spoken forms."""
+    """Number of written sentences with their spoken forms."""
     dev: Size = 100
     """Rows of each spoken dev split."""
     test: Size = 200
@@ -157,28 +157,29 @@ class BuiltinConfig(CorpusConfig):
     text_test: Size = 1000
     """Rows of each test split without speech."""
     speech_voices: Annotated[int, Within(2)] = 24
-    """Voices of unlabelled speech and of pairs; of 24 labels may have 10, and dev and test the other 14."""
+    """Number of voices in unlabelled speech and pairs; of 24, labelled speech may use 10, and dev and test the other
+    14."""
     label_voices: Size = 2
-    """Voices of labelled speech."""
+    """Number of voices in labelled speech."""
     test_voices: Size = 8
-    """Voices of dev and test: known from unlabelled speech and pairs, never labelled."""
+    """Number of voices in dev and test: they occur in unlabelled speech and pairs, but are never labelled."""
     unseen_voices: Size = 6
-    """Voices of asr.test_unseen."""
+    """Number of voices in asr.test_unseen."""
     rate_low: Annotated[int, Within(80, 450)] = 200
     """Slowest speech, in words a minute."""
     rate_high: Annotated[int, Within(80, 450)] = 240
     """Fastest speech, in words a minute."""
     pitch_low: Annotated[int, Within(0, 99)] = 40
-    """Lowest pitch, of 0 to 99."""
+    """Lowest pitch, from 0 to 99."""
     pitch_high: Annotated[int, Within(0, 99)] = 60
-    """Highest pitch, of 0 to 99."""
+    """Highest pitch, from 0 to 99."""
     snr_low: Annotated[float, Within(-20)] = 25.0
-    """Loudest noise, in dB below the speech."""
+    """Lowest signal-to-noise ratio in dB."""
     snr_high: float = 40.0
-    """Softest noise, in dB below the speech."""
+    """Highest signal-to-noise ratio in dB."""
 
     def resolved(self) -> BuiltinConfig:
-        """Check the settings and that eSpeak NG is there, and return this config. Raises UserError."""
+        """Check the settings and that eSpeak NG is installed, and return this config. Raises UserError."""
         labelled = sum(voice in LABEL_VOICES for voice in VOICES[: self.speech_voices])
         for name, low, high in (
             ("speech_voices", 2, len(VOICES)),
@@ -221,14 +222,14 @@ class BuiltinConfig(CorpusConfig):
         config = BuiltinSplit(table=table, split=split, sample=sample, pairs=pairs)
         words = [
             [own.name, own.rows, own.seed, own.coverage, own.rare] for own in config.samples
-        ]  # what is said, not how
+        ]  # settings that decide what is said, not how it is spoken
         texts = {"": json.dumps([RECIPE, table, split, *words])}
         return Split(
             config, tuple(BuiltinSpeech(sample=self._whole(own)) for own in config.samples if own.voices), texts=texts
         )
 
     def _sample(self, name: str, rows: int, voices: int | None = None) -> Sample:
-        """A sample with those of the settings that its rows depend on."""
+        """A sample with only the settings that its rows depend on."""
         labels = name in ("asr.train", "sentiment.train", "sentence_pair.train")
         spoken = () if voices is None else ("rate_low", "rate_high", "pitch_low", "pitch_high", "snr_low", "snr_high")
         words = ("coverage",) if labels else () if name.startswith("sentence_pair") else ("coverage", "rare")
@@ -237,7 +238,7 @@ class BuiltinConfig(CorpusConfig):
         )
 
     def _whole(self, sample: Sample) -> Sample:
-        """The sample with as many rows as any table has of it, so that it is spoken once."""
+        """The sample with the largest number of rows that any table takes of it, so that it is spoken once."""
         return replace(sample, rows=max(self.test, self.retrieval)) if sample.name == "test" else sample
 
     def entries(self) -> Iterator[Entry]:

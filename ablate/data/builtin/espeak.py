@@ -1,8 +1,8 @@
 """Synthetic speech by eSpeak NG: voices, noise, and log-mel frames and phones of many utterances in parallel.
 
-eSpeak keeps state from one utterance to the next (its noise, its phases), and has no way to reset it. So utterances
-are spoken in chunks of a fixed size, each by a process of its own that has never spoken before: what is heard depends
-on the chunk, not on how many processes work. eSpeak NG is GPL-3 and optional; only this file knows it.
+eSpeak keeps state from one utterance to the next (noise, phases) that cannot be reset. So utterances are spoken in
+chunks of a fixed size, each by a new process that has never spoken before: the result depends on the chunk, not on the
+number of processes. eSpeak NG is GPL-3 and optional; only this file uses it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ablate.data.table import FRAME
 from ablate.errors import UserError
 from encoders import frontend, seeds
 
-CHUNK = 50  # utterances; changing it changes what is heard
-RATE = 22_050  # Hz, of eSpeak
+CHUNK = 50  # utterances; changing it changes the speech
+RATE = 22_050  # Hz, eSpeak's sampling rate
 
-# American English with a variant of the speaker each. Whispering, creaking and robots are left out, and so are variants
-# with breath (f2, f3, f5, ...): eSpeak makes it from memory that it never set, so they never sound the same again.
+# American English, each with a speaker variant. Whispering, creaking and robot variants are left out, and so are those
+# with breath (f2, f3, f5, ...): eSpeak makes breath from uninitialised memory, so they never sound the same again.
 VOICES = (
     "m3",
     "m7",
@@ -70,7 +70,7 @@ _DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is said, by whom, how fast (words a minute), how high (0 to 99), and how loud the noise is (dB)."""
+    """Text, voice, rate (words per minute), pitch (0 to 99), and signal-to-noise ratio (dB) of an utterance."""
 
     text: str
     voice: str
@@ -80,7 +80,7 @@ class Utterance:
     key: int  # of the noise
 
 
-Phones = list[tuple[int, str]]  # what is heard from which 10 ms frame on; pauses are "_"
+Phones = list[tuple[int, str]]  # (first 10 ms frame, phone); pauses are "_"
 
 
 class _Id(ctypes.Union):
@@ -106,13 +106,13 @@ def require() -> None:
     """Raise UserError if eSpeak NG is not installed."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise UserError(
-            "The built-in corpus speaks by eSpeak NG, which is not installed: run 'pip install espeakng-loader' or "
+            "The built-in corpus needs eSpeak NG, which is not installed: run 'pip install espeakng-loader' or "
             "'make', or choose 'data: real'."
         )
 
 
 class Speaker:
-    """eSpeak NG in this process: make one only in a process that will not need to speak the same again."""
+    """eSpeak NG in this process: make one only in a process that need not reproduce its speech."""
 
     def __init__(self) -> None:
         require()
@@ -140,17 +140,17 @@ class Speaker:
                 i += 1
             return 0
 
-        self._receive = receive  # eSpeak calls it as long as it lives
+        self._receive = receive  # must live as long as eSpeak may call it
         self._library.espeak_SetSynthCallback(receive)
 
     def say(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, Phones]:
-        """Speak; return samples in [-1, 1] at 22,050 Hz, and what phone begins at which 10 ms frame.
+        """Speak; return samples in [-1, 1] at 22,050 Hz, and the phones with their first 10 ms frames.
 
-        Raises RuntimeError for an unknown voice or no sound.
+        Raises RuntimeError for an unknown voice or if there is no sound.
         """
         self._samples.clear()
         self._phones.clear()
-        known = voice in self._variants  # asked for another, eSpeak takes its default voice and says nothing of it
+        known = voice in self._variants  # for an unknown voice, eSpeak silently takes its default voice
         if not known or self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()) != 0:
             raise RuntimeError(f"eSpeak NG has no voice 'en-us+{voice}'.")
         self._library.espeak_SetParameter(_SPEED, rate, 0)
@@ -171,7 +171,7 @@ def noisy(wave: np.ndarray, snr: float, key: int) -> np.ndarray:
 
 
 def features(speaker: Speaker, said: Utterance) -> tuple[np.ndarray, Phones]:
-    """Speak an utterance: normalised log-mel, float16 [F, 80], and its phones."""
+    """Synthesise an utterance: normalised log-mel, float16 [F, 80], and its phones."""
     wave, phones = speaker.say(said.text, said.voice, said.rate, said.pitch)
     mel = frontend.log_mel(torch.from_numpy(noisy(resample(wave, RATE), said.snr, said.key)))
     return frontend.normalise(mel).numpy().astype(np.float16), phones
@@ -180,7 +180,7 @@ def features(speaker: Speaker, said: Utterance) -> tuple[np.ndarray, Phones]:
 def speak(
     utterances: Sequence[Utterance], processes: int, check: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[np.ndarray, Phones]]:
-    """Yield frames and phones of every utterance, in order, by so many processes; `check` may raise to end them."""
+    """Yield frames and phones of every utterance, in order, using `processes`; `check` may raise to end them."""
     resample(np.zeros(RATE, np.float32), RATE)  # imports SciPy here, once, and not in each of the processes
     import scipy.signal  # noqa: F401  here, so that not every process of a chunk spends half a second on it
 
@@ -196,12 +196,12 @@ def _speak_chunk(chunk: Sequence[Utterance]) -> list[tuple[np.ndarray, Phones]]:
 
 
 def measure(utterances: Sequence[Utterance]) -> Iterator[float]:
-    """Yield how many seconds each utterance lasts."""
+    """Yield the duration of each utterance in seconds."""
     for mel, _ in speak(utterances, len(os.sched_getaffinity(0))):
         yield len(mel) * FRAME
 
 
-Running = dict[int, tuple[int, int, bytearray]]  # by pipe: chunk, process, what it has sent
+Running = dict[int, tuple[int, int, bytearray]]  # by pipe: chunk, process, bytes received so far
 
 
 def _in_order(
@@ -233,9 +233,9 @@ def _in_order(
 
 
 def _received(running: Running) -> Iterator[tuple[int, list]]:
-    """Read what processes send, waiting at most a second; those that have ended leave `running`.
+    """Read what processes send, waiting at most a second; processes that have ended are removed from `running`.
 
-    Yields their chunks and what they sent of each. Raises RuntimeError if one failed.
+    Yields each ended process's chunk number and result. Raises RuntimeError if one failed.
     """
     for pipe in select.select(list(running), [], [], 1.0)[0]:
         index, process, sent = running[pipe]
@@ -252,9 +252,9 @@ def _received(running: Running) -> Iterator[tuple[int, list]]:
 
 
 def _fork(function: Callable, chunk: Sequence[Utterance], pipes: Sequence[int]) -> tuple[int, int]:
-    """Start a process that sends `function(chunk)` through a pipe; return the pipe's end to read and the process.
+    """Start a process that sends `function(chunk)` through a pipe; return the pipe's reading end and the process id.
 
-    A process from multiprocessing would be one for many chunks, or import torch again for each.
+    The multiprocessing module would use one process for many chunks, or import torch again for each.
     """
     parent = os.getpid()
     read, write = os.pipe()

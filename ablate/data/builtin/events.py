@@ -1,4 +1,4 @@
-"""What happens in the built-in world: kinds of events, what can be said of them and what follows from them."""
+"""Events of the built-in world: their kinds, what can be said about them and what follows from them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _NOW = Part("time", "now", "now", "jetzt")
 
 @dataclass(frozen=True)
 class Contrast:
-    """Premises, a hypothesis that follows from them, and one that does not; `relation` is what must be known."""
+    """Premises, a hypothesis that follows from them, and one that does not; `relation` is the knowledge it tests."""
 
     relation: str
     premises: tuple[Clause, ...]
@@ -70,12 +70,12 @@ class Event:
 
 
 def adjectival(adjective: Adjective) -> Part:
-    """Say an adjective that is predicated: "was cheap"."""
+    """A predicative adjective: "was cheap"."""
     return Part("predicate", adjective.english, adjective.english, adjective.german)
 
 
 def predicated(part: Part) -> Part:
-    """Let a time be what is predicated ("is on Monday"), so that "nicht" comes before it."""
+    """Make a time predicative ("is on Monday"), so that "nicht" comes before it."""
     return replace(part, role="predicate")
 
 
@@ -84,7 +84,7 @@ def a(thing: Phrase) -> Phrase:
 
 
 def about(preposition: str, german_preposition: str, thing: Phrase, role: str = "goal") -> Part:
-    """Say "for the hat", "about the hat": a German preposition with the accusative."""
+    """ "for the hat", "about the hat": a German preposition with the accusative."""
     said = f"{preposition} {phrase(thing)}"
     return Part(role, said, said, f"{german_preposition} {german.phrase(thing, 'accusative')}")
 
@@ -309,8 +309,8 @@ EVENTS: tuple[Callable[[Draw], Event], ...] = (
     program,
 )
 
-# What a pair of sentences turns on, and an event that has it: drawn evenly. Relations of open word classes weigh most,
-# since labels have only the common words of these: the rest of them can be known from stories alone.
+# The knowledge that a sentence pair tests, and an event that has it: drawn evenly. Relations of open word classes are
+# the most frequent, because labels cover only their common words: the others can be learnt only from stories.
 RELATIONS: tuple[tuple[str, Callable[[Draw], Event]], ...] = (
     *(("week", meeting), ("price", purchase), ("weight", weighing), ("mood", loss)),
     *2 * (("country", trip), ("country", birth), ("country", program)),

@@ -26,7 +26,7 @@ _ORDER = ("person", "measure", "goal", "manner", "place", "predicate")
 
 
 def phrase(phrase: Phrase, case: str, negated: bool = False) -> str:
-    """Put a noun phrase into `case` (nominative, accusative or dative); `negated` makes "ein" to "kein"."""
+    """Inflect a noun phrase for `case` (nominative, accusative or dative); `negated` turns "ein" into "kein"."""
     noun = phrase.noun
     if isinstance(noun, Name):
         return noun.german
@@ -41,12 +41,12 @@ def phrase(phrase: Phrase, case: str, negated: bool = False) -> str:
 
 
 def dative(preposition: str, phrase_: Phrase) -> str:
-    """Put a preposition before a dative ("von" and "dem" are "vom"), or say the dative alone."""
+    """Put a preposition before a dative ("von" and "dem" become "vom"), or return the dative alone."""
     return f"{preposition} {phrase(phrase_, 'dative')}".strip().replace("von dem ", "vom ")
 
 
 def clause(clause: Clause) -> str:
-    """Put a clause into a German main clause."""
+    """Express a clause as a German main clause."""
     finite, end = clause.verb.german_past if clause.tense == "past" else clause.verb.german_present
     assert finite, f"no German for {clause.verb} in the {clause.tense}"
     words = [phrase(clause.subject, "nominative"), finite]
@@ -71,7 +71,7 @@ def clause(clause: Clause) -> str:
 
 @cache
 def number(value: int, before_noun: bool = False) -> str:
-    """Say a number; `before_noun` says "ein" for 1."""
+    """A number in words; with `before_noun`, 1 is "ein"."""
     return "ein" if before_noun and value == 1 else num2words(value, lang="de")
 
 
@@ -82,11 +82,11 @@ def year(value: int) -> str:
 
 @cache
 def date(day: int, month: Name) -> str:
-    """Say a day of a month after "am": "dritten mai"."""
+    """A day of a month as after "am": "dritten mai"."""
     return f"{num2words(day, lang='de', to='ordinal')}n {month.german}"
 
 
 def clock(hour: int, minute: int) -> str:
-    """Say a time of day: "drei uhr dreißig"."""
+    """A time of day in words: "drei uhr dreißig"."""
     words = f"{number(hour, before_noun=True)} uhr"
     return f"{words} {number(minute)}" if minute else words

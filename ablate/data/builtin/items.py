@@ -1,7 +1,7 @@
 """Items of the built-in tables: one sentence, a story, a review, a pair of sentences, a sentence with numerals.
 
-All sentences of an item are `mine`: what has others is drawn again, within its kind, so that stories of three sentences
-and pairs with two premises are as frequent in a split that few sentences belong to.
+All sentences of an item must be `mine`. An item with other sentences is drawn again, within its kind, so that stories
+of three sentences and pairs with two premises are just as frequent in a split that few sentences belong to.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ COLUMNS = {  # of its tables
     "sentence_pair": ("id", "text", "text_b", "label"),
     "normalization": ("id", "written", "spoken"),
 }
-SHORT, LONG = 5, 9  # spoken words of a sentence that is spoken aloud: some two to three seconds
-_NEGATED = 0.1  # of single sentences, where the clause allows it
+SHORT, LONG = 5, 9  # words of a sentence to be spoken: about two to three seconds
+_NEGATED = 0.1  # share of single sentences, where the clause allows it
 
-Mine = Callable[[str], bool]  # whether a sentence, as it is spoken, may be in the split that is drawn
+Mine = Callable[[str], bool]  # whether a sentence, in spoken form, may be in the split that is drawn
 
 
 @dataclass(frozen=True)
 class Item:
-    """A row without its id, and its sentences (spoken form), which decide the split that it is in."""
+    """A row without its id, and its sentences (spoken form), which determine its split."""
 
     row: dict[str, Any]
     sentences: tuple[str, ...]
@@ -51,7 +51,7 @@ def negatable(clause: Clause) -> bool:
 
 
 def sentence(draw: Draw, mine: Mine, reviews: float = 0.1) -> Sentence:
-    """Say one thing about one event, in 5 to 9 spoken words; `reviews` is the share of opinions."""
+    """One statement about one event, in 5 to 9 spoken words; `reviews` is the share of opinions."""
     while True:
         if draw.chance(reviews):
             clause = draw.of(review(draw, work(draw), draw.chance(0.5), draw.of(KINDS)))
@@ -71,7 +71,7 @@ def transcript(draw: Draw, mine: Mine) -> Item:
 
 
 def fact(draw: Draw, mine: Mine) -> Item:
-    """A sentence to be spoken whose words do not give each other away: no review."""
+    """A sentence to be spoken whose words do not predict each other: no review."""
     said = sentence(draw, mine, reviews=0.0)
     return Item({"text": said.spoken}, (said.spoken,))
 
@@ -82,7 +82,7 @@ def translation(draw: Draw, mine: Mine) -> Item:
 
 
 def story(draw: Draw, mine: Mine) -> Item:
-    """Restate one event in two or three sentences, all written or all spoken."""
+    """Describe one event in two or three sentences, all written or all spoken."""
     kind = opinion if draw.chance(0.2) else draw.of(EVENTS)
     most, written = 2 + draw.below(2), draw.chance(0.5)
     while True:
@@ -104,7 +104,7 @@ def sentiment(draw: Draw, mine: Mine, good: bool) -> Item:
 
 
 def sentence_pair(draw: Draw, mine: Mine, entailed: bool) -> Item:
-    """A premise and a hypothesis that follows or not; both hypotheses have as many words in common with it."""
+    """A premise and a hypothesis that follows or does not; both hypotheses share equally many words with it."""
     kind = None
     while True:
         relation, event = kind or draw.of(RELATIONS)
@@ -128,13 +128,13 @@ def sentence_pair(draw: Draw, mine: Mine, entailed: bool) -> Item:
 
 
 def _common(premises: list[str], hypothesis: str) -> tuple[int, ...]:
-    """Words of the hypothesis, different words, and how many of both kinds the premises have."""
+    """Number of words of the hypothesis, of its distinct words, and how many of each the premises contain."""
     words, given = hypothesis.split(), set(" ".join(premises).split())
     return len(words), len(set(words)), sum(word in given for word in words), len(given.intersection(words))
 
 
 def normalization(draw: Draw, mine: Mine) -> Item:
-    """A written sentence with numerals, and how it is said."""
+    """A written sentence with numerals, and its spoken form."""
     while True:
         clause = draw.of(draw.of(EVENTS)(draw).statements)
         said = english(clause)

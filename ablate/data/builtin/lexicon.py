@@ -1,7 +1,7 @@
 """Words of the built-in world, in English and German, and the pieces that sentences are made of.
 
-German nouns carry their gender; weak masculine nouns also the form of their other cases ("den Nachbarn"). All German
-is lower case, as it is spoken and scored.
+German nouns have a gender; weak masculine nouns also the form of their other cases ("den Nachbarn"). All German is
+lower-case, as it is spoken and scored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Noun:
     german: str
     gender: str  # m, f, n
     oblique: str = ""  # accusative and dative of weak masculine nouns
-    category: str = ""  # of objects: the English name of what it is
+    category: str = ""  # of objects: the English name of their category
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb: what follows the subject in English, and in German its finite form with what closes the clause."""
+    """A verb: what follows the subject in English; in German its finite form and what closes the clause."""
 
     past: str
     base: str
@@ -56,7 +56,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Part:
-    """What a clause says besides subject and objects; `role` decides its place in the German clause."""
+    """A part of a clause besides subject and objects; `role` determines its place in the German clause."""
 
     role: str
     written: str

@@ -1,4 +1,4 @@
-"""How much of a text the rest of it gives away, by rules that read no order and no meaning."""
+"""How well the words of a text can be predicted from the rest of it, by rules without word order or meaning."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from ablate.data.builtin import lexicon, world
 from ablate.data.builtin.lexicon import Landmark, Part
 
-MOST = 4000  # texts that are looked at
+MOST = 4000  # maximum number of texts examined
 
-Text = Sequence[str]  # its sentences, as they are spoken
+Text = Sequence[str]  # its sentences, in spoken form
 
 
 def redundancy(texts: Sequence[Text]) -> dict[str, float]:
     """Three shares in % of the content words of `texts`.
 
-    - "repeated": those that another sentence of their text has too.
-    - "guessed": those that are the likeliest word between their two neighbours, where words that another sentence of
-      the text has are likelier by as much as content words repeat; it learns from every second text and is asked about
-      the others.
+    - "repeated": those that another sentence of their text contains too.
+    - "guessed": those that are the most likely word between their two neighbours, where words that another sentence of
+      the text contains are more likely, by as much as content words repeat; the rule is trained on every second text
+      and tested on the others.
     - "guessed alone": the same from the two neighbours only.
     """
     said = [[sentence.split() for sentence in text] for text in texts[:MOST]]
@@ -33,7 +33,7 @@ def redundancy(texts: Sequence[Text]) -> dict[str, float]:
 
 @cache
 def content_words() -> frozenset[str]:
-    """What sentences tell: names, things, qualities, places, times and numbers; neither verbs nor what only links."""
+    """Content words: names, things, qualities, places, times and numbers; neither verbs nor function words."""
     content = {word for n in (*range(1, 101), 1000) for word in world.number(n).split()}
     content |= {word for n in range(1, 32) for word in world.number(n, "ordinal").split()}
     for words in (*world.OPEN.values(), *world.CLOSED.values()):
@@ -55,7 +55,7 @@ def _places(said: Sequence[Sequence[Sequence[str]]]) -> Iterator[tuple[str, str,
 
 
 def _guessed(said: Sequence[Sequence[Sequence[str]]], repeated: float) -> tuple[float, float]:
-    """Shares in % of content words in every second text guessed right, from all there is and from neighbours only."""
+    """Shares in % of content words guessed right in every second text, from everything and from neighbours only."""
     names = sorted({word for place in _places(said) for word in place[:3]})
     index = {word: i for i, word in enumerate(names)}
     after, before = np.full((2, len(names), len(names)), 0.1)  # [neighbour, word]
@@ -71,7 +71,7 @@ def _guessed(said: Sequence[Sequence[Sequence[str]]], repeated: float) -> tuple[
         score = prior + score_after[index[left]] + score_before[index[right]]
         right_alone += names[score.argmax()] == word
         if others and 0 < repeated < 1:
-            # Of content words, `repeated` are among the others and the rest among all that are not.
+            # A share `repeated` of content words is among `others`, the rest among all words that are not.
             gain = np.log(repeated / len(others)) - np.log((1 - repeated) / max(1, seen.sum() - len(others)))
             score[[index[other] for other in others]] += gain
         right_with += names[score.argmax()] == word

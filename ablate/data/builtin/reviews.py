@@ -1,6 +1,6 @@
-"""Reviews in the built-in world: opinions said plainly, by negation, and by contrast.
+"""Reviews in the built-in world: opinions expressed plainly, by negation, and by contrast.
 
-Each word of praise or blame occurs with both labels, so that counting words does better than guessing but not well.
+Each word of praise or blame occurs with both labels, so that counting words beats guessing, but not by much.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def work(draw: Draw) -> Phrase:
 
 
 def review(draw: Draw, work: Phrase, good: bool, kind: str) -> tuple[Clause, ...]:
-    """Say in several ways of one `kind` (plain, negation, contrast) what somebody thought of `work`.
+    """Express in several ways of one `kind` (plain, negation, contrast) somebody's opinion of `work`.
 
     In a contrast the second half decides ("boring but beautiful" is good).
     """
@@ -80,7 +80,7 @@ def _negation(draw: Draw, work: Phrase, person: Phrase, word: Adjective, liked: 
 
 
 def opinion(draw: Draw) -> Event:
-    """Review one work plainly, and sometimes also by negations that agree."""
+    """Review one work plainly, and sometimes also by negations with the same opinion."""
     good, reviewed = draw.chance(0.5), work(draw)
     clauses = review(draw, reviewed, good, "plain")
     return Event(clauses + review(draw, reviewed, good, "negation") if draw.chance(0.4) else clauses)

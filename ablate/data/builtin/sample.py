@@ -1,9 +1,9 @@
 """Samples of the built-in world: rows drawn one after another, and how they are said if they are spoken.
 
 A sentence belongs to train, dev or test by a hash of the world's seed and its spoken form, and a row of a sample has
-only sentences that belong where the sample does. So a sample is drawn without looking at any other, and asking it for
-more rows changes neither those before nor any other sample. Voices have roles of their own, for ever: those that labels
-may have, and those that dev and test may have.
+only sentences of the sample's kind. So a sample is drawn independently of all others, and asking for more rows changes
+neither its earlier rows nor any other sample. Voices are divided permanently into those that labelled speech may use
+and those that dev and test may use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}  # of all sentences; changing t
 LABEL_VOICES = ("m3", "f4", "m6", "aunty", "Michael", "shelby", "Mike", "boris", "norbert", "rob", "Lee", "zac")
 TEST_VOICES = tuple(voice for voice in VOICES if voice not in LABEL_VOICES)
 
-_PATIENCE = 20_000  # draws without a new row after which a sample is taken to be too large
+_PATIENCE = 20_000  # draws without a new row after which the sample counts as too large
 
 
 def kind(seed: int, sentence: str) -> str:
@@ -34,36 +34,38 @@ def kind(seed: int, sentence: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row in the making: what its sentences are, and how it is spoken if it is."""
+    """A row before it is written: its sentences, and how it is spoken if it is."""
 
     sample: str
     row: dict[str, Any]
     sentences: tuple[str, ...]
     said: Utterance | None = None
     places: tuple[tuple[str, str], ...] = ()
-    """(table, split) that it is in, where several are looked at together: those of spoken tasks share utterances."""
+    """The (table, split) pairs that it is in: spoken tasks share utterances. Only set for an audit of several
+    tables.
+    """
 
     def row_of(self, table: str) -> dict[str, Any]:
-        """The row as `table` holds it: shared utterances have a translation only where it is asked for."""
+        """The row as in `table`: a shared utterance has its translation only where the table needs it."""
         return {name: value for name, value in self.row.items() if name != "translation" or table == "translation"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Rows of one kind, and all that they depend on; None is what has no say in them."""
+    """Rows of one kind, and all settings that they depend on; a setting without influence is None."""
 
     tag: ClassVar[str] = "builtin_sample"
 
     name: str
-    """Such as "text.train"; what several tables share is "dev", "test" and "test_unseen"."""
+    """Such as "text.train"; samples that several tables share are "dev", "test" and "test_unseen"."""
     rows: int
     seed: int
     coverage: float | None = None
-    """Share of each class of words that is common; all words where this is None."""
+    """Share of each open word class that is common; None: all words."""
     rare: float | None = None
-    """How often another word is drawn, against 1 for a common one; none are where this is None."""
+    """Relative frequency of the other words, against 1 for a common one; None: they are not drawn."""
     voices: int | None = None
-    """How many there are of the role that the sample's voices have; None for what is not spoken."""
+    """Number of voices with the role of this sample; None if it is not spoken."""
     rate_low: int | None = None
     rate_high: int | None = None
     pitch_low: int | None = None
@@ -73,11 +75,11 @@ class Sample:
 
     @property
     def kind(self) -> str:
-        """The kind of sentences that it has: "train", "dev" or "test"."""
+        """The kind of its sentences: "train", "dev" or "test"."""
         return self.name.split(".")[-1].removesuffix("_unseen")
 
     def spoken_by(self) -> tuple[str, ...]:
-        """Its voices, none for what is not spoken."""
+        """Its voices; none if it is not spoken."""
         table = self.name.split(".")[0]
         role = {
             "test_unseen": UNSEEN_VOICES,
@@ -89,9 +91,9 @@ class Sample:
         return role.get(table, LABEL_VOICES)[: self.voices or 0]
 
     def entries(self) -> Iterator[Entry]:
-        """Draw the rows, all different; nothing is spoken. Raises UserError when there are no more."""
+        """Draw the rows, all different; nothing is synthesised. Raises UserError if there are not enough."""
         table = self.name.split(".")[0]
-        prefix = "pair" if table == "pairs" else self.kind  # asr.train may hold pairs beside its own rows
+        prefix = "pair" if table == "pairs" else self.kind  # asr.train may contain pairs beside its own rows
         for number, item in enumerate(self._items()):
             row = {"id": f"{prefix}-{number:05}", **item.row}
             if self.voices is None:
@@ -103,7 +105,7 @@ class Sample:
 
     def _items(self) -> Iterator[Item]:
         make = _MAKE[self.name.split(".")[0]]
-        name = self.name.removesuffix("_unseen")  # unseen voices say what known ones say
+        name = self.name.removesuffix("_unseen")  # unseen voices say the same as known ones
         rare, coverage = 1.0 if self.rare is None else self.rare, 1.0 if self.coverage is None else self.coverage
         world = World(self.seed, coverage, rare)
         draw = world.draw(seeds.rng(seeds.key(self.seed, f"world/{name}")), common=self.rare is None)

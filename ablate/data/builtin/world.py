@@ -1,9 +1,9 @@
 """The built-in world: a small place where effects of pre-training can be seen in minutes.
 
-A grammar of some three hundred words tells of meetings, purchases, gifts, trips, births, measures, appointments and
+A grammar of some three hundred words describes meetings, purchases, gifts, trips, births, measures, appointments and
 reviews. Each sentence has a written form ("Anna paid $5.20 for the hat."), a spoken form ("anna paid five dollars
-twenty for the hat") and a German translation. An event has several statements that restate it or follow from it, and
-*contrasts*: premises with one hypothesis that follows and one that does not.
+twenty for the hat") and a German translation. For an event there are several statements that restate it or follow from
+it, and *contrasts*: premises with one hypothesis that follows and one that does not.
 
 It is not evidence about English: its language is regular, its speech is synthetic and clusters too easily, and a
 model that masters it has learnt a few hundred words. It can show collapse, label efficiency, shortcuts, the use of
@@ -52,7 +52,7 @@ CLOSED = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """A clause in words; `german` is said only when asked for."""
+    """A clause in words; `german` is computed only on request."""
 
     clause: Clause
     written: str
@@ -69,7 +69,7 @@ class Sentence:
 
 
 def phrase(phrase: Phrase) -> str:
-    """Say a noun phrase in English."""
+    """A noun phrase in English."""
     noun = phrase.noun
     if isinstance(noun, Name):
         return noun.english
@@ -92,7 +92,7 @@ def _predicate(clause: Clause) -> str:
 
 
 def english(clause: Clause) -> Sentence:
-    """Put a clause into English, written and spoken."""
+    """Express a clause in English, written and spoken."""
     start = [phrase(clause.subject), _predicate(clause)]
     start += [phrase(one) for one in (clause.indirect, clause.object) if one is not None]
     written = " ".join((*start, *(part.written for part in clause.parts)))
@@ -102,7 +102,7 @@ def english(clause: Clause) -> Sentence:
 
 @cache
 def number(value: int, to: str = "cardinal") -> str:
-    """Say a number in words without hyphens, commas or "and"."""
+    """A number in words without hyphens, commas or "and"."""
     words = num2words(value, to=to).replace("-", " ").replace(",", "")
     return words.replace(" and ", " ")
 
@@ -127,7 +127,7 @@ def clock(hour: int, minute: int, role: str = "clock") -> Part:
 
 
 def price(dollars: int, cents: int, before: str = "", german_before: str = "") -> Part:
-    """Say an amount of at least two dollars; `before` is a preposition with its space."""
+    """An amount of at least two dollars; `before` is a preposition with its space."""
     written = f"{before}${dollars}.{cents:02}" if cents else f"{before}${dollars}"
     spoken = f"{before}{number(dollars)} dollars" + (f" {number(cents)}" if cents else "")
     said = f"{german_before}{german.number(dollars)} dollar" + (f" {german.number(cents)}" if cents else "")
@@ -135,7 +135,7 @@ def price(dollars: int, cents: int, before: str = "", german_before: str = "") -
 
 
 def quantity(value: int, unit: str) -> Part:
-    """Say so many "m" or "kg"."""
+    """A quantity in "m" or "kg"."""
     english_unit, german_unit = {"m": ("meters", "meter"), "kg": ("kilos", "kilo")}[unit]
     return Part(
         "predicate", f"{value} {unit}", f"{number(value)} {english_unit}", f"{german.number(value)} {german_unit}"
@@ -143,7 +143,7 @@ def quantity(value: int, unit: str) -> Part:
 
 
 def where(preposition: str, german_preposition: str, place: City | Name) -> Part:
-    """Say "to Paris", "in France", "from Italy"."""
+    """ "to Paris", "in France", "from Italy"."""
     english_, german_ = place.english, place.german
     return Part(
         "place", f"{preposition} {english_}", f"{preposition} {english_.lower()}", f"{german_preposition} {german_}"
@@ -151,7 +151,7 @@ def where(preposition: str, german_preposition: str, place: City | Name) -> Part
 
 
 def beside(preposition: str, german_preposition: str, person: Phrase) -> Part:
-    """Say "with the doctor", "from Anna": a German preposition with the dative, or the dative alone ("to Anna")."""
+    """ "with the doctor", "from Anna": a German preposition with the dative, or the dative alone ("to Anna")."""
     said = f"{preposition} {phrase(person)}"
     return Part("person", said, said.lower(), german.dative(german_preposition, person))
 
@@ -159,8 +159,8 @@ def beside(preposition: str, german_preposition: str, person: Phrase) -> Part:
 class World:
     """Which words are common (labels use only these) and how often the others are drawn.
 
-    `coverage` is the share of each open word class that is common; a word outside it is drawn with weight `rare`
-    against 1.
+    `coverage` is the share of each open word class that is common; any other word is drawn with weight `rare` against
+    1 for a common one.
     """
 
     def __init__(self, seed: int, coverage: float = 0.6, rare: float = 0.35) -> None:
@@ -223,7 +223,7 @@ class Draw:
         return date(1 + self.below(28), lexicon.MONTHS[month]), lexicon.SEASONS[(month + 1) % 12 // 3]
 
     def day(self) -> tuple[Part, Part, Part]:
-        """Draw a day, and the part of the week that it is in and is not in, both alike often."""
+        """Draw a day, the part of the week it is in, and the other part; both parts are equally frequent."""
         weekend = self.chance(0.5)
         day = self.of(lexicon.DAYS[5:] if weekend else lexicon.DAYS[:5])
         return day, *((lexicon.WEEKEND, lexicon.WEEK) if weekend else (lexicon.WEEK, lexicon.WEEKEND))

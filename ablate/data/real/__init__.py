@@ -1,1 +1,1 @@
-"""Real corpora, read from the layouts they come in."""
+"""Real corpora, read in their published layouts."""

@@ -1,4 +1,4 @@
-"""What a split of real corpora is: the digest of its rows in canonical order, and what was left out of it."""
+"""Identity of a split of real corpora: the digest of its rows in canonical order, and what was left out of it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ablate.data.real.sources import Place
 from ablate.data.table import Example
 
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
-READ = (*TEXTS, "direction", "label", "classes")  # these first; of other fields those that a row has, by name
+READ = (*TEXTS, "direction", "label", "classes")  # these first, then the row's other fields, sorted by name
 APART = {"id", "voice", "recording", *READ}
-BARE = "speech", "train"  # of which nothing reads the texts
-SHOWN = 3  # lines that a note shows of those that are left out
-SHORT = 60  # letters of a line that a note shows
+BARE = "speech", "train"  # the split whose texts nothing reads
+SHOWN = 3  # number of left-out lines that a note shows
+SHORT = 60  # number of characters of a line that a note shows
 _SOME = 1 << 16
 
 
 class Found(NamedTuple):
-    """A row of a source, its recording's key and number of frames by its header (0 for text), and the splits it goes
-    to.
+    """A row of a source, its recording's key and number of frames according to the header (0 for text), and the splits
+    it belongs to.
     """
 
     row: Example
@@ -35,22 +35,22 @@ class Found(NamedTuple):
     places: list[Place]
 
     def digest(self, place: Place) -> bytes:
-        """16 bytes that stand for all that is read of this row in a split, but for its voice."""
+        """16 bytes that identify everything that is read of this row in a split, except its voice."""
         return digest(self.key, {} if place == BARE else self.row)
 
 
 def digest(key: bytes, row: Example) -> bytes:
-    """16 bytes that stand for a recording and the texts and labels of its row."""
+    """16 bytes that identify a recording and the texts and labels of its row."""
     names = [*(name for name in READ if name in row), *sorted(row.keys() - APART)]
-    said = [f"{name}\n{row[name]}" for name in names]  # texts have single spaces, and no line ends
+    said = [f"{name}\n{row[name]}" for name in names]  # texts have single spaces and no line breaks
     return hashed(key, "\n".join(said).encode())
 
 
 class Held:
-    """The rows that a split holds, 16 bytes each, and whose they are where that is read.
+    """The rows of a split, 16 bytes each, and their speakers if these are read.
 
-    `texts` has a sum of hashes for each field of text: what a split's texts alone are, in whatever order and with
-    whatever speech.
+    `texts` has a sum of hashes for each text field: it identifies a split's texts alone, whatever their order and
+    whatever their speech.
     """
 
     def __init__(self, voiced: bool) -> None:
@@ -71,17 +71,18 @@ class Held:
             self.voices.append(self._numbers.setdefault(voice, len(self._numbers)))
 
     def extend(self, other: Held) -> None:
-        """Add the rows of another source; a voice of the same name is the same."""
+        """Add the rows of another source; voices with the same name are the same."""
         self.digests += other.digests
         self.texts.update(other.texts)
         names = list(other._numbers)
         self.voices.extend(self._numbers.setdefault(names[number], len(self._numbers)) for number in other.voices)
 
     def canonical(self) -> tuple[str, np.ndarray]:
-        """The digest of all rows, and which comes at each place of the canonical order: that of the rows' own digests.
+        """The digest of all rows, and the index of the row at each place of the canonical order: that of the rows' own
+        digests.
 
-        Voices count by who shares one, whatever they are called. Of equal rows that comes first whose voice has, by the
-        sum of its rows' digests, the lower mark.
+        For voices it matters only which rows share one, not their names. Of equal rows that one comes first whose
+        voice has the lower mark, which is computed from the sum of the voice's row digests.
         """
         rows = np.frombuffer(self.digests, ">u8").reshape(-1, 2)
         numbered = b""
@@ -97,34 +98,34 @@ class Held:
             numbers[np.argsort(first)] = np.arange(len(first))
             numbered = numbers[inverse].tobytes()
         digest = blake2b(digest_size=16)
-        for start in range(0, len(order), _SOME):  # little by little: there may be very many
+        for start in range(0, len(order), _SOME):  # in blocks: there may be very many
             digest.update(rows[order[start : start + _SOME]].tobytes())
         digest.update(numbered)
         return digest.hexdigest(), order
 
 
 class LeftOut:
-    """What is not in a split, counted by reason, and the first lines of those that another split holds."""
+    """What is not in a split, counted by reason, and the first lines of those that another split contains."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
         self.shared: dict[str, tuple[int, list[str]]] = {}
 
     def overlaps(self, holder: str, text: str) -> None:
-        """Count a row whose text another split holds."""
+        """Count a row whose text another split contains."""
         self.reasons[f"the same text is in {holder}"] += 1
         count, lines = self.shared.get(holder, (0, []))
         self.shared[holder] = count + 1, (lines if len(lines) == SHOWN or text in lines else [*lines, text])
 
     def extend(self, other: LeftOut) -> None:
-        """Add what another source lacks."""
+        """Add what was left out of another source."""
         self.reasons.update(other.reasons)
         for holder, (count, lines) in other.shared.items():
             before, shown = self.shared.get(holder, (0, []))
             self.shared[holder] = before + count, list(dict.fromkeys([*shown, *lines]))[:SHOWN]
 
     def plain(self) -> dict[str, Any]:
-        """What `of` makes it again from."""
+        """Plain values from which `of` restores it."""
         return {"reasons": self.reasons, "shared": self.shared}
 
     @classmethod
@@ -135,7 +136,7 @@ class LeftOut:
         return made
 
     def notes(self, table: str, split: str) -> list[str]:
-        """Sentences about what another split holds."""
+        """Sentences about rows left out because another split contains them."""
         sentences = []
         for holder, (count, lines) in self.shared.items():
             there = holder if "." in holder else f"{table}.{holder}"

@@ -1,17 +1,17 @@
 """Real corpora: the same tables as the built-in world, read from the corpora's own layouts.
 
-What differs from the built-in world, and matters when reading results:
+Differences from the built-in world that matter when reading results:
 
-- All text is lower case (unless `lower` is off), written text too. Punctuation is kept where the corpus has it.
+- All text is lower-case (unless `lower` is off), including written text. Punctuation is kept if the corpus has it.
 - `asr.test` is LibriSpeech's test-clean and `asr.test_unseen` its test-other: all their voices are unseen in training.
-- GLUE publishes no labels for its test sets: "test" is GLUE's dev (of MNLI the matched one; "test_mismatched" is the
-  other), and "dev" is held out of GLUE's train. SST-2's train holds phrases of the same sentences, so that dev is
+- GLUE publishes no labels for its test sets: "test" is GLUE's dev (for MNLI the matched one; "test_mismatched" is the
+  other), and "dev" is held out of GLUE's train. SST-2's train contains phrases of the same sentences, so that dev is
   easier.
 - A CoVoST folder without a test file gives its dev as "test", and "dev" is held out of its train.
-- Pre-training text holds no line that a dev or test split of any table has as its text; text-only tables never share a
-  text between splits. What that and the length limit leave out is counted in the result of each split.
-- A split is the digest of its rows: the same data at another place, or listed in another way, are the same splits, and
-  a new test set alters a training split only where both have a text.
+- Pre-training text contains no line that a dev or test split of any table has as its text; text-only tables never share
+  a text between splits. The result of each split counts what is left out for this reason or by the length limit.
+- A split is identified by the digest of its rows: the same data at another place, or listed in another way, are the
+  same splits, and a new test set changes a training split only if the two share a text.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from encoders.frontend import NORMALISATIONS
 
 @dataclass(frozen=True, kw_only=True)
 class RealConfig(RealSettings, CorpusConfig):
-    """Real corpora as data of a sweep. What `resolved` returns remembers what it read: each file is looked at once."""
+    """Real corpora as data of a sweep. What `resolved` returns caches what it read: each file is read once."""
 
     tag: ClassVar[str] = "real"
     how: ClassVar[tuple[str, ...]] = ("root", "features", "on_error", "most_skipped")
@@ -55,7 +55,7 @@ class RealConfig(RealSettings, CorpusConfig):
         return self.normalisation == "speaker"
 
     def resolved(self) -> RealConfig:
-        """Check that the data is there, reading no rows, and return this config anew. Raises UserError."""
+        """Check that the data exist, without reading rows, and return a copy of this config. Raises UserError."""
         self.validate()
         return dataclasses.replace(self)
 
@@ -70,7 +70,7 @@ class RealConfig(RealSettings, CorpusConfig):
         return columns(sources(self))
 
     def split(self, table: str, split: str) -> Split:
-        """What one split is, its rows read if that was not done before. Raises UserError for data that cannot
+        """The content of one split; reads its rows if that was not done before. Raises UserError for data that cannot
         be used.
         """
         return self._plan.split((table, split))
@@ -80,12 +80,12 @@ class RealConfig(RealSettings, CorpusConfig):
         return _Plan(self)
 
     def validate(self) -> None:
-        """Raise one UserError that names everything missing under `root`, or a setting that cannot work."""
+        """Raise one UserError that names everything missing under `root`, or an invalid setting."""
         if not self.root:
             raise UserError("data.root is not set, expected the folder that holds the corpora; add data.root=PATH.")
         root = Path(self.root)
         if not root.is_dir():
-            raise UserError(f"data.root is '{self.root}', which is no folder; set it to where the corpora are.")
+            raise UserError(f"data.root is '{self.root}', which is not a folder; set it to the folder of the corpora.")
         for name, valid in (
             ("features", ("stored", "read")),
             ("on_error", ("stop", "skip")),
@@ -125,7 +125,7 @@ class RealConfig(RealSettings, CorpusConfig):
             )
 
     def _check_tests(self) -> None:
-        """Raise UserError for a further test split that cannot be."""
+        """Raise UserError for an invalid further test split."""
         made = tables(sources(dataclasses.replace(self, tests={})))
         for name in self.tests:
             table, _, split = name.partition(".")
@@ -141,7 +141,7 @@ class RealConfig(RealSettings, CorpusConfig):
 
 
 class _Looked:
-    """What a source gives to each of the splits that take its rows, and which recordings it has."""
+    """The rows of a source in each of the splits that use it, and its recordings."""
 
     def __init__(self, config: RealConfig, reading: Reading, source: Source) -> None:
         table = source.places[0][0]
@@ -168,14 +168,14 @@ class _Looked:
 
 
 class _Plan:
-    """What is known of the splits of a configuration, each source read once."""
+    """What is known about the splits of a configuration; each source is read once."""
 
     def __init__(self, config: RealConfig) -> None:
         self.config, self.reading, self.plain = config, Reading(config), plain(config)
         self._looked: dict[str, _Looked] = {}
 
     def split(self, place: Place) -> Split:
-        """What a split is. Raises UserError if it has no rows."""
+        """The content of a split. Raises UserError if it has no rows."""
         origins = self.reading.of(place)
         held, left_out, recordings, disk, notes = (self._spoken if origins[0].spoken else self._written)(place, origins)
         self.reading.kept.flush()
@@ -224,7 +224,7 @@ class _Plan:
         return _digest(held), left_out, tuple(recordings.values()), tuple(disk.values()), notes
 
     def _written(self, place: Place, origins: Sequence[Source]) -> Made:
-        """A split of texts, remembered by what their files hold and what of it other splits hold."""
+        """A split of texts, cached by the content of its files and what other splits contain of it."""
         reading, config = self.reading, self.config
         tested = place[1].startswith("test")
         others = {} if tested else reading.holders(place[0])
@@ -252,8 +252,8 @@ class _Plan:
 
 
 Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], tuple[float, ...], list[str]]
-"""The digest and the number of a split's rows and what its texts are by field, what is left out of it, its recordings
-with their bytes, and notes.
+"""The digest and number of a split's rows with its texts' digests by field; what is left out of it; its recordings and
+their bytes; notes.
 """
 
 

@@ -1,4 +1,4 @@
-"""Make what was planned of real corpora: recordings decoded once, and splits of tables that point into them."""
+"""Make the planned data of real corpora: recordings decoded once, and splits of tables that refer to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ablate.errors import UserError
 
 
 def plain(config: RealSettings) -> dict[str, Any]:
-    """A configuration as plain values, its root wherever a stage may run."""
+    """A configuration as plain values, with a root that is valid wherever a stage may run."""
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(RealSettings)}
     return json.loads(json.dumps({**fields, "root": os.path.abspath(config.root)}))
 
@@ -40,12 +40,12 @@ def _settings(values: Mapping[str, Any]) -> RealSettings:
 
 
 def voiced(config: RealSettings, split: str) -> bool:
-    """Whether anything reads whose the rows of a spoken split are."""
+    """Whether anything reads the speakers of a spoken split's rows."""
     return config.normalisation == "speaker" or split != "train"
 
 
 def distinct(keys: bytes | bytearray) -> tuple[str, np.ndarray]:
-    """The digest of the set of recordings with these keys (16 bytes each), and where each is named first, in order."""
+    """The digest of the set of recordings with these keys (16 bytes each), and the index of each one's first use."""
     unique, first = np.unique(np.frombuffer(bytes(keys), "S16"), return_index=True)
     return hashed(unique.tobytes()).hex(), np.sort(first)
 
@@ -56,7 +56,7 @@ def _changed(config: RealSettings) -> UserError:
 
 @dataclass(frozen=True, kw_only=True)
 class RealRecordings(RecordingsConfig):
-    """The recordings of a source of speech, decoded once, whichever tables take them. `keys.u1` has their keys, in
+    """The recordings of a source of speech, decoded once for all tables that use them. `keys.u1` holds their keys, in
     order.
     """
 
@@ -65,12 +65,12 @@ class RealRecordings(RecordingsConfig):
     how: ClassVar[tuple[str, ...]] = ("corpus", "source")
 
     recordings: str
-    """Digest of the set of their keys: what they sound like, and which part of a file."""
+    """Digest of the set of their keys, each of which depends on the audio and on the part of the file."""
     count: int
     normalisation: str
-    """Of log-mel, as in `RealSettings`."""
+    """Normalisation of log-mel, as in `RealSettings`."""
     corpus: dict[str, Any] = field(default_factory=dict)
-    """Plain values of the `RealSettings` that it is read by."""
+    """Plain values of the `RealSettings` with which it is read."""
     source: str = ""
     """Name of the source."""
 
@@ -78,8 +78,8 @@ class RealRecordings(RecordingsConfig):
         return Recordings(folder, Path(self.corpus["root"]), self.normalisation, _Places(folder, self))
 
     def write(self, run: Any) -> dict[str, Any]:
-        """Decode them with all cores. Raises UserError for one that cannot be used, or if they are others than was
-        planned.
+        """Decode them with all cores. Raises UserError for a recording that cannot be used, or if they are not the
+        planned ones.
         """
         config = _settings(self.corpus)
         reading = Reading(config, lambda row, key: "")
@@ -88,7 +88,7 @@ class RealRecordings(RecordingsConfig):
         for _, key in reading.keys(source, reading.looking):
             keys += key
         digest, first = distinct(keys)
-        skips = config.on_error == "skip"  # then those that cannot be decoded are there still
+        skips = config.on_error == "skip"  # then recordings that cannot be decoded are still listed
         if digest != self.recordings and not skips:
             raise _changed(config)
         wanted = np.zeros(len(keys) // 16, bool)
@@ -120,22 +120,22 @@ class RealRecordings(RecordingsConfig):
 
 
 class _Places:
-    """Where each recording of a folder lies now: where it lay when the folder was written, if what is there sounds the
-    same; else it is looked for in the source as it is today.
+    """The current location of each recording of a folder: its location when the folder was written, if the audio there
+    is unchanged; otherwise it is searched for in the source as it is now.
     """
 
     def __init__(self, folder: Path, config: RealRecordings) -> None:
         self.folder, self.config = folder, config
         self._before = Recordings(folder, Path(config.corpus["root"]))
         self._now: dict[bytes, audio.Recording] | None = None
-        # Files found to hold what they should: size, and when changed.
+        # Files that were verified: size, and time of change.
         self._same: dict[tuple[bytes, str], tuple[int, int]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Places, (self.folder, self.config)
 
     def __call__(self, index: int) -> audio.Recording:
-        """Raises UserError if the recording is gone, or is another now."""
+        """Raises UserError if the recording is missing or has changed."""
         key = self._keys[16 * index : 16 * index + 16]
         recording = self._before.written(index) if self._now is None else self._now.get(key)
         if self._now is None and not self._holds(recording, key):
@@ -144,8 +144,8 @@ class _Places:
         if recording is None or not self._holds(recording, key):
             lay = self._before.written(index)
             raise UserError(
-                f"{lay} is gone or is another recording now, and {self.config.source} has none that sounds like it; "
-                "bring it back, or run the sweep command again."
+                f"{lay} is missing or has changed, and {self.config.source} has no recording with the same audio; "
+                "restore it, or run the sweep command again."
             )
         return recording
 
@@ -169,14 +169,14 @@ class _Places:
         return True
 
     def _today(self) -> dict[bytes, audio.Recording]:
-        """By key, the recordings of the source as it is today."""
+        """By key, the recordings of the source as it is now."""
         reading = Reading(_settings(self.config.corpus), lambda row, key: "")
         source = next(source for source in reading.sources if source.name == self.config.source)
         return {key: row["recording"] for row, key in reading.keys(source, reading.looking)}
 
 
 def _heard(recording: audio.Recording, normalisation: str, stored: bool) -> audio.Heard | str:
-    """What a recording becomes, or why it cannot be used."""
+    """The features of a recording, or the reason why it cannot be used."""
     try:
         heard = audio.hear(recording, normalisation, stored)
     except UserError as error:
@@ -187,7 +187,7 @@ def _heard(recording: audio.Recording, normalisation: str, stored: bool) -> audi
 
 
 class _Keys:
-    """Where each recording is: in which of several recordings folders, and at which place."""
+    """The location of each recording: which of several recordings folders, and its number there."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         parts = [column(folder / "keys.u1", "u1").reshape(-1, 16) for folder in folders]
@@ -197,9 +197,9 @@ class _Keys:
         self._begins = np.cumsum([0, *map(len, parts)])
 
     def find(self, key: bytes) -> tuple[int, int] | None:
-        """(folder, place) of a recording."""
+        """(folder, number) of a recording."""
         at = int(np.searchsorted(self._sorted, key))
-        if at == len(self._sorted) or bytes(self._sorted[at]) != key.rstrip(b"\0"):  # numpy takes zeros at the end off
+        if at == len(self._sorted) or bytes(self._sorted[at]) != key.rstrip(b"\0"):  # numpy strips trailing zeros
             return None
         number = int(self._order[at])
         which = int(np.searchsorted(self._begins, number, "right")) - 1
@@ -208,7 +208,7 @@ class _Keys:
 
 @dataclass(frozen=True, kw_only=True)
 class RealSplit(SplitConfig):
-    """The rows of one split of one table. What it is called is no part of its identity, nor where the data lie."""
+    """The rows of one split of one table. Neither its name nor the location of the data is part of its identity."""
 
     tag: ClassVar[str] = "real_split"
     recipe: ClassVar[int] = 1
@@ -218,11 +218,11 @@ class RealSplit(SplitConfig):
     """Digest of the rows in their canonical order (see `ablate.data.real.canonical`)."""
     rows: int
     normalisation: str = ""
-    """Of log-mel, as in `RealSettings`; nothing for text."""
+    """Normalisation of log-mel, as in `RealSettings`; empty for text."""
     decoding: int = 0
-    """Recipe of the recordings, by which their features are made; 0 for text."""
+    """Recipe of the recordings, by which their features are computed; 0 for text."""
     corpus: dict[str, Any] = field(default_factory=dict)
-    """Plain values of the `RealSettings` that it is read by."""
+    """Plain values of the `RealSettings` with which it is read."""
     table: str = ""
     split: str = ""
 
@@ -264,7 +264,7 @@ class RealSplit(SplitConfig):
         }
 
     def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Example, bytes, bytes]]:
-        """The rows that the split holds as they are written, each with its recording's key and its digest."""
+        """The rows of the split as they are written, each with its recording's key and its digest."""
         place = (self.table, self.split)
         for source in reading.of(place):
             for entry in reading.rows(source, {place: left_out}, reading.faults):

@@ -1,9 +1,8 @@
-"""What files of real data hold, remembered by what the file system says of them, so that it is looked at once.
+"""The content of real data files, cached by what the file system says about them, so that each is read once.
 
-Text counts as the hash of its bytes, a recording as what it sounds like: a FLAC's own MD5 of its samples where it has
-one, else the hash of its bytes too. What was found is kept in one file, `known.sqlite3` in `$ABLATE_CACHE`, else in
-`ablate` in the user's cache folder, by (size, time of change, inode); a file that was copied or touched is looked at
-once more.
+Text is identified by the hash of its bytes, a recording by its sound: a FLAC's own MD5 of its samples if it has one,
+otherwise also the hash of its bytes. The cache is one file, `known.sqlite3` in `$ABLATE_CACHE` or else in `ablate` in
+the user's cache folder, keyed by (size, time of change, inode); a file that was copied or touched is read once more.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from ablate.store import files
 
 T = TypeVar("T")
 
-LARGE = 1 << 24  # bytes; hashes of texts larger than this are kept
+LARGE = 1 << 24  # bytes; hashes of larger texts are cached
 TELL = 2.0  # seconds between two messages
-_THREADS = 16  # that look into files: disks of clusters answer late, but many at once
+_THREADS = 16  # for reading files: cluster disks are slow to answer, but answer many requests at once
 _HEAD = struct.Struct("<16sQIH?")
-LOOKING = 1  # version of what is kept of a file: part of its key, raised when that is made in another way
+LOOKING = 1  # version of what is cached about a file: part of its key, raised when that changes
 
 
 def hashed(*parts: bytes) -> bytes:
-    """16 bytes that stand for `parts`, of which all but the last have the same length everywhere."""
+    """16 bytes that identify `parts`; all but the last must always have the same length."""
     return blake2b(b"".join(parts), digest_size=16).digest()
 
 
 class Kept:
-    """Values by key, in one file of the user's cache that any number of processes share; to delete it loses time only.
+    """Values by key, in one file of the user's cache that any number of processes share; deleting it only costs time.
 
-    Without a place to write, values are kept as long as the process lives, and standard error says so.
+    Without a writable place, values are kept for the life of the process, and standard error says so.
     """
 
-    _WAITING = 5000  # values that are written together
+    _WAITING = 5000  # number of values that are written together
 
     def __init__(self) -> None:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -70,32 +69,30 @@ class Kept:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            raise UserError(
-                f"{path}: the cache of what is known of data is damaged ({error}); delete this file."
-            ) from error
+            raise UserError(f"{path}: the cache of data files is damaged ({error}); delete this file.") from error
         return db
 
     def _forgets(self, error: Exception) -> None:
         self._writes = False
         print(
-            f"data: {self.path} cannot be written ({error}), so that what is found is looked for again each time; set "
-            "ABLATE_CACHE to a folder that can.",
+            f"data: {self.path} cannot be written ({error}), so data files are read again each time; set "
+            "ABLATE_CACHE to a writable folder.",
             file=sys.stderr,
         )
 
     def get(self, key: bytes) -> bytes | None:
-        """Return what was kept, or None."""
+        """Return the stored value, or None."""
         if key in self._new:
             return self._new[key]
         return self._asked("SELECT key, value FROM kept WHERE key = ?", (key,)).get(key)
 
     def some(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """What was kept under any of some thousand keys."""
+        """The stored values of up to some thousand keys."""
         query = f"SELECT key, value FROM kept WHERE key IN ({','.join('?' * len(keys))})"
         return {key: self._new[key] for key in keys if key in self._new} | self._asked(query, keys)
 
     def _asked(self, query: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """What a query finds; nothing where the file cannot be read, which is said once."""
+        """The result of a query; empty if the file cannot be read, which is reported once."""
         try:
             return dict(self._db.execute(query, keys))
         except sqlite3.DatabaseError as error:
@@ -104,13 +101,13 @@ class Kept:
             return {}
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Keep a value, at the latest when `flush` is called."""
+        """Store a value, at the latest when `flush` is called."""
         self._new[key] = value
         if len(self._new) >= self._WAITING:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits to be written."""
+        """Write pending values."""
         if not self._new or not self._writes:
             return
         try:
@@ -122,7 +119,7 @@ class Kept:
             self._new.clear()
 
     def of(self, what: Any, make: Callable[[], Any]) -> Any:
-        """Return the plain value that `make` makes, made once for each plain `what`."""
+        """Return the plain value that `make` computes, computed once for each plain `what`."""
         key = b"v" + hashed(json.dumps(what, sort_keys=True).encode())
         kept = self.get(key)
         if kept is None:
@@ -133,10 +130,10 @@ class Kept:
 
 
 class Sound(NamedTuple):
-    """What is known of an audio file."""
+    """What is known about an audio file."""
 
     digest: bytes
-    """16 bytes that stand for what it sounds like."""
+    """16 bytes that identify its sound."""
     head: Head
     size: int
     changed: int
@@ -144,13 +141,13 @@ class Sound(NamedTuple):
 
 
 class Sounds:
-    """What audio files hold, each looked into once."""
+    """The content of audio files; each is read once."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept, self._pool = kept, ThreadPoolExecutor(_THREADS)
 
     def of(self, files: Sequence[str]) -> list[Sound | str]:
-        """What is known of some thousand files, in order; a sentence about one that is absent or no audio."""
+        """What is known about some thousand files, in order; for a missing or unreadable file, a sentence about it."""
         sounds: dict[str, Sound | str] = {}
         asked: dict[str, tuple[bytes, os.stat_result]] = {}
         for file in dict.fromkeys(files):
@@ -176,11 +173,11 @@ class Sounds:
         return [sounds[file] for file in files]
 
     def key(self, recording: audio.Recording) -> bytes | None:
-        """The key of one recording as it is now; None where it cannot be read."""
+        """The key of one recording as it is now; None if it cannot be read."""
         (sound,) = self.of([recording.file])
         try:
             return None if isinstance(sound, str) else part(sound, recording)
-        except UserError:  # it ends before the part that is wanted
+        except UserError:  # the file ends before the requested part
             return None
 
 
@@ -189,7 +186,7 @@ def _key(kind: bytes, facts: os.stat_result) -> bytes:
 
 
 def _look(files: Sequence[str]) -> list[tuple[str, tuple[bytes, Head] | str]]:
-    """The digest and the header of audio files, or why there is none."""
+    """The digest and the header of audio files, or the reason why there is none."""
     sounds: list[tuple[str, tuple[bytes, Head] | str]] = []
     for file in files:
         try:
@@ -217,9 +214,7 @@ def _sound(path: str) -> tuple[bytes, Head]:
 
 
 def part(sound: Sound, recording: audio.Recording) -> bytes:
-    """The key of a recording: 16 bytes that stand for a part of an audio file. Raises UserError as
-    `audio.span` does.
-    """
+    """The key of a recording: 16 bytes that identify a part of an audio file. Raises UserError as `audio.span` does."""
     head = sound.head
     first, last = audio.span(recording, head)
     whole = recording.stop is None or last == head.samples and not head.estimated
@@ -228,7 +223,7 @@ def part(sound: Sound, recording: audio.Recording) -> bytes:
 
 
 def content(path: Path, kept: Kept) -> str:
-    """What the bytes of a text are, as hexadecimal digits. Raises UserError if there is no such file."""
+    """Identity of a text's bytes, as hexadecimal digits. Raises UserError if there is no such file."""
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'there is no such file'}.")
     facts = path.stat()
@@ -243,7 +238,7 @@ def content(path: Path, kept: Kept) -> str:
 
 
 def told(items: Iterable[T], what: str, unit: str) -> Iterator[T]:
-    """Yield `items`, telling on standard error every few seconds how many there were; short work stays silent."""
+    """Yield `items`, reporting their number on standard error every few seconds; fast work reports nothing."""
     last = began = time.monotonic()
     count = 0
     for count, item in enumerate(items, 1):

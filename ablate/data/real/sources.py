@@ -1,4 +1,4 @@
-"""What a configuration of real corpora reads: each source once, and every split that takes its rows."""
+"""The sources that a configuration of real corpora reads: each once, for all splits that use its rows."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ COVOST = re.compile(r"covost_v2\.([^_.]+)_([^_.]+)\.([^/]+)\.tsv")
 class Source:
     """Rows that are read together; all of them go to each of `places`, the first of which gives `held_out` its name.
 
-    With `held_out`, rows go to "dev" or "train" of the only table instead, at most `most` of them to train. All rows
-    have recordings (`spoken`), or none has: then they are what `files` hold, read as `layout` says.
+    With `held_out`, rows go to "dev" or "train" of the only table instead, at most `most` of them to train. Either all
+    rows have recordings (`spoken`), or none has: then they are the content of `files`, read according to `layout`.
     """
 
     name: str
-    """What it is called, once in a configuration."""
+    """Its name, unique in a configuration."""
     read: Callable[[Faults], Iterator[Example]]
     places: tuple[Place, ...]
     spoken: bool = False
     held_out: bool = False
     most: int | None = None
     asks: tuple[str, ...] = ("text",)
-    """Fields that a spoken row must have, in all tables but that of unlabelled speech."""
+    """Fields that a spoken row must have, in all tables except unlabelled speech."""
     columns: tuple[str, ...] = ("text",)
-    """What all its rows have beside "id" and, of speech, "voice" and the recording."""
+    """Columns of all its rows, beside "id" and, for speech, "voice" and the recording."""
     layout: str = ""
     files: Callable[[], list[Path]] = list
 
 
 def sources(config: RealSettings) -> list[Source]:
-    """List what a configuration reads, in a fixed order: what is spoken comes first."""
+    """List what a configuration reads, in a fixed order: spoken sources come first."""
     root = Path(config.root)
     listed = [
         Source(path, partial(registry.rows, root / path), places, spoken=True)
@@ -92,7 +92,7 @@ def sources(config: RealSettings) -> list[Source]:
 
 
 def folders(config: RealSettings) -> dict[str, str]:
-    """Where the tables with a layout of their own lie, those that there are."""
+    """Paths of the tables with a layout of their own, those that are set."""
     listed = {**{table: getattr(config, table) for table in OWN}, **config.labelled}
     return {table: path for table, path in listed.items() if path}
 
@@ -136,7 +136,7 @@ def _written(
 
 
 def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
-    """A further test split of a table that is no speech in any layout."""
+    """A further test split of a table that is not speech in any layout."""
     file, name, place = Path(config.root) / path, f"{table} {split}", (table, split)
     if table in registry.TABLES:
         of = registry.table(table)
@@ -171,7 +171,7 @@ def tables(made: Iterable[Source]) -> dict[str, set[str]]:
 
 
 def columns(made: Iterable[Source]) -> dict[str, set[str]]:
-    """What every row of each table has that these sources make."""
+    """The columns that every row has, for each table that these sources make."""
     of: dict[str, set[str]] = {}
     for source in made:
         has = {"id", *source.columns, *(("voice", "seconds", "frames") if source.spoken else ())}
@@ -216,12 +216,12 @@ def table_of(folder: str) -> str:
 
 
 def _dev(folder: str) -> Mapping[str, str]:
-    """Of a GLUE folder, the files with labels by our test splits."""
+    """For a GLUE folder, the files with labels by our test splits."""
     return glue.GLUE[Path(folder).name].dev
 
 
 def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:
-    """Table, folder and most training rows of what is in GLUE's layout."""
+    """Table, folder and maximum number of training rows of each table in GLUE's layout."""
     fixed = (("sentiment", config.sentiment), ("sentence_pair", config.sentence_pair))
     tasks: list[tuple[str, str, int | None]] = [(table, folder, config.labels) for table, folder in fixed if folder]
     return tasks + [(table_of(folder), folder, None) for folder in config.glue]
@@ -260,7 +260,7 @@ def _used(config: RealSettings) -> list[tuple[str, str]]:
 
 
 def _files(root: Path, source: str) -> list[str]:
-    """The files and folders that a source of speech needs, as its layout says."""
+    """The files and folders that a source of speech needs, according to its layout."""
     path = root / source
     found = registry.known(path)
     needed = [path] if found is None else found[1].needs(path)
@@ -268,7 +268,7 @@ def _files(root: Path, source: str) -> list[str]:
 
 
 def _below(root: Path, source: str, needed: Iterable[Path]) -> list[str]:
-    """What a source needs, as the configuration would write it."""
+    """The paths that a source needs, in the form in which the configuration would write them."""
     return [os.path.normpath(os.path.join(source, os.path.relpath(one, root / source))) for one in needed]
 
 
@@ -278,7 +278,7 @@ def _glue(task: str) -> tuple[str, ...]:
 
 
 def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
-    """Texts of all files, with ids that say which one they are from."""
+    """Texts of all files, with ids that contain the file's name."""
     return (
         {**row, "id": f"{path.name}-{row['id']}"}
         for path in files
@@ -287,7 +287,7 @@ def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
 
 
 def _read_as(files: Sequence[Path]) -> str:
-    """How texts are read: the layouts of their files, with the versions of their code."""
+    """How texts are read: the layouts of their files, with their versions."""
     found = (registry.known(path, registry.TEXT_LAYOUTS) for path in files)
     return " ".join(["text", *(f"{one[0]}:{one[1].version}" for one in found if one)])
 

@@ -1,7 +1,7 @@
-"""Which rows a split of real corpora holds: planning and writing read them here, by the same code.
+"""Which rows a split of real corpora contains: planning and writing use this same code to read them.
 
-"dev" is held out by a hash of a row's text, and no text of a text-only table is in two of its splits. What a row is, is
-a digest of all that anything reads of it, and a split is its rows in the order of their digests.
+"dev" is held out by a hash of a row's text, and no text of a text-only table is in two of its splits. A row is
+identified by a digest of everything that anything reads of it, and a split has its rows in the order of their digests.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ablate.data.real.sources import Place, Source, sources
 from ablate.data.table import FRAME, Example
 from ablate.errors import UserError
 
-CHOICE = 1  # raised by hand when other rows are held out of the same texts
-SHORTEST = 0.1  # seconds; a recording shorter than this is a fault of cutting, and leaves no positions to predict
-UNLABELLED = ("speech", "pairs")  # streams of pre-training crop or leave out by limits of their own
-_AT_ONCE = 512  # recordings that are looked up together
+CHOICE = 1  # raised by hand when different rows are held out of the same texts
+SHORTEST = 0.1  # seconds; a shorter recording is a segmentation fault, and leaves no positions to predict
+UNLABELLED = ("speech", "pairs")  # pre-training streams crop or leave out by limits of their own
+_AT_ONCE = 512  # number of recordings that are looked up together
 
 
 class Choice(NamedTuple):
-    """What is held out of a source, by number of the row, and what is chosen for training (None: all the rest)."""
+    """The rows held out of a source, by number, and those chosen for training (None: all the rest)."""
 
     dev: set[int]
     train: set[int] | None
@@ -44,21 +44,21 @@ class Choice(NamedTuple):
 
 
 Usable = Callable[[Example, bytes], str]
-"""Say why a recording that has a good header cannot be used all the same, or ''."""
+"""Returns why a recording with a valid header still cannot be used, or ''."""
 
 
 class Reading:
-    """Read what a configuration names. `usable` judges recordings; without it they are all read once where that is
-    asked for.
+    """Reads what a configuration names. `usable` judges recordings; without it they are all read once if that is
+    needed.
 
-    Memory grows with what is evaluated, never with what is trained on: there rows are known by 8 bytes of a hash.
+    Memory grows with the evaluated rows, never with the training rows: those are represented by 8 bytes of a hash.
     """
 
     def __init__(self, config: RealSettings, usable: Usable | None = None) -> None:
         self.config, self.root = config, Path(config.root)
         self.sources = sources(config)
         self.kept = Kept()
-        self.faults, self.looking = self._fresh(), self._fresh()  # of rows that are taken, and of looking ahead
+        self.faults, self.looking = self._fresh(), self._fresh()  # for rows that are taken, and for reading ahead
         self._sounds, self._usable = Sounds(self.kept), usable
         self._choices: dict[str, Choice] = {}
         self._holders: dict[str, dict[bytes, str]] = {}
@@ -69,15 +69,15 @@ class Reading:
         return Faults(self.config.on_error == "skip", self.config.most_skipped, self.root)
 
     def of(self, place: Place) -> list[Source]:
-        """The sources that a split is made of."""
+        """The sources of a split."""
         table, split = place
         return [
             s for s in self.sources if place in s.places or s.held_out and split == "dev" and s.places[0][0] == table
         ]
 
     def rows(self, source: Source, left_out: Mapping[Place, LeftOut], faults: Faults) -> Iterator[Found]:
-        """Read a source, each row with those splits of `left_out` that hold it, where it is counted what they
-        do not.
+        """Read a source; each row comes with those splits of `left_out` that contain it. Rows that a split does not
+        take are counted there.
         """
         for number, (row, key, frames) in enumerate(self._heard(source, faults)):
             places = []
@@ -100,18 +100,18 @@ class Reading:
         return ((row, key) for row, key, frames in self._heard(source, faults) if frames * FRAME >= SHORTEST)
 
     def _labelled(self, source: Source, faults: Faults) -> Iterator[Example]:
-        """Read a source, its texts with single spaces, and lower-cased if so chosen."""
+        """Read a source, with single spaces in its texts, lower-cased if so configured."""
         lower = self.config.lower
         for row in source.read(faults):
             if source.spoken:
-                row.setdefault("text", "")  # a corpus may have transcripts of some recordings only
+                row.setdefault("text", "")  # a corpus may have transcripts of only some recordings
             for field in TEXTS:
                 if field in row:
                     row[field] = " ".join((row[field].lower() if lower else row[field]).split())
             yield row
 
     def _heard(self, source: Source, faults: Faults) -> Iterator[tuple[Example, bytes, int]]:
-        """Read a source, each row with its recording's key and number of frames, without those that cannot be used."""
+        """Read a source; each row comes with its recording's key and number of frames, unless it cannot be used."""
         if not source.spoken:
             yield from ((row, b"", 0) for row in self._labelled(source, faults))
             return
@@ -123,7 +123,7 @@ class Reading:
                 yield row, key, frames
 
     def _looked(self, source: Source, faults: Faults) -> Iterator[tuple[Example, Sound, bytes, int]]:
-        """Read a source, each row with what is known of its recording by its header."""
+        """Read a source; each row comes with what the header says about its recording."""
         rows = self._labelled(source, faults)
         while some := list(islice(rows, _AT_ONCE)):
             for row, sound in zip(some, self._sounds.of([row["recording"].file for row in some])):
@@ -139,11 +139,11 @@ class Reading:
                 yield row, sound, key, frames
         self.kept.flush()
 
-    # Recordings that have a good header and cannot be used all the same -----------------------------------------
+    # Recordings with a valid header that still cannot be used ---------------------------------------------------
 
     def scanned(self, source: Source) -> Usable:
-        """Read all recordings of a source that were not read before, where faults are skipped, and judge by what was
-        found.
+        """Read all recordings of a source that were not read before, if faults are skipped, and return a function that
+        judges them by the result.
         """
         if self.config.on_error != "skip":
             return lambda row, key: ""
@@ -172,7 +172,7 @@ class Reading:
         return lambda row, key: f"{row['recording'].file}{bad[key]}" if key in bad else ""
 
     def spoilt(self, row: Example, fault: str) -> None:
-        """Remember that a recording which was found good before cannot be used."""
+        """Record that a recording which was judged good before cannot be used."""
         file = row["recording"].file
         (sound,) = self._sounds.of([file])
         if not isinstance(sound, str):
@@ -189,7 +189,7 @@ class Reading:
         return [(table, "train")] if chosen.train is None or number in chosen.train else []
 
     def choice(self, source: Source) -> Choice:
-        """What is held out of a source, and what is trained on; of texts remembered by what the files hold."""
+        """The rows of a source that are held out or trained on; for texts, cached by the content of the files."""
         if source.name not in self._choices:
             if source.spoken:
                 self._choices[source.name] = self._choose(source, self.looking)
@@ -209,7 +209,7 @@ class Reading:
         room, count = held_out + (source.most or 0), 0
         for number, (row, key, _) in enumerate(told(self._heard(source, faults), f"Looking at {source.name}", "rows")):
             count += 1
-            drawn = _hash("held out", table, _key(row).hex())  # equal texts lie together
+            drawn = _hash("held out", table, _key(row).hex())  # equal texts get equal hashes
             if len(lowest) == room and -int.from_bytes(drawn + bytes(16), "big") < lowest[0][0]:
                 continue
             entry = (-int.from_bytes(drawn + digest(key, row), "big"), number, _key(row), _text(row))
@@ -238,8 +238,8 @@ class Reading:
     # What is in another split -----------------------------------------------------------------------------------
 
     def _holder(self, place: Place, row: Example) -> str:
-        """The split that holds a row's text already, or ''. Test sets stay whole, and the dev of text-only data may
-        hold what other tables test.
+        """The split that already contains a row's text, or ''. Test sets stay complete, and dev splits of text-only
+        data may contain what other tables test.
         """
         table, split = place
         if split not in ("train", "dev"):
@@ -251,9 +251,7 @@ class Reading:
         return "" if holder == split else holder
 
     def holders(self, table: str) -> dict[bytes, str]:
-        """The keys that evaluated splits of a table hold; of all tables but "text", the keys of single texts,
-        for ''.
-        """
+        """The keys in evaluated splits of a table; for '', the keys of single texts in all tables except "text"."""
         if table not in self._holders:
             held = self._holders[table] = {}
             for source in self.sources:
@@ -263,7 +261,7 @@ class Reading:
         return self._holders[table]
 
     def _evaluated_keys(self, source: Source) -> Iterable[tuple[bytes, bytes]]:
-        """Keys of the rows that are evaluated of a source, and keys of their texts alone."""
+        """Keys of a source's evaluated rows, and keys of their texts alone."""
         if source.held_out:
             return self.choice(source).held
         return ((_key(row), _text(row)) for row in self._labelled(source, self.looking))
@@ -271,14 +269,16 @@ class Reading:
     # Texts are read once, whatever is planned with them ---------------------------------------------------------
 
     def state(self, source: Source) -> list[Any]:
-        """What a source of text holds, and how it is read."""
+        """The content of a text source, and how it is read."""
         if source.name not in self._states:
             files = [[path.suffixes, content(path, self.kept)] for path in source.files()]
             self._states[source.name] = [source.layout, self.config.lower, files]
         return self._states[source.name]
 
     def remembered(self, what: Any, make: Callable[[Faults], Any], faults: Faults) -> Any:
-        """Return what `make` makes of texts, remembered by `what` it depends on, and what was found faulty with it."""
+        """Return what `make` computes from texts, cached by `what` it depends on, and report the faults found
+        with it.
+        """
 
         def made() -> list[Any]:
             fresh = self._fresh()
@@ -296,28 +296,28 @@ def _plain(choice: Choice) -> list[Any]:
 
 
 def _evaluated(source: Source, table: str) -> list[Place]:
-    """The evaluated splits of a table that a source's rows go to; of all tables but "text", for ''."""
+    """The evaluated splits of a table that a source's rows go to; for '', those of all tables except "text"."""
     places = [(source.places[0][0], "dev")] if source.held_out else [p for p in source.places if p[1] != "train"]
     return [place for place in places if place[0] == table or not table and place[0] != "text"]
 
 
 def _hold(held: dict[bytes, str], table: str, places: Sequence[Place], key: bytes, text: bytes) -> None:
-    """Add a row to what `Reading.holders` gives of a table: which of the splits it goes to holds it."""
+    """Add a row to the result of `Reading.holders` for a table: which of the splits it goes to contains it."""
     for owner, split in places:
         if not table and text:
             held.setdefault(text, f"{owner}.{split}")
-        elif table and (split != "dev" or key not in held):  # where dev and test share a text, test keeps it
+        elif table and (split != "dev" or key not in held):  # if dev and test share a text, test keeps it
             held[key] = split
 
 
 def _judged(key: bytes, sound: Sound) -> tuple[bytes, bytes]:
-    """Under which keys it is kept that a recording can be used, and why it cannot: that, until its file is touched."""
+    """Cache keys for "can be used" and for the reason why not; the latter is valid until the file is touched."""
     size = struct.pack("<Q", sound.size)
     return b"g" + hashed(key, size), b"i" + hashed(key, size, struct.pack("<q", sound.changed))
 
 
 def attempt(recording: audio.Recording) -> str:
-    """Read a recording, and say why that cannot be, or ''."""
+    """Read a recording, and return why that is impossible, or ''."""
     try:
         audio.frames(recording)
     except UserError as error:
@@ -326,12 +326,12 @@ def attempt(recording: audio.Recording) -> str:
 
 
 def _key(row: Example) -> bytes:
-    """What must not be in two splits: a row's source texts."""
+    """The key of a row's source texts, which must not be in two splits."""
     return _hash(*(row[field] for field in ("text", "text_b", "written") if field in row))
 
 
 def _text(row: Example) -> bytes:
-    """The key of a row's text alone, which text-only training data must not hold; nothing for pairs of sentences."""
+    """The key of a row's text alone, which text-only training data must not contain; empty for pairs of sentences."""
     return _hash(row["text"]) if "text" in row and "text_b" not in row else b""
 
 

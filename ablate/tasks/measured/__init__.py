@@ -1,1 +1,1 @@
-"""Tasks that train nothing: what a pre-trained encoder already knows."""
+"""Tasks that train nothing: they measure what a pre-trained encoder already represents."""

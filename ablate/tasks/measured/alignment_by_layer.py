@@ -1,4 +1,4 @@
-"""How alike a leaf's speech and text are, layer by layer: CKA of the two encodings of a sentence, and retrieval."""
+"""How similar a leaf's speech and text are, layer by layer: CKA of the two encodings of a sentence, and retrieval."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ RECALL_1 = Metric("recall@1", "higher")
 
 @dataclass(frozen=True)
 class Sides:
-    """One pair: the mean vector of its speech and of its text at every shared layer."""
+    """One pair: the mean vectors of its speech and of its text at every shared layer."""
 
     speech: Mapping[str, Tensor]
     text: Mapping[str, Tensor]
 
 
 class AlignmentByLayer(AbstractMeasure):
-    """Likeness of speech and text, encoded alone and averaged over positions, at every shared layer.
+    """Similarity of speech and text, encoded separately and averaged over positions, at every shared layer.
 
-    `cka` and `recall@1` are of the top layer, `cka/shared_0` of what enters the shared layers, and so on. Sentences
-    that are longer are spoken longer, so lengths alone give some CKA: a baseline. Recall is among candidates of like
-    duration, as in `retrieval`.
+    `cka` and `recall@1` are measured at the top layer, `cka/shared_0` at the input of the shared layers, and so on.
+    Longer sentences take longer to say, so lengths alone give some CKA: that is a baseline. Recall is among candidates
+    of similar duration, as in `retrieval`.
     """
 
     reads = "pair"
@@ -57,9 +57,9 @@ class AlignmentByLayer(AbstractMeasure):
         table: str = "retrieval"
         steps: Natural = 0
         candidates: Annotated[int, Within(2)] = 50
-        """Items to choose from in retrieval, the true one included."""
+        """Number of items to choose from in retrieval, including the true one."""
         items: Size = 16
-        """Items encoded at once."""
+        """Number of items encoded at once."""
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Sides]:
         pairs: list[Sides] = []
@@ -105,7 +105,7 @@ class AlignmentByLayer(AbstractMeasure):
 
 
 def means(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> list[dict[str, Tensor]]:
-    """Each sequence's mean over positions at every shared layer, encoded alone."""
+    """Each sequence's mean over positions at every shared layer; speech and text are encoded separately."""
     encoding, layers = by_layer(encoder, alone(encoder, inputs, vocabulary))
     lengths = encoding.layout.sequence_lengths
     shared = {name: x_ND.float().cpu().split(lengths) for name, x_ND in layers.items() if name.startswith("shared_")}

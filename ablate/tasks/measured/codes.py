@@ -1,4 +1,4 @@
-"""What a leaf's speech codes are about: phones, or voice and noise; how many are in use, and how sure they are."""
+"""What a leaf's speech codes represent: phones, or voice and noise; how many are used, and how certain they are."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ AGREEMENT = Metric("agreement", "higher")
 PHONE_NMI = Metric("phone_nmi", "higher")
 VOICE_NMI = Metric("voice_nmi", "lower")
 NOISE_NMI = Metric("noise_nmi", "lower")
-SILENCE = "_"  # the phone before an utterance's first
-PREFERRED = ("masked_speech", "contrastive")  # objectives whose targets are measured, if several have some
+SILENCE = "_"  # the phone before an utterance's first phone
+PREFERRED = ("masked_speech", "contrastive")  # their targets are measured if several objectives have targets
 
 
 @dataclass(frozen=True)
 class Coded:
-    """One utterance: its noise-free codes, and how many codes two noisy draws have in common."""
+    """One utterance: its codes without noise, and the number of codes on which two noisy draws agree."""
 
     best_TG: np.ndarray
     agreed: int
@@ -44,10 +44,10 @@ class Coded:
 class SpeechCodes(AbstractMeasure):
     """Quality of the speech targets' codes, at all positions of clean, unmasked utterances.
 
-    `perplexity` is of the codes in use. `agreement` is how often two draws with the noise of training are one code
+    `perplexity` is that of the codes in use. `agreement` is how often two draws with training noise give the same code
     (100 % for fixed codes). `phone_nmi`, `voice_nmi` and `noise_nmi` are the shares of the entropy of phone, voice and
-    noise level (terciles of SNR) that the codes give, adjusted for chance: good codes say much about the first and
-    little about the others. What a table does not know of its utterances is left out. Groups of codes are averaged.
+    noise level (terciles of SNR) that the codes explain, adjusted for chance: good codes explain much of the first and
+    little of the others. Labels that the table lacks are left out. Several groups of codes are averaged.
     """
 
     reads = "speech"
@@ -58,7 +58,7 @@ class SpeechCodes(AbstractMeasure):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
-        """Held-out unlabelled speech: many voices, and nothing is selected on it. Nothing is trained.
+        """Held-out unlabelled speech of many voices that is not used for selection. Nothing is trained.
 
         A row may have `voice`, `snr` (dB) and `phones`: [first frame, name] of each phone in order.
         """
@@ -69,9 +69,14 @@ class SpeechCodes(AbstractMeasure):
         splits: tuple[str, ...] = ("dev",)
         steps: Natural = 0
         items: Size = 16
-        """Utterances encoded at once."""
+        """Number of utterances encoded at once."""
         shuffles: Size = 20
-        """Shuffles of the labels by which chance is estimated."""
+        """Number of shuffles of the labels from which chance is estimated."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.shuffles < 1:
+                raise UserError(f"shuffles is {self.shuffles}, expected at least 1 to estimate chance.")
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
@@ -113,10 +118,11 @@ class SpeechCodes(AbstractMeasure):
     def _labels(
         self, rows: Sequence[Example], lengths: Sequence[int]
     ) -> Iterator[tuple[Metric, np.ndarray, list[np.ndarray], str]]:
-        """What is known of the positions: the metric, their labels, shuffles of these, and how they were shuffled.
+        """For each known kind of label: the metric, the labels of the positions, shuffles of these, and how they were
+        shuffled.
 
-        Shuffles keep what makes chance larger than that of independent positions: phones, which last for several
-        positions, are shifted against the codes, voices and noise levels change places as whole utterances.
+        Shuffles keep the structure that makes chance larger than for independent positions: phones, which last for
+        several positions, are shifted against the codes; voices and noise levels are swapped between whole utterances.
         """
         if known(rows, "phones"):
             phones_N = numbered([phone for row, n in zip(rows, lengths) for phone in phones_at(row["phones"], n)])
@@ -139,7 +145,7 @@ def measured(objectives: Mapping[str, Any]) -> str | None:
 
 
 def drawn(targets: AbstractTargets, x_ID: Tensor, key: int) -> Tensor:
-    """Codes as the end of training draws them, with noise where they are learned."""
+    """Codes as drawn at the end of training, with noise if they are learned."""
     targets.train()
     ids_IG = targets.codes(x_ID, key, 1.0).ids_IG
     targets.eval()
@@ -147,7 +153,7 @@ def drawn(targets: AbstractTargets, x_ID: Tensor, key: int) -> Tensor:
 
 
 def phones_at(phones: Sequence[tuple[int, str]], positions: int) -> list[str]:
-    """The phone at the centre of each position; one lasts until the next begins, the last to the end."""
+    """The phone at the centre of each position; a phone lasts until the next begins, the last one to the end."""
     centres = STRIDE * np.arange(positions) + STRIDE / 2
     which = np.searchsorted([start for start, _ in phones], centres, side="right")
     names = [SILENCE, *(name for _, name in phones)]
@@ -160,7 +166,7 @@ def known(rows: Sequence[Example], field: str) -> bool:
 
 
 def numbered(labels: Sequence[str]) -> np.ndarray:
-    """Labels as whole numbers from 0."""
+    """Map labels to whole numbers from 0."""
     return np.unique(np.asarray(labels), return_inverse=True)[1]
 
 
@@ -170,5 +176,5 @@ def terciles(values: Sequence[float]) -> np.ndarray:
 
 
 def varied(labels: np.ndarray) -> bool:
-    """Whether there is anything to know: more than one label, and some label more than once."""
+    """Whether chance can be estimated: more than one label, and some label more than once."""
     return 1 < len(np.unique(labels)) < len(labels)

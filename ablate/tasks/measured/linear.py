@@ -1,4 +1,4 @@
-"""Linear readings of a representation, in closed form: similarity of two, and classifiers on top of one."""
+"""Linear measures of representations, in closed form: similarity of two, and classifiers on top of one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
     """Linear centred kernel alignment of two views of the same N > 3 items; 1 for rotations and scalings, 0 by chance.
 
     From the unbiased estimate of HSIC (Song et al. 2012; Nguyen et al. 2021): the plain one is far from 0 for unrelated
-    views where N is not far larger than the widths. May be slightly negative; 0 where a view is constant.
+    views unless N is far larger than the widths. May be slightly negative; 0 if a view is constant.
     """
     k_NN, l_NN = (_hollow(z - z.mean(0)) for z in (x_ND.astype(float), y_NE.astype(float)))
     own = _hsic(k_NN, k_NN) * _hsic(l_NN, l_NN)
@@ -43,7 +43,7 @@ def regression(x_ND: np.ndarray, y_NC: np.ndarray, ridge: float = RIDGE) -> tupl
 
 
 def discriminant(x_ND: np.ndarray, labels_N: np.ndarray, test_MD: np.ndarray, ridge: float = RIDGE) -> np.ndarray:
-    """Classify `test_MD` by linear discriminant analysis learnt on the rest: the most likely label of each."""
+    """Classify `test_MD` by linear discriminant analysis fitted to `x_ND`: the most likely label of each."""
     x, test = x_ND.astype(float), test_MD.astype(float)
     classes, which = np.unique(labels_N, return_inverse=True)
     counts = np.bincount(which)

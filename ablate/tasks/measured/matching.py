@@ -1,4 +1,4 @@
-"""How well STM's head tells true pairs from false ones that it has not seen (docs/paper.md, section 10.2)."""
+"""How well STM's head distinguishes true pairs from unseen false ones (docs/paper.md, section 10.2)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from objectives.mixture import moved
 
 
 class Matching(AbstractMeasure):
-    """Share of pairs that STM's head is right about, half of them true.
+    """Share of pairs that STM's head classifies correctly; half of them are true.
 
-    Every text is judged twice: beside its own speech, and beside that of another sentence of nearest duration, so that
-    lengths say nothing. Both sides are masked as STM's are in training, if they are. A head that has learnt nothing is
-    right about half.
+    Every text is judged twice: with its own speech, and with that of another sentence of nearest duration, so that
+    lengths do not help. Both modalities are masked as in STM's training, if they are there. A head that has learnt
+    nothing is right about half of the time.
     """
 
     reads = "pair"
@@ -42,7 +42,7 @@ class Matching(AbstractMeasure):
         table: str = "retrieval"
         steps: Natural = 0
         items: Size = 16
-        """Pairs encoded at once."""
+        """Number of pairs encoded at once."""
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
@@ -50,7 +50,7 @@ class Matching(AbstractMeasure):
 
     @torch.no_grad()
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[bool, bool]]:
-        """For each text, whether the head is right about its own speech, and about the other's."""
+        """For each text, whether the head is right about its own speech, and about the other speech."""
         right: list[tuple[bool, bool]] = []
         for text, (own, other) in beside_both(dataset, self.config.items):
             true, false = (self._margins(model, Pair(speech, text), vocabulary) for speech in (own, other))
@@ -58,7 +58,7 @@ class Matching(AbstractMeasure):
         return right
 
     def _margins(self, model: Model, pair: Pair, vocabulary: Vocabulary) -> Tensor:
-        """By how much each pair looks true rather than false [B]."""
+        """By how much each pair scores higher as true than as false: [B]."""
         objective = next(one for one in model.mixture.objectives.values() if one.whole_pairs is not None)
         batch = Batch(pair)
         view = objective.whole_pairs.build(batch, context(model.encoder, batch, vocabulary, 0))

@@ -1,4 +1,4 @@
-"""What true speech tells a leaf about masked text: TLM's own effect, measured (docs/paper.md, section 10.2)."""
+"""How much the matching speech helps a leaf to predict masked text: TLM's own effect (docs/paper.md, section 10.2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOSS = Metric("loss", "lower", "nats")
 
 @dataclass(frozen=True)
 class Losses:
-    """One pair: how many pieces were hidden, and their summed loss beside the true and beside the other speech."""
+    """One pair: its number of masked tokens, and their summed loss with the matching and with the other speech."""
 
     tokens: int
     true: float
@@ -38,8 +38,8 @@ class Losses:
 
 @dataclass(frozen=True)
 class Shown:
-    """A view of texts, partly hidden, beside whole utterances; the head that guesses the hidden pieces; how many they
-    are.
+    """A view of partly masked texts beside whole utterances; the head that predicts the masked tokens; the number of
+    masked tokens.
     """
 
     view: View
@@ -48,7 +48,7 @@ class Shown:
 
     @staticmethod
     def of(model: Model, speech: Speech, text: Text, share: float, vocabulary: Vocabulary) -> Shown:
-        """Hide `share` of each text's pieces, for the head that `guesser` finds in the leaf."""
+        """Mask `share` of each text's tokens, for the head that `guesser` finds in the leaf."""
         objective = guesser(model.mixture.objectives)
         head, text_first = objective.text_head, objective.view.text_first
         seen, masked_I, ids_I, _ = TextRule(share=share).apply(text, vocabulary)
@@ -61,11 +61,11 @@ class Shown:
 
 
 class Pairing(AbstractMeasure):
-    """Drop in masked-text loss, per hidden piece, when the true speech stands beside the text.
+    """Drop in masked-text loss, per masked token, when the matching speech stands beside the text.
 
-    Compared with the speech of another sentence, of nearest duration. Both times the same pieces are hidden, half of
-    them in spans of 5 (the paper's TLM) whatever the row was trained with, the speech is whole, and the loss is by the
-    head of TLM, in rows without it by that of masked text.
+    It is compared with the speech of another sentence of nearest duration. In both cases the same tokens are masked,
+    half of them in spans of 5 (the paper's TLM) whatever the row was trained with; the speech is unmasked; and the loss
+    is that of TLM's head or, in rows without TLM, of the masked-text head.
     """
 
     reads = "pair"
@@ -83,9 +83,9 @@ class Pairing(AbstractMeasure):
         table: str = "retrieval"
         steps: Natural = 0
         items: Size = 16
-        """Pairs encoded at once."""
+        """Number of pairs encoded at once."""
         share: PositiveShare = 0.5
-        """Share of the text's pieces to hide."""
+        """Share of the text's tokens to mask."""
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
@@ -102,7 +102,7 @@ class Pairing(AbstractMeasure):
     def _losses(
         self, model: Model, speech: Speech, text: Text, vocabulary: Vocabulary
     ) -> tuple[list[int], list[float]]:
-        """Hidden pieces of each text, and their summed loss beside `speech`."""
+        """Number of masked tokens of each text, and their summed loss beside `speech`."""
         shown = Shown.of(model, speech, text, self.config.share, vocabulary)
         x_ID = gathered(model.encoder(shown.view), "joint", "text", shown.view.text_masked_I)
         return shown.tokens, sums(shown.head, x_ID, shown.view.text_targets_I, shown.tokens)
@@ -129,13 +129,15 @@ class Pairing(AbstractMeasure):
 
 
 def guesser(objectives: Mapping[str, AbstractObjective]) -> AbstractObjective:
-    """The objective of a leaf whose head guesses text: of pairs before one of text alone."""
+    """The objective of a leaf whose head predicts text: one on pairs before one on text alone."""
     guessing = [objective for objective in objectives.values() if objective.text_head is not None]
     return min(guessing, key=lambda objective: objective.reads != "pair")
 
 
 def beside_both(dataset: Dataset, items: int) -> Iterator[tuple[Text, tuple[Speech, Speech]]]:
-    """Texts in chunks of `items`, each with the true speech and with that of another sentence of nearest duration."""
+    """Texts in chunks of `items`, each with the matching speech and with that of another sentence of nearest
+    duration.
+    """
     others = length_matched(dataset.table.rows)
     for draws in chunks(len(dataset), items):
         true, other = (
@@ -146,7 +148,7 @@ def beside_both(dataset: Dataset, items: int) -> Iterator[tuple[Text, tuple[Spee
 
 
 def length_matched(rows: Sequence[Example]) -> list[int]:
-    """For each item, the one of another text whose speech is nearest in duration."""
+    """For each item, the index of the item with another text whose speech is nearest in duration."""
     allowed = alike(rows, 2)
     np.fill_diagonal(allowed, False)
     if not allowed.any(1).all():
@@ -155,6 +157,6 @@ def length_matched(rows: Sequence[Example]) -> list[int]:
 
 
 def sums(head: nn.Module, x_ID: Tensor, ids_I: Tensor, counts: Sequence[int]) -> list[float]:
-    """Summed loss of each text's hidden pieces, of which it has `counts`."""
+    """Summed loss of each text's masked tokens; `counts` are their numbers."""
     parts = zip(x_ID.split(list(counts)), ids_I.split(list(counts)), strict=True)
     return [float(head(x_JD, ids_J).total) for x_JD, ids_J in parts]

@@ -1,4 +1,4 @@
-"""Where in the encoder true speech begins to tell about masked text: TLM's own effect, layer by layer."""
+"""From which layer on the matching speech helps to predict masked text: TLM's own effect, layer by layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from encoders.layers import by_layer
 
 @dataclass(frozen=True)
 class Seen:
-    """Hidden positions of one pair's text: vectors of each layer beside the true and the other speech, and true ids."""
+    """Masked positions of one pair's text: vectors of each layer beside the matching and the other speech, true ids."""
 
     true: Mapping[str, Tensor]
     other: Mapping[str, Tensor]
@@ -29,12 +29,12 @@ class Seen:
 
 
 class PairingByLayer(Pairing):
-    """`pairing`, read off every shared layer through an affine map onto the top one (a tuned lens, Belrose et al.
+    """`pairing`, measured at every shared layer through an affine map onto the top one (a tuned lens, Belrose et al.
     2023).
 
-    The maps are ridge regressions, fitted beside true speech on one half of the pairs and read on the other, both ways;
-    the top layer needs none. `loss_drop` is of the top layer, `loss_drop/shared_0` of what enters the shared ones,
-    where text has not met speech yet.
+    The maps are ridge regressions, fitted with matching speech on one half of the pairs and evaluated on the other
+    half, both ways; the top layer needs none. `loss_drop` is measured at the top layer, `loss_drop/shared_0` at the
+    input of the shared layers, where text has not interacted with speech yet.
     """
 
     metrics = (LOSS_DROP,)
@@ -101,7 +101,9 @@ class PairingByLayer(Pairing):
 
 
 def _lens(taught: Sequence[Seen], layer: str, top: str):
-    """The affine map of a layer's vectors onto the top layer's, fitted beside true speech; none for the top itself."""
+    """The affine map of a layer's vectors onto the top layer's, fitted with matching speech; none for the top
+    itself.
+    """
     if layer == top:
         return lambda x_ID: x_ID
     x, y = (torch.cat([one.true[name] for one in taught]).numpy() for name in (layer, top))

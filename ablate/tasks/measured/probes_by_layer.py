@@ -1,4 +1,4 @@
-"""What can be read off a leaf's speech by a linear rule, layer by layer: phone, word and voice."""
+"""What linear probes can predict from a leaf's speech, layer by layer: phone, word and voice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from objectives.views import Clean
 PHONE = Metric("phone", "higher")
 WORD = Metric("word", "higher")
 VOICE = Metric("voice", "lower")
-TRAIN, TEST = slice(0, None, 2), slice(1, None, 2)  # every other utterance teaches the probes
+TRAIN, TEST = slice(0, None, 2), slice(1, None, 2)  # probes are trained on every other utterance
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Heard:
 
 
 class ProbesByLayer(AbstractMeasure):
-    """Linear probes on speech encoded alone, taught by half of the utterances and scored on the other half.
+    """Linear probes on speech encoded alone, trained on half of the utterances and scored on the other half.
 
     `phone`: accuracy of the phone at a position (discriminant analysis). `word`: how well an utterance's mean vector
-    tells whether a frequent word is said, as the area under the ROC curve over words (ridge regression; 50 % by
-    chance). `voice`: accuracy of the speaker from the mean vector; what is invariant to speakers has little of it. The
-    first three are of the top layer, `phone/speech_0` of what enters the speech-only layers, and so on up to the shared
-    ones. What a table does not know of its utterances is left out.
+    predicts whether it contains a frequent word, as the area under the ROC curve averaged over words (ridge regression;
+    50 % by chance). `voice`: accuracy of the speaker from the mean vector; a speaker-invariant encoder has a low one.
+    These names are of the top layer; `phone/speech_0` is of the input of the speech-only layers, and so on up to the
+    shared ones. Labels that the table lacks are left out.
     """
 
     reads = "speech"
@@ -59,18 +59,18 @@ class ProbesByLayer(AbstractMeasure):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
-        """Held-out utterances with `text` and perhaps `voice` and `phones` ([first frame, name], in order)."""
+        """Held-out utterances with `text` and optionally `voice` and `phones` ([first frame, name], in order)."""
 
         tag: ClassVar[str] = "probes_by_layer"
 
         table: str = "retrieval"
         steps: Natural = 0
         items: Size = 16
-        """Utterances encoded at once."""
+        """Number of utterances encoded at once."""
         positions: Size = 32
-        """Positions of an utterance that the phone probe looks at, evenly spaced."""
+        """Number of positions per utterance that the phone probe uses, evenly spaced."""
         often: Size = 5
-        """A word is probed if so many utterances of each half have it, and as many have it not."""
+        """A word is probed if at least this many utterances of each half contain it, and as many do not."""
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Heard]:
         utterances: list[Heard] = []
@@ -105,7 +105,7 @@ class ProbesByLayer(AbstractMeasure):
     def _probed(
         self, rows: Sequence[Example], hypotheses: Sequence[Heard], layers: Sequence[str], items: list[Example]
     ) -> Iterator[tuple[Metric, str, dict[str, float]]]:
-        """Each probe that the rows know the answers of: its metric, signature and score by layer, in percent."""
+        """Each probe for which the rows have labels: its metric, signature and score by layer, in percent."""
         if known(rows, "phones"):
             phones = [np.array(phones_at(row["phones"], h.length))[h.positions] for row, h in zip(rows, hypotheses)]
             taught, asked = (np.concatenate(phones[half]) for half in (TRAIN, TEST))
@@ -138,7 +138,7 @@ class ProbesByLayer(AbstractMeasure):
         return np.unique(np.linspace(0, length - 1, self.config.positions).round().astype(int))
 
     def _words(self, rows: Sequence[Example]) -> list[str]:
-        """Words that enough utterances of both halves have, and enough have not."""
+        """Words that enough utterances of both halves contain, and enough do not."""
         halves = []
         for half in (rows[TRAIN], rows[TEST]):
             counts = Counter(word for row in half for word in set(row["text"].split()))
@@ -147,7 +147,7 @@ class ProbesByLayer(AbstractMeasure):
         return sorted(halves[0] & halves[1])
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
-        """What needs no encoder; none for the voice, of which less is better and chance is the least."""
+        """Baselines without an encoder; none for the voice: there lower is better, and chance is the lowest."""
         baselines = []
         if known(test, "phones"):
             lengths = subsampled(tuple(row["frames"] for row in test))

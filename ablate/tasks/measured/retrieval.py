@@ -1,4 +1,4 @@
-"""Retrieval of transcripts from speech and back, without fine-tuning: the direct view of alignment."""
+"""Retrieval of transcripts from speech and vice versa, without fine-tuning: a direct measure of alignment."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SIGNATURE = "mean pool|modality mean removed|cosine|both directions|{} candidate
 
 
 class Retrieval(AbstractMeasure):
-    """Recall of the true partner among candidates of like duration, in both directions.
+    """Recall of the true partner among candidates of similar duration, in both directions.
 
-    Speech and text are encoded alone, averaged over their positions, and freed of their modality's mean over the
-    split. Duration gives retrieval away (docs/paper.md, section 10.2), so the candidates of a pair are the items whose
-    speech is nearest to it in duration, itself among them and equal transcripts excluded; what duration alone still
-    reaches is a baseline, whose line is fitted on dev.
+    Speech and text are encoded separately and averaged over their positions, and each modality's mean over the split is
+    subtracted. Duration alone reveals the partner (docs/paper.md, section 10.2), so the candidates of a pair are the
+    items whose speech is nearest to it in duration, including itself and excluding equal transcripts. What duration
+    alone still achieves is a baseline, whose line is fitted on dev.
     """
 
     reads = "pair"
@@ -50,9 +50,9 @@ class Retrieval(AbstractMeasure):
         table: str = "retrieval"
         steps: Natural = 0
         candidates: Annotated[int, Within(2)] = 50
-        """Items to choose from, the true one included."""
+        """Number of items to choose from, including the true one."""
         items: Size = 16
-        """Items encoded at once."""
+        """Number of items encoded at once."""
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
         return self.rank(model.encoder, dataset, vocabulary)
@@ -68,7 +68,7 @@ class Retrieval(AbstractMeasure):
         return ranks(cosines(torch.cat(speech), torch.cat(text)).cpu().numpy(), self.candidates(dataset.table.rows))
 
     def candidates(self, rows: Sequence[Example]) -> np.ndarray:
-        """Candidates of each item [n, n], True where the column is one."""
+        """Candidates of each item [n, n]: True where the column is a candidate of the row."""
         return alike(rows, self.config.candidates)
 
     def score(
@@ -99,13 +99,13 @@ class Retrieval(AbstractMeasure):
 
 
 def chunks(n: int, size: int) -> Iterator[list[tuple[int, int]]]:
-    """Items 0 .. n - 1 in order, as draws of at most `size`."""
+    """Items 0 .. n - 1 in order, as lists of at most `size` draws."""
     for first in range(0, n, size):
         yield [(i, i) for i in range(first, min(n, first + size))]
 
 
 def alone(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> View:
-    """What the encoder is shown of utterances or texts by themselves, all of them, on its device."""
+    """The view of utterances or texts alone, unmasked, on the encoder's device."""
     batch = Batch(inputs)
     return moved(Clean().build(batch, context(encoder, batch, vocabulary, 0)), next(encoder.parameters()).device)
 
@@ -116,18 +116,18 @@ def embedded(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabu
 
 
 def cosines(speech_BD: Tensor, text_BD: Tensor) -> Tensor:
-    """Similarity of every utterance to every text [B, B], each modality's mean removed first."""
+    """Cosine similarity of every utterance to every text [B, B], after subtracting each modality's mean."""
     speech_BD, text_BD = (x - x.mean(0) for x in (speech_BD, text_BD))
     return torch.nn.functional.normalize(speech_BD, dim=1) @ torch.nn.functional.normalize(text_BD, dim=1).T
 
 
 def alike(rows: Sequence[Example], candidates: int) -> np.ndarray:
-    """`nearest_in_duration` of a table's rows."""
+    """`nearest_in_duration` for a table's rows."""
     return nearest_in_duration([row["seconds"] for row in rows], [row["text"] for row in rows], candidates)
 
 
 def nearest_in_duration(seconds: Sequence[float], texts: Sequence[str], candidates: int) -> np.ndarray:
-    """For each item the `candidates` items nearest in duration, itself first, others of the same text never: [n, n]."""
+    """For each item the `candidates` items nearest in duration, itself first and no other with its text: [n, n]."""
     length, text = np.asarray(seconds, float), np.asarray(texts)
     distance = np.abs(length[:, None] - length[None])
     distance[text[:, None] == text[None]] = np.inf
@@ -147,11 +147,11 @@ def ranks(similarity: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
 
 
 def both_ways(similarity: np.ndarray, allowed: np.ndarray, k: int) -> float:
-    """Expected recall@k over rows and columns, ties broken at random: for rules whose scores often tie."""
+    """Expected recall@k over rows and columns with random tie-breaking, for rules whose scores often tie."""
     true = similarity.diagonal()[:, None]
     shares = []
     for side in (similarity, similarity.T):
         better = ((side > true) & allowed).sum(1)
-        tied = ((side == true) & allowed).sum(1)  # the true one included
+        tied = ((side == true) & allowed).sum(1)  # including the true one
         shares.append(np.clip((k - better) / tied, 0, 1).mean())
     return float(np.mean(shares))

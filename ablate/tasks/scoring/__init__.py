@@ -1,1 +1,1 @@
-"""What tasks have in common when they score: metrics, agreement with labels, shallow baselines."""
+"""What tasks share for scoring: metrics, agreement with labels, shallow baselines."""

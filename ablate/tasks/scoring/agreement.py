@@ -1,4 +1,4 @@
-"""How well predicted labels or numbers agree with the true ones: GLUE's metrics, from counts that sum over items."""
+"""How well predicted labels or numbers agree with the true ones: GLUE's metrics, from counts that add up over items."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ SPEARMAN = Metric("spearman", "higher", "")
 
 
 def accuracy(predicted: Sequence[Any], wanted: Sequence[Any]) -> float:
-    """Share of equal labels in %; of nothing, 0."""
+    """Percentage of equal labels; 0 for no items."""
     return 100 * sum(p == w for p, w in zip(predicted, wanted, strict=True)) / max(1, len(wanted))
 
 
 def hits(predicted: Any, wanted: Any, positive: Any) -> list[int]:
-    """One item's true positives, false positives, false negatives and true negatives: one of them is 1."""
+    """One item's true positives, false positives, false negatives and true negatives: exactly one of them is 1."""
     p, w = predicted == positive, wanted == positive
     return [int(p and w), int(p and not w), int(w and not p), int(not p and not w)]
 
 
 def f1(predicted: Sequence[Any], wanted: Sequence[Any], positive: Any) -> float:
-    """F1 of the class `positive`, of 100; 0 where neither side has it."""
+    """F1 × 100 of the class `positive`; 0 if neither side has it."""
     tp, fp, fn, _ = _sums(predicted, wanted, positive)
     return 100 * 2 * tp / max(1, 2 * tp + fp + fn)
 
 
 def matthews(predicted: Sequence[Any], wanted: Sequence[Any], positive: Any) -> float:
-    """Matthews correlation of two classes, of 100; 0 where one side is constant."""
+    """Matthews correlation × 100 of two classes; 0 if one side is constant."""
     tp, fp, fn, tn = _sums(predicted, wanted, positive)
     scale = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return 100 * (tp * tn - fp * fn) / scale if scale else 0.0
 
 
 def pearson(predicted: Sequence[float], wanted: Sequence[float]) -> float:
-    """Linear correlation, of 100; 0 where one side is constant."""
+    """Pearson correlation × 100; 0 if one side is constant."""
     x, y = np.asarray(predicted, float), np.asarray(wanted, float)
     x, y = x - x.mean(), y - y.mean()
     scale = math.sqrt(float((x * x).sum() * (y * y).sum()))
@@ -51,7 +51,7 @@ def pearson(predicted: Sequence[float], wanted: Sequence[float]) -> float:
 
 
 def spearman(predicted: Sequence[float], wanted: Sequence[float]) -> float:
-    """Rank correlation, of 100, equal values sharing their mean rank; 0 where one side is constant."""
+    """Rank correlation × 100, with equal values sharing their mean rank; 0 if one side is constant."""
     return pearson(rankdata(predicted), rankdata(wanted))
 
 

@@ -1,4 +1,4 @@
-"""Rules without a model: what a number must beat before it says anything."""
+"""Rules without a model: what a score must beat to mean anything."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-CANDIDATES = 40  # constant outputs tried
-REFERENCES = 100  # training references they are tried on: enough to choose, quick for BLEU
+CANDIDATES = 40  # number of constant outputs that are tried
+REFERENCES = 100  # training references that they are tried on: enough to choose, and fast for BLEU
 LEARNT = 20_000  # training items that counting rules learn from
 
 
@@ -21,7 +21,7 @@ def majority(train: Sequence[Any]) -> Any:
 
 
 def overlap(a: str, b: str) -> float:
-    """Share of the distinct words of `a` and `b` that both have."""
+    """Share of the distinct words of `a` and `b` that both contain."""
     one, two = set(a.lower().split()), set(b.lower().split())
     return len(one & two) / max(1, len(one | two))
 
@@ -31,9 +31,10 @@ def overlap_rule(
     train_labels: Sequence[Any],
     test: Sequence[tuple[str, str]],
 ) -> list[Any]:
-    """Labels of `test` by "this label if the two texts share more than so many of their words, else that label".
+    """Labels of `test` by the rule "this label if the two texts share more than a threshold of their words, else that
+    label".
 
-    Threshold and both labels are the best on the training items.
+    Threshold and both labels are chosen to be best on the training items.
     """
     labels = sorted(set(train_labels), key=str)
     shares = np.array([overlap(a, b) for a, b in train])
@@ -56,12 +57,12 @@ def overlap_rule(
 
 
 def words(text: str) -> set[str]:
-    """Its words, without order or number."""
+    """The set of its words."""
     return set(text.lower().split())
 
 
 def bigrams(text: str) -> set[str]:
-    """Its words, and every two that follow each other; the ends count as words."""
+    """Its words, and every pair of adjacent ones; the ends count as words."""
     said = ["<", *text.lower().split(), ">"]
     return {*said[1:-1], *(f"{a} {b}" for a, b in zip(said, said[1:]))}
 
@@ -73,7 +74,7 @@ def changed(a: str, b: str) -> set[str]:
 
 
 def exchanged(a: str, b: str) -> set[str]:
-    """Every word that only `a` has with every word that only `b` has, without order: "paris/france"."""
+    """Every pair of a word that only `a` has and one that only `b` has, unordered: "paris/france"."""
     one, two = words(a), words(b)
     return {f"{x}/{y}" for x in one - two for y in two - one}
 
@@ -85,7 +86,7 @@ def naive_bayes(
 ) -> list[Any]:
     """Labels of `test` by multinomial naive Bayes, add-one smoothed, on items given by their features.
 
-    Features that train does not have are passed over; ties go to the first label in the order of their names.
+    Features that are not in train are ignored; ties go to the alphabetically first label.
     """
     train, train_labels = train[:LEARNT], train_labels[:LEARNT]
     labels = sorted(set(train_labels), key=str)
@@ -104,11 +105,11 @@ def naive_bayes(
 
 
 def dictionary(written: Sequence[str], spoken: Sequence[str]) -> dict[tuple[str, ...], str]:
-    """What written words are most often said as, one by one or as a run: {("5",): "fifth"}.
+    """How written words are most often spoken, for single words or sequences of them: {("5",): "fifth"}.
 
-    Words that both sides have are matched in order; a run of written words between them is said by the run of spoken
-    words in its place. A written word without digits at the end of a run takes one spoken word ("960 m" is "nine
-    hundred sixty" and "meters").
+    Words that both sides have are matched in order; a sequence of written words between matches corresponds to the
+    spoken words in its place. A written word without digits at the end of such a sequence takes one spoken word ("960
+    m" is "nine hundred sixty" and "meters").
     """
     said: dict[tuple[str, ...], Counter[str]] = {}
     for a, b in zip(written[:LEARNT], spoken[:LEARNT], strict=True):
@@ -127,7 +128,7 @@ def dictionary(written: Sequence[str], spoken: Sequence[str]) -> dict[tuple[str,
 
 
 def looked_up(text: str, table: Mapping[tuple[str, ...], str]) -> str:
-    """Say `text` by a `dictionary`, longest runs first; words that it does not have stay."""
+    """Convert `text` by a `dictionary`, longest sequences first; words that it does not have stay."""
     rest, said = tuple(text.split()), []
     longest = max(map(len, table), default=1)
     while rest:
@@ -138,9 +139,9 @@ def looked_up(text: str, table: Mapping[tuple[str, ...], str]) -> str:
 
 
 def best_constant(train: Sequence[str], loss: Callable[[Sequence[str], Sequence[str]], float]) -> str:
-    """The training text that, always given as the output, has the least `loss(references, hypotheses)` on train.
+    """The training text that, always given as the output, has the smallest `loss(references, hypotheses)` on train.
 
-    Tried are the most frequent ones, on the first training references.
+    The most frequent texts are tried, on the first training references.
     """
     candidates = [text for text, _ in Counter(train).most_common(CANDIDATES)]
     references = list(train[:REFERENCES])

@@ -1,6 +1,6 @@
 """Word errors, BLEU and chrF, with counts per item; the only file that knows jiwer and sacrebleu.
 
-Every corpus score can be computed again from sums of its items' counts, so that analysis can resample items.
+Every corpus score can be computed again from sums of its items' counts, so that the analysis can resample items.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class NGrams:
-    """BLEU's counts of one item: matching and all n-grams for n = 1 .. 4, and lengths in BLEU's tokens."""
+    """BLEU's counts of one item: matching and total n-grams for n = 1 .. 4, and lengths in BLEU's tokens."""
 
     matches: tuple[int, ...]
     totals: tuple[int, ...]
@@ -43,18 +43,18 @@ class NGrams:
 
 
 def normalise(text: str) -> str:
-    """Lower case, compatibility forms composed, punctuation but the apostrophe removed, one space between words."""
+    """Lower-case, compose compatibility forms, remove punctuation except the apostrophe, one space between words."""
     text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     return " ".join(re.sub(r"[^\w\s']|_", " ", text).split())
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
-    """Least word edits per item, after `normalise`; empty strings are legal on either side."""
+    """Minimum word edits per item, after `normalise`; either side may be empty."""
     return _errors([normalise(r).split() for r in references], [normalise(h).split() for h in hypotheses])
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
-    """Least character edits per item, after `normalise`; the space counts as a character."""
+    """Minimum character edits per item, after `normalise`; the space counts as a character."""
     return _errors([list(normalise(r)) for r in references], [list(normalise(h)) for h in hypotheses])
 
 
@@ -80,7 +80,7 @@ def _errors(references: list[list[str]], hypotheses: list[list[str]]) -> list[Er
 
 
 def error_rate(errors: Sequence[Errors]) -> float:
-    """Edits per 100 reference units over all items; with no units at all, per 100 of one."""
+    """Edits per 100 reference units over all items; without any reference units, as if there were one."""
     return 100 * sum(e.total for e in errors) / max(1, sum(e.units for e in errors))
 
 
@@ -93,13 +93,13 @@ def sums(errors: Sequence[Errors]) -> dict[str, int]:
 
 def ngrams(references: Sequence[str], hypotheses: Sequence[str]) -> list[NGrams]:
     """BLEU's counts per item."""
-    bleu = _bleu(effective_order=True)  # concerns the item's own score, which is not used; the counts are the same
+    bleu = _bleu(effective_order=True)  # only affects the item's own score, which is not used; the counts are the same
     scores = [bleu.sentence_score(h, [r]) for r, h in zip(references, hypotheses, strict=True)]
     return [NGrams(tuple(s.counts), tuple(s.totals), s.sys_len, s.ref_len) for s in scores]
 
 
 def bleu_of(counts: Sequence[NGrams]) -> float:
-    """Corpus BLEU from the sums of items' counts, as sacrebleu smooths it by default."""
+    """Corpus BLEU from the sums of items' counts, with sacrebleu's default smoothing."""
     matches = [sum(c.matches[n] for c in counts) for n in range(4)]
     totals = [sum(c.totals[n] for c in counts) for n in range(4)]
     sys_len, ref_len = sum(c.sys_len for c in counts), sum(c.ref_len for c in counts)

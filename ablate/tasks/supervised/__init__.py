@@ -1,1 +1,1 @@
-"""Tasks that train a head, and the encoder with it."""
+"""Tasks that train a head and, with it, the encoder."""

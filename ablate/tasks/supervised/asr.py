@@ -1,4 +1,4 @@
-"""Speech recognition: words from speech, by CTC or a transducer, or one of the transcripts known from training."""
+"""Speech recognition: words from speech by CTC or a transducer, or a whole transcript among those seen in training."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MOST_CLASSES = 1000
 class Recognition(AbstractTask):
     """Word error rate without a language model (docs/paper.md, section 4).
 
-    A target tokenizer of its own may spell in characters.
+    With a target tokenizer of its own it may output characters.
     """
 
     reads = "speech"
     columns = ("text",)
     metrics = (WER, CER)
     beside = ("cer",)
-    choice = CER  # words come late, and an empty output has few wrong ones
+    choice = CER  # early in training WER says little: an empty output has few wrong words
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
@@ -54,32 +54,28 @@ class Recognition(AbstractTask):
         items: Size = 12
         lr: NonNegative = 7e-4
         head: str = "ctc"
-        """What writes the words: "ctc" or "transducer"; or "classes": whole transcripts of train, as in keyword
-        spotting.
+        """Output head: "ctc" or "transducer"; or "classes": one class per transcript of the training split, as in
+        keyword spotting.
         """
         ctc: CTC.Config = CTC.Config()
-        """The CTC head, where it is chosen."""
+        """The CTC head, used if `head` is "ctc"."""
         transducer: Transducer.Config = Transducer.Config()
-        """The transducer head, where it is chosen."""
+        """The transducer head, used if `head` is "transducer"."""
         classes: Classification.Config = Classification.Config(reads="speech")
-        """The head over whole transcripts, where it is chosen."""
+        """The head over whole transcripts, used if `head` is "classes"."""
         beam: Size = 1
-        """Hypotheses kept in the search of the final scoring; 1 is greedy."""
+        """Beam size of the final scoring; 1 is greedy."""
         perturbation: Perturbation = Perturbation()
-        """What becomes of speech in training, before SpecAugment (which belongs to the head)."""
+        """Perturbation of training speech, before SpecAugment (which belongs to the head)."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
             if self.head == "classes" and self.tokenizer is not None:
-                raise UserError(
-                    "head is 'classes', which spells nothing: a tokenizer would say nothing; write tokenizer: null."
-                )
+                raise UserError("head is 'classes', which has no use for a tokenizer; write tokenizer: null.")
             if self.classes.reads != "speech":
-                raise UserError(
-                    f"classes.reads is '{self.classes.reads}', but recognition hears speech; leave it away."
-                )
+                raise UserError(f"classes.reads is '{self.classes.reads}', but recognition reads speech; remove it.")
 
         def ids(self) -> tuple[str, ...]:
             return () if self.head == "classes" else ("targets",)

@@ -1,4 +1,4 @@
-"""Text classification: one sentence, or a pair of them; GLUE's tasks among them."""
+"""Text classification: of one sentence or a pair of sentences, including GLUE's tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from objectives.objective import Ports
 
 CLASSES, NUMBERS = ("accuracy", "f1", "matthews"), ("pearson", "spearman")
 
-# What naive Bayes is shown as a baseline, by the number of texts: nothing that tells more of their order than bigrams.
+# Features of the naive Bayes baselines, by the number of texts; none knows more about word order than bigrams do.
 FEATURES: dict[int, dict[str, Callable[..., set[str]]]] = {
     1: {"words": baselines.words, "bigrams": baselines.bigrams},
     2: {
@@ -32,15 +32,15 @@ FEATURES: dict[int, dict[str, Callable[..., set[str]]]] = {
 
 
 class TextClassification(AbstractTask):
-    """A linear head on the pooled text encoding: a class, or a number; two texts are one sequence, `CLS a SEP
-    b SEP`.
+    """A linear head on the pooled text encoding that predicts a class or a number; two texts form one sequence, `CLS a
+    SEP b SEP`.
     """
 
     reads = "text"
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TaskConfig):
-        """A table with `label` and one or two text fields; classes are those of its train split."""
+        """A table with `label` and one or two text fields; classes are those of its training split."""
 
         tag: ClassVar[str] = "classification"
 
@@ -48,14 +48,15 @@ class TextClassification(AbstractTask):
         fields: tuple[str, ...] = ("text",)
         """The text fields, one or two."""
         metrics: tuple[str, ...] = ("accuracy",)
-        """What is scored, the first on dev, too: accuracy, f1 and matthews of classes, pearson and spearman of numbers.
+        """Metrics to report; the first one is also computed on dev. accuracy, f1 and matthews are for classes, pearson
+        and spearman for numbers.
         """
         positive: str = ""
-        """The class whose F1 and Matthews correlation are taken."""
+        """The class for which F1 and Matthews correlation are computed."""
         head: Classification.Config = Classification.Config()
         """Pooling and output layer."""
         max_tokens: Annotated[int, Within(3)] = 256
-        """Longer input is cut, special tokens included."""
+        """Maximum input length, special tokens included; longer input is truncated."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -71,11 +72,10 @@ class TextClassification(AbstractTask):
                 )
             if self.tokenizer is not None:
                 raise UserError(
-                    "tokenizer is for texts that a task writes, and labels are none; set base.tokenizer for what is "
-                    "read."
+                    "tokenizer is for output texts, but this task outputs labels; set base.tokenizer for the input."
                 )
             if {"f1", "matthews"} & set(self.metrics) and not self.positive:
-                raise UserError("positive is empty, but f1 and matthews are of one class; name it.")
+                raise UserError("positive is empty, but f1 and matthews are computed for one class; name it.")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

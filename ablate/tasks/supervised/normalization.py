@@ -27,8 +27,8 @@ EXACT = "exact match|space:one"
 class Normalization(AbstractTask):
     """Sentence error rate of a decoder over the text encoding (docs/paper.md, section 4), selected by dev loss.
 
-    With `decoder: {copying: 0.95}` it begins as a copy of the input. Where rows have `classes`, "ser_CLASS" is the
-    error rate of the sentences that hold one.
+    With `decoder: {copying: 0.95}` it starts as a copy of the input. If rows have `classes`, "ser_CLASS" is the error
+    rate of the sentences that contain that class.
     """
 
     reads = "text"
@@ -54,19 +54,19 @@ class Normalization(AbstractTask):
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="text")
         """The decoder."""
         beam: Size = 1
-        """Hypotheses kept in the search of the final scoring."""
+        """Beam size of the final scoring; 1 is greedy."""
         penalty: NonNegative = 0.6
-        """Length penalty of the search."""
+        """Length penalty of the beam search."""
         most: Size = 96
-        """Longest output in tokens."""
+        """Maximum output length in tokens."""
         max_tokens: Annotated[int, Within(3)] = 256
-        """Longer input is cut, special tokens included."""
+        """Maximum input length, special tokens included; longer input is truncated."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
             if self.decoder.copying and self.tokenizer is not None:
                 raise UserError(
-                    "decoder.copying copies the encoder's own tokens; leave the task's tokenizer away, or do not copy."
+                    "decoder.copying copies the encoder's own tokens; remove the task's tokenizer, or do not copy."
                 )
 
         def ids(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class Normalization(AbstractTask):
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         train = train[: baselines.LEARNT]  # Google's corpus has millions
 
-        # Some corpora write spoken text in lower case and without punctuation, some do not: train tells which.
+        # In some corpora spoken text is lower-case and without punctuation: the training split shows it.
         def kept(copy: Callable[[str], str]) -> int:
             return sum(len(set(row["spoken"].split()).intersection(copy(row["written"]).split())) for row in train)
 
@@ -132,12 +132,12 @@ class Normalization(AbstractTask):
 
 
 def wrong(items: Sequence[Example]) -> float:
-    """Share of the sentences that are not right, in %; of none, 0."""
+    """Percentage of sentences that are not exactly right; 0 for no sentences."""
     return 100 * sum(1 - item["correct"] for item in items) / max(1, len(items))
 
 
 def by_class(items: Sequence[Example]) -> dict[str, list[Example]]:
-    """The sentences that hold something of each class (DATE, MONEY, ...), where the corpus tells; one may be in
+    """The sentences that contain each class (DATE, MONEY, ...), if the corpus states classes; a sentence may have
     several.
     """
     sentences: dict[str, list[Example]] = {}

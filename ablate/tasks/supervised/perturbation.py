@@ -1,4 +1,4 @@
-"""Training speech made different: other speeds, other vocal tracts, noise; on log-mel, as features are what is
+"""Perturbation of training speech: speed, vocal tract length, noise; applied to log-mel, because features are
 stored.
 """
 
@@ -16,37 +16,41 @@ from encoders import seeds
 from encoders.batch import Speech
 from encoders.ranges import Fraction, NonNegative, Within
 
-_POINTS = 6  # of the curve that `filter` adds
+_POINTS = 6  # support points of the curve that `filter` adds
 _LOW, _HIGH = (2595 * np.log10(1 + hz / 700) for hz in (20, 8000))  # the range of the mel filters
 
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation:
-    """What becomes of each training utterance, drawn from its own key; the defaults leave it as it is."""
+    """Random changes to each training utterance, drawn from its own key; with the defaults there are none."""
 
     tag: ClassVar[str] = "perturbation"
 
     speeds: tuple[Annotated[float, Within(0.2, 5)], ...] = ()
-    """Speed factors, one drawn for each utterance: 1.1 is a tenth shorter and every pitch a tenth higher (Ko et al.
-    2015: .9, 1, 1.1; there of the waveform, here of its log-mel by interpolation). None: the speed stays.
+    """Speed factors, one drawn for each utterance: at 1.1 it is a tenth shorter and every pitch a tenth higher (Ko et
+    al. 2015 use 0.9, 1, 1.1 on the waveform; here log-mel is interpolated). Empty: the speed stays.
     """
     vocal_tract: Annotated[float, Within(0, 0.5)] = 0.0
-    """Frequencies alone are scaled by a factor drawn from 1 - this to 1 + this (Jaitly and Hinton 2013)."""
+    """Frequencies are scaled by a factor drawn from 1 - this to 1 + this; the duration stays (Jaitly and Hinton
+    2013).
+    """
     noise: NonNegative = 0.0
-    """Normal noise is added to the normalised log-mel, its standard deviation drawn from 0 to this."""
+    """Gaussian noise is added to the normalised log-mel, with a standard deviation drawn from 0 to this."""
     edges: tuple[int, int] = (0, 0)
-    """Frames of silence (each bin's softest) put before and behind, drawn from the first of these to the second; fewer
-    than 0 are cut off. What is heard is cropped otherwise then, and other frames share a position of four.
+    """Minimum and maximum number of frames of silence (each bin's minimum) added at either end, drawn separately; a
+    negative number of frames is cut off instead. This also changes where utterances are cropped, and which four frames
+    share a position.
     """
     floor: NonNegative = 0.0
-    """Every bin is lifted to a floor, as by steady noise under the speech: a draw from 1 to this below its loudest
-    frame, in units of the normalised log-mel (2 nats with `data.normalisation: level` or speaker, so 6 is 50 dB).
+    """Every bin gets a floor, as from steady noise under the speech: it lies below the bin's loudest frame by a
+    distance drawn from 1 to this, in units of the normalised log-mel (2 nats if `data.normalisation` is level or
+    speaker; then 6 is 50 dB). 0: no floor.
     """
     contrast: Fraction = 0.0
-    """Log-mel is multiplied by a factor drawn from 1 - this to 1 + this: loud and soft lie further apart, or less."""
+    """Log-mel is multiplied by a factor drawn from 1 - this to 1 + this, which changes the dynamic range."""
     filter: NonNegative = 0.0
-    """A curve over the mel bins is added, through six normal draws of this standard deviation (FilterAugment, Nam et
-    al. 2022).
+    """A curve over the mel bins is added, through six points drawn from a normal distribution with this standard
+    deviation (FilterAugment, Nam et al. 2022).
     """
 
     def __post_init__(self) -> None:
@@ -56,9 +60,9 @@ class Perturbation:
             raise UserError(f"floor is {self.floor}, expected 1 or more, or 0 for none.")
 
     def apply(self, speech: Speech, centred: bool = True) -> Speech:
-        """Perturb every utterance; what one becomes depends on its key alone.
+        """Perturb every utterance; the result for each depends only on its key.
 
-        If each utterance's bins had mean 0 (`centred`), they have it again after silence or a floor changed it.
+        If each utterance's bins had mean 0 (`centred`), the mean is removed again after silence or a floor changed it.
         """
         if self == Perturbation():
             return speech
@@ -93,13 +97,15 @@ class Perturbation:
 
 
 def curve(points: np.ndarray, bins: int) -> np.ndarray:
-    """Values at so many bins, linear between `points`, which are spread evenly from the first bin to the last."""
+    """Values at `bins` bins, linear between `points`, which are spread evenly from the first bin to the last."""
     places = np.linspace(0, len(points) - 1, bins)
     return np.interp(places, np.arange(len(points)), points).astype(np.float32)
 
 
 def framed(mel_FM: Tensor, before: int, behind: int) -> Tensor:
-    """So many frames of each bin's softest before and behind, or fewer than 0 cut off, but one frame stays."""
+    """Add `before` and `behind` frames of each bin's minimum, or cut frames off if negative; at least one frame
+    stays.
+    """
     soft_1M = mel_FM.amin(0, keepdim=True)
     first = min(max(0, -before), len(mel_FM) - 1)
     kept_FM = mel_FM[first : max(first + 1, len(mel_FM) + min(0, behind))]
@@ -107,12 +113,14 @@ def framed(mel_FM: Tensor, before: int, behind: int) -> Tensor:
 
 
 def lifted(mel_FM: Tensor, depth: float) -> Tensor:
-    """Energies (exp of twice the log-mel) plus those of a steady noise `depth` below each bin's loudest frame."""
+    """Add to each bin the energy of steady noise `depth` below its loudest frame (energy is exp of twice the
+    log-mel).
+    """
     return torch.logaddexp(2 * mel_FM, 2 * (mel_FM.amax(0, keepdim=True) - depth)) / 2
 
 
 def faster(mel_FM: Tensor, speed: float) -> Tensor:
-    """Frames read `speed` times as fast, interpolated linearly: round(F / speed) of them, at least one."""
+    """Resample frames to `speed` times the speed by linear interpolation: round(F / speed) frames, at least one."""
     last = len(mel_FM) - 1
     place_F = (torch.arange(max(1, round(len(mel_FM) / speed)), dtype=torch.float64) * speed).clamp(max=last)
     below_F = place_F.long()
@@ -121,8 +129,9 @@ def faster(mel_FM: Tensor, speed: float) -> Tensor:
 
 
 def warped(factor: float, bins: int) -> Tensor:
-    """Matrix [bins, bins] by which log-mel (from the left) becomes that of a sound whose frequencies are `factor` times
-    as high: each bin is read where its frequency lay before, between the two nearest bins; the ends repeat.
+    """Matrix [bins, bins] that, multiplied from the right, turns log-mel into that of a sound whose frequencies are
+    `factor` times as high: each bin is read at its frequency before scaling, interpolated between the two nearest bins;
+    the end bins are repeated.
     """
     centre_M = np.linspace(_LOW, _HIGH, bins + 2)[1:-1]
     hz_M = 700 * (10 ** (centre_M / 2595) - 1) / factor

@@ -27,8 +27,8 @@ CHRF = Metric("chrf", "higher", "", nothing=0.0)
 class Translation(AbstractTask):
     """BLEU of a Transformer decoder over the speech encoding (docs/paper.md, section 4), selected by dev loss.
 
-    Rows of several target languages (`direction`, as "en_de") share one decoder, whose output starts with a token of
-    the language; list their splits, as "test_en_de", to score each.
+    Rows of several target languages (`direction`, such as "en_de") share one decoder, whose output starts with a
+    language token; list their splits, such as "test_en_de", to score each.
     """
 
     reads = "speech"
@@ -55,13 +55,13 @@ class Translation(AbstractTask):
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="speech", ctc=0.5)
         """The decoder; the paper's has 4 layers of width 384."""
         perturbation: Perturbation = Perturbation()
-        """What becomes of speech in training, before SpecAugment (which belongs to the decoder)."""
+        """Perturbation of training speech, before SpecAugment (which belongs to the decoder)."""
         beam: Size = 4
-        """Hypotheses kept in the search of the final scoring."""
+        """Beam size of the final scoring; 1 is greedy."""
         penalty: NonNegative = 0.6
-        """Length penalty of the search; 0 prefers short output."""
+        """Length penalty of the beam search; 0 favours short output."""
         most: Size = 64
-        """Longest output in tokens."""
+        """Maximum output length in tokens."""
 
         def ids(self) -> tuple[str, ...]:
             return ("targets", "own") if self.decoder.ctc else ("targets",)
@@ -114,5 +114,5 @@ class Translation(AbstractTask):
 
 
 def into(row: Example) -> str:
-    """The language that a row is to be translated into; "" where rows do not say."""
+    """The target language of a row; "" if rows do not state it."""
     return row.get("direction", "").partition("_")[2]

@@ -39,7 +39,7 @@ def test_items_alone_take_the_seeds_that_ran_for_all_there_are():
 
 
 def test_too_few_seeds_are_refused(fake):
-    with pytest.raises(ValueError, match="no two groups"):
+    with pytest.raises(ValueError, match="too few for two groups"):
         calibrate.calibrate(synthetic(5, 0.1, np.random.default_rng(0)), 3, draws=1)
     with pytest.raises(calibrate.UserError, match="at least 6"):
         calibrate.sheet(read(fake(rows=("joint",), seeds=(0, 1), claims={}, table={})), "joint")

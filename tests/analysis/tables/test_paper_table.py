@@ -221,4 +221,4 @@ def test_empty_outputs_early_stops_and_data_left_out_are_noted_below_the_table(f
     caption = build(read(folder)).caption
     assert "Not pre-trained on: 10.2% of the hours of pair (90 items over longest_pair (16 s)): " in caption
     assert "Every output is empty: asr of joint." in caption
-    assert re.search(r"(\d+) of \1 fine-tunings stopped early, as dev was no better for long\.", caption)
+    assert re.search(r"(\d+) of \1 fine-tunings stopped early, because dev had stopped improving\.", caption)

@@ -79,7 +79,7 @@ def test_the_second_score_is_what_single_files_get(root: Path, tmp_path: Path, m
     assert [item["wer_alone"] for item in items] == [[100 * one.total, one.units] for one in errors]
     assert scores["wer_alone"]["value"] == metrics.error_rate(errors)
     table = (tmp_path / "runs/sweeps/x/table.md").read_text()
-    assert "WER alone (%)" in table and "the mean over all recordings of a speaker in the split is taken away" in table
+    assert "WER alone (%)" in table and "the mean over all recordings of a speaker in the split is subtracted" in table
 
 
 def test_speakers_are_told_apart(monkeypatch, capsys):

@@ -157,7 +157,7 @@ def test_a_stage_is_restored_from_plain_values(root: Path, tmp_path: Path) -> No
 def test_faults_before_anything_runs(root: Path) -> None:
     with pytest.raises(UserError, match="data.root is not set"):
         RealConfig().resolved()
-    with pytest.raises(UserError, match="which is no folder"):
+    with pytest.raises(UserError, match="which is not a folder"):
         RealConfig(root=str(root / "nowhere")).resolved()
     missing = r"lacks data.translation \(covost_qu_es/covost_v2.qu_es.train.tsv\).*data.digits \(common_voice_digits"
     with pytest.raises(UserError, match=missing):
@@ -314,7 +314,7 @@ def test_several_directions_of_translation(root: Path, tmp_path: Path) -> None:
     )
     config = small(root, translation="covost", directions=("fr_en",), tests=tests)
     twice = (
-        r"covost \(.*covost.py, line \d+\) reads two rows of .*covost, fr_en other with one id, 'fr1': row 1 .* row 2"
+        r"covost \(.*covost.py, line \d+\) reads two rows of .*, fr_en other with the same id, 'fr1': row 1 .* row 2"
     )
     with pytest.raises(UserError, match=twice):
         config.resolved().split("translation", "test_other")
@@ -409,13 +409,11 @@ def test_without_a_cache_that_can_be_written_planning_says_so_and_goes_on(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "file" / "below"))
     assert ids(small(root), "asr.train", "text.train") == expected
-    assert "set ABLATE_CACHE to a folder that can" in capsys.readouterr().err
+    assert "set ABLATE_CACHE to a writable folder" in capsys.readouterr().err
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/known.sqlite3").write_text("no database at all, but long enough to be taken for one " * 20)
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "bad"))
-    with pytest.raises(
-        UserError, match="known.sqlite3: the cache of what is known of data is damaged .*; delete this file"
-    ):
+    with pytest.raises(UserError, match="known.sqlite3: the cache of data files is damaged .*; delete this file"):
         ids(small(root), "asr.train")
 
 

@@ -383,7 +383,7 @@ def test_recordings_that_are_read_on_the_fly_are_found_where_they_lie_now(root: 
     (root / "below/here/7/1").mkdir(parents=True)
     shutil.copy(root / "LibriSpeech/train-lj/2/1/2-1-0000.flac", root / "below/here/7/1/7-1-0000.flac")
     (root / "below/here/7/1/7-1.trans.txt").write_text("7-1-0000 OTHER\n")
-    with pytest.raises(UserError, match="is gone or is another recording now, and .*has none that sounds like it"):
+    with pytest.raises(UserError, match="is missing or has changed, and .*has no recording with the same audio"):
         opened().mel(0)
 
 

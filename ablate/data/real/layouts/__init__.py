@@ -1,1 +1,1 @@
-"""How corpora lie on disk: each reader yields rows as they are written there."""
+"""Layouts of corpora on disk: each reader yields rows as they are written there."""

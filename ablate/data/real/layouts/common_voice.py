@@ -13,7 +13,7 @@ from ablate.data.table import Example
 
 
 class CommonVoice(Layout):
-    """A table of a language, beside `clips/`."""
+    """A table of one language, beside `clips/`."""
 
     expected = "Common Voice's .tsv"
 
@@ -28,7 +28,7 @@ class CommonVoice(Layout):
 
 
 class Digits(TableLayout):
-    """All three splits of a language."""
+    """All three splits of one language."""
 
     spoken = True
     columns = ("text",)

@@ -13,7 +13,7 @@ from ablate.data.table import Example
 
 
 class Fairseq(Layout):
-    """A manifest: a folder in its first line."""
+    """A manifest, with a folder in its first line."""
 
     expected = "fairseq's .tsv"
 
@@ -25,9 +25,11 @@ class Fairseq(Layout):
 
 
 def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
-    """Read fairseq's manifest: a root folder, then `path<TAB>samples` a line; transcripts beside it in .ltr or .wrd.
+    """Read fairseq's manifest: a root folder, then one `path<TAB>samples` per line; transcripts in .ltr or .wrd beside
+    it.
 
-    Letters are parted by spaces and words by "|". There is no speaker: the voice is the recording's folder.
+    In .ltr, letters are separated by spaces and words by "|". Speakers are not given: the voice is the recording's
+    folder.
     """
     rows = lines(Path(path), faults)
     _, root = next(rows, (0, ""))
@@ -42,7 +44,7 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
         row: Example = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
         while at < number - 1 and (
             following := next(transcripts, None)
-        ):  # both files are read side by side, never held
+        ):  # both files are read in parallel, neither is held in memory
             at, text = following
         if beside is None:
             yield row

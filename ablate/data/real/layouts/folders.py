@@ -1,5 +1,5 @@
-"""What lies in a folder of data, less what file managers, file systems and editors leave behind. Every reader lists
-here.
+"""The content of a data folder, without what file managers, file systems and editors leave behind. Every reader lists
+folders through this module.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ _LEFT = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
 def leftover(name: str) -> bool:
-    """Whether a name is no data: whatever is hidden (.DS_Store, ._*, .nfs*, .*.swp, .ipynb_checkpoints), backups,
-    caches.
-    """
+    """Whether a name is not data: hidden files (.DS_Store, ._*, .nfs*, .*.swp, .ipynb_checkpoints), backups, caches."""
     return name[0] == "." or name[-1] == "~" or name[0] == name[-1] == "#" or name in _LEFT
 
 
 def entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    """What is in a folder, by name; nothing if there is no such folder."""
+    """The entries of a folder, sorted by name; empty if there is no such folder."""
     if not os.path.isdir(folder):
         return []
     with os.scandir(folder) as listing:
@@ -26,7 +24,7 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
 
 
 def folders(folder: Path | str, depth: int = 1) -> list[str]:
-    """Paths of the folders that lie `depth` levels below a folder, in order of names."""
+    """Paths of the folders that lie `depth` levels below a folder, sorted by name."""
     paths = [str(folder)]
     for _ in range(depth):
         paths = [entry.path for path in paths for entry in entries(path) if entry.is_dir()]

@@ -1,4 +1,4 @@
-"""Read GLUE, all its tasks by one reader: rows carry "id", texts as written in the corpus, and "label"."""
+"""Read GLUE, all its tasks by one reader: rows have "id", texts as written in the corpus, and "label"."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ablate.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class GlueTask:
-    """Where a GLUE task keeps its texts and label: column names, or places where the files have no header."""
+    """Where a GLUE task keeps its texts and label: column names, or column numbers if the files have no header."""
 
     text: str | int
     label: str | int
     text_b: str | int | None = None
-    classes: Mapping[str, str] = field(default_factory=dict)  # the file's labels → their names; empty: a score
-    width: int | None = None  # columns of a file without header
+    classes: Mapping[str, str] = field(default_factory=dict)  # the file's labels → class names; empty: a number
+    width: int | None = None  # number of columns of a file without header
     broken: bool = False  # the distributed file is known to have rows that lack columns
     dev: Mapping[str, str] = field(default_factory=lambda: {"test": "dev"})  # our test splits → files with labels
 
@@ -51,7 +51,7 @@ def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[E
     """Read `root/TASK/{split}.tsv` as GLUE distributes it: {id, text, [text_b], label}.
 
     Splits are "train" and "dev" (MNLI: "dev_matched", "dev_mismatched"); GLUE's test has no labels and is not read.
-    Labels are names of classes (`GLUE[task].classes`), or floats for STS-B. Quotes are text: these files quote nothing.
+    Labels are names of classes (`GLUE[task].classes`), or floats for STS-B. Quotes are text: there is no quoting here.
     """
     if task not in GLUE:
         raise UserError(f"There is no GLUE task '{task}': {nearest(task, GLUE)}")
@@ -59,7 +59,7 @@ def glue(root: Path, task: str, split: str, faults: Faults = STOP) -> Iterator[E
 
 
 def sentences(table: Path, task: str, faults: Faults = STOP) -> Iterator[Example]:
-    """Read a file in the columns of a GLUE task."""
+    """Read a file with the columns of a GLUE task."""
     spec = GLUE[task]
     columns = [c for c in (spec.text, spec.text_b, spec.label) if isinstance(c, str)]
     rows = tsv(table, columns, faults, spec.broken) if spec.width is None else headless(table, spec.width, faults)

@@ -1,7 +1,7 @@
 """Read lhotse's cut manifests, and so every corpus that lhotse prepares, without lhotse.
 
-A cut is a part of a recording, its supervisions are the utterances in it. Here a row is a supervision. What needs
-lhotse to be computed (mixed or padded cuts, transforms, audio behind a command or an address) is refused, not guessed.
+A cut is a part of a recording, and its supervisions are the utterances in it. Here a row is a supervision. Cuts that
+lhotse would have to compute (mixed or padded cuts, transforms, audio from a command or a URL) are refused, not guessed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ablate.data.lines import STOP, Faults, jsonl
 from ablate.data.real.layouts.layout import Layout
 from ablate.data.table import Example
 
-ROUNDED = 1e-3  # seconds by which times that mean the same may differ
+ROUNDED = 1e-3  # seconds by which equal times may differ
 
 
 class Lhotse(Layout):
@@ -35,13 +35,13 @@ class Lhotse(Layout):
 def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `cuts.jsonl` or `.jsonl.gz`: {id, voice, recording, [text]}, one row per supervision (or cut without any).
 
-    An utterance that reaches beyond its cut is read whole, and belongs to the cut that it begins in. Relative paths of
-    recordings are looked for from the manifest's folder upwards.
+    An utterance that extends beyond its cut is read whole, and belongs to the cut in which it begins. Relative paths of
+    recordings are searched from the manifest's folder upwards.
     """
     path = Path(path)
     folders = [str(folder) for folder in path.parents]
 
-    @lru_cache(4096)  # the cuts of a recording lie together
+    @lru_cache(4096)  # cuts of the same recording are adjacent
     def there(name: str) -> str | None:
         return next((file for folder in folders if os.path.isfile(file := os.path.join(folder, name))), None)
 
@@ -100,12 +100,12 @@ def _refused(cut: dict[str, Any]) -> str:
 
 
 def _channel(channel: Any) -> int:
-    """The first of a supervision's channels: lists are of utterances that all channels of an array hold."""
+    """The first of a supervision's channels: a list means that all channels of an array contain the utterance."""
     return int(channel[0]) if isinstance(channel, list) else int(channel or 0)
 
 
 def _source(recording: dict[str, Any], channel: int) -> tuple[str, int | None] | None:
-    """The file that holds a channel, and the number of its first channel (None if it has no other)."""
+    """The file that contains a channel, and the number of the file's first channel (None if it has only one)."""
     for source in recording.get("sources", ()):
         channels = source.get("channels", [0])
         if source.get("type") == "file" and channel in channels:

@@ -12,11 +12,11 @@ from ablate.data.real.layouts.folders import entries, folders
 from ablate.data.real.layouts.layout import Layout, span
 from ablate.data.table import Example
 
-LONGEST = 16.0  # seconds: Libri-Light's chapters are cut at pauses into pieces up to this long
+LONGEST = 16.0  # seconds: maximum length of the pieces into which Libri-Light's chapters are cut at pauses
 
 
 class LibriLight(Layout):
-    """A subset, `SPEAKER/BOOK/` below it: its first recordings have facts beside them, and no transcripts."""
+    """A subset with `SPEAKER/BOOK/` below it: its first recordings have metadata beside them, and no transcripts."""
 
     expected = "a Libri-Light folder"
 
@@ -36,7 +36,7 @@ class LibriLight(Layout):
 def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read Libri-Light's `SPEAKER/BOOK/CHAPTER.flac` with its .json, cut at pauses into pieces up to `LONGEST`.
 
-    Its "voice_activity" are [start, stop] of speech in seconds; a run longer than that is cut evenly.
+    "voice_activity" holds [start, stop] of speech in seconds; a longer stretch of speech is cut into equal pieces.
     """
     for path in (Path(entry.path) for chapter in folders(folder, 2) for entry in entries(chapter)):
         if path.suffix.lower() not in FORMATS:
@@ -62,7 +62,7 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
 
 
 def pieces(active: Iterable[tuple[float, float]], longest: float) -> Iterator[tuple[float, float]]:
-    """Join runs of speech, pauses between them included, while they fit into `longest`; cut evenly what does not."""
+    """Join stretches of speech, including pauses between them, up to `longest`; cut longer ones into equal pieces."""
     begun: tuple[float, float] | None = None
     for start, stop in active:
         if begun is not None and stop - begun[0] <= longest:

@@ -15,7 +15,7 @@ from ablate.errors import UserError
 
 
 class LibriSpeech(Layout):
-    """A subset, `SPEAKER/CHAPTER/` below it; or any folder with folders in its folders that no other layout knows."""
+    """A subset with `SPEAKER/CHAPTER/` below it; or any folder of folders of folders that no other layout knows."""
 
     expected = "a LibriSpeech folder"
 
@@ -27,7 +27,7 @@ class LibriSpeech(Layout):
 
 
 def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
-    """Read `SPEAKER/CHAPTER/` with its `.trans.txt` below `folder`, in order of names."""
+    """Read `SPEAKER/CHAPTER/` with its `.trans.txt` below `folder`, sorted by name."""
     folder = Path(folder)
     chapters = folders(folder, 2)
     if not chapters:
@@ -47,5 +47,5 @@ def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
                 yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
             else:
                 faults.report(f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it.")
-        for _ in recordings:  # what no transcript lists does not count
+        for _ in recordings:  # recordings without a transcript are only counted
             faults.expected(f"{folder}: recordings that no transcript lists")

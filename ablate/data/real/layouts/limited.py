@@ -1,4 +1,4 @@
-"""Read Libri-Light's limited supervision."""
+"""Read Libri-Light's limited-supervision subsets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ablate.data.real.layouts.librispeech import librispeech
 from ablate.data.table import Example
 from ablate.errors import UserError
 
-LIMITED = {"10min": ("1h/0",), "1h": ("1h/*",), "10h": ("1h/*", "9h")}  # Libri-Light's limited supervision
+LIMITED = {"10min": ("1h/0",), "1h": ("1h/*",), "10h": ("1h/*", "9h")}  # folders of each subset
 
 
 class Limited(Layout):
-    """An amount of `librispeech_finetuning`, of which there need not be a folder."""
+    """A subset of `librispeech_finetuning`, written as a path that need not exist as a folder."""
 
     expected = "a part of librispeech_finetuning (10min, 1h, 10h)"
 
@@ -31,7 +31,7 @@ class Limited(Layout):
 
 
 def limited(folder: Path, amount: str, faults: Faults = STOP) -> Iterator[Example]:
-    """Read 10 minutes, 1 hour or 10 hours of Libri-Light's `librispeech_finetuning`, each the beginning of the next.
+    """Read 10 minutes, 1 hour or 10 hours of Libri-Light's `librispeech_finetuning`; each is contained in the next.
 
     Its parts `1h/{0…5}/{clean,other}` and `9h/{clean,other}` are in LibriSpeech's layout. (100 hours are LibriSpeech's
     own train-clean-100.)

@@ -35,8 +35,8 @@ class Normalization(TableLayout):
 def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Example]:
     """Read written and spoken text: {id, written, spoken, [classes]}.
 
-    `folder` has {train,dev,test}.tsv with columns "written" and "spoken" (and "class" or "classes": DATE, or
-    DATE,MONEY, or nothing), or with tokens in the format of Google's text normalization corpus; or it has that corpus's
+    `folder` has {train,dev,test}.tsv, either with columns "written" and "spoken" (and "class" or "classes": DATE, or
+    DATE,MONEY, or nothing) or with tokens in the format of Google's text normalization corpus. Or it has that corpus's
     `output-NNNNN-of-NNNNN`, of which the first 90 % are train, then 5 % dev and 5 % test, as its authors split it
     (Sproat & Jaitly 2017).
     """
@@ -46,7 +46,7 @@ def normalization(folder: Path, split: str, faults: Faults = STOP) -> Iterator[E
 
 
 def normalization_files(folder: Path, split: str) -> list[Path]:
-    """The files that a split of written and spoken text is in. Raises UserError if there are too few."""
+    """The files of a split of written and spoken text. Raises UserError if there are too few."""
     shards = [Path(e.path) for e in entries(folder) if fnmatch(e.name, "output-*-of-*")]
     if not shards:
         return [Path(folder) / f"{split}.tsv"]
@@ -58,7 +58,7 @@ def normalization_files(folder: Path, split: str) -> list[Path]:
 
 
 def normalized(path: Path, faults: Faults = STOP) -> Iterator[Example]:
-    """Read a file of written and spoken text, whichever of the forms it has."""
+    """Read a file of written and spoken text, in either of its two forms."""
     _, first = next(lines(path, faults), (0, ""))
     if len(first.split("\t")) == 3 and "written" not in first.split("\t") or first.startswith("<eos>\t"):
         yield from google_tokens(path, faults)
@@ -68,7 +68,7 @@ def normalized(path: Path, faults: Faults = STOP) -> Iterator[Example]:
 
 
 def _classes(row: Example) -> Example:
-    """What a table's column of classes says, if it has one and the row does not end before it."""
+    """The content of a table's column of classes, if it has one and the row is long enough."""
     for column in ("classes", "class"):
         if column in row:
             return {"classes": sorted(set(row[column].replace(",", " ").split()))}
@@ -76,10 +76,10 @@ def _classes(row: Example) -> Example:
 
 
 def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Example]:
-    """Read `CLASS<TAB>token<TAB>spoken` a line, sentences ended by `<eos>`: {id, written, spoken, classes}.
+    """Read one `CLASS<TAB>token<TAB>spoken` per line, with sentences ended by `<eos>`: {id, written, spoken, classes}.
 
-    "<self>" is spoken as it is written, and "sil" not at all. `classes` names what in the sentence is said otherwise
-    than it is written, each class once; the id is the number of the sentence's first line.
+    "<self>" is spoken as written, and "sil" is not spoken. `classes` names the classes of tokens whose spoken form
+    differs from the written one, each once; the id is the number of the sentence's first line.
     """
     tokens: list[tuple[str, str, str]] = []
     start, whole = 0, True
@@ -94,7 +94,7 @@ def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Example]:
             tokens.append((cells[0], cells[1], cells[2]))
         else:
             faults.report(f"{path}, line {number}: has {len(cells)} columns, expected 3 (class, token, spoken).")
-            whole = False  # a sentence that lacks a token is no sentence
+            whole = False  # a sentence that lacks a token is left out
     if tokens and whole:
         yield _sentence(start, tokens)
 

@@ -1,7 +1,7 @@
-"""The layouts of corpora by name, and the tables with a layout of their own. A new one is a file with a class, and a
-line here (or `LAYOUTS["NAME"] = Class`, `TABLES["NAME"] = Class` in a module that is imported before).
+"""The layouts of corpora by name, and the tables with a layout of their own. To add one, write a file with a class, and
+a line here (or `LAYOUTS["NAME"] = Class`, `TABLES["NAME"] = Class` in a module that is imported before).
 
-A path is asked about from the last to the first, so that what came later goes before; the first know the most.
+A path is tried from the last layout to the first, so that later ones take precedence; the first ones accept the most.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Layouts = Registered[type[Layout]]
 
 
 TAKEN = ("speech", "pairs", "asr", "speechstew", "retrieval", "translation", "text", "sentiment", "sentence_pair")
-"""Tables of real corpora that are made of other settings; a GLUE task of `data.glue` is one, too."""
+"""Tables of real corpora that come from other settings; GLUE tasks of `data.glue` are reserved, too."""
 
 
 def _layout(name: str, cls: type[Layout]) -> None:
@@ -43,10 +43,10 @@ def _layout(name: str, cls: type[Layout]) -> None:
 def _table(name: str, cls: type[TableLayout]) -> None:
     complete(cls, TableLayout)
     if name in TAKEN or not name.isidentifier():
-        raise UserError(f"A table cannot be called '{name}': {', '.join(TAKEN)} are there; write a name of its own.")
+        raise UserError(f"A table cannot be called '{name}': {', '.join(TAKEN)} are taken; choose another name.")
     if "train" not in cls.splits or cls.held_out == ("dev" in cls.splits):
         raise UserError(
-            f"{cls.__qualname__} ({place(cls)}) has splits {', '.join(cls.splits)}: expected train, and dev just where "
+            f"{cls.__qualname__} ({place(cls)}) has splits {', '.join(cls.splits)}: expected train, and dev exactly if "
             "it is not held out of train."
         )
 
@@ -68,13 +68,13 @@ LAYOUTS: Layouts = Registered(
     _layout,
     _itself,
 )
-"""Of speech: rows have recordings."""
+"""Layouts of speech: rows have recordings."""
 
 TEXT_LAYOUTS: Layouts = Registered({"lines": Lines, "records": Records}, _layout, _itself)
-"""Of text: rows have "text"."""
+"""Layouts of text: rows have "text"."""
 
 TABLES: Registered[type[TableLayout]] = Registered({"digits": Digits, "normalization": Normalization}, _table, _itself)
-"""Tables with a layout of their own. Where they lie is said in `data.labelled`, of the first two in `data.NAME`."""
+"""Tables with a layout of their own. `data.labelled` gives their paths, for the first two `data.NAME`."""
 
 
 def table(name: str) -> TableLayout:
@@ -85,13 +85,13 @@ def table(name: str) -> TableLayout:
 
 
 def known(path: Path, layouts: Layouts = LAYOUTS) -> tuple[str, Layout] | None:
-    """The layout that a path is of, and its name; None for nothing, and for what is of none."""
+    """Name and layout of a path; None if it does not exist or has no known layout."""
     made = ((name, layouts[name]()) for name in reversed(list(layouts)))
     return next(((name, layout) for name, layout in made if layout.knows(path)), None)
 
 
 def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Iterator[Example]:
-    """Read the rows of a folder or file of any layout. Raises UserError if it does not exist or is of none."""
+    """Read the rows of a folder or file of any layout. Raises UserError if it does not exist or has no known layout."""
     path = Path(path)
     if found := known(path, layouts):
         spoken = layouts is LAYOUTS
@@ -101,14 +101,15 @@ def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Itera
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         raise UserError(f"{path}: there is no such file or folder; {nearest(path.name, siblings)}")
     *most, last = (layout.expected for layout in layouts.values())
-    raise UserError(f"{path}: is of no layout known here; expected {', '.join(most)}, or {last}.")
+    raise UserError(f"{path}: has no known layout; expected {', '.join(most)}, or {last}.")
 
 
 def whole(
     read: Callable[[], Iterator[Example]], cls: Any, needed: Iterable[str], path: Path | str
 ) -> Iterator[Example]:
-    """Yield the rows that a class or function reads of `path`. Raises UserError, with its file and line, for one that
-    lacks a field or whose recording is none, for two with one id (when all are read), and for what it raises itself.
+    """Yield the rows that a class or function reads from `path`. Raises UserError, with the reader's file and line, for
+    a row that lacks a field or whose recording is not a `Recording`, for two rows with the same id (when all are read),
+    and for exceptions of the reader.
     """
     needed, name = {"id", *needed}, f"{cls.__qualname__} ({place(cls)})"
     hashes = array("q")  # of ids: 8 bytes for each of millions
@@ -132,18 +133,18 @@ def whole(
 
 
 def _repeated(hashes: array[int]) -> set[int]:
-    """Which of these are there more than once."""
+    """The values that occur more than once."""
     ordered = np.sort(np.frombuffer(hashes, np.int64))
     return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _unique(rows: Iterable[tuple[int, Example]], what: str) -> None:
-    """Raise UserError where two numbered rows have one id."""
+    """Raise UserError if two numbered rows have the same id."""
     seen: dict[str, str] = {}
     for number, row in rows:
         recording = row.get("recording")
         shown = f"{recording.file} from {recording.start} s" if recording else repr(row.get("text", row.get("written")))
         here, id = f"row {number} ({shown})", str(row["id"])
         if id in seen:
-            raise UserError(f"{what} with one id, '{id}': {seen[id]} and {here}; give each an id of its own.")
+            raise UserError(f"{what} with the same id, '{id}': {seen[id]} and {here}; give each an id of its own.")
         seen[id] = here

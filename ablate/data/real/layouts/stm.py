@@ -1,4 +1,4 @@
-"""Read NIST's segments."""
+"""Read NIST's segments (STM)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ablate.data.real.layouts.layout import Layout, span
 from ablate.data.table import Example
 
 Beside = dict[Path, dict[str, Path]]
-"""By folder, the recordings that are in it or in a folder in it, by their names up to any dot."""
+"""By folder, the recordings in it and in its direct subfolders, by their names up to the first dot."""
 
 
 class STM(Layout):
-    """Segments of recordings: a file, or all that lie in a folder or in `stm/` in it."""
+    """Segments of recordings: a file, or all files in a folder or in its subfolder `stm/`."""
 
     expected = ".stm or a folder with .stm files"
 
@@ -35,10 +35,10 @@ def _files(folder: Path) -> list[str]:
 
 
 def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iterator[Example]:
-    """Read NIST segments, `FILE CHANNEL SPEAKER START STOP [<LABELS>] WORDS` a line, of recordings called FILE.
+    """Read NIST segments, one `FILE CHANNEL SPEAKER START STOP [<LABELS>] WORDS` per line, of recordings called FILE.
 
-    These lie beside the .stm, or in a folder beside its folder (TED-LIUM: `stm/` and `sph/`). What is to be ignored in
-    scoring is left out; lines with ";;" are comments. `beside` remembers what lies there, for the next .stm.
+    The recordings lie beside the .stm, or in a folder beside its folder (TED-LIUM: `stm/` and `sph/`). Segments to be
+    ignored in scoring are left out; lines with ";;" are comments. `beside` caches the recordings for the next .stm.
     """
     path = Path(path)
     beside = {} if beside is None else beside
@@ -66,7 +66,7 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
         if recording is None:
             faults.report(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
             continue
-        ids[id := f"{name}-{channel}-{start:.2f}-{stop:.2f}"] += 1  # who speaks at once may begin and end at once
+        ids[id := f"{name}-{channel}-{start:.2f}-{stop:.2f}"] += 1  # simultaneous speakers may have equal times
         yield {
             "id": id if ids[id] == 1 else f"{id}-{ids[id]}",
             "text": text,
@@ -76,7 +76,7 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
 
 
 def _beside(folder: Path) -> dict[str, Path]:
-    """List the recordings in and just below a folder; those in it come first."""
+    """List the recordings in a folder and its direct subfolders; those in the folder itself come first."""
     recordings: dict[str, Path] = {}
     for place in (folder, *folders(folder)):
         for path in (Path(entry.path) for entry in entries(place)):

@@ -1,4 +1,4 @@
-"""Plain texts: one text a line, or one record with "text", packed by gzip or not. The id is the line's number."""
+"""Plain texts: one text per line, or one record with "text" per line, gzipped or not. The id is the line number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ablate.data.table import Example
 
 
 class Lines(Layout):
-    """One text a line; blank lines are skipped. Any file that no other layout knows."""
+    """One text per line; blank lines are skipped. Any file that no other layout knows."""
 
     expected = "one text a line (.txt)"
 
@@ -24,7 +24,7 @@ class Lines(Layout):
 
 
 class Records(Layout):
-    """One JSON object with "text" a line; its further fields are ignored."""
+    """One JSON object with "text" per line; its other fields are ignored."""
 
     expected = 'one record with "text" a line (.jsonl)'
 
