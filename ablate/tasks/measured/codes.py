@@ -73,11 +73,6 @@ class SpeechCodes(AbstractMeasure):
         shuffles: Size = 20
         """Number of shuffles of the labels from which chance is estimated."""
 
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.shuffles < 1:
-                raise UserError(f"shuffles is {self.shuffles}, expected at least 1 to estimate chance.")
-
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:
         return measured(objectives) is not None
