@@ -14,6 +14,7 @@ from encoders.choices import check_known
 from encoders.encoding import Encoding
 from encoders.frontend import subsampled
 from encoders.owner import Owner, incomplete
+from encoders.ranges import Size
 
 READS = ("speech", "text", "pair")
 OWNERS = ("speech", "text", "shared")
@@ -60,7 +61,7 @@ class EncoderConfig:
 
     reads: tuple[str, ...] = READS
     """Inputs that the encoder has parts for: of speech, text and pair."""
-    width: int = 64
+    width: Size = 64
     """Width D of the encoding."""
 
     def __post_init__(self) -> None:
@@ -96,7 +97,7 @@ class AbstractEncoder(Owner, nn.Module, ABC):
     """Channels C of the stage "stacked": 80 bins of four frames. K-means of log-mel goes with this alone."""
 
     reads: frozenset[str]
-    width: int
+    width: Size
     """D of the stages that objectives build on."""
     embedding: nn.Embedding | None
     """Token embedding, of any width, which objectives tie their output to; None when text is not read."""

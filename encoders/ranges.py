@@ -29,16 +29,19 @@ class Within:
         return low and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
-        """As what follows "a number": "from 0 to 1", "above 0", "from 0 to below 1"."""
+        """As what follows "a number": "from 0 to 1", "above 0 and up to 1", "from 0 to below 1"."""
         low = f"{'above' if self.above else 'from'} {self.low:g}" if math.isfinite(self.low) else ""
-        high = f"{'to below' if self.below else 'to'} {self.high:g}" if math.isfinite(self.high) else ""
-        return " ".join(filter(None, (low, high if low else high.removeprefix("to "))))
+        if not math.isfinite(self.high):
+            return low
+        if low and not self.above:
+            return f"{low} to {'below ' * self.below}{self.high:g}"
+        return f"{low}{' and ' * bool(low)}{'below' if self.below else 'up to'} {self.high:g}"
 
 
-Count = Annotated[int, Within(0)]
-"""How many there are; perhaps none."""
+Natural = Annotated[int, Within(0)]
+"""A whole number from 0: how many there are."""
 Size = Annotated[int, Within(1)]
-"""How many there are, or how large something is; at least 1."""
+"""A whole number from 1: how large something is, or how many there are at least."""
 Positive = Annotated[float, Within(0, above=True)]
 """A number above 0."""
 NonNegative = Annotated[float, Within(0)]
@@ -47,5 +50,7 @@ Probability = Annotated[float, Within(0, 1)]
 """Of an event, dropout for instance."""
 Share = Annotated[float, Within(0, 1)]
 """A part of a whole."""
-Decay = Annotated[float, Within(0, 1, below=True)]
-"""Of a moving average: what is kept of it in an update."""
+PositiveShare = Annotated[float, Within(0, 1, above=True)]
+"""Some of a whole, perhaps all of it."""
+Fraction = Annotated[float, Within(0, 1, below=True)]
+"""Less than the whole: a decay of a moving average, the warm-up of a run."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Optional
 from encoders.batch import View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.ranges import NonNegative, Positive, PositiveShare, Size
 from objectives import targets as speech_targets
 from objectives.contrastive import DIVERSITY_OVER, ContrastiveHead
 from objectives.masked_speech import CodeHead
@@ -39,25 +40,25 @@ class TLM(AbstractObjective):
         """"together"; or a control: "apart" (same items and masks, never together), "shuffled" (another's text)."""
         contrastive: bool = False
         """Also the contrastive loss and diversity on the pairs' speech, at the speech tower (paper: unknown)."""
-        diversity: float = field(default=0.1, metadata={"absent": "0.1"})
+        diversity: NonNegative = field(default=0.1, metadata={"absent": "0.1"})
         """Weight of the diversity term, where the contrastive loss is on; without effect on fixed targets."""
         diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
         """Masked frames whose mean code probabilities that term is of: of the "shard", or a moving "average"."""
-        negatives: int = field(default=100, metadata={"absent": "100"})
+        negatives: Size = field(default=100, metadata={"absent": "100"})
         """Distractors per masked frame of the contrastive loss, at most."""
-        kappa: float = field(default=0.1, metadata={"absent": "0.1"})
+        kappa: Positive = field(default=0.1, metadata={"absent": "0.1"})
         """Temperature of its cosine similarities."""
-        final_dim: Optional[int] = field(default=None, metadata={"absent": "null"})
+        final_dim: Optional[Size] = field(default=None, metadata={"absent": "null"})
         """Width in which it compares encodings and codes; the encoder's by default."""
-        share: float = 0.5
+        share: PositiveShare = 0.5
         """Share of the text's pieces (or words) to hide."""
-        text_span: int = 5
+        text_span: Size = 5
         """Pieces (or words) in a span of text."""
         whole_words: bool = False
         """Count and hide whole words rather than pieces."""
-        prob: float = 0.129
+        prob: PositiveShare = 0.129
         """Probability that a speech position starts a masked span."""
-        speech_span: int = 10
+        speech_span: Size = 10
         """Positions in a span of speech."""
         text_first: bool = True
         """Order of the segments; the paper does not say."""
@@ -67,8 +68,6 @@ class TLM(AbstractObjective):
             check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
             if self.diversity_over != "shard" and not self.contrastive:
                 raise ValueError("diversity_over is without effect where contrastive is false; leave it away.")
-            if self.negatives < 1:
-                raise ValueError(f"TLM's contrastive loss has {self.negatives} distractors; expected at least 1.")
 
         def masks(self) -> PairMask:
             """The view these fields describe."""

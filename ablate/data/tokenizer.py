@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 import numpy as np
 import sentencepiece
@@ -29,6 +29,7 @@ from ablate.data.columns import ColumnWriter, column
 from ablate.data.table import Table
 from ablate.errors import UserError, nearest
 from encoders.batch import Vocabulary
+from encoders.ranges import Size, Within
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-%$&/"  # what has a piece whether or not the texts have it
 MODELS = ("bpe", "unigram", "char")
@@ -51,22 +52,18 @@ class TokenizerConfig:
     """Characters that have a piece whether or not the texts have them; null: `ALPHABET` where no `fields` are named,
     else none.
     """
-    size: int = 400
+    size: Annotated[int, Within(Vocabulary.specials + 1)] = 400
     """Most pieces to learn, specials included; byte pieces come on top. Fewer where the text supports no more."""
     model: str = "bpe"
     """Kind of SentencePiece model: "bpe", "unigram" or "char"."""
     bytes: bool = True
     """Spell what has no piece as bytes (256 more pieces); without, it becomes unk, and no character is dropped."""
-    texts: int = 2_000_000
+    texts: Size = 2_000_000
     """Most texts to learn from, those whose hashes are lowest of all there are: learning holds them in memory."""
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise UserError(f"tokenizer.model is '{self.model}': {nearest(self.model, MODELS)}")
-        if self.size <= Vocabulary.specials:
-            raise UserError(
-                f"tokenizer.size is {self.size}, expected more than the {Vocabulary.specials} specials; try 400."
-            )
 
     def settled(self, tables: Collection[str]) -> TokenizerConfig:
         """This config with its fields and alphabet written out, for a corpus with the pre-training `tables`."""

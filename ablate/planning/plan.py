@@ -36,7 +36,9 @@ from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
+from ablate.sweepfile.schema import Sweep
 from ablate.sweepfile.source import Source
+from ablate.sweepfile.typed import setting
 from ablate.tasks.task import TaskConfig
 
 Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
@@ -79,7 +81,7 @@ class Planner:
     """Turns one merged sweep into a plan."""
 
     def __init__(self, sweep: Mapping[str, Any], registry: Registry, asking: Collection[str] = ()):
-        self.sweep, self.name = sweep, str(sweep["name"])
+        self.sweep, self.name = sweep, setting(Sweep, "name", sweep["name"])
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
         self.seeds = values.seeds(sweep.get("seeds", [0]))
@@ -89,7 +91,8 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
-        self.cluster, resources = str(sweep.get("cluster") or ""), mapping(sweep.get("resources"), "resources")
+        self.root, self.cluster = (setting(Sweep, key, sweep.get(key)) or "" for key in ("root", "cluster"))
+        resources = mapping(sweep.get("resources"), "resources")
         self.plugins = plugins.versions()
         self.kinds = {name: kind.trains for name, kind in KINDS.items()}
         self.estimate = Estimator(Resources(resources, self.kinds, self.cluster in asking))
@@ -101,9 +104,7 @@ class Planner:
 
     def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
-        workers = self.sweep.get("workers")
-        if workers is not None and (type(workers) is not int or workers < 1):
-            raise UserError(f"workers: expected a number of processes, found {workers!r}.")
+        workers = setting(Sweep, "workers", self.sweep.get("workers"))
         grid = [self.resolver.rows(point) for point in self.points]
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
@@ -130,7 +131,7 @@ class Planner:
                 *summary.twins(manifest),
                 *summary.columns_left(self.sweep, described),
             ),
-            root=str(self.sweep["root"]),
+            root=self.root,
             cluster=self.cluster,
             workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),

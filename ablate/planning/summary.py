@@ -13,6 +13,8 @@ from ablate.sweepfile.added import Added
 from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.row import Row
 from ablate.sweepfile.rows import Resolver
+from ablate.sweepfile.schema import Sweep
+from ablate.sweepfile.typed import setting
 from ablate.tasks.task import TaskConfig
 
 
@@ -35,8 +37,8 @@ def sweep_json(
     taken_off = {*resolver.base["tasks"], *resolver.registry.tasks} - set(resolver.tasks)
     return {
         "name": str(sweep["name"]),
-        "question": sweep.get("question", ""),
-        "changes_our_mind": sweep.get("changes_our_mind", ""),
+        "question": setting(Sweep, "question", sweep.get("question", "")),
+        "changes_our_mind": setting(Sweep, "changes_our_mind", sweep.get("changes_our_mind", "")),
         "seeds": seeds,
         "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
         "tasks": tasks,

@@ -11,8 +11,8 @@ from ablate.errors import UserError, place
 from ablate.planning.size import SMALL
 from ablate.stages.registry import KINDS
 from ablate.store import identity, plugins
-from ablate.sweepfile.load import settable
 from ablate.sweepfile.row import owner
+from ablate.sweepfile.typed import settable
 from ablate.tasks.registry import TASKS
 from encoders import trial
 from encoders.encoder import EncoderConfig

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.errors import UserError, nearest
-from ablate.sweepfile import load
-from ablate.sweepfile.claims import listed
 from ablate.sweepfile.order import needed_first
+from ablate.sweepfile.patch import once
+from ablate.sweepfile.schema import AddedStage, keys
+from ablate.sweepfile.typed import made as made_of
+from ablate.sweepfile.typed import typed
 
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row, a task or a stage
 PRETRAINED, FINETUNED = "pretrain", "finetune."  # what a stage may come after, beside another of these
@@ -59,15 +61,16 @@ def added(
 
 
 def _typed(name: str, written: Mapping[str, Any], kinds: Mapping[str, Any], valid: list[str], path: str) -> Added:
-    settings = dict(written)
-    kind, after, tables = settings.pop("kind", name), settings.pop("after", PRETRAINED), settings.pop("tables", [])
+    stage = made_of(AddedStage, {key: value for key, value in written.items() if key in keys(AddedStage)}, path)
+    settings = {key: value for key, value in written.items() if key not in keys(AddedStage)}
+    kind = name if stage.kind is None else stage.kind
+    after = (stage.after,) if isinstance(stage.after, str) else once(stage.after, f"{path}.after")
     if kind not in kinds:
-        raise UserError(f"{path}.kind: no kind '{kind}'; {nearest(str(kind), kinds)}")
-    after = [after] if isinstance(after, str) else listed(after, f"{path}.after")
+        raise UserError(f"{path}.kind: no kind '{kind}'; {nearest(kind, kinds)}")
     for one in after:
         if one not in valid or one == name:
-            raise UserError(f"{path}.after: no stage '{one}' here; {nearest(str(one), valid)}")
-    for table in listed(tables, f"{path}.tables"):
-        if str(table).count(".") != 1:
+            raise UserError(f"{path}.after: no stage '{one}' here; {nearest(one, valid)}")
+    for table in once(stage.tables, f"{path}.tables"):
+        if table.count(".") != 1:
             raise UserError(f"{path}.tables: found '{table}', expected TABLE.SPLIT, as in asr.dev.")
-    return Added(kind, kinds[kind], load.typed(kinds[kind].settings, settings, path), tuple(after), tuple(tables))
+    return Added(kind, kinds[kind], typed(kinds[kind].settings, settings, path), after, stage.tables)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablate.store import identity
 from ablate.sweepfile.added import FINETUNED, PRETRAINED, Added
-from ablate.sweepfile.patch import PRETRAIN
+from ablate.sweepfile.schema import Pretrain, keys
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Row:
             else "of no effect: a longer trunk continues a shorter one"
         )
         trunk = {"start": self.start, "steps": self.steps, "decay": self.decay, "horizon": horizon}
-        pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
+        pretrain = trunk | {name: settings.pop(name) for name in keys(Pretrain) if name in settings}
         for key, tried in self.grids.items():
             settings["tasks"][key]["tune"] = [point for point, _ in tried]
         return {**after, **settings, **self._added(), "pretrain": pretrain}

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import TypeAlias
 
-from encoders.ranges import Count, NonNegative, Positive, Size
+from encoders.ranges import Natural, NonNegative, Positive, Size
 
+Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
+"""What YAML can hold."""
 Settings = Mapping[str, object]
 """Settings of one part, by name: a patch of its config."""
 Preset = str | Settings
@@ -32,9 +35,9 @@ class Pretrain:
     targets: Mapping[str, Preset | None] = field(default_factory=dict)
     """Speech targets by name: learned, random_projection, kmeans, or settings of these. Only what an objective predicts
     is made."""
-    steps: Count
+    steps: Natural
     """Updates of the trunk, after warm-up at a stable learning rate; with `after`, further ones."""
-    decay: Count
+    decay: Natural
     """Updates of the leaf, in which the learning rate falls to its end."""
     update: Settings = field(default_factory=dict)
     """What an update holds: `speech` in seconds (20 s), `text` in tokens (700 tokens), `pairs`."""
@@ -153,9 +156,9 @@ class Frontier:
 class Table:
     """The table of results, and the figures beside it."""
 
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
     """Measures, as in a claim's `on`; by default every task's first metric."""
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Block, ...] | None = None
     """Groups of rows with a reference each; by default one of all rows, whose reference is the first."""
     compare_with: str | None = None
     """The row that all others are compared with in a sheet of its own."""

@@ -125,7 +125,11 @@ def _overridden(overrides: list[str]) -> Iterator[dict[str, Written]]:
         except UserError:
             continue  # that is what the error is about
         written, key = Written(f"override '{text}'", text.partition("=")[2], text), parsed.key_or_group
-        yield {key: written, **({f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {})}
+        above = {
+            key[: part.end()]: Written(written.where, "", text) for part in re.finditer(r"(?<=\.)[^.]+(?=\.)", key)
+        }
+        axis = {f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {}
+        yield {**above, key: written, **axis}
 
 
 def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:

@@ -20,6 +20,7 @@ from ablate.errors import UserError, nearest, place
 from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import Fraction, Natural, NonNegative, Size
 from objectives.objective import AbstractObjective, Ports
 
 Encoder = tuple[Tokenizer, Optional[Path]]
@@ -122,8 +123,9 @@ class TaskConfig(Complete):
     """Base of task configs: the data, and how long and how fast to fine-tune.
 
     A task's is called `Config` and stands in the body of its class. Every field is a setting of the sweep file, with a
-    sentence below it. `__post_init__` raises UserError (or ValueError) for values that cannot be, and calls that of its
-    base. One that measures a leaf trains nothing: `steps` is 0 there.
+    sentence below it, and a range where it has one (`encoders.ranges`). `__post_init__` raises UserError (or
+    ValueError) for values that cannot be together, and calls that of its base. One that measures a leaf trains nothing:
+    `steps` is 0 there.
     """
 
     owner: ClassVar[type[AbstractScored]]
@@ -139,30 +141,30 @@ class TaskConfig(Complete):
     """Table of the corpus to read: its "train" trains, its "dev" selects."""
     splits: tuple[str, ...] = ("test",)
     """Splits that are scored, once, with the selected weights."""
-    steps: int = 400
+    steps: Natural = 400
     """Most updates."""
-    items: int = 16
+    items: Size = 16
     """Items in an update."""
-    lr: float = 2e-3
+    lr: NonNegative = 2e-3
     """Peak learning rate of the encoder."""
-    head_lr: float = 4e-3
+    head_lr: NonNegative = 4e-3
     """Peak learning rate of the task's own parameters."""
-    warmup: float = 0.1
+    warmup: Fraction = 0.1
     """Share of the steps in which the encoder's learning rate rises."""
-    head_warmup: float = 0.1
+    head_warmup: Fraction = 0.1
     """Share of the steps in which that of the task's own parameters rises."""
-    frozen: float = 0.0
+    frozen: Fraction = 0.0
     """Share of the steps, at first, in which the encoder stays as it is; its warm-up begins then."""
-    average: float = 0.0
+    average: Fraction = 0.0
     """Decay of a moving average of the weights, which dev sees and the run keeps in their place; 0 keeps them as they
     are. Averages over some hundred updates (.99, .998) swing less and often do better (Polyak and Juditsky 1992).
     """
-    evaluate_every: int = 100
+    evaluate_every: Size = 100
     """Updates between evaluations on dev."""
     select: str = field(default="", metadata={"absent": '""'})
     """Metric on dev whose best evaluation is kept, or "loss"; empty is the task's own choice. Of equal values that with
     the lower loss is kept, of equal losses the later one."""
-    patience: int = 0
+    patience: Natural = 0
     """Evaluations without a better dev score after which training stops; 0 trains all steps, so that rows are compared
     at equal steps. They count from the end of warm-up and thaw on, span at least a fifth of the steps, and stop nothing
     before dev is clearly better than at first and than empty outputs are."""
@@ -170,11 +172,7 @@ class TaskConfig(Complete):
     """A target tokenizer of the task's own; none means the encoder's."""
 
     def __post_init__(self) -> None:
-        for name in ("warmup", "head_warmup", "frozen", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                what = "a decay" if name == "average" else "a share of the steps"
-                raise UserError(f"{name} is {getattr(self, name)}, expected {what}, from 0 to below 1.")
-        counts(self, "items", "evaluate_every")
+        """Nothing here: what each value can be, its field says."""
 
     def ids(self) -> tuple[str, ...]:
         """Whose ids of its table's texts it reads: "own", the encoder's tokenizer's, or "targets", of what it
@@ -206,13 +204,6 @@ class TaskConfig(Complete):
     def build(self) -> AbstractScored:
         """Make the task: planning does so to check it, stages to run it. Reads no data."""
         return self.owner(self)
-
-
-def counts(config: TaskConfig, *names: str) -> None:
-    """Raise UserError unless these fields of a config are at least 1."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise UserError(f"{name} is {getattr(config, name)}, expected at least 1.")
 
 
 class AbstractScored(Complete):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from encoders.ranges import Natural, Positive, Size
+
 
 @dataclass(frozen=True, kw_only=True)
 class RealSettings:
@@ -20,7 +22,7 @@ class RealSettings:
     on_error: str = "stop"
     """"stop" at the first row or recording that cannot be used; or "skip" and list them, after reading all recordings
     once before anything else. What is skipped is in no split."""
-    most_skipped: int = 100
+    most_skipped: Natural = 100
     """Rows and recordings that "skip" may skip; more are an error."""
     speech: tuple[str, ...] = ("LibriSpeech/train-clean", "LibriSpeech/train-lj")
     """Sources that give unlabelled speech."""
@@ -61,9 +63,9 @@ class RealSettings:
     of the corpus: Common Voice's (digits), CoVoST's (translation), the GLUE task's, written and spoken text, or what
     the table of `labelled` has.
     """
-    labels: int = 5000
+    labels: Size = 5000
     """Most training rows of sentiment and sentence_pair."""
-    held_out: int = 500
+    held_out: Size = 500
     """Most rows held out of train as "dev" where a corpus has none; a tenth of its rows if that is fewer."""
     normalisation: str = "bins"
     """Of log-mel: "bins", each mel bin to mean 0 and variance 1 over a recording; "level", to mean 0 alone, from the
@@ -72,5 +74,5 @@ class RealSettings:
     """
     lower: bool = True
     """Whether all text is made lower case."""
-    max_seconds: float = 20.0
+    max_seconds: Positive = 20.0
     """Recordings longer than this are left out of supervised training; dev and test are always whole."""
