@@ -93,7 +93,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ROW",
         help="show a row's settings, where each comes from, and its difference from its reference",
     )
-    what.add_argument("--diff", metavar="ROW", nargs=2, help="show the settings in which two rows differ")
+    what.add_argument(
+        "--diff",
+        metavar="ROW",
+        nargs="+",
+        help="show the settings in which two rows differ; or, with a commit in their place, what an edit of FILE since "
+        "then changes in rows and stages",
+    )
+    what.add_argument(
+        "--reference",
+        metavar="SECTION",
+        nargs="?",
+        const="",
+        help="print every key that a sweep file may have, or those of a section (rows, claims, asr, ...)",
+    )
     what.add_argument("--where", metavar="ROW", help="print the folders of a row's stages")
     what.add_argument(
         "--cancel", action="store_true", help=f"for {jobs}: cancel this sweep's jobs; what they saved is kept"

@@ -1,5 +1,5 @@
-"""What an edit of a sweep file changes: the file as it is against the file as a commit has it, both planned by the code of
-today.
+"""What an edit of a sweep file changes: the file as it is against the file as a commit has it, both planned by today's
+code.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class _Maker:
             "tokenizer": self.mapping(registry.tokenizer),
             "pretrain": _ref("pretrain"),
             "tasks": self._by_name("task", registry.tasks, tune=_named({"type": "array"})),
-            "stages": _named({"type": ["object", "null"]}),
+            "stages": _named(_or_null({**self.mapping(schema.AddedStage), "additionalProperties": True})),
         }
         self.definitions["section"] = self.mapping(schema.Section, **section)
         self.definitions["row"] = self.mapping(schema.RowPatch, **section)

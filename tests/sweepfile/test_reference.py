@@ -1,4 +1,4 @@
-"""The reference, its page and the schema of editors say what the code reads; mistakes are marked before a plan is made."""
+"""The reference, its page and the schema for editors say what the code reads; the schema marks mistakes."""
 
 import json
 from pathlib import Path
