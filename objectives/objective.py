@@ -72,6 +72,7 @@ class ObjectiveConfig(ABC):
     """Whether the objective has `whole_pairs` and `logits`."""
 
     weight: NonNegative = 1.0
+    """Weight of the loss in the sum of all losses; at 0 it is measured and trains nothing of the encoder."""
 
     @property
     def shown(self) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """The sweep file as a JSON Schema, by which editors complete keys and mark mistakes (sweeps/schema.json).
 
 It knows shapes, names, types and ranges. Whether rows, tasks and settings fit each other only the plan says.
+
+    python -m ablate.planning.jsonschema       # writes it, and docs/reference/sweep-file.md, anew
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ablate.clusters.resources import COLLECT, RESOURCES
-from ablate.planning.reference import NOT_GIVEN, about, keys
+from ablate.planning.reference import NOT_GIVEN, about, keys, page
 from ablate.stages.registry import KINDS
 from ablate.store import identity
 from ablate.sweepfile import schema
@@ -72,7 +75,7 @@ class _Maker:
             "tokenizer": self.mapping(registry.tokenizer),
             "pretrain": _ref("pretrain"),
             "tasks": self._by_name("task", registry.tasks, tune=_named({"type": "array"})),
-            "stages": _named({"type": ["object", "null"]}),
+            "stages": _named(_or_null({**self.mapping(schema.AddedStage), "additionalProperties": True})),
         }
         self.definitions["section"] = self.mapping(schema.Section, **section)
         self.definitions["row"] = self.mapping(schema.RowPatch, **section)
@@ -174,16 +177,29 @@ def _pointed(one: Schema) -> Schema:
     return one if one.get("type") == "string" or not one else {"anyOf": [one, _ref("pointer")]}
 
 
-def _bounds(ranges: tuple[Any, ...]) -> Schema:
+def _bounds(ranges: tuple[Within, ...]) -> Schema:
     found: Schema = {}
     for one in ranges:
-        if isinstance(one, Within):
-            if math.isfinite(one.low):
-                found["exclusiveMinimum" if one.above else "minimum"] = one.low
-            if math.isfinite(one.high):
-                found["exclusiveMaximum" if one.below else "maximum"] = one.high
+        if math.isfinite(one.low):
+            found["exclusiveMinimum" if one.above else "minimum"] = one.low
+        if math.isfinite(one.high):
+            found["exclusiveMaximum" if one.below else "maximum"] = one.high
     return found
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (tuple, set, frozenset)) else value
+
+
+def main() -> None:
+    """Write sweeps/schema.json and docs/reference/sweep-file.md."""
+    from ablate.planning.plan import named_kinds
+
+    root, registry = Path(__file__).resolve().parents[2], Registry.default(named_kinds())
+    (root / "sweeps" / "schema.json").write_text(in_lines(schema_of(registry)), encoding="utf-8")
+    (root / "docs" / "reference").mkdir(exist_ok=True)
+    (root / "docs" / "reference" / "sweep-file.md").write_text(page(registry), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,5 @@
 """Every key that a sweep file may have, from the classes that read it: `--reference` prints it, docs/reference/ has it
-as a page, and sweeps/schema.json (`ablate.planning.jsonschema`) tells it to editors.
-
-    python -m ablate.planning.reference        # writes the page and the schema anew
+as a page, and sweeps/schema.json tells it to editors (`ablate.planning.jsonschema`, which writes both).
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ablate.clusters.resources import RESOURCES
@@ -254,24 +251,10 @@ def page(registry: Registry) -> str:
 PAGE = """\
 # Every key of a sweep file
 
-For whoever writes a sweep file and wants to know what a key holds. This page is made from the code, by
-`python -m ablate.planning.reference`; `python -m ablate.sweep --reference SECTION` prints the same, with what plugins
-add. `base` and rows are patches: what a row does not say is the base's, and what that does not say has the default
-given here. A number with a unit may say it: `20 s`, `700 tokens`. How to compose a file: [sweeps.md](../sweeps.md).
+For whoever writes a sweep file and wants to know what a key holds.
+
+This page is made from the code; `python -m ablate.sweep --reference claims` prints a section of it, with what plugins
+add. `base` and rows are patches: what a row does not say is the base's, and what that does not say has the default given
+here. A number with a unit may say it: `20 s`, `700 tokens`. How to compose a file: [sweeps.md](../sweeps.md).
 """
 WIDTH = 100
-
-
-def main() -> None:
-    """Write docs/reference/sweep-file.md and sweeps/schema.json."""
-    from ablate.planning.jsonschema import in_lines, schema_of
-    from ablate.planning.plan import named_kinds
-
-    root, registry = Path(__file__).resolve().parents[2], Registry.default(named_kinds())
-    (root / "docs" / "reference").mkdir(exist_ok=True)
-    (root / "docs" / "reference" / "sweep-file.md").write_text(page(registry), encoding="utf-8")
-    (root / "sweeps" / "schema.json").write_text(in_lines(schema_of(registry)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -53,12 +53,12 @@ def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:  # o
     """What was added and dropped by name, and which claims, settings of the data, and columns are others."""
     parts = []
     for what in ("rows", "seeds", "tasks", "axes"):
-        parts += _named(what, before.get(what, ()), now.get(what, ()))
+        parts += named(what, before.get(what, ()), now.get(what, ()))
     old, new = before.get("axes", {}), now.get("axes", {})
     for axis in (axis for axis in new if axis in old):
-        parts += _named(f"values of {axis}", old[axis], new[axis])
+        parts += named(f"values of {axis}", old[axis], new[axis])
     old, new = before.get("claims", {}), now.get("claims", {})
-    parts += _named("claims", old, new)
+    parts += named("claims", old, new)
     if changed := [name for name in new if name in old and new[name] != old[name]]:
         parts.append(f"claims changed: {_list(changed)}")
     of_data = settings(before.get("data"), now.get("data"), "data") if _other_data(before, now) else []
@@ -78,7 +78,8 @@ def _told(causes: list[str]) -> str:
     return "; ".join(causes[:MOST_CAUSES]) + more
 
 
-def _named(what: str, before: Iterable[object], now: Iterable[object]) -> list[str]:
+def named(what: str, before: Iterable[object], now: Iterable[object]) -> list[str]:
+    """Which names were added, and which dropped."""
     before, now = list(before), list(now)
     added, dropped = [one for one in now if one not in before], [one for one in before if one not in now]
     return [f"{what} {verb}: {_list(names)}" for verb, names in (("added", added), ("dropped", dropped)) if names]
