@@ -254,7 +254,7 @@ PAGE = """\
 For whoever writes a sweep file and wants to know what a key holds.
 
 This page is made from the code; `python -m ablate.sweep --reference claims` prints a section of it, with what plugins
-add. `base` and rows are patches: what a row does not say is the base's, and what that does not say has the default given
-here. A number with a unit may say it: `20 s`, `700 tokens`. How to compose a file: [sweeps.md](../sweeps.md).
+add. `base` and rows are patches: what a row does not say is the base's, and what that does not say has the default
+given here. A number with a unit may say it: `20 s`, `700 tokens`. How to compose a file: [sweeps.md](../sweeps.md).
 """
 WIDTH = 100
