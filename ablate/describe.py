@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate.errors import UserError
 from ablate.planning.size import BYTES_PER_PARAMETER, Sizes, activations, short, vocabulary
-from ablate.sweepfile import load
+from ablate.sweepfile import load, typed
 from ablate.training.update import Update
 from encoders.batch import Vocabulary
 from encoders.encoder import OWNERS, AbstractEncoder, Count, EncoderConfig, Work
@@ -141,7 +141,7 @@ def resolve(name: str, overrides: Iterable[str]) -> EncoderConfig:
     if "axes" in written:
         raise UserError(f"One encoder at a time: give {', '.join(written['axes'])} one value, or a list as key=[a,b].")
     patch = written.get("base", {}).get("encoder", {})
-    return load.resolve(PRESETS, {**patch, "preset": name}, "encoder")
+    return typed.resolve(PRESETS, {**patch, "preset": name}, "encoder")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -62,8 +62,11 @@ def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
             PROGRAM.preload, _origins, options.file, options.overrides, options.show, paths, options.quick
         )
         return plan.show(options.show, origins)
-    if options.diff:
+    if options.diff and len(options.diff) == 2:
         return "\n".join(plan.between(*options.diff))
+    if options.diff:
+        call = options.file, options.diff[0], options.overrides, asking()
+        return "\n".join(local.call(PROGRAM.preload, _edited, *call))
     if options.where:
         return where_text(plan, Board(plan.stages, Path(plan.root)), options.where)
     return None
@@ -190,6 +193,27 @@ def _plan(file: str, overrides: list[str], asking: tuple[str, ...], quick: bool 
     return plan_file(
         file, overrides, default, cost.timings(root), paces=lambda: cost.paces(root), asking=asking, quick=quick
     )
+
+
+def reference(section: str) -> str:
+    """Every key of a sweep file, or of one of its sections. Raises UserError."""
+    return local.call(PROGRAM.preload, _reference, section)
+
+
+def _reference(section: str) -> str:
+    from ablate.planning import reference
+    from ablate.planning.plan import named_kinds
+    from ablate.sweepfile.registry import Registry
+
+    plugins.load()
+    return reference.text(Registry.default(named_kinds()), section)
+
+
+def _edited(file: str, commit: str, overrides: list[str], asking: tuple[str, ...]) -> list[str]:
+    """What an edit of the sweep file changes, found in a worker."""
+    from ablate.planning.edit import edited
+
+    return edited(file, commit, overrides, asking)
 
 
 def _origins(file: str, overrides: list[str], row: str, paths: list[str], quick: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Optional
 
 from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.registry import described, names
-from ablate.drive import run
+from ablate.drive import reference, run
 from ablate.errors import UserError
 from ablate.new import new
 from ablate.store import disk
@@ -29,6 +29,9 @@ examples:
                                                                      and why, time
   python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, paired deltas
   python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and what sets it apart
+  python -m ablate.sweep sweeps/objectives.yaml --diff joint joint_tlm    what sets two rows apart
+  python -m ablate.sweep sweeps/objectives.yaml --diff HEAD~1        what edits of the file since then change
+  python -m ablate.sweep --reference claims                          every key of a section of the file
   python -m ablate.sweep sweeps/objectives.yaml --only joint_tlm     this row and what it starts from
   python -m ablate.sweep sweeps/objectives.yaml --quick              a small report within minutes, into runs-quick
   python -m ablate.sweep --new mine                                  writes mine.yaml: asks what is compared, on what
@@ -67,8 +70,14 @@ sweep of its name runs, or the disk refuses, 3 Slurm takes nothing now, 130 inte
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status."""
-    options = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    if options.file is None and options.reference is None:
+        parser.error("give a sweep FILE; those in sweeps/ are examples, and --new NAME writes one")
     try:
+        if options.reference is not None:
+            print(reference(options.reference))
+            return 0
         with disk.told("What is done is kept: mend that, or choose root=DIR, and run the same command again."):
             return new(options) if options.new else run(options)
     except UserError as error:
@@ -87,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("file", metavar="FILE", help="the sweep: a YAML file, see sweeps/")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the sweep: a YAML file, see sweeps/")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the sweep, see below")
     jobs = names(lambda kind: kind.outlives)
     what = parser.add_mutually_exclusive_group()
@@ -99,7 +108,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ROW",
         help="show a row's settings, where each comes from, and its difference from its reference",
     )
-    what.add_argument("--diff", metavar="ROW", nargs=2, help="show the settings in which two rows differ")
+    what.add_argument(
+        "--diff",
+        metavar="ROW",
+        nargs="+",
+        help="show the settings in which two rows differ; or, with a commit in their place, what an edit of FILE since "
+        "then changes in rows and stages",
+    )
+    what.add_argument(
+        "--reference",
+        metavar="SECTION",
+        nargs="?",
+        const="",
+        help="print every key that a sweep file may have, or those of a section (rows, claims, asr, ...)",
+    )
     what.add_argument("--where", metavar="ROW", help="print the folders of a row's stages")
     what.add_argument(
         "--cancel", action="store_true", help=f"for {jobs}: cancel this sweep's jobs; what they saved is kept"

@@ -14,6 +14,7 @@ from encoders.choices import check_known
 from encoders.encoding import Encoding
 from encoders.frontend import subsampled
 from encoders.owner import Owner, incomplete
+from encoders.ranges import Size
 
 READS = ("speech", "text", "pair")
 OWNERS = ("speech", "text", "shared")
@@ -60,7 +61,7 @@ class EncoderConfig:
 
     reads: tuple[str, ...] = READS
     """Inputs that the encoder can read: any of speech, text and pair."""
-    width: int = 64
+    width: Size = 64
     """Width D of the encoding."""
 
     def __post_init__(self) -> None:

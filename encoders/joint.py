@@ -23,6 +23,7 @@ from encoders.encoder import AbstractEncoder, Count, EncoderConfig, Work
 from encoders.encoding import Encoding
 from encoders.frontend import FRONT_ENDS, STRIDE, stack, subsampled
 from encoders.positions import POSITIONS, sinusoids
+from encoders.ranges import Natural, NonNegative, Probability, Size
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -109,42 +110,42 @@ class Joint(AbstractEncoder):
 
         tag: ClassVar[str] = "joint"
 
-        width: int = 64
+        width: Size = 64
         """Width D of every layer."""
-        heads: int = 4
+        heads: Size = 4
         """Attention heads; must divide the width."""
-        ffn: int = 128
+        ffn: Size = 128
         """Inner width of the feed-forward layers."""
-        kernel: int = 5
+        kernel: Size = 5
         """Kernel size of the Conformer's depthwise convolution, in positions; odd (paper: 5)."""
-        speech_layers: int = 1
+        speech_layers: Natural = 1
         """Speech-only layers (paper: 8)."""
-        text_layers: int = 0
+        text_layers: Natural = 0
         """Text-only layers (paper: none)."""
-        shared_layers: int = 2
+        shared_layers: Natural = 2
         """Layers shared by speech and text (paper: 16)."""
         block: str = "conformer"
         """Kind of layers: conformer or transformer."""
         conv_norm: str = "group"
         """Normalisation after the depthwise convolution: group (paper), layer or batch."""
-        groups: int = 4
+        groups: Size = 4
         """Groups of the group normalisation (the paper's number is unknown); must divide the width."""
         positions: str = "sinusoidal"
         """Positions of speech: none, or sinusoidal; or, in the attention of all layers, rotary or relative. The text
         tower always adds sinusoids (paper); what the paper does for speech is unknown."""
-        speech_position_scale: float = 0.2
+        speech_position_scale: NonNegative = 0.2
         """Factor of the sinusoids added to speech features (scaled to a variance of 1)."""
-        text_position_scale: float = 0.3
+        text_position_scale: NonNegative = 0.3
         """Factor of the sinusoids added to token embeddings (scaled to a variance of 1)."""
         frontend: str = "stacked"
         """Subsampling by four: stacked frames, conv2d (paper) or separable."""
-        frontend_channels: int = 128
+        frontend_channels: Size = 128
         """Channels of the convolutional front ends (the paper's number is unknown)."""
-        dropout: float = 0.0
+        dropout: Probability = 0.0
         """Dropout on the output of every branch of every block."""
         per_modality: tuple[str, ...] = ()
         """Parts of shared layers with one copy per modality: any of attention, ffn, conv, norms."""
-        mask_noise: float = 0.1
+        mask_noise: NonNegative = 0.1
         """Standard deviation of the Gaussian noise that replaces masked features (or frames)."""
         segment_embedding: bool = False
         """Add a learned vector per modality before the shared layers (unknown in the paper)."""

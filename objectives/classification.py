@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from encoders.batch import View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.ranges import Fraction, Probability
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
 from objectives.supervised_views import TokenDropout
 from objectives.views import Clean
@@ -39,9 +40,9 @@ class Classification(AbstractObjective):
         """What is classified: "text" or "speech"."""
         pool: str = "mean"
         """One vector per sequence: "mean" of its positions, or its "first" (CLS)."""
-        dropout: float = 0.1
+        dropout: Probability = 0.1
         """Dropout on the pooled vector."""
-        hidden: float = 0.0
+        hidden: Fraction = 0.0
         """Probability that a token of the text is replaced by [MASK] in training."""
 
         def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from encoders import seeds
 from encoders.batch import View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.ranges import NonNegative, Positive, PositiveShare, Size
 from objectives import targets as speech_targets
 from objectives.diversity import MovingUse, diversity
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
@@ -138,7 +139,7 @@ class Contrastive(AbstractObjective):
         at: str = "speech_tower"
         """Encoding stage that is compared with the codes: "speech_tower" (w2v-BERT), or "joint" if no other loss trains
         the top."""
-        diversity: float = 0.1
+        diversity: NonNegative = 0.1
         """Weight of the diversity term within this objective; no effect on fixed targets."""
         diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
         """Masked frames over which the diversity term averages code probabilities: those of the "shard" (wav2vec 2.0),
@@ -146,22 +147,20 @@ class Contrastive(AbstractObjective):
         are used evenly."""
         targets: str = "learned"
         """Name of the speech targets that give the codes."""
-        prob: float = 0.065
+        prob: PositiveShare = 0.065
         """Probability that a position starts a masked span."""
-        span: int = 10
+        span: Size = 10
         """Positions in a masked span."""
-        negatives: int = 100
+        negatives: Size = 100
         """Maximum number of distractors per masked frame."""
-        kappa: float = 0.1
+        kappa: Positive = 0.1
         """Temperature of the cosine similarities."""
-        final_dim: int | None = None
+        final_dim: Size | None = None
         """Width of the projection in which encodings and codes are compared; by default the encoder's width."""
 
         def __post_init__(self) -> None:
             check_choice("Stage of the contrastive loss", self.at, ("speech_tower", "joint"))
             check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
-            if self.negatives < 1:
-                raise ValueError(f"The contrastive loss has {self.negatives} distractors; expected at least 1.")
 
         @property
         def needs(self) -> tuple[str, ...]:

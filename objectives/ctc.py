@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from encoders.batch import Text, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import Probability
 from objectives import search
 from objectives.log_softmax import log_softmax_at
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
@@ -52,7 +53,7 @@ class CTC(AbstractObjective):
 
         tag: ClassVar[str] = "ctc"
 
-        dropout: float = 0.1
+        dropout: Probability = 0.1
         """Dropout before the output layer."""
         view: SpecAugment = SpecAugment()
         """Augmentation of the encoder's input in training."""

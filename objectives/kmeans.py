@@ -14,6 +14,7 @@ from encoders import seeds
 from encoders.batch import Speech, View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.ranges import Size
 from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, TargetsConfig
 
@@ -51,9 +52,9 @@ class KMeans(AbstractTargets):
         """What is clustered: "stacked" (log-mel); or with `of` "features", "speech_tower" or "joint" of that row."""
         of: str = ""
         """Row whose finished, frozen encoder gives the input (HuBERT's later iterations); empty for log-mel."""
-        positions: int = 50_000
+        positions: Size = 50_000
         """Maximum number of positions of unlabelled training speech that the centroids are fitted to (40 ms each)."""
-        iterations: int = 50
+        iterations: Size = 50
         """Maximum number of rounds of the fit; it ends when no position changes its centroid."""
         seed: int = 0
         """Seed of the fit (choice of utterances, initial centroids) and of the code vectors."""
@@ -63,9 +64,7 @@ class KMeans(AbstractTargets):
             if self.of and self.input == "stacked":
                 raise ValueError(f"Log-mel is no layer of row '{self.of}'; set input to one of {', '.join(LAYERS)}.")
             if not self.of and self.input != "stacked":
-                raise ValueError(f"'{self.input}' changes in training; cluster that of a finished row: of: ROW.")
-            if self.dim < 1:
-                raise ValueError(f"Code vectors have width {self.dim}; expected at least 1.")
+                raise ValueError(f"'{self.input}' moves in training; cluster that of a finished row: of: ROW.")
             if self.groups != 1:
                 raise ValueError(f"K-means targets have one codebook, found groups {self.groups}; choose more entries.")
             if not 1 < self.entries <= self.positions:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from encoders.batch import View
 from encoders.encoding import Encoding
+from encoders.ranges import PositiveShare, Size
 from objectives import targets as speech_targets
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
 from objectives.quantizer import Codes, TargetsConfig
@@ -56,9 +57,9 @@ class MaskedSpeech(AbstractObjective):
 
         targets: str = "learned"
         """Name of the speech targets whose codes are predicted."""
-        prob: float = 0.065
+        prob: PositiveShare = 0.065
         """Probability that a position starts a masked span."""
-        span: int = 10
+        span: Size = 10
         """Positions in a masked span."""
         hides: str = "features"
         """What noise replaces at masked positions: their "features", or the "frames" of log-mel under them, before the

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from encoders.batch import View
 from encoders.encoding import Encoding
+from encoders.ranges import PositiveShare, Size
 from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
 from objectives.views import TextMask
@@ -55,9 +56,9 @@ class MaskedText(AbstractObjective):
         tag: ClassVar[str] = "masked_text"
         guesses_text: ClassVar[bool] = True
 
-        share: float = 0.15
+        share: PositiveShare = 0.15
         """Share of the pieces (or words) to mask; at least one span per text."""
-        span: int = 5
+        span: Size = 5
         """Pieces (or words) in a span; 1 is BERT's masking of single pieces."""
         geometric: bool = False
         """Draw span lengths from a geometric distribution (p = .2, at most 10) instead of `span`."""

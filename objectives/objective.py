@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from encoders.owner import Owner
+from encoders.ranges import NonNegative
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class ObjectiveConfig(ABC):
     judges_pairs: ClassVar[bool] = False
     """Whether the objective has `whole_pairs` and `logits`."""
 
-    weight: float = 1.0
+    weight: NonNegative = 1.0
+    """Weight of the loss in the sum of all losses; at 0 it is measured and trains nothing of the encoder."""
 
     @property
     def shown(self) -> tuple[str, ...]:

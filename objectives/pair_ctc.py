@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from encoders.batch import Batch, Pair, Text, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import Probability, Size
 from objectives.ctc import count, ctc_loss
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewContext, ViewSpec
 from objectives.padded import segments
@@ -70,9 +71,9 @@ class PairCTC(AbstractObjective):
 
         tag: ClassVar[str] = "pair_ctc"
 
-        prob: float = 0.0
+        prob: Probability = 0.0
         """Probability that a speech position starts a masked span (w2v-BERT: .065); 0 masks nothing."""
-        span: int = 10
+        span: Size = 10
         """Positions in a masked span."""
         tied: bool = False
         """Use the encoder's token embedding as the weights of the output layer, except for the blank."""

@@ -14,6 +14,7 @@ from encoders import seeds
 from encoders.batch import View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.ranges import Positive, Size
 from objectives.objective import Ports
 
 
@@ -40,11 +41,11 @@ class TargetsConfig(ABC):
     learned: ClassVar[bool]  # whether training changes the codes
     fitted: ClassVar[bool] = False  # whether a separate stage fits them before training
 
-    groups: int = 1
+    groups: Size = 1
     """Codebooks used side by side (w2v-BERT: 1)."""
-    entries: int = 64
+    entries: Size = 64
     """Entries per codebook (w2v-BERT: 1,024)."""
-    dim: int = 64
+    dim: Size = 64
     """Width of a position's code vector, for all groups together (w2v-BERT: 1,024)."""
     input: str = "features"
     """Encoding stage to quantise, unmasked: "features" (the front end's output) or "stacked" (log-mel)."""
@@ -101,9 +102,9 @@ class Learned(AbstractTargets):
         tag: ClassVar[str] = "gumbel"
         learned: ClassVar[bool] = True
 
-        hot: float = 2.0
+        hot: Positive = 2.0
         """Gumbel temperature at the start of the first trunk that has these targets."""
-        cold: float = 0.1
+        cold: Positive = 0.1
         """Gumbel temperature at the end; it falls geometrically over the first trunk that has these targets."""
         predict: str = "sampled"
         """Codes for masked prediction: "sampled" with noise, or the "argmax" without noise."""

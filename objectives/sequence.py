@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from encoders.batch import View, Vocabulary
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.ranges import Fraction, NonNegative, Probability, Share, Size
 from objectives.copying import Pointer, Source, runs
 from objectives.ctc import CTC
 from objectives.decoder import DecoderLayer, Memory, sinusoids
@@ -41,23 +42,23 @@ class Sequence(AbstractObjective):
 
         reads: str = "text"
         """What the decoder attends to: "speech" or "text"."""
-        width: int = 64
+        width: Size = 64
         """Width of the decoder."""
-        heads: int = 4
+        heads: Size = 4
         """Attention heads."""
-        ffn: int = 128
+        ffn: Size = 128
         """Width of the feed-forward layers."""
-        layers: int = 2
+        layers: Size = 2
         """Decoder layers."""
-        dropout: float = 0.1
+        dropout: Probability = 0.1
         """Dropout on every residual branch and on the embedding."""
-        smoothing: float = 0.1
+        smoothing: Share = 0.1
         """Label smoothing: share of probability spread over the vocabulary."""
-        copying: float = 0.0
+        copying: Fraction = 0.0
         """Initial probability of copying a token of the input instead of using the softmax: the decoder starts as a
         copy of the input, whose tokens must be the target's (text only). 0: no copying.
         """
-        ctc: float = 0.0
+        ctc: NonNegative = 0.0
         """Weight of CTC on the transcript; 0 leaves it out (speech only)."""
         view: SpecAugment = SpecAugment()
         """Augmentation of the encoder's speech input in training; text is unchanged."""
@@ -70,8 +71,6 @@ class Sequence(AbstractObjective):
                 raise ValueError(
                     f"copying is {self.copying} on {self.reads}, but only text can be copied; set copying to 0."
                 )
-            if not 0 <= self.copying < 1:
-                raise ValueError(f"copying is {self.copying}, expected a probability below 1.")
             if self.width % (2 * self.heads):
                 raise ValueError(f"width is {self.width}, expected a multiple of twice the {self.heads} heads.")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from encoders.batch import View
 from encoders.encoding import Encoding
+from encoders.ranges import PositiveShare, Size
 from objectives.masked_text import spans
 from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term
@@ -34,21 +35,21 @@ class STM(AbstractObjective):
         tag: ClassVar[str] = "stm"
         judges_pairs: ClassVar[bool] = True
 
-        negatives: float = 0.5
+        negatives: PositiveShare = 0.5
         """Share of the pairs that are made false."""
         masked: bool = False
         """Mask both modalities, as in TLM; by default nothing is masked."""
-        share: float = field(default=0.5, metadata={"absent": "0.5"})
+        share: PositiveShare = field(default=0.5, metadata={"absent": "0.5"})
         """Share of the text's pieces to mask, if `masked`. This and the next four are TLM's settings: keep them
         equal.
         """
         whole_words: bool = field(default=False, metadata={"absent": "false"})
         """Count and mask whole words rather than pieces."""
-        text_span: int = field(default=5, metadata={"absent": "5"})
+        text_span: Size = field(default=5, metadata={"absent": "5"})
         """Pieces in a span of text."""
-        prob: float = field(default=0.129, metadata={"absent": "0.129"})
+        prob: PositiveShare = field(default=0.129, metadata={"absent": "0.129"})
         """Probability that a speech position starts a masked span."""
-        speech_span: int = field(default=10, metadata={"absent": "10"})
+        speech_span: Size = field(default=10, metadata={"absent": "10"})
         """Positions in a span of speech."""
         text_first: bool = True
         """Order of the segments; in both orders CLS begins the text."""

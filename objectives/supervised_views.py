@@ -5,13 +5,14 @@ masked tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 
 from encoders import seeds
 from encoders.batch import Batch, Speech, Text, View
+from encoders.ranges import Natural, Share, Size, Within
 from objectives.objective import ViewContext, ViewSpec
 from objectives.views import Clean
 
@@ -26,13 +27,13 @@ class SpecAugment(ViewSpec):
 
     tag: ClassVar[str] = "spec_augment"
 
-    time: float = 0.1
+    time: Share = 0.1
     """Share of an utterance's positions to mask (at most: spans may overlap)."""
-    span: int = 4
+    span: Size = 4
     """Positions in a span."""
-    bands: int = 1
+    bands: Natural = 1
     """Number of frequency bands to mask per utterance."""
-    band: int = 12
+    band: Annotated[int, Within(0, 80)] = 12
     """Maximum width of a band in mel bins; widths are drawn from 0 to this."""
 
     def build(self, batch: Batch, context: ViewContext) -> View:

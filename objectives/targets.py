@@ -12,6 +12,7 @@ from torch import Tensor
 from encoders import seeds
 from encoders.choices import check_choice
 from encoders.owner import Registered
+from encoders.ranges import Size
 from objectives.kmeans import KMeans
 from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
@@ -32,7 +33,7 @@ class RandomProjection(AbstractTargets):
         tag: ClassVar[str] = "random_projection"
         learned: ClassVar[bool] = False
 
-        dim: int = 16
+        dim: Size = 16
         """Width of a position's code vector, for all groups together."""
         input: str = "stacked"
         """Encoding stage to quantise: "stacked" (log-mel) or "features" (which changes in training)."""

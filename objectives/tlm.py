@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Optional
 from encoders.batch import View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.ranges import NonNegative, Positive, PositiveShare, Size
 from objectives import targets as speech_targets
 from objectives.contrastive import DIVERSITY_OVER, ContrastiveHead
 from objectives.masked_speech import CodeHead
@@ -42,27 +43,27 @@ class TLM(AbstractObjective):
         """Add the contrastive loss and its diversity term on the pairs' speech, at the speech tower (paper:
         unknown).
         """
-        diversity: float = field(default=0.1, metadata={"absent": "0.1"})
+        diversity: NonNegative = field(default=0.1, metadata={"absent": "0.1"})
         """Weight of the diversity term if `contrastive`; no effect on fixed targets."""
         diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
         """Masked frames over which that term averages code probabilities: those of the "shard", or a moving
         "average".
         """
-        negatives: int = field(default=100, metadata={"absent": "100"})
+        negatives: Size = field(default=100, metadata={"absent": "100"})
         """Maximum number of distractors per masked frame of the contrastive loss."""
-        kappa: float = field(default=0.1, metadata={"absent": "0.1"})
+        kappa: Positive = field(default=0.1, metadata={"absent": "0.1"})
         """Temperature of its cosine similarities."""
-        final_dim: Optional[int] = field(default=None, metadata={"absent": "null"})
+        final_dim: Optional[Size] = field(default=None, metadata={"absent": "null"})
         """Width in which it compares encodings and codes; by default the encoder's width."""
-        share: float = 0.5
+        share: PositiveShare = 0.5
         """Share of the text's pieces (or words) to mask."""
-        text_span: int = 5
+        text_span: Size = 5
         """Pieces (or words) in a span of text."""
         whole_words: bool = False
         """Count and mask whole words rather than pieces."""
-        prob: float = 0.129
+        prob: PositiveShare = 0.129
         """Probability that a speech position starts a masked span."""
-        speech_span: int = 10
+        speech_span: Size = 10
         """Positions in a span of speech."""
         text_first: bool = True
         """Order of the segments; the paper does not say."""
@@ -71,9 +72,7 @@ class TLM(AbstractObjective):
             self.masks()
             check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
             if self.diversity_over != "shard" and not self.contrastive:
-                raise ValueError("diversity_over has no effect if contrastive is false; remove it.")
-            if self.negatives < 1:
-                raise ValueError(f"TLM's contrastive loss has {self.negatives} distractors; expected at least 1.")
+                raise ValueError("diversity_over is without effect where contrastive is false; leave it away.")
 
         def masks(self) -> PairMask:
             """The view these fields describe."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from encoders.batch import Text, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import Probability, Size
 from objectives import search
 from objectives.log_softmax import log_softmax_at
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
@@ -39,11 +40,11 @@ class Transducer(AbstractObjective):
 
         tag: ClassVar[str] = "transducer"
 
-        hidden: int = 64
+        hidden: Size = 64
         """Width of the predictor and of the joint network."""
-        layers: int = 1
+        layers: Size = 1
         """LSTM layers of the predictor."""
-        dropout: float = 0.1
+        dropout: Probability = 0.1
         """Dropout on the predictor's embedding and on the encoding."""
         view: SpecAugment = SpecAugment()
         """Augmentation of the encoder's input in training."""

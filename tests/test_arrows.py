@@ -206,10 +206,8 @@ def test_objectives_see_only_the_encoders_contract():
     for module, targets in arrows().items():
         if within(module, ("objectives",)):
             seen = {target for target in targets if within(target, ("encoders",))}
-            assert seen <= {f"encoders.{name}" for name in ("batch", "choices", "encoding", "owner", "seeds")}, (
-                module,
-                seen,
-            )
+            contract = ("batch", "choices", "encoding", "owner", "ranges", "seeds")
+            assert seen <= {f"encoders.{name}" for name in contract}, (module, seen)
 
 
 def test_who_runs_extensions_asks_for_what_their_contracts_have():

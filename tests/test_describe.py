@@ -70,7 +70,7 @@ def test_state_is_what_the_optimizer_holds():
     [
         (["nanno"], "no preset 'nanno'; did you mean 'nano'?"),
         (["nano", "widht=3"], "encoder.widht: unknown key 'widht'; did you mean 'width'?"),
-        (["nano", "width=wide"], "encoder.width: expected a whole number, found 'wide'."),
+        (["nano", "width=wide"], "encoder.width: expected a whole number from 1, found 'wide'."),
         (["nano", "width=32,64"], "One encoder at a time: give encoder.width one value"),
         (["nano", "width=30"], "width 30 is not divisible by heads 4"),
         (["nano", "--document", "0"], "--document: found 0, expected at least 1."),

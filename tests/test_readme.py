@@ -18,8 +18,10 @@ from tiny import World
 
 from ablate import describe, new, sweep
 from ablate.data.builtin.corpus import BuiltinConfig
-from ablate.planning.plan import plan_file
+from ablate.planning import reference
+from ablate.planning.plan import named_kinds, plan_file
 from ablate.sweepfile import load
+from ablate.sweepfile.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README, OBJECTIVES, SLURM = "README.md", "docs/objectives.md", "docs/slurm.md"
@@ -150,6 +152,9 @@ def test_commands_can_be_given(page, module, rest, tmp_path):
     assert options_in(rest) <= options_in(helps()[module]), f"{page}: python -m {module} {rest}"
     if module == "ablate.sweep" and rest and "--help" not in rest:
         options = sweep._parser().parse_intermixed_args(shlex.split(rest))
+        if options.reference is not None:
+            assert reference.text(Registry.default(named_kinds()), options.reference.strip("[]").replace("SECTION", ""))
+            return
         if options.new:
             assert new.given(options.overrides), f"{page}: python -m {module} {rest}"
             return

@@ -216,7 +216,7 @@ class Resources:
             resource = RESOURCES.get(name)
             if resource is None:
                 of, valid = (f" of '{kind}'", RESOURCES) if kind else ("", [*RESOURCES, *self.kinds, COLLECT])
-                raise UserError(f"Unknown resource '{name}'{of}; {nearest(name, valid)}")
+                raise UserError(f"{where}.{name}: unknown resource '{name}'{of}; {nearest(name, valid)}")
             if kind and resource.whole:
                 raise UserError(f"{where}.{name}: it is set for the whole sweep; write resources.{name}.")
             if kind and name in SPREAD and not self.kinds.get(kind, False):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ablate.data.corpus import CorpusConfig, Split, SplitConfig
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError
+from encoders.ranges import NonNegative, Positive, Size
 
 ABSENT = (
     "data: stated has sizes and no data, so this sweep can only be planned (--dry-run); to run it, set data=real "
@@ -43,15 +44,15 @@ class StatedConfig(CorpusConfig):
     tag: ClassVar[str] = "stated"
     absent: ClassVar[str] = ABSENT
 
-    speech: float = 1000.0
+    speech: NonNegative = 1000.0
     """Hours of unlabelled speech."""
-    text: float = 1e8
+    text: NonNegative = 1e8
     """Tokens of unlabelled text."""
-    pairs: float = 100.0
+    pairs: NonNegative = 100.0
     """Hours of speech with transcripts."""
-    utterance: float = 12.0
+    utterance: Positive = 12.0
     """Seconds of a typical packed utterance."""
-    document: int = 128
+    document: Size = 128
     """Tokens of a typical packed text."""
 
     def lengths(self) -> tuple[float, int]:

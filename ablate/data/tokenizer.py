@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 import numpy as np
 import sentencepiece
@@ -29,6 +29,7 @@ from ablate.data.columns import ColumnWriter, column
 from ablate.data.table import Table
 from ablate.errors import UserError, nearest
 from encoders.batch import Vocabulary
+from encoders.ranges import Size, Within
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-%$&/"  # have a piece even if the texts lack them
 MODELS = ("bpe", "unigram", "char")
@@ -51,7 +52,7 @@ class TokenizerConfig:
     """Characters that get a piece even if the texts lack them; null: `ALPHABET` if `fields` is empty, otherwise
     none.
     """
-    size: int = 400
+    size: Annotated[int, Within(Vocabulary.specials + 1)] = 400
     """Maximum number of pieces, special tokens included; byte pieces are extra. There are fewer if the texts
     are small.
     """
@@ -59,16 +60,12 @@ class TokenizerConfig:
     """Kind of SentencePiece model: "bpe", "unigram" or "char"."""
     bytes: bool = True
     """Spell characters without a piece as bytes (256 more pieces); otherwise they become unk and are never dropped."""
-    texts: int = 2_000_000
+    texts: Size = 2_000_000
     """Maximum number of texts to train on, chosen by lowest hash; training holds them in memory."""
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise UserError(f"tokenizer.model is '{self.model}': {nearest(self.model, MODELS)}")
-        if self.size <= Vocabulary.specials:
-            raise UserError(
-                f"tokenizer.size is {self.size}, expected more than the {Vocabulary.specials} specials; try 400."
-            )
 
     def settled(self, tables: Collection[str]) -> TokenizerConfig:
         """This config with explicit fields and alphabet, for a corpus with the pre-training `tables`."""

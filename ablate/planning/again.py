@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ablate.store.differ import Crossing, Differences, Identity, on_disk
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.stage import Plan, places
 
+Lookup = Callable[[str], Optional[Identity]]
 MOST = 10  # lines
 TOGETHER = 4  # causes on one line
 
@@ -46,7 +47,7 @@ def again(plan: Plan, root: Path) -> list[str]:
     return lines
 
 
-def _pairs(plan: Plan, manifest: list[dict[str, Any]], known: Any, first: bool) -> dict[str, str]:
+def _pairs(plan: Plan, manifest: Iterable[Mapping[str, object]], known: Lookup, first: bool) -> dict[str, str]:
     """What each stage of the plan was before, where it was another: by its place in the manifest, then down
     the roles.
     """
@@ -69,7 +70,7 @@ def _pairs(plan: Plan, manifest: list[dict[str, Any]], known: Any, first: bool) 
     return pairs
 
 
-def at(line: Mapping[str, Any]) -> tuple[str, str, int]:
+def at(line: Mapping[str, object]) -> tuple[str, str, int]:
     """Of what a line of the manifest is: row, point of the axes, seed."""
     return line["row"], json.dumps(line["point"], sort_keys=True), line["seed"]
 
@@ -82,6 +83,6 @@ def _first(place: str) -> str:
     return {"tables": "corpus", "tokens": "tokenizer", "score": f"score/{rest.rpartition('/')[0]}"}.get(kind, place)
 
 
-def _done(root: Path, known: Any, id: str) -> bool:
+def _done(root: Path, known: Lookup, id: str) -> bool:
     what = known(id)
     return what is not None and (run_path(root, what["kind"], id) / "result.json").exists()

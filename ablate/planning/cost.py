@@ -7,11 +7,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from ablate.data.streams import STREAMS
 from ablate.store.record import read_json
 from ablate.store.stage import Stage
+from ablate.tasks.task import TaskConfig
+from ablate.training.update import Update
+from encoders.encoder import EncoderConfig
 
 PASS = 4e-3  # seconds of one forward and backward through one layer, at sizes where single operations rule
 RATE = 2.6e10  # floating-point operations a second of one core, beyond that
@@ -33,7 +35,7 @@ def timings(root: Path) -> dict[str, float]:
     return {id: result.get("seconds", 0.0) for id, result in results.items() if result}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     """A record, empty where it is damaged or gone: estimates do without, and whoever needs the stage says so."""
     try:
         return read_json(path)
@@ -53,7 +55,7 @@ def paces(root: Path) -> dict[str, float]:
     return {key: median(values) for key, values in by_shape.items()}
 
 
-def shape(kind: str, config: Mapping[str, Any]) -> str:
+def shape(kind: str, config: Mapping[str, object]) -> str:
     """Name what the duration of a stage's updates depends on: its config without seed, length and learning rates."""
     kept = {key: value for key, value in config.items() if key not in LENGTH}
     if "task" in kept:
@@ -61,18 +63,18 @@ def shape(kind: str, config: Mapping[str, Any]) -> str:
     return kind + json.dumps(kept, sort_keys=True)
 
 
-def pretrain(encoder: Any, streams: Iterable[str], update: Any, steps: int) -> float:
+def pretrain(encoder: EncoderConfig, streams: Iterable[str], update: Update, steps: int) -> float:
     """Core-seconds of `steps` updates with one encoder pass for each of `streams`."""
     sizes = [STREAMS[name].positions_per_unit * STREAMS[name].of(update) for name in streams]
     return START + steps * sum(_pass(encoder, positions) for positions in sizes)
 
 
-def finetune(encoder: Any, task: Any, reads: str) -> float:
+def finetune(encoder: EncoderConfig, task: TaskConfig, reads: str) -> float:
     """Core-seconds of fine-tuning on items of the kind it `reads`, to the last step."""
     return START + task.steps * _pass(encoder, task.items * STREAMS[reads].positions_per_item)
 
 
-def _pass(encoder: Any, positions: float) -> float:
+def _pass(encoder: EncoderConfig, positions: float) -> float:
     """Seconds of a forward and backward pass."""
     layers, width = encoder.layers_and_width()
     return layers * (PASS + 6 * positions * 12 * width**2 / RATE)

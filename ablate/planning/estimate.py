@@ -5,7 +5,6 @@ fits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from ablate.clusters.resources import Resources
 from ablate.data.streams import STREAMS
@@ -13,6 +12,8 @@ from ablate.errors import UserError
 from ablate.planning import cost
 from ablate.planning.size import length, short
 from ablate.sweepfile.row import Row, owner
+from ablate.tasks.task import TaskConfig
+from encoders.encoder import EncoderConfig
 
 LEFT_OUT = {
     "shared_parameters": "gradients of objectives are not compared",
@@ -37,7 +38,7 @@ class Estimator:
         fix = f"cut an update into more pieces (pretrain.update.shards, now {update.shards})"
         return self._sized("pretrain", row, holds if steps else (), update.shards, steps, seconds, title, fix)
 
-    def finetune(self, row: Row, task: Any, title: str) -> tuple[float, float]:
+    def finetune(self, row: Row, task: TaskConfig, title: str) -> tuple[float, float]:
         """Seconds and bytes of fine-tuning to the last update."""
         reads = owner(task).reads
         holds = [(reads, task.items * length(reads, *row.data.lengths()))]
@@ -57,7 +58,7 @@ class Estimator:
             count = 12 * layers * width**2
         return 4.0 * count * (3 if goes_on else 1)
 
-    def left_out(self, encoders: Iterable[Any]) -> Iterator[str]:
+    def left_out(self, encoders: Iterable[EncoderConfig]) -> Iterator[str]:
         """What is done without, by encoders (configs) that lack optional parts; what only a scheduler asks for, only
         there.
         """
@@ -97,7 +98,7 @@ def pieces(row: Row) -> int:
     return row.tokenizer.size + 256 * row.tokenizer.bytes
 
 
-def _fits(needs: float, parameters: int, wants: Mapping[str, Any], what: str, fix: str) -> None:
+def _fits(needs: float, parameters: int, wants: Mapping[str, float], what: str, fix: str) -> None:
     """Raise UserError when a process needs more memory than its job asks for."""
     name = "gpu_gb" if wants.get("gpus") else "mem_gb"
     asked = wants.get(name, 0) * 1e9 / (1 if name == "gpu_gb" else wants.get("tasks", 1))

@@ -9,7 +9,6 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ablate.clusters.resources import Resources
 from ablate.data.streams import STREAMS
@@ -20,7 +19,7 @@ from ablate.planning.supply import Supply
 from ablate.planning.values import shown
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.heldout import HeldoutStage
-from ablate.stages.kind import SPLIT
+from ablate.stages.kind import SPLIT, Kind
 from ablate.stages.kmeans import KMeansStage
 from ablate.stages.pretrain import PretrainStage
 from ablate.stages.registry import KINDS, make
@@ -37,7 +36,9 @@ from ablate.sweepfile.quick import changed, smaller
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
 from ablate.sweepfile.rows import Resolver
+from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.source import Source
+from ablate.sweepfile.typed import setting
 from ablate.tasks.task import TaskConfig
 
 Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
@@ -75,7 +76,7 @@ def plan_file(
 
 def read(
     path: str | Path, overrides: Iterable[str], registry: Registry | None = None
-) -> tuple[dict[str, Any], Registry]:
+) -> tuple[dict[str, Value], Registry]:
     """A sweep file with overrides, its references not yet resolved, and all that it can name, plugins loaded."""
     sweep = load.override(load.load(path), overrides)
     plugins.announce(values.plugins(load.interpolated(sweep).get("plugins")))
@@ -94,7 +95,7 @@ def origins(
     return Source(path, overrides, {"--quick": made}).origins(row, settings)
 
 
-def named_kinds() -> dict[str, Any]:
+def named_kinds() -> dict[str, Kind]:
     """The kinds of stages that sweep files may name."""
     return {name: kind for name, kind in KINDS.items() if kind.settings is not None}
 
@@ -102,8 +103,8 @@ def named_kinds() -> dict[str, Any]:
 class Planner:
     """Turns one merged sweep into a plan."""
 
-    def __init__(self, sweep: Mapping[str, Any], registry: Registry, asking: Collection[str] = ()):
-        self.sweep, self.name = sweep, str(sweep["name"])
+    def __init__(self, sweep: Mapping[str, Value], registry: Registry, asking: Collection[str] = ()):
+        self.sweep, self.name = sweep, setting(Sweep, "name", sweep["name"])
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
         self.seeds = values.seeds(sweep.get("seeds", [0]))
@@ -113,7 +114,8 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
-        self.cluster, resources = str(sweep.get("cluster") or ""), mapping(sweep.get("resources"), "resources")
+        self.root, self.cluster = (setting(Sweep, key, sweep.get(key)) or "" for key in ("root", "cluster"))
+        resources = mapping(sweep.get("resources"), "resources")
         self.plugins = plugins.versions()
         self.kinds = {name: kind.trains for name, kind in KINDS.items()}
         self.estimate = Estimator(Resources(resources, self.kinds, self.cluster in asking))
@@ -125,9 +127,7 @@ class Planner:
 
     def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages."""
-        workers = self.sweep.get("workers")
-        if workers is not None and (type(workers) is not int or workers < 1):
-            raise UserError(f"workers: expected a number of processes, found {workers!r}.")
+        workers = setting(Sweep, "workers", self.sweep.get("workers"))
         grid = [self.resolver.rows(point) for point in self.points]
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
@@ -154,7 +154,7 @@ class Planner:
                 *summary.twins(manifest),
                 *summary.columns_left(self.sweep, described),
             ),
-            root=str(self.sweep["root"]),
+            root=self.root,
             cluster=self.cluster,
             workers=workers,
             resources=mapping(self.sweep.get("resources"), "resources"),
@@ -167,12 +167,12 @@ class Planner:
     def _stage(
         self,
         kind: str,
-        of: Any,
+        of: object,
         parents: Mapping[str, str],
         title: str,
         steps: int,
         seconds: float,
-        **more: Any,
+        **more: object,
     ) -> str:
         """Add a stage, of which `more` may be known, unless an equal one is there; return its id."""
         stage = make(
@@ -188,11 +188,18 @@ class Planner:
         return self.stages.setdefault(stage.id, stage).id
 
     def _supplied(
-        self, kind: str, of: Any, parents: Mapping[str, str], title: str, seconds: float, uses: Any, **more: Any
+        self,
+        kind: str,
+        of: object,
+        parents: Mapping[str, str],
+        title: str,
+        seconds: float,
+        uses: object,
+        **more: object,
     ) -> str:
         return self._stage(kind, of, parents, title, 0, seconds, uses=uses, **more)
 
-    def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    def _line(self, row: Row, rows: Mapping[str, Row], point: Mapping[str, Value], seed: int) -> dict[str, Value]:
         """Lay out all stages of a row at one point and seed; return its line of the manifest."""
         where = [f"{axis}={shown(value)}" for axis, value in point.items()]
         where += [f"seed {seed}"] if len(self.seeds) > 1 else []
@@ -240,7 +247,7 @@ class Planner:
         finetune: Mapping[str, str],
         before: str,
         suffix: str,
-        stages: dict[str, Any],
+        stages: dict[str, Value],
     ) -> dict[str, str]:
         """Lay out the stages that the file adds to a row; their ids by name. By role, such a stage starts from the
         tokenizer and the leaf, from a fine-tuning ("finetune"), from other such stages by name, and from what it reads.
@@ -262,7 +269,7 @@ class Planner:
         return made
 
     def _read(
-        self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str], stages: dict[str, Any]
+        self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str], stages: dict[str, Value]
     ) -> dict[str, str]:
         """Lay out splits of tables that a stage starts from, by name: table, split, and whether it reads its texts as
         ids.
@@ -278,7 +285,7 @@ class Planner:
         return parents
 
     def _data(
-        self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str], stages: dict[str, Any]
+        self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str], stages: dict[str, Value]
     ) -> dict[str, str]:
         """Lay out splits of a task's table, and whether their texts are read as ids; return the stages by role."""
         apart = task.tokenizer is not None  # whether what it writes is in ids of its own
@@ -301,7 +308,7 @@ class Planner:
         return self.seen[key][1]
 
     def _finetune(
-        self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str, stages: dict[str, Any]
+        self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str, stages: dict[str, Value]
     ) -> str:
         read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
         of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
@@ -380,7 +387,9 @@ class Planner:
         more["disk"] = self.estimate.kept(row, goes_on=phase == "trunk" and bool(steps))
         return self._stage("pretrain", of, parents, title, steps, seconds, **more)
 
-    def _heldout(self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Any], title: str) -> str | None:
+    def _heldout(
+        self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Value], title: str
+    ) -> str | None:
         """The held-out losses of a row's leaf, where the data have what they are measured on."""
         read, have = _streamed(row, "dev"), row.data.tables()
         lacking = [table for table, _, _ in read.values() if have and "dev" not in have.get(table, ())]

@@ -49,16 +49,16 @@ def _before(plan: Plan, root: Path) -> Optional[Sweep]:
     return before if before.format == FORMAT else None
 
 
-def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:  # of sweep.json
     """What was added and dropped by name, and which claims, settings of the data, and columns are others."""
     parts = []
     for what in ("rows", "seeds", "tasks", "axes"):
-        parts += _named(what, before.get(what, ()), now.get(what, ()))
+        parts += named(what, before.get(what, ()), now.get(what, ()))
     old, new = before.get("axes", {}), now.get("axes", {})
     for axis in (axis for axis in new if axis in old):
-        parts += _named(f"values of {axis}", old[axis], new[axis])
+        parts += named(f"values of {axis}", old[axis], new[axis])
     old, new = before.get("claims", {}), now.get("claims", {})
-    parts += _named("claims", old, new)
+    parts += named("claims", old, new)
     if changed := [name for name in new if name in old and new[name] != old[name]]:
         parts.append(f"claims changed: {_list(changed)}")
     of_data = settings(before.get("data"), now.get("data"), "data") if _other_data(before, now) else []
@@ -78,13 +78,14 @@ def _told(causes: list[str]) -> str:
     return "; ".join(causes[:MOST_CAUSES]) + more
 
 
-def _named(what: str, before: Iterable[Any], now: Iterable[Any]) -> list[str]:
+def named(what: str, before: Iterable[object], now: Iterable[object]) -> list[str]:
+    """Which names were added, and which dropped."""
     before, now = list(before), list(now)
     added, dropped = [one for one in now if one not in before], [one for one in before if one not in now]
     return [f"{what} {verb}: {_list(names)}" for verb, names in (("added", added), ("dropped", dropped)) if names]
 
 
-def _list(names: Collection[Any]) -> str:
+def _list(names: Collection[object]) -> str:
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(map(str, list(names)[:MOST_NAMES])) + more
 
@@ -144,7 +145,7 @@ def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
     return {row: list(found.values()) for row, found in causes.items() if found}
 
 
-def _plain(row: Any) -> Any:
+def _plain(row: object) -> object:
     """A row's settings without what is for people, or of the code."""
     if not isinstance(row, Mapping):
         return row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ablate.planning.values import shown
 from ablate.stages.kind import SPLIT
@@ -13,17 +12,19 @@ from ablate.sweepfile.added import Added
 from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.row import Row
 from ablate.sweepfile.rows import Resolver
+from ablate.sweepfile.schema import Sweep, Value
+from ablate.sweepfile.typed import setting
 from ablate.tasks.task import TaskConfig
 
 
 def sweep_json(
-    sweep: Mapping[str, Any],
+    sweep: Mapping[str, Value],
     resolver: Resolver,
     grid: list[dict[str, Row]],
     seeds: list[int],
-    axes: Mapping[str, list[Any]],
+    axes: Mapping[str, list[Value]],
     plugins: Mapping[str, str],
-) -> dict[str, Any]:
+) -> dict[str, Value]:
     """Check what is read at the end, and say what the sweep is (sweep.json); `grid` has its rows at every point."""
     rows, configs = {name: grid[0][name] for name in resolver.names}, {}
     for row in rows.values():
@@ -35,8 +36,8 @@ def sweep_json(
     taken_off = {*resolver.base["tasks"], *resolver.registry.tasks} - set(resolver.tasks)
     return {
         "name": str(sweep["name"]),
-        "question": sweep.get("question", ""),
-        "changes_our_mind": sweep.get("changes_our_mind", ""),
+        "question": setting(Sweep, "question", sweep.get("question", "")),
+        "changes_our_mind": setting(Sweep, "changes_our_mind", sweep.get("changes_our_mind", "")),
         "seeds": seeds,
         "rows": {name: row.summary(labels.get(name, name)) for name, row in rows.items()},
         "tasks": tasks,
@@ -48,7 +49,7 @@ def sweep_json(
     } | ({"plugins": plugins} if plugins else {})
 
 
-def described(task: TaskConfig, by_speaker: bool = False) -> dict[str, Any]:
+def described(task: TaskConfig, by_speaker: bool = False) -> claims.Measured:
     """What checks of columns and claims, and analysis, know of a task before it is scored; `by_speaker` are its
     features normalised.
     """
@@ -59,22 +60,22 @@ def described(task: TaskConfig, by_speaker: bool = False) -> dict[str, Any]:
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})
 
 
-def measured(one: Added) -> dict[str, Any]:
+def measured(one: Added) -> claims.Measured:
     """The same of a stage that a sweep file adds."""
     reads = one.of.reads[0] if len(one.of.reads) == 1 else "pair"
     return {"reads": reads, "table": "", "splits": [SPLIT], "metrics": list(one.of.metrics), "kind": one.kind}
 
 
-def columns_left(sweep: Mapping[str, Any], described: Mapping[str, Any]) -> Iterable[str]:
+def columns_left(sweep: Mapping[str, Value], described: Mapping[str, Value]) -> Iterable[str]:
     """Note columns that left the table with their task."""
     written = mapping(sweep.get("table"), "table").get("columns") or []
     if left := [column for column in written if column not in described["table"]["columns"]]:
         yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
 
 
-def twins(manifest: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+def twins(manifest: Iterable[Mapping[str, Value]]) -> Iterable[str]:
     """Note rows that are the same model: one of them may not say what its author meant."""
-    seen: dict[str, Mapping[str, Any]] = {}
+    seen: dict[str, Mapping[str, Value]] = {}
     noted = set()
     for line in manifest:
         other = seen.setdefault(line["stages"]["leaf"], line)

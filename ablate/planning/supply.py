@@ -7,7 +7,6 @@ Nothing is laid that nothing reads, so a corpus may have tables that no row uses
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.tokenizer import TokenizerConfig, TokenizerStage, TokensConfig
@@ -27,7 +26,7 @@ class Supply:
         self.notes: dict[str, None] = {}
         self._split: dict[tuple[int, str, str], Split] = {}
         self._made: dict[
-            tuple[Any, ...], tuple[Any, str]
+            tuple[str | int, ...], tuple[object, str]
         ] = {}  # what it was made for is kept, so that its id stays its own
 
     def table(self, data: CorpusConfig, table: str, split: str) -> str:
@@ -86,7 +85,7 @@ class Supply:
         texts = self._split[id(data), table, "train"].texts
         return texts.get(name, texts.get("", ""))
 
-    def _once(self, key: tuple[Any, ...], kept: Any, lay: Callable[[], str]) -> str:
+    def _once(self, key: tuple[str | int, ...], kept: object, lay: Callable[[], str]) -> str:
         if key not in self._made:
             self._made[key] = kept, lay()
         return self._made[key][1]

@@ -11,8 +11,8 @@ from ablate.errors import UserError, place
 from ablate.planning.size import SMALL
 from ablate.stages.registry import KINDS
 from ablate.store import identity, plugins
-from ablate.sweepfile.load import settable
 from ablate.sweepfile.row import owner
+from ablate.sweepfile.typed import settable
 from ablate.tasks.registry import TASKS
 from encoders import trial
 from encoders.encoder import EncoderConfig
@@ -50,7 +50,7 @@ def load() -> None:
                 _settings(config)
 
 
-def _settings(config: Any) -> None:
+def _settings(config: object) -> None:
     """Raise UserError, with the class's file and line, where a field of a config is nothing that a sweep file can set
     and an id be made of.
     """
@@ -106,11 +106,11 @@ def _hold(cls: type, config: EncoderConfig) -> None:
             raise UserError(f"encoder: {raised(cls, error)}") from error
 
 
-def score(objectives: Iterable[tuple[ObjectiveConfig, Mapping[str, Any]]]) -> None:
+def score(objectives: Iterable[tuple[ObjectiveConfig, Mapping[str, TargetsConfig]]]) -> None:
     """Raise UserError where an objective, given with the speech targets beside it, is not what its contract asks, or
     two have one tag; of each class the first config is tried, on a small encoder.
     """
-    firsts: dict[type, tuple[ObjectiveConfig, Mapping[str, Any]]] = {}
+    firsts: dict[type, tuple[ObjectiveConfig, Mapping[str, TargetsConfig]]] = {}
     for config, targets in objectives:
         firsts.setdefault(owner(config), (config, targets))
     packages = {"objectives", *(name.partition(".")[0] for name in plugins.named())}

@@ -5,15 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from ablate.errors import UserError, nearest
-from ablate.sweepfile import load
-from ablate.sweepfile.claims import listed
 from ablate.sweepfile.order import needed_first
+from ablate.sweepfile.patch import once
+from ablate.sweepfile.schema import AddedStage, Value, keys
+from ablate.sweepfile.typed import made as made_of
+from ablate.sweepfile.typed import typed
 
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row, a task or a stage
 PRETRAINED, FINETUNED = "pretrain", "finetune."  # what a stage may come after, beside another of these
+
+
+class Kind(Protocol):
+    """What is asked of a kind of stage that sweep files name."""
+
+    settings: object
+    """A frozen dataclass with its defaults."""
+    metrics: tuple[str, ...]
+    reads: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -21,21 +33,21 @@ class Added:
     """A stage that a sweep file adds to a row."""
 
     kind: str
-    of: Any
-    """The kind, with its `metrics`, `reads` and `seconds`."""
-    config: Any
+    of: Kind
+    config: object
+    """Its settings, of the class that the kind has."""
     after: tuple[str, ...]
     """"pretrain", "finetune.TASK", or names of other such stages."""
     tables: tuple[str, ...]
     """Splits of tables that it reads, as in asr.dev."""
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Value]:
         """What it is, its settings left out, for people."""
         return {"kind": self.kind, "after": list(self.after), "tables": list(self.tables)}
 
 
 def added(
-    written: Mapping[str, Any], kinds: Mapping[str, Any], tasks: Collection[str], trained: Collection[str], path: str
+    written: Mapping[str, Value], kinds: Mapping[str, Kind], tasks: Collection[str], trained: Collection[str], path: str
 ) -> dict[str, Added]:
     """Type the stages that a row has, each after those it starts from; `trained` are the row's tasks that are
     fine-tuned.
@@ -58,16 +70,17 @@ def added(
     return {name: made[name] for name in order}
 
 
-def _typed(name: str, written: Mapping[str, Any], kinds: Mapping[str, Any], valid: list[str], path: str) -> Added:
-    settings = dict(written)
-    kind, after, tables = settings.pop("kind", name), settings.pop("after", PRETRAINED), settings.pop("tables", [])
+def _typed(name: str, written: Mapping[str, Value], kinds: Mapping[str, Kind], valid: list[str], path: str) -> Added:
+    stage = made_of(AddedStage, {key: value for key, value in written.items() if key in keys(AddedStage)}, path)
+    settings = {key: value for key, value in written.items() if key not in keys(AddedStage)}
+    kind = name if stage.kind is None else stage.kind
+    after = (stage.after,) if isinstance(stage.after, str) else once(stage.after, f"{path}.after")
     if kind not in kinds:
-        raise UserError(f"{path}.kind: no kind '{kind}'; {nearest(str(kind), kinds)}")
-    after = [after] if isinstance(after, str) else listed(after, f"{path}.after")
+        raise UserError(f"{path}.kind: no kind '{kind}'; {nearest(kind, kinds)}")
     for one in after:
         if one not in valid or one == name:
-            raise UserError(f"{path}.after: no stage '{one}' here; {nearest(str(one), valid)}")
-    for table in listed(tables, f"{path}.tables"):
-        if str(table).count(".") != 1:
+            raise UserError(f"{path}.after: no stage '{one}' here; {nearest(one, valid)}")
+    for table in once(stage.tables, f"{path}.tables"):
+        if table.count(".") != 1:
             raise UserError(f"{path}.tables: found '{table}', expected TABLE.SPLIT, as in asr.dev.")
-    return Added(kind, kinds[kind], load.typed(kinds[kind].settings, settings, path), tuple(after), tuple(tables))
+    return Added(kind, kinds[kind], typed(kinds[kind].settings, settings, path), after, stage.tables)

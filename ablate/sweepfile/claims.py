@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 from ablate.errors import UserError, nearest
-from ablate.sweepfile.patch import known, mapping
+from ablate.sweepfile.patch import known, mapping, once
+from ablate.sweepfile.schema import Block, Claim, Interference, Roles, Sweep, Table, Value, keys
+from ablate.sweepfile.typed import made, setting
 
-CLAIM = ("effect", "on", "above", "below", "within", "margin", "assay", "split", "unmatched")
 BOUNDS = ("above", "below", "within")
 
 
@@ -17,12 +18,28 @@ class Compared(Protocol):
     """What is asked of a row: the updates behind it, what each update holds, and which tasks it can have."""
 
     total: int
-    update: Any
+    update: object
 
     def has(self, task: str) -> bool: ...
 
 
-def contrast(text: Any, path: str) -> dict[str, float]:
+class Measured(TypedDict, total=False):
+    """What is known of a task, or of a stage that a file adds, before it is scored."""
+
+    reads: str
+    table: str
+    splits: list[str]
+    metrics: list[str]
+    """The main one first."""
+    beside: list[str]
+    """Metrics that stand beside the main one in a table that names no columns."""
+    by_class: str
+    """The metric that is also scored by class."""
+    kind: str
+    """Of an added stage."""
+
+
+def contrast(text: str, path: str) -> dict[str, float]:
     """Read a linear contrast of rows: "(a - b) - (c - d)" is {a: 1, b: -1, c: -1, d: 1}; numbers may scale rows.
 
     Raises UserError for anything else, and for coefficients that do not sum to zero: a level is not a comparison.
@@ -49,7 +66,7 @@ def contrast(text: Any, path: str) -> dict[str, float]:
         raise UserError(f"{path}: '{text}' is not a sum of rows; write differences of rows, e.g. joint - scratch.")
 
     try:
-        factors = walk(ast.parse(str(text).strip(), mode="eval").body)
+        factors = walk(ast.parse(text.strip(), mode="eval").body)
     except SyntaxError:
         raise UserError(f"{path}: '{text}' cannot be read; write differences of rows, e.g. joint - scratch.") from None
     if "" in factors or abs(sum(factors.values())) > 1e-9:
@@ -57,12 +74,12 @@ def contrast(text: Any, path: str) -> dict[str, float]:
     return {row: value for row, value in factors.items() if value}
 
 
-def measure(text: Any, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tuple[str, str, str]:
+def measure(text: str, tasks: Mapping[str, Measured], path: str) -> tuple[str, str, str]:
     """Read "task", "task.metric" or "task.split.metric" as (task, split, metric); the first ones are the defaults.
 
     Which classes a metric "by_class" has ("ser_date") is not known before it is scored: any name will do.
     """
-    task, *rest = str(text).split(".")
+    task, *rest = text.split(".")
     if task not in tasks or len(rest) > 2:
         raise UserError(f"{path}: '{text}' names no task of this sweep; {nearest(task, tasks)}")
     metrics, splits = tasks[task]["metrics"], tasks[task]["splits"]
@@ -78,8 +95,8 @@ def measure(text: Any, tasks: Mapping[str, Mapping[str, Any]], path: str) -> tup
 
 
 def claims(
-    written: Any, grid: Sequence[Mapping[str, Compared]], tasks: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+    written: object, grid: Sequence[Mapping[str, Compared]], tasks: Mapping[str, Measured]
+) -> dict[str, dict[str, Value]]:
     """Check every claim; each gets its contrasts as {row: coefficient} under "coefficients" and "assay_coefficients".
 
     Raises UserError for unknown rows, tasks and metrics, for rows that cannot have the task, and for rows with
@@ -89,20 +106,18 @@ def claims(
     checked = {}
     for name, value in mapping(written, "claims").items():
         path = f"claims.{name}"
-        claim = known(value, path, CLAIM)
+        given = known(value, path, keys(Claim))
         for key in ("effect", "on"):
-            if key not in claim:
+            if key not in given:
                 raise UserError(f"{path}: '{key}' is missing; write {{effect: a - b, on: asr.wer, above: 0}}.")
-        if sum(key in claim for key in BOUNDS) != 1:
+        claim = made(Claim, given, path)
+        if sum(getattr(claim, key) is not None for key in BOUNDS) != 1:
             raise UserError(f"{path}: expected exactly one of above, below and within; e.g. above: 0.")
-        for key in (*BOUNDS, "margin"):
-            if key in claim and (isinstance(claim[key], bool) or not isinstance(claim[key], (int, float))):
-                raise UserError(f"{path}.{key}: expected a number, found {claim[key]!r}.")
-        task, _, metric = measure(claim["on"], tasks, f"{path}.on")
-        if "split" in claim:
-            measure(f"{task}.{claim['split']}.{metric}", tasks, f"{path}.split")
-        effect = _rows(contrast(claim["effect"], f"{path}.effect"), grid[0], f"{path}.effect")
-        assay = _rows(contrast(claim["assay"], f"{path}.assay"), grid[0], f"{path}.assay") if "assay" in claim else {}
+        task, _, metric = measure(claim.on, tasks, f"{path}.on")
+        if claim.split is not None:
+            measure(f"{task}.{claim.split}.{metric}", tasks, f"{path}.split")
+        effect = _rows(contrast(claim.effect, f"{path}.effect"), grid[0], f"{path}.effect")
+        assay = _rows(contrast(claim.assay, f"{path}.assay"), grid[0], f"{path}.assay") if claim.assay else {}
         for row in {**effect, **assay}:
             if not grid[0][row].has(task):
                 raise UserError(
@@ -110,14 +125,14 @@ def claims(
                     "shows it, its objectives have nothing that the task measures, or the row removes it; compare "
                     "other rows, or on another task."
                 )
-        if not claim.get("unmatched"):
+        if not claim.unmatched:
             for rows in grid:
                 _matched(path, [(row, rows[row]) for row in effect])
-        checked[name] = {**claim, "coefficients": effect, **({"assay_coefficients": assay} if assay else {})}
+        checked[name] = {**given, "coefficients": effect, **({"assay_coefficients": assay} if assay else {})}
     return checked
 
 
-def _rows(effect: dict[str, float], rows: Mapping[str, Any], path: str) -> dict[str, float]:
+def _rows(effect: dict[str, float], rows: Collection[str], path: str) -> dict[str, float]:
     for row in effect:
         if row not in rows:
             raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
@@ -137,80 +152,69 @@ def _matched(path: str, rows: Sequence[tuple[str, Compared]]) -> None:
 
 
 def table(
-    written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]], taken_off: Collection[str] = ()
-) -> dict[str, Any]:
+    written: object, rows: Sequence[str], tasks: Mapping[str, Measured], taken_off: Collection[str] = ()
+) -> dict[str, Value]:
     """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first.
 
     Columns of tasks that were `taken_off` the sweep leave the table with them.
     `compare_with` is a row that all others are set against in a sheet of its own; `frontier` names two measures that
     `rows`, in this order, trade against each other.
     """
-    given = known(written, "table", ("blocks", "columns", "interference", "compare_with", "frontier"))
-    roles = _interference(given.get("interference"), rows)
-    compared = given.get("compare_with")
-    if compared is not None and compared not in rows:
-        raise UserError(f"table.compare_with: no row '{compared}'; {nearest(str(compared), rows)}")
-    frontier = _frontier(given.get("frontier"), rows, tasks)
+    given, of = mapping(written, "table"), made(Table, written, "table")
+    if of.compare_with is not None:
+        _row(of.compare_with, rows, "table.compare_with")
+    _interference(of.interference or Interference(), rows)
+    if of.frontier:
+        for axis in ("x", "y"):
+            measure(getattr(of.frontier, axis), tasks, f"table.frontier.{axis}")
+        _all(of.frontier.rows, rows, "table.frontier.rows")
+    _blocks(of.blocks or (), rows)
+    written = enumerate(once(of.columns or (), "table.columns"))
+    columns = {one: f"table.columns[{k}]" for k, one in written if one.partition(".")[0] not in taken_off}
+    if not columns:
+        first = {task: (about["metrics"][0], *about.get("beside", ())) for task, about in tasks.items()}
+        columns = {f"{task}.{metric}": "table.columns" for task, metrics in first.items() for metric in metrics}
+    for column, path in columns.items():
+        measure(column, tasks, path)
     blocks = given.get("blocks") or [{"reference": rows[0], "rows": list(rows)}]
-    for number, block in enumerate(listed(blocks, "table.blocks")):
-        path = f"table.blocks[{number}]"
-        known(block, path, ("reference", "rows", "title"))
-        for row in [*listed(block.get("rows", []), f"{path}.rows"), *filter(None, [block.get("reference")])]:
-            if row not in rows:
-                raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
-    written = listed(given.get("columns") or [], "table.columns")
-    columns = [column for column in written if str(column).partition(".")[0] not in taken_off]
-    columns = columns or [
-        f"{task}.{metric}"
-        for task, about in tasks.items()
-        for metric in (about["metrics"][0], *about.get("beside", ()))
-    ]
-    for column in columns:
-        measure(column, tasks, "table.columns")
-    described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": list(columns)}
-    return described | {
-        k: v for k, v in (("interference", roles), ("compare_with", compared), ("frontier", frontier)) if v
-    }
+    described = {"blocks": [{"rows": [], **block} for block in blocks], "columns": [*columns]}
+    return described | {key: given[key] for key in ("interference", "compare_with", "frontier") if given.get(key)}
 
 
-def _interference(written: Any, rows: Sequence[str]) -> dict[str, Any]:
+def _interference(of: Interference, rows: Sequence[str]) -> None:
     """Check which rows play the roles of a modality's analysis of interference."""
-    roles = mapping(written, "table.interference")
-    for modality, part in roles.items():
-        path = f"table.interference.{modality}"
-        if modality not in ("speech", "text"):
-            raise UserError(f"{path}: expected speech or text; {nearest(modality, ('speech', 'text'))}")
-        for role, row in known(part, path, ("single", "placebo")).items():
-            if row not in rows:
-                raise UserError(f"{path}.{role}: no row '{row}'; {nearest(str(row), rows)}")
-    return roles
+    for modality, roles in (("speech", of.speech), ("text", of.text)):
+        for role in keys(Roles) if roles else ():
+            if (row := getattr(roles, role)) is not None:
+                _row(row, rows, f"table.interference.{modality}.{role}")
 
 
-def _frontier(written: Any, rows: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Check the two measures of a frontier, and the rows that trade them; empty where none is asked for."""
-    frontier = known(written, "table.frontier", ("x", "y", "rows"))
-    for axis in ("x", "y") if frontier else ():
-        measure(str(frontier.get(axis)), tasks, f"table.frontier.{axis}")
-    for row in listed(frontier.get("rows", []), "table.frontier.rows"):
-        if row not in rows:
-            raise UserError(f"table.frontier.rows: no row '{row}'; {nearest(str(row), rows)}")
-    return frontier
+def _blocks(blocks: Sequence[Block], rows: Sequence[str]) -> None:
+    for number, block in enumerate(blocks):
+        path = f"table.blocks[{number}]"
+        if block in blocks[:number]:
+            raise UserError(f"{path}: is there twice; remove one.")
+        _all(block.rows, rows, f"{path}.rows")
+        if block.reference is not None:
+            _row(block.reference, rows, f"{path}.reference")
 
 
-def labels(written: Any, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:
+def _all(named: Sequence[str], rows: Sequence[str], path: str) -> None:
+    """Raise UserError unless there are all these rows, each named once."""
+    for k, row in enumerate(once(named, path)):
+        _row(row, rows, f"{path}[{k}]")
+
+
+def _row(row: str, rows: Sequence[str], path: str) -> None:
+    """Raise UserError unless there is such a row."""
+    if row not in rows:
+        raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
+
+
+def labels(written: object, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:
     """Check names for people: of rows, tasks and columns."""
-    names = mapping(written, "labels")
+    names = setting(Sweep, "labels", mapping(written, "labels"))
     for key in names:
         if key.split(".")[0] not in (*rows, *tasks):
             raise UserError(f"labels.{key}: no row or task '{key}'; {nearest(key, (*rows, *tasks))}")
-    return {key: str(value) for key, value in names.items()}
-
-
-def listed(value: Any, path: str) -> list[Any]:
-    """Return a list without repetitions as it is; raises UserError for anything else."""
-    if not isinstance(value, list):
-        raise UserError(f"{path}: expected a list, found {value!r}; write [a, b].")
-    twice = next((item for i, item in enumerate(value) if item in value[:i]), None)
-    if twice is not None:
-        raise UserError(f"{path}: '{twice}' is there twice; remove one.")
-    return value
+    return names

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ablate.errors import UserError
 from ablate.sweepfile.patch import mapping, merge
+from ablate.sweepfile.schema import Value
 from ablate.tasks.task import TaskConfig
 
 FIXED = ("preset", "table", "splits", "tokenizer")
 
 
 def choices(
-    part: Mapping[str, Any], tune: Any, path: str, made: Callable[[Mapping[str, Any], str], TaskConfig]
-) -> list[tuple[dict[str, Any], TaskConfig]]:
+    part: Mapping[str, Value], tune: object, path: str, made: Callable[[Mapping[str, Value], str], TaskConfig]
+) -> list[tuple[dict[str, Value], TaskConfig]]:
     """What tuning a task tries: all combinations of the listed values, the last field varying fastest, and the configs
     that `made` (from a patch and its path in the file) makes of `part` with them.
 
@@ -34,9 +34,9 @@ def choices(
     return tried
 
 
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+def nested(settings: Mapping[str, Value]) -> dict[str, Value]:
     """Settings by dotted name as a patch: {"decoder.layers": 2} is {"decoder": {"layers": 2}}."""
-    patch: dict[str, Any] = {}
+    patch: dict[str, Value] = {}
     for name, value in settings.items():
         *above, last = name.split(".")
         inner = patch

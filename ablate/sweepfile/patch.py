@@ -5,45 +5,28 @@ text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError, nearest
+from ablate.sweepfile.schema import Pretrain, RowPatch, Section, Sweep, Value, keys
 
-SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks", "stages")  # of a row and of `base`
-PRETRAIN = ("objectives", "weights", "targets", "steps", "decay", "update", "optimizer")
-SWEEP = (
-    "name",
-    "question",
-    "changes_our_mind",
-    "data",
-    "seeds",
-    "base",
-    "rows",
-    "tasks",
-    "claims",
-    "table",
-    "resources",
-    "labels",
-    "axes",
-    "plugins",
-)
-COMMAND = ("root", "cluster", "workers")  # how a sweep runs, for the command line; allowed in a file too
+T = TypeVar("T")
 # things by name: null removes one
 COLLECTIONS = (("pretrain", "objectives"), ("pretrain", "targets"), ("tasks",), ("stages",))
 
 
-def expand(sweep: Mapping[str, Any]) -> dict[str, Any]:
+def expand(sweep: Mapping[str, Value]) -> dict[str, Value]:
     """Expand shorthand and check the shape: `nano` is {preset: nano}, an objective's 0.5 is {weight: 0.5}.
 
     Raises UserError for unknown keys of the sweep, of `base`, of a row and of its `pretrain`.
     """
     sweep = dict(sweep)
-    valid = (*SWEEP, *COMMAND, "extends")
+    _named(sweep, "")
     for key in sweep:
-        if key not in valid:
-            raise UserError(f"{key}: unknown key '{key}'; {_hint(str(key), valid)}")
+        if key not in keys(Sweep):
+            raise UserError(f"{key}: unknown key '{key}'; {_hint(key, keys(Sweep))}")
     if "data" in sweep:
         sweep["data"] = _preset(sweep["data"], "data")
     if sweep.get("base") is not None:
@@ -51,18 +34,36 @@ def expand(sweep: Mapping[str, Any]) -> dict[str, Any]:
     if sweep.get("rows") is not None:
         rows = mapping(sweep["rows"], "rows")
         sweep["rows"] = {
-            str(name): None if row is None else section(row, f"rows.{name}", ("after",)) for name, row in rows.items()
+            name: None if row is None else section(row, f"rows.{name}", RowPatch) for name, row in rows.items()
         }
     return sweep
 
 
+def _named(value: Value, path: str, above: tuple[Value, ...] = ()) -> None:
+    """Raise UserError for a key that is no text, anywhere; what an alias has in itself, `above` which it lies, is seen
+    once.
+    """
+    if any(value is one for one in above):
+        return
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            _named(item, f"{path}[{number}]", (*above, value))
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                word = "null" if key is None else str(key).lower()
+                where = f"{path}.{word}".lstrip(".")
+                raise UserError(f"{where}: expected text as a key, found {word}; write '{word}', in quotes.")
+            _named(part, f"{path}.{key}".lstrip("."), (*above, value))
+
+
 def _hint(key: str, valid: Iterable[str]) -> str:
-    return f"did you mean 'base.{key}'?" if key in SECTIONS else nearest(key, valid)
+    return f"did you mean 'base.{key}'?" if key in keys(Section) else nearest(key, valid)
 
 
-def section(value: Any, path: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Expand and check `base`, or a row with `extra` keys beside the sections."""
-    expanded = known(value, path, (*extra, *SECTIONS))
+def section(value: object, path: str, of: type[Section] = Section) -> dict[str, Value]:
+    """Expand and check `base`, or a row, whose keys are those of `of`."""
+    expanded = known(value, path, keys(of))
     if "encoder" in expanded:
         expanded["encoder"] = _preset(expanded["encoder"], f"{path}.encoder")
     if "tokenizer" in expanded:
@@ -75,7 +76,7 @@ def section(value: Any, path: str, extra: tuple[str, ...] = ()) -> dict[str, Any
         expanded["stages"] = {k: v if v is None else mapping(v, f"{path}.stages.{k}") for k, v in stages.items()}
     if "pretrain" in expanded:
         where = f"{path}.pretrain"
-        pretrain = expanded["pretrain"] = known(expanded["pretrain"], where, PRETRAIN)
+        pretrain = expanded["pretrain"] = known(expanded["pretrain"], where, keys(Pretrain))
         if "objectives" in pretrain:
             parts = mapping(pretrain["objectives"], f"{where}.objectives")
             pretrain["objectives"] = {k: _weighted(v, f"{where}.objectives.{k}") for k, v in parts.items()}
@@ -88,7 +89,7 @@ def section(value: Any, path: str, extra: tuple[str, ...] = ()) -> dict[str, Any
     return expanded
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Every setting within a part of a sweep that is no mapping, by dotted path."""
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
@@ -97,7 +98,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def mapping(value: Any, path: str) -> dict[str, Any]:
+def mapping(value: object, path: str) -> dict[str, Value]:
     """Return a copy of a mapping (nothing written counts as an empty one); raises UserError for anything else."""
     if value is None:
         return {}
@@ -106,7 +107,7 @@ def mapping(value: Any, path: str) -> dict[str, Any]:
     return dict(value)
 
 
-def known(value: Any, path: str, valid: Iterable[str]) -> dict[str, Any]:
+def known(value: object, path: str, valid: Iterable[str]) -> dict[str, Value]:
     """Return a copy of a mapping whose keys are all valid; raises UserError with the nearest valid key."""
     copy, valid = mapping(value, path), tuple(valid)
     for key in copy:
@@ -115,14 +116,29 @@ def known(value: Any, path: str, valid: Iterable[str]) -> dict[str, Any]:
     return copy
 
 
-def _preset(value: Any, path: str) -> Any:
+def listed(value: object, path: str) -> list[Value]:
+    """Return a list without repetitions as it is; raises UserError for anything else."""
+    if not isinstance(value, list):
+        raise UserError(f"{path}: expected a list, found {value!r}; write [a, b].")
+    return once(value, path)
+
+
+def once(value: Sequence[T], path: str) -> Sequence[T]:
+    """Return a list without repetitions as it is; raises UserError for one with."""
+    twice = next((item for i, item in enumerate(value) if item in value[:i]), None)
+    if twice is not None:
+        raise UserError(f"{path}: '{twice}' is there twice; remove one.")
+    return value
+
+
+def _preset(value: object, path: str) -> object:
     """Expand the name of a preset; an interpolation stays, for what it points at."""
     if isinstance(value, str):
         return value if value.startswith("${") else {"preset": value}
     return mapping(value, path)
 
 
-def _weighted(value: Any, path: str) -> Any:
+def _weighted(value: object, path: str) -> object:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return {"weight": value}
     return value if value is None else _preset(value, path)
@@ -133,11 +149,11 @@ UNITS |= {"longest_speech": "s", "longest_text": "tokens", "longest_pair": "s"}
 WORDS = {"s": "seconds"}
 
 
-def _quantity(key: str, value: Any, path: str) -> Any:
+def _quantity(key: str, value: object, path: str) -> object:
     """Take the unit off "60 s" or "1500 tokens", checking that it is the right one; a bare number has it already."""
-    if not isinstance(value, str) or value.startswith("${"):
+    if not isinstance(value, str) or value.startswith("${") or key not in UNITS:
         return value
-    unit = UNITS.get(key, "")
+    unit = UNITS[key]
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([A-Za-z]*)\s*", value)
     if match is None or match[2] not in ("", unit):
         of = f" of {WORDS.get(unit, unit)}, as in 12 {unit}" if unit else ""
@@ -145,7 +161,7 @@ def _quantity(key: str, value: Any, path: str) -> Any:
     return float(match[1]) if "." in match[1] or "e" in match[1] else int(match[1])
 
 
-def merge(base: Mapping[str, Any], patch: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def merge(base: Mapping[str, Value], patch: Mapping[str, Value], path: str = "") -> dict[str, Value]:
     """Merge as JSON Merge Patch (RFC 7396) does: mappings merge, scalars and lists replace, null removes.
 
     Stricter in one thing: null for a key that is not there is a mistake, and raises UserError.
@@ -165,7 +181,7 @@ def merge(base: Mapping[str, Any], patch: Mapping[str, Any], path: str = "") -> 
     return result
 
 
-def compose(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def compose(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[str, Value]:
     """Make one patch of two, the second over the first; null stays, to be applied with the rest."""
     result = dict(first)
     for key, value in second.items():
@@ -174,7 +190,7 @@ def compose(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def patched(row: Mapping[str, Any], patch: Mapping[str, Any], path: str) -> dict[str, Any]:
+def patched(row: Mapping[str, Value], patch: Mapping[str, Value], path: str) -> dict[str, Value]:
     """Apply a row's patch: null removes an objective, target or task by name, and elsewhere is the value null.
 
     Raises UserError for null where there is nothing to remove.
@@ -194,7 +210,7 @@ def patched(row: Mapping[str, Any], patch: Mapping[str, Any], path: str) -> dict
     return result
 
 
-def overlay(sweep: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(sweep: Mapping[str, Value], patch: Mapping[str, Value]) -> dict[str, Value]:
     """Lay one expanded sweep over another: a merge, except that rows are patches themselves.
 
     `rows: {name: null}` removes a row and its label; null within a row stays and is applied with the row. Data of
@@ -216,6 +232,6 @@ def overlay(sweep: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
     return {**result, "rows": rows}
 
 
-def _preset_of(sweep: Mapping[str, Any]) -> Any:
+def _preset_of(sweep: Mapping[str, Value]) -> object:
     data = sweep.get("data")
     return data.get("preset") if isinstance(data, Mapping) else None

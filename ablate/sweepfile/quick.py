@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.sweepfile.claims import listed
 from ablate.sweepfile.load import set_by
-from ablate.sweepfile.patch import leaves, mapping
+from ablate.sweepfile.patch import leaves, listed, mapping
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.rows import axis_patch
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from ablate.data.corpus import CorpusConfig
 from ablate.data.registry import DATA
 from ablate.data.tokenizer import TokenizerConfig
+from ablate.sweepfile.added import Kind
 from ablate.tasks.registry import GROUPS, TASKS
+from ablate.tasks.task import TaskConfig
 from ablate.training.optim import OptimizerConfig
 from ablate.training.update import Update
+from encoders.encoder import EncoderConfig
 from encoders.presets import PRESETS
 from objectives import OBJECTIVES, WEIGHTS
+from objectives.objective import ObjectiveConfig
+from objectives.quantizer import TargetsConfig
 from objectives.targets import TARGETS
 
 
@@ -20,22 +25,22 @@ from objectives.targets import TARGETS
 class Registry:
     """Presets by name for everything a sweep file can name, and defaults for what has no presets."""
 
-    encoder: Mapping[str, Any]
-    objectives: Mapping[str, Any]
+    encoder: Mapping[str, EncoderConfig]
+    objectives: Mapping[str, ObjectiveConfig]
     weights: Mapping[str, Mapping[str, float]]
-    targets: Mapping[str, Any]
-    tasks: Mapping[str, Any]
-    data: Mapping[str, Any]
-    tokenizer: Any
-    update: Any
-    optimizer: Any
-    stages: Mapping[str, Any] = field(default_factory=dict)
-    """Kinds of stages that sweep files name, each with `settings`, `metrics` and `reads`."""
+    targets: Mapping[str, TargetsConfig]
+    tasks: Mapping[str, TaskConfig]
+    data: Mapping[str, CorpusConfig]
+    tokenizer: TokenizerConfig
+    update: Update
+    optimizer: OptimizerConfig
+    stages: Mapping[str, Kind] = field(default_factory=dict)
+    """Kinds of stages that sweep files name."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names that stand for several tasks."""
 
     @classmethod
-    def default(cls, stages: Mapping[str, Any]) -> Registry:
+    def default(cls, stages: Mapping[str, Kind]) -> Registry:
         """Collect the presets of this project, and of plugins, with these kinds of stages."""
         defaults = TokenizerConfig(), Update(), OptimizerConfig()
         return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults, stages, GROUPS)

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ablate.data.corpus import CorpusConfig
+from ablate.data.tokenizer import TokenizerConfig
 from ablate.store import identity
 from ablate.sweepfile.added import FINETUNED, PRETRAINED, Added
-from ablate.sweepfile.patch import PRETRAIN
+from ablate.sweepfile.schema import Pretrain, Value, keys
+from ablate.tasks.task import TaskConfig
+from ablate.training.optim import OptimizerConfig
+from ablate.training.update import Update
+from encoders.encoder import EncoderConfig
+from objectives.objective import ObjectiveConfig
+from objectives.quantizer import TargetsConfig
 
 
 @dataclass(frozen=True)
@@ -18,17 +26,17 @@ class Row:
 
     name: str
     after: str | None
-    data: Any
-    encoder: Any
-    tokenizer: Any
-    objectives: dict[str, Any]
-    targets: dict[str, Any]
-    update: Any
-    optimizer: Any
+    data: CorpusConfig
+    encoder: EncoderConfig
+    tokenizer: TokenizerConfig
+    objectives: dict[str, ObjectiveConfig]
+    targets: dict[str, TargetsConfig]
+    update: Update
+    optimizer: OptimizerConfig
     steps: int
     decay: int
-    tasks: dict[str, Any]
-    grids: dict[str, list[tuple[dict[str, Any], Any]]]
+    tasks: dict[str, TaskConfig]
+    grids: dict[str, list[tuple[dict[str, Value], TaskConfig]]]
     """Per tuned task, what is tried: settings by dotted name, and the task with them."""
     stages: dict[str, Added]
     """Stages of kinds that the sweep file names, each after those it starts from."""
@@ -72,7 +80,7 @@ class Row:
         made = owner(self.tasks[task])
         return made.trained or made.fits(self.objectives)
 
-    def summary(self, label: str) -> dict[str, Any]:
+    def summary(self, label: str) -> dict[str, Value]:
         """What analysis must know of the row; `tags` tell of which classes its encoder is, and the objectives that are
         not called as their class.
         """
@@ -87,7 +95,7 @@ class Row:
             **self._added(),
         }
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Value]:
         """Every setting as nested plain values, for people."""
         settings = {name: people_see(getattr(self, name)) for name in SETTINGS}
         after = {"after": self.after} if self.after else {}
@@ -98,12 +106,12 @@ class Row:
             else "of no effect: a longer trunk continues a shorter one"
         )
         trunk = {"start": self.start, "steps": self.steps, "decay": self.decay, "horizon": horizon}
-        pretrain = trunk | {name: settings.pop(name) for name in PRETRAIN if name in settings}
+        pretrain = trunk | {name: settings.pop(name) for name in keys(Pretrain) if name in settings}
         for key, tried in self.grids.items():
             settings["tasks"][key]["tune"] = [point for point, _ in tried]
         return {**after, **settings, **self._added(), "pretrain": pretrain}
 
-    def _added(self) -> dict[str, Any]:
+    def _added(self) -> dict[str, Value]:
         """The stages that the file adds, for people; nothing where there are none."""
         stages = {name: one.plain() | people_see(one.config) for name, one in self.stages.items()}
         return {"stages": stages} if stages else {}
@@ -119,12 +127,12 @@ class Row:
 SETTINGS = ("data", "encoder", "tokenizer", "objectives", "targets", "update", "optimizer", "tasks")
 
 
-def owner(part: Any) -> Any:
+def owner(part: EncoderConfig | ObjectiveConfig | TaskConfig) -> Any:  # each has a contract of its own
     """The class that a config is nested in, and that it builds."""
     return part.owner
 
 
-def people_see(value: Any, hint: Any = Any) -> Any:
+def people_see(value: object, hint: object = Any) -> Value:
     """What people see of a config: every field by the name it has today, and recipes; nested mappings and lists."""
     if dataclasses.is_dataclass(value):
         version = identity.recipe_of(type(value))

@@ -8,21 +8,26 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ablate.data.corpus import CorpusConfig
 from ablate.errors import UserError, nearest
-from ablate.sweepfile import checks, load
+from ablate.sweepfile import checks
 from ablate.sweepfile.added import NAME, Added, added
-from ablate.sweepfile.claims import listed
 from ablate.sweepfile.grid import choices
 from ablate.sweepfile.order import needed_first
-from ablate.sweepfile.patch import expand, mapping, patched, section
+from ablate.sweepfile.patch import expand, listed, mapping, patched, section
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
+from ablate.sweepfile.schema import Pretrain, RowPatch, Value
+from ablate.sweepfile.typed import resolve, setting, typed
+from ablate.tasks.task import TaskConfig
+from objectives.objective import ObjectiveConfig
+from objectives.quantizer import TargetsConfig
 
 
 class Resolver:
     """Turns the rows of one merged sweep into typed rows, at any point of its axes."""
 
-    def __init__(self, sweep: Mapping[str, Any], registry: Registry):
+    def __init__(self, sweep: Mapping[str, Value], registry: Registry):
         self.registry = registry
         self.patches = {name: mapping(row, f"rows.{name}") for name, row in mapping(sweep.get("rows"), "rows").items()}
         if not self.patches:
@@ -43,7 +48,8 @@ class Resolver:
                 raise UserError(f"tasks: '{task}' is no name; use letters, digits and _, as in asr_100.")
             preset = settings.setdefault(task, {}).get("preset", task)
             if preset not in registry.tasks:
-                raise UserError(f"tasks: no task '{preset}'; {nearest(preset, registry.tasks)}")
+                path = f"base.tasks.{task}" if task in base.get("tasks", {}) else "tasks"
+                raise UserError(f"{path}: no task '{preset}'; {nearest(str(preset), registry.tasks)}")
         data = {"preset": "builtin", **mapping(sweep.get("data"), "data")}
         sections = {"data": data, "encoder": {}, "tokenizer": {}}
         self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
@@ -53,8 +59,8 @@ class Resolver:
             for axis, values in mapping(sweep.get("axes"), "axes").items()
             if isinstance(values, Mapping)
         }
-        self.made: dict[tuple[str, str | None, str], Any] = {}
-        self.data: dict[str, Any] = {}
+        self.made: dict[tuple[str, str | None, str], object] = {}
+        self.data: dict[str, CorpusConfig] = {}
 
     @property
     def names(self) -> list[str]:
@@ -65,25 +71,29 @@ class Resolver:
         """Rows with parents before those that continue them; raises UserError for missing parents and cycles."""
 
         def parents(name: str) -> list[str]:
-            after = self.patches[name].get("after")
+            path = f"rows.{name}.after"
+            after = setting(RowPatch, "after", self.patches[name].get("after"), path)
             if after is not None and after not in self.patches:
-                raise UserError(f"rows.{name}: after: no row '{after}'; {nearest(str(after), self.patches)}")
+                raise UserError(f"{path}: no row '{after}'; {nearest(after, self.patches)}")
             return [] if after is None else [after]
 
         return needed_first(self.patches, parents, "rows", "after", "let one of them start from scratch")
 
-    def rows(self, point: Mapping[str, Any]) -> dict[str, Row]:
+    def rows(self, point: Mapping[str, Value]) -> dict[str, Row]:
         """Resolve all rows at one point of the axes, parents first."""
         base = self.base
         for axis, value in point.items():
             patch = axis_patch(axis, value) if axis not in self.named else self.named[axis][value]
             base = patched(base, patch, f"axes.{axis}")
-        key = json.dumps(base["data"], sort_keys=True)
-        if key not in self.data:  # what one has read of its files serves all points
-            self.data[key] = load.resolve(self.registry.data, base["data"], "data").resolved()
-        data = self.data[key]
-        self._configs(base, "base")  # so that a mistake in the base is reported there
-        resolved: dict[str, dict[str, Any]] = {}
+        try:
+            data = self._data(base["data"])
+            self._configs(base, "base")  # so that a mistake in the base is reported there
+            for key in ("steps", "decay"):
+                if base["pretrain"].get(key, "???") != "???":
+                    _count(base["pretrain"], key, "base")
+        except UserError as error:
+            raise UserError(self._by_axis(str(error), point)) from error.__cause__
+        resolved: dict[str, dict[str, Value]] = {}
         rows: dict[str, Row] = {}
         for name in self.order:
             patch, path = dict(self.patches[name]), f"rows.{name}"
@@ -113,11 +123,31 @@ class Resolver:
         checks.teachers(rows)
         return rows
 
-    def _configs(self, row: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def _data(self, written: Mapping[str, Value]) -> CorpusConfig:
+        """The corpus; what one has read of its files serves all points."""
+        key = json.dumps(written, sort_keys=True)
+        if key not in self.data:
+            self.data[key] = resolve(self.registry.data, written, "data").resolved()
+        return self.data[key]
+
+    def _by_axis(self, message: str, point: Mapping[str, Value]) -> str:
+        """A message about `base` as one about the axis that sets what it begins with, where one does."""
+        rest = message.removeprefix("base.")
+        path = rest.partition(":")[0]
+        for axis, value in point.items():
+            named = axis in self.named
+            if _sets(self.named[axis][value] if named else axis_patch(axis, value), path.split(".")):
+                if named:
+                    return f"axes.{axis}.{value}.{rest}"
+                if f"{path}.".startswith(f"{axis}."):
+                    return f"axes.{rest}"
+        return message
+
+    def _configs(self, row: Mapping[str, Value], path: str) -> dict[str, Any]:  # the fields of Row by name
         """Make every config of a row; only speech targets that its objectives need are among them."""
         pretrain = row["pretrain"]
 
-        def named(kind: str, parts: Mapping[str, Any], where: str) -> dict[str, Any]:
+        def named(kind: str, parts: Mapping[str, Value], where: str) -> dict[str, Any]:
             return {key: self._config(kind, part, f"{path}.{where}.{key}", key) for key, part in parts.items()}
 
         objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
@@ -151,24 +181,26 @@ class Resolver:
             "grids": grids,
         }
 
-    def _stages(self, row: Mapping[str, Any], tasks: Mapping[str, Any], path: str) -> dict[str, Added]:
+    def _stages(self, row: Mapping[str, Value], tasks: Mapping[str, TaskConfig], path: str) -> dict[str, Added]:
         trained = [task for task, of in tasks.items() if owner(of).trained]
         return added(row.get("stages", {}), self.registry.stages, self.tasks, trained, f"{path}.stages")
 
-    def _config(self, kind: str, patch: Mapping[str, Any], path: str, default: str | None = None) -> Any:
-        """Make one config, or find it: most rows share most of their settings, and making one takes milliseconds."""
+    def _config(
+        self, kind: str, patch: Mapping[str, Value], path: str, default: str | None = None
+    ) -> Any:  # of the kind that is asked for
+        """Make one config, or find it: most rows share most of their settings, and a config's form is made once."""
         key = kind, default, json.dumps(patch, sort_keys=True)
         if key not in self.made:
             presets = getattr(self.registry, kind)
             self.made[key] = (
-                load.resolve(presets, patch, path, default)
-                if isinstance(presets, Mapping)
-                else load.typed(presets, patch, path)
+                resolve(presets, patch, path, default) if isinstance(presets, Mapping) else typed(presets, patch, path)
             )
         return self.made[key]
 
 
-def _joined(targets: Mapping[str, Any], parent: Row | None, now: tuple[int, int]) -> dict[str, tuple[int, int]]:
+def _joined(
+    targets: Mapping[str, TargetsConfig], parent: Row | None, now: tuple[int, int]
+) -> dict[str, tuple[int, int]]:
     """Since when a row has the speech targets that the first row of its chain did not have; `now` for those that are
     new to it.
     """
@@ -178,33 +210,41 @@ def _joined(targets: Mapping[str, Any], parent: Row | None, now: tuple[int, int]
     return {name: parent.joined.get(name, now) for name in targets if name in new or name in parent.joined}
 
 
-def _times(objective: Any, factors: Mapping[str, float]) -> Any:
+def _sets(patch: Value, path: list[str]) -> bool:
+    """Whether a patch says something of what is at a path."""
+    return not path or isinstance(patch, Mapping) and path[0] in patch and _sets(patch[path[0]], path[1:])
+
+
+def _times(objective: ObjectiveConfig, factors: Mapping[str, float]) -> ObjectiveConfig:
     """An objective with its own weight times the factor for the stream it reads."""
     return replace(objective, weight=objective.weight * factors[owner(objective).reads])
 
 
-def _filled(parts: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(parts: Mapping[str, Value]) -> dict[str, Value]:
     """Things by name, where nothing written (`asr:`) means the preset as it is."""
     return {name: {} if part is None else part for name, part in parts.items()}
 
 
-def axis_patch(axis: str, value: Any) -> dict[str, Any]:
-    """The patch of `base` (or of `data`) that sets the dotted path `axis`, shorthand expanded."""
+def axis_patch(axis: str, value: Value) -> dict[str, Value]:
+    """The patch of `base` (or of `data`) that sets the dotted path `axis`, shorthand expanded.
+    Raises UserError where there is no such key.
+    """
     for key in reversed(axis.split(".")):
         value = {key: value}
-    patch = expand(value if "data" in value else {"base": value})
+    try:
+        patch = expand(value if "data" in value else {"base": value})
+    except UserError as error:
+        raise UserError(f"axes.{axis}: {str(error).partition(': ')[2]}") from None
     return patch.get("base", patch)
 
 
-def _named_patch(patch: Any, path: str) -> dict[str, Any]:
+def _named_patch(patch: object, path: str) -> dict[str, Value]:
     """The patch of `base` that a named point of an axis stands for, shorthand expanded."""
     return section(mapping(patch, path), path)
 
 
-def _count(pretrain: Mapping[str, Any], key: str, path: str) -> int:
+def _count(pretrain: Mapping[str, Value], key: str, path: str) -> int:
     path = f"{path}.pretrain"
     if key not in pretrain:
         raise UserError(f"{path}.{key}: must be given; write base: {{pretrain: {{{key}: 1000}}}}.")
-    if type(pretrain[key]) is not int or pretrain[key] < 0:
-        raise UserError(f"{path}.{key}: expected a number of updates, found {pretrain[key]!r}.")
-    return pretrain[key]
+    return setting(Pretrain, key, pretrain[key], f"{path}.{key}")

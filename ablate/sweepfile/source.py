@@ -152,8 +152,11 @@ def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]
         if parsed.is_delete():
             yield {}, key
             continue
+        above = {
+            key[: part.end()]: Written(written.where, "", text) for part in re.finditer(r"(?<=\.)[^.]+(?=\.)", key)
+        }
         axis = {f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {}
-        yield {key: written, **axis}, ""
+        yield {**above, key: written, **axis}, ""
 
 
 def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:

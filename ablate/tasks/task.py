@@ -20,6 +20,7 @@ from ablate.errors import UserError, nearest, place
 from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import Fraction, Natural, NonNegative, Size
 from objectives.objective import AbstractObjective, Ports
 
 Encoder = tuple[Tokenizer, Optional[Path]]
@@ -121,9 +122,10 @@ class Dataset:
 class TaskConfig(Complete):
     """Base of task configs: the data, how long to fine-tune, and at which learning rates.
 
-    A task's config is called `Config` and stands in the body of its class. Every field is a setting of the sweep file,
-    described by the string below it. `__post_init__` raises UserError (or ValueError) for invalid values, and calls
-    that of its base. A task that measures a leaf trains nothing: its `steps` is 0.
+    A task's is called `Config` and stands in the body of its class. Every field is a setting of the sweep file, with a
+    sentence below it, and a range where it has one (`encoders.ranges`). `__post_init__` raises UserError (or
+    ValueError) for values that cannot be together, and calls that of its base. One that measures a leaf trains nothing:
+    `steps` is 0 there.
     """
 
     owner: ClassVar[type[AbstractScored]]
@@ -139,30 +141,30 @@ class TaskConfig(Complete):
     """Table of the corpus to read: its split "train" is for training, "dev" for selection."""
     splits: tuple[str, ...] = ("test",)
     """Splits to score, once each, with the selected weights."""
-    steps: int = 400
+    steps: Natural = 400
     """Most updates."""
-    items: int = 16
+    items: Size = 16
     """Number of items in an update."""
-    lr: float = 2e-3
+    lr: NonNegative = 2e-3
     """Peak learning rate of the encoder."""
-    head_lr: float = 4e-3
+    head_lr: NonNegative = 4e-3
     """Peak learning rate of the task's own parameters."""
-    warmup: float = 0.1
+    warmup: Fraction = 0.1
     """Share of the steps over which the encoder's learning rate warms up."""
-    head_warmup: float = 0.1
+    head_warmup: Fraction = 0.1
     """Share of the steps over which the learning rate of the task's own parameters warms up."""
-    frozen: float = 0.0
+    frozen: Fraction = 0.0
     """Share of the steps, from the start, in which the encoder is frozen; its warm-up begins after that."""
-    average: float = 0.0
+    average: Fraction = 0.0
     """Decay rate of a moving average of the weights, which is evaluated on dev and kept instead of them; 0 for none.
     Averages over some hundred updates (.99, .998) fluctuate less and often do better (Polyak and Juditsky 1992).
     """
-    evaluate_every: int = 100
+    evaluate_every: Size = 100
     """Number of updates between evaluations on dev."""
     select: str = field(default="", metadata={"absent": '""'})
     """Dev metric that selects the best evaluation, or "loss"; empty for the task's own choice. Of equal values the one
     with the lower loss is kept, of equal losses the later one."""
-    patience: int = 0
+    patience: Natural = 0
     """Number of evaluations without a better dev score after which training stops; 0 trains all steps, so that rows are
     compared at equal steps. Evaluations count only after warm-up and unfreezing, and must span at least a fifth of the
     steps. Training never stops before the dev score is clearly better than the first one and than that of empty
@@ -171,11 +173,7 @@ class TaskConfig(Complete):
     """The task's own target tokenizer; none means the encoder's."""
 
     def __post_init__(self) -> None:
-        for name in ("warmup", "head_warmup", "frozen", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                what = "a decay" if name == "average" else "a share of the steps"
-                raise UserError(f"{name} is {getattr(self, name)}, expected {what}, from 0 to below 1.")
-        counts(self, "items", "evaluate_every")
+        """Nothing here: what each value can be, its field says."""
 
     def ids(self) -> tuple[str, ...]:
         """Which token ids of its table's texts it reads: "own", of the encoder's tokenizer, or "targets", of its output
@@ -207,13 +205,6 @@ class TaskConfig(Complete):
     def build(self) -> AbstractScored:
         """Make the task, for planning to check it and for stages to run it. Reads no data."""
         return self.owner(self)
-
-
-def counts(config: TaskConfig, *names: str) -> None:
-    """Raise UserError unless these fields of a config are at least 1."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise UserError(f"{name} is {getattr(config, name)}, expected at least 1.")
 
 
 class AbstractScored(Complete):

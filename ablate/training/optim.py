@@ -16,6 +16,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from encoders.ranges import Fraction, Natural, NonNegative, Positive, Share
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -23,21 +25,21 @@ class OptimizerConfig:
 
     tag: ClassVar[str] = "adamw"
 
-    lr: float = 2e-3
+    lr: Positive = 2e-3
     """Peak learning rate."""
-    warmup: int = 100
+    warmup: Natural = 100
     """Updates of linear warm-up, counted from the very first update of the first trunk."""
-    beta1: float = 0.9
+    beta1: Fraction = 0.9
     """Decay rate of the first moment."""
-    beta2: float = 0.98
+    beta2: Fraction = 0.98
     """Decay rate of the second moment."""
-    eps: float = 1e-8
+    eps: Positive = 1e-8
     """Added to the root of the second moment."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """Decoupled weight decay of matrices; vectors (norms, biases) are not decayed."""
-    clip: float = 5.0
+    clip: Positive = 5.0
     """Maximum gradient norm; larger gradients are scaled down to it."""
-    final: float = 0.02
+    final: Share = 0.02
     """Learning rate at the end of the decay, as a share of the peak."""
 
 

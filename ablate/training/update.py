@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from encoders.ranges import Natural, Positive, Size, Within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,27 +14,22 @@ class Update:
 
     tag: ClassVar[str] = "update"
 
-    speech: float = 24.0
+    speech: Positive = 24.0
     """Seconds of unlabelled speech."""
-    text: int = 400
+    text: Size = 400
     """Tokens of unlabelled text."""
-    pairs: int = 8
+    pairs: Size = 8
     """Speech-text pairs."""
-    shards: int = 1
+    shards: Size = 1
     """Number of parts that are passed forward and backward separately; batch statistics are over one part."""
-    bucket: int = 0
+    bucket: Natural = 0
     """Number of consecutive items among which those of similar length are packed together; 0: packed as drawn."""
-    longest_speech: float = field(default=16.0, metadata={"absent": "16.0"})
+    longest_speech: Annotated[float, Within(0.1)] = field(default=16.0, metadata={"absent": "16.0"})
     """Maximum seconds of an utterance; a longer one is cropped, at another place in each epoch."""
-    longest_text: int = field(default=256, metadata={"absent": "256"})
+    longest_text: Annotated[int, Within(3)] = field(default=256, metadata={"absent": "256"})
     """Maximum tokens of a text, CLS and SEP included; a longer one is cut into pieces of equal length."""
-    longest_pair: float = field(default=16.0, metadata={"absent": "16.0"})
+    longest_pair: Annotated[float, Within(0.1)] = field(default=16.0, metadata={"absent": "16.0"})
     """Maximum seconds of a pair; a longer one is left out, as is one whose text exceeds `longest_text`."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("longest_speech", 0.1), ("longest_text", 3), ("longest_pair", 0.1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}.")
 
     def limits(self) -> dict[str, int]:
         """The three maxima as frames (of 10 ms) and tokens, for `ablate.data.packing.streams`."""

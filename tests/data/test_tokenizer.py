@@ -15,6 +15,7 @@ from ablate.data import tokenizer
 from ablate.data.table import Table, TableWriter
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
 from ablate.errors import UserError
+from ablate.sweepfile.typed import typed
 
 WORDS = "the a cat dog bird sat ran sang on in under house tree river and it was red green blue".split()
 DRAW = random.Random(0)
@@ -216,8 +217,8 @@ def test_tokens_stay_on_disk(trained: Run, corpus: Tables, tmp_path: Path) -> No
 def test_faults(corpus: Tables, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'unigram'"):
         TokenizerConfig(model="unigramm")
-    with pytest.raises(UserError, match="tokenizer.size is 7"):
-        TokenizerConfig(size=7)
+    with pytest.raises(UserError, match="tokenizer.size: expected a whole number from 8, found 7"):
+        typed(TokenizerConfig(), {"size": 7}, "tokenizer")
     with pytest.raises(UserError, match=r"tokenizer.size is 10, expected at least \d\d"):
         made(corpus, tmp_path / "small", size=10)
     with pytest.raises(UserError, match="did you mean 'text.text'"):

@@ -116,7 +116,7 @@ class Thing:
         (int, float("nan"), "setting: nan has no canonical form"),
         (Any, Thing(), r"setting: a Thing \(.*\) has no canonical form; use plain values"),
         (set[int], field(default_factory=lambda: {1}), r"setting: a set \(\{1\}\) has no canonical form"),
-        (set[int], (), "setting: Unexpected type annotation"),
+        (set[int], (), r"setting: no sweep file can set a set\[int\]; use bool, int, float"),
         (int, field(default=1, metadata={"absnt": "1"}), "metadata of setting has 'absnt', expected name or absent"),
         (float, field(default=1.0, metadata={"absent": "1"}), "absent of setting is '1', in canonical text '1.0'"),
         (dict[str, float], field(default_factory=dict), ""),

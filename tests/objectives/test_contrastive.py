@@ -161,5 +161,3 @@ def test_objective_scores_the_named_stage(at, targets):
 def test_config_faults():
     with pytest.raises(ValueError, match="did you mean 'joint'"):
         Contrastive.Config(at="joints")
-    with pytest.raises(ValueError, match="at least 1"):
-        Contrastive.Config(negatives=0)

@@ -143,7 +143,7 @@ def test_a_long_list_is_cut(before, tmp_path):
 def test_a_few_words_say_how_two_plans_differ(before, tmp_path):
     assert apart(planned(tmp_path, question="Why?"), before) == "other question"
     plan = planned(tmp_path, rows__b=None, seeds=[0, 1], claims=None, tasks=["retrieval"])
-    assert apart(plan, before) == "rows dropped: b; seeds added: 1; tasks dropped: sentiment; and 1 other differences"
+    assert apart(plan, before) == "rows dropped: b; seeds added: 1; tasks dropped: sentiment; and 1 more"
 
 
 def test_a_root_of_format_1_says_its_own(tmp_path):

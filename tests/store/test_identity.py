@@ -10,8 +10,8 @@ import pytest
 
 from ablate.errors import UserError
 from ablate.store import identity
-from ablate.sweepfile.load import typed
 from ablate.sweepfile.row import people_see
+from ablate.sweepfile.typed import typed
 
 
 @dataclass(frozen=True, kw_only=True)

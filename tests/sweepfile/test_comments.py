@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ablate.planning.plan import plan_file
-from ablate.sweepfile.patch import COMMAND, PRETRAIN, SECTIONS, SWEEP
+from ablate.sweepfile import schema
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 FILES = sorted(SWEEPS.rglob("*.yaml"))
@@ -24,7 +24,8 @@ def keys(value):
 def known():
     """Every key that a sweep file may say."""
     plan = plan_file(SWEEPS / "objectives.yaml")
-    return {*SWEEP, *COMMAND, *SECTIONS, *PRETRAIN}.union(*(keys(row) for row in plan.resolved.values()))
+    own = (key for of in (schema.Sweep, schema.Section, schema.Pretrain) for key in schema.keys(of))
+    return {*own}.union(*(keys(row) for row in plan.resolved.values()))
 
 
 def commented(text, settings):

@@ -39,10 +39,11 @@ COST = r"# Cost: about (\d+ min on 2 cores|[\d,]+ GPU-hours)\b.*"
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_file_begins_with_its_command_cost_question_and_what_would_change_our_mind(path):
-    run, cost, question, mind, empty = path.read_text().split("\n")[:5]
+    run, cost, editors, question, mind, empty = path.read_text().split("\n")[:6]
     assert (
         run.startswith(f"# Run: python -m ablate.sweep sweeps/{path.name}") and re.fullmatch(COST, cost) and not empty
     )
+    assert editors == "# yaml-language-server: $schema=schema.json"
     assert question.startswith("question: ") and question.rstrip('"').endswith("?")
     assert mind.startswith("changes_our_mind: ")
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from ablate.errors import UserError
-from ablate.sweepfile.load import typed
+from ablate.sweepfile.typed import typed
 from ablate.tasks.registry import GROUPS, TASKS
 from ablate.tasks.scoring.agreement import f1, matthews, pearson, spearman
 from analysis.records import items

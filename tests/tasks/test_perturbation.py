@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ablate.errors import UserError
+from ablate.sweepfile.typed import typed
 from ablate.tasks.supervised.perturbation import Perturbation, curve, faster, framed, lifted, warped
 from encoders.batch import Speech
 
@@ -100,14 +101,17 @@ def test_contrast_is_one_factor_and_a_filter_one_curve_over_bins():
     assert curve(np.array([0.0, 1.0, 3.0]), 5).tolist() == [0, 0.5, 1, 2, 3]
 
 
-def test_mistakes_are_named():
-    with pytest.raises(UserError, match="factors from 0.2 to 5"):
-        Perturbation(speeds=(90.0,))
-    with pytest.raises(UserError, match="vocal_tract is 2"):
-        Perturbation(vocal_tract=2.0)
-    with pytest.raises(UserError, match="minimum and maximum number of frames"):
-        Perturbation(edges=(3, 0))
-    with pytest.raises(UserError, match="floor is 0.5"):
-        Perturbation(floor=0.5)
-    with pytest.raises(UserError, match="contrast is 1.0"):
-        Perturbation(contrast=1.0)
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ({"speeds": [1, 90.0]}, r"x\.speeds\[1\]: expected a number from 0\.2 to 5, found 90\.0\."),
+        ({"vocal_tract": 2.0}, r"x\.vocal_tract: expected a number from 0 to 0\.5, found 2\.0\."),
+        ({"edges": [3, 0]}, "x: edges are .*fewest frames and the most"),
+        ({"edges": [3]}, r"x\.edges: expected a list of 2, found \[3\]"),
+        ({"floor": 0.5}, "x: floor is 0.5"),
+        ({"contrast": 1.0}, r"x\.contrast: expected a number from 0 to below 1, found 1\.0\."),
+    ],
+)
+def test_mistakes_are_named(patch, message):
+    with pytest.raises(UserError, match=message):
+        typed(Perturbation(), patch, "x")

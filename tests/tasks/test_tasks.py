@@ -9,7 +9,7 @@ from ablate.errors import UserError
 from ablate.planning.summary import described
 from ablate.store import identity
 from ablate.sweepfile import claims
-from ablate.sweepfile.load import typed
+from ablate.sweepfile.typed import typed
 from ablate.tasks.registry import TASKS
 from ablate.tasks.supervised.classification import TextClassification
 from ablate.tasks.task import TaskConfig
@@ -186,11 +186,11 @@ def test_patches_reach_into_heads():
     [
         ("asr", {"head": "cct"}, "did you mean 'ctc'"),
         ("asr", {"step": 3}, "did you mean 'steps'"),
-        ("asr", {"average": 1.0}, "average is 1.0, expected a decay"),
-        ("asr", {"evaluate_every": 0}, "evaluate_every is 0, expected at least 1"),
-        ("asr", {"items": 0}, "items is 0"),
-        ("translation", {"beam": 0}, "beam is 0, expected at least 1"),
-        ("normalization", {"most": 0}, "most is 0"),
+        ("asr", {"average": 1.0}, "asr.average: expected a number from 0 to below 1, found 1.0"),
+        ("asr", {"evaluate_every": 0}, "asr.evaluate_every: expected a whole number from 1, found 0"),
+        ("asr", {"items": 0}, "asr.items: expected a whole number from 1, found 0"),
+        ("translation", {"beam": 0}, "translation.beam: expected a whole number from 1, found 0"),
+        ("normalization", {"most": 0}, "normalization.most: expected a whole number from 1, found 0"),
         ("normalization", {"decoder": {"copying": 0.9}, "tokenizer": {"size": 99}}, "copies the encoder's own tokens"),
         ("asr", {"head": "classes", "classes": {"reads": "text"}}, "recognition reads speech"),
         ("normalization", {"decoder": {"ctc": 0.5}}, "CTC needs speech"),
@@ -199,7 +199,7 @@ def test_patches_reach_into_heads():
         ("sst2", {"tokenizer": {"size": 99}}, "set base.tokenizer for the input"),
         ("digits", {"head": "classes", "tokenizer": {"model": "char"}}, "which has no use for a tokenizer"),
         ("sentiment", {"fields": []}, "expected one text field or two"),
-        ("retrieval", {"candidates": 1}, "at least 2"),
+        ("retrieval", {"candidates": 1}, "retrieval.candidates: expected a whole number from 2, found 1"),
     ],
 )
 def test_mistakes_are_named(name, patch, message):

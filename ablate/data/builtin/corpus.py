@@ -24,13 +24,12 @@ Rules behind its numbers:
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +40,7 @@ from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfi
 from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.table import FRAME, TableWriter
 from ablate.errors import UserError
+from encoders.ranges import PositiveShare, Size, Within
 
 RECIPE = 3  # version of the world: of how its samples are drawn and spoken
 
@@ -124,56 +124,56 @@ class BuiltinConfig(CorpusConfig):
 
     seed: int = 0
     """Seed of the world: its common words, its sentences, and how they are spoken."""
-    coverage: float = 0.6
+    coverage: Annotated[float, Within(0.2, 1)] = 0.6
     """Share of each open word class that labelled sentences use: the common words."""
-    rare: float = 0.35
+    rare: PositiveShare = 0.35
     """Relative frequency of the other words, against 1 for a common one; tests of sentence_pair draw all equally."""
-    speech: int = 2400
+    speech: Size = 2400
     """Unlabelled utterances."""
-    text: int = 12000
+    text: Size = 12000
     """Number of unlabelled stories of two or three sentences."""
-    pairs: int = 900
+    pairs: Size = 900
     """Number of utterances with their transcripts, for pre-training."""
-    asr: int = 300
+    asr: Size = 300
     """Number of labelled utterances for recognition."""
     asr_pairs: bool = False
     """Whether asr.train also contains the pairs."""
-    translation: int = 900
+    translation: Size = 900
     """Number of utterances with German translations."""
-    sentiment: int = 300
+    sentiment: Size = 300
     """Labelled reviews."""
-    sentence_pair: int = 3000
+    sentence_pair: Size = 3000
     """Number of labelled pairs of sentences."""
-    normalization: int = 500
+    normalization: Size = 500
     """Number of written sentences with their spoken forms."""
-    dev: int = 100
+    dev: Size = 100
     """Rows of each spoken dev split."""
-    test: int = 200
+    test: Size = 200
     """Rows of asr.test, asr.test_unseen and translation.test."""
-    retrieval: int = 300
+    retrieval: Size = 300
     """Rows of retrieval.test; the first ones are those of asr.test."""
-    text_dev: int = 200
+    text_dev: Size = 200
     """Rows of each dev split without speech."""
-    text_test: int = 1000
+    text_test: Size = 1000
     """Rows of each test split without speech."""
-    speech_voices: int = 24
+    speech_voices: Annotated[int, Within(2)] = 24
     """Number of voices in unlabelled speech and pairs; of 24, labelled speech may use 10, and dev and test the other
     14."""
-    label_voices: int = 2
+    label_voices: Size = 2
     """Number of voices in labelled speech."""
-    test_voices: int = 8
+    test_voices: Size = 8
     """Number of voices in dev and test: they occur in unlabelled speech and pairs, but are never labelled."""
-    unseen_voices: int = 6
+    unseen_voices: Size = 6
     """Number of voices in asr.test_unseen."""
-    rate_low: int = 200
+    rate_low: Annotated[int, Within(80, 450)] = 200
     """Slowest speech, in words a minute."""
-    rate_high: int = 240
+    rate_high: Annotated[int, Within(80, 450)] = 240
     """Fastest speech, in words a minute."""
-    pitch_low: int = 40
+    pitch_low: Annotated[int, Within(0, 99)] = 40
     """Lowest pitch, from 0 to 99."""
-    pitch_high: int = 60
+    pitch_high: Annotated[int, Within(0, 99)] = 60
     """Highest pitch, from 0 to 99."""
-    snr_low: float = 25.0
+    snr_low: Annotated[float, Within(-20)] = 25.0
     """Lowest signal-to-noise ratio in dB."""
     snr_high: float = 40.0
     """Highest signal-to-noise ratio in dB."""
@@ -186,21 +186,12 @@ class BuiltinConfig(CorpusConfig):
             ("unseen_voices", 1, len(UNSEEN_VOICES)),
             ("label_voices", 1, labelled),
             ("test_voices", 1, self.speech_voices - labelled),
-            ("coverage", 0.2, 1),
             ("rate_low", 80, self.rate_high),
-            ("rate_high", self.rate_low, 450),
             ("pitch_low", 0, self.pitch_high),
-            ("pitch_high", self.pitch_low, 99),
             ("snr_low", -20, self.snr_high),
         ):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"data.{name} is {getattr(self, name)}, expected {low} to {high}; change it.")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(field.default, int) and field.name not in ("asr_pairs", "seed", "pitch_low") and value < 1:
-                raise UserError(f"data.{field.name} is {value}, expected at least 1; change it.")
-        if not 0 < self.rare <= 1:
-            raise UserError(f"data.rare is {self.rare}, expected more than 0 and at most 1; change it.")
         espeak.require()
         return self
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from encoders.ranges import Natural, Positive, Size
+
 
 @dataclass(frozen=True, kw_only=True)
 class RealSettings:
@@ -20,7 +22,7 @@ class RealSettings:
     on_error: str = "stop"
     """"stop" at the first row or recording that cannot be used; or "skip" and list them, after all recordings were read
     once at the start. What is skipped is in no split."""
-    most_skipped: int = 100
+    most_skipped: Natural = 100
     """Maximum number of rows and recordings that "skip" may skip; more are an error."""
     speech: tuple[str, ...] = ("LibriSpeech/train-clean", "LibriSpeech/train-lj")
     """Sources of unlabelled speech."""
@@ -61,9 +63,9 @@ class RealSettings:
     train it; otherwise a file with the corpus's columns: Common Voice's (digits), CoVoST's (translation), the GLUE
     task's, written and spoken text, or those of the table in `labelled`.
     """
-    labels: int = 5000
+    labels: Size = 5000
     """Maximum number of training rows of sentiment and sentence_pair."""
-    held_out: int = 500
+    held_out: Size = 500
     """Maximum number of rows held out of train as "dev" if a corpus has none, but not more than a tenth of its rows."""
     normalisation: str = "bins"
     """Normalisation of log-mel. "bins": each mel bin to mean 0 and variance 1 over a recording. "level": only to mean
@@ -73,5 +75,5 @@ class RealSettings:
     """
     lower: bool = True
     """Whether all text is lower-cased."""
-    max_seconds: float = 20.0
+    max_seconds: Positive = 20.0
     """Longer recordings are left out of supervised training; dev and test are always complete."""

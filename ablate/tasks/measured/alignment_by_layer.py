@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ from ablate.data import packing
 from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.measured import linear
-from ablate.tasks.measured.retrieval import alike, alone, both_ways, check_candidates, chunks, cosines, ranks
+from ablate.tasks.measured.retrieval import alike, alone, both_ways, chunks, cosines, ranks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model
 from encoders.batch import Speech, Text, Vocabulary
 from encoders.encoder import AbstractEncoder
 from encoders.layers import by_layer
+from encoders.ranges import Natural, Size, Within
 
 CKA = Metric("cka", "higher", "")
 RECALL_1 = Metric("recall@1", "higher")
@@ -54,15 +55,11 @@ class AlignmentByLayer(AbstractMeasure):
         tag: ClassVar[str] = "alignment_by_layer"
 
         table: str = "retrieval"
-        steps: int = 0
-        candidates: int = 50
+        steps: Natural = 0
+        candidates: Annotated[int, Within(2)] = 50
         """Number of items to choose from in retrieval, including the true one."""
-        items: int = 16
+        items: Size = 16
         """Number of items encoded at once."""
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_candidates(self.candidates)
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Sides]:
         pairs: list[Sides] = []

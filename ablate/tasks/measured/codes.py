@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ablate.data import packing
 from ablate.data.table import Example
-from ablate.errors import UserError
 from ablate.tasks.measured.information import adjusted, perplexity
 from ablate.tasks.measured.retrieval import chunks
 from ablate.tasks.task import AbstractMeasure, Dataset, Metric, Score, TaskConfig
@@ -20,6 +19,7 @@ from ablate.training.loop import Model, context
 from encoders import seeds
 from encoders.batch import Batch, Vocabulary
 from encoders.frontend import STRIDE
+from encoders.ranges import Natural, Size
 from objectives.mixture import moved
 from objectives.quantizer import AbstractTargets
 from objectives.views import Clean
@@ -67,16 +67,11 @@ class SpeechCodes(AbstractMeasure):
 
         table: str = "speech"
         splits: tuple[str, ...] = ("dev",)
-        steps: int = 0
-        items: int = 16
+        steps: Natural = 0
+        items: Size = 16
         """Number of utterances encoded at once."""
-        shuffles: int = 20
+        shuffles: Size = 20
         """Number of shuffles of the labels from which chance is estimated."""
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.shuffles < 1:
-                raise UserError(f"shuffles is {self.shuffles}, expected at least 1 to estimate chance.")
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:

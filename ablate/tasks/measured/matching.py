@@ -15,6 +15,7 @@ from ablate.tasks.scoring.agreement import ACCURACY
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Pair, Vocabulary
+from encoders.ranges import Natural, Size
 from objectives.mixture import moved
 
 
@@ -39,8 +40,8 @@ class Matching(AbstractMeasure):
         tag: ClassVar[str] = "matching"
 
         table: str = "retrieval"
-        steps: int = 0
-        items: int = 16
+        steps: Natural = 0
+        items: Size = 16
         """Number of pairs encoded at once."""
 
     @classmethod

@@ -17,6 +17,7 @@ from ablate.tasks.measured.retrieval import alike, chunks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Pair, Speech, Text, View, Vocabulary
+from encoders.ranges import Natural, PositiveShare, Size
 from objectives.masking import TextRule
 from objectives.mixture import moved
 from objectives.objective import AbstractObjective, gathered
@@ -80,15 +81,11 @@ class Pairing(AbstractMeasure):
         tag: ClassVar[str] = "pairing"
 
         table: str = "retrieval"
-        steps: int = 0
-        items: int = 16
+        steps: Natural = 0
+        items: Size = 16
         """Number of pairs encoded at once."""
-        share: float = 0.5
+        share: PositiveShare = 0.5
         """Share of the text's tokens to mask."""
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            TextRule(share=self.share)
 
     @classmethod
     def fits(cls, objectives: Mapping[str, Any]) -> bool:

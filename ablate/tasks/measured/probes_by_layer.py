@@ -21,6 +21,7 @@ from ablate.training.loop import Model, context
 from encoders.batch import Batch, Vocabulary
 from encoders.frontend import subsampled
 from encoders.layers import by_layer
+from encoders.ranges import Natural, Size
 from objectives.mixture import moved
 from objectives.views import Clean
 
@@ -63,12 +64,12 @@ class ProbesByLayer(AbstractMeasure):
         tag: ClassVar[str] = "probes_by_layer"
 
         table: str = "retrieval"
-        steps: int = 0
-        items: int = 16
+        steps: Natural = 0
+        items: Size = 16
         """Number of utterances encoded at once."""
-        positions: int = 32
+        positions: Size = 32
         """Number of positions per utterance that the phone probe uses, evenly spaced."""
-        often: int = 5
+        often: Size = 5
         """A word is probed if at least this many utterances of each half contain it, and as many do not."""
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Heard]:

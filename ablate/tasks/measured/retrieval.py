@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ablate.data import packing
 from ablate.data.table import Example
-from ablate.errors import UserError
 from ablate.tasks.scoring import baselines
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Speech, Text, View, Vocabulary
 from encoders.encoder import AbstractEncoder
+from encoders.ranges import Natural, Size, Within
 from objectives.classification import pooled
 from objectives.mixture import moved
 from objectives.views import Clean
@@ -48,15 +48,11 @@ class Retrieval(AbstractMeasure):
         tag: ClassVar[str] = "retrieval"
 
         table: str = "retrieval"
-        steps: int = 0
-        candidates: int = 50
+        steps: Natural = 0
+        candidates: Annotated[int, Within(2)] = 50
         """Number of items to choose from, including the true one."""
-        items: int = 16
+        items: Size = 16
         """Number of items encoded at once."""
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_candidates(self.candidates)
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
         return self.rank(model.encoder, dataset, vocabulary)
@@ -123,12 +119,6 @@ def cosines(speech_BD: Tensor, text_BD: Tensor) -> Tensor:
     """Cosine similarity of every utterance to every text [B, B], after subtracting each modality's mean."""
     speech_BD, text_BD = (x - x.mean(0) for x in (speech_BD, text_BD))
     return torch.nn.functional.normalize(speech_BD, dim=1) @ torch.nn.functional.normalize(text_BD, dim=1).T
-
-
-def check_candidates(candidates: int) -> None:
-    """Raise UserError unless there are at least two to choose from."""
-    if candidates < 2:
-        raise UserError(f"candidates is {candidates}, expected at least 2 to choose from.")
 
 
 def alike(rows: Sequence[Example], candidates: int) -> np.ndarray:

@@ -13,9 +13,10 @@ from ablate.data.table import Example, Table
 from ablate.errors import UserError, nearest
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
-from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, counts, decoded
+from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import Natural, NonNegative, Size
 from objectives.classification import Classification
 from objectives.ctc import CTC
 from objectives.objective import Ports
@@ -49,9 +50,9 @@ class Recognition(AbstractTask):
 
         table: str = "asr"
         splits: tuple[str, ...] = ("test", "test_unseen")
-        steps: int = 1000
-        items: int = 12
-        lr: float = 7e-4
+        steps: Natural = 1000
+        items: Size = 12
+        lr: NonNegative = 7e-4
         head: str = "ctc"
         """Output head: "ctc" or "transducer"; or "classes": one class per transcript of the training split, as in
         keyword spotting.
@@ -62,14 +63,13 @@ class Recognition(AbstractTask):
         """The transducer head, used if `head` is "transducer"."""
         classes: Classification.Config = Classification.Config(reads="speech")
         """The head over whole transcripts, used if `head` is "classes"."""
-        beam: int = 1
+        beam: Size = 1
         """Beam size of the final scoring; 1 is greedy."""
         perturbation: Perturbation = Perturbation()
         """Perturbation of training speech, before SpecAugment (which belongs to the head)."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            counts(self, "beam")
             if self.head not in HEADS:
                 raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
             if self.head == "classes" and self.tokenizer is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ablate.data import packing
 from ablate.data.packing import Draws
@@ -14,6 +14,7 @@ from ablate.tasks.scoring import baselines
 from ablate.tasks.scoring.agreement import AGREEMENT, hits
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Score, TaskConfig
 from encoders.batch import Batch, Vocabulary
+from encoders.ranges import Within
 from objectives.classification import Classification
 from objectives.objective import Ports
 
@@ -54,7 +55,7 @@ class TextClassification(AbstractTask):
         """The class for which F1 and Matthews correlation are computed."""
         head: Classification.Config = Classification.Config()
         """Pooling and output layer."""
-        max_tokens: int = 256
+        max_tokens: Annotated[int, Within(3)] = 256
         """Maximum input length, special tokens included; longer input is truncated."""
 
         def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ablate.data import packing
 from ablate.data.packing import Draws
@@ -13,9 +13,10 @@ from ablate.data.table import Example, Table
 from ablate.errors import UserError
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.asr import WER
-from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, counts, decoded
+from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import NonNegative, Size, Within
 from objectives import sequence
 from objectives.objective import Ports
 
@@ -48,22 +49,21 @@ class Normalization(AbstractTask):
         )
 
         table: str = "normalization"
-        lr: float = 1e-3
-        head_lr: float = 8e-3
+        lr: NonNegative = 1e-3
+        head_lr: NonNegative = 8e-3
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="text")
         """The decoder."""
-        beam: int = 1
+        beam: Size = 1
         """Beam size of the final scoring; 1 is greedy."""
-        penalty: float = 0.6
+        penalty: NonNegative = 0.6
         """Length penalty of the beam search."""
-        most: int = 96
+        most: Size = 96
         """Maximum output length in tokens."""
-        max_tokens: int = 256
+        max_tokens: Annotated[int, Within(3)] = 256
         """Maximum input length, special tokens included; longer input is truncated."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            counts(self, "beam", "most")
             if self.decoder.copying and self.tokenizer is not None:
                 raise UserError(
                     "decoder.copying copies the encoder's own tokens; remove the task's tokenizer, or do not copy."

@@ -5,7 +5,7 @@ stored.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from ablate.errors import UserError
 from encoders import seeds
 from encoders.batch import Speech
+from encoders.ranges import Fraction, NonNegative, Within
 
 _POINTS = 6  # support points of the curve that `filter` adds
 _LOW, _HIGH = (2595 * np.log10(1 + hz / 700) for hz in (20, 8000))  # the range of the mel filters
@@ -25,44 +26,36 @@ class Perturbation:
 
     tag: ClassVar[str] = "perturbation"
 
-    speeds: tuple[float, ...] = ()
+    speeds: tuple[Annotated[float, Within(0.2, 5)], ...] = ()
     """Speed factors, one drawn for each utterance: at 1.1 it is a tenth shorter and every pitch a tenth higher (Ko et
     al. 2015 use 0.9, 1, 1.1 on the waveform; here log-mel is interpolated). Empty: the speed stays.
     """
-    vocal_tract: float = 0.0
+    vocal_tract: Annotated[float, Within(0, 0.5)] = 0.0
     """Frequencies are scaled by a factor drawn from 1 - this to 1 + this; the duration stays (Jaitly and Hinton
     2013).
     """
-    noise: float = 0.0
+    noise: NonNegative = 0.0
     """Gaussian noise is added to the normalised log-mel, with a standard deviation drawn from 0 to this."""
     edges: tuple[int, int] = (0, 0)
     """Minimum and maximum number of frames of silence (each bin's minimum) added at either end, drawn separately; a
     negative number of frames is cut off instead. This also changes where utterances are cropped, and which four frames
     share a position.
     """
-    floor: float = 0.0
+    floor: NonNegative = 0.0
     """Every bin gets a floor, as from steady noise under the speech: it lies below the bin's loudest frame by a
     distance drawn from 1 to this, in units of the normalised log-mel (2 nats if `data.normalisation` is level or
     speaker; then 6 is 50 dB). 0: no floor.
     """
-    contrast: float = 0.0
+    contrast: Fraction = 0.0
     """Log-mel is multiplied by a factor drawn from 1 - this to 1 + this, which changes the dynamic range."""
-    filter: float = 0.0
+    filter: NonNegative = 0.0
     """A curve over the mel bins is added, through six points drawn from a normal distribution with this standard
     deviation (FilterAugment, Nam et al. 2022).
     """
 
     def __post_init__(self) -> None:
-        if any(not 0.2 <= speed <= 5 for speed in self.speeds):
-            raise UserError(f"speeds are {list(self.speeds)}, expected factors from 0.2 to 5, such as [0.9, 1.0, 1.1].")
-        if not 0 <= self.vocal_tract <= 0.5:
-            raise UserError(f"vocal_tract is {self.vocal_tract}, expected from 0 to 0.5.")
         if self.edges[0] > self.edges[1]:
-            raise UserError(
-                f"edges are {list(self.edges)}, expected minimum and maximum number of frames, such as [-3, 12]."
-            )
-        if not 0 <= self.contrast < 1:
-            raise UserError(f"contrast is {self.contrast}, expected from 0 to below 1.")
+            raise UserError(f"edges are {list(self.edges)}, expected the fewest frames and the most, such as [-3, 12].")
         if 0 < self.floor < 1:
             raise UserError(f"floor is {self.floor}, expected 1 or more, or 0 for none.")
 

@@ -13,9 +13,10 @@ from ablate.data.table import Example, Table
 from ablate.data.tokenizer import TokenizerConfig
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
-from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, counts, decoded
+from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
+from encoders.ranges import Natural, NonNegative, Size
 from objectives import sequence
 from objectives.objective import Ports
 
@@ -46,25 +47,21 @@ class Translation(AbstractTask):
         )
 
         table: str = "translation"
-        steps: int = 900
-        items: int = 12
-        lr: float = 7e-4
-        head_lr: float = 1e-2
+        steps: Natural = 900
+        items: Size = 12
+        lr: NonNegative = 7e-4
+        head_lr: NonNegative = 1e-2
         tokenizer: Optional[TokenizerConfig] = TokenizerConfig(fields=("translation.translation",), size=600)
         decoder: sequence.Sequence.Config = sequence.Sequence.Config(reads="speech", ctc=0.5)
         """The decoder; the paper's has 4 layers of width 384."""
         perturbation: Perturbation = Perturbation()
         """Perturbation of training speech, before SpecAugment (which belongs to the decoder)."""
-        beam: int = 4
+        beam: Size = 4
         """Beam size of the final scoring; 1 is greedy."""
-        penalty: float = 0.6
+        penalty: NonNegative = 0.6
         """Length penalty of the beam search; 0 favours short output."""
-        most: int = 64
+        most: Size = 64
         """Maximum output length in tokens."""
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            counts(self, "beam", "most")
 
         def ids(self) -> tuple[str, ...]:
             return ("targets", "own") if self.decoder.ctc else ("targets",)

@@ -14,6 +14,7 @@ from ablate.data.recordings import Recordings
 from ablate.data.stated import StatedConfig
 from ablate.data.table import Table
 from ablate.errors import UserError
+from ablate.sweepfile.typed import typed
 
 
 def test_a_split_drawn_alone_is_the_split_drawn_with_all_others():
@@ -304,15 +305,16 @@ def test_speech_does_not_depend_on_processes_or_on_how_much_is_spoken(tmp_path):
         ({"label_voices": 25}, "data.label_voices is 25, expected 1 to 10"),
         ({"test_voices": 15}, "data.test_voices is 15, expected 1 to 14"),
         ({"speech_voices": 6}, "data.test_voices is 8, expected 1 to 4"),
-        ({"pairs": 0}, "data.pairs is 0, expected at least 1"),
-        ({"coverage": 1.5}, "data.coverage is 1.5"),
+        ({"pairs": 0}, "data.pairs: expected a whole number from 1, found 0"),
+        ({"coverage": 1.5}, "data.coverage: expected a number from 0.2 to 1, found 1.5"),
         ({"rate_low": 300}, "data.rate_low is 300, expected 80 to 240"),
-        ({"rare": 0.0}, "data.rare is 0.0"),
+        ({"rate_low": 10}, "data.rate_low: expected a whole number from 80 to 450, found 10"),
+        ({"rare": 0.0}, "data.rare: expected a number above 0 and up to 1, found 0.0"),
     ],
 )
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(UserError, match=message):
-        replace(SMALL, **change).resolved()
+        typed(SMALL, change, "data").resolved()
 
 
 def test_a_table_can_be_too_large_for_the_world(monkeypatch):

@@ -26,7 +26,8 @@ from ablate.data.real.layouts import folders, registry, text
 from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.store import identity
-from ablate.sweepfile.load import override, typed
+from ablate.sweepfile.load import override
+from ablate.sweepfile.typed import typed
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:

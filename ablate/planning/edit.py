@@ -1,0 +1,68 @@
+"""What an edit of a sweep file changes: the file as it is against the file as a commit has it, both planned by today's
+code.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import yaml
+
+from ablate.errors import UserError
+from ablate.planning.plan import plan_file
+from ablate.planning.since import named
+from ablate.store.stage import Plan
+from ablate.sweepfile.load import Loader
+
+MOST = 20  # settings of a row
+
+
+def edited(path: str, commit: str, overrides: Iterable[str] = (), asking: Collection[str] = ()) -> list[str]:
+    """Lines that say what differs in a sweep's rows, settings and stages since `commit`. Raises UserError."""
+    overrides = list(overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        before = plan_file(_as_of(Path(path), commit, Path(folder)), overrides, asking=asking)
+    return differences(before, plan_file(path, overrides, asking=asking), commit)
+
+
+def differences(before: Plan, now: Plan, since: str) -> list[str]:
+    """The same, of two plans."""
+    lines = named("rows", before.rows, now.rows)
+    for row in now.rows:
+        if row in before.rows and (changed := _settings(before, now, row)):
+            more = [f"    and {len(changed) - MOST} more"] if len(changed) > MOST else []
+            lines += [f"{row}:", *(f"    {one}" for one in changed[:MOST]), *more]
+    both = before.stages.keys() & now.stages.keys()
+    new, gone = now.stages.keys() - both, before.stages.keys() - both
+    lines += [f"stages: {len(new):,} new, {len(gone):,} no longer needed, {len(both):,} as at {since}"]
+    return lines
+
+
+def _settings(before: Plan, now: Plan, row: str) -> list[str]:
+    old, new = before.settings(row), now.settings(row)
+    paths = [path for path in {**old, **new} if old.get(path, ...) != new.get(path, ...)]
+    return [f"{path}: {old.get(path, '(absent)')} → {new.get(path, '(absent)')}" for path in paths]
+
+
+def _as_of(path: Path, commit: str, folder: Path) -> Path:
+    """Write a sweep file, and those that it extends, as a commit has them; return where."""
+    text = _git(path, "show", f"{commit}:./{path.name}")
+    place = folder / f"{path.stem}.yaml"
+    place.write_text(text, encoding="utf-8")
+    parent = (yaml.load(text, Loader=Loader) or {}).get("extends")
+    if parent:
+        _as_of(path.parent / str(parent), commit, (folder / str(parent)).parent)
+    return place
+
+
+def _git(path: Path, *arguments: str) -> str:
+    try:
+        run = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError("--diff COMMIT needs git, which is not here.") from None
+    if run.returncode:
+        raise UserError(f"--diff: git has no {path} at that commit: {run.stderr.strip().splitlines()[-1]}")
+    return run.stdout

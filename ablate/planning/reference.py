@@ -1,0 +1,260 @@
+"""Every key that a sweep file may have, from the classes that read it: `--reference` prints it, docs/reference/ has it
+as a page, and sweeps/schema.json tells it to editors (`ablate.planning.jsonschema`, which writes both).
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import textwrap
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ablate.clusters.resources import RESOURCES
+from ablate.errors import UserError, nearest
+from ablate.sweepfile import schema
+from ablate.sweepfile.registry import Registry
+
+NOT_GIVEN = object()
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a section."""
+
+    name: str
+    hint: Any
+    default: Any
+    doc: str
+
+    @property
+    def kind(self) -> str:
+        """What it holds, in words."""
+        return kind(self.hint)
+
+    @property
+    def shown(self) -> str:
+        """Its default value as it is written in a file; empty where it has none."""
+        if self.default is NOT_GIVEN or dataclasses.is_dataclass(self.default):
+            return ""
+        value = list(self.default) if isinstance(self.default, (tuple, set, frozenset)) else self.default
+        return json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What may stand at one place of a sweep file."""
+
+    path: str
+    """Where, as in base.tasks.asr; empty for the file itself."""
+    about: str
+    """What it is, in a sentence or two."""
+    keys: tuple[Key, ...]
+    presets: tuple[str, ...] = ()
+    """Names by which it can be given."""
+
+    @property
+    def name(self) -> str:
+        """Its path, as it is called in text."""
+        return self.path or "the sweep file"
+
+
+def kind(hint: Any) -> str:
+    """A type hint in words."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return " ".join([kind(inner[0]), *map(str, inner[1:])])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if one is type(None) else kind(one) for one in inner)
+    if isinstance(hint, str):
+        return hint
+    if hint in WORDS:
+        return WORDS[hint]
+    if isinstance(hint, type) and issubclass(hint, Mapping):
+        return "a mapping"
+    if origin in (tuple, list):
+        of = [one for one in inner if one is not Ellipsis]
+        return f"a list of {kind(of[0]).removeprefix('a ')}" if len(set(of)) == 1 else "a list"
+    if origin is typing.Literal:
+        return " or ".join(map(str, inner))
+    if origin in (dict, Mapping) or hint is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return "a mapping"
+    return "a mapping" if dataclasses.is_dataclass(hint) else "anything"
+
+
+@cache
+def sentences(cls: type) -> dict[str, str]:
+    """The text below each field of a class, those of its bases included."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0].body
+        for one, after in zip(body, body[1:]):
+            if isinstance(one, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                found[one.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def keys(config: Any) -> tuple[Key, ...]:
+    """The keys of a config, or of a class of configs, with default values; the order is that of the class."""
+    cls = config if isinstance(config, type) else type(config)
+    hints, said = typing.get_type_hints(cls, include_extras=True), sentences(cls)
+    made = []
+    for one in dataclasses.fields(cls):
+        default = _default(one) if config is cls else getattr(config, one.name)
+        made.append(Key(one.name, hints[one.name], default, said.get(one.name, "")))
+    return tuple(made)
+
+
+def _default(one: dataclasses.Field) -> Any:
+    if one.default is not dataclasses.MISSING:
+        return one.default
+    return one.default_factory() if one.default_factory is not dataclasses.MISSING else NOT_GIVEN
+
+
+def about(cls: type) -> str:
+    """The first paragraph of a class's docstring; of a config, of the class it is nested in."""
+    owner = vars(cls).get("owner") or next((vars(one)["owner"] for one in cls.__mro__ if "owner" in vars(one)), cls)
+    return " ".join(inspect.cleandoc(owner.__doc__ or "").split("\n\n")[0].split())
+
+
+def parts(registry: Registry) -> list[Part]:
+    """All places of a sweep file, in the order of reading."""
+    found = [
+        _part("", schema.Sweep),
+        _part("base", schema.Section),
+        _part("rows.NAME", schema.RowPatch),
+        _part("base.pretrain", schema.Pretrain),
+        _part("base.stages.NAME", schema.AddedStage),
+        _part("claims.NAME", schema.Claim),
+        _part("table", schema.Table),
+        _part("table.blocks[]", schema.Block),
+        _part("table.interference", schema.Interference),
+        _part("table.interference.MODALITY", schema.Roles),
+        _part("table.frontier", schema.Frontier),
+        *_of("base.encoder", registry.encoder, whole=True),
+        _part("base.tokenizer", registry.tokenizer),
+        _part("base.pretrain.update", registry.update),
+        _part("base.pretrain.optimizer", registry.optimizer),
+        *_of("base.pretrain.objectives", registry.objectives),
+        *_of("base.pretrain.targets", registry.targets),
+        *_of("base.tasks", registry.tasks),
+        *_of("data", registry.data, whole=True),
+        Part("resources", "What jobs ask for: for all kinds of stages, or below the name of a kind.", _resources()),
+    ]
+    nested: dict[type, tuple[str, Any]] = {}
+    for part in found:
+        for key in part.keys:
+            for cls in _configs(key.hint):
+                if not cls.__module__.startswith(schema.__name__):
+                    config = key.default if dataclasses.is_dataclass(key.default) else cls
+                    nested.setdefault(cls, (f"{part.path}.{key.name}", config))
+    return [*found, *(_part(path, config) for path, config in nested.values())]
+
+
+def _part(path: str, config: Any, presets: Iterable[str] = ()) -> Part:
+    cls = config if isinstance(config, type) else type(config)
+    return Part(path, about(cls), keys(config), tuple(presets))
+
+
+def _of(path: str, presets: Mapping[str, Any], whole: bool = False) -> Iterator[Part]:
+    """A part for each class of presets, with the values of the first of them; `whole` ones have no name of their own
+    below the path.
+    """
+    by_class: dict[type, list[str]] = {}
+    for name, config in presets.items():
+        by_class.setdefault(type(config), []).append(name)
+    for names in by_class.values():
+        alone = whole and len(by_class) == 1
+        place = path if alone else f"{path} (preset: {names[0]})" if whole else f"{path}.{names[0]}"
+        first = "nano" if "nano" in names else names[0]
+        yield _part(place, presets[first], names)
+
+
+def _resources() -> tuple[Key, ...]:
+    given = {name: NOT_GIVEN if one.default is None else one.default for name, one in RESOURCES.items()}
+    return tuple(Key(name, RESOURCES[name].expected, default, "") for name, default in given.items())
+
+
+def _configs(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        yield hint
+    for inner in typing.get_args(hint):
+        yield from _configs(inner)
+
+
+# As text --------------------------------------------------------------------------------------------------------
+
+
+def text(registry: Registry, section: str = "") -> str:
+    """The reference for a terminal: of one section (a path, its end, or a preset's name), else of all.
+
+    Raises UserError with the nearest name for a section that is not there.
+    """
+    found = parts(registry)
+    if section:
+        found = [one for one in found if _is(one, section)] or _unknown(section, found)
+    return "\n\n".join(_block(one) for one in found)
+
+
+def _bare(part: Part) -> str:
+    """Its path without what stands for names."""
+    return part.path.partition(" ")[0].replace(".NAME", "").replace("[]", "").replace(".MODALITY", "")
+
+
+def _is(part: Part, section: str) -> bool:
+    return section in (part.path, _bare(part), *part.presets) or _bare(part).endswith(f".{section}")
+
+
+def _unknown(section: str, found: list[Part]) -> list[Part]:
+    names = {name for one in found for name in (_bare(one), _bare(one).rpartition(".")[2], *one.presets) if name}
+    raise UserError(f"--reference: there is no section '{section}'; {nearest(section, sorted(names))}")
+
+
+def _block(part: Part) -> str:
+    presets = [f"presets: {', '.join(part.presets)}"] if len(part.presets) > 1 else []
+    lines = [part.name, *_wrapped(" ".join([part.about, *presets]), 2)]
+    for key in part.keys:
+        default = f" = {key.shown}" if key.shown else ""
+        lines.append(f"    {key.name:<22}{key.kind}{default}")
+        lines += _wrapped(key.doc, 8)
+    return "\n".join(lines)
+
+
+def _wrapped(said: str, indent: int) -> list[str]:
+    return textwrap.wrap(said, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent)
+
+
+def page(registry: Registry) -> str:
+    """The reference as a page of Markdown."""
+    lines = [PAGE]
+    for one in parts(registry):
+        lines += [f"## {f'`{one.path}`' if one.path else 'The file'}", "", one.about, ""]
+        if len(one.presets) > 1:
+            lines += [f"Presets: {', '.join(f'`{name}`' for name in one.presets)}. Values below are of the first.", ""]
+        lines += ["| key | what | default | meaning |", "|---|---|---|---|"]
+        for key in one.keys:
+            cells = (f"`{key.name}`", key.kind, f"`{key.shown}`" if key.shown else "", key.doc)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGE = """\
+# Every key of a sweep file
+
+For whoever writes a sweep file and wants to know what a key holds.
+
+This page is made from the code; `python -m ablate.sweep --reference claims` prints a section of it, with what plugins
+add. `base` and rows are patches: what a row does not say is the base's, and what that does not say has the default
+given here. A number with a unit may say it: `20 s`, `700 tokens`. How to compose a file: [sweeps.md](../sweeps.md).
+"""
+WIDTH = 100

@@ -1,0 +1,140 @@
+"""The reference, its page and the schema for editors say what the code reads; the schema marks mistakes."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from ablate.errors import UserError
+from ablate.planning import reference
+from ablate.planning.jsonschema import in_lines, schema_of
+from ablate.planning.plan import named_kinds
+from ablate.sweepfile.load import Loader
+from ablate.sweepfile.registry import Registry
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+SWEEP = """
+question: q
+data: {preset: builtin, speech: 30}
+seeds: [0, 1]
+base:
+  encoder: {preset: nano, width: 32}
+  tokenizer: {size: 400, bytes: false}
+  pretrain:
+    objectives: {masked_text: 1.0, contrastive: {weight: 0.5, prob: 0.1}, mine: {preset: masked_text, span: 3}}
+    steps: 10
+    decay: 2
+    update: {speech: 20 s, text: 700 tokens, pairs: 6, shards: 2}
+    optimizer: {lr: 1e-3}
+  tasks: {asr: {steps: 10, tune: {lr: [1e-3, 2e-3]}}, asr_10: {preset: asr}}
+rows:
+  a: {}
+  b: {after: a, pretrain: {objectives: {contrastive: null, tlm: "${base.pretrain.objectives.masked_text}"}}}
+axes: {data.pairs: [3, 9], size: {small: {encoder: nano_narrow}}}
+claims: {c: {effect: b - a, on: asr.wer, above: 0}}
+labels: {a: the first}
+table: {columns: [asr.wer], blocks: [{reference: a, rows: [a, b]}], frontier: {x: asr.wer, y: asr.cer, rows: [a]}}
+resources: {mem_gb: 40G, pretrain: {gpus: a100:4}}
+workers: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry.default(named_kinds())
+
+
+@pytest.fixture(scope="module")
+def marks(registry):
+    """What the schema marks in a sweep file, given as text."""
+    validator = jsonschema.Draft7Validator(schema_of(registry))
+    validator.check_schema(validator.schema)
+    return lambda text: [error.json_path for error in validator.iter_errors(yaml.load(text, Loader=Loader))]
+
+
+def test_the_page_and_the_schema_are_those_of_the_code(registry):
+    """python -m ablate.planning.jsonschema writes them anew."""
+    assert (ROOT / "docs" / "reference" / "sweep-file.md").read_text() == reference.page(registry)
+    assert (ROOT / "sweeps" / "schema.json").read_text() == in_lines(schema_of(registry))
+
+
+def test_every_key_is_explained(registry):
+    silent = [(one.path, key.name) for one in reference.parts(registry) for key in one.keys if not key.doc]
+    assert {path for path, _ in silent} <= {"resources"}  # whose kinds say what they are
+    assert all(one.about for one in reference.parts(registry))
+
+
+def test_page_text_and_schema_have_the_same_keys(registry):
+    page, text = reference.page(registry), reference.text(registry)
+    known = json.dumps(schema_of(registry))
+    for one in reference.parts(registry):
+        for key in one.keys:
+            assert f"| `{key.name}` |" in page and f"    {key.name} " in text and f'"{key.name}": ' in known
+
+
+@pytest.mark.parametrize(
+    "section, holds",
+    [
+        ("claims", "effect "),
+        ("asr_slam", "head_lr "),
+        ("update", "shards "),
+        ("table.frontier", "rows "),
+        ("rows", "after "),
+    ],
+)
+def test_a_section_is_found_by_its_path_its_end_or_a_preset(registry, section, holds):
+    text = reference.text(registry, section)
+    assert f"    {holds}" in text and len(text) < len(reference.text(registry)) / 2
+
+
+def test_an_unknown_section_gets_the_nearest(registry):
+    with pytest.raises(UserError, match="no section 'clams'; did you mean 'claims'"):
+        reference.text(registry, "clams")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_shipped_sweeps_pass(path, marks):
+    assert marks(path.read_text()) == []
+
+
+def test_what_people_write_passes(marks):
+    assert marks(SWEEP) == []
+
+
+@pytest.mark.parametrize(
+    "old, new, place",
+    [
+        ("question", "qestion", "$"),
+        ("seeds: [0, 1]", "seeds: 3", "$.seeds"),
+        ("seeds: [0, 1]", "seeds: [0, x]", "$.seeds"),
+        ("preset: builtin", "preset: bultin", "$.data"),
+        ("speech: 30", "speach: 30", "$.data"),
+        ("preset: nano,", "preset: nanno,", "$.base.encoder"),
+        ("width: 32", "width: wide", "$.base.encoder"),
+        ("width: 32", "width: 0", "$.base.encoder"),
+        ("size: 400", "sice: 400", "$.base.tokenizer"),
+        ("bytes: false", "bytes: no", "$.base.tokenizer"),
+        ("masked_text: 1.0", "masked_text: -1.0", "$.base.pretrain.objectives"),
+        ("prob: 0.1", "prob: 1.5", "$.base.pretrain.objectives"),
+        ("span: 3", "spam: 3", "$.base.pretrain.objectives"),
+        ("mine: {preset: masked_text,", "mine: {", "$.base.pretrain.objectives"),
+        ("steps: 10\n", "steps: ten\n", "$.base.pretrain"),
+        ("20 s", "twenty s", "$.base.pretrain"),
+        ("lr: 1e-3}", "lrr: 1e-3}", "$.base.pretrain"),
+        ("after: a", "aftr: a", "$.rows.b"),
+        ("  a: {}", "  a-b: {}", "$.rows"),
+        ("effect", "efect", "$.claims.c"),
+        ("above: 0", "above: zero", "$.claims.c"),
+        ("columns: [asr.wer]", "columns: asr.wer", "$.table"),
+        ("reference: a", "referenc: a", "$.table"),
+        ("mem_gb", "mem_bg", "$.resources"),
+        ("workers: 2", "workers: 0", "$.workers"),
+    ],
+)
+def test_mistakes_are_marked(marks, old, new, place):
+    assert old in SWEEP
+    found = marks(SWEEP.replace(old, new, 1))
+    assert found and all(one.startswith(place) for one in found)
