@@ -64,7 +64,7 @@ class KMeans(AbstractTargets):
             if self.of and self.input == "stacked":
                 raise ValueError(f"Log-mel is no layer of row '{self.of}'; set input to one of {', '.join(LAYERS)}.")
             if not self.of and self.input != "stacked":
-                raise ValueError(f"'{self.input}' moves in training; cluster that of a finished row: of: ROW.")
+                raise ValueError(f"'{self.input}' changes in training; cluster the one of a finished row: of: ROW.")
             if self.groups != 1:
                 raise ValueError(f"K-means targets have one codebook, found groups {self.groups}; choose more entries.")
             if not 1 < self.entries <= self.positions:

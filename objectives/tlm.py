@@ -72,7 +72,7 @@ class TLM(AbstractObjective):
             self.masks()
             check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
             if self.diversity_over != "shard" and not self.contrastive:
-                raise ValueError("diversity_over is without effect where contrastive is false; leave it away.")
+                raise ValueError("diversity_over has no effect if contrastive is false; remove it.")
 
         def masks(self) -> PairMask:
             """The view these fields describe."""

@@ -9,13 +9,11 @@ import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-import yaml
-
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.planning.since import named
 from ablate.store.stage import Plan
-from ablate.sweepfile.load import Loader
+from ablate.sweepfile.load import document
 
 MOST = 20  # settings of a row
 
@@ -52,8 +50,7 @@ def _as_of(path: Path, commit: str, folder: Path) -> Path:
     text = _git(path, "show", f"{commit}:./{path.name}")
     place = folder / f"{path.stem}.yaml"
     place.write_text(text, encoding="utf-8")
-    parent = (yaml.load(text, Loader=Loader) or {}).get("extends")
-    if parent:
+    if parent := document(place).get("extends"):
         _as_of(path.parent / str(parent), commit, (folder / str(parent)).parent)
     return place
 

@@ -37,7 +37,7 @@ class Loader(get_yaml_loader()):  # type: ignore[misc]
     }
 
 
-def _read(path: Path) -> dict[str, Value]:
+def document(path: Path) -> dict[str, Value]:
     """Parse a YAML file; raises UserError with file and line."""
     text = ""
     try:
@@ -78,7 +78,7 @@ def load(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Value]:
     if not path.is_file():
         beside = [str(p) for p in sorted(path.parent.glob("*.yaml"))] if path.parent.is_dir() else []
         raise UserError(f"No sweep file '{path}'; {nearest(str(path), beside)}")
-    sweep = expand(_read(path))
+    sweep = expand(document(path))
     name, parent = sweep.get("name", path.stem), sweep.pop("extends", None)
     if parent is not None:
         sweep = overlay(load(path.parent / str(parent), (*seen, path.resolve())), sweep)

@@ -15,6 +15,7 @@ from ablate.stages.registry import make
 from ablate.stages.score import ScoreStage
 from ablate.stages.tuned import settled
 from ablate.sweepfile import grid as grid_of
+from ablate.sweepfile.typed import typed
 from ablate.tasks.registry import TASKS
 from ablate.training import checkpoint
 
@@ -122,5 +123,5 @@ def test_frozen_weights_do_not_move_while_the_head_learns(world):
     mine, before = (checkpoint.of(folder).weights for folder in (run, world.run(world.leaf)))
     encoder = [k for k in mine if k.startswith("encoder.")]
     assert encoder and all(torch.equal(mine[k], before[k]) for k in encoder)
-    with pytest.raises(UserError, match="frozen is 1.5, expected a share"):
-        replace(SENTIMENT, frozen=1.5)
+    with pytest.raises(UserError, match="frozen: expected a number from 0 to below 1, found 1.5"):
+        typed(SENTIMENT, {"frozen": 1.5}, "tasks.sentiment")

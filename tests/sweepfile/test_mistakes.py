@@ -279,7 +279,7 @@ mem_gb: 8 → mem_bg: 8
 mem_gb: 8 → mem_gb: much
     line 31, column 13: resources.mem_gb: found 'much', expected memory in GB, as in 40, 40G or 512M.
 gpus: 1} → gpus: 1, poll_s: 3}
-    line 31, column 44: resources.pretrain.poll_s: it is of the whole sweep; write resources.poll_s.
+    line 31, column 44: resources.pretrain.poll_s: it is set for the whole sweep; write resources.poll_s.
 pretrain: {gpus: 1} → pretrain: 1
     line 31, column 24: resources.pretrain: found 1, expected a mapping, as in {mem_gb: 40}.
 seeds: [0, 1] → seeds: [0, 1]\nplugins: my_lab
