@@ -110,7 +110,7 @@ contrastive: 1.0 → contrastive: {prob: 0}
 contrastive: 1.0 → contrastive: {negatives: 0}
     line 11, column 32: base.pretrain.objectives.contrastive.negatives: expected a whole number from 1, found 0.
 contrastive: 1.0 → contrastive: {at: jiont}
-    line 11, column 18: base.pretrain.objectives.contrastive: Stage of the contrastive loss is 'jiont', which is none
+    line 11, column 18: base.pretrain.objectives.contrastive: Stage of the contrastive loss is 'jiont', which is not one
     of its choices; did you mean 'joint'?
 steps: 100 → steps: -1
     line 12, column 5: base.pretrain.steps: expected a whole number from 0, found -1.
