@@ -85,7 +85,7 @@ def test_a_renamed_class_a_moved_module_and_a_renamed_field_keep_all_ids(copy, b
         {
             "*": [(r"\bOptimizerConfig\b", "AdamW"), (r"\bobjectives\.tlm\b", "objectives.paired")],
             "ablate/training/optim.py": [
-                (r"^( +)eps: float = 1e-8", r'\1epsilon: float = field(default=1e-8, metadata={"name": "eps"})'),
+                (r"^( +)eps: \w+ = 1e-8", r'\1epsilon: float = field(default=1e-8, metadata={"name": "eps"})'),
                 (r"\.eps\b", ".epsilon"),
                 FIELD,
             ],
@@ -97,7 +97,7 @@ def test_a_renamed_class_a_moved_module_and_a_renamed_field_keep_all_ids(copy, b
 
 def test_a_changed_default_changes_exactly_the_rows_that_use_it(copy, before):
     """STM's share of false pairs: used by the rows that have STM, or continue one that has."""
-    after = planned(copy({"objectives/stm.py": [(r"^( +negatives: float = )[0-9.]+", r"\g<1>0.375")]}))
+    after = planned(copy({"objectives/stm.py": [(r"^( +negatives: \w+ = )[0-9.]+", r"\g<1>0.375")]}))
     assert {sweep: {row for row in rows if after[sweep][row] != rows[row]} for sweep, rows in before.items()} == {
         sweep: {row for row in rows if uses_stm(sweep, row)} for sweep, rows in before.items()
     }
