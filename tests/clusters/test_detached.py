@@ -45,7 +45,7 @@ def test_a_detached_sweep_goes_on_with_its_plan_and_keeps_the_edited_one_out(tmp
         cluster.run("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
         file.write_text(SWEEP)
         status, out, err = command("cluster=slurm", "base.pretrain.steps=3", "--detach")
-        assert status == 0 and "small.collect goes on" in err, (out, err)
+        assert status == 0 and "small.collect continues" in err, (out, err)
         planned = read_sweep(folder / "runs", "small")
         assert planned.sweep["rows"]["one"]["steps"] == 4
         file.write_text(SWEEP + "  two: {pretrain: {steps: 4}}\n")

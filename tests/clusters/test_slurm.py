@@ -250,7 +250,7 @@ def test_jobs_that_are_stopped_go_on_from_their_checkpoints(slurm, tmp_path):
         assert ("Caught signal" in log.read_text()) == (name == "polite")
         if name == "evict":  # it was not requeued: the driver submits it again
             said = finished(processes[name])
-            assert "preempted" in said and "once more" in said, said
+            assert "preempted" in said and "trying again" in said, said
         else:
             hurry(slurm, job)
             finished(processes[name])
