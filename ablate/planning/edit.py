@@ -12,7 +12,7 @@ from pathlib import Path
 from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.planning.since import named
-from ablate.store.stage import Plan
+from ablate.store.stage import Plan, changes
 from ablate.sweepfile.load import document
 
 MOST = 20  # settings of a row
@@ -30,19 +30,13 @@ def differences(before: Plan, now: Plan, since: str) -> list[str]:
     """The same, of two plans."""
     lines = named("rows", before.rows, now.rows)
     for row in now.rows:
-        if row in before.rows and (changed := _settings(before, now, row)):
+        if row in before.rows and (changed := changes(before.settings(row), now.settings(row))):
             more = [f"    and {len(changed) - MOST} more"] if len(changed) > MOST else []
             lines += [f"{row}:", *(f"    {one}" for one in changed[:MOST]), *more]
     both = before.stages.keys() & now.stages.keys()
     new, gone = now.stages.keys() - both, before.stages.keys() - both
     lines += [f"stages: {len(new):,} new, {len(gone):,} no longer needed, {len(both):,} as at {since}"]
     return lines
-
-
-def _settings(before: Plan, now: Plan, row: str) -> list[str]:
-    old, new = before.settings(row), now.settings(row)
-    paths = [path for path in {**old, **new} if old.get(path, ...) != new.get(path, ...)]
-    return [f"{path}: {old.get(path, '(absent)')} → {new.get(path, '(absent)')}" for path in paths]
 
 
 def _as_of(path: Path, commit: str, folder: Path) -> Path:

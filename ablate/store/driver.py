@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ablate.store.attempt import new_token
-from ablate.store.lock import alive, create, me, read_lock_file
+from ablate.store.lock import BEAT_SECONDS, alive, create, me, read_lock_file
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 PATTERN = ".driver.*.json"
-BEAT_SECONDS = 15.0  # how often a command shows life
 GIVING_WAY_SECONDS = 15.0  # in which one that came at the same time goes, and half a file is written
 
 

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.store.files import linked
+from ablate.store.files import NO_LINKS
 
+BEAT_SECONDS = 15.0  # how often a process shows life while nothing else does
 STALE_SECONDS = 120.0  # a lock from another machine without a sign of life for this long is dead
 CLOCK_SECONDS = 10.0  # how long a look at a file system's clock is good for
 PROGRESS = ".progress.json"  # in the attempt's folder
@@ -142,18 +143,41 @@ def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
 
 
 def create(path: Path, lock: Mapping[str, Any]) -> bool:
-    """Create a lock file, whole, unless there is one; True if created. Raises OSError, which leaves none."""
+    """Create a lock file, whole, unless there is one; True if created. Raises OSError, which leaves none.
+
+    Of several that try, one gets it. Only where the file system has no links is it there for a moment without all of
+    its content.
+    """
+    data = json.dumps({k: v for k, v in lock.items() if k not in ("made", "seen", "file")}).encode()
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        part.write_bytes(json.dumps({k: v for k, v in lock.items() if k not in ("made", "seen", "file")}).encode())
-        linked(part, path)
+        part.write_bytes(data)
+        os.link(part, path)
     except FileExistsError:
         return False
     except OSError as error:
+        if error.errno in NO_LINKS:
+            return _opened(path, data)
         error.filename = error.filename or str(path)  # of a write that finds no room
         raise
     finally:
         part.unlink(missing_ok=True)
+    return True
+
+
+def _opened(path: Path, data: bytes) -> bool:
+    """Create a file unless there is one; True if created. Raises OSError, which leaves none."""
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # less what the umask says
+    except FileExistsError:
+        return False
+    try:
+        os.write(file, data)
+    except OSError:  # an empty lock would keep others away for nothing
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
     return True
 
 

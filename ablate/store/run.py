@@ -22,13 +22,12 @@ from typing import Any, Optional
 
 from ablate.store import attempt, disk, files, pruned
 from ablate.store.files import linked, open_append, replace, synced
-from ablate.store.lock import ASIDE, PROGRESS, alive, create, held, me, read_lock, take
+from ablate.store.lock import ASIDE, BEAT_SECONDS, PROGRESS, alive, create, held, me, read_lock, take
 from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_result, run_path
 from ablate.store.room import Room
 from ablate.store.version import code_version, keep_patch
 
 RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
-BEAT_SECONDS = 15.0  # how often a lock shows life while nothing reports progress
 
 
 class Stopped(Exception):

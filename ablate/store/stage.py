@@ -179,9 +179,7 @@ class Plan:
 
     def between(self, one: str, other: str) -> list[str]:
         """The settings in which two rows differ, as "path: of one → of the other"; "none" where there is none."""
-        theirs, ours = self.settings(one), self.settings(other)
-        changed = [path for path in {**theirs, **ours} if ours.get(path, ...) != theirs.get(path, ...)]
-        return [f"{path}: {_side(theirs, path)} → {_side(ours, path)}" for path in changed] or ["none"]
+        return changes(self.settings(one), self.settings(other)) or ["none"]
 
     def reference(self, row: str) -> str:
         """The row that `row` is compared with: of its first table block, else the first row."""
@@ -195,6 +193,12 @@ def _beside(text: str, comments: Iterable[str]) -> Iterator[str]:
     for line in text.split("\n"):
         comment = "" if line.endswith(":") else next(left, "")
         yield f"{line:<47} # {comment}" if comment else line
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """How settings by dotted path differ, as "path: before → now"."""
+    changed = [path for path in {**before, **now} if now.get(path, ...) != before.get(path, ...)]
+    return [f"{path}: {_side(before, path)} → {_side(now, path)}" for path in changed]
 
 
 def _side(values: Mapping[str, Any], path: str) -> str:

@@ -2,11 +2,13 @@
 nothing.
 """
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import fakes
 import pytest
@@ -526,10 +528,21 @@ def test_a_lock_is_there_whole_or_not(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lock, "linked", killed)
+    monkeypatch.setattr(os, "link", killed)
     with pytest.raises(KeyboardInterrupt):
         lock.create(tmp_path / "claim.json", {**me(), "token": "0" * 12})
     assert not (tmp_path / "claim.json").exists()
+
+
+def test_of_two_that_make_a_lock_one_gets_it_where_there_are_no_links(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as each sees it that comes at the same time
+    path = tmp_path / "claim.json"
+    assert lock.create(path, {**me(), "token": "0" * 12}) and not lock.create(path, {**me(), "token": "1" * 12})
+    assert json.loads(path.read_bytes())["token"] == "0" * 12 and [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize("name", ["result.json", "identity.json"])
