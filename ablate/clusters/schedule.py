@@ -90,8 +90,10 @@ class Board:
         pruned; and write its own folder again. Return whether there were any.
         """
         lay(self.stages[id], self.root)
-        done = {one for one, folder in self.folders.items() if self.state[one] == DONE and folder.done}
-        again = needs.remade(self.stages, done, self.root)
+        wanted = ancestors(self.stages, [id])
+        stages = {one: stage for one, stage in self.stages.items() if one in wanted}
+        done = {one for one in stages if self.state[one] == DONE and self.folders[one].done}
+        again = needs.remade(stages, done, self.root)
         for one in again:
             self._reopen(one)
             self.set(one, WAITING, "it was pruned")
