@@ -30,6 +30,7 @@ from encoders.presets import PRESETS
 from encoders.trial import tried
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN = PRESETS.pop("recurrent")  # the import added it for the whole process; other files' tests want the shipped ones
 SWEEP = """
 question: Does a recurrent encoder learn from both?
 data: tiny
@@ -65,7 +66,7 @@ class Compared(Recurrent):
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
     monkeypatch.setitem(DATA, "tiny", TinyConfig())
-    monkeypatch.setitem(PRESETS, "recurrent", Recurrent.Config())
+    monkeypatch.setitem(PRESETS, "recurrent", OWN)
     monkeypatch.setitem(PRESETS, "compared", Compared.Config(width=16))
     file = tmp_path / "own.yaml"
     file.write_text(SWEEP)
