@@ -1,1 +1,1 @@
-"""From a sweep file to stages: rows laid out, equal stages made once, what they will cost."""
+"""Turns a sweep file into a plan: resolves the rows, makes equal stages once, and estimates what they cost."""

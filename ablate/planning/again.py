@@ -1,4 +1,4 @@
-"""What of a plan is to be made again although its sweep had it finished, and why, in words. Standard library only."""
+"""Says which finished stages a plan makes again, and why. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.stage import Plan, places
 
 Lookup = Callable[[str], Optional[Identity]]
-MOST = 10  # lines
-TOGETHER = 4  # causes on one line
+MOST = 10  # most lines that are shown
+TOGETHER = 4  # most causes on one line
 
 
 def again(plan: Plan, root: Path) -> list[str]:
-    """Say which stages this sweep had finished under other ids, grouped by what changed; nothing when there are none.
+    """Return lines that say which finished stages of this sweep are made again under other ids, grouped by what
+    changed.
 
-    Compares the plan with the manifest of the last run, place by place, so it is to be asked before `materialise`.
+    The plan is compared with the manifest of the last run, so call this before `materialise`. Returns an empty list if
+    nothing is made again.
     """
     if not (sweep_path(root, plan.name) / "sweep.json").exists():
         return []
@@ -35,7 +37,7 @@ def again(plan: Plan, root: Path) -> list[str]:
     for id, old in made.items():
         for cause in differ.between(old, id):
             behind.setdefault(cause, set()).add(id)
-    groups: dict[frozenset[str], list[str]] = {}  # causes that concern the same stages are one line
+    groups: dict[frozenset[str], list[str]] = {}  # causes of the same stages share a line
     for cause, stages in behind.items():
         groups.setdefault(frozenset(stages), []).append(cause)
     lines = []
@@ -48,8 +50,10 @@ def again(plan: Plan, root: Path) -> list[str]:
 
 
 def _pairs(plan: Plan, manifest: Iterable[Mapping[str, object]], known: Lookup, first: bool) -> dict[str, str]:
-    """What each stage of the plan was before, where it was another: by its place in the manifest, then down
-    the roles.
+    """Return the earlier stage of each stage of the plan whose id changed.
+
+    Stages are paired by their place in the manifest, and then by role down their parents. `first`: the manifest has
+    format 1.
     """
     lines = {at(line): places(line["stages"]) for line in manifest}
     pairs: dict[str, str] = {}
@@ -71,13 +75,14 @@ def _pairs(plan: Plan, manifest: Iterable[Mapping[str, object]], known: Lookup, 
 
 
 def at(line: Mapping[str, object]) -> tuple[str, str, int]:
-    """Of what a line of the manifest is: row, point of the axes, seed."""
+    """Return what a line of the manifest is about: row, point of the axes, and seed."""
     return line["row"], json.dumps(line["point"], sort_keys=True), line["seed"]
 
 
 def _first(place: str) -> str:
-    """The place of the counterpart in format 1: the corpus (of a table), the tokenizer (of tokens), the task's
-    score.
+    """Return the place that a stage had in format 1.
+
+    There, one corpus stood for all tables, the tokenizer for texts as ids, and one score for all splits of a task.
     """
     kind, _, rest = place.partition("/")
     return {"tables": "corpus", "tokens": "tokenizer", "score": f"score/{rest.rpartition('/')[0]}"}.get(kind, place)

@@ -1,4 +1,4 @@
-"""What stages will cost in seconds: as stages of equal shape took, else from steps, sizes and operations."""
+"""Estimates the cost of stages in seconds, from finished stages of the same shape, else from updates and sizes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ablate.tasks.task import TaskConfig
 from ablate.training.update import Update
 from encoders.encoder import EncoderConfig
 
-PASS = 4e-3  # seconds of one forward and backward through one layer, at sizes where single operations rule
-RATE = 2.6e10  # floating-point operations a second of one core, beyond that
+PASS = 4e-3  # fixed seconds of one forward and backward pass through one layer, added to its arithmetic
+RATE = 2.6e10  # floating-point operations per second of one core
 RECORDINGS, TABLE, TOKENIZER, TOKENS, KMEANS, START, SCORE, HELDOUT = 5.0, 0.5, 1.0, 0.3, 5.0, 0.2, 1.5, 0.7  # seconds
 LENGTH = (
     "seed",
@@ -26,17 +26,17 @@ LENGTH = (
     "joined",
     "phase",
     "optimizer",
-)  # of a config: what its updates' duration is not about
+)  # settings of a config on which the duration of an update does not depend
 
 
 def timings(root: Path) -> dict[str, float]:
-    """Read how many seconds the finished stages under `root` took, by id."""
+    """Return how many seconds each finished stage under `root` took, by id."""
     results = {path.parent.name: _read(path) for path in root.glob("*/??/*/result.json")}
     return {id: result.get("seconds", 0.0) for id, result in results.items() if result}
 
 
 def _read(path: Path) -> dict[str, object]:
-    """A record, empty where it is damaged or gone: estimates do without, and whoever needs the stage says so."""
+    """Read a record; {} if it is damaged or missing. Estimates can do without it, and other readers report it."""
     try:
         return read_json(path)
     except (ValueError, FileNotFoundError):
@@ -44,19 +44,19 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def paces(root: Path) -> dict[str, float]:
-    """Read how many seconds a step took, by shape: the median over the finished stages under `root`."""
+    """Return seconds per update by shape: the median over the finished stages under `root`."""
     by_shape: dict[str, list[float]] = {}
     for kind in ("pretrain", "finetune"):
         for path in root.glob(f"{kind}/??/*/result.json"):
             config, result = _read(path.with_name("identity.json")).get("config", {}), _read(path)
             if result and (steps := config.get("task", config).get("steps")):
-                before = result.get("continued", {}).get("steps", 0)  # of a shorter trunk that it went on from
+                before = result.get("continued", {}).get("steps", 0)  # updates of a shorter trunk that it continued
                 by_shape.setdefault(shape(kind, config), []).append(result["seconds"] / (steps - before))
     return {key: median(values) for key, values in by_shape.items()}
 
 
 def shape(kind: str, config: Mapping[str, object]) -> str:
-    """Name what the duration of a stage's updates depends on: its config without seed, length and learning rates."""
+    """Return a key of what the duration of an update depends on: the config without seed, length and learning rates."""
     kept = {key: value for key, value in config.items() if key not in LENGTH}
     if "task" in kept:
         kept["task"] = {key: value for key, value in kept["task"].items() if key not in ("steps", "lr", "head_lr")}
@@ -64,18 +64,18 @@ def shape(kind: str, config: Mapping[str, object]) -> str:
 
 
 def pretrain(encoder: EncoderConfig, streams: Iterable[str], update: Update, steps: int) -> float:
-    """Core-seconds of `steps` updates with one encoder pass for each of `streams`."""
+    """Estimate the core-seconds of `steps` updates with one encoder pass for each of `streams`."""
     sizes = [STREAMS[name].positions_per_unit * STREAMS[name].of(update) for name in streams]
     return START + steps * sum(_pass(encoder, positions) for positions in sizes)
 
 
 def finetune(encoder: EncoderConfig, task: TaskConfig, reads: str) -> float:
-    """Core-seconds of fine-tuning on items of the kind it `reads`, to the last step."""
+    """Estimate the core-seconds of all updates of fine-tuning on items of the stream `reads`."""
     return START + task.steps * _pass(encoder, task.items * STREAMS[reads].positions_per_item)
 
 
 def _pass(encoder: EncoderConfig, positions: float) -> float:
-    """Seconds of a forward and backward pass."""
+    """Estimate the seconds of a forward and backward pass."""
     layers, width = encoder.layers_and_width()
     return layers * (PASS + 6 * positions * 12 * width**2 / RATE)
 
@@ -83,8 +83,10 @@ def _pass(encoder: EncoderConfig, positions: float) -> float:
 def scaled(
     stages: Mapping[str, Stage], timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict
 ) -> dict[str, Stage]:
-    """Replace estimates by what is known: a stage's own time, its shape's pace, else scale as others of its sort came
-    out.
+    """Replace the estimated costs of stages by better ones where finished stages allow it.
+
+    A finished stage gets its own time, and a stage of a known shape that shape's pace. Other costs are scaled by the
+    median ratio of measured to estimated time of stages of the same sort. All costs are in seconds.
     """
     ratios: dict[tuple[str, str], list[float]] = {}
     for id in timings.keys() & stages.keys():

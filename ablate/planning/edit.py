@@ -1,6 +1,4 @@
-"""What an edit of a sweep file changes: the file as it is against the file as a commit has it, both planned by today's
-code.
-"""
+"""Says what an edit of a sweep file changes: plans the file as it is and as a commit has it, both with today's code."""
 
 from __future__ import annotations
 
@@ -15,11 +13,14 @@ from ablate.planning.since import named
 from ablate.store.stage import Plan, changes
 from ablate.sweepfile.load import document
 
-MOST = 20  # settings of a row
+MOST = 20  # most settings of a row that are shown
 
 
 def edited(path: str, commit: str, overrides: Iterable[str] = (), asking: Collection[str] = ()) -> list[str]:
-    """Lines that say what differs in a sweep's rows, settings and stages since `commit`. Raises UserError."""
+    """Return lines that say how a sweep's rows, settings and stages differ from those at `commit`.
+
+    Raises UserError without git, for a file that the commit does not have, and for a sweep that cannot be planned.
+    """
     overrides = list(overrides)
     with tempfile.TemporaryDirectory() as folder:
         before = plan_file(_as_of(Path(path), commit, Path(folder)), overrides, asking=asking)
@@ -27,7 +28,7 @@ def edited(path: str, commit: str, overrides: Iterable[str] = (), asking: Collec
 
 
 def differences(before: Plan, now: Plan, since: str) -> list[str]:
-    """The same, of two plans."""
+    """Return lines that say how two plans differ. The first plan is called `since`."""
     lines = named("rows", before.rows, now.rows)
     for row in now.rows:
         if row in before.rows and (changed := changes(before.settings(row), now.settings(row))):
@@ -40,7 +41,7 @@ def differences(before: Plan, now: Plan, since: str) -> list[str]:
 
 
 def _as_of(path: Path, commit: str, folder: Path) -> Path:
-    """Write a sweep file, and those that it extends, as a commit has them; return where."""
+    """Write a sweep file and those that it extends as a commit has them. Return the path of the first."""
     text = _git(path, "show", f"{commit}:./{path.name}")
     place = folder / f"{path.stem}.yaml"
     place.write_text(text, encoding="utf-8")

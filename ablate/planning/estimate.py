@@ -1,6 +1,4 @@
-"""How long each stage of a sweep takes and what it holds, on the machines that the sweep asks for; and whether that
-fits.
-"""
+"""Estimates time and memory of training stages on the requested machines, and checks that the memory is enough."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ LEFT_OUT = {
 
 
 class Estimator:
-    """Seconds and bytes of training stages. Sizes are only looked into where a scheduler asks what is needed."""
+    """Estimates seconds and bytes of training stages. Memory is estimated only for clusters that request resources."""
 
     def __init__(self, resources: Resources):
         self.wants = None
@@ -31,7 +29,10 @@ class Estimator:
             self.wants = {kind: resources.wanted(kind) for kind in ("pretrain", "finetune")}
 
     def pretrain(self, row: Row, streams: Sequence[str], steps: int, title: str) -> tuple[float, float]:
-        """Seconds and bytes of `steps` updates with a pass for each of `streams`."""
+        """Return seconds, and bytes of memory per process, of `steps` updates with one pass for each of `streams`.
+
+        Raises UserError if the memory exceeds what the sweep requests.
+        """
         update = row.update
         holds = [(name, STREAMS[name].of(update)) for name in streams]
         seconds = cost.pretrain(row.encoder, streams, update, steps)
@@ -39,15 +40,19 @@ class Estimator:
         return self._sized("pretrain", row, holds if steps else (), update.shards, steps, seconds, title, fix)
 
     def finetune(self, row: Row, task: TaskConfig, title: str) -> tuple[float, float]:
-        """Seconds and bytes of fine-tuning to the last update."""
+        """Return seconds, and bytes of memory per process, of a task's fine-tuning.
+
+        Raises UserError if the memory exceeds what the sweep requests.
+        """
         reads = owner(task).reads
         holds = [(reads, task.items * length(reads, *row.data.lengths()))]
         fix = f"train on fewer items at a time (tasks.{task.table}.items, now {task.items})"
         return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
 
     def kept(self, row: Row, goes_on: bool) -> float:
-        """Bytes of a model on disk, with the moments of its optimizer where training `goes_on` from there; heads are
-        not counted.
+        """Return the bytes of a model on disk, its heads not counted.
+
+        If training `goes_on` from it, the moments of the optimizer are included.
         """
         if owner(row.encoder).offers("parts"):
             from ablate.planning import size
@@ -59,8 +64,9 @@ class Estimator:
         return 4.0 * count * (3 if goes_on else 1)
 
     def left_out(self, encoders: Iterable[EncoderConfig]) -> Iterator[str]:
-        """What is done without, by encoders (configs) that lack optional parts; what only a scheduler asks for, only
-        there.
+        """Yield a note for each optional part that an encoder (config) lacks, with what is left out for that reason.
+
+        Parts that matter only to clusters that request resources are noted only for these.
         """
         for cls in dict.fromkeys(map(owner, encoders)):
             for part, what in LEFT_OUT.items():
@@ -94,12 +100,12 @@ class Estimator:
 
 
 def pieces(row: Row) -> int:
-    """Entries of a row's vocabulary, at most."""
+    """Return an upper bound on the size of a row's vocabulary."""
     return row.tokenizer.size + 256 * row.tokenizer.bytes
 
 
 def _fits(needs: float, parameters: int, wants: Mapping[str, float], what: str, fix: str) -> None:
-    """Raise UserError when a process needs more memory than its job asks for."""
+    """Raise UserError if a process needs more memory, in bytes, than its job requests."""
     name = "gpu_gb" if wants.get("gpus") else "mem_gb"
     asked = wants.get(name, 0) * 1e9 / (1 if name == "gpu_gb" else wants.get("tasks", 1))
     if asked and needs > asked:

@@ -1,8 +1,8 @@
-"""The sweep file as a JSON Schema, by which editors complete keys and mark mistakes (sweeps/schema.json).
+"""Describes sweep files by a JSON Schema (sweeps/schema.json), with which editors complete keys and mark mistakes.
 
-It knows shapes, names, types and ranges. Whether rows, tasks and settings fit each other only the plan says.
+The schema covers structure, names, types and ranges. Only planning checks that rows, tasks and settings fit each other.
 
-    python -m ablate.planning.jsonschema       # writes it, and docs/reference/sweep-file.md, anew
+    python -m ablate.planning.jsonschema       # writes sweeps/schema.json and docs/reference/sweep-file.md
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from encoders.ranges import Within
 Schema = dict[str, Any]
 
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
-POINTER: Schema = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}  # another value of the file, or yet to be given
+POINTER: Schema = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}  # an interpolation, or a missing value
 QUANTITY: Schema = {"type": "string", "pattern": r"^\s*[0-9.]+(e[+-]?[0-9]+)?\s*[A-Za-z]*\s*$"}  # 20 s
 NAME = "^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 def schema_of(registry: Registry) -> Schema:
-    """The schema of sweep files that name what is in the registry; of the kinds of stages, those it has."""
+    """Return the schema of sweep files that name parts of the registry."""
     made = _Maker(registry)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -44,7 +44,7 @@ def schema_of(registry: Registry) -> Schema:
 
 
 def in_lines(made: Schema) -> str:
-    """A schema as text, each property and each definition on a line of its own."""
+    """Return a schema as text with one property or definition per line."""
 
     def inner(parts: Schema) -> str:
         return ",\n".join(f" {json.dumps(name)}: {json.dumps(one)}" for name, one in parts.items())
@@ -90,7 +90,7 @@ class _Maker:
         }
 
     def mapping(self, config: Any, quantities: bool = False, **given: Schema) -> Schema:
-        """A mapping with the keys of a class; the schemas of some of them may be `given`."""
+        """Return the schema of a mapping with the keys of a class. `given` are schemas to use for some of the keys."""
         if config is schema.Sweep:
             given = self.sweep
         properties = {}
@@ -104,7 +104,7 @@ class _Maker:
         return {"type": "object", "additionalProperties": False, "properties": properties}
 
     def value(self, hint: Any) -> Schema:
-        """What a field with this type hint may hold."""
+        """Return the schema of a field with this type hint."""
         origin, inner = typing.get_origin(hint), typing.get_args(hint)
         if origin is typing.Annotated:
             return {**self.value(inner[0]), **_bounds(inner[1:])}
@@ -126,12 +126,12 @@ class _Maker:
         return {}
 
     def _preset(self, what: str, presets: Mapping[str, Any], **more: Schema) -> list[Schema]:
-        """The name of a preset, or a patch of one, which `more` keys may stand in."""
+        """Return the schemas of a preset's name, and of a patch of a preset, which may also have the keys of `more`."""
         names = {"enum": list(presets)}
         return [names, _ref("pointer"), *self._patches(what, presets, names, **more).values()]
 
     def _patches(self, what: str, presets: Mapping[str, Any], names: Schema, **more: Schema) -> dict[type, Schema]:
-        """A patch of each class of presets, as a definition."""
+        """Define the schema of a patch of each class of presets, and return references to them by class."""
         found: dict[type, Schema] = {}
         for config in presets.values():
             cls, name = type(config), f"{what}_{identity.tag_of(type(config))}"
@@ -142,7 +142,7 @@ class _Maker:
         return found
 
     def _by_name(self, what: str, presets: Mapping[str, Any], short: Sequence[Schema] = (), **more: Schema) -> Schema:
-        """Parts by name; a part with another name than a preset's says which preset it is of."""
+        """Return the schema of parts by name. A part whose name is not that of a preset must name its preset."""
         names = {"enum": list(presets)}
         spare, patches = [*short, names, {"type": "null"}, _ref("pointer")], self._patches(what, presets, names, **more)
         made = {
@@ -164,7 +164,7 @@ def _ref(name: str) -> Schema:
 
 
 def _named(one: Schema) -> Schema:
-    """A mapping from any names."""
+    """Return the schema of a mapping whose keys are any names."""
     return {"type": "object", "additionalProperties": one}
 
 
@@ -173,7 +173,7 @@ def _or_null(one: Schema) -> Schema:
 
 
 def _pointed(one: Schema) -> Schema:
-    """A value, or a reference to another of the file."""
+    """Return the schema of a value or an interpolation."""
     return one if one.get("type") == "string" or not one else {"anyOf": [one, _ref("pointer")]}
 
 

@@ -1,6 +1,7 @@
-"""From a sweep file to its stages: rows resolved and typed, everything checked, equal stages made once.
+"""Plans a sweep file: resolves and checks its rows and lays out their stages, of which equal ones are made once.
 
-Planning imports what it plans (and so torch): drivers call `plan_file` in a worker and get a `Plan` of plain data.
+Planning imports the classes that it plans, and so torch. Commands call `plan_file` in a worker process and get a `Plan`
+of plain data.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from ablate.sweepfile.typed import setting
 from ablate.tasks.task import TaskConfig
 
 Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
-"""Stages before fine-tuning: the tokenizer by role, fits of speech targets by role, trunks (oldest first), leaf."""
+"""Stages before fine-tuning: the tokenizer by role, fits of speech targets by role, trunks (the oldest first), the
+leaf."""
 
 
 def plan_file(
@@ -55,13 +57,12 @@ def plan_file(
     asking: Collection[str] = (),
     quick: bool = False,
 ) -> Plan:
-    """Plan the sweep in a file, with command-line overrides; nothing is written and nothing is run. `quick` makes it
-    small (see `ablate.sweepfile.quick`).
+    """Plan the sweep in a file, with command-line overrides. Writes and runs nothing.
 
-    `root=DIR` among the overrides wins over `root`. `timings` are seconds of finished stages by id and `paces()`
-    seconds a step by shape (see `ablate.planning.cost`), by which the costs of the others are estimated. On clusters
-    with the names in `asking`, jobs ask for the sweep's resources, and what does not fit these is refused. Raises
-    UserError for whatever is wrong with the sweep.
+    `root=DIR` among the overrides takes precedence over `root`. Costs are estimated from `timings`, the seconds of
+    finished stages by id, and from `paces()`, seconds per update by shape (see `ablate.planning.cost`). On clusters
+    named in `asking`, jobs request the sweep's resources, and a stage that needs more is refused. `quick` makes the
+    sweep small (see `ablate.sweepfile.quick`). Raises UserError for any mistake in the sweep.
     """
     overrides = list(overrides)
     try:
@@ -77,7 +78,10 @@ def plan_file(
 def read(
     path: str | Path, overrides: Iterable[str], registry: Registry | None = None
 ) -> tuple[dict[str, Value], Registry]:
-    """A sweep file with overrides, its references not yet resolved, and all that it can name, plugins loaded."""
+    """Load plugins, and return a sweep with its overrides, interpolations unresolved, and all that it can name.
+
+    Raises UserError.
+    """
     sweep = load.override(load.load(path), overrides)
     plugins.announce(values.plugins(load.interpolated(sweep).get("plugins")))
     trial.load()
@@ -87,7 +91,7 @@ def read(
 def origins(
     path: str | Path, overrides: Iterable[str], row: str, settings: Iterable[str], quick: bool
 ) -> dict[str, str]:
-    """Where the values of a row's settings come from (see `Source.origins`)."""
+    """Return where the values of a row's settings come from (see `Source.origins`)."""
     overrides, made = list(overrides), {}
     if quick:
         sweep, registry = read(path, overrides)
@@ -96,7 +100,7 @@ def origins(
 
 
 def named_kinds() -> dict[str, Kind]:
-    """The kinds of stages that sweep files may name."""
+    """Return the kinds of stages that sweep files can name."""
     return {name: kind for name, kind in KINDS.items() if kind.settings is not None}
 
 
@@ -123,10 +127,10 @@ class Planner:
         self.supply = Supply(self._supplied)
         self.seen: dict[
             tuple[int, str], tuple[TaskConfig, TaskConfig]
-        ] = {}  # a task is kept, so that its id stays its own
+        ] = {}  # by id(): the first task is kept, so that no other object gets its id()
 
     def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
-        """Resolve and check every row at every point, then lay out the stages."""
+        """Resolve and check every row at every point, then lay out the stages. Raises UserError."""
         workers = setting(Sweep, "workers", self.sweep.get("workers"))
         grid = [self.resolver.rows(point) for point in self.points]
         encoders = [row.encoder for rows in grid for row in rows.values()]
@@ -174,7 +178,7 @@ class Planner:
         seconds: float,
         **more: object,
     ) -> str:
-        """Add a stage, of which `more` may be known, unless an equal one is there; return its id."""
+        """Add a stage unless an equal one exists; return its id. `more` are further fields of the stage."""
         stage = make(
             kind,
             of,
@@ -249,8 +253,10 @@ class Planner:
         suffix: str,
         stages: dict[str, Value],
     ) -> dict[str, str]:
-        """Lay out the stages that the file adds to a row; their ids by name. By role, such a stage starts from the
-        tokenizer and the leaf, from a fine-tuning ("finetune"), from other such stages by name, and from what it reads.
+        """Lay out the stages that the file adds to a row; return their ids by name.
+
+        Parents by role: the tokenizer and the leaf, a fine-tuned model ("finetune"), other added stages by their names,
+        and the tables that are read.
         """
         made: dict[str, str] = {}
         for name, one in row.stages.items():
@@ -271,10 +277,9 @@ class Planner:
     def _read(
         self, row: Row, names: Mapping[str, tuple[str, str, bool]], made: Mapping[str, str], stages: dict[str, Value]
     ) -> dict[str, str]:
-        """Lay out splits of tables that a stage starts from, by name: table, split, and whether it reads its texts as
-        ids.
+        """Lay out the tables that a stage reads; return them by role, and add them to `stages` of the manifest's line.
 
-        Returns the stages by role; `stages` of the manifest's line is told of them.
+        `names` gives, by role, the table, its split, and whether texts are read as ids.
         """
         parents = {}
         for name, (table, split, ids) in names.items():
@@ -287,8 +292,10 @@ class Planner:
     def _data(
         self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str], stages: dict[str, Value]
     ) -> dict[str, str]:
-        """Lay out splits of a task's table, and whether their texts are read as ids; return the stages by role."""
-        apart = task.tokenizer is not None  # whether what it writes is in ids of its own
+        """Lay out splits of a task's table; return the stages by role. `splits` says of each whether texts are read as
+        ids.
+        """
+        apart = task.tokenizer is not None  # whether its outputs have a tokenizer of their own
         own = "own" in task.ids() or "targets" in task.ids() and not apart
         parents = self._read(
             row, {split: (task.table, split, ids and own) for split, ids in splits.items()}, made, stages
@@ -301,7 +308,7 @@ class Planner:
         return parents
 
     def _task(self, task: TaskConfig, split: str = "") -> TaskConfig:
-        """A task as the score of a split sees it, else as training does: made once, as its form then is, too."""
+        """Return a task as training sees it, or as scoring of `split` does. Equal calls return the same object."""
         key = id(task), split
         if key not in self.seen:
             self.seen[key] = task, task.for_scoring(split) if split else task.for_training()
@@ -318,7 +325,7 @@ class Planner:
         return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, **more)
 
     def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
-        """Lay out the fine-tunings of a task's grid, of the first seed, and the choice among them."""
+        """Lay out the fine-tuning runs of a task's grid, with the first seed, and the stage that chooses among them."""
         made, _, _, leaf = self._pretrained(row, rows, self.seeds[0], suffix)
         choices, title, unseen = {}, f"{row.name} / {key}{suffix}", {"tables": {}, "tokens": {}}
         for number, (settings, task) in enumerate(row.grids[key]):
@@ -329,8 +336,8 @@ class Planner:
         return self._stage("tune", of, choices, f"{title} tuned", 0, cost.START)
 
     def _pretrained(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> Pretrained:
-        """Lay out all before fine-tuning, once."""
-        key = id(rows), row.name, seed  # the grid keeps the rows of a point alive
+        """Lay out the stages of a row before fine-tuning, once."""
+        key = id(rows), row.name, seed  # id() is safe: the grid keeps the rows of a point alive
         if key not in self.laid:
             self.laid[key] = self._lay(row, rows, seed, suffix)
         return self.laid[key]
@@ -345,7 +352,7 @@ class Planner:
         return made, fits, trunks, self._pretrain(row, "decay", started, seed, f"{row.name} / leaf{suffix}")
 
     def _fits(self, row: Row, rows: Mapping[str, Row], seed: int, suffix: str) -> dict[str, str]:
-        """The stages that the row's fitted speech targets come from, by role."""
+        """Lay out the stages that fit a row's speech targets; return them by role."""
         fits = {}
         for name, targets in row.targets.items():
             if not targets.fitted:
@@ -379,7 +386,7 @@ class Planner:
             seed=seed,
         )
         reads = sorted(owner(objective).reads for objective in row.objectives.values())
-        streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
+        streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no pass
         seconds, memory = self.estimate.pretrain(row, streams, steps, title)
         if start + steps:
             parents = {**parents, **self._read(row, _streamed(row, "train"), parents, {"tables": {}, "tokens": {}})}
@@ -390,7 +397,7 @@ class Planner:
     def _heldout(
         self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Value], title: str
     ) -> str | None:
-        """The held-out losses of a row's leaf, where the data have what they are measured on."""
+        """Lay out the stage of the leaf's held-out losses, if the data have the dev splits that it is measured on."""
         read, have = _streamed(row, "dev"), row.data.tables()
         lacking = [table for table, _, _ in read.values() if have and "dev" not in have.get(table, ())]
         if lacking and row.total:
@@ -406,6 +413,6 @@ class Planner:
 
 
 def _streamed(row: Row, split: str) -> dict[str, tuple[str, str, bool]]:
-    """What the row's objectives read of a split, by table: table, split, and whether its texts are read as ids."""
+    """Return what the row's objectives read of a split, by table: table, split, and whether texts are read as ids."""
     tables = {STREAMS[owner(objective).reads].table for objective in row.objectives.values()}
     return {table: (table, split, table != "speech") for table in sorted(tables)}

@@ -1,5 +1,7 @@
-"""Every key that a sweep file may have, from the classes that read it: `--reference` prints it, docs/reference/ has it
-as a page, and sweeps/schema.json tells it to editors (`ablate.planning.jsonschema`, which writes both).
+"""Lists every key that a sweep file may have, from the classes that read it.
+
+`--reference` prints the list, and docs/reference/sweep-file.md has it as a page. `ablate.planning.jsonschema` writes
+that page, and sweeps/schema.json for editors.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a section."""
+    """A key of a part of the sweep file."""
 
     name: str
     hint: Any
@@ -36,12 +38,12 @@ class Key:
 
     @property
     def kind(self) -> str:
-        """What it holds, in words."""
+        """The type of its values, in words."""
         return kind(self.hint)
 
     @property
     def shown(self) -> str:
-        """Its default value as it is written in a file; empty where it has none."""
+        """Its default as it is written in a file; empty if it has none."""
         if self.default is NOT_GIVEN or dataclasses.is_dataclass(self.default):
             return ""
         value = list(self.default) if isinstance(self.default, (tuple, set, frozenset)) else self.default
@@ -50,24 +52,24 @@ class Key:
 
 @dataclass(frozen=True)
 class Part:
-    """What may stand at one place of a sweep file."""
+    """The keys at one place of a sweep file."""
 
     path: str
-    """Where, as in base.tasks.asr; empty for the file itself."""
+    """The place, as in base.tasks.asr; empty for the file itself."""
     about: str
-    """What it is, in a sentence or two."""
+    """A description of one or two sentences."""
     keys: tuple[Key, ...]
     presets: tuple[str, ...] = ()
-    """Names by which it can be given."""
+    """Names of presets that may stand there."""
 
     @property
     def name(self) -> str:
-        """Its path, as it is called in text."""
+        """The place, as text names it."""
         return self.path or "the sweep file"
 
 
 def kind(hint: Any) -> str:
-    """A type hint in words."""
+    """Return a type hint in words."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return " ".join([kind(inner[0]), *map(str, inner[1:])])
@@ -91,7 +93,7 @@ def kind(hint: Any) -> str:
 
 @cache
 def sentences(cls: type) -> dict[str, str]:
-    """The text below each field of a class, those of its bases included."""
+    """Return the text below each field of a class, those of its base classes included."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
@@ -104,7 +106,7 @@ def sentences(cls: type) -> dict[str, str]:
 
 
 def keys(config: Any) -> tuple[Key, ...]:
-    """The keys of a config, or of a class of configs, with default values; the order is that of the class."""
+    """Return the keys of a config, or of a class of configs, in the order of the class, with default values."""
     cls = config if isinstance(config, type) else type(config)
     hints, said = typing.get_type_hints(cls, include_extras=True), sentences(cls)
     made = []
@@ -121,13 +123,13 @@ def _default(one: dataclasses.Field) -> Any:
 
 
 def about(cls: type) -> str:
-    """The first paragraph of a class's docstring; of a config, of the class it is nested in."""
+    """Return the first paragraph of a class's docstring; for a config, of the class that it is nested in."""
     owner = vars(cls).get("owner") or next((vars(one)["owner"] for one in cls.__mro__ if "owner" in vars(one)), cls)
     return " ".join(inspect.cleandoc(owner.__doc__ or "").split("\n\n")[0].split())
 
 
 def parts(registry: Registry) -> list[Part]:
-    """All places of a sweep file, in the order of reading."""
+    """Return all places of a sweep file, in reading order."""
     found = [
         _part("", schema.Sweep),
         _part("base", schema.Section),
@@ -148,7 +150,7 @@ def parts(registry: Registry) -> list[Part]:
         *_of("base.pretrain.targets", registry.targets),
         *_of("base.tasks", registry.tasks),
         *_of("data", registry.data, whole=True),
-        Part("resources", "What jobs ask for: for all kinds of stages, or below the name of a kind.", _resources()),
+        Part("resources", "What jobs request: for all kinds of stages, or under the name of one kind.", _resources()),
     ]
     nested: dict[type, tuple[str, Any]] = {}
     for part in found:
@@ -166,8 +168,9 @@ def _part(path: str, config: Any, presets: Iterable[str] = ()) -> Part:
 
 
 def _of(path: str, presets: Mapping[str, Any], whole: bool = False) -> Iterator[Part]:
-    """A part for each class of presets, with the values of the first of them; `whole` ones have no name of their own
-    below the path.
+    """Yield a part for each class of presets, with the values of one of its presets.
+
+    With `whole`, the path itself is the part, as for the encoder; else a name follows it, as for tasks.
     """
     by_class: dict[type, list[str]] = {}
     for name, config in presets.items():
@@ -195,9 +198,9 @@ def _configs(hint: Any) -> Iterator[type]:
 
 
 def text(registry: Registry, section: str = "") -> str:
-    """The reference for a terminal: of one section (a path, its end, or a preset's name), else of all.
+    """Return the reference for a terminal: one section (a path, the end of one, or a preset's name), or all of it.
 
-    Raises UserError with the nearest name for a section that is not there.
+    Raises UserError with the nearest name for an unknown section.
     """
     found = parts(registry)
     if section:
@@ -206,7 +209,7 @@ def text(registry: Registry, section: str = "") -> str:
 
 
 def _bare(part: Part) -> str:
-    """Its path without what stands for names."""
+    """Return a part's path without placeholders."""
     return part.path.partition(" ")[0].replace(".NAME", "").replace("[]", "").replace(".MODALITY", "")
 
 
@@ -234,7 +237,7 @@ def _wrapped(said: str, indent: int) -> list[str]:
 
 
 def page(registry: Registry) -> str:
-    """The reference as a page of Markdown."""
+    """Return the reference as a page of Markdown."""
     lines = [PAGE]
     for one in parts(registry):
         lines += [f"## {f'`{one.path}`' if one.path else 'The file'}", "", one.about, ""]
@@ -251,10 +254,10 @@ def page(registry: Registry) -> str:
 PAGE = """\
 # Every key of a sweep file
 
-For whoever writes a sweep file and wants to know what a key holds.
+For anyone who writes a sweep file and wants to know what a key means.
 
-This page is made from the code; `python -m ablate.sweep --reference claims` prints a section of it, with what plugins
-add. `base` and rows are patches: what a row does not say is the base's, and what that does not say has the default
-given here. A number with a unit may say it: `20 s`, `700 tokens`. How to compose a file: [sweeps.md](../sweeps.md).
+This page is generated from the code. `python -m ablate.sweep --reference claims` prints one section, with what plugins
+add. `base` and rows are patches: a setting that a row does not give has the value of `base`, or else the default below.
+A number may be written with its unit: `20 s`, `700 tokens`. How to write a sweep file: [sweeps.md](../sweeps.md).
 """
 WIDTH = 100

@@ -1,5 +1,6 @@
-"""What a sweep is that it was not when it last ran under its name, in words: rows, seeds, tasks, axes, claims and
-settings. How it runs is no part of it. Standard library only.
+"""Says how a sweep differs from its last run: in rows, seeds, tasks, axes, claims and settings. Standard library only.
+
+How the sweep runs does not count.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
 from ablate.store.stage import Plan, places
 
 MOST_NAMES, MOST_CAUSES, MOST_LINES = 8, 4, 4
-OF_CODE = ("version of ", "recipe of ")  # what such sentences are about is no part of the sweep
+OF_CODE = ("version of ", "recipe of ")  # sentences that begin so are about the code, not the sweep
 UNKNOWN = "is not known"
 
 
 def since(plan: Plan, root: Path, said: Collection[str] = ()) -> list[str]:
-    """Lines that say what was added, dropped and changed since the last run; none for a first one, and where only how
-    it runs is another. Of rows whose settings changed, those settings that `said` names already are left out.
+    """Return lines that say what was added, dropped and changed since the last run; none if this is the first run.
 
-    Asks the whole plan, and the sweep's folder: to be called before `materialise`.
+    Settings of rows that `said` names already are left out. The plan is compared with the sweep's folder, so call this
+    before `materialise`.
     """
     before = _before(plan, root)
     if before is None:
@@ -50,7 +51,7 @@ def _before(plan: Plan, root: Path) -> Optional[Sweep]:
 
 
 def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:  # of sweep.json
-    """What was added and dropped by name, and which claims, settings of the data, and columns are others."""
+    """Say what was added and dropped by name, and which claims, settings of the data, and columns changed."""
     parts = []
     for what in ("rows", "seeds", "tasks", "axes"):
         parts += named(what, before.get(what, ()), now.get(what, ()))
@@ -64,7 +65,7 @@ def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:  # o
     of_data = settings(before.get("data"), now.get("data"), "data") if _other_data(before, now) else []
     if changed := [cause for cause in of_data if not cause.startswith(OF_CODE)]:
         parts.append(_told(changed))
-    if not parts and before.get("table") != now.get("table"):  # else it may follow from them
+    if not parts and before.get("table") != now.get("table"):  # else other changes may explain it
         parts.append("other columns or blocks of the table")
     return parts
 
@@ -79,7 +80,7 @@ def _told(causes: list[str]) -> str:
 
 
 def named(what: str, before: Iterable[object], now: Iterable[object]) -> list[str]:
-    """Which names were added, and which dropped."""
+    """Say which names were added, and which were dropped."""
     before, now = list(before), list(now)
     added, dropped = [one for one in now if one not in before], [one for one in before if one not in now]
     return [f"{what} {verb}: {_list(names)}" for verb, names in (("added", added), ("dropped", dropped)) if names]
@@ -91,14 +92,14 @@ def _list(names: Collection[object]) -> str:
 
 
 def _changed(plan: Plan, before: Sweep, root: Path, said: Collection[str] = ()) -> list[str]:
-    """Which rows that were there before have other settings or data, and which these are."""
+    """Say which of the earlier rows have changed settings or data, and what changed."""
     rows = [row for row in plan.sweep["rows"] if row in before.sweep["rows"]]
     behind: dict[str, list[str]] = {}  # cause -> rows
     trained = {stage.kind for stage in plan.stages.values()} - set(DATA)
     for row, causes in _causes(plan, before, on_disk(root)).items():
         for cause in causes:
             if cause.split()[0].rstrip(":") not in trained and _other_data(before.sweep, plan.sweep):
-                continue  # it follows from the settings of the data, which are told
+                continue  # it follows from the settings of the data, which `_parts` lists
             behind.setdefault(cause, []).append(row)
     groups: dict[tuple[str, ...], list[str]] = {}
     for cause, of in behind.items():
@@ -107,7 +108,7 @@ def _changed(plan: Plan, before: Sweep, root: Path, said: Collection[str] = ()) 
     for of, causes in groups.items():
         new = [cause for cause in causes if not any(_setting(cause) in line for line in said)]
         if not new and len(of) == len(rows) > 1:
-            continue  # all is said
+            continue  # `said` has it all
         names = "all rows" if len(of) == len(rows) > 1 else _list(of)
         lines.append(f"{names} changed" + (f" ({_told(new)})" if new else ""))
     if len(lines) > MOST_LINES:
@@ -116,15 +117,15 @@ def _changed(plan: Plan, before: Sweep, root: Path, said: Collection[str] = ()) 
 
 
 def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
-    """Sentences by row that say in what its stages differ from those in the same places before."""
+    """Return by row the sentences that say how its stages differ from those in the same places before."""
 
     def planned(id: str) -> Optional[Identity]:
         return plan.stages[id].identity if id in plan.stages else on_root(id)
 
     differ, lines = Differences(on_root, planned), {at(line): places(line["stages"]) for line in before.manifest}
     causes: dict[str, dict[str, str]] = {}
-    vague = set()  # rows of which not all can be told by their stages
-    seen = set()  # rows at points: seeds differ in nothing else, and stages may be many
+    vague = set()  # rows whose stages do not tell all that changed
+    seen = set()  # rows at points: seeds differ in nothing else, so one of each is enough
     for line in plan.manifest:
         old, found = lines.get(at(line)), causes.setdefault(line["row"], {})
         if old is None:
@@ -137,7 +138,7 @@ def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
                 if UNKNOWN in cause:
                     vague.add(line["row"])
                 elif not cause.startswith(OF_CODE):
-                    found.setdefault(_setting(cause), cause)  # a task's is one of its fine-tuning and of its score
+                    found.setdefault(_setting(cause), cause)  # fine-tuning and score share a task's settings
     for row in vague:
         if not causes[row] and row in before.sweep["rows"] and before.sweep.get("axes") == plan.sweep.get("axes"):
             old, new = (_plain(one["rows"][row]) for one in (before.sweep, plan.sweep))
@@ -146,12 +147,12 @@ def _causes(plan: Plan, before: Sweep, on_root: Known) -> dict[str, list[str]]:
 
 
 def _plain(row: object) -> object:
-    """A row's settings without what is for people, or of the code."""
+    """Return a row's settings without labels and recipes, which are not part of the sweep."""
     if not isinstance(row, Mapping):
         return row
     return {key: _plain(part) for key, part in row.items() if key not in ("label", "recipe")}
 
 
 def _setting(cause: str) -> str:
-    """A sentence without the kind of the stage that it is about."""
+    """Return a sentence without the kind of stage that it begins with."""
     return cause.partition(": ")[2] or cause

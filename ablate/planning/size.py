@@ -1,4 +1,4 @@
-"""What an update computes and holds, from shapes alone: operations, and bytes of one process. Nothing is allocated."""
+"""Estimates operations and memory of one update, from shapes alone. No tensor's contents are allocated."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from encoders.encoder import EncoderConfig, Work
 
 BYTES_PER_PARAMETER = 16  # weight, gradient, and AdamW's two moments in float32
 BASE = 1.0e9  # bytes of a process that has imported everything and opened its data
-SMALL = 3e7  # parameters of its layers, about, up to which an encoder is simply made
-MARGIN = 1.15  # for heads and temporaries, which are not counted
+SMALL = 3e7  # approximate parameters up to which an encoder is made with contents
+MARGIN = 1.15  # factor for heads and temporaries, which are not counted
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,12 @@ class Sizes:
     pairs: int
     """Speech-text pairs."""
     utterance: float
-    """Seconds of an utterance."""
+    """Seconds of one utterance."""
     document: int
-    """Tokens of a text, CLS and SEP included."""
+    """Tokens of one text, CLS and SEP included."""
 
     def inputs(self, reads: Iterable[str]) -> dict[str, Speech | Text | Pair]:
-        """Make one update's inputs for each stream that is read and not empty, of equal sequences; contents mean
-        nothing.
-        """
+        """Make one update's inputs for each stream in `reads` that is not empty: equally long sequences of zeros."""
         made: dict[str, Speech | Text | Pair] = {}
         if "speech" in reads and self.speech:
             made["speech"] = self._speech(max(1, round(self.speech / self.utterance)))
@@ -51,7 +49,7 @@ class Sizes:
 
     @property
     def frames(self) -> int:
-        """Mel frames of an utterance."""
+        """Mel frames of one utterance."""
         return max(1, round(100 * self.utterance))
 
     def _speech(self, n: int) -> Speech:
@@ -62,9 +60,9 @@ class Sizes:
 
 
 def activations(encoder: nn.Module, inputs: Speech | Text | Pair) -> int:
-    """Bytes that a forward pass keeps for its backward pass, weights left out. Works on fake tensors too."""
+    """Return the bytes that a forward pass keeps for its backward pass, weights excluded. Works on fake tensors too."""
     weights = {p.untyped_storage()._cdata for p in encoder.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+    kept: dict[int, torch.UntypedStorage] = {}  # kept alive, so that no address is used twice
 
     def keep(x: torch.Tensor) -> torch.Tensor:
         storage = x.untyped_storage()
@@ -79,12 +77,12 @@ def activations(encoder: nn.Module, inputs: Speech | Text | Pair) -> int:
 
 
 def vocabulary(size: int) -> Vocabulary:
-    """A vocabulary of a size, of which nothing else is known."""
+    """Return a vocabulary of a given size, without real pieces."""
     return Vocabulary(size, (0,) * size, (True,) * size)
 
 
 def short(n: int) -> str:
-    """A count as 612 M, 4.2 M, 18.5 k or 960."""
+    """Format a count as 612 M, 4.2 M, 18.5 k or 960."""
     for unit, letter in ((1e6, " M"), (1e3, " k")):
         if n >= unit:
             return f"{n / unit:.{0 if n >= 1000 * unit else 1}f}{letter}"
@@ -93,19 +91,21 @@ def short(n: int) -> str:
 
 @dataclass(frozen=True)
 class Size:
-    """Of one update."""
+    """Size of one update."""
 
     parameters: int
     flops: float
-    """Forward and backward, all shards."""
+    """Operations of the forward and backward pass, over all shards."""
     bytes: float
-    """Weights, gradients, moments, and what one shard keeps for its backward pass."""
+    """Weights, gradients, optimizer moments, and what one shard keeps for its backward pass."""
 
 
 @cache
 def sequence(encoder: EncoderConfig, pieces: int, stream: str, utterance: float, document: int) -> Size:
-    """One utterance, text or pair, of an encoder that counts its parts: all grows with their number, as sequences do
-    not see each other.
+    """Return the size of one utterance, text or pair of a stream, for an encoder that counts its parts.
+
+    An update's size is a multiple of it, as sequences do not attend to each other. Its `bytes` are the activations
+    alone.
     """
     sizes = Sizes(speech=utterance, text=document, pairs=1, utterance=utterance, document=document)
     with FakeTensorMode():
@@ -119,14 +119,17 @@ def sequence(encoder: EncoderConfig, pieces: int, stream: str, utterance: float,
 
 @cache
 def parameters(encoder: EncoderConfig, pieces: int) -> int:
-    """Parameters of an encoder that can be made without contents, as a large one is: that loads much of torch."""
+    """Return the number of parameters of an encoder.
+
+    A large encoder is made without contents. Small ones are not, as that loads much of torch.
+    """
     layers, width = encoder.layers_and_width()
     with torch.device("meta") if 12 * layers * width**2 > SMALL else nullcontext():
         return sum(p.numel() for p in encoder.build(vocabulary(pieces)).parameters())
 
 
 def length(stream: str, utterance: float, document: int) -> float:
-    """Seconds, tokens or pairs of one sequence of a stream."""
+    """Return the length of one sequence of a stream: seconds of speech, tokens of text, or 1 pair."""
     return {"speech": utterance, "text": document, "pair": 1}[stream]
 
 
@@ -138,7 +141,10 @@ def update(
     utterance: float,
     document: int,
 ) -> Size:
-    """An update that `holds` (stream, seconds or tokens or pairs), one entry for each pass through the encoder."""
+    """Return the size of an update.
+
+    `holds` has (stream, amount) for each pass through the encoder; amounts are seconds, tokens or pairs.
+    """
     passes = [
         (sequence(encoder, pieces, stream, utterance, document), amount / length(stream, utterance, document))
         for stream, amount in holds

@@ -1,4 +1,4 @@
-"""What a plan says of its sweep: sweep.json, which analysis reads, and notes on rows and columns."""
+"""Describes a planned sweep: sweep.json, which the analysis reads, and notes on rows and columns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def sweep_json(
     axes: Mapping[str, list[Value]],
     plugins: Mapping[str, str],
 ) -> dict[str, Value]:
-    """Check what is read at the end, and say what the sweep is (sweep.json); `grid` has its rows at every point."""
+    """Check claims, table and labels, and return the content of sweep.json. `grid` has the rows at every point.
+
+    Raises UserError.
+    """
     rows, configs = {name: grid[0][name] for name in resolver.names}, {}
     for row in rows.values():
         configs |= {key: task for key, task in row.tasks.items() if key not in configs}
@@ -50,8 +53,9 @@ def sweep_json(
 
 
 def described(task: TaskConfig, by_speaker: bool = False) -> claims.Measured:
-    """What checks of columns and claims, and analysis, know of a task before it is scored; `by_speaker` are its
-    features normalised.
+    """Return what is known of a task before it is scored, for checks of columns and claims and for the analysis.
+
+    `by_speaker`: features are normalised over speakers, so that recordings may also be scored alone.
     """
     built = task.build()
     metrics = [metric.name for metric in (*built.metrics, *([built.alone] if by_speaker and built.alone else []))]
@@ -61,20 +65,20 @@ def described(task: TaskConfig, by_speaker: bool = False) -> claims.Measured:
 
 
 def measured(one: Added) -> claims.Measured:
-    """The same of a stage that a sweep file adds."""
+    """Return what is known of an added stage before it runs, in the form of `described`."""
     reads = one.of.reads[0] if len(one.of.reads) == 1 else "pair"
     return {"reads": reads, "table": "", "splits": [SPLIT], "metrics": list(one.of.metrics), "kind": one.kind}
 
 
 def columns_left(sweep: Mapping[str, Value], described: Mapping[str, Value]) -> Iterable[str]:
-    """Note columns that left the table with their task."""
+    """Yield a note on columns that are left out of the table because their tasks are not in the sweep."""
     written = mapping(sweep.get("table"), "table").get("columns") or []
     if left := [column for column in written if column not in described["table"]["columns"]]:
         yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
 
 
 def twins(manifest: Iterable[Mapping[str, Value]]) -> Iterable[str]:
-    """Note rows that are the same model: one of them may not say what its author meant."""
+    """Yield a note for each two rows that are the same model, as one of them may lack a setting by mistake."""
     seen: dict[str, Mapping[str, Value]] = {}
     noted = set()
     for line in manifest:

@@ -1,7 +1,6 @@
-"""The stages that a plan needs to have data: recordings, tables, tokenizers and texts as ids, each laid once, when
-asked for.
+"""Lays out the data stages of a plan: recordings, tables, tokenizers and texts as ids, each once and only when needed.
 
-Nothing is laid that nothing reads, so a corpus may have tables that no row uses.
+So a corpus may have tables that no row uses.
 """
 
 from __future__ import annotations
@@ -13,12 +12,14 @@ from ablate.data.tokenizer import TokenizerConfig, TokenizerStage, TokensConfig
 from ablate.errors import UserError, nearest
 from ablate.planning import cost
 
-UNKNOWN = ("text", "pairs")  # pre-training tables of a corpus that does not say what it has
+UNKNOWN = ("text", "pairs")  # pre-training tables that are assumed where a corpus does not list its tables
 
 
 class Supply:
-    """Lays the stages of one plan; `add(kind, config, parents, title, cost, uses)`, with `disk` where it is known,
-    makes a stage and returns its id.
+    """Lays out the data stages of one plan.
+
+    `add(kind, config, parents, title, cost, uses)` adds a stage and returns its id. It also takes `disk`, in bytes, if
+    that is known.
     """
 
     def __init__(self, add: Callable[..., str]) -> None:
@@ -27,10 +28,10 @@ class Supply:
         self._split: dict[tuple[int, str, str], Split] = {}
         self._made: dict[
             tuple[str | int, ...], tuple[object, str]
-        ] = {}  # what it was made for is kept, so that its id stays its own
+        ] = {}  # keys hold id() of objects, which are kept so that no other object gets that id()
 
     def table(self, data: CorpusConfig, table: str, split: str) -> str:
-        """The stage of one split of a table."""
+        """Return the stage of one split of a table."""
 
         def lay() -> str:
             part = data.split(table, split)
@@ -47,7 +48,7 @@ class Supply:
         return self._once(("table", id(data), table, split), data, lay)
 
     def tokenizer(self, data: CorpusConfig, config: TokenizerConfig, title: str) -> str:
-        """The stage of a tokenizer; raises UserError where its config names a table that the corpus does not have."""
+        """Return the stage of a tokenizer. Raises UserError if its config names a table that the corpus lacks."""
 
         def lay() -> str:
             have = data.tables()
@@ -71,7 +72,7 @@ class Supply:
         return self._once(("tokenizer", id(data), id(config)), (data, config), lay)
 
     def tokens(self, data: CorpusConfig, tokenizer: str, table: str, split: str) -> str:
-        """The stage of a split's texts as the ids of a tokenizer, the stage `tokenizer`."""
+        """Return the stage that holds a split's texts as ids of a tokenizer; `tokenizer` is that tokenizer's stage."""
 
         def lay() -> str:
             parents = {"tokenizer": tokenizer, "table/split": self.table(data, table, split)}
@@ -80,7 +81,7 @@ class Supply:
         return self._once(("tokens", id(data), tokenizer, table, split), data, lay)
 
     def _texts(self, data: CorpusConfig, field: str) -> str:
-        """What the texts alone of a field ("table.field") are, in the train split; '' where that is not known."""
+        """Return the digest of a field's texts ("table.field") in the train split; '' if it is unknown."""
         table, _, name = field.partition(".")
         texts = self._split[id(data), table, "train"].texts
         return texts.get(name, texts.get("", ""))

@@ -1,4 +1,5 @@
-"""What others added is tried before a stage runs: names are free, encoders and objectives do with made-up sequences."""
+"""Tries what plugins added before a stage runs: names are free, and encoders and objectives work on made-up sequences.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +27,17 @@ from objectives.targets import TARGETS
 from objectives.trial import tried
 
 LOSSES = ("contrastive", "masked_speech", "masked_text", "pair_ctc", "stm", "tlm")
-OURS = ("encoders.joint", *(f"objectives.{name}" for name in LOSSES))  # the tests try these
+OURS = ("encoders.joint", *(f"objectives.{name}" for name in LOSSES))  # not tried here, as the tests do that
 REGISTRIES = {"encoder": PRESETS, "objective": OBJECTIVES, "speech targets": TARGETS, "task": TASKS, "stage": KINDS}
 CONFIGS = {"encoder": EncoderConfig, "objective": ObjectiveConfig, "speech targets": TargetsConfig}
-ALIKE = 1e-2  # of the largest value: arithmetic in bfloat16 is told from a look at padding or neighbours
+ALIKE = 1e-2  # tolerance relative to the largest value: covers bfloat16, but not leaks from padding or neighbours
 
 
 def load() -> None:
-    """Import all plugins. Raises UserError where one cannot be imported, takes a name that is there already, or
-    registers what has no place there.
+    """Import all plugins.
+
+    Raises UserError if a plugin cannot be imported, takes a name that is in use, or registers an object of a wrong
+    class.
     """
     for name in plugins.named():
         before = _entries()
@@ -51,8 +54,9 @@ def load() -> None:
 
 
 def _settings(config: object) -> None:
-    """Raise UserError, with the class's file and line, where a field of a config is nothing that a sweep file can set
-    and an id be made of.
+    """Raise UserError if a field of a config cannot be set in a sweep file or cannot enter an id.
+
+    The message gives the class's file and line.
     """
     cls = type(config)
     try:
@@ -68,15 +72,14 @@ def _settings(config: object) -> None:
 
 
 def _entries() -> dict[tuple[str, str], Any]:
-    """What is registered, by kind and name."""
+    """Return everything registered, by kind and name."""
     return {(kind, key): thing for kind, registry in REGISTRIES.items() for key, thing in registry.items()}
 
 
 def hold(encoders: Iterable[EncoderConfig]) -> None:
-    """Raise UserError where an encoder is not what its contract asks, or two have one tag; of each class the first
-    config is tried.
+    """Check that encoders fulfil their contract and that no two classes have one tag. Raises UserError.
 
-    A large one is tried on tensors without contents, as far as it can do with those.
+    The first config of each class is tried; a large encoder on tensors without contents, as far as that is possible.
     """
     firsts: dict[type, EncoderConfig] = {}
     for config in encoders:
@@ -107,8 +110,9 @@ def _hold(cls: type, config: EncoderConfig) -> None:
 
 
 def score(objectives: Iterable[tuple[ObjectiveConfig, Mapping[str, TargetsConfig]]]) -> None:
-    """Raise UserError where an objective, given with the speech targets beside it, is not what its contract asks, or
-    two have one tag; of each class the first config is tried, on a small encoder.
+    """Check that objectives fulfil their contract and that no two classes have one tag. Raises UserError.
+
+    Objectives come with the speech targets of their row. The first config of each class is tried, on a small encoder.
     """
     firsts: dict[type, tuple[ObjectiveConfig, Mapping[str, TargetsConfig]]] = {}
     for config, targets in objectives:

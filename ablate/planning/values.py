@@ -1,4 +1,4 @@
-"""Values at the top of a sweep file, checked: its axes, seeds and plugins."""
+"""Checks the axes, seeds and plugins of a sweep file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ablate.sweepfile.typed import setting
 
 
 def axes(value: object) -> dict[str, list[Value]]:
-    """Values of every axis: of the setting it names, or, where the file has a mapping, names of patches of the base.
+    """Return the values of each axis: values of the setting that it names, or the names of its patches.
+
     Raises UserError for an axis without values.
     """
     axes = {axis: list(v) if isinstance(v, Mapping) else v for axis, v in mapping(value, "axes").items()}
@@ -24,17 +25,17 @@ def axes(value: object) -> dict[str, list[Value]]:
 
 
 def shown(value: Value) -> str | int | float:
-    """An axis value as people read it: scalars as they are, patches as compact JSON."""
+    """Return an axis value for display: scalars as they are, patches as compact JSON."""
     return value if isinstance(value, (str, int, float)) else json.dumps(value, separators=(",", ":"))
 
 
 def plugins(value: object) -> list[str]:
-    """Names of the modules that register more. Raises UserError for what is no list of names."""
+    """Return the names of plugin modules. Raises UserError for anything but a list of names."""
     return [] if value is None else [*once(setting(Sweep, "plugins", value), "plugins")]
 
 
 def seeds(value: object) -> list[int]:
-    """The seeds of every row. Raises UserError for what is no list of whole numbers."""
+    """Return the seeds of every row. Raises UserError for anything but a list of whole numbers."""
     seeds = [*once(setting(Sweep, "seeds", value), "seeds")]
     if not seeds:
         raise UserError(f"seeds: expected a list of whole numbers, found {value!r}; write seeds: [0, 1, 2].")

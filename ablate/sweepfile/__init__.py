@@ -1,1 +1,1 @@
-"""The sweep file: read, checked, and made into rows of typed configs."""
+"""The sweep file: reads it, checks it and resolves its rows to typed configs."""

@@ -1,4 +1,4 @@
-"""Stages that a sweep file adds to rows: kinds of one's own, each after the stages that it starts from."""
+"""Stages that a sweep file adds to its rows (`stages:`): their kinds, settings, and the stages that they start from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ablate.sweepfile.typed import made as made_of
 from ablate.sweepfile.typed import typed
 
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of a row, a task or a stage
-PRETRAINED, FINETUNED = "pretrain", "finetune."  # what a stage may come after, beside another of these
+PRETRAINED, FINETUNED = "pretrain", "finetune."  # how `after` names stages that the file did not add
 
 
 class Kind(Protocol):
-    """What is asked of a kind of stage that sweep files name."""
+    """What a kind of stage must have so that sweep files can name it (see `ablate.stages.kind.Kind`)."""
 
     settings: object
-    """A frozen dataclass with its defaults."""
+    """A frozen dataclass instance that holds the defaults."""
     metrics: tuple[str, ...]
     reads: tuple[str, ...]
     seconds: float
@@ -35,24 +35,24 @@ class Added:
     kind: str
     of: Kind
     config: object
-    """Its settings, of the class that the kind has."""
+    """The stage's settings, of the same class as `Kind.settings`."""
     after: tuple[str, ...]
-    """"pretrain", "finetune.TASK", or names of other such stages."""
+    """Stages that it starts from: "pretrain", "finetune.TASK", or the names of other added stages."""
     tables: tuple[str, ...]
-    """Splits of tables that it reads, as in asr.dev."""
+    """Splits of tables that it reads, written TABLE.SPLIT, as in asr.dev."""
 
     def plain(self) -> dict[str, Value]:
-        """What it is, its settings left out, for people."""
+        """Return everything but its settings as plain values, for display."""
         return {"kind": self.kind, "after": list(self.after), "tables": list(self.tables)}
 
 
 def added(
     written: Mapping[str, Value], kinds: Mapping[str, Kind], tasks: Collection[str], trained: Collection[str], path: str
 ) -> dict[str, Added]:
-    """Type the stages that a row has, each after those it starts from; `trained` are the row's tasks that are
-    fine-tuned.
+    """Type the stages of a row and return them by name, each after the stages that it starts from.
 
-    Raises UserError for unknown kinds, settings and stages, for a cycle, and for the name of one of the `tasks`.
+    `trained` are the row's tasks that are fine-tuned. Raises UserError for an unknown kind, setting or stage, for a
+    cycle, and for a stage that has the name of one of the `tasks`.
     """
     valid = [PRETRAINED, *(f"{FINETUNED}{task}" for task in trained), *written]
     made: dict[str, Added] = {}

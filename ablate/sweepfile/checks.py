@@ -1,4 +1,4 @@
-"""Combinations that a row cannot have, found before anything runs: each is named with what to change."""
+"""Checks of combinations that a row cannot have, made before anything runs. Each error says what to change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from ablate.tasks.task import TaskConfig
 
 
 def fits(row: Row, path: str) -> None:
-    """Check that the encoder reads what the objectives need, and that there is something to train on."""
+    """Check that the encoder reads what the objectives need, and that pre-training and fine-tuning have something to
+    do.
+
+    Raises UserError for pre-training without an objective and for fine-tuning without updates.
+    """
     for name, objective in row.objectives.items():
         for needed in objective.shown:
             if needed not in row.encoder.reads:
@@ -40,8 +44,9 @@ def fits(row: Row, path: str) -> None:
 
 
 def held(row: Row, path: str) -> None:
-    """Check that the data have what the row trains on and what its tasks read, where it is known what they
-    will have.
+    """Check that the data have the tables and splits that the row and its tasks read.
+
+    Raises UserError. Does nothing for data that cannot say beforehand what they have.
     """
     if not (tables := row.data.tables()):
         return
@@ -69,15 +74,15 @@ def held(row: Row, path: str) -> None:
                     f"{path}.tasks.{name}.splits: the data have no '{place}'; write splits: [{', '.join(scored)}]."
                 )
             raise UserError(
-                f"{path}.tasks.{name}: reads '{place}', which the data do not have (but {', '.join(sorted(tables))}); "
-                "set its corpus in data, or take it off tasks."
+                f"{path}.tasks.{name}: reads '{place}', which the data do not have; "
+                f"set its corpus in data (now: {', '.join(sorted(tables))}), or remove the task."
             )
         if row.has(name) and (has := row.data.columns(task.table)):
             _columns(task, has, f"{path}.tasks.{name}")
 
 
 def _columns(task: TaskConfig, has: Collection[str], path: str) -> None:
-    """Check that a table has the columns that a task reads."""
+    """Raise UserError unless the table has the columns that the task reads."""
     cls = owner(task)
     needed = [*task.build().columns, *(("frames",) if cls.reads != "text" else ())]
     for column in needed:
@@ -89,9 +94,9 @@ def _columns(task: TaskConfig, has: Collection[str], path: str) -> None:
 
 
 def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
-    """Check that learned speech codes are learned: by a loss of this row, or of one that it continues.
+    """Check that learned speech codes are trained by a loss of this row, or of a row that it continues.
 
-    A loss of weight 0 passes, though it trains nothing: whoever writes it wants to see that.
+    Raises UserError. A loss of weight 0 passes although it trains nothing: such a row is a control that shows collapse.
     """
     chain = [row]
     while chain[-1].after:
@@ -108,7 +113,10 @@ def trained(row: Row, rows: Mapping[str, Row], path: str) -> None:
 
 
 def teachers(rows: Mapping[str, Row]) -> None:
-    """Check the rows that speech targets are fitted to a layer of: they are there, hear speech, and start elsewhere."""
+    """Check the rows whose layers speech targets are fitted to: each exists and reads speech, and no cycle arises.
+
+    Raises UserError.
+    """
 
     def needs(name: str) -> Iterator[str]:
         row = rows[name]

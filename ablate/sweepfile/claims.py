@@ -1,4 +1,4 @@
-"""The parts of a sweep file that are read at the end: claims, table and labels, checked before anything runs."""
+"""Checks of what is read at the end of a run: claims, the table and labels. They are checked before anything runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOUNDS = ("above", "below", "within")
 
 
 class Compared(Protocol):
-    """What is asked of a row: the updates behind it, what each update holds, and which tasks it can have."""
+    """What claims need to know of a row: its total updates, what each update holds, and which tasks it has."""
 
     total: int
     update: object
@@ -24,7 +24,7 @@ class Compared(Protocol):
 
 
 class Measured(TypedDict, total=False):
-    """What is known of a task, or of a stage that a file adds, before it is scored."""
+    """What is known of a task, or of an added stage, before it is scored."""
 
     reads: str
     table: str
@@ -32,17 +32,18 @@ class Measured(TypedDict, total=False):
     metrics: list[str]
     """The main one first."""
     beside: list[str]
-    """Metrics that stand beside the main one in a table that names no columns."""
+    """Metrics shown beside the main one in a table that names no columns."""
     by_class: str
-    """The metric that is also scored by class."""
+    """The metric that is also reported for each class."""
     kind: str
-    """Of an added stage."""
+    """For an added stage only: its kind."""
 
 
 def contrast(text: str, path: str) -> dict[str, float]:
-    """Read a linear contrast of rows: "(a - b) - (c - d)" is {a: 1, b: -1, c: -1, d: 1}; numbers may scale rows.
+    """Return the coefficients of a linear contrast of rows: "(a - b) - (c - d)" gives {a: 1, b: -1, c: -1, d: 1}.
 
-    Raises UserError for anything else, and for coefficients that do not sum to zero: a level is not a comparison.
+    Rows may be multiplied or divided by numbers. Raises UserError for any other expression, and for coefficients that
+    do not sum to zero, as such a contrast is not a comparison.
     """
 
     def walk(node: ast.AST) -> dict[str, float]:  # the key "" holds a plain number
@@ -75,9 +76,10 @@ def contrast(text: str, path: str) -> dict[str, float]:
 
 
 def measure(text: str, tasks: Mapping[str, Measured], path: str) -> tuple[str, str, str]:
-    """Read "task", "task.metric" or "task.split.metric" as (task, split, metric); the first ones are the defaults.
+    """Return (task, split, metric) of "task", "task.metric" or "task.split.metric".
 
-    Which classes a metric "by_class" has ("ser_date") is not known before it is scored: any name will do.
+    The first split and metric of the task are the defaults. Raises UserError for an unknown task, split or metric. The
+    classes of a metric "by_class" (as in "ser_date") are unknown before scoring, so any class name is accepted.
     """
     task, *rest = text.split(".")
     if task not in tasks or len(rest) > 2:
@@ -97,11 +99,11 @@ def measure(text: str, tasks: Mapping[str, Measured], path: str) -> tuple[str, s
 def claims(
     written: object, grid: Sequence[Mapping[str, Compared]], tasks: Mapping[str, Measured]
 ) -> dict[str, dict[str, Value]]:
-    """Check every claim; each gets its contrasts as {row: coefficient} under "coefficients" and "assay_coefficients".
+    """Check every claim, and add its contrasts as {row: coefficient} under "coefficients" and "assay_coefficients".
 
-    Raises UserError for unknown rows, tasks and metrics, for rows that cannot have the task, and for rows with
-    different pre-training (updates, or what an update holds) unless the claim says `unmatched: true`; the assay only
-    shows that the task can tell rows apart, so its rows may differ.
+    Raises UserError for an unknown row, task or metric, and for a row that cannot have the task. Also raises it if the
+    rows of the effect differ in pre-training (updates, or what an update holds), unless the claim says `unmatched:
+    true`. The rows of an assay may differ, as it only shows that the task can tell rows apart.
     """
     checked = {}
     for name, value in mapping(written, "claims").items():
@@ -146,7 +148,7 @@ def _matched(path: str, rows: Sequence[tuple[str, Compared]]) -> None:
         if other.total != one.total:
             difference = f"{first} has {one.total} pre-training steps and {name} {other.total}"
         elif other.update != one.update:
-            difference = f"an update of {first} holds something else than one of {name}"
+            difference = f"pretrain.update of {first} and {name} differs"
         if difference:
             raise UserError(f"{path}: {difference}; match them, or say unmatched: true.")
 
@@ -154,11 +156,11 @@ def _matched(path: str, rows: Sequence[tuple[str, Compared]]) -> None:
 def table(
     written: object, rows: Sequence[str], tasks: Mapping[str, Measured], taken_off: Collection[str] = ()
 ) -> dict[str, Value]:
-    """Check the table: blocks of rows with a reference each, and columns; by default all rows and each task's first.
+    """Check the table and return it with its defaults: one block of all rows, and each task's main metrics as columns.
 
-    Columns of tasks that were `taken_off` the sweep leave the table with them.
-    `compare_with` is a row that all others are set against in a sheet of its own; `frontier` names two measures that
-    `rows`, in this order, trade against each other.
+    A block compares its rows with its reference. Columns of tasks that were `taken_off` the sweep are left out.
+    `compare_with` is the row that a separate sheet compares all others with. `frontier` names two measures that its
+    `rows`, in this order, trade against each other. Raises UserError.
     """
     given, of = mapping(written, "table"), made(Table, written, "table")
     if of.compare_with is not None:
@@ -182,7 +184,7 @@ def table(
 
 
 def _interference(of: Interference, rows: Sequence[str]) -> None:
-    """Check which rows play the roles of a modality's analysis of interference."""
+    """Check the rows that serve as controls in the analysis of interference. Raises UserError."""
     for modality, roles in (("speech", of.speech), ("text", of.text)):
         for role in keys(Roles) if roles else ():
             if (row := getattr(roles, role)) is not None:
@@ -200,19 +202,19 @@ def _blocks(blocks: Sequence[Block], rows: Sequence[str]) -> None:
 
 
 def _all(named: Sequence[str], rows: Sequence[str], path: str) -> None:
-    """Raise UserError unless there are all these rows, each named once."""
+    """Raise UserError unless all these rows exist and none is named twice."""
     for k, row in enumerate(once(named, path)):
         _row(row, rows, f"{path}[{k}]")
 
 
 def _row(row: str, rows: Sequence[str], path: str) -> None:
-    """Raise UserError unless there is such a row."""
+    """Raise UserError unless the row exists."""
     if row not in rows:
         raise UserError(f"{path}: no row '{row}'; {nearest(row, rows)}")
 
 
 def labels(written: object, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:
-    """Check names for people: of rows, tasks and columns."""
+    """Check and return the display names of rows, tasks and columns. Raises UserError for a name of none of these."""
     names = setting(Sweep, "labels", mapping(written, "labels"))
     for key in names:
         if key.split(".")[0] not in (*rows, *tasks):

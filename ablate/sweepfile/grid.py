@@ -1,4 +1,4 @@
-"""What tuning a task tries: the combinations of values that `tune:` lists."""
+"""The grid of a tuned task: all combinations of the values that `tune:` lists."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FIXED = ("preset", "table", "splits", "tokenizer")
 def choices(
     part: Mapping[str, Value], tune: object, path: str, made: Callable[[Mapping[str, Value], str], TaskConfig]
 ) -> list[tuple[dict[str, Value], TaskConfig]]:
-    """What tuning a task tries: all combinations of the listed values, the last field varying fastest, and the configs
-    that `made` (from a patch and its path in the file) makes of `part` with them.
+    """Return the grid of a tuned task: each combination of the listed values, and the config that it makes of `part`.
 
-    Raises UserError for what is no list, what cannot be tuned, and a task that trains nothing.
+    The last field varies fastest. `made` makes a config from a patch and its path in the file. Raises UserError if
+    values are not a list, if a field cannot be tuned, and if the task trains nothing.
     """
     path, tune = f"{path}.tune", mapping(tune, f"{path}.tune")
     for name, values in tune.items():
@@ -35,7 +35,7 @@ def choices(
 
 
 def nested(settings: Mapping[str, Value]) -> dict[str, Value]:
-    """Settings by dotted name as a patch: {"decoder.layers": 2} is {"decoder": {"layers": 2}}."""
+    """Turn settings by dotted name into a patch: {"decoder.layers": 2} becomes {"decoder": {"layers": 2}}."""
     patch: dict[str, Value] = {}
     for name, value in settings.items():
         *above, last = name.split(".")

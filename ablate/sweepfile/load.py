@@ -1,7 +1,7 @@
-"""A sweep file and overrides become one dictionary.
+"""Loads a sweep file and command-line overrides into one dictionary.
 
-Hydra and OmegaConf live here only: OmegaConf reads YAML (1e-4 is a number, a key given twice is refused) and resolves
-interpolations, Hydra's grammar parses overrides from the command line.
+Only this module uses Hydra and OmegaConf. OmegaConf's YAML loader reads 1e-4 as a number and refuses duplicate keys,
+and OmegaConf resolves interpolations. Hydra's grammar parses overrides.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ TIME = ("tag:yaml.org,2002:str", re.compile(r"\d+(:[0-5]?\d)+$"))
 
 
 class Loader(get_yaml_loader()):  # type: ignore[misc]
-    """OmegaConf's loader, in which only true and false are booleans: `on:` is a key of claims, `no` is Norwegian. And
-    2:00:00 is text, not 7200.
+    """OmegaConf's loader, except that only true and false are booleans, and that 2:00:00 is text rather than 7200.
+
+    So `on:` can be a key of a claim, and `no` the code of Norwegian.
     """
 
     yaml_implicit_resolvers = {
@@ -38,7 +39,7 @@ class Loader(get_yaml_loader()):  # type: ignore[misc]
 
 
 def document(path: Path) -> dict[str, Value]:
-    """Parse a YAML file; raises UserError with file and line."""
+    """Parse a YAML file. Raises UserError with file, line and column."""
     text = ""
     try:
         text = path.read_text(encoding="utf-8")
@@ -58,8 +59,9 @@ def document(path: Path) -> dict[str, Value]:
 
 
 def _tab(lines: list[str], line: int, column: int) -> tuple[int, int] | None:
-    """Line and column, from 0, of a tab that YAML cannot be read for: where it stopped, or in the indentation of a line
-    up to there. None if there is none.
+    """Return line and column, counted from 0, of a tab that makes YAML unreadable, or None.
+
+    It is at the place where reading stopped, or in the indentation of a line up to there.
     """
     for number, text in enumerate(lines[: line + 1]):
         if indentation := re.match(r" *(?=\t\s*\S)", text):
@@ -68,9 +70,10 @@ def _tab(lines: list[str], line: int, column: int) -> tuple[int, int] | None:
 
 
 def load(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Value]:
-    """Read a sweep file with what it extends, shorthand expanded; its name is the file's unless it says otherwise.
+    """Read a sweep file, laid over the file that it extends, with shorthand expanded.
 
-    Raises UserError with file and line for YAML that cannot be read, and for a file that extends itself.
+    The sweep's default name is the file's. Raises UserError with file and line for YAML that cannot be read, and for a
+    file that extends itself.
     """
     path = Path(path)
     if path.resolve() in seen:
@@ -82,13 +85,14 @@ def load(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Value]:
     name, parent = sweep.get("name", path.stem), sweep.pop("extends", None)
     if parent is not None:
         sweep = overlay(load(path.parent / str(parent), (*seen, path.resolve())), sweep)
-    return {**sweep, "name": name}  # an extension never takes the name, and so the folder, of what it extends
+    return {**sweep, "name": name}  # never the name of the extended file: both would write to one folder
 
 
 def override(sweep: Mapping[str, Value], overrides: Iterable[str]) -> dict[str, Value]:
-    """Apply command-line overrides in Hydra's grammar; absent keys need no `+`, and `+` does not excuse unknown ones.
+    """Apply command-line overrides in Hydra's grammar, and return the new sweep.
 
-    `a.b=1` sets, `~a.b` removes; a choice, `base.encoder.width=32,64` or `range(1,4)`, becomes an axis.
+    `a.b=1` sets a value and `~a.b` removes it. A choice, such as `base.encoder.width=32,64` or `range(1,4)`, becomes an
+    axis. A new key needs no `+`, and `+` does not allow an unknown key. Raises UserError.
     """
     for text in overrides:
         parsed = parse(text)
@@ -103,7 +107,7 @@ def override(sweep: Mapping[str, Value], overrides: Iterable[str]) -> dict[str, 
 
 
 def parse(text: str) -> Override:
-    """Read one override in Hydra's grammar. Raises UserError."""
+    """Parse one override in Hydra's grammar. Raises UserError."""
     try:
         parsed = OverridesParser.create().parse_override(text)
     except HydraException as e:
@@ -114,7 +118,7 @@ def parse(text: str) -> Override:
 
 
 def set_by(overrides: Iterable[str]) -> set[str]:
-    """Dotted paths of the settings that overrides set, as they lie in the sweep."""
+    """Return the dotted paths of the settings that overrides set, as they are named in the sweep."""
     paths: set[str] = set()
     for text in overrides:
         parsed = parse(text)
@@ -127,9 +131,9 @@ def set_by(overrides: Iterable[str]) -> set[str]:
 
 
 def _plain(value: object, text: str) -> object:
-    """A value of an override as it is. Raises UserError where it has one of Hydra's functions in it."""
+    """Return an override's value unchanged. Raises UserError if it contains one of Hydra's functions."""
     if isinstance(value, (Glob, Sweep)):
-        raise UserError(f"Override '{text}': there is nothing to choose from here; write a value.")
+        raise UserError(f"Override '{text}': a list or mapping cannot hold a choice; write a value.")
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _plain(part, text)
     return value
@@ -163,7 +167,7 @@ def _without(sweep: Mapping[str, Value], keys: list[str], text: str) -> dict[str
 
 
 def interpolated(sweep: Mapping[str, Value]) -> dict[str, Value]:
-    """Resolve OmegaConf interpolations such as `${base.pretrain.steps}` or `${oc.env:HOME}`."""
+    """Resolve OmegaConf interpolations such as `${base.pretrain.steps}` or `${oc.env:HOME}`. Raises UserError."""
     try:
         return OmegaConf.to_container(OmegaConf.create(dict(sweep)), resolve=True)
     except OmegaConfBaseException as e:
@@ -171,7 +175,7 @@ def interpolated(sweep: Mapping[str, Value]) -> dict[str, Value]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `Loader` reads as the same: text that it would take for a number is quoted."""
+    """Writes YAML that `Loader` reads back as the same values: text that looks like a number is quoted."""
 
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
@@ -180,12 +184,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def dumped(sweep: Mapping[str, Value]) -> str:
-    """The text of a file that `load` and `interpolated` read as this sweep, which they made."""
+    """Return a sweep, with its interpolations resolved, as the text of a file that is read back as the same sweep."""
     return yaml.dump(_escaped(sweep), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _escaped(value: object) -> object:
-    """Have `${` stay what it is."""
+    """Escape `${` in text, so that it is not read as an interpolation."""
     if isinstance(value, Mapping):
         return {key: _escaped(part) for key, part in value.items()}
     if isinstance(value, list):

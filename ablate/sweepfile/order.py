@@ -1,4 +1,4 @@
-"""The order of rows or stages of which some need others."""
+"""Sorts rows or stages so that each comes after those that it needs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ablate.errors import UserError
 def needed_first(
     names: Iterable[str], needs: Callable[[str], Iterable[str]], path: str, word: str, advice: str
 ) -> list[str]:
-    """All names, each once and after those that `needs(name)` yields, which is asked once for each.
+    """Return every name once, after all names that it needs. `needs` is called once for each name.
 
-    Raises UserError for a cycle, with the place `path` in the sweep file, the names on the cycle with `word` between
-    them, and what to do.
+    Raises UserError for a cycle. The message gives `path` (the place in the sweep file), the names on the cycle joined
+    by `word`, and `advice`.
     """
     order: dict[str, None] = {}
 

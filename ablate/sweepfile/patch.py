@@ -1,6 +1,4 @@
-"""The sweep file as plain dictionaries: shorthand, which keys there are, how patches merge; and such dictionaries as
-text.
-"""
+"""The sweep file as plain dictionaries: expands shorthand, checks keys and merges patches."""
 
 from __future__ import annotations
 
@@ -13,14 +11,14 @@ from ablate.errors import UserError, nearest
 from ablate.sweepfile.schema import Pretrain, RowPatch, Section, Sweep, Value, keys
 
 T = TypeVar("T")
-# things by name: null removes one
+# collections of named parts, of which null removes one
 COLLECTIONS = (("pretrain", "objectives"), ("pretrain", "targets"), ("tasks",), ("stages",))
 
 
 def expand(sweep: Mapping[str, Value]) -> dict[str, Value]:
-    """Expand shorthand and check the shape: `nano` is {preset: nano}, an objective's 0.5 is {weight: 0.5}.
+    """Expand shorthand and check keys: `nano` becomes {preset: nano}, and an objective's 0.5 becomes {weight: 0.5}.
 
-    Raises UserError for unknown keys of the sweep, of `base`, of a row and of its `pretrain`.
+    Raises UserError for an unknown key of the sweep, of `base`, of a row or of its `pretrain`.
     """
     sweep = dict(sweep)
     _named(sweep, "")
@@ -40,8 +38,9 @@ def expand(sweep: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _named(value: Value, path: str, above: tuple[Value, ...] = ()) -> None:
-    """Raise UserError for a key that is no text, anywhere; what an alias has in itself, `above` which it lies, is seen
-    once.
+    """Raise UserError if any key, at any depth, is not text.
+
+    `above` are the values that contain this one: a YAML alias may contain itself, and is then visited once.
     """
     if any(value is one for one in above):
         return
@@ -62,7 +61,7 @@ def _hint(key: str, valid: Iterable[str]) -> str:
 
 
 def section(value: object, path: str, of: type[Section] = Section) -> dict[str, Value]:
-    """Expand and check `base`, or a row, whose keys are those of `of`."""
+    """Expand and check `base`, or a row; `of` is the class whose keys are allowed. Raises UserError."""
     expanded = known(value, path, keys(of))
     if "encoder" in expanded:
         expanded["encoder"] = _preset(expanded["encoder"], f"{path}.encoder")
@@ -90,7 +89,7 @@ def section(value: object, path: str, of: type[Section] = Section) -> dict[str, 
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Every setting within a part of a sweep that is no mapping, by dotted path."""
+    """Yield every setting that is not a mapping itself, as (dotted path, value)."""
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
             yield from leaves(part, f"{path}.{key}" if path else str(key))
@@ -99,7 +98,7 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def mapping(value: object, path: str) -> dict[str, Value]:
-    """Return a copy of a mapping (nothing written counts as an empty one); raises UserError for anything else."""
+    """Return a copy of a mapping; None gives an empty one. Raises UserError for anything else."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -108,7 +107,7 @@ def mapping(value: object, path: str) -> dict[str, Value]:
 
 
 def known(value: object, path: str, valid: Iterable[str]) -> dict[str, Value]:
-    """Return a copy of a mapping whose keys are all valid; raises UserError with the nearest valid key."""
+    """Return a copy of a mapping after checking its keys. Raises UserError with the nearest valid key."""
     copy, valid = mapping(value, path), tuple(valid)
     for key in copy:
         if key not in valid:
@@ -117,14 +116,14 @@ def known(value: object, path: str, valid: Iterable[str]) -> dict[str, Value]:
 
 
 def listed(value: object, path: str) -> list[Value]:
-    """Return a list without repetitions as it is; raises UserError for anything else."""
+    """Return a list unchanged. Raises UserError if it is not a list, or has an item twice."""
     if not isinstance(value, list):
         raise UserError(f"{path}: expected a list, found {value!r}; write [a, b].")
     return once(value, path)
 
 
 def once(value: Sequence[T], path: str) -> Sequence[T]:
-    """Return a list without repetitions as it is; raises UserError for one with."""
+    """Return a sequence unchanged. Raises UserError if it has an item twice."""
     twice = next((item for i, item in enumerate(value) if item in value[:i]), None)
     if twice is not None:
         raise UserError(f"{path}: '{twice}' is there twice; remove one.")
@@ -132,7 +131,7 @@ def once(value: Sequence[T], path: str) -> Sequence[T]:
 
 
 def _preset(value: object, path: str) -> object:
-    """Expand the name of a preset; an interpolation stays, for what it points at."""
+    """Expand a preset's name to {preset: NAME}; an interpolation stays, as it may point to a mapping."""
     if isinstance(value, str):
         return value if value.startswith("${") else {"preset": value}
     return mapping(value, path)
@@ -150,7 +149,7 @@ WORDS = {"s": "seconds"}
 
 
 def _quantity(key: str, value: object, path: str) -> object:
-    """Take the unit off "60 s" or "1500 tokens", checking that it is the right one; a bare number has it already."""
+    """Remove the unit of "60 s" or "1500 tokens", after checking it; a bare number is taken to be in that unit."""
     if not isinstance(value, str) or value.startswith("${") or key not in UNITS:
         return value
     unit = UNITS[key]
@@ -164,7 +163,7 @@ def _quantity(key: str, value: object, path: str) -> object:
 def merge(base: Mapping[str, Value], patch: Mapping[str, Value], path: str = "") -> dict[str, Value]:
     """Merge as JSON Merge Patch (RFC 7396) does: mappings merge, scalars and lists replace, null removes.
 
-    Stricter in one thing: null for a key that is not there is a mistake, and raises UserError.
+    In contrast to the RFC, null for a missing key raises UserError.
     """
     result = dict(base)
     for key, value in patch.items():
@@ -182,7 +181,7 @@ def merge(base: Mapping[str, Value], patch: Mapping[str, Value], path: str = "")
 
 
 def compose(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[str, Value]:
-    """Make one patch of two, the second over the first; null stays, to be applied with the rest."""
+    """Combine two patches into one with the effect of `first` and then `second`. Null stays, to be applied later."""
     result = dict(first)
     for key, value in second.items():
         old = result.get(key)
@@ -191,9 +190,9 @@ def compose(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[str
 
 
 def patched(row: Mapping[str, Value], patch: Mapping[str, Value], path: str) -> dict[str, Value]:
-    """Apply a row's patch: null removes an objective, target or task by name, and elsewhere is the value null.
+    """Apply a row's patch. Null removes an objective, a target, a task or a stage; elsewhere null is a value.
 
-    Raises UserError for null where there is nothing to remove.
+    Raises UserError if null names something that does not exist.
     """
     result = compose(row, patch)
     for collection in COLLECTIONS:
@@ -211,10 +210,10 @@ def patched(row: Mapping[str, Value], patch: Mapping[str, Value], path: str) -> 
 
 
 def overlay(sweep: Mapping[str, Value], patch: Mapping[str, Value]) -> dict[str, Value]:
-    """Lay one expanded sweep over another: a merge, except that rows are patches themselves.
+    """Lay one expanded sweep over another: a merge in which rows are patches.
 
-    `rows: {name: null}` removes a row and its label; null within a row stays and is applied with the row. Data of
-    another preset replace those below.
+    `rows: {name: null}` removes a row and its label. Null within a row stays, and is applied with that row. If `patch`
+    names another preset of data, its data replace the old ones. Raises UserError.
     """
     rows, added = dict(sweep.get("rows") or {}), patch.get("rows") or {}
     for name, row in added.items():

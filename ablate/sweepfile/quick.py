@@ -1,9 +1,8 @@
-"""`--quick`: a sweep as its file has it, but small, to see within minutes how everything works.
+"""`--quick`: makes a sweep small, so that it shows within minutes how everything works.
 
-Counts become smaller, but not below `LEAST`: a twentieth of pre-training's updates and warm-up, a fifth of
-fine-tuning's updates, after a fifth of which dev is looked at, and a tenth of the corpus's rows. Of the seeds the first
-is left. What an override sets stays as it says. The sweep and its root are called otherwise, so that nothing real is
-written over.
+Some counts are divided, but not below `LEAST`: pre-training's updates and warm-up by 20, fine-tuning's updates and the
+updates between evaluations by 5, and the rows of the corpus by 10. Only the first seed is kept. Settings from overrides
+stay as they are. The sweep and its root get other names, so that no real run is overwritten.
 """
 
 from __future__ import annotations
@@ -20,27 +19,28 @@ from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.rows import axis_patch
 
 LEAST = 10
-DIVISORS = {  # of settings of `base` whose dotted names match
+DIVISORS = {  # by a pattern of the dotted names of settings of `base`
     r"pretrain\.(steps|decay|optimizer\.warmup)": 20,
     r"tasks\.[^.]+\.(tune\.)?(steps|evaluate_every)": 5,
 }
-ROWS = 10  # what divides numbers of rows
+ROWS = 10  # divisor of numbers of rows
 WORTH = (
     "Quick run: shows how everything works and decides nothing (a twentieth of pre-training, a fifth of fine-tuning, a "
     "tenth of the data{})."
 )
-ROOT = "runs-quick"  # where no other is said
+ROOT = "runs-quick"  # the default root
 
 
 def less(count: int, divisor: int) -> int:
-    """What is left of a number of updates or rows."""
+    """Divide a number of updates or rows, but not below `LEAST`."""
     return max(min(count, LEAST), round(count / divisor))
 
 
 def smaller(sweep: Mapping[str, Any], overrides: Iterable[str], registry: Registry) -> dict[str, Any]:
-    """What `--quick` makes of a sweep with its overrides, shorthand expanded and references not yet resolved.
+    """Return the small version of a sweep. Its overrides are applied, its shorthand is expanded, and interpolations
+    remain.
 
-    Raises UserError where rows of its data cannot be left out.
+    Raises UserError for data whose rows cannot be left out.
     """
     kept = set_by(overrides)
     sweep = {"seeds": [0], "question": "", **sweep}
@@ -77,13 +77,13 @@ def smaller(sweep: Mapping[str, Any], overrides: Iterable[str], registry: Regist
 
 @dataclass(frozen=True)
 class _Smaller:
-    """Makes counts smaller within a part of a sweep."""
+    """Divides the counts in a part of a sweep."""
 
     divisors: Mapping[str, int]
     kept: Collection[str]
 
     def __call__(self, value: Any, path: str, setting: str = "") -> Any:
-        """The value at `path` of the sweep, which is the setting of `base` (or of `data`) with that dotted name."""
+        """Return the value at `path` with its counts divided; `setting` is its dotted name in `base` or `data`."""
         if path in self.kept:
             return value
         if isinstance(value, Mapping):
@@ -97,20 +97,20 @@ class _Smaller:
 
 
 def _data_of(axes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What axes make of the data."""
+    """Yield the patches of `data` that the axes apply."""
     for axis, values in axes.items():
         if axis.partition(".")[0] == "data" and isinstance(values, list):
             yield from (axis_patch(axis, value)["data"] for value in values)
 
 
 def _counts(data: Mapping[str, Any], registry: Registry) -> dict[str, int]:
-    """How many rows data hold that don't say so."""
+    """Return the default numbers of rows of the preset that the data name."""
     preset = registry.data.get(data.get("preset"))
     return {name: getattr(preset, name) for name in preset.counts} if preset is not None else {}
 
 
 def _filled(sweep: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
-    """The base, with the counts that it leaves to presets."""
+    """Return the base, with the counts that it leaves to presets written out."""
     base = mapping(sweep.get("base"), "base")
     pretrain, tasks = mapping(base.get("pretrain"), "base.pretrain"), mapping(base.get("tasks"), "base.tasks")
     optimizer = {"warmup": registry.optimizer.warmup} | mapping(pretrain.get("optimizer"), "base.pretrain.optimizer")
@@ -124,6 +124,6 @@ def _filled(sweep: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in which a sweep differs from another, with their new values, by dotted path."""
+    """Return the settings of `after` that differ from `before`, by dotted path."""
     old = dict(leaves(before))
     return {path: value for path, value in leaves(after) if path not in old or old[path] != value}

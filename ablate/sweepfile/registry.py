@@ -1,4 +1,4 @@
-"""All that a sweep file can name."""
+"""Everything that a sweep file can name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from objectives.targets import TARGETS
 
 @dataclass(frozen=True)
 class Registry:
-    """Presets by name for everything a sweep file can name, and defaults for what has no presets."""
+    """Presets by name for every part of a sweep file, and default configs for parts without presets."""
 
     encoder: Mapping[str, EncoderConfig]
     objectives: Mapping[str, ObjectiveConfig]
@@ -35,12 +35,12 @@ class Registry:
     update: Update
     optimizer: OptimizerConfig
     stages: Mapping[str, Kind] = field(default_factory=dict)
-    """Kinds of stages that sweep files name."""
+    """Kinds of stages that sweep files can name."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names that stand for several tasks."""
+    """Names that each stand for several tasks."""
 
     @classmethod
     def default(cls, stages: Mapping[str, Kind]) -> Registry:
-        """Collect the presets of this project, and of plugins, with these kinds of stages."""
+        """Collect the presets of this project and of loaded plugins, with these kinds of stages."""
         defaults = TokenizerConfig(), Update(), OptimizerConfig()
         return cls(PRESETS, OBJECTIVES, WEIGHTS, TARGETS, TASKS, DATA, *defaults, stages, GROUPS)

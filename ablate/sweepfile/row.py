@@ -1,4 +1,4 @@
-"""A row at one point of the axes, with all its configs typed."""
+"""A row at one point of the axes, as typed configs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from objectives.quantizer import TargetsConfig
 
 @dataclass(frozen=True)
 class Row:
-    """A row at one axis point, typed."""
+    """A row at one point of the axes."""
 
     name: str
     after: str | None
@@ -37,39 +37,37 @@ class Row:
     decay: int
     tasks: dict[str, TaskConfig]
     grids: dict[str, list[tuple[dict[str, Value], TaskConfig]]]
-    """Per tuned task, what is tried: settings by dotted name, and the task with them."""
+    """For each tuned task, the combinations to try: settings by dotted name, and the resulting config."""
     stages: dict[str, Added]
-    """Stages of kinds that the sweep file names, each after those it starts from."""
+    """Stages that the sweep file adds to the row, each after those that it starts from."""
     start: int
-    """Trunk updates of the rows it continues."""
+    """Trunk updates of the rows that it continues."""
     joined: dict[str, tuple[int, int]]
-    """By speech targets that the row's first trunk did not have: update at which they joined, and updates of the trunk
-    that they joined with."""
+    """By name, speech targets that the first row of its chain did not have: the update at which they were added, and
+    the length of that trunk in updates."""
     horizon: int
-    """Trunk updates of the row that its chain begins with: what is annealed is annealed over them."""
+    """Trunk updates of the first row of its chain; annealed values are annealed over them."""
 
     @property
     def total(self) -> int:
-        """All pre-training updates behind the row's leaf."""
+        """All pre-training updates of the row's leaf, those of the rows it continues included."""
         return self.start + self.steps + self.decay
 
     @property
     def anneals(self) -> dict[str, str]:
-        """What changes with the fraction of the horizon that is done, by speech targets: then the end is part
-        of an id.
-        """
+        """By name of speech targets, what is annealed over the horizon. If anything is, the id includes the horizon."""
         changes = {name: targets.anneals() for name, targets in self.targets.items()}
         return {name: what for name, what in changes.items() if what}
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the settings of its objectives do not say."""
+        """Notes of the objectives on what their settings do not show."""
         return tuple(f"{name}: {note}" for name, one in self.objectives.items() if (note := one.note()))
 
     def has(self, task: str) -> bool:
-        """Whether the row has a task: it was not removed, and the encoder reads all that the task shows it.
+        """Return whether the row has a task: it is not removed, and the encoder reads all of the task's inputs.
 
-        A task that measures the leaf itself also says whether the row's objectives leave there what it measures.
+        A task without training also needs the row to have an objective whose result it can measure.
         """
         if task in self.stages:
             return set(self.stages[task].of.reads) <= set(self.encoder.reads) and all(
@@ -81,8 +79,9 @@ class Row:
         return made.trained or made.fits(self.objectives)
 
     def summary(self, label: str) -> dict[str, Value]:
-        """What analysis must know of the row; `tags` tell of which classes its encoder is, and the objectives that are
-        not called as their class.
+        """Return what the analysis needs to know of the row, as plain values.
+
+        `tags` names the encoder's class, and the class of every objective whose name is not its class's tag.
         """
         others = {name: one.tag for name, one in self.objectives.items() if one.tag != name}
         return {
@@ -96,7 +95,7 @@ class Row:
         }
 
     def plain(self) -> dict[str, Value]:
-        """Every setting as nested plain values, for people."""
+        """Return every setting as nested plain values, for display."""
         settings = {name: people_see(getattr(self, name)) for name in SETTINGS}
         after = {"after": self.after} if self.after else {}
         anneals = [f"{what} of targets '{name}'{self._since(name)}" for name, what in self.anneals.items()]
@@ -112,12 +111,14 @@ class Row:
         return {**after, **settings, **self._added(), "pretrain": pretrain}
 
     def _added(self) -> dict[str, Value]:
-        """The stages that the file adds, for people; nothing where there are none."""
+        """Return the added stages as plain values, for display; empty if there are none."""
         stages = {name: one.plain() | people_see(one.config) for name, one in self.stages.items()}
         return {"stages": stages} if stages else {}
 
     def _since(self, targets: str) -> str:
-        """Over which updates speech targets anneal that the row's first trunk did not have, for people."""
+        """Return in words over which updates speech targets anneal that were added in a later row of the chain, else
+        ''.
+        """
         if targets not in self.joined:
             return ""
         first, updates = self.joined[targets]
@@ -127,13 +128,13 @@ class Row:
 SETTINGS = ("data", "encoder", "tokenizer", "objectives", "targets", "update", "optimizer", "tasks")
 
 
-def owner(part: EncoderConfig | ObjectiveConfig | TaskConfig) -> Any:  # each has a contract of its own
-    """The class that a config is nested in, and that it builds."""
+def owner(part: EncoderConfig | ObjectiveConfig | TaskConfig) -> Any:  # encoders, objectives and tasks differ
+    """Return the class that the config builds, in which it is nested."""
     return part.owner
 
 
 def people_see(value: object, hint: object = Any) -> Value:
-    """What people see of a config: every field by the name it has today, and recipes; nested mappings and lists."""
+    """Return a config as nested plain values for display: fields by their present names, and each class's recipe."""
     if dataclasses.is_dataclass(value):
         version = identity.recipe_of(type(value))
         recipe = {"recipe": version} if version is not None else {}

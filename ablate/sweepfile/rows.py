@@ -1,4 +1,4 @@
-"""The rows of a sweep: patches over the base or over the row they continue, resolved to typed configs and checked."""
+"""Resolves the rows of a sweep to typed, checked configs. Each is a patch of `base` or of the row that it continues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from objectives.quantizer import TargetsConfig
 
 
 class Resolver:
-    """Turns the rows of one merged sweep into typed rows, at any point of its axes."""
+    """Resolves the rows of one merged sweep, at any point of its axes."""
 
     def __init__(self, sweep: Mapping[str, Value], registry: Registry):
         self.registry = registry
@@ -64,11 +64,11 @@ class Resolver:
 
     @property
     def names(self) -> list[str]:
-        """All rows as the file orders them."""
+        """All rows, in the order of the file."""
         return list(self.patches)
 
     def _order(self) -> list[str]:
-        """Rows with parents before those that continue them; raises UserError for missing parents and cycles."""
+        """Return the rows, each after the row that it continues. Raises UserError for an unknown row and a cycle."""
 
         def parents(name: str) -> list[str]:
             path = f"rows.{name}.after"
@@ -80,7 +80,7 @@ class Resolver:
         return needed_first(self.patches, parents, "rows", "after", "let one of them start from scratch")
 
     def rows(self, point: Mapping[str, Value]) -> dict[str, Row]:
-        """Resolve all rows at one point of the axes, parents first."""
+        """Resolve and check all rows at one point of the axes. Raises UserError."""
         base = self.base
         for axis, value in point.items():
             patch = axis_patch(axis, value) if axis not in self.named else self.named[axis][value]
@@ -124,14 +124,14 @@ class Resolver:
         return rows
 
     def _data(self, written: Mapping[str, Value]) -> CorpusConfig:
-        """The corpus; what one has read of its files serves all points."""
+        """Return the corpus. It is made once for all points, as making it may read files."""
         key = json.dumps(written, sort_keys=True)
         if key not in self.data:
             self.data[key] = resolve(self.registry.data, written, "data").resolved()
         return self.data[key]
 
     def _by_axis(self, message: str, point: Mapping[str, Value]) -> str:
-        """A message about `base` as one about the axis that sets what it begins with, where one does."""
+        """Rewrite a message about `base` so that it names the axis that sets the setting in question, if one does."""
         rest = message.removeprefix("base.")
         path = rest.partition(":")[0]
         for axis, value in point.items():
@@ -143,8 +143,8 @@ class Resolver:
                     return f"axes.{rest}"
         return message
 
-    def _configs(self, row: Mapping[str, Value], path: str) -> dict[str, Any]:  # the fields of Row by name
-        """Make every config of a row; only speech targets that its objectives need are among them."""
+    def _configs(self, row: Mapping[str, Value], path: str) -> dict[str, Any]:  # fields of Row, by name
+        """Make all configs of a row. Speech targets that no objective uses are left out."""
         pretrain = row["pretrain"]
 
         def named(kind: str, parts: Mapping[str, Value], where: str) -> dict[str, Any]:
@@ -187,8 +187,8 @@ class Resolver:
 
     def _config(
         self, kind: str, patch: Mapping[str, Value], path: str, default: str | None = None
-    ) -> Any:  # of the kind that is asked for
-        """Make one config, or find it: most rows share most of their settings, and a config's form is made once."""
+    ) -> Any:  # a config of this kind
+        """Make a config, or return the one made before from the same patch: rows share most of their settings."""
         key = kind, default, json.dumps(patch, sort_keys=True)
         if key not in self.made:
             presets = getattr(self.registry, kind)
@@ -201,9 +201,7 @@ class Resolver:
 def _joined(
     targets: Mapping[str, TargetsConfig], parent: Row | None, now: tuple[int, int]
 ) -> dict[str, tuple[int, int]]:
-    """Since when a row has the speech targets that the first row of its chain did not have; `now` for those that are
-    new to it.
-    """
+    """Return when speech targets were added that the first row of the chain lacks; `now` for those new in this row."""
     if parent is None:
         return {}
     new = [name for name in targets if name not in parent.targets]
@@ -211,23 +209,24 @@ def _joined(
 
 
 def _sets(patch: Value, path: list[str]) -> bool:
-    """Whether a patch says something of what is at a path."""
+    """Return whether a patch has a value at a path."""
     return not path or isinstance(patch, Mapping) and path[0] in patch and _sets(patch[path[0]], path[1:])
 
 
 def _times(objective: ObjectiveConfig, factors: Mapping[str, float]) -> ObjectiveConfig:
-    """An objective with its own weight times the factor for the stream it reads."""
+    """Multiply an objective's weight by the factor of the stream that it reads."""
     return replace(objective, weight=objective.weight * factors[owner(objective).reads])
 
 
 def _filled(parts: Mapping[str, Value]) -> dict[str, Value]:
-    """Things by name, where nothing written (`asr:`) means the preset as it is."""
+    """Replace None by {}: a name with nothing after it (`asr:`) stands for its unchanged preset."""
     return {name: {} if part is None else part for name, part in parts.items()}
 
 
 def axis_patch(axis: str, value: Value) -> dict[str, Value]:
-    """The patch of `base` (or of `data`) that sets the dotted path `axis`, shorthand expanded.
-    Raises UserError where there is no such key.
+    """Return the patch of `base` (or of `data`) that sets the dotted path `axis` to a value, with shorthand expanded.
+
+    Raises UserError for an unknown key.
     """
     for key in reversed(axis.split(".")):
         value = {key: value}
@@ -239,7 +238,7 @@ def axis_patch(axis: str, value: Value) -> dict[str, Value]:
 
 
 def _named_patch(patch: object, path: str) -> dict[str, Value]:
-    """The patch of `base` that a named point of an axis stands for, shorthand expanded."""
+    """Return the patch of `base` at a named point of an axis, with shorthand expanded. Raises UserError."""
     return section(mapping(patch, path), path)
 
 

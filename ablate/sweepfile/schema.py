@@ -1,7 +1,7 @@
-"""What can stand in a sweep file: a class for every mapping in it, a field for every key.
+"""Everything that a sweep file may contain: a class for each mapping in it, and a field for each key.
 
-`base` and rows are patches: `Section`, `RowPatch` and `Pretrain` say which keys these have. What is below them are
-settings of config classes, which have their own fields. The other classes are made of what is written.
+`base` and the rows are patches. `Section`, `RowPatch` and `Pretrain` list only their keys; the values below these are
+settings of config classes, which have fields of their own. The other classes are made from the file directly.
 """
 
 from __future__ import annotations
@@ -13,159 +13,161 @@ from typing import TypeAlias
 from encoders.ranges import Natural, NonNegative, Positive, Size
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
-"""What YAML can hold."""
+"""Any value that YAML can hold."""
 Settings = Mapping[str, object]
-"""Settings of one part, by name: a patch of its config."""
+"""Settings of one part by name: a patch of its config."""
 Preset = str | Settings
-"""The name of a preset, or changes of one: `{preset: NAME, SETTING: VALUE}`."""
+"""The name of a preset, or changes to one: `{preset: NAME, SETTING: VALUE}`."""
 Weighted = float | str | Settings | None
-"""The weight of a loss, or its settings; null takes it away."""
+"""The weight of a loss, or its settings; null removes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """Pre-training: its losses, how long it is, and what an update holds."""
+    """Pre-training: its losses, its length, and the data of each update."""
 
     objectives: Mapping[str, Weighted] = field(default_factory=dict)
-    """Losses by name: a weight, or settings with a `weight`. At weight 0 a loss measures and does not train the
-    encoder; null takes it away."""
+    """Losses by name: a weight, or settings with a `weight`. A loss of weight 0 is measured but does not train the
+    encoder. Null removes a loss."""
     weights: str = "unit"
-    """Preset of factors by which the losses' own weights are multiplied, for speech, text and pairs: unit (all 1), or
-    mslam (1, .3 and .03)."""
+    """Preset of factors for the losses on speech, text and pairs, by which their weights are multiplied: unit (all 1),
+    or mslam (1, .3 and .03)."""
     targets: Mapping[str, Preset | None] = field(default_factory=dict)
-    """Speech targets by name: learned, random_projection, kmeans, or settings of these. Only what an objective predicts
-    is made."""
+    """Speech targets by name: learned, random_projection, kmeans, or settings of one of these. Targets that no
+    objective predicts are not made."""
     steps: Natural
-    """Updates of the trunk, after warm-up at a stable learning rate; with `after`, further ones."""
+    """Updates of the trunk, at a stable learning rate after warm-up. With `after`, these are further updates."""
     decay: Natural
-    """Updates of the leaf, in which the learning rate falls to its end."""
+    """Updates of the decay, in which the learning rate falls to its final value. They make the leaf."""
     update: Settings = field(default_factory=dict)
-    """What an update holds: `speech` in seconds (20 s), `text` in tokens (700 tokens), `pairs`."""
+    """Data of each update: `speech` in seconds (20 s), `text` in tokens (700 tokens), and the number of `pairs`."""
     optimizer: Settings = field(default_factory=dict)
-    """AdamW and its schedule: `lr`, `warmup`, `weight_decay`, `clip`."""
+    """AdamW and its learning-rate schedule: `lr`, `warmup`, `weight_decay`, `clip`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What a row is made of; `base` has it for all rows."""
+    """Settings of a row. Those in `base` hold for all rows."""
 
     encoder: Preset = "nano"
-    """The encoder: a preset, or changes of one."""
+    """The encoder: a preset, or changes to one."""
     tokenizer: Settings = field(default_factory=dict)
-    """The subword tokenizer of the texts that are pre-trained on: `size`, `bytes`."""
+    """The subword tokenizer of pre-training texts: `size`, `bytes`."""
     pretrain: Pretrain
     """Pre-training."""
     tasks: Mapping[str, Preset | None] = field(default_factory=dict)
-    """Downstream tasks by name, with their settings; null takes one away."""
+    """Downstream tasks by name, with their settings; null removes one."""
     stages: Mapping[str, AddedStage | None] = field(default_factory=dict)
-    """Further stages by name, of kinds that plugins have; null takes one away."""
+    """Further stages by name, of kinds that plugins define; null removes one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowPatch(Section):
-    """A row: a patch of `base`, or of the row that it comes after."""
+    """A row: a patch of `base`, or of the row that it continues."""
 
     after: str | None = None
-    """The row whose trunk it starts from, before that one's decay. It keeps that row's encoder and tokenizer, and
-    what else it does not change."""
+    """The row that it continues, from the end of that row's trunk, before its decay. The encoder and the tokenizer stay
+    the same, and so does every setting that this row does not change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddedStage:
-    """A stage that a row has beside the usual ones; settings of its kind stand beside these."""
+    """A stage that a row has in addition to the usual ones. Settings of its kind stand next to these keys."""
 
     kind: str | None = None
-    """Kind of stage; by default the stage's own name."""
+    """Kind of stage; by default the name of the stage."""
     after: str | tuple[str, ...] = "pretrain"
-    """What it starts from: pretrain, finetune.TASK, or other such stages."""
+    """Stages that it starts from: pretrain, finetune.TASK, or other added stages."""
     tables: tuple[str, ...] = ()
-    """Splits of tables that it reads, as in asr.dev."""
+    """Splits of tables that it reads, written TABLE.SPLIT, as in asr.dev."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What is expected of a difference between rows, declared before it is measured. Exactly one of above, below and
-    within is given."""
+    """A hypothesis about a difference between rows, declared before it is measured. Give one of above, below and
+    within.
+    """
 
     effect: str
-    """A linear contrast of rows, as in joint - scratch or (a - b) - (c - d); its coefficients sum to zero. It points in
-    the metric's good direction."""
+    """A linear contrast of rows, as in joint - scratch or (a - b) - (c - d); its coefficients sum to zero. A positive
+    effect is an improvement in the metric."""
     on: str
-    """The measure: TASK, TASK.METRIC or TASK.SPLIT.METRIC; by default a task's first metric on its first test split."""
+    """The measure: TASK, TASK.METRIC or TASK.SPLIT.METRIC. By default it is the task's first metric on its first test
+    split."""
     above: float | None = None
-    """The effect is larger than this, in the metric's unit."""
+    """The effect is greater than this, in the metric's unit."""
     below: float | None = None
-    """The effect is smaller than this, in the metric's unit."""
+    """The effect is less than this, in the metric's unit."""
     within: Positive | None = None
-    """The effect is equivalent to zero: no further from it than this, in the metric's unit."""
+    """The effect is equivalent to zero: its absolute value is at most this, in the metric's unit."""
     margin: NonNegative | None = None
-    """Beside above or below: how near to that bound counts as equivalent to it, in the metric's unit."""
+    """With above or below: effects this close to the bound count as equivalent to it, in the metric's unit."""
     assay: str | None = None
-    """Assay sensitivity: a contrast that the measure has to show before it can show the effect."""
+    """Assay sensitivity: a contrast that must be found on this measure before the effect is judged."""
     split: str | None = None
-    """Split of the task's table on which it is measured, where `on` does not say it."""
+    """Split of the task's table on which the effect is measured, if `on` does not name it."""
     unmatched: bool = False
-    """Whether the rows may differ in pre-training updates, or in what an update holds; the verdict then says so."""
+    """Whether the rows may differ in pre-training updates or in the data of an update. The verdict then says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Rows that stand together in the table of results."""
+    """A group of rows in the table of results."""
 
     title: str | None = None
     """Heading of the block."""
     reference: str | None = None
-    """The row that differences of the others are taken from."""
+    """The row that the other rows are compared with."""
     rows: tuple[str, ...] = ()
-    """The block's rows, in this order."""
+    """Rows of the block, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
-    """Controls of one modality, by which interference is told apart from other costs of joint training."""
+    """Control rows for one modality. They separate interference from other costs of joint training."""
 
     single: str | None = None
     """The row trained on this modality alone."""
     placebo: str | None = None
-    """The row whose other modality has nothing to learn."""
+    """The row whose other modality has no content to learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interference:
-    """The rows by which the interference between modalities is analysed."""
+    """Control rows for the analysis of interference between modalities."""
 
     speech: Roles | None = None
-    """Controls of what text costs speech."""
+    """Controls for the effect of text on speech."""
     text: Roles | None = None
-    """Controls of what speech costs text."""
+    """Controls for the effect of speech on text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
-    """A figure of two measures that rows trade against each other."""
+    """A figure of the trade-off between two measures."""
 
     x: str
-    """The measure along the x axis, as in a claim's `on`."""
+    """The measure on the x axis, as in a claim's `on`."""
     y: str
-    """The measure along the y axis."""
+    """The measure on the y axis, as in a claim's `on`."""
     rows: tuple[str, ...] = ()
-    """Rows on the frontier, in the order in which they are joined."""
+    """Rows on the frontier, in the order in which a line connects them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The table of results, and the figures beside it."""
+    """The table of results and the figures next to it."""
 
     columns: tuple[str, ...] | None = None
-    """Measures, as in a claim's `on`; by default every task's first metric."""
+    """Measures, as in a claim's `on`; by default the main metrics of each task."""
     blocks: tuple[Block, ...] | None = None
-    """Groups of rows with a reference each; by default one of all rows, whose reference is the first."""
+    """Groups of rows, each with a reference row; by default one group of all rows, whose reference is the first."""
     compare_with: str | None = None
-    """The row that all others are compared with in a sheet of its own."""
+    """The row that a separate sheet compares all other rows with."""
     interference: Interference | None = None
-    """The rows by which interference between modalities is analysed."""
+    """Control rows for the analysis of interference between modalities."""
     frontier: Frontier | None = None
-    """A figure of two measures that rows trade against each other."""
+    """A figure of the trade-off between two measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,44 +175,44 @@ class Sweep:
     """A sweep file."""
 
     name: str | None = None
-    """Name of the sweep and its folder: letters, digits, _, - and dots; by default the file's."""
+    """Name of the sweep and of its folder: letters, digits, _, - and dots. By default it is the file's name."""
     question: str | None = None
     """The question that the sweep answers, for the report."""
     changes_our_mind: str | None = None
     """The result that would change the expected answer, for the report."""
     extends: str | None = None
-    """Another sweep file, relative to this one, that this one is laid over."""
+    """Another sweep file that this one is laid over, as a path relative to this file."""
     data: Preset = "builtin"
-    """The corpus: builtin, real or stated, or changes of one of these."""
+    """The corpus: builtin, real or stated, or changes to one of these."""
     seeds: tuple[int, ...] = (0,)
     """Random seeds: every row is trained once with each."""
     base: Section | None = None
-    """What all rows have."""
+    """Settings that all rows share."""
     rows: Mapping[str, RowPatch | None]
-    """Rows by name: letters, digits and _. In a file that extends another, null takes one away."""
+    """Rows by name: letters, digits and _. In a file that extends another, null removes a row."""
     tasks: tuple[str, ...] = ()
-    """Tasks that all rows have, or groups of such; by default those that base.tasks sets."""
+    """Tasks of all rows, or groups of tasks; by default the tasks of base.tasks."""
     axes: Mapping[str, tuple[object, ...] | Mapping[str, Section]] = field(default_factory=dict)
-    """Values of a setting of `base` or `data` by its dotted path, or patches of `base` by name; every row is made
-    at every point of the axes."""
+    """Values of a setting by its dotted name in `base` or `data`, or patches of `base` by name. Every row is made at
+    every combination of values."""
     claims: Mapping[str, Claim | None] = field(default_factory=dict)
-    """Hypotheses by name. In a file that extends another, null takes one away."""
+    """Hypotheses by name. In a file that extends another, null removes one."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Names for people, of rows, tasks and columns."""
+    """Display names of rows, tasks and columns."""
     table: Table | None = None
-    """The table of results, and the figures beside it."""
+    """The table of results and the figures next to it."""
     resources: Settings = field(default_factory=dict)
-    """What jobs ask for: memory, processors, GPUs, time; for all kinds of stages, or by kind."""
+    """Resources that jobs request: memory, processors, GPUs, time; for all kinds of stages, or by kind."""
     plugins: tuple[str, ...] = ()
-    """Python modules that register more encoders, objectives, tasks, data or stages."""
+    """Python modules that register further encoders, objectives, tasks, data or stages."""
     root: str | None = None
-    """Folder that stages and sweeps are kept under; by default runs."""
+    """Folder of all stages and sweeps; by default runs."""
     cluster: str | None = None
-    """Where stages run: local, slurm, debug, or a plugin's."""
+    """Where stages run: local, slurm, debug, or a cluster kind of a plugin."""
     workers: Size | None = None
-    """Worker processes of the local pool; by default as many as the machine allows."""
+    """Worker processes on this machine; by default as many as it allows."""
 
 
 def keys(cls: type) -> tuple[str, ...]:
-    """The keys of a mapping that a class describes."""
+    """Return the names of a class's fields: the keys of the mapping that it describes."""
     return tuple(one.name for one in fields(cls))

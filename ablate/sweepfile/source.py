@@ -1,6 +1,6 @@
-"""Where each setting of a sweep was written: file, line and column, or an override of the command line.
+"""Finds where each setting of a sweep was written: file, line and column, or a command-line override.
 
-Files are read a second time for this, when there is a mistake to place or a row to explain.
+The files are read again for this, but only to locate a mistake or to explain a row.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ import yaml
 from ablate.errors import UserError
 from ablate.sweepfile.load import Loader, parse
 
-PATH = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w@/-]+|\[\d+\])*")  # how messages begin
+PATH = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w@/-]+|\[\d+\])*")  # the setting that a message begins with
 
 
 @dataclass(frozen=True)
 class Written:
-    """A setting as it is written."""
+    """A setting as it was written, and where."""
 
     where: str
     """"FILE, line 3, column 5", or "override 'TEXT'"."""
     text: str
-    """Its value, where that is a plain one."""
+    """Its value if that is a scalar, else empty."""
     short: str
-    """"FILE:3", or the override's text."""
+    """"FILE:3", or the text of the override."""
 
 
 class Source:
-    """All that is written for a sweep, by dotted path: overrides over what `made` it otherwise (settings by the option
-    that made them) over the file over what it extends.
+    """All settings written for a sweep, by dotted path, in layers of which the first that has a setting counts.
+
+    The layers are overrides, settings made by options such as --quick (`made`, by option), the file, and the files that
+    it extends.
     """
 
     def __init__(
@@ -45,14 +47,16 @@ class Source:
         ]
         below = [*options, *_files(Path(path), set())]
         self.layers: list[dict[str, Written]] = []
-        removed: list[str] = []  # by overrides such as ~rows.one
+        removed: list[str] = []  # paths that overrides such as ~rows.one remove
         for layer, without in [*_overridden(list(overrides)), *((one, "") for one in below)]:
             self.layers.append({at: one for at, one in layer.items() if not any(_within(at, r) for r in removed)})
             removed += [without] if without else []
 
     def find(self, path: str, plain: bool = False) -> tuple[int, Written] | None:
-        """How many steps of a path are written, and where the last of these is; the uppermost layer of those that have
-        as many. With `plain`, only what has a plain value counts.
+        """Return how many steps of `path` are written, and where the last of them is; None if no step is.
+
+        The longest written part counts, and of equally long ones that of the uppermost layer. With `plain`, only
+        settings with a scalar value count.
         """
         ends = [*(match.start() for match in re.finditer(r"[.\[]", path)), len(path)]
         for steps, end in reversed([*enumerate(ends, 1)]):
@@ -62,9 +66,10 @@ class Source:
         return None
 
     def settles(self, path: str, plain: bool = False, first: bool = False) -> tuple[int, Written] | None:
-        """Where the setting is written that decides on `path`, and how many of its steps are: of a row in the row, in
-        those that it comes after, in the axes (with `first` at their first values alone), or in the base. None where
-        nothing is written of it.
+        """Return what `find` does, for the place that determines the setting at `path`.
+
+        A setting of a row may be written in the row, in the rows that it continues, in the axes or in `base`. With
+        `first`, only the first point of an axis counts. Returns None if nothing sets it.
         """
         top, *rest = path.split(".")
         if top != "rows" or not rest:
@@ -79,8 +84,9 @@ class Source:
         return best
 
     def origins(self, row: str, paths: Iterable[str]) -> dict[str, str]:
-        """Where the values of a row's settings come from, at the first values of the axes: file and line, the text of
-        an override, "preset NAME", or "default".
+        """Return where the values of a row's settings come from, at the first point of the axes.
+
+        Each origin is "FILE:LINE", the text of an override, "preset NAME", or "default".
         """
         return {path: self._origin(path if path.startswith("data.") else f"rows.{row}.{path}") for path in paths}
 
@@ -89,12 +95,12 @@ class Source:
         if found and (found[0] == steps or found[1].text.startswith("${")):
             return found[1].short
         if found and path.endswith(".weight") and found[0] == steps - 1 and found[1].text:
-            return found[1].short  # tlm: 0.5
+            return found[1].short  # a bare weight, as in tlm: 0.5
         name = self._preset(path)
         return f"preset {name}" if name else "default"
 
     def _preset(self, path: str) -> str:
-        """The preset that a setting is of: as written, else what the part is called."""
+        """Return the preset that a setting belongs to: the one that is written, else the one with the part's name."""
         parts = path.split(".")[0 if path.startswith("data.") else 2 :]
         deep = {"data": 1, "encoder": 1, "tasks": 2, "pretrain": 3}.get(parts[0], 0)
         if deep == 3 and parts[1] not in ("objectives", "targets") or len(parts) <= deep:
@@ -107,9 +113,13 @@ class Source:
         return parts[deep - 1] if deep > 1 else ""
 
     def _axes(self, setting: str, first: bool) -> Iterator[str]:
-        """Where axes set it: `axes.SETTING` as "axes", and in patches by name, or in the `first` patch of an axis."""
+        """Yield the paths below which axes set a setting: "axes" for `axes.SETTING`, "axes.AXIS.NAME" for a named
+        patch.
+
+        With `first`, only the first patch of each axis counts.
+        """
         keys = [key for layer in self.layers for key in layer if key.startswith("axes.")]
-        firsts: dict[str, str] = {}  # by axis; what a file extends comes before it
+        firsts: dict[str, str] = {}  # by axis; entries of an extended file come first
         for key in (key for layer in reversed(self.layers) for key in layer):
             if match := re.fullmatch(r"(axes\.[^.]+)\.[^.]+", key):
                 firsts.setdefault(match[1], key)
@@ -121,7 +131,7 @@ class Source:
                 yield match[1]
 
     def _before(self, row: str) -> list[str]:
-        """The rows that a row comes after, the nearest first."""
+        """Return the rows that a row continues, the nearest first."""
         chain: list[str] = []
         while row not in chain:
             chain.append(row)
@@ -130,7 +140,7 @@ class Source:
         return chain[1:]
 
     def located(self, error: UserError) -> UserError:
-        """The error with the place that it is about before it, where it says one that is written."""
+        """Put file, line and column before the error's message, if it names a setting that was written."""
         message = str(error)
         match = PATH.match(message)
         found = self.settles(match[0]) if match and message[match.end() : match.end() + 1] == ":" else None
@@ -142,12 +152,12 @@ def _within(path: str, other: str) -> bool:
 
 
 def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]]:
-    """What overrides set, and what each removes, the last one first."""
+    """Yield what each override sets and the path that it removes, the last override first."""
     for text in reversed(overrides):
         try:
             parsed = parse(text)
         except UserError:
-            continue  # that is what the error is about
+            continue  # the error to be located is about this override
         written, key = Written(f"override '{text}'", text.partition("=")[2], text), parsed.key_or_group
         if parsed.is_delete():
             yield {}, key
@@ -160,13 +170,13 @@ def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]
 
 
 def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:
-    """What a file sets, then what it extends does."""
+    """Yield what a file sets, then what the files that it extends set."""
     if path.resolve() in seen or not path.is_file():
         return
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=Loader)
     except (yaml.YAMLError, UnicodeDecodeError):
-        return  # that is what the error is about
+        return  # the error to be located is about this file
     written = dict(_below(root, "", str(path)))
     yield written
     if "extends" in written:
@@ -176,8 +186,10 @@ def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:
 def _below(
     node: yaml.Node | None, path: str, file: str, above: tuple[yaml.Node | None, ...] = ()
 ) -> Iterator[tuple[str, Written]]:
-    """All that is below a node; keys that `<<` brings come first, so that those beside it win. A node that an alias has
-    in itself, `above` which it then lies, is left out there.
+    """Yield everything below a node as (dotted path, Written).
+
+    Keys merged by `<<` come first, as keys next to it override them. `above` are the nodes that contain this one: where
+    a YAML alias contains itself, it is left out.
     """
     if any(node is one for one in above):
         return

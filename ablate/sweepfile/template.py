@@ -1,4 +1,4 @@
-"""The text of a new sweep file, from a few answers: a small question that is complete as it stands, to be edited."""
+"""Writes a new sweep file from a few answers: a small sweep that is complete and meant to be edited."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ COMPARE = {
 SETTINGS = {"values": ("pretrain.objectives.masked_text.span", "1,5"), "axis": ("encoder.width", "32,64")}
 WHERE = {"local": "on this machine", "slurm": "as jobs of a cluster"}
 BUILTIN = "builtin"
-UNMATCHED = ("pretrain.steps", "pretrain.decay", "pretrain.update")  # rows that differ in these differ in what they see
+UNMATCHED = ("pretrain.steps", "pretrain.decay", "pretrain.update")  # claims on rows that differ in these say so
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a sweep file is written from."""
+    """Answers from which a sweep file is written."""
 
     compare: str = "objectives"
     setting: str = ""
-    """Dotted name of a setting of `base`, where its values are compared."""
+    """Dotted name of the setting of `base` whose values are compared."""
     values: tuple[str, ...] = ()
     data: str = BUILTIN
-    """"builtin", or the folder that holds real corpora."""
+    """"builtin", or the folder of real corpora."""
     corpora: dict[str, str] = field(default_factory=dict)
-    """Further settings of real data, as text."""
+    """Further settings of real data, as YAML text."""
     seeds: int = 3
     where: str = "local"
     partition: str = ""
@@ -63,7 +63,7 @@ PAYS = {
 
 
 def text(answers: Answers, command: str, cost: str = "about 1 min on 2 cores") -> str:
-    """The file, which `command` runs at this `cost`."""
+    """Return the text of the file. A comment at its top says that `command` runs it, and what that costs."""
     asked = _question(answers)
     builtin = answers.data == BUILTIN
     width = max(map(len, asked.rows)) + 1
@@ -131,7 +131,7 @@ REAL = (
 
 
 def _real(answers: Answers) -> list[str]:
-    """Real data, without the corpora that the file's tasks do not read."""
+    """Return the lines for real data. Corpora that none of the file's tasks read are left out."""
     unread = dict.fromkeys(("translation", "sentiment", "normalization", "digits"), '""')
     settings = unread | answers.corpora
     return [
@@ -217,7 +217,7 @@ def _values(answers: Answers) -> _Question:
 
 
 def row_name(setting: str, value: str) -> str:
-    """What the row with a setting's value is called: claims compute with names of letters, digits and _."""
+    """Return a name for the row with this value of a setting. Claims need names of letters, digits and _."""
     return re.sub(r"[^A-Za-z0-9]+", "_", f"{setting.rpartition('.')[2]}_{value}").strip("_")
 
 
@@ -226,6 +226,6 @@ def _quoted(text: str) -> str:
 
 
 def _nested(setting: str, value: str) -> str:
-    """A patch that sets it, in YAML's flow style."""
+    """Return a patch that sets the setting, in YAML's flow style."""
     keys = setting.split(".")
     return "".join(f"{{{key}: " for key in keys) + value + "}" * len(keys)

@@ -1,7 +1,7 @@
-"""What is written becomes typed configs: keys, types and ranges are those of a dataclass and its type hints.
+"""Makes typed configs of what is written. Keys, types and ranges come from dataclasses and their type hints.
 
-A mapping is a patch of a frozen dataclass: of a preset, or of a class's own defaults. Types are not guessed: only true
-and false are booleans, and numbers are finite.
+A mapping is a patch of a frozen dataclass: of a preset, or of a class's defaults. Types are not guessed: only true and
+false are booleans, and numbers are finite.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ LISTS, MAPPINGS = (tuple, list, abc.Sequence), (dict, abc.Mapping)
 
 
 def resolve(presets: Mapping[str, T], patch: Mapping[str, object], path: str, default: str | None = None) -> T:
-    """Make the typed, frozen config that `patch` describes: the preset it names (or `default`), and its changes."""
+    """Return the typed config that `patch` describes: the preset that it names (or `default`), with its changes.
+
+    Raises UserError for an unknown preset, and as `typed` does.
+    """
     patch = dict(patch)
     name = patch.pop("preset", default)
     if name is None:
@@ -39,28 +42,31 @@ def resolve(presets: Mapping[str, T], patch: Mapping[str, object], path: str, de
 
 
 def typed(config: T, patch: object, path: str) -> T:
-    """Return a copy of the frozen dataclass `config` with the mapping `patch` merged in: keys, types, ranges checked.
+    """Return a copy of the frozen dataclass `config` with the mapping `patch` merged in.
 
-    Raises UserError naming the key, what is expected of it and what was found.
+    Raises UserError for an unknown key, a wrong type or a value out of range; it names the key, what was expected and
+    what was found.
     """
     return _made(type(config), config, patch, path) if patch else config
 
 
 def made(cls: type[T], written: object, path: str) -> T:
-    """Make a dataclass of a mapping; what is not written has its default. Raises UserError as `typed` does, also for a
-    key that has to be there.
+    """Make a dataclass from a mapping, with defaults for missing keys.
+
+    Raises UserError as `typed` does, and for a missing key that has no default.
     """
     return _made(cls, None, written, path)
 
 
 def setting(cls: type, key: str, written: object, path: str = "") -> typing.Any:
-    """Read what is written for one field of a dataclass, at `path`, which is the key unless given. Raises UserError."""
+    """Read the value of one field of a dataclass; messages call it `path`, by default the key. Raises UserError."""
     return _read(hints(cls)[key], written, None, path or key)
 
 
 def settable(config: object) -> None:
-    """Raise UserError, with the class's file and line, where a field of a config is of a type that no sweep file can
-    set, or has a value that it could not have there.
+    """Raise UserError if a sweep file could not set some field of a config: by its type, or to its present value.
+
+    The message gives the class's file and line.
     """
     cls = type(config)
     try:
@@ -72,7 +78,7 @@ def settable(config: object) -> None:
 
 @cache
 def hints(cls: type) -> dict[str, Hint]:
-    """How each field of a dataclass is read. Raises TypeError for one of a type that nothing in a file can be of."""
+    """Return how each field of a dataclass is read. Raises TypeError for a field whose type no sweep file can set."""
     annotated, of = typing.get_type_hints(cls, include_extras=True), {}
     for one in dataclasses.fields(cls):
         try:
@@ -84,14 +90,15 @@ def hints(cls: type) -> dict[str, Hint]:
 
 @dataclass(frozen=True)
 class Hint:
-    """A type hint, taken apart."""
+    """A type hint, in the form in which values are checked."""
 
     kinds: tuple[type, ...]
-    """Classes of which a value may be, None's apart; a list of any kind is tuple, a mapping dict."""
+    """Classes that a value may have, None excluded. Every sequence type is given as tuple, and every mapping type as
+    dict."""
     optional: bool
     ranges: tuple[Within, ...]
     items: tuple[Hint, ...] = ()
-    """Of a list or mapping, that of its values; of a tuple of fixed length, one each."""
+    """Of a list or mapping, the hint of its values; of a tuple of fixed length, one hint per item."""
     fixed: bool = False
     """Whether it is a tuple of fixed length."""
 
@@ -101,7 +108,7 @@ class Hint:
         return any(kind is dict or dataclasses.is_dataclass(kind) for kind in self.kinds)
 
     def __str__(self) -> str:
-        """What is expected, for a sentence."""
+        """What is expected, as part of a sentence."""
         return " or ".join(dict.fromkeys(self._said(kind) for kind in self.kinds))
 
     def _said(self, kind: type) -> str:
@@ -113,7 +120,7 @@ class Hint:
 
 
 def _hint(hint: object) -> Hint:
-    """Take a type hint apart. Raises TypeError for one that nothing in a file can be of."""
+    """Convert a type hint. Raises TypeError for a type that no sweep file can set."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         inner = _hint(arguments[0])
@@ -158,7 +165,7 @@ def _made(cls: type[T], before: T | None, patch: object, path: str) -> T:
 
 
 def _read(hint: Hint, value: object, before: object, path: str) -> object:
-    """Read a value as a type hint says; a mapping is a patch of what was there before."""
+    """Read a value as its type hint says; a mapping is a patch of the value `before`. Raises UserError."""
     if value == "???":
         raise UserError(f"{path}: must be given; write {path}=VALUE, or {path.split('.')[-1]}: VALUE in the file.")
     if value is None and hint.optional:
@@ -175,7 +182,7 @@ def _read(hint: Hint, value: object, before: object, path: str) -> object:
 
 
 def _advice(hint: Hint, value: object, path: str) -> str:
-    """The end of a sentence about what was found, with what may have been meant."""
+    """Return the end of an error message, with a guess at what was meant."""
     if bool in hint.kinds and str(value).lower() in BOOLEANS:
         return f"; write {str(BOOLEANS[str(value).lower()]).lower()}."
     if isinstance(value, str) and {int, float} & {*hint.kinds} and re.match(r"[-+]?[\d.]+(e[-+]?\d+)?#", value, re.I):
@@ -193,7 +200,7 @@ def _advice(hint: Hint, value: object, path: str) -> str:
 
 
 Reader = Callable[[Hint, type, object, object, str], object]
-"""Reads a value, with what was there before and the path; None where it is of another type."""
+"""Reads a value, given also the value before and the path. Returns None if the value is of another type."""
 
 
 def _bool(hint: Hint, kind: type, value: object, before: object, path: str) -> bool | None:
@@ -201,7 +208,7 @@ def _bool(hint: Hint, kind: type, value: object, before: object, path: str) -> b
 
 
 def _int(hint: Hint, kind: type, value: object, before: object, path: str) -> int | None:
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value):  # of an environment variable
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value):  # from an environment variable
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -219,7 +226,7 @@ def _float(hint: Hint, kind: type, value: object, before: object, path: str) -> 
 
 
 def _str(hint: Hint, kind: type, value: object, before: object, path: str) -> str | None:
-    """Text; a number is text as it is written."""
+    """Read text; a number becomes text as it is printed."""
     return None if isinstance(value, bool) or not isinstance(value, (str, int, float)) else str(value)
 
 

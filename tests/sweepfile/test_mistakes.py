@@ -306,7 +306,7 @@ seeds: [0, 1] → seeds: [0, 1]\nroot: [a]
 $ base.encoder.width=glob(*)
     Override 'base.encoder.width=glob(*)': a sweep needs values one by one; write key=1,2 or key=range(1,4).
 $ base.encoder.width=[glob(*)]
-    Override 'base.encoder.width=[glob(*)]': there is nothing to choose from here; write a value.
+    Override 'base.encoder.width=[glob(*)]': a list or mapping cannot hold a choice; write a value.
 $ base.pretrain.optimizer.lr=inf
     override 'base.pretrain.optimizer.lr=inf': base.pretrain.optimizer.lr: expected a number above 0, found inf; it
     has to be finite.
