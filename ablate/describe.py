@@ -1,6 +1,6 @@
-"""Show an encoder before anything is run: its modules, parameters, operations and memory.
+"""Shows an encoder before anything runs: its modules, parameters, operations and memory.
 
-`python -m ablate.describe --help` explains it. Nothing is allocated: weights and activations are fake tensors.
+`python -m ablate.describe --help` explains it. Weights and activations are fake tensors, which take no memory.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from encoders.encoder import OWNERS, AbstractEncoder, Count, EncoderConfig, Work
 from encoders.presets import PRESETS
 
 HELP = """\
-Show what an encoder is made of, without making it: parameters that speech alone, text alone or both use, floating-point
-operations per second of audio and per token, and the memory that one optimizer update takes.
+Show the parts of an encoder without allocating it: the parameters that only speech, only text or both use, the
+floating-point operations per second of audio and per token, and the memory of one optimizer update.
 """
 MORE = f"""\
 presets: {", ".join(PRESETS)}
@@ -34,15 +34,15 @@ examples:
   python -m ablate.describe slam shared_layers=8 --speech 960 --text 8192 --utterance 15
 
 how to read it:
-  Operations are of a forward pass (a multiplication and an addition are two), within sequences of the lengths given by
-  --utterance and --document, as attention grows with them; forward and backward take three times as many. Memory is
-  float32: weights, gradients and the two moments of AdamW, and what the backward pass needs of the forward passes of
-  one update. The heads of objectives come on top, as do temporaries.
+  Operations are those of a forward pass; a multiplication and an addition count as two. They hold for sequences of the
+  lengths --utterance and --document, as attention grows with length. Forward and backward pass together take three
+  times as many. Memory is in float32: weights, gradients, the two moments of AdamW, and the activations that one update
+  keeps for its backward pass. Heads of objectives and temporaries are not included.
 """
 
 
 def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
-    """Return the whole report on an encoder with a vocabulary of `size`."""
+    """Return the report on an encoder config, called `name`, with a vocabulary of `size` pieces."""
     with FakeTensorMode():
         encoder = of.build(vocabulary(size))
         total = sum(p.numel() for p in encoder.parameters())
@@ -51,7 +51,7 @@ def describe(name: str, of: EncoderConfig, size: int, sizes: Sizes) -> str:
             return f"{head}\n\nOperations and memory are not known: {type(encoder).__name__} has no parts."
         inputs = sizes.inputs(encoder.reads)
         kept = {stream: activations(encoder, x) for stream, x in inputs.items()}
-    passes = {}  # modality -> its parts, and the operations per unit
+    passes = {}  # modality -> its parts, and what to divide operations by
     if encoder.reads & {"speech", "pair"}:
         work = Work(speech=encoder.subsampled((sizes.frames,)))
         passes["speech"] = encoder.parts(work), sizes.frames / 100 * 1e9
@@ -87,7 +87,7 @@ UNITS = {"speech": "GFLOP per s of audio", "text": "MFLOP per token"}
 def tree(
     encoder: AbstractEncoder, passes: Mapping[str, tuple[Mapping[tuple[str, ...], Count], float]]
 ) -> list[tuple[str, ...]]:
-    """A row per part and per group of parts, indented by depth: parameters by owner, operations per unit."""
+    """Return a row per part and per group of parts, indented by depth: parameters by owner, operations per unit."""
     titles = encoder.titles()
     counted = next(iter(passes.values()))[0]  # parameters are the same in every pass
     ranks = {top: rank for rank, top in enumerate(ORDER)}
@@ -114,12 +114,12 @@ def _within(counted: Mapping[tuple[str, ...], Count], place: tuple[str, ...]) ->
 
 
 def memory(parameters: int, kept: Mapping[str, int], sizes: Sizes) -> list[tuple[str, ...]]:
-    """Rows with the memory of one update, in float32."""
+    """Return rows with the memory of one update, in float32."""
     state = BYTES_PER_PARAMETER * parameters
     held = {
         "speech": f"{sizes.speech:g} s in utterances of {sizes.utterance:g} s",
         "text": f"{sizes.text} tokens in texts of {sizes.document}",
-        "pair": f"{sizes.pairs} pairs of such",
+        "pair": f"{sizes.pairs} pairs of these lengths",
     }
     rows = [("weights, gradients and two moments", f"{state / 1e9:.3f} GB")]
     rows += [(f"activations of {held[stream]}", f"{size / 1e9:.3f} GB") for stream, size in kept.items()]
@@ -134,7 +134,7 @@ def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def resolve(name: str, overrides: Iterable[str]) -> EncoderConfig:
-    """The preset called `name` with overrides of its fields. Raises UserError with the nearest valid name."""
+    """Return the preset called `name` with overrides of its fields. Raises UserError with the nearest valid name."""
     written: Mapping[str, Any] = {}
     for text in overrides:
         written = load.override(written, [text if text.startswith("base.encoder.") else f"base.encoder.{text}"])

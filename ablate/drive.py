@@ -1,5 +1,6 @@
-"""What the sweep command does: plan, show, run on a cluster with progress and interrupts, report. No torch in this
-process.
+"""The work of the sweep command: plan, show, run on a cluster with progress and interrupts, report.
+
+This process imports no torch.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options of `python -m ablate.sweep` say; the exit status. Raises UserError."""
-    code_version()  # before anything is imported that workers run
+    """Do what the options of `python -m ablate.sweep` ask for; return the exit status. Raises UserError."""
+    code_version()  # first, so that it describes the code that workers import
     plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides, asking(), options.quick)
     plugins.announce(plan.plugins)
     with_plugins(plan.plugins)
     if options.planned not in (None, plan.digest):
         raise UserError(
-            f"Sweep '{plan.name}' is another by now than it was when it was left to this job: "
+            f"Sweep '{plan.name}' has changed since it was left to this job: "
             f"{apart(plan, Path(plan.root))}; run the command again with --detach."
         )
     if (text := _looked_at(plan, options)) is not None:
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
-    """What the options ask of a plan's rows; None where they ask for the sweep itself."""
+    """Return the text that the options ask for about a plan; None if they ask to run the sweep."""
     if options.show:
         paths = list(plan.settings(options.show))
         origins = local.call(
@@ -73,11 +74,11 @@ def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
 
 
 def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
-    """Do what the options say to those stages of a plan that are asked for; the exit status."""
+    """Do what the options ask for, on the requested stages of a plan; return the exit status."""
     root = Path(full.root)
     plan = whole if options.fresh else needed(whole, root)
     if plan.cluster not in ("", *CLUSTERS):
-        plugins.load()  # one of them may have it; else this process stays light
+        plugins.load()  # one may define it; loaded only here, to keep this process light
     kind = named(plan.cluster)
     if (options.cancel or options.detach) and not kind.outlives:
         raise UserError(f"--cancel and --detach are about jobs that go on without the command; add {of_jobs()}.")
@@ -90,7 +91,7 @@ def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
     now = cluster()
     made, asked = made_by(now.board), partial(of_jobs_at, now)
     if (sweep_path(root, plan.name) / "sweep.json").exists():
-        read_sweep(root, plan.name)  # of a newer format it is not to be touched
+        read_sweep(root, plan.name)  # raises for a newer format, which must not be changed
     if options.cancel:
         _say(variants.others(plan, asked))
         print(f"{now.cancel(whole=not options.only)} jobs cancelled; what they saved is kept.")
@@ -114,7 +115,7 @@ def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
 
 
 def _show(full: Plan, whole: Plan, cluster: AbstractCluster, notes: list[str]) -> None:
-    """Print which stages of a whole plan are to be made, and how they come to be, with further notes."""
+    """Print which stages of a plan are to be made and why, with further notes."""
     root, board = Path(full.root), cluster.board
     plan = replace(whole, stages=board.stages)
     board.follow_others()
@@ -138,7 +139,10 @@ def _say(lines: list[str]) -> None:
 
 
 def of_jobs_at(cluster: AbstractCluster) -> list[AbstractCluster]:
-    """Those that may have jobs of a cluster's sweep, left by earlier commands: itself, where its stages are jobs."""
+    """Return the clusters that may have jobs of this sweep from earlier commands.
+
+    That is `cluster` itself if its stages run as jobs, else every kind of cluster that left jobs in the root.
+    """
     if cluster.outlives:
         return [cluster]
     there = [kind for kind in CLUSTERS.values() if kind.left_at(cluster.board.root)]
@@ -146,7 +150,7 @@ def of_jobs_at(cluster: AbstractCluster) -> list[AbstractCluster]:
 
 
 def _status(plan: Plan, cluster: AbstractCluster, notes: list[str]) -> None:
-    """Say how a sweep stands, jobs that earlier commands left included."""
+    """Print the state of a sweep, jobs of earlier commands included."""
     cluster.board.follow_others()
     for one in of_jobs_at(cluster):
         one.look()
@@ -156,7 +160,7 @@ def _status(plan: Plan, cluster: AbstractCluster, notes: list[str]) -> None:
 
 
 def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) -> int:
-    """Run what is missing and report; the exit status."""
+    """Run the missing stages and write the report; return the exit status."""
     root, board = Path(plan.root), cluster.board
     materialise(plan, root)
     board.reopen()
@@ -175,14 +179,16 @@ def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) ->
 
 
 def collecting(plan: Plan, root: Path, options: argparse.Namespace) -> list[str]:
-    """Arguments of the command that goes on with this plan later: from a copy of the file, which edits do not reach."""
+    """Return the arguments of the command that continues this plan later, from a copy of the file that edits do not
+    affect.
+    """
     roots = [text for text in options.overrides if text.startswith("root=")]
     rows = [f"--only={row}" for row in options.only or ()]
     return [str(keep_file(plan, root)), *roots, *rows, "--detach", f"--planned={plan.digest}"]
 
 
 def _plan(file: str, overrides: list[str], asking: tuple[str, ...], quick: bool = False) -> Plan:
-    """Plan in a worker, which may import torch, with the costs of finished stages as a guide."""
+    """Plan in a worker, which may import torch; costs are estimated from finished stages."""
     from ablate.planning import cost
     from ablate.planning.plan import plan_file
     from ablate.sweepfile.quick import ROOT
@@ -196,7 +202,7 @@ def _plan(file: str, overrides: list[str], asking: tuple[str, ...], quick: bool 
 
 
 def reference(section: str) -> str:
-    """Every key of a sweep file, or of one of its sections. Raises UserError."""
+    """Return every key of a sweep file, or of one section, as text. Raises UserError for an unknown section."""
     return local.call(PROGRAM.preload, _reference, section)
 
 
@@ -210,24 +216,23 @@ def _reference(section: str) -> str:
 
 
 def _edited(file: str, commit: str, overrides: list[str], asking: tuple[str, ...]) -> list[str]:
-    """What an edit of the sweep file changes, found in a worker."""
+    """Return what an edit of the sweep file changes. Runs in a worker."""
     from ablate.planning.edit import edited
 
     return edited(file, commit, overrides, asking)
 
 
 def _origins(file: str, overrides: list[str], row: str, paths: list[str], quick: bool) -> dict[str, str]:
-    """Where a row's settings come from, found in a worker: what reads sweep files loads torch."""
+    """Return where a row's settings come from. Runs in a worker, as reading sweep files loads torch."""
     from ablate.planning.plan import origins
 
     return origins(file, overrides, row, paths, quick)
 
 
 def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
-    """Run the stages of a cluster's board, showing progress; 0 if that ended, else the exit status of an interrupted
-    one.
+    """Run the stages on a cluster's board and show progress. Returns 0, or the exit status of an interrupted run.
 
-    With the arguments of a command that will `collect` it only hands over what it can.
+    With `collect`, the arguments of a command that continues later, it submits what it can and returns.
     """
     board = cluster.board
     interrupts, restore = _count_interrupts(
@@ -241,7 +246,7 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
             else:
                 cluster.run(display, interrupts)
             display(board)
-    except KeyboardInterrupt:  # the user has seen enough of waiting for an answer
+    except KeyboardInterrupt:  # the user stopped waiting for an answer
         return 130
     finally:
         restore()
@@ -259,39 +264,41 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
 
 
 def needed(plan: Plan, root: Path) -> Plan:
-    """Leave out of a plan what only finished stages start from, unless it was pruned and is wanted back."""
+    """Return the plan without stages that only finished stages start from, unless they were pruned and are asked for
+    again.
+    """
     done = {id for id, stage in plan.stages.items() if RunFolder(root, stage.kind, id).done}
     asked = {id for id in plan.stages.keys() - done if pruned.reopened(run_path(root, plan.stages[id].kind, id))}
     return plan.without_idle(done - needs.remade(plan.stages, done, root), asked)
 
 
 def pruned_again(board: Board) -> list[str]:
-    """Say which finished stages are made again because something that is missing reads what was pruned of them."""
+    """Return a note on pruned stages that are made again because missing stages read them."""
     if not (again := [board.stages[id] for id in board.again]):
         return []
     titles = [f"{stage.kind} {stage.title} ({duration(stage.cost)})" for stage in again]
     more = f" and {len(again) - 3} more" if len(again) > 3 else ""
     return [
-        f"note: made again, as what is missing reads them and they were pruned: {', '.join(titles[:3])}{more}; "
+        f"note: pruned stages that missing ones read are made again: {', '.join(titles[:3])}{more}; "
         f"{duration(sum(stage.cost for stage in again))} in all."
     ]
 
 
 def removed(whole: Plan, plan: Plan) -> list[str]:
-    """Say which stages of rows were removed and are not made again, since nothing that is missing needs them."""
+    """Return a note on stages of rows that were removed and are not made again, as no missing stage needs them."""
     asked = {id for line in whole.manifest for id in stage_ids(line)}
     gone = [stage for id, stage in whole.stages.items() if id in asked and id not in plan.stages]
     if not gone:
         return []
     names = ", ".join(f"{stage.kind} {stage.title}" for stage in gone[:3]) + ", ..." * (len(gone) > 3)
     return [
-        f"note: {len(gone)} stages are gone ({names}), and not made again, as all that starts from them is done; "
-        "remove that, too, to have both made again."
+        f"note: {len(gone)} stages are gone ({names}), and not made again, as all stages that start from them are "
+        "done; remove those, too, to have both made again."
     ]
 
 
 def discard(board: Board) -> None:
-    """Remove the records of all stages on the board. Raises UserError when one of them is running."""
+    """Remove the records of all stages on the board. Raises UserError if one is running."""
     for id, folder in board.folders.items():
         if folder.holder() is not None:
             raise UserError(
@@ -307,12 +314,12 @@ def discard(board: Board) -> None:
 
 
 def made_by(board: Board) -> list[str]:
-    """By which code the finished stages were made. Raises UserError where one is of a newer format, or damaged."""
+    """Return the code versions that the finished stages were made by. Raises UserError for a newer format or damage."""
     return [label(board.folders[id].result().get("code", {})) for id, state in board.state.items() if state == DONE]
 
 
 def other_code(made: list[str]) -> list[str]:
-    """Say how many records were made by other code than this; nothing where none was."""
+    """Return a note on how many finished stages were made by another version of the code; empty if none were."""
     here = label(code_version())
     other = sorted({code for code in made if code and code != here})
     if not other or not here:
@@ -325,8 +332,9 @@ def other_code(made: list[str]) -> list[str]:
 
 
 def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]:
-    """Count requests to stop, saying `text` at the first, instead of dying; return the count's reader and the
-    way back.
+    """Count requests to stop instead of dying, and print `text` at the first.
+
+    Returns a function that reads the count, and one that restores the signal handlers.
     """
     count = 0
 
@@ -342,7 +350,7 @@ def _count_interrupts(text: str) -> tuple[Callable[[], int], Callable[[], None]]
 
 
 def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
-    """Print which share of the cores' time went into training and scoring steps."""
+    """Print the share of core time that was spent in training and scoring steps."""
     busy = 0.0
     for folder in board.folders.values():
         if folder.done and (folder.path / "result.json").stat().st_mtime >= began:
@@ -355,13 +363,14 @@ def _utilisation(board: Board, workers: int, began: float, wall: float) -> None:
 
 
 def write_report(board: Board, plan: Plan, root: Path) -> str:
-    """Write table, figures and report of a plan, and print the table and where all lies; only print if nothing has
-    changed. Returns why not, where the sweep's folder holds another plan by now; else an empty text.
+    """Write table, figures and report of a plan, and print the table and the paths. If nothing changed, only print.
+
+    Returns an empty text, or why it did nothing: the sweep's folder has another plan by now.
     """
     import analysis
 
     folder = sweep_path(root, plan.name)
-    other = f"{folder} holds another plan by now than was run here; run the same command again for its report."
+    other = f"{folder} now holds another plan than the one run here; run the same command again for its report."
     if digest_on_disk(root, plan.name) != plan.digest:
         return other
     summary, code = folder / "summary.txt", Path(analysis.__file__).parent.rglob("*.py")
@@ -380,6 +389,6 @@ def write_report(board: Board, plan: Plan, root: Path) -> str:
 
 
 def _flat(paths: Any) -> list[Any]:
-    """List the paths in a mapping of paths and lists of paths."""
+    """Return the paths in a mapping or list of paths and lists of paths."""
     values = paths.values() if isinstance(paths, dict) else paths
     return [p for value in values for p in (value if isinstance(value, (list, tuple)) else [value])]

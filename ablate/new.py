@@ -1,4 +1,4 @@
-"""`python -m ablate.sweep --new NAME`: write a sweep file from a few answers, plan it, and print the next command."""
+"""Creates a sweep file from a few answers (`python -m ablate.sweep --new NAME`), and plans it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECTIONS = ("encoder", "tokenizer", "pretrain", "tasks")
 
 
 def _listed(question: str, choices: Mapping[str, str]) -> str:
-    """A question with its choices, one per line."""
+    """Return a question with its choices, one per line."""
     return "\n".join([question, *(f"  {name:<12}{what}" for name, what in choices.items())])
 
 
@@ -43,7 +43,7 @@ def new(options: argparse.Namespace) -> int:
     if path.exists():
         raise UserError(f"'{path}' is there already and is not written over; choose another name.")
     if not path.parent.is_dir():
-        raise UserError(f"There is no folder '{path.parent}' to write '{path.name}' into; make it first.")
+        raise UserError(f"There is no folder '{path.parent}' to write '{path.name}' into; create it first.")
     asks = not options.overrides and sys.stdin.isatty() and sys.stdout.isatty()
     answers = asked(input) if asks else given(options.overrides)
     command = f"python -m ablate.sweep {shlex.quote(str(path))}"
@@ -59,7 +59,7 @@ def new(options: argparse.Namespace) -> int:
 
 
 def given(words: list[str]) -> Answers:
-    """Answers from words of the form KEY=VALUE; the others have their defaults. Raises UserError."""
+    """Return the answers in words of the form KEY=VALUE, with defaults for the others. Raises UserError."""
     valid = [*QUESTIONS, "data.NAME"]
     pairs: dict[str, str] = {}
     for word in words:
@@ -73,7 +73,11 @@ def given(words: list[str]) -> Answers:
 
 
 def asked(ask: Callable[[str], str]) -> Answers:
-    """Answers of the user at the terminal; each question is repeated until its answer is valid. Empty: the default."""
+    """Ask the user for all answers; each question is repeated until its answer is valid. An empty answer means the
+    default.
+
+    Raises UserError if the input ends early.
+    """
 
     def one(key: str, default: str) -> str:
         while True:
@@ -88,7 +92,7 @@ def asked(ask: Callable[[str], str]) -> Answers:
 
 
 def _answers(one: Callable[[str, str], str], rest: Mapping[str, str]) -> Answers:
-    """Collect all answers, `one` at a time by name and default; `rest` holds those that no question asks for."""
+    """Collect all answers with `one(name, default)`. `rest` are answers that no question asks for. Raises UserError."""
     found = {"compare": one("compare", "objectives")}
     if found["compare"] in SETTINGS:
         setting, values = SETTINGS[found["compare"]]
@@ -99,15 +103,15 @@ def _answers(one: Callable[[str, str], str], rest: Mapping[str, str]) -> Answers
         found["partition"] = one("partition", "")
     corpora = {key.removeprefix("data."): value or '""' for key, value in rest.items() if key.startswith("data.")}
     if left := [key for key in rest if not key.startswith("data.")]:
-        raise UserError(f"{left[0]} is not asked for here: it goes with {GOES_WITH[left[0]]}.")
+        raise UserError(f"{left[0]} has no effect here: it goes with {GOES_WITH[left[0]]}.")
     if corpora and found["data"] == BUILTIN:
-        raise UserError(f"data.{[*corpora][0]} is a setting of real corpora; say their folder, data=PATH.")
+        raise UserError(f"data.{[*corpora][0]} is a setting of real corpora; give their folder, data=PATH.")
     values = tuple(split(found.pop("values", "")))
     return Answers(**{**found, "seeds": int(found["seeds"])}, values=values, corpora=corpora)
 
 
 def checked(key: str, value: str) -> str:
-    """Return an answer if it is valid; otherwise raise UserError with the valid or nearest answers."""
+    """Return an answer if it is valid; else raise UserError with the valid or nearest answers."""
     if key in ("compare", "where") and value not in (valid := COMPARE if key == "compare" else WHERE):
         raise UserError(f"{key} is '{value}'; {nearest(value, valid)}")
     first = value.removeprefix("base.").partition(".")[0]
@@ -127,12 +131,12 @@ def checked(key: str, value: str) -> str:
 
 
 def split(values: str) -> list[str]:
-    """The values in a list such as 1,5 or [1,5], each once."""
+    """Return the values in a list such as 1,5 or [1,5], each once."""
     return [*dict.fromkeys(value.strip() for value in values.strip("[] ").split(",") if value.strip())]
 
 
 def said(answers: Answers) -> str:
-    """Answers in the form in which the command line takes them."""
+    """Return answers as words of the command line."""
     words = {"compare": answers.compare, "setting": answers.setting, "values": ",".join(answers.values)}
     words |= {"data": answers.data, **{f"data.{name}": value for name, value in answers.corpora.items()}}
     words |= {"seeds": str(answers.seeds), "where": answers.where, "partition": answers.partition}
@@ -140,13 +144,13 @@ def said(answers: Answers) -> str:
 
 
 def cost(minutes: float) -> str:
-    """A cost as written in headers of sweep files."""
+    """Format minutes as the cost in the header of a sweep file."""
     whole = max(1, round(minutes))
     return f"about {whole} min on 2 cores" if whole < 120 else f"about {round(minutes / 60)} h on 2 cores"
 
 
 def _minutes(text: str, name: str) -> float:
-    """Run time of a file's sweep on two cores, planned in a worker."""
+    """Estimate in a worker how many minutes a file's sweep runs on two cores. Raises UserError."""
     from ablate.planning.plan import plan_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +163,7 @@ def _minutes(text: str, name: str) -> float:
 
 
 def _written(path: Path, text: str) -> None:
-    """Write a new file, all or nothing. Raises UserError if it exists by now."""
+    """Write a new file, whole or not at all. Raises UserError if it exists by now."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     files.replace(part, text.encode())
     try:

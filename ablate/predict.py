@@ -1,4 +1,6 @@
-"""The command that gives lines of text to a finished run. `python -m ablate.predict --help` explains it."""
+"""The command that predicts outputs for lines of text with a finished run. `python -m ablate.predict --help` explains
+it.
+"""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.pruning import KEEPABLE, SORTS, Survey
 
 HELP = """\
-Show what a root of runs (root=DIR of the sweep command) holds, and remove what nothing needs, after saying how much and
-asking. Results, scored items, logs and all other records stay, so the report stays the same. Inputs of missing stages
-and everything that runs stay, too. What was removed is made again when a stage needs it; the plan then says so, and how
-long it will take.
+Show what a root of runs (root=DIR of the sweep command) holds. Then say how much of it nothing needs, ask, and remove
+that. Results, scored items, logs and all other records stay, so the report stays the same. Inputs of missing stages and
+of running ones stay, too. Removed files are made again when a stage needs them; the plan then says so, and how long it
+will take.
 """
 MORE = f"""\
 what may be removed, unless --keep names it:
@@ -26,18 +26,21 @@ what may be removed, unless --keep names it:
 examples:
   python -m ablate.prune runs --dry-run                    show what there is, and what may be removed
   python -m ablate.prune runs                              the same, and remove it after a yes
-  python -m ablate.prune runs --keep=trunks,finetuned      remove only what is made again in seconds, or is in no sweep
+  python -m ablate.prune runs --keep=trunks,finetuned      keep the weights and moments of all sweeps' models
   python -m ablate.prune runs --sweep objectives --yes     all weights, moments and encodings of one sweep that no other
                                                            sweep refers to
   python -m ablate.prune --restore runs/pretrain/04/04c7   have a stage's files made again when its sweep runs next
 
-To give up a sweep altogether, remove ROOT/sweeps/NAME: its stages are then referred to by no sweep. To keep its models,
-join ROOT to another root first: python -m ablate.store merge ROOT OTHER.
+To discard a sweep, remove ROOT/sweeps/NAME: no sweep refers to its stages then. To keep its models, first join ROOT to
+another root: python -m ablate.store merge ROOT OTHER.
 """
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """Run the command and return its exit status: 0; 1 where something was left alone, 2 for a mistake."""
+    """Run the command and return its exit status.
+
+    It is 0, 1 if something was left alone, 2 for a mistake, and 130 after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m ablate.prune",
         description=HELP,
@@ -98,7 +101,7 @@ def _prune(options: argparse.Namespace) -> int:
 def _agreed(question: str) -> bool:
     """Ask the user. Raises UserError if nobody can answer."""
     if not sys.stdin.isatty():
-        raise UserError("Nothing is removed without a yes, and there is nobody to ask here; add --yes.")
+        raise UserError("Nothing was removed: this command asks first, and nobody can answer here; add --yes.")
     return input(question).strip().lower() in ("y", "yes")
 
 
@@ -112,12 +115,12 @@ def _restore(folders: list[Path]) -> int:
             raise UserError(f"Nothing was pruned from '{folder}'.")
     for folder in folders:
         pruned.reopen(folder)
-        print(f"{folder} is made again when its sweep is run. The next prune takes it again, unless --keep names it.")
+        print(f"{folder} is made again when its sweep runs. The next prune removes it again, unless --keep names it.")
     return 0
 
 
 def table(found: Survey) -> list[str]:
-    """What each sweep and kind of stage holds, and what may be removed."""
+    """Return lines that say what each sweep and each kind of stage holds, and what may be removed."""
     parts = (WEIGHTS, MOMENTS, ENCODINGS, DATA, "")
     head = f"{'stages':>8}{'done':>8}" + "".join(f"{part or 'records':>11}" for part in parts)
 

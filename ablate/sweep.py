@@ -1,6 +1,7 @@
-"""The command: plan a sweep, run what is missing, report. `python -m ablate.sweep --help` explains it.
+"""The sweep command: plans a sweep, runs the missing stages, writes the report. `python -m ablate.sweep --help`
+explains it.
 
-This process imports no torch: planning and stages run in workers forked from a warm server.
+This process imports no torch: planning and stages run in workers forked from a preloaded server.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from ablate.store import disk
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
 
-The same command again goes on where it was, whatever ended it: Ctrl-C, kill -9, a crash, a failed stage. What is done
-is not done again, and stages that several rows or several sweeps need are run once.
+To continue a run, repeat the command, whatever ended it: Ctrl-C, kill -9, a crash, a failed stage. Finished stages are
+not run again, and stages that several rows or sweeps need are run once.
 """
 MORE = """\
 examples:
@@ -28,9 +29,10 @@ examples:
   python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done or made again
                                                                      and why, time
   python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, paired deltas
-  python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and what sets it apart
-  python -m ablate.sweep sweeps/objectives.yaml --diff joint joint_tlm    what sets two rows apart
-  python -m ablate.sweep sweeps/objectives.yaml --diff HEAD~1        what edits of the file since then change
+  python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and how it differs from
+                                                                     its reference row
+  python -m ablate.sweep sweeps/objectives.yaml --diff joint joint_tlm    how two rows differ
+  python -m ablate.sweep sweeps/objectives.yaml --diff HEAD~1        what edits of the file since a commit change
   python -m ablate.sweep --reference claims                          every key of a section of the file
   python -m ablate.sweep sweeps/objectives.yaml --only joint_tlm     this row and what it starts from
   python -m ablate.sweep sweeps/objectives.yaml --quick              a small report within minutes, into runs-quick
@@ -46,11 +48,11 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   ~key                 ~rows.joint_longer
   root=DIR             where runs live (default: runs)
   cluster=NAME         CLUSTERS
-  workers=N            stages at a time (default: one a core that this process may use)
+  workers=N            stages at a time (default: one per core that this process may use)
   resources.NAME=VALUE for ASKING: mem_gb (40 or 40G), cpus, gpus (4 or a100:4), timeout_min (120 or 2:00:00),
                        partition, account, qos, constraint, nodelist, exclude, gres, reservation, nice, sbatch (any
-                       other option by its name), parallelism, setup, tasks and nodes (processes of one run, on each of
-                       so many nodes), pack_min (minutes that a task of short stages lasts), poll_s (seconds between two
+                       other option by its name), parallelism, setup, tasks (processes of one run per node), nodes,
+                       pack_min (minutes of short stages that are packed into one task), poll_s (seconds between two
                        looks at the queue), profile (a YAML file of these), gpu_gb and gpu_tflops (of a GPU, for checks
                        and estimates);
                        resources.KIND.NAME=VALUE for one kind of stage (table, tokens, tokenizer, kmeans, pretrain,
@@ -59,12 +61,12 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
 where things lie:
   ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which
                        row)
-  ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, result.json (last: it is complete, and says which attempt's
-                       folder has its files: metrics.jsonl, model.safetensors, items.jsonl)
+  ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, and result.json, which is written when the stage is complete
+                       and names the folder of its files: metrics.jsonl, model.safetensors, items.jsonl
   python -m ablate.store lists a ROOT, joins another to it, and explains how two stages differ
 
-exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 the sweep or the command is wrong, or another
-sweep of its name runs, or the disk refuses, 3 Slurm takes nothing now, 130 interrupted.
+exit status: 0 all runs are done (or left to jobs), 1 a run failed, 2 a mistake in the sweep or the command, another
+sweep of the same name is running, or an error of the disk, 3 Slurm accepts no jobs now, 130 interrupted.
 """
 
 
@@ -78,7 +80,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
         if options.reference is not None:
             print(reference(options.reference))
             return 0
-        with disk.told("What is done is kept: mend that, or choose root=DIR, and run the same command again."):
+        with disk.told("What is done is kept: solve that, or choose root=DIR, and run the same command again."):
             return new(options) if options.new else run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -112,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         "--diff",
         metavar="ROW",
         nargs="+",
-        help="show the settings in which two rows differ; or, with a commit in their place, what an edit of FILE since "
-        "then changes in rows and stages",
+        help="show the settings in which two rows differ; or, given one commit, how edits of FILE since then change "
+        "rows and stages",
     )
     what.add_argument(
         "--reference",
@@ -135,10 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a small part of it, on built-in data: shows how all works, decides nothing",
+        help="run a small version on built-in data: it shows how everything works and decides nothing",
     )
-    parser.add_argument("--planned", metavar="DIGEST", help=argparse.SUPPRESS)  # of what a collector goes on with
-    parser.add_argument("--fresh", action="store_true", help="throw away the records of the stages planned here, first")
+    parser.add_argument("--planned", metavar="DIGEST", help=argparse.SUPPRESS)  # the plan that a collector continues
+    parser.add_argument("--fresh", action="store_true", help="first discard the records of the stages planned here")
     return parser
 
 

@@ -17,7 +17,7 @@ folders. Recordings are wav, flac, ogg or mp3, of any rate and number of channel
 training are transcribed whole. The best hypothesis of the task's own search is printed, as in its score.
 
 If the run's features are normalised by speaker (data.normalisation=speaker), it helps to give many recordings of a
-speaker together. FILEs by themselves are each taken to be of a different speaker; those after one --speaker are of one.
+speaker together. Each FILE by itself counts as a different speaker; the FILEs after one --speaker are of one speaker.
 
 examples:
   python -m ablate.transcribe runs/finetune/3f/3f0c4bb2a1d95e07 hello.wav another.flac
@@ -36,12 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="folder of the finished run")
-    parser.add_argument("files", metavar="FILE", nargs="*", help="recordings, each of another speaker")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="recordings, each of a different speaker")
     parser.add_argument(
         "--speaker", metavar="FILE", nargs="+", action="append", default=[], help="recordings of one speaker; repeat"
     )
     parser.add_argument(
-        "--into", metavar="LANGUAGE", default="", help="of a run that translates into several, which one"
+        "--into", metavar="LANGUAGE", default="", help="target language, for a run that translates into several"
     )
     options = parser.parse_intermixed_args(arguments)
 

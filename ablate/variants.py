@@ -1,4 +1,4 @@
-"""Several sweeps of one name under one root: while one runs, another one is told so, and how to rename itself."""
+"""Different sweeps of one name under one root: while one runs, another is refused, and told how to rename itself."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ablate.store import driver
 from ablate.store.record import sweep_path
 from ablate.store.stage import Plan, digest_on_disk
 
-Asked = Callable[[], Iterable[AbstractCluster]]  # clusters that may have jobs that will run the sweep's command again
+Asked = Callable[[], Iterable[AbstractCluster]]  # clusters that may have jobs that run the sweep's command again later
 
 
 @contextlib.contextmanager
 def alone(plan: Plan, asked: Asked) -> Iterator[None]:
-    """Work on a sweep, together with commands of the same plan but with none of another. Raises UserError if a command
-    of another plan runs, or waits as a job.
+    """Keep commands with another plan off a sweep within this context; commands with the same plan share it.
+
+    Raises UserError if a command with another plan runs, or waits as a job.
     """
     try:
         with driver.holding(sweep_path(Path(plan.root), plan.name), plan.digest):
@@ -34,7 +35,7 @@ def alone(plan: Plan, asked: Asked) -> Iterator[None]:
 
 
 def others(plan: Plan, asked: Asked = tuple) -> list[str]:
-    """Say that a sweep of this name with another plan runs, or waits as a job; empty if none does."""
+    """Return a note if a sweep of this name with another plan runs, or waits as a job; else an empty list."""
     if there := driver.others(sweep_path(Path(plan.root), plan.name), plan.digest):
         who, differs = _runs(there[0]), _differs(plan, there[0])
     elif job := _waiting(plan, asked):
@@ -45,7 +46,7 @@ def others(plan: Plan, asked: Asked = tuple) -> list[str]:
 
 
 def _waiting(plan: Plan, asked: Asked) -> str:
-    """The job that will continue another plan of this name, as shown to the user; empty if there is none."""
+    """Return how users see the job that will continue another plan of this name; empty if there is none."""
     if digest_on_disk(plan.root, plan.name) in ("", plan.digest):  # jobs belong to the plan that is on disk
         return ""
     return next((job for cluster in asked() for job in cluster.collectors()), "")
@@ -60,7 +61,7 @@ def _runs(by: Mapping[str, Any]) -> str:
 
 
 def _differs(plan: Plan, by: Mapping[str, Any]) -> str:
-    """How a plan differs from a running one, in a few words, if that one has written its plan by now."""
+    """Say in a few words how a plan differs from a running one, if that one has written its plan already."""
     written = digest_on_disk(plan.root, plan.name) == by.get("plan")
     return apart(plan, Path(plan.root)) if written else "other rows or settings"
 

@@ -1,6 +1,6 @@
-"""What a forkserver preloads, so that a worker forked from it starts at once: every module that plans or runs a stage.
+"""Preloaded by a forkserver so that forked workers start at once: imports every module that plans or runs a stage.
 
-A module that cannot be imported is left to the worker that needs it, whose log then shows the error.
+If a module cannot be imported, the worker that needs it tries again, and its log shows the error.
 """
 
 import gc
@@ -11,7 +11,7 @@ import traceback
 def _load() -> None:
     import torch
 
-    torch.set_num_threads(1)  # one worker per core, one thread per worker; results do not depend on the machine
+    torch.set_num_threads(1)  # and one worker per core: results do not depend on the number of cores
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process takes a second to import
     for module in ("ablate.planning.plan", "ablate.stages.execute"):
         importlib.import_module(module)
@@ -21,5 +21,5 @@ def _load() -> None:
 
 try:
     _load()
-except Exception:  # imported again, and shown, in the worker
+except Exception:  # the worker imports it again and shows the error
     FAILED = traceback.format_exc()

@@ -16,7 +16,7 @@ from encoders.encoder import EncoderConfig
 LEFT_OUT = {
     "shared_parameters": "gradients of objectives are not compared",
     "parts": "the memory of an update is not estimated",
-    "recompute": "a stage that runs out of memory is not run once more with less",
+    "recompute": "a stage that runs out of memory is not retried with less",
 }
 
 

@@ -1,5 +1,4 @@
-"""Tries what plugins added before a stage runs: names are free, and encoders and objectives work on made-up sequences.
-"""
+"""Tries what plugins added before a stage runs: checks names and runs encoders and objectives on made-up sequences."""
 
 from __future__ import annotations
 

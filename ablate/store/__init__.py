@@ -1,4 +1,4 @@
-"""What lies on disk: ids, run folders, records, locks. Standard library only.
+"""Everything on disk: ids, run folders, records, locks. Standard library only.
 
-`python -m ablate.store` lists a root of runs, says how two stages differ, and brings a root to the format of today.
+`python -m ablate.store` lists a root of runs, explains how two stages differ, joins roots, and upgrades their format.
 """

@@ -1,4 +1,4 @@
-"""`python -m ablate.store`: look at a root of runs, explain how stages differ, join roots, bring them up to date."""
+"""The command `python -m ablate.store`: lists a root of runs, explains differences, joins roots, upgrades records."""
 
 from __future__ import annotations
 
@@ -12,38 +12,42 @@ from ablate.errors import UserError
 from ablate.store import differ, disk, listing, merge, upgrade
 
 HELP = """\
-Look at a root of runs (root=DIR of the sweep command), join another to it, and bring it to the format of today. Nothing
-is trained or removed.
+Look at a root of runs (root=DIR of the sweep command), join another root to it, and upgrade it to the current format.
+Nothing is trained or removed.
 """
 MORE = """\
 examples:
-  python -m ablate.store ls runs                               sweeps: how far they are, what they ask, how large
+  python -m ablate.store ls runs                               sweeps: their progress, question and size
   python -m ablate.store ls runs objectives                    the stages of one, with their ids
   python -m ablate.store explain 0d89321e1ee33c45 306b0c64234a12db --root runs
-                                                               how two stages differ, down to where it begins
+                                                               how two stages differ, and where that begins
   python -m ablate.store explain runs/pretrain/04/04c7... other/pretrain/25/2589...      the same, of two roots
-  python -m ablate.store merge /data/ann/runs runs --dry-run   what another root has that this one lacks, and how much
-  python -m ablate.store merge /data/ann/runs runs             join it: hard links where they can be, else copies
+  python -m ablate.store merge /data/ann/runs runs --dry-run   what another root has that this one lacks, and its size
+  python -m ablate.store merge /data/ann/runs runs             join it: by hard links if possible, else by copies
   python -m ablate.store merge /mnt/runs laptop --without-weights
-                                                               what tables, figures and the report need
+                                                               only what tables, figures and the report need
   python -m ablate.store adopt /data/ann/runs/pretrain/04/04c7... --root runs
                                                                one finished stage
-  python -m ablate.store upgrade runs                          rewrite records of the format before this one
+  python -m ablate.store upgrade runs                          rewrite records of the previous format
 
-merge takes the finished stages of FROM into TO, and its sweeps; `python -m analysis.report SWEEP --root TO` then makes
-the report anew. FROM stays as it is. A stage that both have finished must agree in its results and records, else it is
-refused and TO's stays; weights may differ, as processors round. What TO pruned and FROM still has is put back. Ctrl-C
-or a kill does no harm: the same command goes on. A linked file is one on the disk, and free when both roots pruned it.
+merge adds the finished stages and the sweeps of FROM to TO; `python -m analysis.report SWEEP --root TO` then makes the
+report anew. FROM does not change. If both have finished a stage, its results and records must agree; otherwise it is
+refused, and TO keeps its own. Weights may differ, as processors round differently. Files that TO pruned and FROM still
+has are put back. After Ctrl-C or a kill, the same command continues. A linked file takes space once, until both roots
+prune it.
 
-A stage's id is a hash of what it is: its kind and the version of its code, its settings, and the ids of what it starts
-from. So two stages differ where one of these does, or where one of those they start from does: explain goes down to
-there. Ids are printed by `python -m ablate.sweep FILE --where ROW`. A sweep says itself, with --dry-run, what it must
-make again and why.
+A stage's id is a hash of its kind, the version of its code, its settings, and the ids of the stages it starts from. So
+two stages differ if any of these does; explain follows the stages that they start from to the first difference.
+`python -m ablate.sweep FILE --where ROW` prints ids. With --dry-run, a sweep says which stages it must make again, and
+why.
 """
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """Run the command and return its exit status: 0, or 2 when there is nothing at what it was given."""
+    """Run the command and return its exit status.
+
+    It is 0, 1 if a merge refused something, 2 for a mistake, and 130 after Ctrl-C.
+    """
     options = _parser().parse_args(arguments)
     try:
         with disk.told():
@@ -66,7 +70,7 @@ def _do(options: argparse.Namespace) -> int:
         lines = differ.explain(options.first, options.second, options.root)
     try:
         print("\n".join(lines), flush=True)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
@@ -84,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("root", metavar="ROOT", type=Path)
     one.add_argument("sweep", metavar="SWEEP", nargs="?", help="name of a sweep, to list its stages")
     one = what.add_parser("explain", help="how two stages differ, in words")
-    one.add_argument("first", metavar="A", help="id or folder of a stage, the older one")
-    one.add_argument("second", metavar="B", help="id or folder of another")
+    one.add_argument("first", metavar="A", help="id or folder of the older stage")
+    one.add_argument("second", metavar="B", help="id or folder of the newer stage")
     one.add_argument(
         "--root", metavar="ROOT", type=Path, default=Path("runs"), help="where ids are looked up (default: runs)"
     )
@@ -95,13 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--without-weights",
         action="store_true",
-        help="leave out weights, their moments, encoded texts and data that no report shows: they count as pruned",
+        help="leave out weights, optimizer moments, encoded texts, and data that no report shows; they count as pruned",
     )
     one.add_argument("--dry-run", action="store_true", help="say what would be done")
-    one = what.add_parser("adopt", help="take one finished stage of another root")
-    one.add_argument("folder", metavar="FOLDER", type=Path, help="of the stage, ROOT/KIND/AB/ID")
-    one.add_argument("--root", metavar="TO", type=Path, default=Path("runs"), help="that takes it (default: runs)")
-    one = what.add_parser("upgrade", help="rewrite what an earlier version of this code wrote under ROOT")
+    one = what.add_parser("adopt", help="add one finished stage of another root")
+    one.add_argument("folder", metavar="FOLDER", type=Path, help="the stage's folder, ROOT/KIND/AB/ID")
+    one.add_argument("--root", metavar="TO", type=Path, default=Path("runs"), help="root to add it to (default: runs)")
+    one = what.add_parser("upgrade", help="rewrite records of an earlier format under ROOT in the current one")
     one.add_argument("root", metavar="ROOT", type=Path)
     return parser
 

@@ -1,7 +1,7 @@
-"""Take a finished stage of another root over into this one. Standard library only.
+"""Adds a finished stage of another root to this one. Standard library only.
 
-Files of the attempt that its result names get a second name here, or are copied; then what lies beside them; its
-result is created last. A kill leaves the stage as it was, and the next try begins anew. Nothing there is changed.
+The files that its result names are linked or copied, then the files around them, and its result is created last. If the
+process is killed, the stage here is as it was, and the next try starts anew. The other root does not change.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ablate.store.run import BEAT_SECONDS, RESULT, Busy, RunFolder
 from ablate.store.stage import MOST_WAYS
 
 TAKE, RESTORE, SAME, RUNNING, REFUSED = "take", "restore", "same", "running", "refused"
-TIDY = "tidy"  # the same, and somebody was killed who was at it
-NOTE = b'{"step": 0, "steps": 0, "note": "taken from another root"}'  # what watchers see
-MOST_NAMED = 3  # things in which two results disagree
+TIDY = "tidy"  # the same, and a process that was killed at it left files
+NOTE = b'{"step": 0, "steps": 0, "note": "taken from another root"}'  # the progress that watchers see
+MOST_NAMED = 3  # most differences of two results that are named
 
 
 @dataclass(frozen=True)
 class Found:
-    """A finished stage that lies elsewhere."""
+    """A finished stage in a run folder elsewhere."""
 
     kind: str
     id: str
@@ -40,39 +40,42 @@ class Found:
     folder: Path
     result: Mapping[str, Any]
     gone: Collection[str]
-    """Files of it that were pruned there."""
+    """Names of its files that were pruned there."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.title})"
 
     @property
     def root(self) -> Path:
-        """The root it lies under, if it does."""
+        """The root that its folder lies under."""
         return self.folder / ".." / ".." / ".."
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Size and digest of its files by name."""
+        """Size and digest of its files, by name."""
         return self.result.get("files", {})
 
     def size(self, names: Collection[str]) -> int:
-        """Bytes of some of its files."""
+        """Return the bytes of some of its files."""
         return sum(self.facts[name]["size"] for name in names)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done about a stage: take it, restore what was pruned, or nothing."""
+    """What to do about a stage: take it, restore pruned files, or nothing."""
 
     what: str
     names: tuple[str, ...] = ()
-    """Files to bring."""
+    """Files to link or copy."""
     why: str = ""
-    """A sentence where it is refused."""
+    """Why it is refused, in a sentence."""
 
 
 def read(folder: Path) -> Found:
-    """Read the finished stage in a run folder. Raises UserError where there is none, or none of today's format."""
+    """Read the finished stage in a run folder.
+
+    Raises UserError if the folder has no stage, or an unfinished one, or one of an earlier format.
+    """
     folder = Path(folder)
     if not (folder / "identity.json").is_file():
         raise UserError(f"No stage in {folder}; give the folder of one, ROOT/KIND/AB/ID.")
@@ -85,11 +88,10 @@ def read(folder: Path) -> Found:
 
 
 def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
-    """What is to be done to have a stage under the root `to`, where files of some parts (see `ablate.store.pruned`) are
-    not wanted.
+    """Return what to do to have a stage under the root `to`. Files of the parts `without` are left out.
 
-    Two results agree where they differ in circumstances alone, and their records are byte for byte the same. What can
-    be pruned of a stage need not be the same: the files here stay, and nothing says which machine's are better.
+    Two results agree if they differ only in circumstances and their records are the same byte for byte. Files that can
+    be pruned may differ: those in `to` stay, as neither machine's are better. For parts, see `ablate.store.pruned`.
     """
     path = run_path(to, one.kind, one.id)
     wanted = [name for name in one.facts if name not in one.gone and pruned.part(one.kind, name) not in without]
@@ -109,14 +111,14 @@ def judge(one: Found, to: Path, without: Collection[str] = ()) -> Verdict:
 
 
 def _littered(path: Path, own: Mapping[str, Any], lock: Optional[Mapping[str, Any]]) -> bool:
-    """Whether somebody was killed who was at a stage that is finished here."""
+    """Return whether a process that was killed left files in the folder of a stage that is finished here."""
     if lock is not None:
         return (lock["pid"] is None or lock.get(ASIDE, False)) and not alive(lock)
     return not pruned.reopened(path) and any(token != own.get("attempt") for token in attempt.tokens(path))
 
 
 def _disagreement(one: Found, own: Mapping[str, Any]) -> list[str]:
-    """Names of what differs between a result and that of the same stage here."""
+    """Return the names of what differs between a result and that of the same stage here."""
     ours, theirs = (
         flat({key: value for key, value in result.items() if key not in (*attempt.CIRCUMSTANCES, "files")})
         for result in (own, one.result)
@@ -130,17 +132,17 @@ def _disagreement(one: Found, own: Mapping[str, Any]) -> list[str]:
 
 
 def _varies(kind: str, name: str) -> bool:
-    """Whether two makings of a stage may have other bytes in a file; a checkpoint's own file has seconds in it."""
+    """Return whether a file may differ when the same stage is made twice. A checkpoint's own file holds times."""
     return name == attempt.CHECKPOINT or pruned.part(kind, name) != ""
 
 
 def adopt(
     one: Found, to: Path, without: Collection[str] = (), tell: Callable[[int], None] = lambda size: None
 ) -> Verdict:
-    """Do what `judge` says, with the stage locked; return what was done. `tell` is called with the bytes of each file
-    that was brought.
+    """Do what `judge` says while holding the stage's lock, and return what was done.
 
-    Raises UserError where a file there is not what the result says or cannot be read.
+    `tell` is called with the bytes of each file that was linked or copied. Raises UserError for a file that differs
+    from its record or cannot be read.
     """
     run = RunFolder(to, one.kind, one.id)
     run.path.mkdir(parents=True, exist_ok=True)
@@ -150,7 +152,7 @@ def adopt(
             if verdict.what == TAKE:
                 _sound(one, verdict.names)
                 _take(one, run.path, own, verdict.names, tell)
-                if read_result(run.path)["attempt"] != own.name:  # somebody else finished it meanwhile
+                if read_result(run.path)["attempt"] != own.name:  # another process finished it meanwhile
                     verdict = judge(one, to, without)
             elif verdict.what == RESTORE:
                 _sound(one, verdict.names)
@@ -168,15 +170,15 @@ def adopt(
 
 @contextlib.contextmanager
 def _joining(run: RunFolder) -> Iterator[Path]:
-    """Hold a stage's lock, and give a folder for its files. Raises Busy where somebody runs it.
+    """Hold a stage's lock and yield a folder for its files. Raises Busy if the stage is running.
 
-    Unlike an attempt at it this leaves no trace among its attempts.
+    In contrast to an attempt, this is not listed among the stage's attempts.
     """
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(OSError):  # put away just now, or the disk fails: who writes next is told
+            with contextlib.suppress(OSError):  # renamed just now, or the disk fails: the next write raises it
                 os.utime(own / PROGRESS)
 
     try:
@@ -196,12 +198,12 @@ def _joining(run: RunFolder) -> Iterator[Path]:
                 else:
                     shutil.rmtree(own, ignore_errors=True)
     finally:
-        with contextlib.suppress(OSError):  # it is in use, as it should be
+        with contextlib.suppress(OSError):  # not empty, unless nothing was written
             run.path.rmdir()
 
 
 def _sound(one: Found, names: Collection[str]) -> None:
-    """Raises UserError where a file that is to be brought is not what the result says."""
+    """Raise UserError if a file to be linked or copied differs from its record."""
     source = files_of(one.folder, one.result)
     for name in names:
         expected = one.facts[name]
@@ -210,8 +212,8 @@ def _sound(one: Found, names: Collection[str]) -> None:
 
 
 def _take(one: Found, path: Path, own: Path, names: Collection[str], tell: Callable[[int], None]) -> None:
-    """Bring all of a stage into the attempt's folder `own`, and have the result name it."""
-    for name in sorted(names, key=lambda name: name == attempt.CHECKPOINT):  # last: it says that what it names is there
+    """Link or copy all files of a stage into the attempt's folder `own`, and create a result that names it."""
+    for name in sorted(names, key=lambda name: name == attempt.CHECKPOINT):  # last: it promises the files it names
         _bring(one, name, own / name, tell)
     for folder in {(own / name).parent for name in names} - {own}:
         files.synced(folder)
@@ -223,28 +225,28 @@ def _take(one: Found, path: Path, own: Path, names: Collection[str], tell: Calla
     (path / pruned.NAME).unlink(missing_ok=True)
     if lacking:
         pruned.write(path, lacking, own.name)
-    # waits for the disk: for this file, and for the names in the folder
+    # syncs this file and the folder
     files.replace(own / RESULT, files.encoded({**one.result, "attempt": own.name}))
     if not held(path, own.name):
         raise Busy(f"{one} was taken over by somebody else.")
-    with contextlib.suppress(FileExistsError):  # whoever finished it meanwhile
+    with contextlib.suppress(FileExistsError):  # another process finished it meanwhile
         files.linked(own / RESULT, path / "result.json")
     files.synced(path)
 
 
 def _tidy(path: Path, valid: Path) -> None:
-    """Leave one attempt in the run folder of a finished stage, with nothing of its making in it."""
+    """Remove what was left in the run folder of a finished stage, except for its valid attempt's files."""
     for left in (valid / RESULT, valid / PROGRESS):
         left.unlink(missing_ok=True)
     attempt.settle(path, valid.name)
 
 
 def _restore(one: Found, path: Path, names: Collection[str], tell: Callable[[int], None]) -> None:
-    """Put files back that were pruned; until all are there they count as gone."""
+    """Put pruned files back. Until all of them are there, they count as pruned."""
     here = files_of(path, read_result(path))
     for name in names:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
-        (here / name).unlink(missing_ok=True)  # of a pruning that was killed before it removed it
+        (here / name).unlink(missing_ok=True)  # left by a pruning that was killed before it removed the file
         _bring(one, name, here / name, tell)
     for folder in {(here / name).parent for name in names}:
         files.synced(folder)
@@ -252,7 +254,7 @@ def _restore(one: Found, path: Path, names: Collection[str], tell: Callable[[int
 
 
 def _bring(one: Found, name: str, target: Path, tell: Callable[[int], None]) -> None:
-    """Link or copy a file; a copy is read once more, and must be what the result says."""
+    """Link or copy a file. A copy is read again and compared with its record. Raises UserError."""
     source, facts = files_of(one.folder, one.result) / name, one.facts[name]
     target.parent.mkdir(parents=True, exist_ok=True)
     files.linked(source, target)
@@ -262,7 +264,7 @@ def _bring(one: Found, name: str, target: Path, tell: Callable[[int], None]) -> 
 
 
 def _beside(source: Path, path: Path) -> None:
-    """Copy what lies in a run folder beside attempts; what a plan wrote here stays."""
+    """Copy the files next to the attempts in a run folder. Files that a plan wrote here stay."""
     for name in ("config.yaml", "identity.json"):
         _copy(source / name, path / name)
     for log in (source / "logs").glob("*"):
@@ -285,7 +287,7 @@ def _beside(source: Path, path: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file that is there and not here."""
+    """Copy a file if it exists there and not here."""
     if source.is_file() and not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        files.copied(source, target, durable=False)  # as where a plan writes them
+        files.copied(source, target, durable=False)  # not durable, like a plan's own files

@@ -1,9 +1,8 @@
-"""What one attempt at a stage writes: a folder in the run folder, named by the token of its lock. Standard library
-only.
+"""An attempt at a stage writes into a folder of its own in the run folder, named by the token of its lock.
 
-Who takes a stage over first renames the folders of earlier attempts, so that their processes, should they wake up,
-write nowhere; then takes the best of what they saved; then removes them. A result names one attempt, and that one
-stays.
+A process that takes a stage over first renames the folders of earlier attempts, so that their processes, if they wake
+up, cannot write there. It then takes over the latest checkpoint among them, and removes them. A result names one
+attempt, whose folder stays. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,29 +26,30 @@ from ablate.store.machine import machine
 from ablate.store.record import files_of, read_json, read_jsonl
 from ablate.store.version import code_version
 
-CHECKPOINT = "checkpoint.json"  # {"step": ..., "files": {name: ...}, ...}, of what an attempt saved last
-TOKEN = re.compile(r"\.?([0-9a-f]{12})(\.gone)?")  # names of attempts' folders, and of those that were put away
-SMALL = 1 << 22  # bytes of a file that is read for its digest whenever something starts from it
-TORN_SECONDS = 60.0  # after which what is half-written has no writer
+CHECKPOINT = "checkpoint.json"  # {"step": ..., "files": {name: ...}, ...} of an attempt's last checkpoint
+TOKEN = re.compile(r"\.?([0-9a-f]{12})(\.gone)?")  # names of attempts' folders, also of renamed ones
+SMALL = 1 << 22  # bytes up to which a file's digest is checked whenever a stage starts from it
+TORN_SECONDS = 60.0  # age after which a half-written file has no writer any more
 
-CIRCUMSTANCES = (  # of a result: what differs between two makings of one stage
+CIRCUMSTANCES = (  # keys of a result that differ when the same stage is made twice
     *("attempt", "seconds", "attempts", "code", "ended", "machine"),
-    *("busy_seconds", "waiting"),  # said by stages themselves
+    *("busy_seconds", "waiting"),  # from the stages themselves
 )
 
 Facts = Mapping[str, Any]  # {"size": bytes, "digest": hex}
 
-_looked: dict[Path, tuple[Any, ...]] = {}  # files found to be what their record says: digest, size, time and inode then
+_looked: dict[Path, tuple[Any, ...]] = {}  # digest, size, time and inode of files when they were last checked
 
 
 def new_token() -> str:
-    """A token for a lock, which is a folder's name, too."""
+    """Return a new token for a lock, which is also the name of the attempt's folder."""
     return secrets.token_hex(6)
 
 
 def ended(path: Path, lock: Mapping[str, Any], when: float, outcome: str, held_up: float = 0.0) -> None:
-    """Note in the run folder `path` how the attempt of this lock ended, which waited `held_up` seconds for room on the
-    disk.
+    """Append to the run folder's attempts.jsonl how the attempt with this lock ended.
+
+    `when` is in seconds since the epoch. The attempt waited `held_up` seconds for space on the disk.
     """
     line = {k: lock.get(k) for k in ("token", "host", "pid", "job", "began")}
     line |= {"ended": when, "outcome": outcome, "code": code_version()}
@@ -59,11 +59,12 @@ def ended(path: Path, lock: Mapping[str, Any], when: float, outcome: str, held_u
 
 
 def circumstances(path: Path, lock: Mapping[str, Any], held_up: float = 0.0) -> dict[str, Any]:
-    """What a record says of how the stage in `path` was made, its last attempt that of this lock, ending now. Seconds
-    of waiting for room on the disk, in this attempt `held_up`, are none of the stage's.
+    """Return what a result says about how the stage in `path` was made. Its last attempt, that of `lock`, ends now.
+
+    Time spent waiting for space on the disk (`held_up` seconds in this attempt) does not count as time of the stage.
     """
     now, earlier = time.time(), list(read_jsonl(path / "attempts.jsonl"))
-    made = [number for number, one in enumerate(earlier) if one["outcome"] == "done"]  # before it was pruned
+    made = [number for number, one in enumerate(earlier) if one["outcome"] == "done"]  # earlier makings, pruned since
     earlier = earlier[made[-1] + 1 :] if made else earlier
     spent = [one["ended"] - one["began"] - one.get("held_up", 0.0) for one in earlier]
     seconds = now - lock["began"] - held_up + sum(max(0.0, one) for one in spent)
@@ -78,12 +79,11 @@ def circumstances(path: Path, lock: Mapping[str, Any], held_up: float = 0.0) -> 
 
 
 def settle(path: Path, own: str = "") -> None:
-    """Leave one attempt in the run folder `path`: the one that completed the stage, else `own`; both where a pruned
-    stage is made again.
+    """Leave one attempt in the run folder `path`: the one that the result names, else `own`.
 
-    `own` takes over the last complete checkpoint that the others saved, and their log. Of these only what is there at
-    the call is touched, and nothing of who holds the lock: a process that was suspended and wakes up here does no harm
-    to who came after it.
+    If a pruned stage is being made again, both stay. `own` takes over the last complete checkpoint of the others and
+    its log. Only attempts that exist at the time of the call are touched, and never that of the lock's holder. So a
+    process that was suspended and wakes up here cannot harm its successors.
     """
     result, again = path / "result.json", pruned.reopened(path)
     valid = read_json(result).get("attempt", "") if result.exists() else own
@@ -91,12 +91,12 @@ def settle(path: Path, own: str = "") -> None:
     gone = {token: path / f".{token}.gone" for _, token in others}
     for entry, token in others:
         if token != valid and entry != gone[token] and not held(path, token):
-            if gone[token].exists():  # its process was put away before, and made a new one
+            if gone[token].exists():  # renamed before; its process has created a new one
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(entry, gone[token])
-    if result.exists():  # perhaps only now, by one of those that were just put away
+    if result.exists():  # perhaps created only now, by an attempt that was just renamed
         valid = read_json(result).get("attempt", "")
         if valid in gone and gone[valid].exists() and not (path / valid).exists():
             os.rename(gone[valid], path / valid)
@@ -107,24 +107,24 @@ def settle(path: Path, own: str = "") -> None:
 
 
 def drop(path: Path) -> None:
-    """Remove all that attempts at the stage in the run folder `path` saved. It must not be complete, nor running."""
+    """Remove the folders of all attempts at an unfinished stage that is not running."""
     for entry, _ in _attempts(path):
         shutil.rmtree(entry)
 
 
 def _attempts(path: Path) -> list[tuple[Path, str]]:
-    """Folders of attempts in a run folder, also those put away, and their tokens."""
+    """Return the folders of attempts in a run folder, renamed ones included, with their tokens."""
     matches = ((entry, TOKEN.fullmatch(entry.name)) for entry in path.iterdir())
     return [(entry, match[1]) for entry, match in matches if match]
 
 
 def tokens(path: Path) -> set[str]:
-    """Tokens of the attempts that have a folder in a run folder."""
+    """Return the tokens of all attempts that have a folder in a run folder."""
     return {token for _, token in _attempts(path)}
 
 
 def _inherit(candidates: list[Path], own: Path) -> None:
-    """Take over from the attempt that saved the highest step, of equals the latest."""
+    """Take over from the attempt with the highest step, and of equal ones from the latest."""
     ranked = []
     for folder in candidates:
         with contextlib.suppress(FileNotFoundError):
@@ -132,13 +132,15 @@ def _inherit(candidates: list[Path], own: Path) -> None:
     for _, _, folder in sorted(ranked, reverse=True):
         try:
             _take_over(folder, own)
-        except FileNotFoundError:  # another one who was suspended removes it just now, having taken it over itself
+        except FileNotFoundError:  # a suspended process woke up, took it over itself and removes it just now
             continue
         return
 
 
 def _take_over(old: Path, own: Path) -> None:
-    """Link what never changes, copy what grows; the checkpoint's own file comes last and makes it one."""
+    """Link files that never change and copy those that grow. The checkpoint's own file comes last, as it makes it
+    valid.
+    """
     saved = _saved(old)
     for name in (saved or {}).get("files", ()):
         with contextlib.suppress(FileExistsError):
@@ -154,13 +156,13 @@ def _saved(folder: Path) -> Optional[dict[str, Any]]:
     return read_json(path) if path.exists() else None
 
 
-# What is in the files --------------------------------------------------------------------------------------------
+# Contents of files -----------------------------------------------------------------------------------------------
 
 
 def facts(folder: Path, names: Optional[Iterable[str]] = None, digests: bool = True) -> dict[str, dict[str, Any]]:
-    """Size and digest of files in a folder by relative name; of all but hidden ones where no names are given.
+    """Return size and digest (unless `digests` is False) of files in a folder, by relative name.
 
-    Without `digests`, sizes alone, as of what is written again and again while a stage runs.
+    `names` defaults to all files that are not hidden.
     """
     if names is None:
         paths = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
@@ -170,15 +172,16 @@ def facts(folder: Path, names: Optional[Iterable[str]] = None, digests: bool = T
 
 
 def digest(path: Path) -> str:
-    """BLAKE2b of a file's bytes, 16 bytes in hex."""
+    """Return the BLAKE2b hash of a file, 16 bytes in hexadecimal."""
     with open(path, "rb") as file:
         return files.digest(file).hex()
 
 
 def named(path: Path, result: Mapping[str, Any], name: str) -> Path:
-    """Return the path of a file of the stage in the run folder `path`, if its size and digest are what its result says.
+    """Return the path of a file of the stage in the run folder `path`, after comparing it with its record.
 
-    Raises UserError where they are not. A result of format 1 says nothing, so there is nothing to check.
+    Raises UserError if size or digest differ, and Pruned if the file was pruned. Results of format 1 do not list files,
+    so nothing is checked for them.
     """
     file = files_of(path, result) / name
     _kept(path, [name])
@@ -191,8 +194,10 @@ def named(path: Path, result: Mapping[str, Any], name: str) -> Path:
 
 
 def sound(path: Path, result: Mapping[str, Any]) -> Path:
-    """Return where the files of the stage in the run folder `path` lie, if all that its result names are of the size
-    that it says, and those up to `SMALL` bytes of the digest, too. Raises UserError where one is not.
+    """Return the folder of the files of the stage in the run folder `path`, after checking all that its result names.
+
+    Checks the size of every file, and the digest of files up to `SMALL` bytes. Raises UserError if one differs, and
+    Pruned if one was pruned.
     """
     folder, advice = files_of(path, result), f"remove {path}, and run the sweep again, which makes that stage anew."
     _kept(path, result.get("files", {}))
@@ -202,7 +207,7 @@ def sound(path: Path, result: Mapping[str, Any]) -> Path:
 
 
 def _kept(path: Path, names: Iterable[str]) -> None:
-    """Raises Pruned where one of these files of the finished stage in the run folder `path` was."""
+    """Raise Pruned if one of these files of a finished stage was pruned."""
     if lost := next((name for name in names if name in pruned.gone(path)), ""):
         raise pruned.Pruned(
             f"{lost} of {path} was pruned; python -m ablate.prune --restore {path} has the next run of its sweep make "
@@ -211,7 +216,9 @@ def _kept(path: Path, names: Iterable[str]) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove what writers that were killed left half-written in a run folder; others may be at work there just now."""
+    """Remove half-written files of killed writers from a run folder. Recent ones stay, as other processes may be
+    writing.
+    """
     now = clock(path)
     for torn in (*path.glob(".*.part"), *path.glob(".claim.*.dead")):
         with contextlib.suppress(FileNotFoundError):
@@ -220,9 +227,9 @@ def clear(path: Path) -> None:
 
 
 def checked(path: Path, expected: Facts, advice: str) -> Path:
-    """Return `path` if its size and digest are as expected; a file is read once per process, unless it changes.
+    """Return `path` after comparing its size and digest with `expected`. A process reads a file once unless it changes.
 
-    Raises UserError with `advice` in it otherwise.
+    Raises UserError, with `advice` in the message, if they differ.
     """
     try:
         status = path.stat()

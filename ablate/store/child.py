@@ -1,4 +1,4 @@
-"""What a worker process does first, so that it ends with the process that started it. Standard library only."""
+"""Setup of a worker process: it ends together with the process that started it. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import threading
 
 
 def begin() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent does, however that ends."""
+    """Ignore Ctrl-C, which the parent handles, and end this process when its parent ends for whatever reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
 def _follow_parent() -> None:
-    """A worker waits for work on a pipe that it or its siblings hold open too, so a killed parent would go
-    unnoticed.
+    """End this process when its parent has ended.
+
+    The pipe that a worker reads from cannot show that: it and its siblings hold it open themselves.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None

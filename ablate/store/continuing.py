@@ -1,8 +1,8 @@
-"""Longer trunks that continue shorter ones: trunks that differ in nothing but their length are the same training.
+"""Longer trunks continue shorter ones: trunks that differ only in length are the same training.
 
-A trunk in which nothing depends on where it ends (its config has no horizon) starts from the longest finished one of
-its family. That changes neither its id nor its result, only how long it takes. Finished trunks are found by
-`trunks/FAMILY/` under the root. Standard library only.
+If nothing in a trunk depends on where it ends (its config has no horizon), it starts from the longest finished trunk of
+its family. Its id and its result stay the same; only the time is shorter. Finished trunks are listed under
+ROOT/trunks/FAMILY/. Standard library only.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ablate.store.run import RunFolder
 from ablate.store.stage import Stage
 
 ROLE = "continues"
-CHECKPOINT = (pruned.WEIGHTS, pruned.MOMENTS)  # what is read of the shorter trunk
-EVERY = 10  # updates between two lines of the log: a trunk that ends between two is not continued
+CHECKPOINT = (pruned.WEIGHTS, pruned.MOMENTS)  # parts of the shorter trunk that are read
+EVERY = 10  # updates between two lines of the log; a trunk that ends between two is not continued
 
 
 def family(what: Mapping[str, Any]) -> str:
-    """Name all trunks that equal this one but for their length; `what` is the content of identity.json."""
+    """Return the name that all trunks share that differ only in length. `what` is the content of identity.json."""
     config = {key: value for key, value in what["config"].items() if key != "steps"}
     return identity.stage_id(what["kind"], what["version"], config, what["parents"])
 
 
 def continued(stages: Mapping[str, Stage]) -> dict[str, Stage]:
-    """Let every trunk of a plan wait for the longest shorter one of its family, and cost what is left to train."""
+    """Make every trunk of a plan wait for the longest shorter one of its family, and reduce its cost accordingly."""
     families: dict[str, list[Stage]] = {}
     for stage in stages.values():
         if stage.kind == "pretrain" and stage.config["phase"] == "trunk" and stage.steps:
@@ -48,25 +48,26 @@ def continued(stages: Mapping[str, Stage]) -> dict[str, Stage]:
 
 
 def note(run: RunFolder, steps: int) -> None:
-    """Let longer trunks find this one, which has `steps` updates of its own, once it is finished; nothing where its end
-    is between two lines of the log, since what is logged would be another.
+    """List a trunk with `steps` updates of its own, so that longer trunks find it once it is finished.
+
+    A trunk that ends between two lines of the log is not listed, as its continuation would log other values.
     """
     if not _noted(run.identity()["config"]):
         return
     folder = run.root / "trunks" / family(run.identity())
     folder.mkdir(parents=True, exist_ok=True)
-    # `touch` would write to it, and it may be another user's
+    # `touch` would write to the file, which may belong to another user
     os.close(os.open(folder / f"{steps}-{run.id}", os.O_CREAT, 0o666))
 
 
 def noted(root: Path) -> Iterator[tuple[str, str]]:
-    """All notes of trunks under a root: path from the root, and the trunk's id."""
+    """Yield all listed trunks under a root: path of the note relative to the root, and the trunk's id."""
     for path in sorted(Path(root).glob("trunks/*/*-*")):
         yield path.relative_to(root).as_posix(), path.name.rpartition("-")[2]
 
 
 def note_again(place: str, id: str, root: Path) -> None:
-    """Note a trunk under another root, if it is finished there."""
+    """List a trunk under another root, if it is finished there."""
     path = Path(root) / place
     if RunFolder(root, "pretrain", id).done and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +79,9 @@ def _noted(config: Mapping[str, Any]) -> bool:
 
 
 def candidates(root: Path, what: Mapping[str, Any]) -> list[str]:
-    """The ids of the finished trunks under a root that are shorter than this one and else the same, the longest first;
-    those that were pruned, too.
+    """Return the ids of finished trunks of the same family that are shorter than this one, the longest first.
+
+    Pruned ones are included.
     """
     folder = Path(root) / "trunks" / family(what)
     noted = [path.name.partition("-") for path in folder.glob("*-*")] if folder.is_dir() else []
@@ -90,17 +92,17 @@ def candidates(root: Path, what: Mapping[str, Any]) -> list[str]:
 
 
 def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
-    """The ids of those `candidates` that this trunk can go on from."""
+    """Return those of the `candidates` whose checkpoint was not pruned."""
     found = (RunFolder(root, "pretrain", id) for id in candidates(root, what))
     return [run.id for run in found if not pruned.lacks(run.path, run.kind, CHECKPOINT)]
 
 
 def notes(stages: Iterable[Stage], root: Path) -> list[str]:
-    """Say which of these stages will go on from a finished trunk."""
+    """Return a note for each of these stages that will continue a finished trunk."""
     trunks = (stage for stage in stages if stage.kind == "pretrain" and stage.config.get("phase") == "trunk")
     finished = ((stage, shorter(root, stage.identity)) for stage in trunks if stage.config["horizon"] is None)
     return [
-        f"note: {stage.title} goes on from a finished trunk, {ids[0]}, and will take less."
+        f"note: {stage.title} goes on from a finished trunk, {ids[0]}, and will take less time."
         for stage, ids in finished
         if ids
     ]

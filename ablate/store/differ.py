@@ -1,4 +1,4 @@
-"""How two stages differ, in words: down what they start from, role by role, to where it begins."""
+"""Explains in words how two stages differ, following what they start from to the first difference."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ablate.store.listing import format_of
 from ablate.store.record import read_json
 
 Identity = Mapping[str, Any]  # content of identity.json
-Known = Callable[[str], Optional[Identity]]  # from the id of a stage to what it is, None when that is not known
+Known = Callable[[str], Optional[Identity]]  # from the id of a stage to its identity; None if unknown
 
 FIRST_TAGS = {"BuiltinConfig": "builtin", "RealConfig": "real", "StatedConfig": "stated"}  # class names of format 1
 CALLED = {
     "builtin": "the built-in corpus",
     "real": "real corpora",
     "stated": "stated corpora",
-}  # by tags, and what they begin with
-DATA = ("recordings", "table", "tokens")  # kinds whose titles are names of data
+}  # by tag, or by its first word
+DATA = ("recordings", "table", "tokens")  # kinds of stages whose titles name data
 NOT_REUSED = "records of format 1 are not reused"
 
 
 def explain(first: str, second: str, root: Path) -> list[str]:
-    """Say how two stages, given by id or folder, differ. Raises UserError when one is not there."""
+    """Return lines that say how two stages, given by id or folder, differ. Raises UserError if one does not exist."""
     (a, known_a, format_a), (b, known_b, format_b) = (_look(one, root) for one in (first, second))
     lines = [f"A is {a['kind']} {a['id']} ({a['title']})", f"B is {b['kind']} {b['id']} ({b['title']})"]
     if a["kind"] != b["kind"]:
@@ -39,7 +39,7 @@ def explain(first: str, second: str, root: Path) -> list[str]:
 
 
 def on_disk(root: Path) -> Known:
-    """What the stages under a root are, each read once."""
+    """Return a look-up of the identities of stages under a root. Each is read once."""
     read: dict[str, Optional[Identity]] = {}
 
     def known(id: str) -> Optional[Identity]:
@@ -52,10 +52,10 @@ def on_disk(root: Path) -> Known:
 
 
 def _look(what: str, root: Path) -> tuple[Identity, Known, int]:
-    """What a stage is, what is known beside it, and the format it was written in."""
+    """Return a stage's identity, the look-up of its root, and the format that it was written in."""
     folder = Path(what)
     if not (folder / "identity.json").is_file():
-        known = what.isalnum()  # an id is; a pattern would find any stage
+        known = what.isalnum()  # as ids are; a pattern would match any stage
         path = next(Path(root).glob(f"*/{what[:2]}/{what}/identity.json"), None) if known else None
         if path is None:
             raise UserError(f"No stage '{what}' under '{root}'; give an id and --root ROOT, or the folder of a stage.")
@@ -64,14 +64,16 @@ def _look(what: str, root: Path) -> tuple[Identity, Known, int]:
 
 
 class Differences:
-    """Where stages of one format differ from others, found once for each pair."""
+    """Differences between stages of the same format. Each pair is compared once."""
 
     def __init__(self, first: Known, second: Known):
         self.first, self.second = first, second
         self.sentences: dict[tuple[str, str], list[str]] = {}
 
     def between(self, first: str, second: str, role: str = "") -> list[str]:
-        """Sentences, without full stops, that say where the second differs from the first; none when it does not."""
+        """Return sentences, without full stops, that say how the second stage differs from the first; empty if it does
+        not.
+        """
         if first == second:
             return []
         if (first, second) not in self.sentences:
@@ -99,19 +101,21 @@ class Differences:
 
 
 class Crossing:
-    """What was raised between stages of format 1 and those of today, of which nothing else can be compared."""
+    """Differences between stages of format 1 and current ones, of which only versions can be compared."""
 
     def __init__(self, first: Known, second: Known):
         self.known, self.made = (first, second), {}
 
     def between(self, first: str, second: str) -> list[str]:
-        """Sentences, without full stops: that nothing is reused, and which recipes and versions were raised since."""
+        """Return sentences, without full stops: that nothing is reused, and which recipes and versions were raised
+        since.
+        """
         before, after = self._raises(0, first), self._raises(1, second)
         both = sorted(before.keys() & after.keys())
         return [NOT_REUSED, *(_raised(what, before[what], after[what]) for what in both if before[what] != after[what])]
 
     def _raises(self, side: int, id: str) -> dict[str, int]:
-        """Recipes and versions of a stage and all it starts from, by what they are of."""
+        """Return the recipes and versions of a stage and of all that it starts from, by what they belong to."""
         if (side, id) not in self.made:
             what, versions = self.known[side](id), {}
             if what is not None:
@@ -132,13 +136,15 @@ def _recipes(config: Any) -> dict[str, int]:
 
 
 def settings(a: Any, b: Any, name: str, path: str = "") -> list[str]:
-    """Say how two canonical forms differ, each difference at its place below `name`."""
+    """Return sentences that say how two canonical forms differ. `name` is what they belong to, and `path` where they
+    are.
+    """
     if not (isinstance(a, Mapping) and isinstance(b, Mapping)) or a.get("type") != b.get("type"):
         return [f"{name}: {path} {_value(a)} -> {_value(b)}"]
     sentences = []
     for key in dict.fromkeys([*a, *b]):
         here = f"{path}.{key}" if path else key
-        if path == "texts" and a.get(key) != b.get(key):  # of a tokenizer, by table and field
+        if path == "texts" and a.get(key) != b.get(key):  # a tokenizer's texts, by table and field
             table, both = key.partition(".")[0], key in a and key in b
             sentences.append(
                 f"{table}.train has other texts than it had"
@@ -164,7 +170,7 @@ def settings(a: Any, b: Any, name: str, path: str = "") -> list[str]:
 
 
 def _name(what: Identity, role: str) -> str:
-    """What a stage is called: data by the name they have, all else by its kind."""
+    """Return how a stage is called: data by their names, all else by its kind."""
     name = what["title"] if what["kind"] in DATA else role.partition("/")[2]
     return name if what["kind"] == "table" and name else f"{what['kind']} {name}".rstrip()
 
@@ -184,7 +190,7 @@ def _shown(role: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value as people read it; of a config its tag."""
+    """Return a value for display; a config is shown by its tag."""
     if isinstance(value, Mapping) and "type" in value:
         return str(value["type"])
     text = json.dumps(value, ensure_ascii=False)

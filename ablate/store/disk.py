@@ -1,4 +1,4 @@
-"""What disks refuse: which errors are theirs, what each is called, how much is free. Standard library only."""
+"""Errors of disks: which errors are theirs, what they mean, and how much space is free. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Optional
 
 from ablate.errors import UserError
 
-ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota on the disk is used up"}  # there may be room later
+ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota on the disk is used up"}  # may pass
 DENIED = {errno.EACCES: "no permission", errno.EPERM: "not permitted"}
 WHY = {
     **ROOM,
@@ -32,23 +32,23 @@ SHARED = (
     "a group shares a root where all its members set umask 002, and the owner of what is there runs "
     "chmod -R g+rwX ROOT, and find ROOT -type d -exec chmod g+s {} +"
 )
-ROOMY = 1e8  # bytes with which a disk is not full
-LEAST = 1 << 16  # bytes that a stage needs to begin
+ROOMY = 1e8  # free bytes from which a disk does not count as full
+LEAST = 1 << 16  # free bytes that a stage needs to start
 
 
 def theirs(error: BaseException) -> bool:
-    """Whether an error is a disk's, or of what lies where."""
+    """Return whether an error comes from a disk or from files in unexpected places."""
     return isinstance(error, OSError) and error.errno in WHY
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error is a lack of room, which may be over later."""
+    """Return whether an error is a lack of space, which may pass."""
     return isinstance(error, OSError) and error.errno in ROOM
 
 
 @contextlib.contextmanager
 def forgiven() -> Iterator[None]:
-    """Go on where what is written here does not fit: it can be done without."""
+    """Ignore errors from a lack of space, for writes that are optional."""
     try:
         yield
     except OSError as error:
@@ -58,7 +58,10 @@ def forgiven() -> Iterator[None]:
 
 @contextlib.contextmanager
 def told(advice: str = "", folder: Optional[Path] = None) -> Iterator[None]:
-    """Raise UserError, a sentence, in place of an error of the disk, which names `folder` where it names no file."""
+    """Replace a disk's error by UserError with one sentence, and `advice` after it.
+
+    `folder` is named if the error names no file.
+    """
     try:
         yield
     except OSError as error:
@@ -68,7 +71,10 @@ def told(advice: str = "", folder: Optional[Path] = None) -> Iterator[None]:
 
 
 def keeps_from(error: BaseException, folder: Path, root: Path) -> bool:
-    """Whether an error is a disk's that keeps a stage from its `folder` under `root`, and not from what it reads."""
+    """Return whether an error is a disk's and prevents a stage from using its `folder` under `root`.
+
+    Errors about the files that a stage reads do not count.
+    """
     if not theirs(error) or error.errno == errno.ENOENT and folder.exists():
         return False
     path = named(error)
@@ -76,19 +82,21 @@ def keeps_from(error: BaseException, folder: Path, root: Path) -> bool:
 
 
 def sentence(error: OSError, folder: Optional[Path] = None) -> str:
-    """Say which file cannot be used, and why; where that is not known, `folder`."""
+    """Say which file cannot be used and why. If the error names no file, `folder` is named."""
     path = named(error) or folder
     return f"Cannot use {path or 'a file'}: {why(error.errno, path)}."
 
 
 def named(error: OSError) -> Optional[Path]:
-    """The file that an error names."""
+    """Return the file that an error names."""
     return Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes, os.PathLike)) else None
 
 
 def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:
-    """Say what the error of this number means, for a file or a folder at `path`, and what helps: how much of the
-    `needed` bytes is free, or which file is closed and whose it is.
+    """Say what the error with this number means for a file or folder at `path`, and what helps.
+
+    For a full disk that is how much is free of the `needed` bytes; for a lack of permission, which file it is and who
+    owns it.
     """
     words = WHY.get(number) or os.strerror(number)
     if path is None:
@@ -105,21 +113,22 @@ def why(number: int, path: Optional[Path] = None, needed: float = 0.0) -> str:
             return f"{words} ({amount(left)} free{wanted})"
         if number in DENIED:
             return f"{words}: {modes(closed(path) or path)}; {SHARED}"
-    except OSError:  # it is not there to be asked
+    except OSError:  # it is gone
         pass
     return words
 
 
 def free(path: Path) -> Optional[int]:
-    """Bytes that this user may still write to the disk of `path`, which need not exist yet; None where the file system
-    counts nothing. Quotas are not known. Raises OSError.
+    """Return the bytes that this user may still write to the disk of `path`; None if the file system does not say.
+
+    `path` need not exist. Quotas are not known. Raises OSError.
     """
     status = _status(path)
     return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
 def check(path: Path, needed: float) -> None:
-    """Raise OSError unless `needed` bytes are free on the disk of `path`: ENOSPC, or EFBIG where they will never be."""
+    """Raise OSError unless `needed` bytes are free on the disk of `path`: ENOSPC, or EFBIG beyond its capacity."""
     status, left = _status(path), free(path)
     if left is None or needed <= left:
         return
@@ -132,12 +141,12 @@ def _status(path: Path) -> os.statvfs_result:
 
 
 def standing(path: Path) -> Path:
-    """This file or folder, or the nearest above it that there is."""
+    """Return the path if it exists, else the nearest folder above it that does."""
     return next((one for one in (path, *path.absolute().parents) if one.exists()), path)
 
 
 def amount(size: float) -> str:
-    """Bytes as people read them: "1.2 GB", "35.0 MB", "4.1 kB", "12 B"."""
+    """Format bytes as "1.2 GB", "35.0 MB", "4.1 kB" or "12 B"."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= 0.95 * factor:
             return f"{size / factor:,.1f} {unit}"
@@ -145,8 +154,9 @@ def amount(size: float) -> str:
 
 
 def closed(path: Path) -> Optional[Path]:
-    """The first that this user may not read or write: `path`, the nearest folder above it that exists, or what lies
-    in it.
+    """Return the first file or folder that this user may not read or write; None if there is none.
+
+    Looks at `path` (or the nearest folder above it that exists), the folder around it, and everything in it.
     """
     there = next((one for one in (path, *path.absolute().parents) if os.path.lexists(one)), path)
     around = [there, *([there.parent] if not there.is_dir() else ())]
@@ -159,15 +169,16 @@ def closed(path: Path) -> Optional[Path]:
 
 
 def kept(folder: Path) -> Optional[Path]:
-    """The first folder out of which this user cannot remove what lies in it: the one around `folder`, it, and those in
-    it.
+    """Return the first folder whose contents this user cannot remove; None if there is none.
+
+    Looks at the folder around `folder`, at `folder`, and at those in it.
     """
     around = (folder.absolute().parent, *(Path(inside) for inside, _, _ in os.walk(folder)))
     return next((one for one in around if not os.access(one, os.W_OK | os.X_OK)), None)
 
 
 def modes(path: Path) -> str:
-    """Whose a file is and what others may do, as `ls` says it: /runs/score is drwxr-xr-x of ada:lab."""
+    """Return who owns a file and its permissions, as `ls` shows them: /runs/score is drwxr-xr-x of ada:lab."""
     status = os.lstat(path)
     me = _name(pwd.getpwuid, os.geteuid())
     owner, group = _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid)
@@ -177,5 +188,5 @@ def modes(path: Path) -> str:
 def _name(look_up: Callable[[int], tuple], number: int) -> str:
     try:
         return look_up(number)[0]
-    except KeyError:  # known to another host
+    except KeyError:  # a user or group of another host
         return str(number)

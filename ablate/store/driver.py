@@ -1,5 +1,6 @@
-"""Which commands work on a sweep now: each has a file in the sweep's folder, with the digest of its plan. Commands of
-one plan share a sweep; another plan keeps out. Standard library only.
+"""Which commands work on a sweep now. Each has a file in the sweep's folder, with the digest of its plan.
+
+Commands with the same plan share a sweep; a command with another plan is refused. Standard library only.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from ablate.store.lock import BEAT_SECONDS, alive, create, me, read_lock_file
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 PATTERN = ".driver.*.json"
-GIVING_WAY_SECONDS = 15.0  # in which one that came at the same time goes, and half a file is written
+GIVING_WAY_SECONDS = 15.0  # longest wait for a command that started at the same time to give way
 
 
 class Taken(Exception):
-    """A command of another plan works on the sweep; `by` is what its file says."""
+    """A command with another plan works on the sweep; `by` is the content of its file."""
 
     def __init__(self, by: dict[str, Any]):
         super().__init__(f"process {by['pid']} on {by['host']}")
@@ -30,8 +31,10 @@ class Taken(Exception):
 
 
 def others(folder: Path, plan: str) -> list[dict[str, Any]]:
-    """What live commands of another plan say of themselves in a sweep's folder, the earliest first: host, pid, job,
-    began, plan, token; of one that is being written just now all but host and began is None.
+    """Return the files' contents of live commands with another plan in a sweep's folder, the earliest first.
+
+    Keys: host, pid, job, began, plan, token. If a file is being written just now, only host and began are known, and
+    pid and token are None.
     """
     found = [lock for path in folder.glob(PATTERN) if (lock := read_lock_file(path)) is not None]
     different = [lock for lock in found if lock.get("plan") != plan and alive(lock)]
@@ -44,10 +47,10 @@ def _order(lock: dict[str, Any]) -> tuple[float, str]:
 
 @contextlib.contextmanager
 def holding(folder: Path, plan: str) -> Iterator[None]:
-    """Be one of the commands that work on a sweep by the plan with this digest, within this context.
+    """Be one of the commands that work on a sweep, with the plan of this digest, within this context.
 
-    Raises Taken where a command of another plan does. Of two that come at once the later one, by what their files say,
-    gives way; the other goes on only once that one's file is gone, so that no clock has to be right.
+    Raises Taken if a command with another plan works on it. If two start at the same time, the one with the later time
+    in its file gives way. The other continues only when that file is gone, so clocks need not be right.
     """
     own = {**me(), "token": new_token(), "plan": plan, "began": time.time()}
     path = folder / PATTERN.replace("*", own["token"])
@@ -56,7 +59,7 @@ def holding(folder: Path, plan: str) -> Iterator[None]:
         create(path, own)
     except OSError as error:
         if error.errno not in UNWRITABLE:
-            raise  # else nothing of another's can be overwritten, either: what has to be written says why it cannot
+            raise  # otherwise nothing can be overwritten here either, and the first write that is needed says why
     over = threading.Event()
     try:
         _bury(folder)
@@ -70,20 +73,20 @@ def holding(folder: Path, plan: str) -> Iterator[None]:
         yield
     finally:
         over.set()
-        with contextlib.suppress(OSError):  # it is known as dead when this process is
+        with contextlib.suppress(OSError):  # the file counts as dead once this process has ended
             path.unlink()
 
 
 def _bury(folder: Path) -> None:
-    """Remove the files of commands that are dead."""
+    """Remove the files of commands that have ended."""
     for path in folder.glob(PATTERN):
         lock = read_lock_file(path)
         if lock is not None and not alive(lock):
-            with contextlib.suppress(OSError):  # removed just now, another user's, on a disk that is read-only
+            with contextlib.suppress(OSError):  # just removed, or another user's, or on a read-only disk
                 path.unlink()
 
 
 def _beat(path: Path, over: threading.Event) -> None:
     while not over.wait(BEAT_SECONDS):
-        with contextlib.suppress(OSError):  # a disk that is away: others see life when it is back
+        with contextlib.suppress(OSError):  # the disk is unavailable: the next beat tries again
             os.utime(path)

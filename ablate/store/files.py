@@ -1,5 +1,6 @@
-"""Files that are whole or not there: written beside and renamed, linked, appended to line by line. Standard library
-only.
+"""Files that are whole or absent: written to a temporary file and renamed, linked, or appended to line by line.
+
+Standard library only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ BLOCK = 1 << 20  # bytes
 
 
 def open_append(path: Path) -> BinaryIO:
-    """Open a JSON-lines file at its end, without the torn line a crash may have left."""
+    """Open a JSON-lines file for appending, after removing an incomplete last line that a crash may have left."""
     file = open(path, "ab")
     data = path.read_bytes()
     file.truncate(data.rfind(b"\n") + 1)
@@ -30,16 +31,16 @@ def open_append(path: Path) -> BinaryIO:
 
 
 def encoded(value: Any) -> bytes:
-    """A JSON file for people and programs."""
+    """Return a value as indented JSON in UTF-8, with a newline at the end."""
     return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 @contextlib.contextmanager
 def beside(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A path to write to, beside `path`, which it becomes at the end: a reader meets the old file or the new one.
+    """Yield a temporary path next to `path`, which replaces `path` at the end: readers see the old file or the new one.
 
-    `durable` also waits for the disk. Where writing fails nothing is left. Who may read it is up to the umask, also
-    where it is written by what keeps others out (safetensors).
+    `durable` also syncs it to the disk. If writing fails, nothing is left. The umask decides who may read the file,
+    even if the writer (such as safetensors) sets stricter permissions.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     mode = _made(part)
@@ -58,7 +59,7 @@ def beside(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def _made(path: Path) -> int:
-    """Make a new file, and return the mode that it got."""
+    """Create a new file and return its mode."""
     file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         return stat.S_IMODE(os.fstat(file).st_mode)
@@ -73,7 +74,7 @@ def replace(path: Path, data: bytes, durable: bool = True) -> None:
 
 
 def linked(source: Path, target: Path) -> None:
-    """Give a file a second name, or make a copy where the file system has no links. Raises FileExistsError."""
+    """Create a hard link, or a copy where the file system has no links. Raises FileExistsError."""
     try:
         os.link(source, target)
     except OSError as error:
@@ -91,7 +92,7 @@ def copied(source: Path, target: Path, durable: bool = True) -> None:
 
 
 def digest(file: BinaryIO) -> bytes:
-    """BLAKE2b of what is left of a file, 16 bytes."""
+    """Return the BLAKE2b hash, 16 bytes, of the rest of an open file."""
     hashed = hashlib.blake2b(digest_size=16)
     while block := file.read(BLOCK):
         hashed.update(block)
@@ -108,9 +109,9 @@ def synced(path: Path) -> None:
 
 
 def aside(folder: Path, name: str) -> str:
-    """Rename a folder to `name`, or to that with a number where it is taken; return what it is called then."""
+    """Rename a folder to `name`, with a number appended if that is taken, and return the new name."""
     taken = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
     kept = next(path for path in map(folder.with_name, taken) if not path.exists())
-    with contextlib.suppress(FileNotFoundError):  # somebody else did so just now
+    with contextlib.suppress(FileNotFoundError):  # another process renamed it just now
         os.rename(folder, kept)
     return kept.name

@@ -1,29 +1,29 @@
-"""What a stage *is*: the canonical form of a config, the id made of it, and how the config is made again from that
+"""The identity of a stage: the canonical form of its config, the id made of it, and the config made again from the
 form.
 
-A run outlives the code that made it, so an id is of meaning and not of spelling: no name of a module, class or field of
-today is in it, but names that were given once and stay.
+Runs outlive the code that made them, so an id expresses meaning rather than spelling. It contains no present name of a
+module, class or field, but names that were given once and stay.
 
-A **class** has a `tag: ClassVar[str]` in its own body ("joint", "contrastive"): the form says `"type": tag`. The class
-may be renamed and moved; its tag stays. Tags are told apart by the type hint of the field that holds them: of a base
-class's subclasses no two have one tag. Further class variables, all of them optional:
+A **class** has a `tag: ClassVar[str]` in its own body ("joint", "contrastive"), and its form says `"type": tag`. The
+class may be renamed and moved; its tag stays. The type hint of the field that holds a tag tells tags apart: no two
+subclasses of one base class may have the same tag. Further class variables, all of them optional:
 
-- `recipe: ClassVar[int]`: a version of the code behind it, part of the form, raised by hand when results change;
-- `how: ClassVar[tuple[str, ...]]`: fields that say how a stage runs, not what it is (where data lie, for instance);
-  they stay out of the form;
-- `removed: ClassVar[Mapping[str, str]]`: fields that there were, each with the canonical text of its last value. Nobody
-  can set them any more, but they stay in the form: `removed = {"old_field": "0.5"}`.
+- `recipe: ClassVar[int]`: a version of the code behind the class, part of the form, raised by hand when results change;
+- `how: ClassVar[tuple[str, ...]]`: fields that say how a stage runs (such as where data lie), and not what it is; they
+  are left out of the form;
+- `removed: ClassVar[Mapping[str, str]]`: removed fields, each with the canonical text of its last value. They can no
+  longer be set, but stay in the form: `removed = {"old_field": "0.5"}`.
 
-A **field**'s name in the form is fixed for ever. Whoever changes a class that has been released does one of these:
+A **field**'s name in the form never changes. To change a class that has been released, do one of these:
 
 - *rename a field*: keep the name: `new: int = field(default=3, metadata={"name": "old"})`;
 - *add a field*: state the value that means "as before this field existed", as canonical text (JSON, keys sorted, no
-  spaces; a float as 0.0): `gain: float = field(default=1.0, metadata={"absent": "1.0"})`. At that value it is left out
-  of the form, so that all that was made before keeps its id. That text never changes; the default may, and then the ids
-  of those that use the new default do, as they should;
-- *remove a field*: write it into `removed`, with the value at which the code now works.
+  spaces; a float as 0.0): `gain: float = field(default=1.0, metadata={"absent": "1.0"})`. At that value the field is
+  left out of the form, so all earlier ids stay. That text never changes. The default may change; then ids of configs
+  that use the new default change, as they should;
+- *remove a field*: add it to `removed`, with the value that the code now always uses.
 
-tests/golden-fields.json holds the names that are in each class's form; a test says so when one comes or goes.
+tests/golden-fields.json lists the names in each class's form; a test fails when one is added or removed.
 """
 
 from __future__ import annotations
@@ -43,42 +43,45 @@ from ablate.errors import UserError, nearest, place
 
 
 def canonical(config: Any) -> dict[str, Any]:
-    """Return the JSON form of a frozen dataclass that says what it is: type tag, recipe and fields, as the module says.
+    """Return the canonical form of a config, a frozen dataclass, as JSON values: type tag, recipe and fields (see
+    above).
 
-    Floats are floats (1 in a float field is 1.0), tuples are lists, keys are sorted. Raises TypeError for a class
-    without a tag and for values that JSON has no form for, ValueError for NaN and infinity.
+    A 1 in a float field becomes 1.0, tuples become lists, and keys are sorted. Raises TypeError for a class without a
+    tag and for values without a JSON form, and ValueError for NaN and infinity.
     """
     return Forms().of(config, type(config)).plain
 
 
 def how(config: Any) -> dict[str, Any]:
-    """Return what `canonical` leaves out because it only says how a stage runs, as dotted path → value."""
+    """Return the fields that `canonical` leaves out because they only say how a stage runs, as dotted path → value."""
     return Forms().of(config, type(config)).how
 
 
 @dataclass(frozen=True)
 class Form:
-    """What there is to know of a config or a part of one."""
+    """The canonical form of a config or of a part of one."""
 
     plain: Any
-    """Its canonical form."""
+    """The form as JSON values."""
     text: str
-    """That form as JSON with sorted keys and nothing to spare: what ids are hashes of."""
+    """The form as compact JSON with sorted keys; ids are hashes of it."""
     how: Mapping[str, Any]
-    """What says only how a stage runs, by dotted path."""
+    """Values that only say how a stage runs, by dotted path."""
 
 
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Forms:
-    """Makes canonical forms, of every frozen config once: the stages of a sweep are made of few distinct parts."""
+    """Makes canonical forms, each frozen config's once, as the stages of a sweep share most parts."""
 
     def __init__(self) -> None:
-        self.made: dict[int, tuple[Any, Form]] = {}  # the config is kept, so that its id stays its own
+        self.made: dict[int, tuple[Any, Form]] = {}  # by id(): the config is kept, so no other object gets its id()
 
     def of(self, value: Any, hint: Any) -> Form:
-        """The form of a value in a field with this type hint."""
+        """Return the form of a value in a field with this type hint. Raises TypeError and ValueError as `canonical`
+        does.
+        """
         if isinstance(value, (str, bool)) or value is None:
             return Form(value, json.dumps(value), NOTHING)
         if isinstance(value, (int, float)):
@@ -122,13 +125,13 @@ class Forms:
 
 
 def _joined(parts: Mapping[str, Form]) -> Form:
-    """The form of a mapping."""
+    """Return the form of a mapping."""
     text = ",".join(f"{json.dumps(key)}:{parts[key].text}" for key in sorted(parts))
     apart = {f"{key}.{path}": value for key, part in parts.items() for path, value in part.how.items()}
     return Form({key: part.plain for key, part in parts.items()}, f"{{{text}}}", apart)
 
 
-# What classes say of themselves ---------------------------------------------------------------------------------
+# Declarations of classes ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -136,19 +139,19 @@ class Field:
     """A field of a config class."""
 
     attribute: str
-    """What it is called today."""
+    """Its present name in code."""
     name: str
-    """What it is called in the form, for ever."""
+    """Its name in the form, which never changes."""
     hint: Any
     absent: str | None
-    """Canonical text of the value at which it is left out."""
+    """Canonical text of the value at which the field is left out."""
     how: bool
-    """Whether it says only how a stage runs."""
+    """Whether it only says how a stage runs."""
 
 
 @cache
 def fields(cls: type) -> tuple[Field, ...]:
-    """The fields of a config class. Raises TypeError where two have one name, or where `absent` is not canonical."""
+    """Return the fields of a config class. Raises TypeError if two have one name or an `absent` is not canonical."""
     hints, apart, entries = typing.get_type_hints(cls), getattr(cls, "how", ()), []
     for one in dataclasses.fields(cls):
         if unknown := sorted(set(one.metadata) - {"name", "absent"}):
@@ -166,8 +169,9 @@ def fields(cls: type) -> tuple[Field, ...]:
 
 @cache
 def removed(cls: type) -> dict[str, str]:
-    """The fields that a config class had, with the canonical text of their last value. Raises TypeError for
-    other text.
+    """Return the removed fields of a config class, with the canonical text of their last values.
+
+    Raises TypeError for text that is not canonical.
     """
     texts = {name: text for one in reversed(cls.__mro__) for name, text in vars(one).get("removed", {}).items()}
     for name, text in texts.items():
@@ -176,7 +180,7 @@ def removed(cls: type) -> dict[str, str]:
 
 
 def _canonical(text: Any, hint: Any, cls: type, what: str) -> None:
-    """Raise TypeError, of `what` in a class, unless this is the canonical text of a value."""
+    """Raise TypeError unless `text` is the canonical text of a value. `what` in `cls` is named in the message."""
     try:
         expected = Forms().of(json.loads(text), hint).text
     except (TypeError, ValueError):
@@ -188,7 +192,7 @@ def _canonical(text: Any, hint: Any, cls: type, what: str) -> None:
 
 
 def tag_of(cls: type) -> str:
-    """The tag of a config class. Raises TypeError where it has none of its own."""
+    """Return the tag of a config class. Raises TypeError if its own body has none."""
     if "tag" not in vars(cls):
         raise TypeError(
             f'{_named(cls)} has no tag: say what it is called in ids, tag: ClassVar[str] = "..." in its own body.'
@@ -201,14 +205,12 @@ def _named(cls: type) -> str:
 
 
 def recipe_of(cls: type) -> int | None:
-    """The version of the code behind a config class, None where it has none."""
+    """Return the recipe of a config class, or None."""
     return next((vars(one)["recipe"] for one in cls.__mro__ if "recipe" in vars(one)), None)
 
 
 def find(base: type, tag: str) -> type | None:
-    """The class with a tag among a class and those made from it, None if there is none. Raises TypeError if there are
-    two.
-    """
+    """Return the class with this tag among `base` and its subclasses, or None. Raises TypeError if there are two."""
     classes = [cls for cls in _below(base) if vars(cls).get("tag") == tag]
     if len(classes) > 1:
         names = " and ".join(sorted(map(_named, classes)))
@@ -217,7 +219,7 @@ def find(base: type, tag: str) -> type | None:
 
 
 def _below(base: type) -> Iterator[type]:
-    """A class and all made from it, each once."""
+    """Yield a class and all its subclasses, each once."""
     seen, stack = set(), [base]
     while stack:
         cls = stack.pop()
@@ -228,34 +230,34 @@ def _below(base: type) -> Iterator[type]:
 
 
 def _members(hint: Any) -> list[Any]:
-    """What a type hint allows beside None: the members of a union, or the hint itself."""
+    """Return the members of a union, None excluded, or the hint itself."""
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return [part for part in typing.get_args(hint) if part is not type(None)] if union else [hint]
 
 
 def _classes(hint: Any) -> list[type]:
-    """The config classes that a type hint allows."""
+    """Return the config classes that a type hint allows."""
     return [part for part in _members(hint) if isinstance(part, type) and dataclasses.is_dataclass(part)]
 
 
 def of_items(hint: Any) -> Any:
-    """Type hint of the items of what is a list or tuple."""
+    """Return the type hint of the items of a list or tuple."""
     return (typing.get_args(_members(hint)[0]) or (Any,))[0]
 
 
 def of_values(hint: Any) -> Any:
-    """Type hint of the values of what is a mapping."""
+    """Return the type hint of the values of a mapping."""
     return (typing.get_args(_members(hint)[0]) or (str, Any))[1]
 
 
-# And back -------------------------------------------------------------------------------------------------------
+# From form to config --------------------------------------------------------------------------------------------
 
 
 def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
-    """Make the config again that a field with this type hint held, from its canonical form and its "how" values.
+    """Make the config that a field with this type hint held, from its canonical form and its "how" values.
 
-    Finds classes that were imported before. Raises UserError where there is no class or field for what the form says:
-    newer code wrote it.
+    Its class must have been imported. Raises UserError if the form has a class, field or value that this code does not
+    have, as records of newer code do.
     """
     if isinstance(data, list):
         return tuple(restore(item, of_items(hint)) for item in data)
@@ -276,20 +278,20 @@ def restore(data: Any, hint: Any, how: Mapping[str, Any] = NOTHING) -> Any:
             values[one.attribute] = restore(json.loads(one.absent), one.hint)
         elif not one.how:
             raise UserError(
-                f"A record lacks the setting '{one.name}' of '{cls.tag}', which came later and says no 'absent'; what "
-                "it computed with is not known."
+                f"A record lacks the setting '{one.name}' of '{cls.tag}', which was added later and has no "
+                "'absent'; the value that it was made with is unknown."
             )
     for name in sorted(left):
         last = removed(cls).get(name)
         if last is None:
             raise UserError(
-                f"A record has a setting '{name}' of '{cls.tag}' that this code does not know; update ablate, or say "
-                "what it was in the class's 'removed'."
+                f"A record has a setting '{name}' of '{cls.tag}' that this code does not know; update ablate, or add "
+                "it to the class's 'removed'."
             )
         if json.loads(last) != data[name]:
             was = json.dumps(data[name])
             raise UserError(
-                f"A record has '{name}' of '{cls.tag}' at {was}; that setting was removed and works as {last} now."
+                f"A record has {was} for '{name}' of '{cls.tag}'; that setting was removed and is always {last} now."
             )
     return cls(**values)
 
@@ -313,13 +315,13 @@ def _within(how: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def stage_id(kind: str, version: int, config: Mapping[str, Any], parents: Iterable[tuple[str, str]]) -> str:
-    """Return the id of a stage: 16 hexadecimal digits of a SHA-256 over what it is and what it starts from."""
+    """Return the id of a stage: the first 16 hexadecimal digits of a SHA-256 hash of its form and its parents' ids."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashed(kind, version, text, parents)
 
 
 def hashed(kind: str, version: int, config: str, parents: Iterable[tuple[str, str]]) -> str:
-    """Return the id of a stage whose canonical form is written already (see `Form.text`)."""
+    """Return the id of a stage whose config is given as canonical text (see `Form.text`)."""
     inputs = json.dumps(sorted([role, id] for role, id in parents), separators=(",", ":"))
     text = f'{{"config":{config},"kind":{json.dumps(kind)},"parents":{inputs},"version":{version}}}'
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,10 +1,9 @@
-"""What all stages under a root are and hold, answered in a moment over ten thousand folders. Standard library only.
+"""An index of all stages under a root, which answers within a moment for ten thousand folders. Standard library only.
 
-ROOT/.index.json remembers what was read of stages that are finished, or were never started. An entry counts while its
-folder and its result are the ones it was read from, by inode and times: whoever starts, finishes, prunes, makes again,
-upgrades, removes or renames a stage changes these, so that it is read anew. What is or was worked on, and is not
-finished, is always read. The file is written beside and renamed, by whoever read something new; losing it costs time,
-and a root that cannot be written to has none.
+ROOT/.index.json holds what was read of stages that are finished or were never started. An entry is valid as long as its
+folder and its result have the same inode and times. Whatever starts, finishes, prunes, remakes, upgrades, removes or
+renames a stage changes these, so the stage is read again. Other stages are read every time. The file is replaced by any
+process that read something new. Losing it costs only time, and a root that cannot be written to works without it.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from ablate.store.lock import alive, clock, read_lock
 from ablate.store.record import Damaged, read_json, read_jsonl, read_result
 
 NAME = ".index.json"
-FAILURE = "failure.json"  # what is kept of jobs that are gone: {"kind": ..., "why": ...}
-FORGIVEN = ("to be run again", "cancelled by --cancel")  # kinds that are no failures to the next command
-SETTLED_SECONDS = 4.0  # what changed later may change again within one tick of a file system's clock
+FAILURE = "failure.json"  # why a job ended without a result: {"kind": ..., "why": ...}
+FORGIVEN = ("to be run again", "cancelled by --cancel")  # kinds that the next command does not count as failures
+SETTLED_SECONDS = 4.0  # a newer folder may change again within one tick of the file system's clock: not stored
 
 Key = list[int]
 Roles = tuple[tuple[str, str], ...]
@@ -43,47 +42,44 @@ class Entry:
     folder: Path
     format: int
     done: bool
-    """Whether it is complete, and not to be made again since it was pruned."""
+    """Whether it is finished, and not being made again after pruning."""
     parents: Roles
-    """(role, stage id) of what it starts from."""
+    """(role, stage id) of the stages that it starts from."""
     uses: Roles
-    """(role, stage id) of what it used besides, or would by any way to make it that was planned: a table points for
-    ever into the recordings that it was made from, whichever were planned since.
-    """
+    """(role, stage id) of other stages that it used, or would use in any planned way to make it. A table keeps pointing
+    into the recordings that it was made from, even if others were planned since."""
     sizes: dict[str, int]
-    """Bytes by part (see `ablate.store.pruned`; "" for records): of a finished stage as its record says, less what was
-    pruned, else of what lies there.
-    """
+    """Bytes by part ("" for records; see `ablate.store.pruned`). For a finished stage they come from its record, pruned
+    files excluded; else from the files in its folder."""
     pruned: dict[str, int]
-    """Bytes by part of what was pruned."""
+    """Bytes of pruned files by part."""
     ended: str
-    """When it was finished, as "2026-01-31T12:00:00Z"; empty where that is not known."""
+    """When it finished, as "2026-01-31T12:00:00Z"; empty if unknown."""
     changed: float
-    """Time of the last change in its folder."""
+    """Time of the last change in its folder, in seconds since the epoch."""
     running: bool = False
     """Whether a live process holds its lock."""
     failed: str = ""
-    """How the last attempt at it went wrong; empty where none did, and when it is done or running."""
+    """How its last attempt failed; empty if it did not, or if the stage is done or running."""
     damaged: str = ""
-    """Why its records cannot be read, in a sentence; all else is then unknown."""
+    """Why its records cannot be read, in a sentence; all other fields are then unknown."""
 
     @property
     def needs(self) -> Roles:
-        """All that it was made from."""
+        """All stages that it was made from."""
         return (*self.parents, *self.uses)
 
     @property
     def bytes(self) -> int:
-        """Of all its parts."""
+        """Bytes of all its parts."""
         return sum(self.sizes.values())
 
 
 def entries(root: Path, write: bool = True) -> dict[str, Entry]:
-    """All stages under a root by id, those only planned too, in the order of kinds and ids; copies of folders under
-    other names do not count. What was read anew is remembered, unless nothing is to be written.
+    """Return all stages under a root by id, in the order of kinds and ids, planned ones included.
 
-    Raises UserError for a record of a newer format. One that is damaged, or closed to this user, makes a `damaged`
-    entry.
+    Copies of folders under other names do not count. With `write`, the index is updated. A record that is damaged or
+    unreadable gives an entry that says so in `damaged`. Raises UserError for a record of a newer format.
     """
     root, began = Path(root), time.monotonic()
     remembered = _read(root / NAME)
@@ -102,14 +98,14 @@ def entries(root: Path, write: bool = True) -> dict[str, Entry]:
                 if _rests(entry):
                     fresh[place] = [key, _fields(entry)]
         except FileNotFoundError:
-            continue  # somebody lays, removes or renames it just now
+            continue  # it is created, removed or renamed just now
         except PermissionError as error:
             found[id] = _unknown(kind, id, folder, disk.sentence(error, Path(folder)))
         except (ValueError, KeyError, Damaged):
             said = f"A record in {folder} is damaged; remove that folder, and run its sweep again."
             found[id] = _unknown(kind, id, folder, said)
     if write and (fresh or len(keep) < len(remembered)):
-        with contextlib.suppress(OSError):  # not ours to write to, or full: it is read again the next time
+        with contextlib.suppress(OSError):  # no permission, or a full disk: the next call reads it all again
             settled = (clock(root) - (time.monotonic() - began) - SETTLED_SECONDS) * 1e9
             keep |= {place: one for place, one in fresh.items() if max(one[0][:4]) < settled}
             if keep.keys() != remembered.keys() or any(keep[place] is not remembered[place] for place in keep):
@@ -119,12 +115,12 @@ def entries(root: Path, write: bool = True) -> dict[str, Entry]:
 
 
 def _unknown(kind: str, id: str, folder: str, why: str) -> Entry:
-    """The entry of a stage whose records cannot be read."""
+    """Return the entry of a stage whose records cannot be read."""
     return Entry(kind, id, "?", Path(folder), 2, False, (), (), {}, {}, "", 0.0, damaged=why)
 
 
 def _folders(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Kind, id and path of whatever may be a run folder."""
+    """Yield kind, id and path of every possible run folder."""
     for kind in _inside(root):
         for start in _inside(kind.path):
             if len(start.name) == 2:
@@ -132,7 +128,7 @@ def _folders(root: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _inside(path: Path | str) -> list[os.DirEntry]:
-    """The folders in a folder, by name."""
+    """Return the folders in a folder, sorted by name, hidden ones excluded."""
     try:
         with os.scandir(path) as listing:
             return sorted((e for e in listing if e.name[0] != "." and e.is_dir()), key=lambda entry: entry.name)
@@ -141,7 +137,9 @@ def _inside(path: Path | str) -> list[os.DirEntry]:
 
 
 def _key(folder: str) -> Key:
-    """What changes when a stage does that is finished or was never started; times in nanoseconds come first."""
+    """Return numbers that change whenever a stage does that is finished or was never started: four times in ns, two
+    inodes.
+    """
     own = os.stat(folder)
     try:
         result = os.stat(f"{folder}/result.json")
@@ -151,14 +149,14 @@ def _key(folder: str) -> Key:
 
 
 def _rests(entry: Entry) -> bool:
-    """Whether nothing changes about a stage without its key changing, too."""
+    """Return whether the stage cannot change without its key changing."""
     with os.scandir(entry.folder) as listing:
         held = [item for item in listing if item.name == "claim.json" or (not entry.done and item.is_dir())]
     return not held
 
 
 def _look(kind: str, id: str, place: str) -> Optional[Entry]:
-    """Read a stage; None for a copy under another name. Raises FileNotFoundError where there is none."""
+    """Read a stage; None for a copy under another name. Raises FileNotFoundError if it does not exist."""
     folder = Path(place)
     what = read_json(folder / "identity.json")
     if what["kind"] != kind or what["id"] != id:
@@ -201,15 +199,15 @@ def _parts(kind: str, sizes: dict[str, int]) -> dict[str, int]:
 
 
 def _lying(folder: Path) -> Iterator[tuple[str, int]]:
-    """Names and bytes of the files in a folder as they are now."""
+    """Yield the present names and bytes of the files in a folder."""
     for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # it is being worked in
+        with contextlib.suppress(FileNotFoundError):  # a process is working in the folder
             if path.is_file():
                 yield path.relative_to(folder).as_posix(), path.stat().st_size
 
 
 def _failed(folder: Path) -> str:
-    """What went wrong with a stage that is not done and that nobody works on."""
+    """Return how a stage failed that is neither done nor running; empty if it did not."""
     if (folder / FAILURE).exists():
         said = read_json(folder / FAILURE)
         if said["kind"] in FORGIVEN:
@@ -223,7 +221,7 @@ def _failed(folder: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, list[Any]]:
-    """What is remembered; nothing where the file is missing, damaged or another code's."""
+    """Return the stored entries; {} if the file is missing, damaged or from other code."""
     try:
         stored = json.loads(path.read_bytes())
         return stored["stages"] if stored["code"] == _code() else {}
@@ -244,7 +242,7 @@ def _entry(kind: str, id: str, folder: str, key: Key, fields: list[Any]) -> Entr
 
 @functools.cache
 def _code() -> str:
-    """Digest of the code that entries are made by."""
+    """Return a digest of the code that makes entries."""
     return hashlib.blake2b(
         b"".join(Path(f).read_bytes() for f in (__file__, pruned.__file__)), digest_size=8
     ).hexdigest()

@@ -1,4 +1,4 @@
-"""What there is under a root: its sweeps with how far they are, and its stages."""
+"""Lists what is under a root: its sweeps with their progress, and its stages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ HEAD = ("sweep", "rows × seeds", "done", "running", "failed", "size", "last cha
 
 
 def lines(root: Path) -> list[str]:
-    """Describe the sweeps and the kinds of stages under a root. Raises UserError when there are none, or of a newer
-    format.
+    """Describe the sweeps and the kinds of stages under a root.
+
+    Raises UserError if there is nothing, or a record of a newer format.
     """
     names, found = sweeps(root), index.entries(root)
     if not names and not found:
@@ -40,21 +41,17 @@ def lines(root: Path) -> list[str]:
         done = sum(one.done for one in own)
         report.append(f"{kind:{width}}  {done:{digits},} of {kinds[kind]:{digits},} done  {amount(_size(own)):>7}")
     if alone := [one for one in found.values() if one.id not in used]:
-        report.append(f"No sweep here uses {len(alone):,} of these stages, {amount(_size(alone))}.")
+        report.append(f"{len(alone):,} of these stages ({amount(_size(alone))}) are used by no sweep here.")
     if gone := [one for one in found.values() if one.pruned]:
         lost = amount(sum(sum(one.pruned.values()) for one in gone))
-        report.append(f"{len(gone):,} are without {lost} of files that were pruned; what needs these makes them again.")
+        report.append(f"{lost} of files of {len(gone):,} stages were pruned; they are made again when needed.")
     if old := sum(one.format == 1 for one in found.values()):
-        report.append(
-            f"{old:,} of these stages are of format 1: they are read and reported, and no new plan starts from them."
-        )
+        report.append(f"{old:,} of these stages are of format 1: reports show them, but no new plan uses them.")
     return report
 
 
 def of_sweep(root: Path, name: str) -> list[str]:
-    """Describe the stages of one sweep, those it shares with others too. Raises UserError where there is none of that
-    name.
-    """
+    """Describe the stages of one sweep, shared ones included. Raises UserError for an unknown name."""
     names, found = sweeps(root), index.entries(root)
     if name not in names:
         raise unknown(root, name, names) if names else nothing(root)
@@ -70,7 +67,7 @@ def of_sweep(root: Path, name: str) -> list[str]:
 
 
 def members(sweep: Sweep, found: Mapping[str, Entry]) -> set[str]:
-    """Ids of the stages of a sweep: those its manifest names, and what they were made from."""
+    """Return the ids of all stages of a sweep: those that its manifest names, and all that they were made from."""
     ids = {id for line in sweep.manifest for id in stage_ids(line)}
     todo = list(ids)
     while todo:
@@ -82,7 +79,7 @@ def members(sweep: Sweep, found: Mapping[str, Entry]) -> set[str]:
 
 
 def state(one: Entry) -> str:
-    """A stage's state in words."""
+    """Return a stage's state in words."""
     if one.done:
         return f"done, without {' and '.join(sorted(filter(None, one.pruned)))}" if one.pruned else "done"
     if one.running:
@@ -93,7 +90,7 @@ def state(one: Entry) -> str:
 
 
 def when(seconds: float) -> str:
-    """A time to the minute, by this machine's clock."""
+    """Format seconds since the epoch as local time, to the minute."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
@@ -111,7 +108,7 @@ def _row(sweep: Sweep, ids: Collection[str], own: list[Entry]) -> tuple[str, ...
 
 
 def _columns(rows: list[tuple[str, ...]], right: Collection[int]) -> list[str]:
-    """Cells below each other, those of some columns to the right."""
+    """Align cells in columns, the columns `right` to the right."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     padded = (
         (cell.rjust(width) if k in right else cell.ljust(width) for k, (cell, width) in enumerate(zip(row, widths)))
@@ -121,7 +118,7 @@ def _columns(rows: list[tuple[str, ...]], right: Collection[int]) -> list[str]:
 
 
 def _ended(one: Entry) -> float:
-    """When a stage was finished; of others, and where no record says, when its folder changed last."""
+    """Return when a stage finished; if that is unknown, when its folder last changed."""
     return datetime.fromisoformat(one.ended.replace("Z", "+00:00")).timestamp() if one.ended else one.changed
 
 
@@ -130,27 +127,27 @@ def _size(own: Iterable[Entry]) -> int:
 
 
 def nothing(root: Path) -> UserError:
-    """The error that a folder is no root of runs."""
+    """Return the error that a folder has no runs."""
     return UserError(f"There are no runs under '{root}'; give the root=DIR that sweeps were run with.")
 
 
 def unknown(root: Path, name: str, names: Collection[str]) -> UserError:
-    """The error that no sweep under a root has this name, of those that there are."""
+    """Return the error that no sweep under a root has this name."""
     return UserError(f"No sweep '{name}' under '{root}'; {nearest(name, names)}")
 
 
 def sweeps(root: Path) -> list[str]:
-    """Names of the sweeps under a root."""
+    """Return the names of the sweeps under a root."""
     return sorted(path.parent.name for path in Path(root).glob("sweeps/*/sweep.json"))
 
 
 def stages(root: Path) -> Iterator[Path]:
-    """Folders of all planned stages under a root."""
+    """Yield the folders of all planned stages under a root."""
     yield from (path.parent for path in sorted(Path(root).glob("*/??/*/identity.json")))
 
 
 def format_of(folder: Path) -> int:
-    """Format of a stage's records: until it is complete how.json tells, which named Python modules in format 1."""
+    """Return the format of a stage's records. Before it is finished, how.json shows it: format 1 had "modules"."""
     result = read_result(folder)
     if result is not None:
         return result.get("format", 1)

@@ -1,7 +1,7 @@
-"""Locks: who works on a run folder, and whether that process still lives. Standard library only.
+"""Locks: which process works on a run folder, and whether it is alive. Standard library only.
 
-A lock is created exclusively and never changed. How far its process is, and its signs of life, are in a file of its
-attempt's own folder: a process that lost its lock thus cannot write over another's.
+A lock is created exclusively and never changed. Progress and signs of life of its process are in a file in its
+attempt's folder, so a process that lost its lock cannot overwrite those of another.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any, Optional
 
 from ablate.store.files import NO_LINKS
 
-BEAT_SECONDS = 15.0  # how often a process shows life while nothing else does
+BEAT_SECONDS = 15.0  # time between two signs of life of a process
 STALE_SECONDS = 120.0  # a lock from another machine without a sign of life for this long is dead
-CLOCK_SECONDS = 10.0  # how long a look at a file system's clock is good for
+CLOCK_SECONDS = 10.0  # how long a reading of a file system's clock is used
 PROGRESS = ".progress.json"  # in the attempt's folder
-ASIDE = "aside"  # in a lock: its process makes no attempt at the stage, but prunes it or takes it from another root
+ASIDE = "aside"  # in a lock: its process does not run the stage, but prunes it or adds it from another root
 
-_clocks: dict[int, tuple[float, float]] = {}  # device -> its time at the last look, and this process's then
+_clocks: dict[int, tuple[float, float]] = {}  # device -> its time at the last reading, and this process's time then
 
 
 def read_lock(path: Path) -> Optional[dict[str, Any]]:
-    """Return the lock in a run folder, dead or alive; None if free.
+    """Return the lock in a run folder, dead or alive; None if there is none.
 
-    It has its process's own report (step, steps, ...) and "seen", the time of its last sign of life, by the clock of
-    the file system; "file" is where the lock lies.
+    It includes its process's last report (step, steps, ...); "seen", the time of its last sign of life by the file
+    system's clock; and "file", the lock's path.
     """
     lock = read_lock_file(path / "claim.json")
     if lock is None or lock["token"] is None:
@@ -45,20 +45,22 @@ def read_lock(path: Path) -> Optional[dict[str, Any]]:
 
 
 def alive(lock: Mapping[str, Any]) -> bool:
-    """Whether the process that made this lock may still run."""
+    """Return whether the process that made this lock may still run."""
     here = me()
-    if lock.get("pid") is None:  # unreadable: being written just now, or torn by a power cut
+    if lock.get("pid") is None:  # unreadable: being written just now, or incomplete after a power cut
         return _quiet(lock) < 10.0
     if lock["job"] is not None and lock["job"] == here["job"] and lock["restart"] != here["restart"]:
-        return False  # the scheduler started this very job again, so its earlier start is over
+        return False  # the scheduler restarted this job, so its earlier run has ended
     if (lock["host"], lock["space"]) == (here["host"], here["space"]):
         return _quiet(lock) < STALE_SECONDS if _hidden(lock["pid"]) else _started(lock["pid"]) == lock["started"]
     return _quiet(lock) < STALE_SECONDS
 
 
 def _quiet(lock: Mapping[str, Any]) -> float:
-    """Seconds since a lock's last sign of life, by the file system's own clock; by this host's where one may touch
-    nothing there, as who may not takes nothing over, too; 0 where the disk fails.
+    """Return the seconds since a lock's last sign of life, by the file system's clock.
+
+    If nothing can be written there, this host's clock is used; such a process cannot take the lock over anyway. Returns
+    0 if the disk fails otherwise.
     """
     try:
         return clock(lock["file"].parent) - lock["seen"]
@@ -68,10 +70,10 @@ def _quiet(lock: Mapping[str, Any]) -> float:
 
 
 def clock(folder: Path) -> float:
-    """The time by the clock of the file system that `folder` is on: that of a file touched in it, at most ten seconds
-    ago.
+    """Return the time by the clock of the file system of `folder`, from the time of a file created there.
 
-    Hosts' clocks differ by minutes; those that share a disk agree on the times of its files. Raises OSError.
+    Clocks of hosts may differ by minutes, but hosts that share a disk agree on the times of its files. A reading is
+    reused for `CLOCK_SECONDS`. Raises OSError.
     """
     device, now = os.stat(folder).st_dev, time.monotonic()
     if device not in _clocks or now - _clocks[device][1] > CLOCK_SECONDS:
@@ -88,7 +90,7 @@ def clock(folder: Path) -> float:
 
 
 def me() -> dict[str, Any]:
-    """Describe this process so that another can tell whether it lives; a reused process id starts at another time."""
+    """Describe this process so that others can tell whether it is alive. A reused process id has another start time."""
     job = os.environ.get("SLURM_JOB_ID")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
@@ -103,7 +105,7 @@ def me() -> dict[str, Any]:
 
 
 def _space() -> str:
-    """Name the set of process ids this process sees: one boot of one machine, and one container of it."""
+    """Return a name for the set of process ids that this process sees: one boot of one machine or container."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -111,7 +113,7 @@ def _space() -> str:
 
 
 def _started(pid: int) -> Optional[str]:
-    """Return when a process started, in clock ticks since boot, or None when there is none (or only a zombie)."""
+    """Return when a process started, in clock ticks since boot; None if it does not exist or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -120,7 +122,7 @@ def _started(pid: int) -> Optional[str]:
 
 
 def _hidden(pid: int) -> bool:
-    """Whether there is such a process and it is another user's who may not be looked at (/proc with hidepid)."""
+    """Return whether a process exists but belongs to a user whose processes are hidden (/proc mounted with hidepid)."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -131,7 +133,11 @@ def _hidden(pid: int) -> bool:
 
 
 def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
-    """Return the lock in a file, with "made" and "seen" (when it was, by the clock of the file system) and "file"."""
+    """Return the lock in a file, with the file's path as "file" and its time, by the file system's clock, as "made" and
+    "seen".
+
+    Returns None if there is no file. A file that cannot be parsed gives a lock without token and pid.
+    """
     try:
         seen, data = path.stat().st_mtime, path.read_bytes()
     except FileNotFoundError:
@@ -143,10 +149,10 @@ def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
 
 
 def create(path: Path, lock: Mapping[str, Any]) -> bool:
-    """Create a lock file, whole, unless there is one; True if created. Raises OSError, which leaves none.
+    """Create a lock file unless it exists; return whether it was created. If several try, one succeeds.
 
-    Of several that try, one gets it. Only where the file system has no links is it there for a moment without all of
-    its content.
+    The file appears with all its content, except for a moment on file systems without links. Raises OSError, and then
+    leaves no file.
     """
     data = json.dumps({k: v for k, v in lock.items() if k not in ("made", "seen", "file")}).encode()
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -158,7 +164,7 @@ def create(path: Path, lock: Mapping[str, Any]) -> bool:
     except OSError as error:
         if error.errno in NO_LINKS:
             return _opened(path, data)
-        error.filename = error.filename or str(path)  # of a write that finds no room
+        error.filename = error.filename or str(path)  # a write to a full disk names no file
         raise
     finally:
         part.unlink(missing_ok=True)
@@ -166,14 +172,14 @@ def create(path: Path, lock: Mapping[str, Any]) -> bool:
 
 
 def _opened(path: Path, data: bytes) -> bool:
-    """Create a file unless there is one; True if created. Raises OSError, which leaves none."""
+    """Create a file unless it exists; return whether it was created. Raises OSError, and then leaves no file."""
     try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # less what the umask says
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # the umask applies
     except FileExistsError:
         return False
     try:
         os.write(file, data)
-    except OSError:  # an empty lock would keep others away for nothing
+    except OSError:  # an empty lock would keep others out for no reason
         path.unlink(missing_ok=True)
         raise
     finally:
@@ -182,16 +188,18 @@ def _opened(path: Path, data: bytes) -> bool:
 
 
 def held(path: Path, token: str) -> bool:
-    """Whether the lock in a run folder is the one with this token."""
+    """Return whether the lock in a run folder has this token."""
     lock = read_lock_file(path / "claim.json")
     return lock is not None and lock["token"] == token
 
 
 def take(path: Path, token: Optional[str]) -> bool:
-    """Move the lock with this token out of a run folder; False, and nothing done, where it is another's by now."""
+    """Remove the lock with this token from a run folder; return False, with nothing done, if the lock is another's by
+    now.
+    """
     moved = path / f".claim.{uuid.uuid4().hex}.dead"
     try:
-        os.rename(path / "claim.json", moved)  # of several that try, one gets it
+        os.rename(path / "claim.json", moved)  # if several try, one succeeds
     except FileNotFoundError:
         return False
     taken = read_lock_file(moved)

@@ -1,5 +1,6 @@
-"""Which machine a number was made on: processors round differently. Imports no torch, but asks it where it is
-loaded.
+"""Describes the machine that a number was made on, as processors round differently.
+
+Imports no torch, but asks it for details if the process has loaded it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CPUINFO = Path("/proc/cpuinfo")
-INSTRUCTIONS = {  # flags of /proc/cpuinfo, and what people call them; the highest comes first
+INSTRUCTIONS = {  # flags of /proc/cpuinfo -> usual names, the highest set first
     "avx512f": "avx512",
     "avx2": "avx2",
     "avx": "avx",
@@ -25,15 +26,15 @@ INSTRUCTIONS = {  # flags of /proc/cpuinfo, and what people call them; the highe
 
 
 def machine() -> dict[str, Any]:
-    """Return what this process computes on; None for what is not known.
+    """Return what this process computes on; values are None if unknown.
 
-    "processor" (model), "family" (its family and model numbers: virtual machines hide the name's end), "instructions"
-    (the highest set it has), "device" ("cpu", or the GPU this process has used); and, of a process that has loaded
-    torch, "torch", "capability" (the instruction set torch uses), "blas", "onednn" and "threads".
+    "processor" (model), "family" (its family and model numbers, as virtual machines shorten the name), "instructions"
+    (the highest set it has), "device" ("cpu", or the GPU that this process has used). If the process has loaded torch,
+    also "torch", "capability" (the instruction set that torch uses), "blas", "onednn" and "threads".
     """
     torch = sys.modules.get("torch")
     facts = {**_processor(), **dict.fromkeys(("device", "torch", "capability", "blas", "onednn", "threads"))}
-    if torch is not None and hasattr(torch, "get_num_threads"):  # not one that is half imported
+    if torch is not None and hasattr(torch, "get_num_threads"):  # else it is only half imported
         gpu = torch.cuda.is_initialized()
         facts |= _libraries() | {
             "device": torch.cuda.get_device_name() if gpu else "cpu",
@@ -43,7 +44,7 @@ def machine() -> dict[str, Any]:
 
 
 def label(machine: Mapping[str, Any]) -> str:
-    """Name a machine for people: "AMD EPYC, avx512, torch 2.13.0, 1 thread"; empty when nothing is known."""
+    """Return a machine as text, such as "AMD EPYC, avx512, torch 2.13.0, 1 thread"; empty if nothing is known."""
     threads, gpu = machine.get("threads"), machine.get("device") not in (None, "cpu")
     parts = [machine.get("device") if gpu else None, machine.get("processor"), machine.get("instructions")]
     parts += [f"torch {machine['torch']}" if machine.get("torch") else None]
@@ -53,13 +54,13 @@ def label(machine: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _processor() -> dict[str, str | None]:
-    """Model, family and instruction set, from /proc/cpuinfo where there is one."""
+    """Return model, family and instruction set, from /proc/cpuinfo if it exists."""
     text = CPUINFO.read_text(errors="replace") if CPUINFO.exists() else ""
     facts: dict[str, str] = {}
     for line in text.splitlines():
         name, colon, value = line.partition(":")
         if colon:
-            facts.setdefault(name.strip().lower(), value.strip())  # of the first core
+            facts.setdefault(name.strip().lower(), value.strip())  # the first core's
     flags = set((facts.get("flags") or facts.get("features") or "").split())
     family = [facts.get(name) for name in ("cpu family", "model")]
     if None in family:
@@ -73,14 +74,14 @@ def _processor() -> dict[str, str | None]:
 
 @functools.cache
 def _libraries() -> dict[str, str | None]:
-    """Versions of torch, which is loaded, and of what it multiplies with."""
+    """Return versions of torch, which must be loaded, and of the libraries that it computes with."""
     torch = sys.modules["torch"]
     used = torch.backends.cpu.get_cpu_capability()
     return {"torch": torch.__version__, "capability": used, **_built(torch.__config__.show())}
 
 
 def _built(text: str) -> dict[str, str | None]:
-    """BLAS and oneDNN, from what torch says of how it was built."""
+    """Return the names or versions of BLAS and oneDNN, from torch's description of its build."""
     mkl = re.search(r"Math Kernel Library Version ([\w.]+)", text)
     blas, onednn = re.search(r"BLAS_INFO=(\w+)", text), re.search(r"(?:MKL-DNN|oneDNN) v?([\w.]+)", text)
     return {

@@ -1,8 +1,9 @@
-"""Join what is finished under one root to another. Standard library only.
+"""Joins the finished stages and the sweeps of one root to another. Standard library only.
 
 Stages are taken parents first, each whole or not at all (see `ablate.store.adopt`), then notes of trunks, then sweeps.
-So it can be interrupted at any moment, and the same command goes on. What is there already and equal is left alone;
-what disagrees is refused, and so is what was made from it, whose numbers would lead back to another's.
+So a merge can be interrupted at any moment, and the same command continues it. Stages that both roots have are left
+alone if they are equal and refused if they differ. A stage made from a refused one is refused too, as its numbers would
+come from another parent.
 """
 
 from __future__ import annotations
@@ -36,52 +37,54 @@ from ablate.store.progress import Progress
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
 
-LEFT = (WEIGHTS, MOMENTS, ENCODINGS, DATA)  # out by --without-weights, but for data that reports show
+LEFT = (WEIGHTS, MOMENTS, ENCODINGS, DATA)  # left out by --without-weights, except for data that reports show
 BLOCKED, OLD = "made from what was refused", "of an earlier format"
 
 
 @dataclass
 class Merge:
-    """What is to be joined from the root `source` to the root `to`, and what became of it."""
+    """What is to be joined from the root `source` to the root `to`, and what happened to it."""
 
     source: Path
     to: Path
     without_weights: bool = False
     stages: dict[str, Found] = field(default_factory=dict)
-    """Finished stages of today's format there, parents before their children."""
+    """Finished stages of the current format in `source`, parents before their children."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     sweeps: dict[str, str] = field(default_factory=dict)
-    """What is to be done about each sweep there."""
+    """What to do about each sweep in `source`."""
     refused: list[str] = field(default_factory=list)
-    """A sentence about each stage and sweep that is refused."""
+    """A sentence about each refused stage and sweep."""
     shown: set[str] = field(default_factory=set)
     """Ids of stages whose data a report shows."""
     other: set[str] = field(default_factory=set)
-    """Ids of the stages that are refused, and of what was made from them."""
+    """Ids of refused stages, and of the stages made from them."""
     open: int = 0
-    """Stages there that are not finished."""
+    """Number of stages in `source` that are not finished."""
     old: int = 0
-    """Stages and sweeps there of an earlier format."""
+    """Number of stages and sweeps in `source` of an earlier format."""
 
     def without(self, one: Found) -> tuple[str, ...]:
-        """Parts of a stage that are not wanted."""
+        """Return the parts of a stage to leave out."""
         return tuple(part for part in LEFT if part != DATA or one.id not in self.shown) if self.without_weights else ()
 
     def of(self, *what: str) -> list[str]:
-        """Ids of the stages about which this is to be done."""
+        """Return the ids of the stages with one of these verdicts."""
         return [id for id, verdict in self.verdicts.items() if verdict.what in what]
 
     def size(self, *what: str) -> int:
-        """Bytes that are to be brought for them."""
+        """Return the bytes to link or copy for these stages."""
         return sum(self.stages[id].size(self.verdicts[id].names) for id in self.of(*what))
 
 
-UNREFERENCED = "What no sweep there refers to loses its weights to python -m ablate.prune, unless --keep=unreferenced."
+UNREFERENCED = "python -m ablate.prune removes weights that no sweep there refers to, unless --keep=unreferenced."
 
 
 def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = False) -> int:
-    """Join a root to another, saying what is done; the exit status is 1 where something was refused, 130 after Ctrl-C.
-    Raises UserError as `survey` does, and where the disk has no room.
+    """Join a root to another and print what is done; return the exit status.
+
+    It is 0, 1 if something was refused, and 130 after Ctrl-C. Raises UserError as `survey` does, and for a lack of
+    space.
     """
     try:
         merge = survey(source, to, without_weights)
@@ -100,8 +103,9 @@ def run(source: Path, to: Path, without_weights: bool = False, dry_run: bool = F
 
 
 def take_in(folder: Path, to: Path) -> str:
-    """Take the finished stage in a folder over into the root `to`, and say what was done. Raises UserError where it is
-    none, or is refused.
+    """Add the finished stage in a folder to the root `to`, and say what was done.
+
+    Raises UserError if it is not a finished stage, or is refused.
     """
     one = read(folder)
     if to.resolve() in one.folder.resolve().parents:
@@ -123,8 +127,10 @@ def take_in(folder: Path, to: Path) -> str:
 
 
 def survey(source: Path, to: Path, without_weights: bool = False) -> Merge:
-    """Say what is to be done. Raises UserError where the roots are one or in each other, where there is nothing to
-    join, and for records of a newer format.
+    """Find out what is to be done, without doing it.
+
+    Raises UserError if the roots are the same or one contains the other, if there is nothing to join, and for records
+    of a newer format.
     """
     merge = Merge(Path(source), Path(to), without_weights)
     _apart(merge.source, merge.to)
@@ -171,7 +177,7 @@ def _apart(source: Path, to: Path) -> None:
 
 
 def _parents_first(found: Mapping[str, Entry]) -> Iterator[Entry]:
-    """All stages, each after what it was made from."""
+    """Yield all stages, each after those that it was made from."""
     seen: set[str] = set()
     todo = [(id, False) for id in reversed(found)]
     while todo:
@@ -184,7 +190,9 @@ def _parents_first(found: Mapping[str, Entry]) -> Iterator[Entry]:
 
 
 def _shown(plan: Sweep, found: Mapping[str, Entry]) -> Iterator[str]:
-    """Ids of the stages whose data the report of a sweep shows: first rows of test tables, and their recordings."""
+    """Yield the ids of the stages whose data a sweep's report shows: test tables, of which it shows rows, and
+    recordings.
+    """
     tasks = plan.sweep["tasks"] if isinstance(plan.sweep.get("tasks"), dict) else {}
     splits = {split for about in tasks.values() for split in (about or {}).get("splits", ())}
     tables = {place: id for line in plan.manifest for place, id in line["stages"].get("tables", {}).items()}
@@ -194,11 +202,11 @@ def _shown(plan: Sweep, found: Mapping[str, Entry]) -> Iterator[str]:
             yield from (used for _, used in found[id].uses)
 
 
-# Said beforehand -----------------------------------------------------------------------------------------------------
+# Before joining ------------------------------------------------------------------------------------------------------
 
 
 def estimate(merge: Merge, links: bool) -> list[str]:
-    """Say what is to be done, so many stages and bytes, and what is refused."""
+    """Return lines that say what is to be done, with numbers of stages and bytes, and what is refused."""
     new, back = merge.of(TAKE), merge.of(RESTORE)
     how = "to link" if links else "to copy"
     lines = [
@@ -209,7 +217,7 @@ def estimate(merge: Merge, links: bool) -> list[str]:
         lines.append(f"{len(back):,} were pruned in {merge.to}: {amount(merge.size(RESTORE))} {how} are put back.")
     if merge.without_weights and new:
         left = sum(merge.stages[id].size(merge.stages[id].facts) for id in new) - merge.size(TAKE)
-        lines.append(f"{amount(left)} are left out as if they were pruned: what needs them makes them again.")
+        lines.append(f"{amount(left)} are left out as if they were pruned; they are made again when needed.")
     out = {
         "not finished": merge.open,
         f"being run in {merge.to}": len(merge.of(RUNNING)),
@@ -224,7 +232,7 @@ def estimate(merge: Merge, links: bool) -> list[str]:
 
 
 def _links(merge: Merge) -> bool:
-    """Whether files there can get a second name here; tried with one."""
+    """Return whether files of `source` can be linked in `to`, which is tried with one file."""
     probe = disk.standing(merge.to) / f".{attempt.new_token()}.part"
     try:
         os.link(next(iter(merge.stages.values())).folder / "result.json", probe)
@@ -235,7 +243,7 @@ def _links(merge: Merge) -> bool:
 
 
 def _roomy(to: Path, size: int) -> None:
-    """Raises UserError where the disk of a root has no room for so many bytes."""
+    """Raise UserError unless the disk of a root has space for `size` bytes."""
     if (free := disk.free(to)) is not None and size > free:
         raise UserError(
             f"{to} would need {amount(size)}, and its disk has {amount(free)} left; make room, or leave weights out "
@@ -244,7 +252,7 @@ def _roomy(to: Path, size: int) -> None:
 
 
 def _compared(merge: Merge, plan: Sweep) -> str:
-    """What is to be done about a sweep."""
+    """Return what to do about a sweep."""
     name = plan.path.name
     if plan.format < FORMAT:
         merge.old += 1
@@ -255,14 +263,14 @@ def _compared(merge: Merge, plan: Sweep) -> str:
     differs = [key for key in {**plan.sweep, **own.sweep} if plan.sweep.get(key, ...) != own.sweep.get(key, ...)]
     if differs or plan.manifest != own.manifest:
         merge.refused.append(
-            f"Sweep {name} is another in {merge.to} (it differs in {', '.join(differs) or 'its stages'}); rename the "
+            f"Sweep {name} is different in {merge.to} (in {', '.join(differs) or 'its stages'}); rename the "
             f"folder {plan.path}, or that in {merge.to}, and merge again."
         )
         return REFUSED
     return SAME
 
 
-# Done ----------------------------------------------------------------------------------------------------------------
+# Joining -------------------------------------------------------------------------------------------------------------
 
 
 def carry_out(merge: Merge) -> str:
@@ -290,12 +298,12 @@ def carry_out(merge: Merge) -> str:
     running = f", left {count[RUNNING]:,} out that are being run there" if count[RUNNING] else ""
     root = shlex.quote(str(merge.to))
     report = f" python -m analysis.report {taken[0]} --root {root} makes its report." if taken else ""
-    alone = "" if taken or not count[TAKE] else f" No sweep of theirs came along. {UNREFERENCED}"
+    alone = "" if taken or not count[TAKE] else f" No sweep was joined with them. {UNREFERENCED}"
     return f"Joined {count[TAKE]:,} stages{restored}{running}.{report}{alone}"
 
 
 def _lay(source: Path, target: Path) -> None:
-    """Copy a sweep's plan; the file that makes it one comes last. Tables, figures and the report are made anew."""
+    """Copy a sweep's plan. The file that readers look for comes last. Tables, figures and the report are made anew."""
     target.mkdir(parents=True, exist_ok=True)
     for name in ("manifest.jsonl", "sweep.json"):
         files.copied(source / name, target / name)

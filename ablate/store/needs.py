@@ -1,5 +1,6 @@
-"""Which files of other stages a stage reads, and which finished stages must be made again for that since they were
-pruned. Standard library only.
+"""Which files of other stages a stage reads, and which pruned stages must be made again for that.
+
+Standard library only.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from ablate.store.record import read_result, run_path
 from ablate.store.run import RunFolder, find
 from ablate.store.stage import Stage, way
 
-CHOICE = "tune"  # role of a stage that chose one of its parents, whose files are then read
+CHOICE = "tune"  # role of a stage that chose one of its parents; that parent's files are then read
 
 
 @dataclass(frozen=True)
 class Known:
-    """A stage as far as it matters here, whether it is planned or lies on a disk."""
+    """What must be known of a stage here, whether it is planned or on a disk."""
 
     kind: str
     parents: tuple[tuple[str, str], ...]
@@ -27,25 +28,26 @@ class Known:
 
 
 def planned(stage: Stage) -> Known:
-    """What is known of a stage of a plan."""
+    """Return what is known of a stage of a plan."""
     return Known(stage.kind, stage.parents, stage.uses)
 
 
 def reads(one: Known, known: Mapping[str, Known], root: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Role, id and parts of files (see `ablate.store.pruned`) of each stage that must be whole for this one to run.
+    """Yield role, id and parts of files (see `ablate.store.pruned`) of each stage that must be complete for this one to
+    run.
 
-    A table reads from recordings, and whoever reads the table then does; the first fine-tuning after a choice takes
-    the chosen one's weights over.
+    A stage that reads a table also reads the table's recordings. The first fine-tuning after a choice takes over the
+    chosen one's weights.
     """
     for role, id in (*one.parents, *one.uses):
         if role == continuing.ROLE:
-            continue  # it would only have saved time
+            continue  # optional: it only saves time
         if role == CHOICE:
             if one.kind == "finetune":
                 yield from _chosen(id, known, root)
             continue
         if one.kind == "tune":
-            continue  # it compares results
+            continue  # it reads only results, which are never pruned
         goes_on = one.kind == "pretrain" and role == "pretrain"
         yield role, id, (WEIGHTS, MOMENTS) if goes_on else (WEIGHTS, ENCODINGS, DATA)
         if role.startswith("table/") and id in known:
@@ -53,7 +55,7 @@ def reads(one: Known, known: Mapping[str, Known], root: Path) -> Iterator[tuple[
 
 
 def _chosen(tune: str, known: Mapping[str, Known], root: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """The fine-tuning that a choice fell on; before it has fallen, all that it is between."""
+    """Yield the fine-tuning stage that was chosen, or all candidates if the choice is still open."""
     result = read_result(run_path(root, CHOICE, tune))
     for role, id in known[tune].parents if tune in known else ():
         if role.startswith("finetune/") and (result is None or result["winner"] == id):
@@ -61,8 +63,9 @@ def _chosen(tune: str, known: Mapping[str, Known], root: Path) -> Iterator[tuple
 
 
 def remade(stages: Mapping[str, Stage], done: Collection[str], root: Path) -> set[str]:
-    """Ids of the stages among those `done` that must be made again: what is missing reads what was pruned from them.
-    What these in turn read is included. `stages` has parents before their children.
+    """Return the ids of the stages among `done` that must be made again, as missing stages read files pruned from them.
+
+    Stages that these read in turn are included. `stages` has parents before their children.
     """
     known = {id: planned(stage) for id, stage in stages.items()}
     gone: dict[str, dict[str, int]] = {}
@@ -82,9 +85,7 @@ def remade(stages: Mapping[str, Stage], done: Collection[str], root: Path) -> se
 
 
 def of(run: RunFolder) -> list[tuple[str, RunFolder, tuple[str, ...]]]:
-    """Role and folder of each stage that a planned one must read, and which parts; those that are not there are left
-    out.
-    """
+    """Return role, folder and parts of each stage that a planned one must read. Missing stages are left out."""
     one = _on_disk(run)
     folders = {id: folder for _, id in (*one.parents, *one.uses) if (folder := find(run.root, id)) is not None}
     known = {id: _on_disk(folder) for id, folder in folders.items()}
@@ -93,7 +94,7 @@ def of(run: RunFolder) -> list[tuple[str, RunFolder, tuple[str, ...]]]:
 
 
 def lacking(run: RunFolder) -> list[tuple[str, RunFolder]]:
-    """Role and folder of each finished stage that a planned one must read, and cannot since it was pruned."""
+    """Return role and folder of each finished stage whose pruned files a planned stage must read."""
     found = ((role, folder) for role, folder, parts in of(run) if pruned.lacks(folder.path, folder.kind, parts))
     return [(role, folder) for role, folder in found if folder.done]
 

@@ -1,8 +1,8 @@
-"""Modules outside this project that register kinds of their own. Standard library only.
+"""Plugins: modules outside this project that register classes of their own. Standard library only.
 
-They are named by `plugins:` of a sweep file, by ABLATE_PLUGINS (names with commas between) or by the entry points of an
-installed package (`[project.entry-points."ablate.plugins"]`). Records say which there were, and of which version; what
-is imported is never taken from a record.
+They are named by `plugins:` of a sweep file, by ABLATE_PLUGINS (names separated by commas), or by the entry points of
+an installed package (`[project.entry-points."ablate.plugins"]`). Records say which plugins were loaded, with their
+versions. Names in records are never imported.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 from ablate.errors import UserError, nearest
 
 VARIABLE, GROUP = "ABLATE_PLUGINS", "ablate.plugins"
-SUFFIXES = (".py", ".css", ".js", ".csv")  # of code, and of what code reads beside it
+SUFFIXES = (".py", ".css", ".js", ".csv")  # of code and of files that it reads
 _loaded: set[str] = set()
 
 
 def named(said: Iterable[str] = ()) -> tuple[str, ...]:
-    """The names of all plugins, in order and each once: of installed packages, of the environment, and those `said`."""
+    """Return the names of all plugins, each once: those of installed packages, of the environment, and `said`."""
     around = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
     return tuple(dict.fromkeys(name for name in (*_installed(), *around, *said) if name))
 
@@ -37,14 +37,15 @@ def _installed() -> tuple[str, ...]:
 
 
 def announce(names: Iterable[str]) -> None:
-    """Have this process, and those it starts from now on, know these plugins."""
+    """Make these plugins known to this process and to those that it starts from now on."""
     if names := named(names):
         os.environ[VARIABLE] = ",".join(names)
 
 
 def load(names: Iterable[str] | None = None) -> None:
-    """Import these plugins, by default all, unless they were imported: they register what they have. Raises UserError
-    where one is not there, or does not load, with the file and line of its mistake.
+    """Import these plugins (by default all), unless they are loaded already.
+
+    Raises UserError if one does not exist or cannot be imported, with the file and line of its mistake.
     """
     for name in named() if names is None else names:
         if name in _loaded:
@@ -60,15 +61,16 @@ def load(names: Iterable[str] | None = None) -> None:
 
 
 def _where(error: Exception, name: str) -> str:
-    """File and line of the last statement of the plugin that an error went through."""
+    """Return file and line of the last statement in the plugin that an error passed through."""
     own = {str(path) for path in files(name).values()}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
     return f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
 
 
 def files(name: str) -> dict[Path, Path]:
-    """The code of a plugin and of the package it is in: where each file belongs below a folder of code -> where it
-    lies. Imports nothing. Raises UserError where there is no such module.
+    """Return the code of a plugin and of its package: where each file belongs in a copy of the code -> where it lies.
+
+    Imports nothing. Raises UserError if the module does not exist.
     """
     if "/" in name or name.endswith(".py"):
         module = name.removesuffix(".py").strip("/").replace("/", ".")
@@ -88,7 +90,7 @@ def files(name: str) -> dict[Path, Path]:
 
 
 def code(folder: Path) -> list[Path]:
-    """Files below a folder that are code, or what code reads beside it, such as the style of a page."""
+    """Return the files below a folder that are code or that code reads, such as the style of a page."""
     files = (path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     return sorted(path for path in files if not any(part.startswith(".") for part in path.parts[-2:]))
 
@@ -98,8 +100,9 @@ def _has(found: Iterable[Path], wanted: Path) -> bool:
 
 
 def versions(said: Iterable[str] = ()) -> dict[str, str]:
-    """What of each plugin there is: the version of its package, where it is installed, and a digest of its code.
-    Imports nothing. Raises UserError where one is not there.
+    """Return the version of each plugin: that of its installed package, if there is one, and a digest of its code.
+
+    Imports nothing. Raises UserError if one does not exist.
     """
     known = {}
     for name in named(said):

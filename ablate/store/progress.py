@@ -1,4 +1,4 @@
-"""How far long work on files is, in one line. Standard library only."""
+"""Shows the progress of long work on files in one line. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 
 from ablate.store.disk import amount
 
-TOLD_SECONDS = 30.0  # between two lines where they cannot overwrite each other
+TOLD_SECONDS = 30.0  # between two lines if the output is not a terminal
 
 
 class Progress:
-    """One line about stages, files and bytes: written over on a terminal, else a new one now and then."""
+    """A line with numbers of stages, files and bytes: rewritten on a terminal, else printed now and then."""
 
     def __init__(self, stages: int, size: int):
         self.stages, self.size = stages, size
@@ -20,18 +20,18 @@ class Progress:
         self.live = sys.stderr.isatty()
 
     def file(self, size: int) -> None:
-        """Take note of a file."""
+        """Count a file of `size` bytes."""
         self.files += 1
         self.bytes += size
         self._tell()
 
     def stage(self) -> None:
-        """Take note of a stage."""
+        """Count a stage."""
         self.done += 1
         self._tell()
 
     def end(self) -> None:
-        """Leave the line."""
+        """Print the final numbers and end the line."""
         if self.live and self.stages:
             self._tell(0.0)
             print(file=sys.stderr)

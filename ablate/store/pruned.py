@@ -1,8 +1,8 @@
-"""What of a finished stage can be given back to the disk, and what was. Standard library only.
+"""Pruning of finished stages: which of their files can be removed, and which were. Standard library only.
 
-`pruned.json` in a run folder names the files that were removed from the attempt that `result.json` names. It is written
-before they are, so what it names is gone for every reader. With "again" in it the stage is to be made again, as
-something that is missing needs these files; its record stays until the new one takes its place.
+`pruned.json` in a run folder names files that were removed from the attempt that `result.json` names. It is written
+before they are removed, so for every reader these files are gone. If it says "again", the stage is to be made again, as
+a missing stage needs the files; its record stays until the new one replaces it.
 """
 
 from __future__ import annotations
@@ -18,41 +18,42 @@ from ablate.store.record import read_json
 
 NAME = "pruned.json"
 WEIGHTS, MOMENTS, ENCODINGS, DATA = "weights", "moments", "encodings", "data"
-CHECKPOINTS = {"model": WEIGHTS, "moments": MOMENTS}  # what checkpoints hold, by the first word of a file's name
-DERIVED = {"tokens": ENCODINGS, "recordings": DATA, "table": DATA}  # kinds of stages made from data that lie elsewhere
+CHECKPOINTS = {"model": WEIGHTS, "moments": MOMENTS}  # files of checkpoints, by the first word of their names
+DERIVED = {"tokens": ENCODINGS, "recordings": DATA, "table": DATA}  # kinds of stages derived from data elsewhere
 
 
 class Pruned(UserError):
-    """Something reads what was pruned."""
+    """A file that was pruned is needed."""
 
 
 def part(kind: str, name: str) -> str:
-    """What a file of a stage is: one of the parts above, empty for a record, which is never removed."""
+    """Return which of the parts above a file of a stage belongs to; empty for records, which are never removed."""
     if name.endswith(".safetensors"):
         return CHECKPOINTS.get(name.rpartition("/")[2].partition(".")[0], "")
     return DERIVED.get(kind, "")
 
 
 def gone(path: Path) -> dict[str, int]:
-    """The files that were pruned from the finished stage in the run folder `path`, and their bytes."""
+    """Return the files that were pruned from the finished stage in the run folder `path`, with their bytes."""
     note = _note(path)
     return note["files"] if note else {}
 
 
 def lacks(path: Path, kind: str, parts: Collection[str]) -> bool:
-    """Whether a file of one of these parts was pruned."""
+    """Return whether a file of one of these parts was pruned."""
     return any(part(kind, name) in parts for name in gone(path))
 
 
 def reopened(path: Path) -> bool:
-    """Whether the finished stage in the run folder `path` is to be made again."""
+    """Return whether the finished stage in the run folder `path` is to be made again."""
     note = _note(path)
     return note is not None and note["again"]
 
 
 def write(path: Path, names: Mapping[str, int], attempt: str = "") -> None:
-    """Take files, with their bytes, for gone from now on; of the `attempt` that a result will name, or of that which it
-    names.
+    """Note that files, given with their bytes, are gone from now on.
+
+    They belong to `attempt`, which a result will name, or by default to the attempt that the result names.
     """
     of = attempt or _attempt(path)
     note = {"attempt": of, "files": {**gone(path), **names}, "again": False, "when": time.time()}
@@ -60,13 +61,13 @@ def write(path: Path, names: Mapping[str, int], attempt: str = "") -> None:
 
 
 def reopen(path: Path) -> None:
-    """Have a pruned stage made again: it counts as not done until then. Nothing where nothing is gone."""
+    """Have a pruned stage made again: until then it counts as not done. Does nothing if no file was pruned."""
     if (note := _note(path)) is not None:
         files.replace(path / NAME, files.encoded({**note, "again": True}))
 
 
 def withdraw(path: Path, names: Collection[str]) -> None:
-    """Take back that files are gone, of which none was removed yet."""
+    """Undo the note that files are gone, none of which were removed yet."""
     left = {name: size for name, size in gone(path).items() if name not in names}
     if left:
         note = read_json(path / NAME)
@@ -76,10 +77,10 @@ def withdraw(path: Path, names: Collection[str]) -> None:
 
 
 def _note(path: Path) -> Optional[dict[str, Any]]:
-    """What is noted of the attempt that the result names; None where nothing is."""
+    """Return the note about the attempt that the result names, or None."""
     try:
         note = read_json(path / NAME)
-        return note if note["attempt"] == _attempt(path) else None  # else it was made again since
+        return note if note["attempt"] == _attempt(path) else None  # else the stage was made again since
     except FileNotFoundError:
         return None
 

@@ -1,9 +1,10 @@
-"""Give disk back: what of a root's finished stages nothing needs, and removing that. Standard library only.
+"""Frees disk space: finds what nothing needs of a root's finished stages, and removes it. Standard library only.
 
-A stage that is missing from a sweep wants what it reads, all the way up; whatever else is no record may go. Removing
-happens in three steps, so that a kill, and a sweep that is planned meanwhile, do no harm: `pruned.json` says what is
-gone, under the stage's lock; then running stages are looked at, and what one of them reads is taken back; only then are
-files removed. A stage that starts after the first step finds that it must be made again.
+Stages that are missing from a sweep need the files that they read, and so on up to the first stages. Any other file
+that is no record may be removed. That takes three steps, so that neither a kill nor a sweep that is planned meanwhile
+does harm. First `pruned.json` notes what is gone, under the stage's lock. Then running stages are looked at, and the
+note is undone for files that one of them reads. Only then are files removed. A stage that starts after the first step
+finds that its inputs must be made again.
 """
 
 from __future__ import annotations
@@ -26,55 +27,55 @@ from ablate.store.stage import places
 TRUNKS, FINETUNED, LEAVES, CACHES = "trunks", "finetuned", "leaves", "caches"
 UNREFERENCED, LEFT = "unreferenced", "left"
 SORTS = {
-    TRUNKS: "weights and moments of trunks that nothing goes on from",
+    TRUNKS: "weights and moments of trunks that nothing continues",
     FINETUNED: "weights of fine-tuned runs whose scores are done, and fits of speech targets",
     ENCODINGS: "texts as ids, made again in seconds",
-    CACHES: "what reports keep to be quicker the next time",
-    UNREFERENCED: "all but the records of stages that no sweep refers to",
+    CACHES: "caches of reports",
+    UNREFERENCED: "everything but records, of stages that no sweep refers to",
     LEAVES: "weights of pre-trained leaves (with --sweep only)",
-    LEFT: "what a prune that was interrupted noted as gone, and did not remove (always goes)",
+    LEFT: "files that an interrupted prune did not remove (always removed)",
 }
 KEEPABLE = (TRUNKS, FINETUNED, ENCODINGS, CACHES, UNREFERENCED, LEAVES)
-NOTES = ".pruning"  # below the root: a file for each stage of which something is about to be removed
-BATCH = 64  # stages whose files go together, after one look at what runs
+NOTES = ".pruning"  # folder in the root: has a file for each stage whose files are about to be removed
+BATCH = 64  # stages whose files are removed together, after one look at running stages
 ALL = (WEIGHTS, MOMENTS, ENCODINGS, DATA)
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Item:
-    """Files of one stage that may go, and why: one of `SORTS`."""
+    """Files of one stage that may be removed, and their sort (see `SORTS`)."""
 
     entry: Entry
     sort: str
     parts: tuple[str, ...]
     bytes: int
-    """How much disk it gives back."""
+    """Disk space that removing them frees."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a root holds and what of it may go."""
+    """What a root holds, and what of it may be removed."""
 
     root: Path
     entries: Mapping[str, Entry]
     sweeps: Mapping[str, Collection[str]]
-    """Ids of all stages that each sweep refers to, what they start from included."""
+    """Ids of all stages that each sweep refers to, including those that they start from."""
     items: tuple[Item, ...]
     caches: tuple[Path, ...]
-    """Files in sweeps' folders."""
+    """Cache files in sweeps' folders."""
 
     @property
     def bytes(self) -> int:
-        """How much disk all of it gives back."""
+        """Disk space that removing everything frees."""
         return sum(item.bytes for item in self.items) + sum(path.stat().st_size for path in self.caches)
 
 
 def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
-    """Look at a root: what may go, but for the sorts to `keep`. With the name of a `sweep`, only what of its stages no
-    other sweep refers to, and then the weights of its leaves, too.
+    """Find out what may be removed from a root, except for the sorts to `keep`.
 
-    Raises UserError where there is nothing, or no such sweep.
+    With the name of a `sweep`, only its stages that no other sweep refers to are considered, and the weights of its
+    leaves may be removed too. Raises UserError if the root has no runs or no such sweep.
     """
     all_, names = entries(root), listing.sweeps(root)
     if not all_ and not names:
@@ -90,7 +91,7 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
     items = []
     for entry in scope:
         free = [part for part in ALL if entry.sizes.get(part) and part not in wanted.get(entry.id, ())]
-        asked = entry.pruned and not entry.done  # to be made again
+        asked = entry.pruned and not entry.done  # it is to be made again
         by_sort: dict[str, list[str]] = {}
         for part in free if not (entry.running or entry.damaged or asked) else ():
             by_sort.setdefault(_sort(entry, part, sweep or entry.id in referenced), []).append(part)
@@ -100,31 +101,32 @@ def survey(root: Path, sweep: str = "", keep: Collection[str] = ()) -> Survey:
     items += _left(root, all_)
     folders = [sweep_path(root, name) for name in ([sweep] if sweep else names)]
     caches = [] if CACHES in keep else [path for folder in folders for path in sorted(folder.glob("*.npz"))]
-    largest = sorted(items, key=lambda item: -item.bytes)  # on a full disk these make room for the notes of others
+    largest = sorted(items, key=lambda item: -item.bytes)  # on a full disk, the first make space for later notes
     return Survey(root, all_, sweeps, tuple(largest), tuple(caches))
 
 
 def _left(root: Path, all_: Mapping[str, Entry]) -> Iterator[Item]:
-    """What a prune that was interrupted noted as gone, and did not remove."""
+    """Yield the files that an interrupted prune noted as gone but did not remove."""
     for note in sorted((root / NOTES).glob("*")):
         if note.name in all_ and (names := _leavings((entry := all_[note.name]).folder)):
             yield Item(entry, LEFT, tuple({pruned.part(entry.kind, name) for name in names}), sum(names.values()))
 
 
 def _leavings(path: Path) -> dict[str, int]:
-    """Files of a finished stage that are noted as gone and lie in its run folder all the same, and their bytes."""
+    """Return the files of a finished stage that are noted as gone but still in its run folder, with their bytes."""
     gone = pruned.gone(path)
     folder = files_of(path, read_result(path)) if gone else path
     return {name: size for name, size in gone.items() if (folder / name).exists()}
 
 
 def _sort(entry: Entry, part: str, referenced: str | bool) -> str:
-    """Which of `SORTS` the files of a part are that nothing wants; empty where they stay all the same. `referenced` is
-    the name of the sweep that is pruned as a whole, else whether some sweep refers to the stage.
+    """Return which of `SORTS` unneeded files of a part belong to; empty if they stay nevertheless.
+
+    `referenced` is the name of the sweep that is pruned as a whole, else whether some sweep refers to the stage.
     """
     if not referenced:
         return UNREFERENCED
-    if not entry.done or part == DATA:  # the report plays and shows data
+    if not entry.done or part == DATA:  # the report plays recordings and shows rows
         return ""
     if part == ENCODINGS:
         return ENCODINGS
@@ -136,8 +138,9 @@ def _sort(entry: Entry, part: str, referenced: str | bool) -> str:
 
 
 def _unlaid(line: Mapping[str, Any], all_: Mapping[str, Entry]) -> list[str]:
-    """All stages of a manifest's line of which some end has no folder, as no command was asked for that row (--only):
-    nothing on the disk says what of the others it reads. No stages of other lines.
+    """Return all stages of a manifest's line if one of its last stages has no folder, else none.
+
+    That happens if no command has run that row (--only). Then the disk does not say what the missing stage reads.
     """
     by_place = places(line["stages"])
     ends = [id for place, id in by_place.items() if place.startswith("score") or place == "heldout"]
@@ -148,8 +151,9 @@ def _unlaid(line: Mapping[str, Any], all_: Mapping[str, Entry]) -> list[str]:
 def _wanted(
     root: Path, all_: Mapping[str, Entry], referenced: Collection[str], kept: Collection[str]
 ) -> dict[str, set[str]]:
-    """Parts of stages, by id, that running stages and the missing ones of sweeps read, all the way up; of those that
-    are `kept`, all.
+    """Return the parts of stages, by id, that running stages and missing stages of sweeps read, directly or indirectly.
+
+    All parts of the stages in `kept` are included.
     """
     known = {id: Known(entry.kind, entry.parents, entry.uses) for id, entry in all_.items()}
     wanted: dict[str, set[str]] = {id: set(ALL) for id in kept}
@@ -172,7 +176,7 @@ def _wanted(
 
 
 def _shorter(root: Path, entry: Entry) -> list[str]:
-    """The finished trunks that a trunk would go on from, the best first; nothing for other stages."""
+    """Return the ids of finished trunks that a trunk would continue, the best first; empty for other stages."""
     used = [id for role, id in entry.uses if role == continuing.ROLE]
     if entry.kind != "pretrain":
         return used
@@ -184,16 +188,16 @@ def _shorter(root: Path, entry: Entry) -> list[str]:
 
 
 def remove(found: Survey, tell: Callable[[int, int], None] = lambda done, all_: None) -> tuple[int, list[str]]:
-    """Remove what may go; return how many bytes, and sentences about what was left alone. `tell` is told how many
-    stages of how many are behind. A stage that changed since the survey is left alone. Safe to repeat, after a kill
-    too.
+    """Remove what may be removed; return the bytes that were freed, and a sentence about each thing that was left
+    alone.
 
-    Caches go first, and the first stages one by one: on a full disk there is then room for the notes. Raises OSError
-    where something cannot be removed.
+    `tell` is called with the number of finished stages and of all stages. A stage that changed since the survey is left
+    alone. Safe to repeat, also after a kill. Caches come first, and the first stages are removed one by one, so that a
+    full disk has space for the notes. Raises OSError if something cannot be removed.
     """
     freed, left, size, begin = 0, [], 1, 0
     for path in (*found.caches, found.root / index.NAME):
-        with suppress(FileNotFoundError):  # a report makes it anew just now
+        with suppress(FileNotFoundError):  # a report is rewriting it just now
             freed += path.stat().st_size if path in found.caches else 0
             path.unlink()
     (found.root / NOTES).mkdir(exist_ok=True)
@@ -204,7 +208,7 @@ def remove(found: Survey, tell: Callable[[int, int], None] = lambda done, all_: 
     for note in (found.root / NOTES).iterdir():
         if entry := found.entries.get(note.name):
             with suppress(Busy, PermissionError):
-                RunFolder(found.root, entry.kind, entry.id).bury()  # the lock of a prune that was killed
+                RunFolder(found.root, entry.kind, entry.id).bury()  # removes the lock of a prune that was killed
                 attempt.clear(entry.folder)
         if not entry or not _leavings(entry.folder):
             note.unlink(missing_ok=True)
@@ -212,7 +216,7 @@ def remove(found: Survey, tell: Callable[[int, int], None] = lambda done, all_: 
 
 
 def _batch(found: Survey, items: Collection[Item], left: list[str]) -> int:
-    """Remove the files of some stages in the three steps; return their bytes."""
+    """Remove files of some stages in the three steps; return their bytes."""
     freed, marked = 0, []
     for item in items:
         run = RunFolder(found.root, item.entry.kind, item.entry.id)
@@ -226,7 +230,7 @@ def _batch(found: Survey, items: Collection[Item], left: list[str]) -> int:
         if any(part in reading.get(run.id, ()) for part in item.parts):
             if names:
                 _locked(run, partial(pruned.withdraw, run.path, names), None, left)
-                left.append(f"{run.kind} {run.id} is read by a stage that runs. It was left alone.")
+                left.append(f"{run.kind} {run.id} is read by a running stage. It was left alone.")
         elif names:
             freed += _locked(run, partial(_removed, run, names), 0, left)
         (found.root / NOTES / run.id).unlink(missing_ok=True)
@@ -234,8 +238,9 @@ def _batch(found: Survey, items: Collection[Item], left: list[str]) -> int:
 
 
 def _noted(run: RunFolder, item: Item) -> dict[str, int]:
-    """Note what of a finished stage is gone from now on; return its names and bytes, none where the stage is another
-    than it was, or to be made again.
+    """Note that files of a finished stage are gone from now on; return their names and bytes.
+
+    Returns {} if the stage changed since the survey, or is to be made again.
     """
     if item.sort == LEFT:
         return _leavings(run.path)
@@ -249,8 +254,9 @@ def _noted(run: RunFolder, item: Item) -> dict[str, int]:
 
 
 def _removed(run: RunFolder, names: Collection[str]) -> int:
-    """Remove those of these files that are noted as gone, and return their bytes. Files of the same names that were
-    made again or put back since they were noted stay.
+    """Remove those of these files that are noted as gone; return their bytes.
+
+    Files that were made again or put back since they were noted stay.
     """
     going = {name: size for name, size in _leavings(run.path).items() if name in names}
     for name in going:
@@ -259,16 +265,18 @@ def _removed(run: RunFolder, names: Collection[str]) -> int:
 
 
 def _dropped(run: RunFolder, item: Item) -> int:
-    """Remove what attempts at an unfinished stage saved; return its bytes."""
-    if read_result(run.path) is not None:  # somebody finished it since
+    """Remove the files of attempts at an unfinished stage; return their bytes."""
+    if read_result(run.path) is not None:  # it was finished since the survey
         return 0
     attempt.drop(run.path)
     return item.bytes
 
 
 def _locked(run: RunFolder, act: Callable[[], Made], otherwise: Made, left: list[str]) -> Made:
-    """What `act` returns with the stage locked; `otherwise` where somebody runs it, which `left` is told, and where its
-    folder was removed.
+    """Return what `act` returns while the stage is locked.
+
+    Returns `otherwise`, and adds a sentence to `left`, if the stage is running or may not be written to; if its folder
+    was removed, only `otherwise`.
     """
     try:
         with run.aside():
@@ -284,7 +292,7 @@ def _locked(run: RunFolder, act: Callable[[], Made], otherwise: Made, left: list
 
 
 def _read_now(root: Path) -> dict[str, set[str]]:
-    """Parts of stages, by id, that the stages read which run now."""
+    """Return the parts of stages, by id, that running stages read."""
     running = [RunFolder(root, path.parents[2].name, path.parent.name) for path in Path(root).glob("*/??/*/claim.json")]
     read: dict[str, set[str]] = {}
     for run in running:

@@ -1,16 +1,16 @@
-"""Read what runs and sweeps left on disk; the one door from training to analysis. Standard library only.
+"""Reads what runs and sweeps left on disk. The analysis sees training only through this module. Standard library only.
 
-A run folder is `ROOT/<kind>/<id[:2]>/<id>/`, a sweep folder `ROOT/sweeps/<name>/`. What a stage writes lies in a folder
-of the attempt that wrote it, which its result names (`files_of`). Readers never write, and never see
-half a file: writers write beside and rename, and the append-only `.jsonl` files are read up to their last whole line.
+A run folder is `ROOT/<kind>/<id[:2]>/<id>/`, a sweep folder `ROOT/sweeps/<name>/`. A stage's files lie in the folder of
+the attempt that wrote them, which the result names (`files_of`). Readers never write, and never see half a file:
+writers rename finished files, and the append-only `.jsonl` files are read up to their last complete line.
 
-`result.json` and `sweep.json` say the `format` of their folder, and the readers here look at it, once a folder:
+`result.json` and `sweep.json` state the `format` of their folder, and the readers here check it:
 
-1. (nothing said) commit e7f69db and before: a stage's files lie in its run folder; a line of the manifest has one
-   `corpus` stage, and one `score` stage a task; how.json names Python modules. Read and reported for ever, met by no
-   new plan.
-2. What a stage wrote lies in the folder of the attempt that `result.json` names. A line of the manifest has a stage for
-   each table and split (`tables`), encoding (`tokens`), and test split of a task (`score`).
+1. (not stated) commit e7f69db and earlier. A stage's files lie in its run folder. A line of the manifest has one
+`corpus`    stage, and one `score` stage per task. how.json names Python modules. Such records are still read and
+reported, but    no new plan uses them. 2. A stage's files lie in the folder of the attempt that `result.json` names. A
+line of the manifest has a stage for each    table and split (`tables`), each encoding (`tokens`), and each test split
+of a task (`score`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FORMAT = 2
 
 
 class Damaged(UserError):
-    """A record is not what was written."""
+    """A record's content is not what was written."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One stage's record: what it is (`identity`), and what came of it (`result`, None until it is complete)."""
+    """A stage's record: what it is (`identity`), and its `result`, which is None until the stage is complete."""
 
     path: Path
     identity: dict[str, Any]
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def format(self) -> int:
-        """Of the record; what is not complete is as this code writes it."""
+        """Format of the record. An unfinished stage has the current one."""
         return FORMAT if self.result is None else self.result.get("format", 1)
 
     @property
@@ -50,21 +50,21 @@ class Run:
 
     @property
     def files(self) -> Path:
-        """Where the stage's files lie: metrics.jsonl, items.jsonl, checkpoints, tables."""
+        """Folder of the stage's files: metrics.jsonl, items.jsonl, checkpoints, tables."""
         return files_of(self.path, self.result)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the logged lines, {"step": ..., name: value, ...}, oldest first; empty when nothing was logged."""
+        """Return the logged lines, {"step": ..., name: value, ...}, the oldest first; empty if nothing was logged."""
         return list(read_jsonl(self.files / "metrics.jsonl"))
 
     def items(self) -> list[dict[str, Any]]:
-        """Return the scored items: split, id, reference, hypothesis and per-item counts; empty when there are none."""
+        """Return the scored items: split, id, reference, hypothesis and counts; empty if there are none."""
         return list(read_jsonl(self.files / "items.jsonl"))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's question (`sweep`: rows, tasks, seeds, table, claims) and which stages answer it (`manifest`)."""
+    """A sweep: its question (`sweep`: rows, tasks, seeds, table, claims) and the stages that answer it (`manifest`)."""
 
     path: Path
     sweep: dict[str, Any]
@@ -72,13 +72,13 @@ class Sweep:
 
     @property
     def format(self) -> int:
-        """Of `sweep` and `manifest`."""
+        """Format of `sweep` and `manifest`."""
         return self.sweep.get("format", 1)
 
 
 def run_path(root: Path, kind: str, id: str) -> Path:
-    """Return the folder of a stage; folders fan out by the first two letters of the id."""
-    return Path(root, kind, id[:2], id)  # at once: ten thousand are made in a plan
+    """Return the folder of a stage. Folders are grouped by the first two characters of the id."""
+    return Path(root, kind, id[:2], id)  # one constructor call: a plan makes ten thousand paths
 
 
 def sweep_path(root: Path, name: str) -> Path:
@@ -87,10 +87,10 @@ def sweep_path(root: Path, name: str) -> Path:
 
 
 def files_of(path: Path, result: Optional[Mapping[str, Any]]) -> Path:
-    """Where the files of the stage in the run folder `path` lie, whose result this is (None: it is not complete).
+    """Return the folder of the files of the stage in the run folder `path`, whose result this is (None if unfinished).
 
-    In the folder of the attempt that the result names; before it is complete, of the attempt that runs or was last to;
-    in the run folder itself where there is none, and in a record of format 1.
+    That is the folder of the attempt that the result names. Before the stage is complete, it is that of the attempt
+    that runs or ran last. Without any attempt, and in format 1, it is the run folder itself.
     """
     if result is not None:
         return path / result.get("attempt", "")
@@ -104,17 +104,18 @@ def files_of(path: Path, result: Optional[Mapping[str, Any]]) -> Path:
 
 
 def read_run(root: Path, kind: str, id: str) -> Run:
-    """Read a stage's record. Raises FileNotFoundError when the stage was never planned under `root`, UserError when it
-    is of a newer format.
+    """Read a stage's record.
+
+    Raises FileNotFoundError if the stage was never planned under `root`, and UserError for a newer format.
     """
     path = run_path(root, kind, id)
     return Run(path, read_json(path / "identity.json"), read_result(path))
 
 
 def read_result(folder: Path) -> Optional[dict[str, Any]]:
-    """Read what came of the stage in a run folder, None when it is not complete.
+    """Read the result of the stage in a run folder; None if it is not complete.
 
-    Raises UserError for a newer format, Damaged for a damaged file.
+    Raises UserError for a newer format, and Damaged for a damaged file.
     """
     path = Path(folder) / "result.json"
     try:
@@ -124,8 +125,9 @@ def read_result(folder: Path) -> Optional[dict[str, Any]]:
 
 
 def read_sweep(root: Path, name: str) -> Sweep:
-    """Read a sweep's plan. Raises FileNotFoundError when no such sweep was planned under `root`, UserError when it is
-    of a newer format.
+    """Read a sweep's plan.
+
+    Raises FileNotFoundError if no such sweep was planned under `root`, and UserError for a newer format.
     """
     path = sweep_path(root, name)
     sweep = known(path / "sweep.json", read_json(path / "sweep.json"))
@@ -133,7 +135,7 @@ def read_sweep(root: Path, name: str) -> Sweep:
 
 
 def known(path: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record if this code can read its format. Raises UserError if it is newer."""
+    """Return a record unchanged. Raises UserError if its format is newer than this code."""
     if (written := record.get("format", 1)) > FORMAT:
         raise UserError(
             f"{path} was written by a newer version (format {written}), this one reads up to {FORMAT}; update ablate."
@@ -142,19 +144,19 @@ def known(path: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON file."""
+    """Read a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a JSON-lines file; a last line that a crash tore is left out, a missing file is empty.
+    """Yield the complete lines of a JSON-lines file. An incomplete last line is skipped, and a missing file is empty.
 
-    Raises json.JSONDecodeError for a broken line before the last one: that is damage, not a crash.
+    Raises json.JSONDecodeError for a broken line before the last one, which no crash explains.
     """
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         return
-    whole = data.rpartition(b"\n")[0]  # what follows is a torn line, or nothing
+    whole = data.rpartition(b"\n")[0]  # the rest is an incomplete line, or empty
     lines = b",".join(line for line in whole.split(b"\n") if line.strip())
-    yield from json.loads(b"[" + lines + b"]")  # all at once: several times faster than one after the other
+    yield from json.loads(b"[" + lines + b"]")  # all at once, which is several times faster

@@ -1,4 +1,4 @@
-"""Waiting for room on a disk. Standard library only."""
+"""Waits for space on a full disk. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 from ablate.store import disk
 
-AGAIN_SECONDS = 3.0  # how often it is tried whether the disk has room again
-SAY_SECONDS = 60.0  # how often the log says that it has not
+AGAIN_SECONDS = 3.0  # time between two tries
+SAY_SECONDS = 60.0  # time between two lines in the log
 
 
 class Room:
-    """Room on the disk of the folder `path`. Who waits for it stops as soon as `stopping()` is true; `tell(why)` is
-    called whenever it begins to wait, and may raise.
+    """Space on the disk of the folder `path`.
+
+    A wait ends as soon as `stopping()` is true. `tell(why)` is called whenever a wait begins, and may raise.
     """
 
     def __init__(self, path: Path, stopping: Callable[[], bool], tell: Callable[[str], None]) -> None:
@@ -23,10 +24,10 @@ class Room:
         self._said = -SAY_SECONDS
 
     def tried(self, write: Callable[[], None], needed: float = 0.0) -> bool:
-        """Call `write`, which writes `needed` bytes, and return True; or wait a few seconds, and return False, where
-        the disk has no room for that.
+        """Call `write`, which writes `needed` bytes, and return True. If the disk is full, wait some seconds and return
+        False.
 
-        Raises OSError for what is more than the disk can ever hold, and what `write` raises else.
+        Raises OSError if the disk can never hold that much, and any other error of `write`.
         """
         try:
             disk.check(self.path, needed)
@@ -39,7 +40,7 @@ class Room:
         return True
 
     def wait(self, why: str) -> None:
-        """Wait for room a few seconds, and say so now and then."""
+        """Wait some seconds for space, and print that now and then."""
         now = time.monotonic()
         if now - self._said >= SAY_SECONDS:
             self._said = now

@@ -1,9 +1,9 @@
-"""A run folder: lock it, log to it, checkpoint into it, finish it. Standard library only.
+"""A run folder: its lock, its log, its checkpoints and its result. Standard library only.
 
-`result.json` is created last and once, and its existence is completion. While a process works on a stage it holds
-`claim.json`, and what it writes lies in a folder that the lock's token names (see `ablate.store.attempt`): a process
-that lost its lock writes nothing that anybody reads. Every file is written beside and renamed, so a kill at any moment
-leaves either the old file or the new one.
+`result.json` is created last and once; the stage is complete when it exists. A process that works on a stage holds
+`claim.json`, and writes into a folder named by the lock's token (see `ablate.store.attempt`), so a process that lost
+its lock writes nothing that is read. Every file is written to a temporary file and renamed. A kill at any moment leaves
+either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ablate.store.record import FORMAT, files_of, read_json, read_jsonl, read_re
 from ablate.store.room import Room
 from ablate.store.version import code_version, keep_patch
 
-RESULT = ".result.part"  # to be result.json, in the attempt's folder: who puts that away takes this along
+RESULT = ".result.part"  # becomes result.json; in the attempt's folder, so that it goes when that is renamed
 
 
 class Stopped(Exception):
-    """The stage was asked to stop and has saved what it needs to go on."""
+    """The stage was asked to stop, and has saved what it needs to continue."""
 
 
 class Lost(Stopped):
-    """Somebody else took the stage for dead and runs it, or finished it; nothing more is written."""
+    """Another process took the stage over, or finished it; this one writes nothing more."""
 
 
 class Busy(Exception):
@@ -43,9 +43,9 @@ class Busy(Exception):
 
 
 class RunFolder:
-    """The folder of one stage under `root`; hold it with `with run.lock(): ...` before writing to it.
+    """The folder of one stage under `root`. Hold its lock, with `with run.lock(): ...`, before writing to it.
 
-    Of several processes that work on a stage together, those with a `rank` above 0 write nothing.
+    If several processes work on a stage together, those with a `rank` above 0 write nothing.
     """
 
     def __init__(self, root: Path, kind: str, id: str, rank: int = 0):
@@ -53,42 +53,41 @@ class RunFolder:
         self.path = run_path(self.root, kind, id)
         self.kind, self.id = kind, id
         self._lock: Optional[dict[str, Any]] = None
-        self._token = ""  # of the lock, on every rank; empty while there is none
-        self._stop = threading.Event()  # set by signals, by a lost lock, and by the loss of the driver
+        self._token = ""  # the lock's, on every rank; empty without a lock
+        self._stop = threading.Event()  # set by signals, and when the lock or the driver is lost
         self._metrics = None
-        self._unwritten = bytearray()  # lines of metrics for which there was no room
-        self._fields: dict[str, Any] = {}  # of the last report of progress
+        self._unwritten = bytearray()  # lines of metrics that await space on the disk
+        self._fields: dict[str, Any] = {}  # the last report of progress
         self._reported = self._looked = self._held = 0.0
         self._room = Room(self.path, lambda: self.stopping, self._waits)
         self._handlers: dict[int, Any] = {}
 
     @property
     def done(self) -> bool:
-        """Whether the stage is complete, and not to be made again since it was pruned."""
+        """Whether the stage is complete, and not being made again after pruning."""
         return (self.path / "result.json").exists() and not pruned.reopened(self.path)
 
     def result(self) -> dict[str, Any]:
-        """Return the stage's result. Raises FileNotFoundError when there is none, UserError as `read_result` does."""
+        """Return the stage's result. Raises FileNotFoundError if there is none, and UserError as `read_result` does."""
         if (result := read_result(self.path)) is None:
             raise FileNotFoundError(self.path / "result.json")
         return result
 
     @property
     def files(self) -> Path:
-        """Where the stage's files lie: in the own attempt's folder while it is locked, in that which the
-        result names.
-        """
+        """Folder of the stage's files: this attempt's while the stage is locked, else the one that the result names."""
         if self._token:
             return self.path / self._token
         return files_of(self.path, self.result() if self.done else None)
 
     def checked(self, name: str) -> Path:
-        """Return the path of a file of this finished stage. Raises UserError unless it is what the result says."""
+        """Return the path of a file of this finished stage. Raises UserError if it differs from its record."""
         return attempt.named(self.path, self.result(), name)
 
     def sound(self) -> Path:
-        """Where the files of this finished stage lie. Raises UserError unless all are as its result says (see
-        `attempt.sound`).
+        """Return the folder of this finished stage's files. Raises UserError if one differs from its record.
+
+        See `attempt.sound` for what is compared.
         """
         return attempt.sound(self.path, self.result())
 
@@ -97,25 +96,25 @@ class RunFolder:
         return read_json(self.path / "identity.json")
 
     def holder(self) -> Optional[dict[str, Any]]:
-        """Return the lock of the live process working on this stage, or None."""
+        """Return the lock of the live process that works on this stage, or None."""
         lock = read_lock(self.path)
         return lock if lock is not None and alive(lock) else None
 
     @property
     def spares_memory(self) -> bool:
-        """Whether to trade time for memory, because an attempt ran out of it. Results do not depend on it."""
+        """Whether to trade time for memory, because an attempt ran out of it. Results do not change."""
         return (self.path / "spare_memory.json").exists()
 
     def spare_memory(self, why: str) -> None:
-        """Have further attempts trade time for memory."""
+        """Make further attempts trade time for memory, because of `why`."""
         self.note("spare_memory.json", {"why": why})
 
     def lock(self, token: str = "") -> RunFolder:
-        """Become the only process that works on this stage; use as a context manager, which gives it up at the end.
+        """Become the only process that works on this stage. Use it as a context manager, which releases the lock.
 
-        A lock whose process is dead is taken over, with what it saved. SIGTERM and SIGINT then ask the stage to stop
-        (see `stopping`). Ranks above 0 are given the `token` of the first's lock. Raises Busy when a live process
-        holds the stage. It may turn out to be done. Waits while the disk is full.
+        A dead process's lock is taken over, with what it saved. While the lock is held, SIGTERM and SIGINT ask the
+        stage to stop (see `stopping`). Ranks above 0 get the `token` of the first rank's lock. Waits while the disk is
+        full. The stage may be done already when the lock is taken. Raises Busy if a live process holds the stage.
         """
         if self.rank:
             self._token = token
@@ -136,7 +135,7 @@ class RunFolder:
             code = "".join(f"{name} {value}\n" for name, value in code_version().items())
             replace(self.path / "code.txt", code.encode())
             keep_patch(self.root)
-        except BaseException:  # Lost, a full disk: a lock without work would keep others away
+        except BaseException:  # such as Lost: a lock without work would keep others out
             self.release("failed")
             raise
         self._handle()
@@ -144,31 +143,32 @@ class RunFolder:
         return self
 
     def _handle(self) -> None:
-        """Take signals as requests to stop."""
+        """Treat signals as requests to stop."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, lambda *_: self._stop.set())
 
     def bury(self) -> None:
-        """Move a dead lock away and note its attempt, if it was one. Raises Busy when it is alive."""
+        """Remove a dead lock and record the end of its attempt, if it was one. Raises Busy if its process is alive."""
         seen = read_lock(self.path)
         if seen is None:
-            return  # given up meanwhile
+            return  # released meanwhile
         if alive(seen):
             raise Busy(f"{self.kind} {self.id} is being run by process {seen.get('pid')} on {seen.get('host')}.")
         if take(self.path, seen["token"]) and not seen.get(ASIDE):
-            attempt.ended(self.path, {**seen, "began": seen["made"]}, seen["seen"], "lost")  # both by the disk's clock
+            attempt.ended(self.path, {**seen, "began": seen["made"]}, seen["seen"], "lost")  # by the disk's clock
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[str]:
-        """Hold the lock within this context without an attempt at the stage, and give its token. Raises Busy when a
-        live process holds it, FileNotFoundError when there is no such folder.
+        """Hold the lock within this context without attempting the stage, and yield its token.
+
+        Raises Busy if a live process holds it, and FileNotFoundError if the folder does not exist.
         """
         lock = {**me(), "token": attempt.new_token(), "began": time.time(), ASIDE: True}
         while not create(self.path / "claim.json", lock):
             seen = read_lock(self.path)
             if seen is not None and seen["pid"] is None and alive(seen):
-                time.sleep(0.1)  # half-written: whoever was killed there is dead in a few seconds
+                time.sleep(0.1)  # half-written: it is complete, or counts as dead, within seconds
             else:
                 self.bury()
         try:
@@ -177,7 +177,10 @@ class RunFolder:
             take(self.path, lock["token"])
 
     def release(self, outcome: str) -> None:
-        """Give the lock up, noting how the attempt ended ("done", "stopped", "failed"); nothing if not held."""
+        """Release the lock and record how the attempt ended ("done", "stopped", "failed", "left").
+
+        Does nothing if the lock is not held.
+        """
         lock, self._lock = self._lock, None
         own, self._token = self.path / self._token, ""
         self._close()
@@ -188,7 +191,7 @@ class RunFolder:
                         attempt.ended(self.path, lock, time.time(), outcome, self.held_up)
                 finally:
                     take(self.path, lock["token"])
-            if self.done and self.files != own:  # else whoever has the stage now takes over what is of use
+            if self.done and self.files != own:  # else the next attempt may still use the files
                 shutil.rmtree(own, ignore_errors=True)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -203,7 +206,7 @@ class RunFolder:
 
     def _beat(self, token: str) -> None:
         while not self._stop.wait(BEAT_SECONDS) and self._token == token:
-            with contextlib.suppress(OSError):  # put away just now, or the disk fails: who writes next is told
+            with contextlib.suppress(OSError):  # renamed just now, or the disk fails: the next write raises it
                 if held(self.path, token):
                     os.utime(self.path / token / PROGRESS)
                 else:
@@ -211,7 +214,7 @@ class RunFolder:
 
     @property
     def stopping(self) -> bool:
-        """Whether to save and stop: after SIGTERM or SIGINT, when the driver is gone, or when the lock was lost."""
+        """Whether to save and stop: after SIGTERM or SIGINT, or when the driver has ended or the lock is lost."""
         now = time.monotonic()
         if now - self._looked > 0.5:
             self._looked = now
@@ -221,14 +224,16 @@ class RunFolder:
         return self._stop.is_set()
 
     def check(self) -> None:
-        """Raise Stopped if stopping. Call it right after saving a checkpoint."""
+        """Raise Stopped if the stage is to stop. Call it right after saving a checkpoint."""
         if self.stopping:
             self.hold()
             raise Stopped(f"{self.kind} {self.id} was asked to stop.")
 
     def hold(self) -> None:
-        """Return if this process still holds the lock. Raises Lost when somebody else does or completed the stage,
-        Stopped when the lock was removed, FileNotFoundError when the run folder was.
+        """Check that this process still holds the lock.
+
+        Raises Lost if another process holds it or completed the stage, Stopped if the lock was removed, and
+        FileNotFoundError if the run folder was.
         """
         if self.rank or (self._lock is not None and held(self.path, self._token)):
             return
@@ -241,9 +246,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Path]:
-        """Write into the attempt's folder, which it gives, within this context.
+        """Yield the attempt's folder for writing within this context.
 
-        Raises Lost when the lock is not held (see `hold`), or when it was lost meanwhile and writing failed.
+        Raises Lost if the lock is not held (see `hold`), or if it was lost meanwhile and writing failed.
         """
         self.hold()
         try:
@@ -253,11 +258,12 @@ class RunFolder:
             raise
 
     def tried(self, write: Callable[[], None], needed: float = 0.0) -> bool:
-        """Call `write`, which writes `needed` bytes, and return True; or wait a few seconds, at most until asked to
-        stop, and return False, where the disk has no room for that, or for what was logged before: then call again.
+        """Call `write`, which writes `needed` bytes, and return True. If the disk is full, wait some seconds and return
+        False.
 
-        Raises OSError for what is more than the disk can ever hold, and what `write` raises else. Ranks above 0, which
-        write nothing, go on at once.
+        Also returns False if the disk has no space for earlier log lines. Call it again then; a wait ends early when
+        the stage is asked to stop. Raises OSError if the disk can never hold that much, and any other error of `write`.
+        On ranks above 0 it does nothing.
         """
 
         def all_() -> None:
@@ -267,28 +273,28 @@ class RunFolder:
         return bool(self.rank) or self._room.tried(all_, needed)
 
     def patiently(self, write: Callable[[], None], needed: float = 0.0) -> None:
-        """Call `write` until the disk has room for it (see `tried`). Raises Stopped when asked to stop meanwhile."""
+        """Call `write` until the disk has space for it (see `tried`). Raises Stopped if asked to stop meanwhile."""
         while not self.tried(write, needed):
             if self.stopping:
                 raise self.crowded()
 
     def crowded(self) -> Stopped:
-        """That it was asked to stop while it waited for room."""
+        """Return the exception for being asked to stop while waiting for space."""
         return Stopped(f"{self.kind} {self.id} was asked to stop while it waited for room on the disk.")
 
     @property
     def held_up(self) -> float:
-        """Seconds for which this attempt waited for room on the disk."""
+        """Seconds for which this attempt waited for space on the disk."""
         return self._room.waited
 
     def _waits(self, why: str) -> None:
-        """Tell watchers that it waits for room. Raises Lost."""
+        """Report to watchers that the stage waits for space. Raises Lost."""
         if self._lock is not None:
             self.hold()
             self._report(**{**self._fields, "note": f"waits for room: {why}"})
 
     def progress(self, step: int, steps: int, **fields: Any) -> None:
-        """Tell watchers how far the stage is, with fields such as loss, rate, unit, note; at most once a second."""
+        """Report progress to watchers, at most once a second, with fields such as loss, rate, unit, note."""
         now = time.monotonic()
         if self._lock is None or now - self._reported < 1.0:
             return
@@ -297,7 +303,7 @@ class RunFolder:
             with self.writing():
                 self._report(step=step, steps=steps, **fields)
         except Stopped:
-            self._stop.set()  # the stage ends where it saves next
+            self._stop.set()  # the stage ends when it next saves
 
     def _report(self, **fields: Any) -> None:
         self._fields = fields
@@ -307,12 +313,12 @@ class RunFolder:
         except OSError as error:
             if not (disk.passes(error) and path.exists()):
                 raise
-            with disk.forgiven(), open(path, "r+b") as file:  # which takes no more room; torn, it is no report
+            with disk.forgiven(), open(path, "r+b") as file:  # overwriting takes no more space
                 file.write(data)
                 file.truncate()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a line of metrics at `step` to metrics.jsonl; where the disk is full, with the next line or file."""
+        """Append a line of metrics at `step` to metrics.jsonl. If the disk is full, it is written later."""
         if self.rank:
             return
         now = time.monotonic()
@@ -325,7 +331,7 @@ class RunFolder:
             self._drain()
 
     def _drain(self) -> None:
-        """Write what was logged and is not written yet."""
+        """Write the log lines that are not yet on the disk."""
         if self._unwritten and self._metrics is None:
             with self.writing() as folder:
                 self._metrics = open_append(folder / "metrics.jsonl")
@@ -341,7 +347,7 @@ class RunFolder:
         self._unwritten.clear()
 
     def truncate(self, step: int) -> None:
-        """Drop the logged lines of later steps: a resumed run writes them again."""
+        """Remove logged lines of later steps, as a resumed run writes them again."""
         if self.rank:
             return
         self._close()
@@ -349,34 +355,36 @@ class RunFolder:
         self.write_bytes("metrics.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file of this attempt, whole or not at all."""
+        """Write a JSON file of this attempt, whole or not at all. Raises as `write_bytes` does."""
         self.write_bytes(name, files.encoded(value))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Write a file of this attempt, whole or not at all, and make sure it is on disk; waits while that is full.
-        Raises Lost.
+        """Write a file of this attempt, whole or not at all, and sync it to the disk. Waits while the disk is full.
+
+        Raises Lost, and Stopped if asked to stop while waiting.
         """
         if self.rank:
             return
 
         def write() -> None:
             with self.writing() as folder:
-                if (folder / name).parent != folder:  # a folder that somebody removed stays removed
+                if (folder / name).parent != folder:  # an attempt's folder that was removed stays removed
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 replace(folder / name, data)
 
         self.patiently(write, len(data))
 
     def note(self, name: str, value: Any) -> None:
-        """Write a JSON file about the stage, of no attempt, whoever holds the lock."""
+        """Write a JSON file about the stage into the run folder; no lock is needed."""
         if self._lock is None:
             self.path.mkdir(parents=True, exist_ok=True)
         replace(self.path / name, files.encoded(value))
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Complete the stage with `result`, adding wall-clock seconds over all attempts, the code's version and when,
-        and which files it has. Raises Lost when the lock is not held, or somebody else completed the stage: nothing is
-        replaced.
+        """Complete the stage with `result`.
+
+        Adds its files, wall-clock seconds over all attempts, the code's version and the time. Raises Lost if the lock
+        is not held or another process completed the stage, whose result then stays.
         """
         if self.rank:
             return
@@ -385,12 +393,12 @@ class RunFolder:
         with self.writing() as folder:
             facts = attempt.facts(folder)
             for name in facts:
-                synced(folder / name)  # tables are appended to, which waits for no disk
+                synced(folder / name)  # appended files are not synced yet
             extra = attempt.circumstances(self.path, self._lock, self.held_up)
             record = files.encoded({"format": FORMAT, **result, **extra, "attempt": self._token, "files": facts})
             self.patiently(lambda: replace(folder / RESULT, record))
             self.hold()
-            if pruned.reopened(self.path):  # whoever took this stage over has renamed the folder this comes from
+            if pruned.reopened(self.path):  # safe: a takeover would have renamed the source's folder
                 self.patiently(lambda: os.replace(folder / RESULT, self.path / "result.json"))
             else:
                 with contextlib.suppress(FileExistsError):
@@ -404,13 +412,13 @@ class RunFolder:
         self.release("done")
 
     def tidy(self) -> None:
-        """Remove from the folder of a finished stage what other attempts left."""
+        """Remove what other attempts left in the folder of a finished stage."""
         if self.done and not self.rank:
             attempt.settle(self.path)
 
 
 def find(root: Path, id: str) -> Optional[RunFolder]:
-    """The folder of a stage of any kind, None when nobody planned it under this root. Copies do not count."""
+    """Return the folder of a stage of any kind; None if it was never planned under this root. Copies do not count."""
     for path in sorted(Path(root).glob(f"*/{id[:2]}/{id}/identity.json")):
         kind = path.parents[2].name
         if read_json(path)["kind"] == kind:

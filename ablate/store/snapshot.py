@@ -1,4 +1,4 @@
-"""Copy the code, so that what is submitted is what runs."""
+"""Copies the code, so that jobs run the code that was submitted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ ROOMS = ("ablate", "encoders", "objectives", "analysis")
 
 
 def snapshot(root: Path) -> Path:
-    """Copy the code under `root`/code, that of plugins too, and return the copy, so that edits do not reach jobs that
-    wait in the queue. Raises UserError where a plugin is not there.
+    """Copy the code and that of plugins to ROOT/code and return the copy, so that edits do not affect queued jobs.
+
+    Raises UserError if a plugin does not exist.
     """
     source = Path(__file__).resolve().parents[2]
     files = {place: path for name in plugins.named() for place, path in plugins.files(name).items()}
@@ -30,7 +31,7 @@ def snapshot(root: Path) -> Path:
                 copy = beside / place
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
-        except OSError:  # the disk is full: half of it is of no use
+        except OSError:  # a full disk, for example: half a copy is useless
             shutil.rmtree(beside, ignore_errors=True)
             raise
         try:

@@ -1,6 +1,6 @@
-"""Stages and plans as plain data, and what of them is written into run folders.
+"""Stages and plans as plain data, and what is written of them into run folders.
 
-Drivers plan nothing and train nothing: they move these objects about.
+Drivers handle only these objects; they do not plan or train.
 """
 
 from __future__ import annotations
@@ -20,52 +20,50 @@ from ablate.store import driver, files, identity
 from ablate.store.record import FORMAT, read_json, read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder, find
 
-MOST_WAYS = 8  # to make one stage, in how.json
+MOST_WAYS = 8  # most ways to make one stage that how.json keeps
 PLAIN = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A piece of work with an identity; everything below the first four fields is for people and schedulers."""
+    """A piece of work. Kind, version, config and parents identify it; other fields are for people and schedulers."""
 
     kind: str
     config: dict[str, Any]
     """Canonical form of the typed config (see `ablate.store.identity`)."""
     parents: tuple[tuple[str, str], ...]
-    """(role, stage id) of what it starts from; roles: table/NAME and tokens/NAME (of a table and split), tokenizer,
-    pretrain, finetune, targets (a task's own tokenizer) and targets-tokens/NAME, tune, finetune/N (what tuning chooses
-    from), and kmeans/NAME (the fit of the speech targets called NAME).
-    """
+    """(role, stage id) of the stages that it starts from. Roles: table/NAME and tokens/NAME (of a table and split),
+    tokenizer, pretrain, finetune, targets (a task's own tokenizer) and targets-tokens/NAME, tune, finetune/N (what
+    tuning chooses from), and kmeans/NAME (the fit of the speech targets called NAME)."""
     id: str
     title: str = ""
     steps: int = 0
-    """Expected units of progress; 0 when there are none."""
+    """Expected units of progress; 0 if it has none."""
     cost: float = 0.0
-    """Estimated seconds of its process, or of its processes together when it has several."""
+    """Estimated seconds of its process, or of its processes together."""
     memory: float = 0.0
-    """Estimated bytes of each of its processes; 0 where that is not known."""
+    """Estimated bytes of memory of each process; 0 if unknown."""
     disk: float = 0.0
-    """Expected bytes that it leaves on the disk; 0 where that is not known."""
+    """Expected bytes that it leaves on disk; 0 if unknown."""
     how: Mapping[str, Any] = field(default_factory=dict)
-    """What of the config is not in its canonical form, as it only says how the stage runs: dotted path → value."""
+    """Parts of the config outside its canonical form, which only say how the stage runs: dotted path → value."""
     uses: tuple[tuple[str, str], ...] = ()
-    """(role, stage id) of what must be finished before it runs, but is no part of its id: recordings (of a table),
-    continues (a shorter trunk that this one goes on from).
-    """
+    """(role, stage id) of stages that must be finished before it runs but do not enter its id: recordings (of a table),
+    and continues (a shorter trunk that this one continues)."""
     version: int = 1
-    """Of the code of its kind."""
+    """Version of the code of its kind."""
     trains: bool = False
     """Whether it trains a model: several processes may then share it."""
     recomputes: bool = False
-    """Whether activations may be computed twice to spare memory."""
+    """Whether activations may be computed twice to save memory."""
 
     @property
     def needs(self) -> tuple[tuple[str, str], ...]:
-        """All that must be finished before it runs."""
+        """All stages that must be finished before it runs."""
         return (*self.parents, *self.uses)
 
     def awaits(self, stages: Mapping[str, Any]) -> list[str]:
-        """Ids of what must be finished before it runs, each once; what is not among `stages` is left out."""
+        """Return the ids of those of `stages` that must be finished before it runs, each once."""
         return list(dict.fromkeys(id for _, id in self.needs if id in stages))
 
     @property
@@ -84,38 +82,38 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages that a sweep needs, as plain data that can cross a process border."""
+    """All stages that a sweep needs, as plain data that can be sent to another process."""
 
     name: str
     sweep: dict[str, Any]
-    """The resolved sweep as analysis reads it (sweep.json)."""
+    """The resolved sweep as the analysis reads it (sweep.json)."""
     manifest: list[dict[str, Any]]
-    """One line per (row, axis point, seed), with the ids of its stages."""
+    """One line per row, axis point and seed, with the ids of its stages."""
     stages: dict[str, Stage]
-    """By id; parents come before their children."""
+    """Stages by id; parents come before their children."""
     resolved: dict[str, dict[str, Any]]
-    """Per row (at the first axis point), every setting with defaults filled in."""
+    """Every setting of each row at the first axis point, defaults included."""
     remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Per row (at the first axis point), what its settings do not say."""
+    """Notes on each row, at the first axis point, about what its settings do not show."""
     notes: tuple[str, ...] = ()
-    """Things to tell the user that are no errors."""
+    """Notes for the user that are not errors."""
     root: str = "runs"
     cluster: str = ""
-    """By name; empty where the sweep does not say."""
+    """Name of the cluster kind; empty if the sweep does not name one."""
     workers: int | None = None
     resources: dict[str, Any] = field(default_factory=dict)
     kinds: dict[str, bool] = field(default_factory=dict)
-    """Kinds of stages there are, and whether they train."""
+    """All kinds of stages, and whether they train a model."""
     plugins: dict[str, str] = field(default_factory=dict)
-    """Modules that registered kinds of their own, with their versions."""
+    """Plugin modules, with their versions."""
     absent: str = ""
-    """Why this plan can only be looked at; empty when it can be run."""
+    """Why this plan can be shown but not run; empty if it can be run."""
     file: str = ""
-    """The sweep file with all that it extends, overrides and interpolations: to plan the same again from."""
+    """The sweep file with overrides, interpolations and all that it extends: planning it gives the same plan."""
 
     @property
     def files(self) -> dict[str, str]:
-        """The sweep's description and its manifest, as they are written into its folder, by name."""
+        """The sweep's description and its manifest by file name, as written into its folder."""
         return {
             "sweep.json": json.dumps({"format": FORMAT, **self.sweep}, indent=1, ensure_ascii=False) + "\n",
             "manifest.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.manifest),
@@ -123,7 +121,7 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """Of what the sweep is, and of the stages that answer it; how it runs is no part of it."""
+        """Digest of what the sweep is and of its stages. How it runs does not count."""
         return _digest(text.encode() for text in self.files.values())
 
     @property
@@ -132,13 +130,16 @@ class Plan:
         return list(self.sweep["rows"])
 
     def lines(self, row: str) -> list[dict[str, Any]]:
-        """Manifest lines of one row; raises UserError with the nearest name for an unknown one."""
+        """Return the manifest lines of a row. Raises UserError with the nearest name for an unknown one."""
         if row not in self.rows:
             raise UserError(f"No row '{row}' in sweep '{self.name}'; {nearest(row, self.rows)}")
         return [line for line in self.manifest if line["row"] == row]
 
     def only(self, rows: Iterable[str]) -> Plan:
-        """Keep what the given rows need, ancestors included; the sweep's description and manifest stay whole."""
+        """Return the plan with only the stages that these rows need; the sweep's description and manifest stay whole.
+
+        Raises UserError for an unknown row.
+        """
         needed: set[str] = set()
         open_ids = [id for row in rows for line in self.lines(row) for id in stage_ids(line)]
         while open_ids:
@@ -149,9 +150,10 @@ class Plan:
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in needed})
 
     def without_idle(self, finished: Collection[str], asked: Collection[str] = ()) -> Plan:
-        """Leave out what is not done and only finished stages start from, or use: recordings of tables that are
-        written, and what was removed by hand since. What nothing starts from is always wanted, as is what is `asked`
-        for.
+        """Return the plan without unfinished stages that only finished stages need.
+
+        Such are recordings of finished tables, and stages that were removed by hand. Stages that no other starts from
+        always stay, and so do those in `asked`.
         """
         started = {id for stage in self.stages.values() for _, id in stage.needs}
         wanted = {*finished, *asked} | (self.stages.keys() - started)
@@ -161,13 +163,14 @@ class Plan:
         return replace(self, stages={id: stage for id, stage in self.stages.items() if id in wanted})
 
     def settings(self, row: str) -> dict[str, Any]:
-        """Every setting of a row by dotted path. Raises UserError with the nearest name for an unknown row."""
+        """Return every setting of a row by dotted path. Raises UserError with the nearest name for an unknown row."""
         self.lines(row)
         return identity.flat(self.resolved[row])
 
     def show(self, row: str, origins: Mapping[str, str] = MappingProxyType({})) -> str:
-        """Describe a row: every setting as YAML, with where it comes from, then how it differs from its reference
-        row.
+        """Describe a row: every setting as YAML with its origin, and the differences from its reference row.
+
+        Raises UserError for an unknown row.
         """
         reference, said = self.reference(row), self.settings(row)
         text = yaml(self.resolved[row])
@@ -178,17 +181,20 @@ class Plan:
         return "\n".join(lines)
 
     def between(self, one: str, other: str) -> list[str]:
-        """The settings in which two rows differ, as "path: of one → of the other"; "none" where there is none."""
+        """Return the settings in which two rows differ, as "path: of one → of the other"; ["none"] if they do not.
+
+        Raises UserError for an unknown row.
+        """
         return changes(self.settings(one), self.settings(other)) or ["none"]
 
     def reference(self, row: str) -> str:
-        """The row that `row` is compared with: of its first table block, else the first row."""
+        """Return the row that `row` is compared with: that of its first block in the table, else the first row."""
         blocks = self.sweep["table"]["blocks"]
         return next((b["reference"] for b in blocks if row in b["rows"] and b.get("reference")), self.rows[0])
 
 
 def _beside(text: str, comments: Iterable[str]) -> Iterator[str]:
-    """The lines of YAML, with a comment behind each that has a value."""
+    """Yield lines of YAML, with a comment after each that has a value."""
     left = iter(comments)
     for line in text.split("\n"):
         comment = "" if line.endswith(":") else next(left, "")
@@ -196,7 +202,7 @@ def _beside(text: str, comments: Iterable[str]) -> Iterator[str]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """How settings by dotted path differ, as "path: before → now"."""
+    """Return how settings by dotted path differ, as "path: before → now"."""
     changed = [path for path in {**before, **now} if now.get(path, ...) != before.get(path, ...)]
     return [f"{path}: {_side(before, path)} → {_side(now, path)}" for path in changed]
 
@@ -206,14 +212,12 @@ def _side(values: Mapping[str, Any], path: str) -> str:
 
 
 def stage_ids(line: Mapping[str, Any]) -> list[str]:
-    """All stage ids of a manifest line."""
+    """Return all stage ids of a manifest line."""
     return list(dict.fromkeys(places(line["stages"]).values()))
 
 
 def places(stages: Any, at: str = "") -> dict[str, str]:
-    """The stage ids in "stages" of a manifest line by their place there, such as "leaf", "trunks/0" or
-    "score/asr/test".
-    """
+    """Return the stage ids in "stages" of a manifest line by place, such as "leaf", "trunks/0" or "score/asr/test"."""
     if isinstance(stages, str):
         return {at: stages}
     by_place: dict[str, str] = {}
@@ -223,18 +227,18 @@ def places(stages: Any, at: str = "") -> dict[str, str]:
 
 
 def materialise(plan: Plan, root: str | Path) -> None:
-    """Write what each stage is into run folders that lack it, and the sweep's description into its folder.
+    """Write the identity of each stage into run folders that lack it, and the sweep's description into its folder.
 
-    Safe to repeat and to run from several drivers at once; of a finished stage only how.json is brought up to date.
+    Safe to repeat and to run from several drivers at once. For a finished stage only how.json is updated.
     """
     for stage in plan.stages.values():
         lay(stage, root)
     folder = sweep_path(Path(root), plan.name)
     if (folder / "sweep.json").exists() and (older := read_sweep(root, plan.name).format) < FORMAT:
-        kept = files.aside(folder, f"{plan.name}.format{older}")  # it stays to be read and reported
-        print(f"note: the sweep's records of before are of format {older}; they are called {kept} from now on.")
+        kept = files.aside(folder, f"{plan.name}.format{older}")  # reports can still be made of it
+        print(f"note: the sweep's earlier records are of format {older}; their folder is called {kept} from now on.")
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.with_name(kept).glob(driver.PATTERN):  # the commands at work stay with the sweep
+        for path in folder.with_name(kept).glob(driver.PATTERN):  # files of running commands move back
             os.rename(path, folder / path.name)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in plan.files.items():
@@ -242,7 +246,7 @@ def materialise(plan: Plan, root: str | Path) -> None:
 
 
 def digest_on_disk(root: str | Path, name: str) -> str:
-    """`Plan.digest` of the plan that lies in a sweep's folder; empty where none does."""
+    """Return the `Plan.digest` of the plan in a sweep's folder; empty if there is none."""
     try:
         return _digest((sweep_path(Path(root), name) / file).read_bytes() for file in ("sweep.json", "manifest.jsonl"))
     except FileNotFoundError:
@@ -250,7 +254,7 @@ def digest_on_disk(root: str | Path, name: str) -> str:
 
 
 def keep_file(plan: Plan, root: str | Path) -> Path:
-    """Write what the sweep file says, as it was planned, into the sweep's folder, where edits do not reach it."""
+    """Write a copy of the planned sweep file into the sweep's folder, which edits do not affect; return its path."""
     folder = sweep_path(Path(root), plan.name)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"planned.{_digest([plan.file.encode()])}.yaml"
@@ -263,12 +267,12 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 def lay(stage: Stage, root: str | Path) -> None:
-    """Write what a stage is into its run folder, where that lacks it."""
+    """Write the identity of a stage into its run folder, if that lacks it."""
     folder = run_path(Path(root), stage.kind, stage.id)
     folder.mkdir(parents=True, exist_ok=True)
     way = {"how": dict(stage.how), "uses": [list(used) for used in stage.uses]}
     before = read_json(folder / "how.json")["ways"] if (folder / "how.json").exists() else []
-    ways = [way, *(one for one in before if one != way)]  # another sweep, which may be running, planned it another way
+    ways = [way, *(one for one in before if one != way)]  # another sweep may be running it in another way
     _write(folder / "how.json", json.dumps({"ways": ways[:MOST_WAYS]}) + "\n")
     if (folder / "result.json").exists():
         return
@@ -279,7 +283,7 @@ def lay(stage: Stage, root: str | Path) -> None:
 
 
 def yaml(value: Any, indent: str = "") -> str:
-    """Write nested mappings as readable YAML: blocks for mappings, JSON (which YAML contains) for the rest."""
+    """Format nested mappings as readable YAML: blocks for mappings, JSON (which YAML contains) for the rest."""
     if not isinstance(value, Mapping) or not value:
         return PLAIN.encode(value)
     lines = []
@@ -290,28 +294,28 @@ def yaml(value: Any, indent: str = "") -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write beside and rename, and leave alone what is already there and equal."""
+    """Replace a file unless it has this content already."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     files.replace(path, text.encode(), durable=False)
 
 
 def parents_of(run: RunFolder) -> dict[str, RunFolder]:
-    """Folders of the stages that a planned stage starts from, by role."""
+    """Return the folders of the stages that a planned stage starts from, by role."""
     return _folders(run, run.identity()["parents"])
 
 
 def uses_of(run: RunFolder) -> dict[str, RunFolder]:
-    """Folders of the stages that a planned stage uses without being another for it, by role."""
+    """Return the folders of the stages that a planned stage uses although its id does not depend on them, by role."""
     return _folders(run, way(run)["uses"])
 
 
 def way(run: RunFolder) -> dict[str, Any]:
-    """The way to make a stage that was planned last, of those for which all is there that it uses, if there is one."""
+    """Return the last planned way whose used stages are all done; if there is none, the last planned way."""
     ways = read_json(run.path / "how.json")["ways"]
     return next((way for way in ways if all(one.done for one in _folders(run, way["uses"]).values())), ways[0])
 
 
 def _folders(run: RunFolder, roles: Iterable[tuple[str, str]]) -> dict[str, RunFolder]:
-    """The folders of stages by role; of one that is gone the folder in which it would not be done."""
+    """Return the folders of stages by role. A missing stage gets a folder that does not exist."""
     return {role: find(run.root, id) or RunFolder(run.root, role.partition("/")[0], id) for role, id in roles}

@@ -1,8 +1,8 @@
-"""Bring the records under a root from the format before to that of today.
+"""Rewrites the records under a root from the previous format to the current one.
 
-Whoever changes what a record says raises `record.FORMAT` from N to N+1 and adds UPGRADES[N]: for every file that
-changes, a function from its content (of a .jsonl, of one line) to the new one. A kill may come between two files of a
-folder, so a function is given its own work again and must leave that as it is. The file that says the format is written
+To change the content of a record, raise `record.FORMAT` from N to N+1 and add UPGRADES[N]: for every file that changes,
+a function from its old content (for a .jsonl file, that of a line) to the new one. A kill may come between two files of
+a folder, so a function may get its own output and must leave it unchanged. The file that states the format is written
 last.
 """
 
@@ -19,14 +19,14 @@ from ablate.store import files, listing, record
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPGRADES: dict[int, Mapping[str, Change]] = {}  # by the format they start from: file name -> change
+UPGRADES: dict[int, Mapping[str, Change]] = {}  # old format -> file name -> change
 FIRST = 2  # the oldest format that is rewritten
 
 
 def upgrade(root: Path) -> list[str]:
-    """Rewrite all complete stages and all sweeps under a root; say how many. Safe to repeat, after a kill too.
+    """Rewrite all complete stages and all sweeps under a root; return lines that say how many.
 
-    Raises UserError when there are no runs, and for a record of a newer format.
+    Safe to repeat, also after a kill. Raises UserError if there are no runs, and for a record of a newer format.
     """
     folders = [(folder, "result.json") for folder in listing.stages(root)]
     folders += [(record.sweep_path(root, name), "sweep.json") for name in listing.sweeps(root)]
@@ -60,7 +60,7 @@ def upgrade(root: Path) -> list[str]:
 
 
 def _rewrite(folder: Path, last: str, written: int) -> None:
-    """Rewrite the records in a folder, one format after the other."""
+    """Rewrite the records in a folder, from each format to the next."""
     for step in range(written, record.FORMAT):
         changes = {name: change for name, change in UPGRADES[step].items() if name != last}
         for name, change in changes.items():
@@ -75,5 +75,5 @@ def _rewrite(folder: Path, last: str, written: int) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write beside and rename."""
+    """Replace a file."""
     files.replace(path, text.encode())

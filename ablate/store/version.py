@@ -1,6 +1,6 @@
-"""Which code this is: the commit, and what was changed since. Standard library only.
+"""The version of the running code: its commit, and the changes since. Standard library only.
 
-What was changed lies as a patch under ROOT/code, once, under the name that records carry; `git apply` brings it back.
+Changes are kept once as a patch under ROOT/code, by the name that records give; `git apply` restores them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 from ablate.store import files, plugins
 
-CODE = "ABLATE_CODE"  # environment variable by which a driver tells its workers the code's version, as JSON
+CODE = "ABLATE_CODE"  # environment variable by which a driver passes the code's version to workers, as JSON
 ROOMS = ("ablate", "encoders", "objectives", "analysis")
-PATCH: list[bytes] = []  # found by this process
+PATCH: list[bytes] = []  # uncommitted changes that this process found
 
 
 def code_version() -> dict[str, Any]:
-    """Return {"commit", "dirty", "patch"} of this code: as the driver says, else from git, else unknown (None).
+    """Return {"commit", "dirty", "patch"} of this code: from the driver, else from git, else None for each.
 
-    "patch" names the changes, new files included, that are not committed; None when there are none. Where there are
-    plugins, "plugins" has their versions.
+    "patch" names the uncommitted changes, new files included; None if there are none. With plugins, "plugins" has their
+    versions.
     """
     if CODE not in os.environ:
         commit = _git("rev-parse", "HEAD").decode().strip() or None
@@ -37,13 +37,13 @@ def code_version() -> dict[str, Any]:
 
 
 def with_plugins(versions: Mapping[str, str]) -> None:
-    """Have this process, and those it starts, say that their code has these plugins."""
+    """Add the versions of plugins to the code's version, in this process and those that it starts."""
     if versions:
         os.environ[CODE] = json.dumps({**code_version(), "plugins": dict(versions)})
 
 
 def label(code: Mapping[str, Any]) -> str:
-    """Name a version for people: the commit, and the changes to it; empty when it is not known."""
+    """Return a code version as text: the commit and its changes; empty if unknown."""
     commit, patch = code.get("commit") or "", code.get("patch")
     packages = {(name.partition(".")[0], version) for name, version in code.get("plugins", {}).items()}
     beside = "".join(f", {name} {version}" for name, version in sorted(packages))
@@ -51,7 +51,7 @@ def label(code: Mapping[str, Any]) -> str:
 
 
 def keep_patch(root: Path) -> None:
-    """Write what is not committed under `root`, if it is not there and this process knows it."""
+    """Write the uncommitted changes under `root`/code, unless they are there or this process does not know them."""
     name = code_version().get("patch")
     target = Path(root) / "code" / f"{name}.patch"
     if PATCH and not target.exists():
@@ -60,7 +60,7 @@ def keep_patch(root: Path) -> None:
 
 
 def _changes() -> bytes:
-    """The difference between the code and its commit, new files included."""
+    """Return the difference between the code and its commit, new files included."""
     new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *ROOMS).split(b"\0")
     added = [
         _git("diff", "--no-index", "--binary", "--", "/dev/null", os.fsdecode(file)) for file in sorted(new) if file
@@ -69,10 +69,10 @@ def _changes() -> bytes:
 
 
 def _git(*arguments: str) -> bytes:
-    """What git says of this code; nothing where there is no git, or no repository."""
+    """Return git's output for this code; empty without git or a repository."""
     here = Path(__file__).resolve().parents[2]
     try:
-        # a checkout that a colleague owns is looked at, too: its code is run anyway
+        # also read a checkout that another user owns: its code is run anyway
         ours = ["git", "-c", "safe.directory=*", "-C", str(here)]
         return subprocess.run([*ours, *arguments], capture_output=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):

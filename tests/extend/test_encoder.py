@@ -103,7 +103,7 @@ def test_what_a_scheduler_cannot_be_told_is_said_once(sweep):
     assert told == [
         "Encoder Recurrent has no shared_parameters: gradients of objectives are not compared.",
         "Encoder Recurrent has no parts: the memory of an update is not estimated.",
-        "Encoder Recurrent has no recompute: a stage that runs out of memory is not run once more with less.",
+        "Encoder Recurrent has no recompute: a stage that runs out of memory is not retried with less.",
     ]
     trained = [stage for stage in plan.stages.values() if stage.trains]
     assert trained and not any(stage.recomputes or stage.memory for stage in trained)

@@ -186,7 +186,7 @@ def test_a_removed_field_stays_in_the_form_at_its_last_value(module):
     assert id_of(then.Circle(radius=5)) == id_of(now.Circle(radius=5))
     assert identity.restore(identity.canonical(then.Circle(radius=5)), now.Shape) == now.Circle(radius=5)
     with pytest.raises(
-        UserError, match="has 'fill' of 'circle' at true; that setting was removed and works as false now"
+        UserError, match="has true for 'fill' of 'circle'; that setting was removed and is always false now"
     ):
         identity.restore(identity.canonical(then.Circle(fill=True)), now.Shape)
 
@@ -250,7 +250,7 @@ def test_what_newer_code_wrote_is_refused_in_a_sentence(module):
     ):
         identity.restore({**identity.canonical(made.Circle()), "colour": 1}, made.Shape)
     with pytest.raises(
-        UserError, match="A record lacks the setting 'radius' of 'circle', which came later and says no 'absent'"
+        UserError, match="A record lacks the setting 'radius' of 'circle', which was added later and has no 'absent'"
     ):
         identity.restore({"type": "circle", "area": 1.0}, made.Shape)  # today's default does not stand in for it
 

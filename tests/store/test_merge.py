@@ -288,7 +288,7 @@ def test_another_sweep_of_that_name_is_refused(roots, capsys):
     status, said = joined(source, to, capsys)
     assert status == 1 and exactly(mine) == before and whole(to) == 3
     assert (
-        f"Sweep first is another in {to} (it differs in question); rename the folder {source / 'sweeps' / 'first'}, "
+        f"Sweep first is different in {to} (in question); rename the folder {source / 'sweeps' / 'first'}, "
         f"or that in {to}, and merge again."
     ) in said.out
     sweep(to, ids=["ffff"])

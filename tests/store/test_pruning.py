@@ -214,7 +214,7 @@ def test_what_runs_is_left_alone(tmp_path, finished):
     lock.create(claim, {**me(), "token": "0" * 12, "began": 0.0})  # since it was looked at
     said = pruning.remove(found)[1]
     assert "finetune f0 is being run by process" in said[0]
-    assert said[1:] == ["tokens k0 is read by a stage that runs. It was left alone."]
+    assert said[1:] == ["tokens k0 is read by a running stage. It was left alone."]
     assert "model.safetensors" in names(tmp_path, finished["f0"])
 
 
@@ -223,7 +223,7 @@ def test_what_a_stage_that_began_meanwhile_reads_is_taken_back(tmp_path, finishe
     write(tmp_path, {**finished, "s9": child}, "two", ["s9"])
     lock.create(run_path(tmp_path, "score", "s9") / "claim.json", {**me(), "token": "0" * 12, "began": 0.0})
     said = pruning.remove(found)[1]
-    assert said == ["finetune f0 is read by a stage that runs. It was left alone."]
+    assert said == ["finetune f0 is read by a running stage. It was left alone."]
     assert "model.safetensors" in names(tmp_path, finished["f0"])
     assert not needs.lacking(RunFolder(tmp_path, "score", "s9"))
     assert needs.lacking(RunFolder(tmp_path, "score", "s1"))[0][1].id == "f1"
@@ -239,7 +239,7 @@ def test_the_shorter_trunk_that_one_which_began_meanwhile_goes_on_from_is_taken_
     assert [item.parts for item in found.items] == [(WEIGHTS, MOMENTS)]
     write(tmp_path, {"p10": short, "p20": longer}, "two", ["p20"])
     lock.create(run_path(tmp_path, "pretrain", "p20") / "claim.json", {**me(), "token": "0" * 12, "began": 0.0})
-    assert pruning.remove(found) == (0, ["pretrain p10 is read by a stage that runs. It was left alone."])
+    assert pruning.remove(found) == (0, ["pretrain p10 is read by a running stage. It was left alone."])
     assert "moments.safetensors" in names(tmp_path, short) and continuing.shorter(tmp_path, longer.identity) == ["p10"]
 
 

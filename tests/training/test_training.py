@@ -152,7 +152,7 @@ def test_a_longer_trunk_goes_on_from_a_shorter_one_bit_for_bit(tmp_path, monkeyp
             with pytest.raises(run.Stopped, match="update 40"):
                 world.run(ids[40])
     note = continuing.notes([world.stages[ids[40]]], world.root)
-    assert note == [f"note: pretrain goes on from a finished trunk, {ids[20]}, and will take less."]
+    assert note == [f"note: pretrain goes on from a finished trunk, {ids[20]}, and will take less time."]
     assert not continuing.notes([whole.stages[ids[40]]], whole.root)
     one, other = whole.run(ids[40]), world.run(ids[40])
     assert "continued" not in one.result()
