@@ -179,8 +179,9 @@ def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) ->
 
 
 def collecting(plan: Plan, root: Path, options: argparse.Namespace) -> list[str]:
-    """Return the arguments of the command that continues this plan later, from a copy of the file that edits do not
-    affect.
+    """Return the arguments of the command that continues this plan later.
+
+    It reads a copy of the sweep file, which edits do not affect.
     """
     roots = [text for text in options.overrides if text.startswith("root=")]
     rows = [f"--only={row}" for row in options.only or ()]
@@ -264,9 +265,7 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
 
 
 def needed(plan: Plan, root: Path) -> Plan:
-    """Return the plan without stages that only finished stages start from, unless they were pruned and are asked for
-    again.
-    """
+    """Return the plan without stages that only finished stages start from, except pruned ones that are asked for."""
     done = {id for id, stage in plan.stages.items() if RunFolder(root, stage.kind, id).done}
     asked = {id for id in plan.stages.keys() - done if pruned.reopened(run_path(root, plan.stages[id].kind, id))}
     return plan.without_idle(done - needs.remade(plan.stages, done, root), asked)

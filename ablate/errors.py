@@ -9,8 +9,9 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something that the user asked for cannot be done. The message says what was found, what is expected, and what to
-    do.
+    """Something that the user asked for cannot be done.
+
+    The message says what was found, what is expected, and what to do.
     """
 
 

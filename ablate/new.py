@@ -73,10 +73,9 @@ def given(words: list[str]) -> Answers:
 
 
 def asked(ask: Callable[[str], str]) -> Answers:
-    """Ask the user for all answers; each question is repeated until its answer is valid. An empty answer means the
-    default.
+    """Ask the user for all answers; each question is repeated until its answer is valid.
 
-    Raises UserError if the input ends early.
+    An empty answer means the default. Raises UserError if the input ends early.
     """
 
     def one(key: str, default: str) -> str:

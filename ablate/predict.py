@@ -1,6 +1,4 @@
-"""The command that predicts outputs for lines of text with a finished run. `python -m ablate.predict --help` explains
-it.
-"""
+"""The command that predicts outputs for lines of text with a finished run: see `python -m ablate.predict --help`."""
 
 from __future__ import annotations
 

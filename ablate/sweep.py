@@ -1,5 +1,4 @@
-"""The sweep command: plans a sweep, runs the missing stages, writes the report. `python -m ablate.sweep --help`
-explains it.
+"""The sweep command: plans a sweep, runs the missing stages and writes the report.
 
 This process imports no torch: planning and stages run in workers forked from a preloaded server.
 """

@@ -78,4 +78,4 @@ def test_the_report_of_a_pruned_sweep_is_the_same_byte_for_byte(tmp_path, monkey
     assert content(folder) == before
     capfd.readouterr()
     assert sweep.main(["kills.yaml", "root=runs", "workers=2", "+rows.more={after: joint}", "--dry-run"]) == 0
-    assert "made again, as what is missing reads them and they were pruned" in capfd.readouterr().out
+    assert "pruned stages that missing ones read are made again" in capfd.readouterr().out

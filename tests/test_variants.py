@@ -216,12 +216,12 @@ def test_the_report_is_of_the_plan_that_was_run(command, capsys, monkeypatch):
     monkeypatch.setattr(drive, "drive", lambda *given: through(*given) or materialise(planned(root, "x"), root) or 0)
     assert run(planned(root, "a")) == 1
     said = capsys.readouterr()
-    assert "table of" not in said.out and "holds another plan by now than was run here; run the same" in said.err
+    assert "table of" not in said.out and "now holds another plan than the one run here; run the same" in said.err
     monkeypatch.setattr(drive, "drive", through)
     monkeypatch.setattr(sys.modules["analysis.report"], "write", lambda *_: materialise(planned(root, "x"), root) or {})
     assert run(planned(root, "a")) == 1
     said = capsys.readouterr()
-    assert "table of" not in said.out and "holds another plan by now" in said.err
+    assert "table of" not in said.out and "now holds another plan" in said.err
     assert not (root / "sweeps" / "why" / "summary.txt").exists()
     monkeypatch.setattr(sys.modules["analysis.report"], "write", lambda *_: {})
     assert run(planned(root, "a")) == 0 and "table of a" in capsys.readouterr().out
@@ -255,7 +255,7 @@ def test_a_collector_goes_on_with_the_plan_and_not_with_the_file(command, left, 
     before = content(root)
     assert run(replace(plan, sweep={**plan.sweep, "question": "How?"}), *arguments[1:]) == 2
     said = capsys.readouterr().err
-    assert "Sweep 'why' is another by now than it was when it was left to this job: other question; run the" in said
+    assert "Sweep 'why' has changed since it was left to this job: other question; run the" in said
     assert content(root) == before
     assert run(plan, *arguments[1:]) == 3 and left.arguments == [arguments] * 2  # its successor gets the same
 

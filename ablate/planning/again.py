@@ -17,8 +17,7 @@ TOGETHER = 4  # most causes on one line
 
 
 def again(plan: Plan, root: Path) -> list[str]:
-    """Return lines that say which finished stages of this sweep are made again under other ids, grouped by what
-    changed.
+    """Return lines that say which finished stages are made again under other ids, grouped by what changed.
 
     The plan is compared with the manifest of the last run, so call this before `materialise`. Returns an empty list if
     nothing is made again.

@@ -292,9 +292,7 @@ class Planner:
     def _data(
         self, row: Row, task: TaskConfig, splits: Mapping[str, bool], made: Mapping[str, str], stages: dict[str, Value]
     ) -> dict[str, str]:
-        """Lay out splits of a task's table; return the stages by role. `splits` says of each whether texts are read as
-        ids.
-        """
+        """Lay out splits of a task's table; return the stages by role. `splits` says whether texts are read as ids."""
         apart = task.tokenizer is not None  # whether its outputs have a tokenizer of their own
         own = "own" in task.ids() or "targets" in task.ids() and not apart
         parents = self._read(

@@ -138,9 +138,7 @@ def _inherit(candidates: list[Path], own: Path) -> None:
 
 
 def _take_over(old: Path, own: Path) -> None:
-    """Link files that never change and copy those that grow. The checkpoint's own file comes last, as it makes it
-    valid.
-    """
+    """Link files that never change and copy those that grow, the checkpoint's own file last, as it makes them valid."""
     saved = _saved(old)
     for name in (saved or {}).get("files", ()):
         with contextlib.suppress(FileExistsError):
@@ -216,8 +214,9 @@ def _kept(path: Path, names: Iterable[str]) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove half-written files of killed writers from a run folder. Recent ones stay, as other processes may be
-    writing.
+    """Remove half-written files of killed writers from a run folder.
+
+    Recent ones stay, as other processes may be writing them.
     """
     now = clock(path)
     for torn in (*path.glob(".*.part"), *path.glob(".claim.*.dead")):

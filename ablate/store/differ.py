@@ -71,9 +71,7 @@ class Differences:
         self.sentences: dict[tuple[str, str], list[str]] = {}
 
     def between(self, first: str, second: str, role: str = "") -> list[str]:
-        """Return sentences, without full stops, that say how the second stage differs from the first; empty if it does
-        not.
-        """
+        """Return sentences, without full stops, that say how the second stage differs from the first; else []."""
         if first == second:
             return []
         if (first, second) not in self.sentences:
@@ -107,9 +105,7 @@ class Crossing:
         self.known, self.made = (first, second), {}
 
     def between(self, first: str, second: str) -> list[str]:
-        """Return sentences, without full stops: that nothing is reused, and which recipes and versions were raised
-        since.
-        """
+        """Return sentences, without full stops: nothing is reused, and these recipes and versions were raised."""
         before, after = self._raises(0, first), self._raises(1, second)
         both = sorted(before.keys() & after.keys())
         return [NOT_REUSED, *(_raised(what, before[what], after[what]) for what in both if before[what] != after[what])]
@@ -136,9 +132,7 @@ def _recipes(config: Any) -> dict[str, int]:
 
 
 def settings(a: Any, b: Any, name: str, path: str = "") -> list[str]:
-    """Return sentences that say how two canonical forms differ. `name` is what they belong to, and `path` where they
-    are.
-    """
+    """Return sentences that say how two canonical forms differ, in `path` of what is called `name`."""
     if not (isinstance(a, Mapping) and isinstance(b, Mapping)) or a.get("type") != b.get("type"):
         return [f"{name}: {path} {_value(a)} -> {_value(b)}"]
     sentences = []

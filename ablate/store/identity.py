@@ -1,12 +1,11 @@
-"""The identity of a stage: the canonical form of its config, the id made of it, and the config made again from the
-form.
+"""The identity of a stage: the canonical form of its config, the id made from it, and the way back to the config.
 
 Runs outlive the code that made them, so an id expresses meaning rather than spelling. It contains no present name of a
 module, class or field, but names that were given once and stay.
 
 A **class** has a `tag: ClassVar[str]` in its own body ("joint", "contrastive"), and its form says `"type": tag`. The
-class may be renamed and moved; its tag stays. The type hint of the field that holds a tag tells tags apart: no two
-subclasses of one base class may have the same tag. Further class variables, all of them optional:
+class may be renamed and moved; its tag stays. Tags must be unique among the classes that a field's type hint allows: no
+two subclasses of one base class may have the same tag. Further class variables, all of them optional:
 
 - `recipe: ClassVar[int]`: a version of the code behind the class, part of the form, raised by hand when results change;
 - `how: ClassVar[tuple[str, ...]]`: fields that say how a stage runs (such as where data lie), and not what it is; they
@@ -43,8 +42,7 @@ from ablate.errors import UserError, nearest, place
 
 
 def canonical(config: Any) -> dict[str, Any]:
-    """Return the canonical form of a config, a frozen dataclass, as JSON values: type tag, recipe and fields (see
-    above).
+    """Return the canonical form of a config, a frozen dataclass, as JSON values: its tag, recipe and fields.
 
     A 1 in a float field becomes 1.0, tuples become lists, and keys are sorted. Raises TypeError for a class without a
     tag and for values without a JSON form, and ValueError for NaN and infinity.
@@ -79,9 +77,7 @@ class Forms:
         self.made: dict[int, tuple[Any, Form]] = {}  # by id(): the config is kept, so no other object gets its id()
 
     def of(self, value: Any, hint: Any) -> Form:
-        """Return the form of a value in a field with this type hint. Raises TypeError and ValueError as `canonical`
-        does.
-        """
+        """Return the form of a value in a field with this type hint. Raises as `canonical` does."""
         if isinstance(value, (str, bool)) or value is None:
             return Form(value, json.dumps(value), NOTHING)
         if isinstance(value, (int, float)):

@@ -137,8 +137,9 @@ def _inside(path: Path | str) -> list[os.DirEntry]:
 
 
 def _key(folder: str) -> Key:
-    """Return numbers that change whenever a stage does that is finished or was never started: four times in ns, two
-    inodes.
+    """Return numbers of which one changes whenever a stage that is finished or was never started changes.
+
+    They are four times, in nanoseconds, and two inodes.
     """
     own = os.stat(folder)
     try:

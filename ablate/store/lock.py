@@ -133,10 +133,10 @@ def _hidden(pid: int) -> bool:
 
 
 def read_lock_file(path: Path) -> Optional[dict[str, Any]]:
-    """Return the lock in a file, with the file's path as "file" and its time, by the file system's clock, as "made" and
-    "seen".
+    """Return the lock in a file, or None if there is no file.
 
-    Returns None if there is no file. A file that cannot be parsed gives a lock without token and pid.
+    "file" is the file's path; "made" and "seen" are its time by the file system's clock. A file that cannot be parsed
+    gives a lock without token and pid.
     """
     try:
         seen, data = path.stat().st_mtime, path.read_bytes()
@@ -194,8 +194,9 @@ def held(path: Path, token: str) -> bool:
 
 
 def take(path: Path, token: Optional[str]) -> bool:
-    """Remove the lock with this token from a run folder; return False, with nothing done, if the lock is another's by
-    now.
+    """Remove the lock with this token from a run folder; return whether it was there.
+
+    If the lock is another's by now, nothing is done.
     """
     moved = path / f".claim.{uuid.uuid4().hex}.dead"
     try:

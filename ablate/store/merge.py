@@ -190,9 +190,7 @@ def _parents_first(found: Mapping[str, Entry]) -> Iterator[Entry]:
 
 
 def _shown(plan: Sweep, found: Mapping[str, Entry]) -> Iterator[str]:
-    """Yield the ids of the stages whose data a sweep's report shows: test tables, of which it shows rows, and
-    recordings.
-    """
+    """Yield the ids of the stages whose data a sweep's report shows: tables of test splits and their recordings."""
     tasks = plan.sweep["tasks"] if isinstance(plan.sweep.get("tasks"), dict) else {}
     splits = {split for about in tasks.values() for split in (about or {}).get("splits", ())}
     tables = {place: id for line in plan.manifest for place, id in line["stages"].get("tables", {}).items()}

@@ -33,11 +33,10 @@ def planned(stage: Stage) -> Known:
 
 
 def reads(one: Known, known: Mapping[str, Known], root: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Yield role, id and parts of files (see `ablate.store.pruned`) of each stage that must be complete for this one to
-    run.
+    """Yield role, id and parts of files of each stage that must be complete for this one to run.
 
-    A stage that reads a table also reads the table's recordings. The first fine-tuning after a choice takes over the
-    chosen one's weights.
+    For parts, see `ablate.store.pruned`. A stage that reads a table also reads the table's recordings. The first
+    fine-tuning after a choice takes over the chosen one's weights.
     """
     for role, id in (*one.parents, *one.uses):
         if role == continuing.ROLE:

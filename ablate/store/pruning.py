@@ -188,8 +188,7 @@ def _shorter(root: Path, entry: Entry) -> list[str]:
 
 
 def remove(found: Survey, tell: Callable[[int, int], None] = lambda done, all_: None) -> tuple[int, list[str]]:
-    """Remove what may be removed; return the bytes that were freed, and a sentence about each thing that was left
-    alone.
+    """Remove what may be removed; return the freed bytes, and a sentence about each thing that was left alone.
 
     `tell` is called with the number of finished stages and of all stages. A stage that changed since the survey is left
     alone. Safe to repeat, also after a kill. Caches come first, and the first stages are removed one by one, so that a

@@ -24,8 +24,7 @@ class Room:
         self._said = -SAY_SECONDS
 
     def tried(self, write: Callable[[], None], needed: float = 0.0) -> bool:
-        """Call `write`, which writes `needed` bytes, and return True. If the disk is full, wait some seconds and return
-        False.
+        """Call `write`, which writes `needed` bytes; return False if the disk is full, after some seconds of waiting.
 
         Raises OSError if the disk can never hold that much, and any other error of `write`.
         """

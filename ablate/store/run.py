@@ -258,12 +258,11 @@ class RunFolder:
             raise
 
     def tried(self, write: Callable[[], None], needed: float = 0.0) -> bool:
-        """Call `write`, which writes `needed` bytes, and return True. If the disk is full, wait some seconds and return
-        False.
+        """Call `write`, which writes `needed` bytes; return False if the disk is full, after some seconds of waiting.
 
-        Also returns False if the disk has no space for earlier log lines. Call it again then; a wait ends early when
+        Returns False as well if the disk has no space for earlier log lines. Then call it again; a wait ends early when
         the stage is asked to stop. Raises OSError if the disk can never hold that much, and any other error of `write`.
-        On ranks above 0 it does nothing.
+        On ranks above 0 it does nothing and returns True.
         """
 
         def all_() -> None:

@@ -12,8 +12,7 @@ from ablate.tasks.task import TaskConfig
 
 
 def fits(row: Row, path: str) -> None:
-    """Check that the encoder reads what the objectives need, and that pre-training and fine-tuning have something to
-    do.
+    """Check that the encoder reads what the objectives need, and that every training has something to do.
 
     Raises UserError for pre-training without an objective and for fine-tuning without updates.
     """

@@ -37,10 +37,9 @@ def less(count: int, divisor: int) -> int:
 
 
 def smaller(sweep: Mapping[str, Any], overrides: Iterable[str], registry: Registry) -> dict[str, Any]:
-    """Return the small version of a sweep. Its overrides are applied, its shorthand is expanded, and interpolations
-    remain.
+    """Return the small version of a sweep, whose overrides are applied and whose shorthand is expanded.
 
-    Raises UserError for data whose rows cannot be left out.
+    Interpolations remain unresolved. Raises UserError for data whose rows cannot be left out.
     """
     kept = set_by(overrides)
     sweep = {"seeds": [0], "question": "", **sweep}

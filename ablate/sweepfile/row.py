@@ -116,9 +116,7 @@ class Row:
         return {"stages": stages} if stages else {}
 
     def _since(self, targets: str) -> str:
-        """Return in words over which updates speech targets anneal that were added in a later row of the chain, else
-        ''.
-        """
+        """Say over which updates speech targets anneal that were added in a later row of the chain; '' for others."""
         if targets not in self.joined:
             return ""
         first, updates = self.joined[targets]

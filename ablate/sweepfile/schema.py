@@ -84,8 +84,8 @@ class AddedStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A hypothesis about a difference between rows, declared before it is measured. Give one of above, below and
-    within.
+    """A hypothesis about a difference between rows, declared before it is measured. Give above, below or within, not
+    several.
     """
 
     effect: str

@@ -113,8 +113,7 @@ class Source:
         return parts[deep - 1] if deep > 1 else ""
 
     def _axes(self, setting: str, first: bool) -> Iterator[str]:
-        """Yield the paths below which axes set a setting: "axes" for `axes.SETTING`, "axes.AXIS.NAME" for a named
-        patch.
+        """Yield the paths below which axes set a setting: "axes" for `axes.SETTING`, "axes.AXIS.NAME" for a patch.
 
         With `first`, only the first patch of each axis counts.
         """

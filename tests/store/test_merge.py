@@ -292,7 +292,7 @@ def test_another_sweep_of_that_name_is_refused(roots, capsys):
         f"or that in {to}, and merge again."
     ) in said.out
     sweep(to, ids=["ffff"])
-    assert "(it differs in its stages)" in joined(source, to, capsys)[1].out
+    assert "(in its stages)" in joined(source, to, capsys)[1].out
     (source / "sweeps" / "first").rename(source / "sweeps" / "second")
     assert joined(source, to)[0] == 0
     assert (to / "sweeps" / "second" / "manifest.jsonl").exists()
@@ -555,7 +555,7 @@ def test_adopt_takes_one_stage(roots, capsys):
     folder = run_path(source, "pretrain", "aa01")
     assert main(["adopt", str(folder), "--root", str(to)]) == 0
     assert capsys.readouterr().out.startswith(
-        f"pretrain aa01 (joint / leaf) was taken into {to}, 2.1 kB. What no sweep"
+        f"pretrain aa01 (joint / leaf) was taken into {to}, 2.1 kB. python -m ablate.prune removes weights"
     )
     assert content(to) == {
         name: data for name, data in content(source).items() if name.startswith(("pretrain/aa/aa01/", "trunks/"))
