@@ -126,8 +126,8 @@ steps: 100 → steps: 100\n    steps: 200
 masked_text: 1.0}\n    steps: 100 → masked_text: 1.0}
     line 19, column 45: rows.speech_only.pretrain.steps: must be given; write base: {pretrain: {steps: 1000}}.
 steps: 100 → steps: ???
-    line 12, column 5: rows.speech_only.pretrain.steps: must be given; write rows.speech_only.pretrain.steps=VALUE, or
-    steps: VALUE in the file.
+    line 12, column 5: base.pretrain.steps: must be given; write base.pretrain.steps=VALUE, or steps: VALUE in the
+    file.
 steps: 100 → steps:
     line 12, column 5: base.pretrain.steps: expected a whole number from 0, found null.
 steps: 100 → steps: 100\n    weights: mslm
@@ -209,8 +209,8 @@ objectives: {masked_text: null} → objectives: {tlm: null}
 pretrain.optimizer.warmup: → pretrain.optimiser.warmup:
     line 24, column 3: axes.pretrain.optimiser.warmup: unknown key 'optimiser'; did you mean 'optimizer'?
 pretrain.optimizer.warmup: → base.pretrain.optimizer.warmup:
-    line 24, column 3: axes.base.pretrain.optimizer.warmup: unknown key 'base'; valid: encoder, tokenizer, pretrain,
-    tasks, stages.
+    line 24, column 3: axes.base.pretrain.optimizer.warmup: expected the path of a setting within base;
+    write pretrain.optimizer.warmup.
 pretrain.optimizer.warmup: [10, 20] → size: {small: {encoder: {width: 0}}}
     line 24, column 28: axes.size.small.encoder.width: expected a whole number from 1, found 0.
 pretrain.optimizer.warmup: [10, 20] → size: {8: {encoder: {width: 8}}}
@@ -349,7 +349,7 @@ effect: joint - speech_only → effect: joint - joint
     line 26, column 16: claims.text_helps.effect: 'joint - joint' compares nothing: every row's factor is zero; write
     joint - scratch.
 above: 0} → within: 1, margin: 1}
-    line 26, column 68: claims.text_helps.margin: it stands beside above or below, found within: 1; remove it.
+    line 26, column 69: claims.text_helps.margin: it stands beside above or below, found within: 1; remove it.
 masked_text: 1.0} → masked_text: "${labels.joint}"}
     line 11, column 56: base.pretrain.objectives.masked_text: no preset 'speech and text'; valid: contrastive,
     masked_speech, masked_text, tlm, stm, pair_ctc.
@@ -357,7 +357,7 @@ masked_text: 1.0} → masked_text: 1.0#half}
     line 11, column 56: base.pretrain.objectives.masked_text.weight: expected a number from 0, found '1.0#half'; a
     comment needs a space before its #.
 {contrastive: 1.0, masked_speech: 1.0, → {contrastive: 1.0, masked_speech: {targets: kmean},
-    line 11, column 53: base.pretrain.objectives.masked_speech.targets: no speech targets 'kmean'; did you mean
+    line 11, column 52: base.pretrain.objectives.masked_speech.targets: no speech targets 'kmean'; did you mean
     'kmeans'?
 steps: 100 → steps: ${base.pretrain.decai}
     line 12, column 5: base.pretrain.steps: '${base.pretrain.decai}' refers to nothing that is written; did you mean
@@ -419,3 +419,28 @@ def test_a_mistake_is_told_in_a_sentence_with_its_place(file, old, new, override
     with pytest.raises(UserError) as error:
         plan_file(file, overrides)
     assert str(error.value).replace(str(file), "FILE") == sentence
+
+
+def test_nothing_written_of_a_name_and_of_a_root_is_their_default(file):
+    file.write_text(FILE.replace("name: small", "name:\nroot:"))
+    plan = plan_file(file, root="elsewhere")
+    assert (plan.name, plan.root) == ("small", "elsewhere")
+
+
+def test_nothing_written_of_a_stage_is_its_kind_as_it_is(file):
+    file.write_text(FILE.replace("  encoder: nano", "  encoder: nano\n  stages: {probe: }"))
+    with pytest.raises(UserError, match=r"rows\.speech_only\.stages\.probe\.kind: no kind 'probe'"):
+        plan_file(file)
+
+
+def test_a_reference_may_bring_shorthand(file):
+    file.write_text(FILE.replace("encoder: nano", "encoder: '${changes_our_mind}'") + "changes_our_mind: tiny\n")
+    assert plan_file(file).settings("joint")["encoder.kernel"] == 31
+
+
+def test_a_byte_that_is_no_utf8_is_placed(file):
+    file.write_bytes(FILE.replace("Does text", "Dos t\xe9xt").encode("latin-1"))
+    with pytest.raises(
+        UserError, match=r"small\.yaml, line 2: found a byte that is no UTF-8; save the file in UTF-8\."
+    ):
+        plan_file(file)
