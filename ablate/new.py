@@ -44,7 +44,7 @@ def new(options: argparse.Namespace) -> int:
         raise UserError(f"'{path}' is there already and is not written over; choose another name.")
     if not path.parent.is_dir():
         raise UserError(f"There is no folder '{path.parent}' to write '{path.name}' into; create it first.")
-    asks = not options.overrides and sys.stdin.isatty() and sys.stdout.isatty()
+    asks = not options.overrides and all(one and one.isatty() for one in (sys.stdin, sys.stdout))
     answers = asked(input) if asks else given(options.overrides)
     command = f"python -m ablate.sweep {shlex.quote(str(path))}"
     minutes = local.call(PROGRAM.preload, _minutes, text(answers, command), path.name)
@@ -66,6 +66,8 @@ def given(words: list[str]) -> Answers:
         key, equals, value = word.partition("=")
         if not equals or key not in QUESTIONS and not key.startswith("data."):
             raise UserError(f"'{word}' is no answer, expected NAME=VALUE; {nearest(key, valid)}")
+        if key in pairs:
+            raise UserError(f"{key} is answered twice, '{pairs[key]}' and '{value}'; remove one.")
         pairs[key] = value
     if "partition" in pairs:
         pairs.setdefault("where", "slurm")

@@ -73,6 +73,11 @@ def main(arguments: Optional[list[str]] = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
+    if options.diff:  # overrides may stand behind it
+        options.overrides += [word for word in options.diff if "=" in word or word.startswith("~")]
+        options.diff = [word for word in options.diff if word not in options.overrides]
+        if not 1 <= len(options.diff) <= 2:
+            parser.error("--diff takes two rows, or a commit; FILE stands before it")
     if options.file is None and options.reference is None:
         parser.error("give a sweep FILE; those in sweeps/ are examples, and --new NAME writes one")
     try:

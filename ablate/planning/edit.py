@@ -22,9 +22,10 @@ def edited(path: str, commit: str, overrides: Iterable[str] = (), asking: Collec
     Raises UserError without git, for a file that the commit does not have, and for a sweep that cannot be planned.
     """
     overrides = list(overrides)
-    with tempfile.TemporaryDirectory() as folder:
-        before = plan_file(_as_of(Path(path), commit, Path(folder)), overrides, asking=asking)
-    return differences(before, plan_file(path, overrides, asking=asking), commit)
+    now = plan_file(path, overrides, asking=asking)
+    if commit in now.rows:
+        raise UserError(f"--diff: '{commit}' is a row; name another row beside it, or a commit in its place.")
+    return differences(_at(Path(path), commit, overrides, asking), now, commit)
 
 
 def differences(before: Plan, now: Plan, since: str) -> list[str]:
@@ -38,6 +39,16 @@ def differences(before: Plan, now: Plan, since: str) -> list[str]:
     new, gone = now.stages.keys() - both, before.stages.keys() - both
     lines += [f"stages: {len(new):,} new, {len(gone):,} no longer needed, {len(both):,} as at {since}"]
     return lines
+
+
+def _at(path: Path, commit: str, overrides: list[str], asking: Collection[str]) -> Plan:
+    """The plan of a file as a commit has it; a mistake in it is told of the file at that commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = _as_of(path, commit, Path(folder))
+        try:
+            return plan_file(place, overrides, asking=asking)
+        except UserError as error:
+            raise UserError(f"At {commit}: {str(error).replace(folder, str(path.parent))}") from None
 
 
 def _as_of(path: Path, commit: str, folder: Path) -> Path:
@@ -56,5 +67,6 @@ def _git(path: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise UserError("--diff COMMIT needs git, which is not here.") from None
     if run.returncode:
-        raise UserError(f"--diff: git has no {path} at that commit: {run.stderr.strip().splitlines()[-1]}")
+        said = run.stderr.strip().splitlines()[-1].removeprefix("fatal: ")
+        raise UserError(f"--diff: git does not show {path} at that commit: {said.rstrip('.')}.")
     return run.stdout

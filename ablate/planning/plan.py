@@ -69,7 +69,10 @@ def plan_file(
         sweep, registry = read(path, overrides, registry)
         if quick:
             sweep = smaller(sweep, overrides, registry)
-        planner = Planner({"root": str(root), **load.interpolated(sweep)}, registry, asking)
+        sweep = load.interpolated(sweep)
+        if sweep.get("root") is None:
+            sweep = {"root": str(root)} | {key: value for key, value in sweep.items() if key != "root"}
+        planner = Planner(sweep, registry, asking)
         return planner.plan(timings or {}, paces)
     except UserError as error:
         raise Source(path, overrides).located(error) from error.__cause__
@@ -118,6 +121,8 @@ class Planner:
         self.tasks = self.resolver.tasks
         self.stages: dict[str, Stage] = {}
         self.forms = identity.Forms()
+        if sweep.get("root") == "":
+            raise UserError("root: expected a folder, found ''; write root: runs.")
         self.root, self.cluster = (setting(Sweep, key, sweep.get(key)) or "" for key in ("root", "cluster"))
         resources = mapping(sweep.get("resources"), "resources")
         self.plugins = plugins.versions()

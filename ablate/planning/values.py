@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from ablate.errors import UserError
-from ablate.sweepfile.patch import listed, mapping, once
+from ablate.sweepfile.patch import as_written, listed, mapping, once
 from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.typed import setting
 
@@ -38,5 +38,5 @@ def seeds(value: object) -> list[int]:
     """Return the seeds of every row. Raises UserError for anything but a list of whole numbers."""
     seeds = [*once(setting(Sweep, "seeds", value), "seeds")]
     if not seeds:
-        raise UserError(f"seeds: expected a list of whole numbers, found {value!r}; write seeds: [0, 1, 2].")
+        raise UserError(f"seeds: expected a list of whole numbers, found {as_written(value)}; write seeds: [0, 1, 2].")
     return seeds

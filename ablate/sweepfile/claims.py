@@ -72,6 +72,8 @@ def contrast(text: str, path: str) -> dict[str, float]:
         raise UserError(f"{path}: '{text}' cannot be read; write differences of rows, e.g. joint - scratch.") from None
     if "" in factors or abs(sum(factors.values())) > 1e-9:
         raise UserError(f"{path}: '{text}' is not a difference; the rows' factors must sum to zero.")
+    if not any(factors.values()):
+        raise UserError(f"{path}: '{text}' compares nothing: every row's factor is zero; write joint - scratch.")
     return {row: value for row, value in factors.items() if value}
 
 
@@ -115,6 +117,10 @@ def claims(
         claim = made(Claim, given, path)
         if sum(getattr(claim, key) is not None for key in BOUNDS) != 1:
             raise UserError(f"{path}: expected exactly one of above, below and within; e.g. above: 0.")
+        if claim.within is not None and claim.margin is not None:
+            raise UserError(
+                f"{path}.margin: it stands beside above or below, found within: {claim.within:g}; remove it."
+            )
         task, _, metric = measure(claim.on, tasks, f"{path}.on")
         if claim.split is not None:
             measure(f"{task}.{claim.split}.{metric}", tasks, f"{path}.split")
@@ -195,7 +201,7 @@ def _blocks(blocks: Sequence[Block], rows: Sequence[str]) -> None:
     for number, block in enumerate(blocks):
         path = f"table.blocks[{number}]"
         if block in blocks[:number]:
-            raise UserError(f"{path}: is there twice; remove one.")
+            raise UserError(f"{path}: an equal block is there already; remove one.")
         _all(block.rows, rows, f"{path}.rows")
         if block.reference is not None:
             _row(block.reference, rows, f"{path}.reference")

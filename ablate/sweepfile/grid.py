@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 
 from ablate.errors import UserError
-from ablate.sweepfile.patch import mapping, merge
+from ablate.sweepfile.patch import as_written, mapping, merge
 from ablate.sweepfile.schema import Value
 from ablate.tasks.task import TaskConfig
 
@@ -24,7 +24,9 @@ def choices(
     path, tune = f"{path}.tune", mapping(tune, f"{path}.tune")
     for name, values in tune.items():
         if not isinstance(values, list) or not values:
-            raise UserError(f"{path}.{name}: expected a list of values to try, found {values!r}; write {name}: [1, 2].")
+            raise UserError(
+                f"{path}.{name}: expected a list of values to try, found {as_written(values)}; write {name}: [1, 2]."
+            )
         if name.partition(".")[0] in FIXED:
             raise UserError(f"{path}.{name}: cannot be tuned: what is scored must stay the same; choose another field.")
     points = [dict(zip(tune, values)) for values in itertools.product(*tune.values())]

@@ -16,11 +16,19 @@ from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+)
 
 from ablate.errors import UserError, nearest
-from ablate.sweepfile.patch import expand, leaves, overlay
+from ablate.sweepfile import schema
+from ablate.sweepfile.patch import as_written, expand, leaves, overlay
 from ablate.sweepfile.schema import Value
+from ablate.sweepfile.typed import setting
 
 BOOL = "tag:yaml.org,2002:bool"
 TIME = ("tag:yaml.org,2002:str", re.compile(r"\d+(:[0-5]?\d)+$"))
@@ -42,20 +50,62 @@ def document(path: Path) -> dict[str, Value]:
     """Parse a YAML file. Raises UserError with file, line and column."""
     text = ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
         document = yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         if mark and (tab := _tab(text.splitlines(), mark.line, mark.column)):
             raise UserError(f"{path}, line {tab[0] + 1}, column {tab[1] + 1}: found a tab; write spaces.") from None
-        where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        raise UserError(f"{where}: this is not valid YAML: {e.problem or e.context}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise UserError(_invalid(e, path)) from None
+    except yaml.YAMLError as e:
         raise UserError(f"{path}: this is not valid YAML: {str(e).splitlines()[0]}.") from None
     if not isinstance(document, dict):
-        kind = "nothing" if document is None else f"a {type(document).__name__}"
+        kind = "nothing" if document is None else "a list" if isinstance(document, list) else as_written(document)
         raise UserError(f"{path}: expected a mapping with 'base' and 'rows', found {kind}.")
     return document
+
+
+def _read(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        line = data.count(b"\n", 0, e.start) + 1
+        raise UserError(f"{path}, line {line}: found a byte that is no UTF-8; save the file in UTF-8.") from None
+
+
+PROBLEMS = (  # what YAML's reader says, and what that means here
+    (r"found duplicate key (?P<key>.*)", "found duplicate key {key}; remove one of the two."),
+    (r"could not find expected ':'", "expected 'key: value', with a space after the colon."),
+    (
+        r"mapping values are not allowed here",
+        "found a colon within a value, or an indentation that fits no line above; put text with a colon in quotes.",
+    ),
+    (r"expected <block end>.*", "the indentation fits no line above; begin all keys of a mapping in one column."),
+    (
+        r"expected ',' or '(?P<end>.)'.*",
+        "expected ',' or '{end}': what opens in line {line} is not closed before this.",
+    ),
+    (r"expected the node content, but found '\?'", "found ???, which needs quotes between brackets: '???'."),
+    (r"but found another document", "found a second document; a sweep file has one."),
+    (
+        r"could not determine a constructor for the tag '(?P<tag>.*)'",
+        "found the tag '{tag}', which means nothing here; remove it.",
+    ),
+)
+
+
+def _invalid(error: yaml.MarkedYAMLError, path: Path) -> str:
+    """What is wrong with YAML that cannot be read, and where."""
+    said, mark = error.problem or error.context, error.problem_mark or error.context_mark
+    start = error.context_mark or mark
+    for pattern, meant in PROBLEMS:
+        if match := re.fullmatch(pattern, said):
+            mark = start if "with a space" in meant else mark
+            said = meant.format(**match.groupdict(), line=start.line + 1) if "{" in meant else meant
+            break
+    where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+    return f"{where}: this is not valid YAML: {said.rstrip('.')}."
 
 
 def _tab(lines: list[str], line: int, column: int) -> tuple[int, int] | None:
@@ -82,10 +132,14 @@ def load(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Value]:
         beside = [str(p) for p in sorted(path.parent.glob("*.yaml"))] if path.parent.is_dir() else []
         raise UserError(f"No sweep file '{path}'; {nearest(str(path), beside)}")
     sweep = expand(document(path))
-    name, parent = sweep.get("name", path.stem), sweep.pop("extends", None)
+    name, parent = sweep.get("name"), setting(schema.Sweep, "extends", sweep.pop("extends", None))
     if parent is not None:
-        sweep = overlay(load(path.parent / str(parent), (*seen, path.resolve())), sweep)
-    return {**sweep, "name": name}  # never the name of the extended file: both would write to one folder
+        if not (path.parent / parent).is_file():
+            beside = [one.name for one in sorted(path.parent.glob("*.yaml")) if one != path]
+            raise UserError(f"extends: there is no file '{path.parent / parent}'; {nearest(parent, beside)}")
+        sweep = overlay(load(path.parent / parent, (*seen, path.resolve())), sweep)
+    own = path.stem if name is None else name  # never the name of the extended file: both would write to one folder
+    return {**sweep, "name": own}
 
 
 def override(sweep: Mapping[str, Value], overrides: Iterable[str]) -> dict[str, Value]:
@@ -97,6 +151,8 @@ def override(sweep: Mapping[str, Value], overrides: Iterable[str]) -> dict[str, 
     for text in overrides:
         parsed = parse(text)
         keys = parsed.key_or_group.split(".")
+        if keys == ["extends"]:
+            raise UserError(f"Override '{text}': what a file extends is read with it; write extends in the file.")
         if parsed.is_delete():
             sweep = _without(sweep, keys, text)
         elif parsed.is_sweep_override():
@@ -111,7 +167,14 @@ def parse(text: str) -> Override:
     try:
         parsed = OverridesParser.create().parse_override(text)
     except HydraException as e:
-        raise UserError(f"Override '{text}': {str(e).splitlines()[0]}; write key=value, ~key or key=[1,2].") from e
+        hint = (
+            "; no spaces around =, and text with signs in quotes, as in question=\"'Why, then?'\""
+            if "=" in text
+            else ""
+        )
+        raise UserError(f"Override '{text}': cannot be read; write key=value, ~key or key=[1,2]{hint}.") from e
+    if not parsed.key_or_group:
+        raise UserError(f"Override '{text}': there is no key; write key=value.")
     if parsed.package is not None:
         raise UserError(f"Override '{text}': there are no packages here; write key=value.")
     return parsed
@@ -169,9 +232,10 @@ def _without(sweep: Mapping[str, Value], keys: list[str], text: str) -> dict[str
 def interpolated(sweep: Mapping[str, Value]) -> dict[str, Value]:
     """Resolve OmegaConf interpolations such as `${base.pretrain.steps}` or `${oc.env:HOME}`. Raises UserError."""
     try:
-        return OmegaConf.to_container(OmegaConf.create(dict(sweep)), resolve=True)
+        resolved = OmegaConf.to_container(OmegaConf.create(dict(sweep)), resolve=True)
     except OmegaConfBaseException as e:
-        raise UserError(f"{e.full_key or 'sweep'}: {_sentence(e)}") from None
+        raise UserError(f"{e.full_key or 'sweep'}: {_unresolved(e, sweep)}") from None
+    return expand(resolved)  # a reference may bring shorthand
 
 
 class _Dumper(yaml.SafeDumper):
@@ -197,5 +261,24 @@ def _escaped(value: object) -> object:
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
-def _sentence(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") + "."
+def _unresolved(error: OmegaConfBaseException, sweep: Mapping[str, Value]) -> str:
+    """Why an interpolation has no value, in a sentence."""
+    said = str(error).splitlines()[0].rstrip(".")
+    if isinstance(error, InterpolationKeyError) and (key := re.search("'(.*)'", said)):
+        near = nearest(key[1], [path for path, _ in leaves(sweep)])
+        example = "write the dotted path of what stands in the file, as in ${base.pretrain.steps}."
+        return f"'${{{key[1]}}}' refers to nothing that is written; {near if near.startswith('did') else example}"
+    if isinstance(error, GrammarParseError):
+        return "this reference cannot be read; write ${base.pretrain.steps}, or \\${ where text has these signs."
+    if isinstance(error, InterpolationToMissingValueError):
+        return f"it refers to '{said.rpartition(': ')[2]}', which must be given and is '???'."
+    if isinstance(error, UnsupportedInterpolationType):
+        kind = said.rpartition(" ")[2]
+        return (
+            f"there is no '${{{kind}:...}}'; write ${{oc.env:NAME}} or the path of a setting, ${{base.pretrain.steps}}."
+        )
+    if variable := re.search("Environment variable '(.*)' not found", said):
+        return f"the environment variable {variable[1]} is not set; set it, or write ${{oc.env:{variable[1]},DEFAULT}}."
+    if said.startswith(("Recursive interpolation", "Interpolation to parent")):
+        return "this reference leads back to itself; write the value."
+    return f"{said}."

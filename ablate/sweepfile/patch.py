@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -57,7 +58,12 @@ def _named(value: Value, path: str, above: tuple[Value, ...] = ()) -> None:
 
 
 def _hint(key: str, valid: Iterable[str]) -> str:
-    return f"did you mean 'base.{key}'?" if key in keys(Section) else nearest(key, valid)
+    """The nearest of the valid keys; before that, where the key stands further down."""
+    valid = tuple(valid)
+    deeper = {one: f"pretrain.{one}" for one in keys(Pretrain)} if "pretrain" in valid else {}
+    if "base" in valid:
+        deeper = {one: f"base.pretrain.{one}" for one in keys(Pretrain)} | {one: f"base.{one}" for one in keys(Section)}
+    return f"did you mean '{deeper[key]}'?" if key in deeper else nearest(key, valid)
 
 
 def section(value: object, path: str, of: type[Section] = Section) -> dict[str, Value]:
@@ -102,7 +108,9 @@ def mapping(value: object, path: str) -> dict[str, Value]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise UserError(f"{path}: expected a mapping, found {value!r}; write {path.split('.')[-1]}: {{key: value}}.")
+        raise UserError(
+            f"{path}: expected a mapping, found {as_written(value)}; write {path.split('.')[-1]}: {{key: value}}."
+        )
     return dict(value)
 
 
@@ -111,14 +119,23 @@ def known(value: object, path: str, valid: Iterable[str]) -> dict[str, Value]:
     copy, valid = mapping(value, path), tuple(valid)
     for key in copy:
         if key not in valid:
-            raise UserError(f"{path}.{key}: unknown key '{key}'; {nearest(str(key), valid)}")
+            raise UserError(f"{path}.{key}: unknown key '{key}'; {_hint(str(key), valid)}")
     return copy
+
+
+def as_written(value: object) -> str:
+    """A value as a file has it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {as_written(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(as_written, value)) + "]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def listed(value: object, path: str) -> list[Value]:
     """Return a list unchanged. Raises UserError if it is not a list, or has an item twice."""
     if not isinstance(value, list):
-        raise UserError(f"{path}: expected a list, found {value!r}; write [a, b].")
+        raise UserError(f"{path}: expected a list, found {as_written(value)}; write [a, b].")
     return once(value, path)
 
 
@@ -140,6 +157,8 @@ def _preset(value: object, path: str) -> object:
 def _weighted(value: object, path: str) -> object:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return {"weight": value}
+    if isinstance(value, str) and re.match(r"[-+.]?\d", value):  # no preset, but a number gone wrong
+        return {"weight": value}
     return value if value is None else _preset(value, path)
 
 
@@ -153,7 +172,7 @@ def _quantity(key: str, value: object, path: str) -> object:
     if not isinstance(value, str) or value.startswith("${") or key not in UNITS:
         return value
     unit = UNITS[key]
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([A-Za-z]*)\s*", value)
+    match = re.fullmatch(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([A-Za-z]*)\s*", value)
     if match is None or match[2] not in ("", unit):
         of = f" of {WORDS.get(unit, unit)}, as in 12 {unit}" if unit else ""
         raise UserError(f"{path}: found '{value}', expected a number{of}.")

@@ -14,10 +14,10 @@ from ablate.sweepfile import checks
 from ablate.sweepfile.added import NAME, Added, added
 from ablate.sweepfile.grid import choices
 from ablate.sweepfile.order import needed_first
-from ablate.sweepfile.patch import expand, listed, mapping, patched, section
+from ablate.sweepfile.patch import expand, mapping, once, patched, section
 from ablate.sweepfile.registry import Registry
 from ablate.sweepfile.row import Row, owner
-from ablate.sweepfile.schema import Pretrain, RowPatch, Value
+from ablate.sweepfile.schema import Pretrain, RowPatch, Sweep, Value
 from ablate.sweepfile.typed import resolve, setting, typed
 from ablate.tasks.task import TaskConfig
 from objectives.objective import ObjectiveConfig
@@ -31,7 +31,7 @@ class Resolver:
         self.registry = registry
         self.patches = {name: mapping(row, f"rows.{name}") for name, row in mapping(sweep.get("rows"), "rows").items()}
         if not self.patches:
-            raise UserError(f"Sweep '{sweep['name']}' has no rows; write rows: {{name: {{...}}}}.")
+            raise UserError("rows: expected at least one row, found none; write rows: {name: {...}}.")
         for name in self.patches:
             if not re.fullmatch(NAME, name):
                 raise UserError(f"rows.{name}: expected a name of letters, digits and _; claims compute with it.")
@@ -41,7 +41,7 @@ class Resolver:
             key: _filled(part) if key in ("objectives", "targets") else part
             for key, part in base.get("pretrain", {}).items()
         }
-        written = [str(task) for task in listed(sweep.get("tasks", list(settings)), "tasks")]
+        written = once(setting(Sweep, "tasks", sweep.get("tasks", list(settings))), "tasks")
         self.tasks = list(dict.fromkeys(one for task in written for one in registry.groups.get(task, (task,))))
         for task in self.tasks:
             if not re.fullmatch(NAME, task):
@@ -53,6 +53,8 @@ class Resolver:
         data = {"preset": "builtin", **mapping(sweep.get("data"), "data")}
         sections = {"data": data, "encoder": {}, "tokenizer": {}}
         self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
+        if "stages" in base:
+            self.base["stages"] = _filled(base["stages"])
         self.order = self._order()
         self.named = {
             axis: {name: _named_patch(patch, f"axes.{axis}.{name}") for name, patch in values.items()}
@@ -103,7 +105,8 @@ class Resolver:
                     raise UserError(f"{path}.{part}: a row keeps the {part} of the row it comes after; remove it.")
             resolved[name] = patched(resolved[after] if after else base, patch, path)
             pretrain, parent = resolved[name]["pretrain"], rows.get(after)
-            configs, steps = self._configs(resolved[name], path), _count(pretrain, "steps", path)
+            owners = {key: "base" if base["pretrain"].get(key) == "???" else path for key in ("steps", "decay")}
+            configs, steps = self._configs(resolved[name], path), _count(pretrain, "steps", owners["steps"])
             start = parent.start + parent.steps if parent else 0
             rows[name] = Row(
                 name=name,
@@ -112,7 +115,7 @@ class Resolver:
                 **configs,
                 stages=self._stages(resolved[name], configs["tasks"], path),
                 steps=steps,
-                decay=_count(pretrain, "decay", path),
+                decay=_count(pretrain, "decay", owners["decay"]),
                 start=start,
                 joined=_joined(configs["targets"], parent, (start, steps)),
                 horizon=parent.horizon if parent else steps,
@@ -141,6 +144,7 @@ class Resolver:
                     return f"axes.{axis}.{value}.{rest}"
                 if f"{path}.".startswith(f"{axis}."):
                     return f"axes.{rest}"
+                return f"{message.rstrip('.')} (at {axis}={value})."
         return message
 
     def _configs(self, row: Mapping[str, Value], path: str) -> dict[str, Any]:  # fields of Row, by name
@@ -151,13 +155,22 @@ class Resolver:
             return {key: self._config(kind, part, f"{path}.{where}.{key}", key) for key, part in parts.items()}
 
         objectives = named("objectives", pretrain.get("objectives", {}), "pretrain.objectives")
-        weights = pretrain.get("weights") or "unit"
+        written = pretrain.get("weights")
+        weights = setting(Pretrain, "weights", "unit" if written is None else written, f"{path}.pretrain.weights")
         if weights not in self.registry.weights:
             raise UserError(
                 f"{path}.pretrain.weights: no preset '{weights}'; {nearest(weights, self.registry.weights)}"
             )
         targets = {name: {} for objective in objectives.values() for name in objective.needs}
+        of = {**self.registry.targets, **pretrain.get("targets", {})}
+        for key, name in ((key, name) for key, one in objectives.items() for name in one.needs if name not in of):
+            raise UserError(
+                f"{path}.pretrain.objectives.{key}.targets: no speech targets '{name}'; {nearest(name, of)}"
+            )
         written = named("targets", {**targets, **pretrain.get("targets", {})}, "pretrain.targets")
+        for key, task in row["tasks"].items():
+            if key not in self.tasks:  # not of this sweep, which an override may say; its settings are checked
+                self._config("tasks", {k: v for k, v in task.items() if k != "tune"}, f"{path}.tasks.{key}", key)
         tasks = {key: dict(row["tasks"][key]) for key in self.tasks if key in row["tasks"]}
         tuned = {key: part.pop("tune", None) for key, part in tasks.items()}
         grids = {
@@ -228,6 +241,9 @@ def axis_patch(axis: str, value: Value) -> dict[str, Value]:
 
     Raises UserError for an unknown key.
     """
+    if axis.startswith("base.") or "" in axis.split("."):
+        meant = axis.removeprefix("base.").strip(".").replace("..", ".") or "encoder.width"
+        raise UserError(f"axes.{axis}: expected the path of a setting within base; write {meant}.")
     for key in reversed(axis.split(".")):
         value = {key: value}
     try:

@@ -16,8 +16,6 @@ import yaml
 from ablate.errors import UserError
 from ablate.sweepfile.load import Loader, parse
 
-PATH = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w@/-]+|\[\d+\])*")  # the setting that a message begins with
-
 
 @dataclass(frozen=True)
 class Written:
@@ -86,11 +84,13 @@ class Source:
     def origins(self, row: str, paths: Iterable[str]) -> dict[str, str]:
         """Return where the values of a row's settings come from, at the first point of the axes.
 
-        Each origin is "FILE:LINE", the text of an override, "preset NAME", or "default".
+        Each origin is "FILE:LINE", the text of an X
         """
         return {path: self._origin(path if path.startswith("data.") else f"rows.{row}.{path}") for path in paths}
 
     def _origin(self, path: str) -> str:
+        if path.endswith((".pretrain.start", ".pretrain.horizon")):
+            return "computed"  # of the rows that it comes after
         found, steps = self.settles(path, first=True), path.count(".") + (1 if path.startswith("data.") else -1)
         if found and (found[0] == steps or found[1].text.startswith("${")):
             return found[1].short
@@ -141,9 +141,11 @@ class Source:
     def located(self, error: UserError) -> UserError:
         """Put file, line and column before the error's message, if it names a setting that was written."""
         message = str(error)
-        match = PATH.match(message)
-        found = self.settles(match[0]) if match and message[match.end() : match.end() + 1] == ":" else None
-        return type(error)(f"{found[1].where}: {message}") if found else error
+        word = message.partition(" ")[0]
+        for path in (message.partition(": ")[0], word if "." in word else ""):  # "data.root is no folder", too
+            if path and (found := self.settles(path)):
+                return type(error)(f"{found[1].where}: {message}")
+        return error
 
 
 def _within(path: str, other: str) -> bool:
@@ -161,9 +163,7 @@ def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]
         if parsed.is_delete():
             yield {}, key
             continue
-        above = {
-            key[: part.end()]: Written(written.where, "", text) for part in re.finditer(r"(?<=\.)[^.]+(?=\.)", key)
-        }
+        above = {key[: part.end()]: Written(written.where, "", text) for part in re.finditer(r"[^.]+(?=\.)", key)}
         axis = {f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {}
         yield {**above, key: written, **axis}, ""
 

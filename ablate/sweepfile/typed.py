@@ -18,7 +18,7 @@ from functools import cache
 from typing import Annotated, TypeVar
 
 from ablate.errors import UserError, nearest, place
-from ablate.sweepfile.patch import known
+from ablate.sweepfile.patch import as_written, known
 from encoders.ranges import Within
 
 T = TypeVar("T")
@@ -175,9 +175,9 @@ def _read(hint: Hint, value: object, before: object, path: str) -> object:
         if read is not None:
             break
     else:
-        raise UserError(f"{path}: expected {hint}, found {value!r}{_advice(hint, value, path)}")
+        raise UserError(f"{path}: expected {hint}, found {as_written(value)}{_advice(hint, value, path)}")
     if hint.ranges and not all(one.holds(read) for one in hint.ranges):
-        raise UserError(f"{path}: expected {hint}, found {value!r}.")
+        raise UserError(f"{path}: expected {hint}, found {as_written(value)}.")
     return read
 
 

@@ -57,5 +57,22 @@ def test_no_edit_is_no_difference(repository):
 
 
 def test_what_git_does_not_have_is_said(repository):
-    with pytest.raises(UserError, match="git has no .*child.yaml at that commit: .*nosuch"):
+    with pytest.raises(UserError, match="git does not show .*child.yaml at that commit: .*nosuch"):
         edit.edited(str(repository / "child.yaml"), "nosuch")
+
+
+def test_a_row_in_a_commits_place_is_said(repository):
+    with pytest.raises(UserError, match="--diff: 'two' is a row; name another row beside it"):
+        edit.edited(str(repository / "child.yaml"), "two")
+
+
+def test_a_mistake_in_the_committed_file_is_told_of_that_file(repository):
+    parent = repository / "parent.yaml"
+    parent.write_text(PARENT.replace("decay", "decai"))
+    subprocess.run(
+        ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e", "commit", "-qam", "bad"], check=True
+    )
+    parent.write_text(PARENT)
+    with pytest.raises(UserError) as error:
+        edit.edited(str(repository / "child.yaml"), "HEAD")
+    assert str(error.value).startswith(f"At HEAD: {parent}, line 3, column ")

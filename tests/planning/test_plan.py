@@ -512,7 +512,7 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
         ),
         ("", ["base.pretrain.steps=-1"], r"base\.pretrain\.steps: expected a whole number from 0, found -1"),
         ("", ["~base.pretrain.decay"], r"pretrain\.decay: must be given"),
-        ("", ["~rows"], "has no rows"),
+        ("", ["~rows"], "rows: expected at least one row, found none"),
         ("", ["rows.a-b={}"], r"rows\.a-b: expected a name of letters"),
         ("", ["resources.mem_gb=true"], r"resources\.mem_gb: found True, expected memory in GB"),
         ("", ["name=a/b"], r"name: 'a/b' becomes a folder"),

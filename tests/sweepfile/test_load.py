@@ -59,7 +59,7 @@ def test_yaml_reads_what_people_write(tmp_path):
         ),
         ("encoder: nano\n", r"unknown key 'encoder'; did you mean 'base\.encoder'\?"),
         ("extends: s.yaml\n", "extends itself"),
-        ("extends: other.yaml\n", "No sweep file '.*other.yaml'"),
+        ("extends: other.yaml\n", "extends: there is no file '.*other.yaml'"),
     ],
 )
 def test_bad_files_get_one_sentence(tmp_path, text, message):
@@ -192,7 +192,7 @@ def test_typed_configs_are_frozen_and_exact():
         ({"block": {"kernl": 3}}, r"x\.block\.kernl: unknown key 'kernl'; did you mean 'kernel'\?"),
         ({"width": "wide"}, r"x\.width: expected a whole number, found 'wide'"),
         ({"width": 1.5}, r"x\.width: expected a whole number, found 1.5"),
-        ({"width": None}, r"x\.width: expected a whole number, found None"),
+        ({"width": None}, r"x\.width: expected a whole number, found null"),
         ({"dropout": "much"}, r"x\.dropout: expected a number, found 'much'"),
         ({"reads": "text"}, r"x\.reads: expected a list, found 'text'"),
         ({"block": {"kernel": []}}, r"x\.block\.kernel: expected a whole number, found \[\]"),

@@ -66,7 +66,7 @@ pairs: 100 → asr_pairs: yes
 pairs: 100 → 1: 100
     line 6, column 3: data.1: expected text as a key, found 1; write '1', in quotes.
 pairs: 100 → pairs: 100\n  pairs: 200
-    line 7, column 3: this is not valid YAML: found duplicate key pairs.
+    line 7, column 3: this is not valid YAML: found duplicate key pairs; remove one of the two.
 data:\n  preset: builtin\n  pairs: 100 → data: [builtin]
     line 4, column 1: data: expected a mapping, found ['builtin']; write data: {key: value}.
 encoder: nano → encodr: nano
@@ -88,7 +88,7 @@ encoder: nano → encoder: {reads: [speech, video]}
 encoder: nano → encoder: {segment_embedding: on}
     line 8, column 13: base.encoder.segment_embedding: expected true or false, found 'on'; write true.
 encoder: nano → encoder: {block: true}
-    line 8, column 13: base.encoder.block: expected text, found True; write 'true', in quotes.
+    line 8, column 13: base.encoder.block: expected text, found true; write 'true', in quotes.
 {size: 400} → {size: 5}
     line 9, column 15: base.tokenizer.size: expected a whole number from 8, found 5.
 {size: 400} → {bytes: No}
@@ -122,14 +122,14 @@ steps: 100 → steps: 100#trunk
 steps: 100 → stps: 100
     line 12, column 5: base.pretrain.stps: unknown key 'stps'; did you mean 'steps'?
 steps: 100 → steps: 100\n    steps: 200
-    line 13, column 5: this is not valid YAML: found duplicate key steps.
+    line 13, column 5: this is not valid YAML: found duplicate key steps; remove one of the two.
 masked_text: 1.0}\n    steps: 100 → masked_text: 1.0}
     line 19, column 45: rows.speech_only.pretrain.steps: must be given; write base: {pretrain: {steps: 1000}}.
 steps: 100 → steps: ???
-    line 12, column 5: rows.speech_only.pretrain.steps: must be given; write rows.speech_only.pretrain.steps=VALUE, or
-    steps: VALUE in the file.
+    line 12, column 5: base.pretrain.steps: must be given; write base.pretrain.steps=VALUE, or steps: VALUE in the
+    file.
 steps: 100 → steps:
-    line 12, column 5: base.pretrain.steps: expected a whole number from 0, found None.
+    line 12, column 5: base.pretrain.steps: expected a whole number from 0, found null.
 steps: 100 → steps: 100\n    weights: mslm
     line 13, column 5: base.pretrain.weights: no preset 'mslm'; did you mean 'mslam'?
 steps: 100 → steps: 100\n    targets: {learned: {hot: 0.05}}
@@ -209,8 +209,8 @@ objectives: {masked_text: null} → objectives: {tlm: null}
 pretrain.optimizer.warmup: → pretrain.optimiser.warmup:
     line 24, column 3: axes.pretrain.optimiser.warmup: unknown key 'optimiser'; did you mean 'optimizer'?
 pretrain.optimizer.warmup: → base.pretrain.optimizer.warmup:
-    line 24, column 3: axes.base.pretrain.optimizer.warmup: unknown key 'base'; valid: encoder, tokenizer, pretrain,
-    tasks, stages.
+    line 24, column 3: axes.base.pretrain.optimizer.warmup: expected the path of a setting within base;
+    write pretrain.optimizer.warmup.
 pretrain.optimizer.warmup: [10, 20] → size: {small: {encoder: {width: 0}}}
     line 24, column 28: axes.size.small.encoder.width: expected a whole number from 1, found 0.
 pretrain.optimizer.warmup: [10, 20] → size: {8: {encoder: {width: 8}}}
@@ -245,7 +245,7 @@ above: 0 → above: 0, assay: joint - jiont
 labels: {joint: → labels: {jiont:
     line 27, column 10: labels.jiont: no row or task 'jiont'; did you mean 'joint'?
 speech and text} → true}
-    line 27, column 10: labels.joint: expected text, found True; write 'true', in quotes.
+    line 27, column 10: labels.joint: expected text, found true; write 'true', in quotes.
 speech and text} → [a]}
     line 27, column 10: labels.joint: expected text, found ['a'].
 columns: [asr.test.wer, → columns: [asr.test.wer, asr.test.wer,
@@ -273,7 +273,7 @@ rows: [speech_only, joint]}] → rows: [speech_only, joint]}]\n  frontier: {x: a
 rows: [speech_only, joint]}] → rows: [speech_only, joint]}]\n  frontier: {x: asr.wer, y: asr.wre}
     line 31, column 26: table.frontier.y: task 'asr' has no metric 'wre'; did you mean 'wer'?
 rows: [speech_only, joint]}] → rows: [speech_only, joint]}, {title: x}, {title: x}]
-    line 30, column 84: table.blocks[2]: is there twice; remove one.
+    line 30, column 84: table.blocks[2]: an equal block is there already; remove one.
 mem_gb: 8 → mem_bg: 8
     line 31, column 13: resources.mem_bg: unknown resource 'mem_bg'; did you mean 'mem_gb'?
 mem_gb: 8 → mem_gb: much
@@ -326,7 +326,7 @@ $ ~rows.jiont
     Override '~rows.jiont': there is no 'jiont' to remove; did you mean 'joint'?
 $ base.encoder.width=1,0
     override 'base.encoder.width=1,0': base.encoder: Encoder width 1 is not divisible by heads 4. Choose heads that
-    divide the width.
+    divide the width (at encoder.width=1).
 $ base.pretrain.objectives.tlm={negatives: 0}
     override 'base.pretrain.objectives.tlm={negatives: 0}': base.pretrain.objectives.tlm.negatives: expected a whole
     number from 1, found 0.
@@ -341,6 +341,46 @@ $ claims.text_helps.above=inf
 $ base.pretrain.update.speech=inf
     override 'base.pretrain.update.speech=inf': base.pretrain.update.speech: expected a number above 0, found inf; it
     has to be finite.
+update: {speech: 20 s, → weights: [unit]\n    update: {speech: 20 s,
+    line 14, column 5: base.pretrain.weights: expected text, found ['unit'].
+speech: 20 s → speech: 0.0.1 s
+    line 14, column 14: base.pretrain.update.speech: found '0.0.1 s', expected a number of seconds, as in 12 s.
+effect: joint - speech_only → effect: joint - joint
+    line 26, column 16: claims.text_helps.effect: 'joint - joint' compares nothing: every row's factor is zero; write
+    joint - scratch.
+above: 0} → within: 1, margin: 1}
+    line 26, column 69: claims.text_helps.margin: it stands beside above or below, found within: 1; remove it.
+masked_text: 1.0} → masked_text: "${labels.joint}"}
+    line 11, column 56: base.pretrain.objectives.masked_text: no preset 'speech and text'; valid: contrastive,
+    masked_speech, masked_text, tlm, stm, pair_ctc.
+masked_text: 1.0} → masked_text: 1.0#half}
+    line 11, column 56: base.pretrain.objectives.masked_text.weight: expected a number from 0, found '1.0#half'; a
+    comment needs a space before its #.
+{contrastive: 1.0, masked_speech: 1.0, → {contrastive: 1.0, masked_speech: {targets: kmean},
+    line 11, column 52: base.pretrain.objectives.masked_speech.targets: no speech targets 'kmean'; did you mean
+    'kmeans'?
+steps: 100 → steps: ${base.pretrain.decai}
+    line 12, column 5: base.pretrain.steps: '${base.pretrain.decai}' refers to nothing that is written; did you mean
+    'base.pretrain.decay'?
+steps: 100 → steps: ${base.pretrain.steps}
+    line 12, column 5: base.pretrain.steps: this reference leads back to itself; write the value.
+joint: {} → joint: {steps: 30}
+    line 21, column 11: rows.joint.steps: unknown key 'steps'; did you mean 'pretrain.steps'?
+name: small → name: small\nroot: ''
+    line 2, column 1: root: expected a folder, found ''; write root: runs.
+$ tasks=[asr] & base.tasks.digits.stepz=3 & table.columns=null
+    override 'base.tasks.digits.stepz=3': base.tasks.digits.stepz: unknown key 'stepz'; did you mean 'steps'?
+$ tasks=[asr,null]
+    override 'tasks=[asr,null]': tasks[1]: expected text, found null.
+$ BASE.encoder=nano
+    override 'BASE.encoder=nano': BASE: unknown key 'BASE'; valid: name, question, changes_our_mind, extends, data,
+    seeds, base, rows, tasks, axes, claims, labels, table, resources, plugins, root, cluster, workers.
+$ =3
+    Override '=3': there is no key; write key=value.
+$ extends=x.yaml
+    Override 'extends=x.yaml': what a file extends is read with it; write extends in the file.
+$ data=real & data.root=/nowhere
+    override 'data.root=/nowhere': data.root is '/nowhere', which is not a folder; set it to the folder of the corpora.
 $ data=real & data.held_out=0
     override 'data.held_out=0': data.held_out: expected a whole number from 1, found 0.
 """
@@ -379,3 +419,28 @@ def test_a_mistake_is_told_in_a_sentence_with_its_place(file, old, new, override
     with pytest.raises(UserError) as error:
         plan_file(file, overrides)
     assert str(error.value).replace(str(file), "FILE") == sentence
+
+
+def test_nothing_written_of_a_name_and_of_a_root_is_their_default(file):
+    file.write_text(FILE.replace("name: small", "name:\nroot:"))
+    plan = plan_file(file, root="elsewhere")
+    assert (plan.name, plan.root) == ("small", "elsewhere")
+
+
+def test_nothing_written_of_a_stage_is_its_kind_as_it_is(file):
+    file.write_text(FILE.replace("  encoder: nano", "  encoder: nano\n  stages: {probe: }"))
+    with pytest.raises(UserError, match=r"rows\.speech_only\.stages\.probe\.kind: no kind 'probe'"):
+        plan_file(file)
+
+
+def test_a_reference_may_bring_shorthand(file):
+    file.write_text(FILE.replace("encoder: nano", "encoder: '${changes_our_mind}'") + "changes_our_mind: tiny\n")
+    assert plan_file(file).settings("joint")["encoder.kernel"] == 31
+
+
+def test_a_byte_that_is_no_utf8_is_placed(file):
+    file.write_bytes(FILE.replace("Does text", "Dos t\xe9xt").encode("latin-1"))
+    with pytest.raises(
+        UserError, match=r"small\.yaml, line 2: found a byte that is no UTF-8; save the file in UTF-8\."
+    ):
+        plan_file(file)

@@ -68,7 +68,7 @@ def test_a_patch_is_read_as_the_hint_says(patch, name, value):
 @pytest.mark.parametrize(
     ("patch", "sentence"),
     [
-        ({"part": {"depth": True}}, "x.part.depth: expected a whole number, found True."),
+        ({"part": {"depth": True}}, "x.part.depth: expected a whole number, found true."),
         ({"part": {"share": 10**400}}, f"x.part.share: expected a number from 0 to 1, found {10**400}."),
         ({"parts": [{}, {"share": 2}]}, "x.parts[1].share: expected a number from 0 to 1, found 2."),
         ({"parts": [3]}, "x.parts[0]: expected a mapping, found 3; write {key: value}."),
