@@ -5,6 +5,7 @@ a sentence before anything is written; with fake stages, and what a detached one
 import errno
 import json
 import multiprocessing
+import os
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ from ablate.planning.plan import plan_file
 from ablate.store import driver
 from ablate.store.record import run_path
 from ablate.store.stage import Plan, digest_on_disk, materialise
+from encoders.attention import SETTING
 
 
 def planned(root, *rows, long=""):
@@ -312,3 +314,15 @@ def test_nobody_is_asked_where_the_plan_is_the_one_that_lies_there(tmp_path):
 
     with variants.alone(plan, asked):
         assert variants.others(plan, asked) == []
+
+
+@pytest.mark.parametrize(("asked", "told"), [("sdpa", "sdpa"), ("auto", "xformers")])
+def test_what_runs_stages_is_told_what_computes_attention(command, monkeypatch, asked, told):
+    """What the sweep names, or else the environment of the command."""
+    assert drive.ATTENTION == SETTING
+    run, root = command
+    monkeypatch.setenv(SETTING, "xformers")
+    seen, execute = [], fakes.execute
+    monkeypatch.setattr(fakes, "execute", lambda *a: seen.append(os.environ[SETTING]) or execute(*a))
+    assert run(replace(planned(root, "a"), attention=asked)) == 0
+    assert seen == [told, told]

@@ -1,4 +1,4 @@
-"""Checks the axes, seeds and plugins of a sweep file."""
+"""Checks the axes, seeds, plugins and attention of a sweep file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from ablate.errors import UserError
 from ablate.sweepfile.patch import as_written, listed, mapping, once
 from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.typed import setting
+from encoders.attention import CHOICES
+from encoders.choices import check_choice
 
 
 def axes(value: object) -> dict[str, list[Value]]:
@@ -40,3 +42,13 @@ def seeds(value: object) -> list[int]:
     if not seeds:
         raise UserError(f"seeds: expected a list of whole numbers, found {as_written(value)}; write seeds: [0, 1, 2].")
     return seeds
+
+
+def attention(value: object) -> str:
+    """Return the name of the attention backend. Raises UserError with the nearest name for an unknown one."""
+    name = setting(Sweep, "attention", "auto" if value is None else value)
+    try:
+        check_choice("attention", name, CHOICES)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return name

@@ -101,6 +101,8 @@ class Plan:
     cluster: str = ""
     """Name of the cluster kind; empty if the sweep does not name one."""
     workers: int | None = None
+    attention: str = "auto"
+    """What computes attention, by name."""
     resources: dict[str, Any] = field(default_factory=dict)
     kinds: dict[str, bool] = field(default_factory=dict)
     """All kinds of stages, and whether they train a model."""

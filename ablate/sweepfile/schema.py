@@ -211,6 +211,8 @@ class Sweep:
     """Where stages run: local, slurm, debug, or a cluster kind of a plugin."""
     workers: Size | None = None
     """Worker processes on this machine; by default as many as it allows."""
+    attention: str = "auto"
+    """What computes attention: varlen, xformers or sdpa; auto takes the fastest that can run. In no id."""
 
 
 def keys(cls: type) -> tuple[str, ...]:

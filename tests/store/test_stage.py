@@ -16,6 +16,7 @@ from ablate.store import stage
 from ablate.store.record import run_path
 from ablate.store.run import Lost, RunFolder
 from ablate.store.stage import Plan, materialise, parents_of, places, uses_of
+from encoders.attention import Unavailable
 
 CALLS = []
 
@@ -44,6 +45,8 @@ def bake(config: Bread, parents, run):
     CALLS.append((config, dict(parents)))
     if "dough" in config.grains:
         raise ArithmeticError("raw")
+    if "cuda" in config.grains:
+        raise Unavailable("attention: varlen cannot run here.")
     return {"of": parents["table/x"].result()["size"]}
 
 
@@ -73,6 +76,13 @@ def test_stages_run_once_with_config_and_parents(planned, tmp_path):
     assert bread == Bread() and bread_parents["table/x"].path == RunFolder(tmp_path, "table", first.id).path
     result = RunFolder(tmp_path, "tokenizer", second.id).result()
     assert result["of"] == 1 and result["attempts"] == 1
+
+
+def test_attention_that_cannot_run_is_told_in_a_sentence(planned, tmp_path):
+    first, second = planned(bread=Bread(grains=("cuda",)))
+    execute(first.id, tmp_path)
+    with pytest.raises(UserError, match="^attention: varlen cannot run here.$"):
+        execute(second.id, tmp_path)
 
 
 def test_a_failing_stage_raises_and_leaves_no_result(planned, tmp_path):
