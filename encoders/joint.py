@@ -180,6 +180,7 @@ class Joint(AbstractEncoder):
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
         super().__init__(config, vocabulary)
+        self.precision = config.precision
         modalities = tuple(m for m in ("speech", "text") if self.reads & {m, "pair"})
         names = ("width", "heads", "ffn", "kernel", "conv_norm", "groups", "positions", "dropout")
         shape = Shape(**{name: getattr(config, name) for name in names})

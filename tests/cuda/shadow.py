@@ -4,7 +4,7 @@ Tensors on it are ordinary ones that say cuda:0, hold real values, and are compu
 devices in one operation are an error, as on a GPU. `using(device)` says whether the project sees the device, so that a
 script can run the same thing on both; `Watch` writes down where a GPU would make the host wait.
 
-What it is not: kernels of its own (results equal the CPU's but for what only CUDA has: the LSTM cell and attention below),
+What it is not: kernels of its own (results equal the CPU's but for what only CUDA has: the LSTM cell and flash attention below),
 memory of its own (a pointer is the host's), streams, or random numbers as CUDA draws them.
 """
 
@@ -33,6 +33,7 @@ os.dup2(_errors, 2)
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
@@ -92,6 +93,41 @@ def _lstm_cell_backward(grad_hy, grad_cy, cx, cy, workspace, has_bias):
     return to_gates, to_cy * f, to_gates.sum(0) if has_bias else None
 
 
+def _shares(
+    q_NHE: Tensor, k_NHE: Tensor, borders: Tensor, scale: float | None
+) -> Iterator[tuple[slice, float, Tensor]]:
+    """Of each sequence its place, the scale, and how much every position attends to every other, [H, L, L]."""
+    scale = q_NHE.shape[2] ** -0.5 if scale is None else scale
+    ends = borders.cpu().tolist()
+    for place in map(slice, ends, ends[1:]):
+        q_HLE, k_HLE = (x[place].float().transpose(0, 1) for x in (q_NHE, k_NHE))
+        yield place, scale, (scale * q_HLE @ k_HLE.transpose(1, 2)).softmax(2)
+
+
+@_kernel("_flash_attention_forward")
+def _flash(query, key, value, cum_seq_q, cum_seq_k, max_q, max_k, dropout_p, is_causal, return_debug_mask, **how):
+    if query.dtype not in (torch.float16, torch.bfloat16):
+        raise RuntimeError("FlashAttention only support fp16 and bf16 data type")
+    out = torch.empty_like(query)
+    for place, _, share_HLL in _shares(query, key, cum_seq_q, how.get("scale")):
+        out[place] = (share_HLL @ value[place].float().transpose(0, 1)).transpose(0, 1).to(out.dtype)
+    logsumexp = out.new_zeros(query.shape[1], query.shape[0], dtype=torch.float32)
+    return out, logsumexp, *(out.new_zeros(2, dtype=torch.uint64) for _ in range(2)), out.new_zeros(0)
+
+
+@_kernel("_flash_attention_backward")
+def _flash_backward(grad_out, query, key, value, out, logsumexp, cum_seq_q, *_, **how):
+    grads = [torch.empty_like(x) for x in (query, key, value)]
+    for place, scale, share_HLL in _shares(query, key, cum_seq_q, how.get("scale")):
+        q, k, v, g = (x[place].float().transpose(0, 1) for x in (query, key, value, grad_out))
+        slope_HLL = g @ v.transpose(1, 2)
+        slope_HLL = scale * share_HLL * (slope_HLL - (slope_HLL * share_HLL).sum(2, keepdim=True))
+        own = slope_HLL @ k, slope_HLL.transpose(1, 2) @ q, share_HLL.transpose(1, 2) @ g
+        for grad, part in zip(grads, own):
+            grad[place] = part.transpose(0, 1).to(grad.dtype)
+    return tuple(grads)
+
+
 for _name in ("_use_cudnn_ctc_loss", "_use_miopen_ctc_loss"):
     for _overload in getattr(getattr(torch.ops.aten, _name, None), "overloads", list)():
         _kernel(f"{_name}.{_overload}".removesuffix(".default"))(lambda *args, **kwargs: False)
@@ -115,6 +151,15 @@ class Watch(TorchDispatchMode):
         super().__init__()
         self.ran: Counter[str] = Counter()
         self.waits: Counter[tuple[str, str]] = Counter()
+        self._made = _Made(self.waits)
+
+    def __enter__(self):
+        self._made.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *how):
+        super().__exit__(*how)
+        self._made.__exit__(*how)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -145,14 +190,28 @@ class Watch(TorchDispatchMode):
         return self.WAIT.get(name)
 
 
+class _Made(TorchFunctionMode):
+    """Writes down tensors that are made of numbers of Python's: their copy to the device is no operation of its own."""
+
+    def __init__(self, waits: Counter[tuple[str, str]]) -> None:
+        super().__init__()
+        self.waits = waits
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if func in (torch.tensor, torch.as_tensor) and made.is_cuda:
+            self.waits["copy to the device", _place()] += 1
+        return made
+
+
 def _place() -> str:
-    frame, place = sys._getframe(2), "backward"
+    frame = sys._getframe(2)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "tests"):
             return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
         frame = frame.f_back
-    return place
+    return "elsewhere"  # as in a backward pass, which has no frames of the project
 
 
 def attended(q_NHE: Tensor, k_NHE: Tensor, v_NHE: Tensor, layout) -> Tensor:
