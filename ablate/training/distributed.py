@@ -1,7 +1,7 @@
 """Ranks of one run. The shards of an update are spread over ranks; one all-reduce sums gradients after backward.
 
-Everything else that ranks tell each other (metrics, whether to stop) goes through gloo, with a time-out of its own: while
-the first rank evaluates or saves, the others wait for it there, as long as that takes.
+Everything else that ranks tell each other (metrics, whether to stop) goes through gloo, with a time-out of its own:
+while the first rank evaluates or saves, the others wait for it there, as long as that takes.
 """
 
 from __future__ import annotations

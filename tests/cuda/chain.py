@@ -1,4 +1,4 @@
-"""Whole stages without the device and with it: python chain.py FOLDER PART prints the largest differences of their results.
+"""Whole stages without the device and with it: python chain.py FOLDER PART prints how far their results are apart.
 
 PART is "leaf" (pre-training, held-out losses, k-means of the leaf, what is measured of it), "tasks" (fine-tuning and
 scores), or "resume" (a trunk that moves between the devices).

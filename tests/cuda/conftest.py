@@ -1,4 +1,4 @@
-"""The shadow device (shadow.py): compiled once for a version of torch; scripts beside this file run on it in a process."""
+"""The shadow device (shadow.py): compiled once per version of torch; scripts beside this file run on it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compiled(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shadow(pytestconfig: pytest.Config) -> Callable[..., Any]:
-    """Run a script of this folder, with arguments, where torch has the shadow device; return the JSON of its last line."""
+    """Run a script of this folder, with arguments, on the shadow device; returns the JSON of its last line."""
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the shadow device with (Debian, Ubuntu: apt-get install g++)")
     library = compiled(pytestconfig.cache.mkdir("shadow"))

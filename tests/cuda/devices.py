@@ -11,8 +11,8 @@ from scenarios import SCENARIOS, difference, flat
 
 
 def compared(name: str) -> dict[str, object]:
-    """The largest difference between the devices of a scenario's tensors that are gradients or weights, and of its other
-    values; or the error that it ended in.
+    """The largest differences between the devices of a scenario's tensors (gradients, weights) and of its other values;
+    or the error that it ended in.
     """
     found = {}
     for kind in ("cpu", "cuda"):

@@ -1,4 +1,4 @@
-"""Faults of devices, planted one at a time: python planted.py prints, by name, the error that each ended in and where."""
+"""Mixes of devices, planted one at a time: planted.py prints by name in which error each ended, and where."""
 
 import shadow  # first  # noqa: I001
 

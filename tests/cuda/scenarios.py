@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ablate.data.streams import STREAMS
 from ablate.stages import kmeans
 from ablate.training import conflict
 from ablate.training.loop import Loop, Model, prepare
@@ -28,9 +26,9 @@ from encoders.positions import POSITIONS
 from objectives import OBJECTIVES
 from objectives.classification import Classification
 from objectives.ctc import CTC
-from objectives.kmeans import KMeans
+from objectives.kmeans import LAYERS, KMeans
 from objectives.masked_speech import MaskedSpeech
-from objectives.mixture import Mixture, moved
+from objectives.mixture import Mixture
 from objectives.objective import Ports
 from objectives.quantizer import Learned
 from objectives.sequence import Sequence
@@ -86,9 +84,7 @@ def model(
 
 
 def fitted(codes: KMeans, config: KMeans.Config) -> None:
-    """Give k-means targets centroids and, if they are of a layer, a frozen encoder: as they come from their stage, on the
-    CPU.
-    """
+    """Give k-means targets centroids and, if they are of a layer, a frozen encoder, as from their stage: on the CPU."""
     layer, width = None, 320
     if config.of:
         torch.manual_seed(5)
@@ -206,7 +202,7 @@ def update(precision: str = "fp32", average: float = 0.9) -> Scenario:
 def clustering(of: str) -> Scenario:
     """The fit of k-means to log-mel, or to a layer of another encoder."""
 
-    class Spoken:
+    class Spoken:  # a table
         frames = torch.tensor(FRAMES).numpy()
         rows = [{"id": str(i)} for i in range(len(FRAMES))]
 
@@ -254,7 +250,7 @@ SCENARIOS: dict[str, Scenario] = {
         f"targets: k-means of {layer} of a row": pretraining(
             CODED | named("tlm", targets="it"), {"it": KMeans.Config(entries=6, dim=8, of="row", input=layer)}
         )
-        for layer in kmeans.KMeans.Config.__dataclass_fields__ and ("features", "speech_tower", "joint")
+        for layer in LAYERS
     },
     **{f"k-means fit: {of}": clustering(of) for of in ("stacked", "speech_tower", "joint")},
     **{f"block {block}": pretraining(EVERY, block=block, text_layers=1, dropout=0.1) for block in BLOCKS},
@@ -313,8 +309,8 @@ def _nested(values: Any) -> bool:
 
 
 def difference(x: Any, y: Any) -> float:
-    """The largest difference of two nests of equal form: of tensors relative to the largest value, of numbers to 1 or more;
-    1 or more if anything else is another.
+    """The largest difference of two nests: of tensors relative to the largest value, of numbers to 1 or more; 1 for
+    anything else that differs.
     """
     if isinstance(x, Mapping):
         return max([float(x.keys() != y.keys()), *(difference(x[key], y[key]) for key in x.keys() & y.keys())])

@@ -1,11 +1,11 @@
-"""A CUDA device that is not there (shadow.cpp): import it before torch, with SHADOW in the environment naming the library.
+"""A CUDA device that is not there: import before torch; SHADOW in the environment names the library of shadow.cpp.
 
 Tensors on it are ordinary ones that say cuda:0, hold real values, and are computed by the CPU's kernels; tensors on two
 devices in one operation are an error, as on a GPU. `using(device)` says whether the project sees the device, so that a
 script can run the same thing on both; `Watch` writes down where a GPU would make the host wait.
 
-What it is not: kernels of its own (results equal the CPU's but for what only CUDA has: the LSTM cell and flash attention below),
-memory of its own (a pointer is the host's), streams, or random numbers as CUDA draws them.
+What it lacks: kernels of its own (results equal the CPU's, but for what only CUDA has: the LSTM cell and flash
+attention below), memory of its own (a pointer is the host's), streams, and random numbers as CUDA draws them.
 """
 
 from __future__ import annotations
@@ -105,20 +105,20 @@ def _shares(
 
 
 @_kernel("_flash_attention_forward")
-def _flash(query, key, value, cum_seq_q, cum_seq_k, max_q, max_k, dropout_p, is_causal, return_debug_mask, **how):
+def _flash(query, key, value, borders, *_, **how):
     if query.dtype not in (torch.float16, torch.bfloat16):
         raise RuntimeError("FlashAttention only support fp16 and bf16 data type")
     out = torch.empty_like(query)
-    for place, _, share_HLL in _shares(query, key, cum_seq_q, how.get("scale")):
+    for place, _, share_HLL in _shares(query, key, borders, how.get("scale")):
         out[place] = (share_HLL @ value[place].float().transpose(0, 1)).transpose(0, 1).to(out.dtype)
     logsumexp = out.new_zeros(query.shape[1], query.shape[0], dtype=torch.float32)
     return out, logsumexp, *(out.new_zeros(2, dtype=torch.uint64) for _ in range(2)), out.new_zeros(0)
 
 
 @_kernel("_flash_attention_backward")
-def _flash_backward(grad_out, query, key, value, out, logsumexp, cum_seq_q, *_, **how):
+def _flash_backward(grad_out, query, key, value, out, logsumexp, borders, *_, **how):
     grads = [torch.empty_like(x) for x in (query, key, value)]
-    for place, scale, share_HLL in _shares(query, key, cum_seq_q, how.get("scale")):
+    for place, scale, share_HLL in _shares(query, key, borders, how.get("scale")):
         q, k, v, g = (x[place].float().transpose(0, 1) for x in (query, key, value, grad_out))
         slope_HLL = g @ v.transpose(1, 2)
         slope_HLL = scale * share_HLL * (slope_HLL - (slope_HLL * share_HLL).sum(2, keepdim=True))

@@ -1,4 +1,4 @@
-"""The shadow device itself: what a GPU refuses it refuses, what a GPU takes it takes, and it knows where a host waits."""
+"""The shadow device itself: it refuses and takes what a GPU does, and knows where a host waits."""
 
 from __future__ import annotations
 
