@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate.errors import UserError
 from ablate.planning.size import BYTES_PER_PARAMETER, Sizes, activations, short, vocabulary
 from ablate.sweepfile import load, typed
 from ablate.training.update import Update
+from encoders import attention
 from encoders.batch import Vocabulary
 from encoders.encoder import OWNERS, AbstractEncoder, Count, EncoderConfig, Work
 from encoders.presets import PRESETS
@@ -32,12 +34,13 @@ examples:
   python -m ablate.describe slam                       the paper's shape, with its vocabulary of 32,000
   python -m ablate.describe nano per_modality=[ffn]    any field of the encoder's config, Hydra's grammar
   python -m ablate.describe slam shared_layers=8 --speech 960 --text 8192 --utterance 15
+  python -m ablate.describe --backends                 what can compute attention on this machine, and what cannot
 
 how to read it:
   Operations are of a forward pass (a multiplication and an addition are two), within sequences of the lengths given by
   --utterance and --document, as attention grows with them; forward and backward take three times as many. Memory is
-  float32: weights, gradients and the two moments of AdamW, and what the backward pass needs of the forward passes of
-  one update. The heads of objectives come on top, as do temporaries.
+  that of weights, gradients and the two moments of AdamW, all float32, and of what the backward pass needs of the
+  forward passes of one update, in the encoder's precision. The heads of objectives come on top, as do temporaries.
 """
 
 
@@ -114,7 +117,7 @@ def _within(counted: Mapping[tuple[str, ...], Count], place: tuple[str, ...]) ->
 
 
 def memory(parameters: int, kept: Mapping[str, int], sizes: Sizes) -> list[tuple[str, ...]]:
-    """Rows with the memory of one update, in float32."""
+    """Rows with the memory of one update."""
     state = BYTES_PER_PARAMETER * parameters
     held = {
         "speech": f"{sizes.speech:g} s in utterances of {sizes.utterance:g} s",
@@ -133,6 +136,19 @@ def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join([row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], others))]).rstrip() for row in rows]
 
 
+def backends() -> str:
+    """What can compute attention on this machine, and why what cannot cannot."""
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", 0) if cuda else torch.device("cpu")
+    where = f"{torch.cuda.get_device_name(device)} ({device})" if cuda else "cpu: torch finds no CUDA device"
+    lines = [f"attention on {where}, torch {torch.__version__}", ""]
+    for name, *cells in attention.table(device):
+        same = len(set(cells)) == 1
+        said = cells[:1] if same else [f"{precision} {cell}" for precision, cell in zip(("fp32", "bf16"), cells)]
+        lines.append(f"{name:<10}{'; '.join(said)}")
+    return "\n".join([*lines, "", "A sweep file's attention: NAME takes one of them; auto is the default."])
+
+
 def resolve(name: str, overrides: Iterable[str]) -> EncoderConfig:
     """The preset called `name` with overrides of its fields. Raises UserError with the nearest valid name."""
     written: Mapping[str, Any] = {}
@@ -146,7 +162,13 @@ def resolve(name: str, overrides: Iterable[str]) -> EncoderConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    if options.backends:
+        print(backends())
+        return 0
+    if options.preset is None:
+        parser.error(f"give a PRESET: {', '.join(PRESETS)}; or --backends")
     try:
         of = resolve(options.preset, options.overrides)
         least = {
@@ -177,7 +199,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     update = Update()
-    parser.add_argument("preset", metavar="PRESET", help="an encoder of encoders/presets.py, see below")
+    parser.add_argument("preset", metavar="PRESET", nargs="?", help="an encoder of encoders/presets.py, see below")
+    parser.add_argument("--backends", action="store_true", help="show what can compute attention on this machine")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="changes to its fields, as base.encoder of a sweep"
     )

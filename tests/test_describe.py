@@ -86,3 +86,18 @@ def test_help_lists_presets_and_examples(capsys):
         describe.main(["--help"])
     out = capsys.readouterr().out
     assert all(name in out for name in PRESETS) and "--utterance" in out and "ablate.describe slam" in out
+
+
+def test_backends_are_shown_with_what_keeps_them(capsys):
+    status, out, _ = run(capsys, "--backends")
+    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines() if line[:1].islower()}
+    assert status == 0 and {"varlen", "xformers", "sdpa", "auto"} <= rows.keys()
+    assert rows["sdpa"] == "yes" and rows["xformers"] and f"torch {torch.__version__}" in out
+    if not torch.cuda.is_available():
+        assert rows["varlen"] == "it needs CUDA" and rows["auto"] == "sdpa" and "no CUDA device" in out
+
+
+def test_a_preset_is_asked_for(capsys):
+    with pytest.raises(SystemExit):
+        describe.main([])
+    assert "give a PRESET: nano_narrow, " in capsys.readouterr().err
