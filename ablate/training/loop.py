@@ -106,17 +106,21 @@ class Loop:
 
     def take_up(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint of this same training. Raises UserError if that was in another precision."""
-        own = self.model.encoder.precision
-        if (made := saved.state.get("precision", own)) != own:  # none in checkpoints that older code wrote
-            raise UserError(
-                f"The checkpoint of update {saved.step} was trained in {made}, and this stage trains in {own}: set "
-                f"encoder.precision to {made} to go on from it, or remove {self.run.path} to start anew."
-            )
+        self.must_match(saved)
         self.model.load_state_dict(saved.weights)
         self.updates, self.cursors = saved.state["updates"], dict(saved.state["cursors"])
         self.finished = saved.state["finished"]
         if self.updates:
             self.optimizer.load(saved.moments, self.updates, saved.state["entered"])
+
+    def must_match(self, saved: Checkpoint) -> None:
+        """Raise UserError unless a checkpoint was trained in this model's precision."""
+        own = self.model.encoder.precision
+        if (made := saved.state.get("precision", own)) != own:  # none in checkpoints that older code wrote
+            raise UserError(
+                f"The checkpoint of update {saved.step} was trained in {made}, and this stage trains in {own}: set "
+                f"encoder.precision to {made} to go on from it, or remove the folder with it to start anew."
+            )
 
     def save(self, step: int, last: bool = False) -> float:
         """Write the checkpoint after `step` updates; the `last` one of a trunk is where other stages continue. Return

@@ -28,7 +28,7 @@ def compared(name: str) -> dict[str, object]:
     return {
         "values": max((gap for where, gap in gaps.items() if where not in tensors), default=0.0),
         "tensors": max((gaps[where] for where in tensors), default=0.0),
-        "loss": gaps.get("/loss", 0.0),
+        "loss": max((gap for where, gap in gaps.items() if where.startswith("/loss")), default=0.0),
         "compared": len(gaps),
         "worst": max(gaps, key=gaps.get),
     }

@@ -64,6 +64,21 @@ def shard() -> dict[str, Batch]:
     return {"speech": Batch(speech("speech")), "text": Batch(text("text")), "pair": Batch(both)}
 
 
+class Feed:
+    """A stream of the same shard again and again."""
+
+    sizes = torch.ones(100).numpy()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def next_update(self, cursor: int, budget: float) -> tuple[list[Batch], int]:
+        return [shard()[self.name]], cursor + 1
+
+
+FEEDS = {name: Feed(name) for name in ("speech", "text", "pair")}
+
+
 def model(
     objectives: Mapping[str, Any], device: torch.device, encoder: Joint.Config = ENCODER, targets: Any = None
 ) -> Model:
@@ -174,27 +189,20 @@ def update(precision: str = "fp32", average: float = 0.9) -> Scenario:
             fraction=lambda step: {"learned": 0.5},
         )
         made.train()
-        losses = []
+        values: Values = {}
         for step in range(3):
             if step == 2:
                 optimizer.enter("late")
             norms, _, metrics = loop.one_update(step)
-            losses.append({"loss": metrics["loss"][0], **norms})
+            values |= {f"loss/{step}": metrics["loss"][0], f"norms/{step}": norms}
+        if precision == "bf16":
+            return values
         with optimizer.averaged():
             mean = {f"average/{n}": p.detach().clone() for n, p in named.items()}
-        probe = conflict.Probe.__new__(conflict.Probe)
-        probe.model, probe.scopes = made, conflict.scopes(made.encoder)
-        own = dict(made.encoder.named_parameters())
-        probe.parameters = {n: own[n] for n in probe.scopes["all"]}
-        probe.halves = [prepare(made, shard(), VOCABULARY, lambda n, k=k: seeds.key(k, n)) for k in (1, 2)]
-        found = probe.measure({}, optimizer)
+        found = conflict.Probe(made, FEEDS, dict.fromkeys(FEEDS, 3), VOCABULARY).measure({}, optimizer)
         assert any(name.startswith("conflict/adam/") for name in found)
-        return {
-            "losses": losses,
-            **{f"weight/{n}": p.detach().clone() for n, p in named.items()},
-            **mean,
-            "probe": found,
-        }
+        weights = {f"weight/{n}": p.detach().clone() for n, p in named.items()}
+        return {**values, **weights, **mean, "probe": found}
 
     return run
 
