@@ -1,10 +1,10 @@
-// A CUDA device that is not there: its memory is the host's, and its kernels are the CPU's, run after a check of devices.
+// A CUDA device that is not there: its memory is the host's; its kernels are the CPU's, run after a check of devices.
 //
 // Loaded before `import torch` (see shadow.py), it gives torch one device, cuda:0, in builds with and without CUDA:
 // hooks and a guard say that there is one; for every operator that the CPU has a kernel of, the same kernel is
 // registered for CUDA; and a generator draws what the CPU's draws. Tensors on it are ordinary tensors, so autograd,
-// autocast, optimizers and checkpoints run as they are. An operator that is given tensors on both devices raises an error,
-// as on a GPU, except where CUDA takes both: copies, indices on the CPU, and single numbers in pointwise operators.
+// autocast, optimizers and checkpoints run as they are. An operator that is given tensors on both devices raises an
+// error, as on a GPU, except where CUDA takes both: copies, indices on the CPU, single numbers in pointwise operators.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -27,7 +27,9 @@ c10::impl::DeviceGuardImplRegistrar registrar(c10::DeviceType::CUDA, new Guard);
 
 // A generator of the device: the CPU's generator, which the kernels below get instead of it.
 struct Draws final : c10::GeneratorImpl {
-  Draws() : GeneratorImpl(CUDA0, c10::DispatchKeySet(c10::DispatchKey::CUDA)), host(at::make_generator<at::CPUGeneratorImpl>()) {}
+  Draws()
+      : GeneratorImpl(CUDA0, c10::DispatchKeySet(c10::DispatchKey::CUDA)),
+        host(at::make_generator<at::CPUGeneratorImpl>()) {}
   void set_current_seed(uint64_t seed) override { host.set_current_seed(seed); }
   uint64_t current_seed() const override { return host.current_seed(); }
   uint64_t seed() override { return host.seed(); }
@@ -130,13 +132,14 @@ struct Call {
     const auto& name = op.schema().name();
     if (name == "aten::copy_" || name == "aten::set_") return true;
     if (argument.name() == "indices" && name.find("index") != std::string::npos) return true;  // copied to the device
-    if (argument.name() == "input_lengths" || argument.name() == "target_lengths") return true;  // of CTC: read by the host
+    if (argument.name() == "input_lengths" || argument.name() == "target_lengths") return true;  // of CTC: read there
     return host.dim() == 0 && (scalars || host.unsafeGetTensorImpl()->is_wrapped_number());
   }
 
   void check(const std::vector<c10::IValue>& values) const {
-    static const std::set<std::string> numbers = {"aten::fill_", "aten::masked_fill", "aten::masked_fill_", "aten::where",
-                                                  "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"};
+    static const std::set<std::string> numbers = {
+        "aten::fill_", "aten::masked_fill", "aten::masked_fill_", "aten::where",
+        "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"};
     const auto& schema = op.schema();
     const bool scalars = op.hasTag(at::Tag::pointwise) || numbers.count(schema.name());
     const c10::Argument* strange = nullptr;
@@ -153,8 +156,8 @@ struct Call {
       else if (values[i].isOptionalTensorList())
         for (const auto& x : values[i].toOptionalTensorVector()) if (x) look(*x);
     }
-    TORCH_CHECK(!(on_device && strange), "Expected all tensors to be on the same device, but found at least two devices, ",
-                "cuda:0 and cpu! (argument ", strange ? strange->name() : "", " of ", schema.name(), ")");
+    TORCH_CHECK(!(on_device && strange), "Expected all tensors to be on the same device, but found at least two ",
+                "devices, cuda:0 and cpu! (argument ", strange ? strange->name() : "", " of ", schema.name(), ")");
   }
 };
 
