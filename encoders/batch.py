@@ -119,14 +119,16 @@ class Layout:
         """For each position, its index within its segment."""
         return torch.cat([torch.arange(n) for n in self.lengths]).to(self.device)
 
-    @cached_property
-    def is_speech_N(self) -> Tensor:
-        speech = torch.tensor([m == "speech" for m in self.modalities], device=self.device)
-        return speech[self.segment_N]
-
+    # From lengths, on the CPU: the number of results is known there, so that no GPU is waited for.
     def positions(self, modality: str) -> Tensor:
         """Indices into N of all positions of `modality`, in packed order."""
-        return (self.is_speech_N if modality == "speech" else ~self.is_speech_N).nonzero().squeeze(1)
+        own = np.repeat([m == modality for m in self.modalities], self.lengths)
+        return torch.from_numpy(np.flatnonzero(own)).to(self.device)
+
+    def starts(self, modality: str) -> Tensor:
+        """Index into N of the first position of each segment of `modality`."""
+        first = np.cumsum(self.lengths) - self.lengths
+        return torch.from_numpy(first[[m == modality for m in self.modalities]]).to(self.device)
 
     @cached_property
     def starts_B(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
@@ -26,12 +27,18 @@ def required(ids: list[int]) -> int:
     return len(ids) + sum(a == b for a, b in zip(ids, ids[1:]))
 
 
+def lines(text: Text) -> list[list[int]]:
+    """The ids of each text; a GPU is waited for once, not once a text."""
+    ids = text.ids_S.tolist()
+    return [ids[end - n : end] for n, end in zip(text.lengths, accumulate(text.lengths))]
+
+
 def count(references: Text, positions: tuple[int, ...]) -> tuple[float, int]:
     """Labels of the feasible utterances (an empty transcript counts as one), and the number of infeasible ones."""
     labels, infeasible = 0, 0
-    for ids_S, n in zip(references.ids_S.split(list(references.lengths)), positions, strict=True):
-        feasible = required(ids_S.tolist()) <= n
-        labels += max(1, len(ids_S)) if feasible else 0
+    for ids, n in zip(lines(references), positions, strict=True):
+        feasible = required(ids) <= n
+        labels += max(1, len(ids)) if feasible else 0
         infeasible += not feasible
     return float(labels), infeasible
 
@@ -108,12 +115,12 @@ def ctc_loss(x_TD: Tensor, output: nn.Linear, lengths: tuple[int, ...], labels: 
     The recursion uses an alphabet of each utterance's own labels, some fifteen classes instead of hundreds.
     """
     blank = output.out_features - 1
-    lines = [ids_S.tolist() for ids_S in labels.ids_S.split(list(labels.lengths))]
-    alphabets = [list(dict.fromkeys(line)) for line in lines]
+    said = lines(labels)
+    alphabets = [list(dict.fromkeys(line)) for line in said]
     size = max(map(len, alphabets)) + 1
     class_BK = torch.tensor([a + [blank] * (size - len(a)) for a in alphabets])  # the last is always the blank
-    own_S = torch.tensor([a.index(i) for a, line in zip(alphabets, lines) for i in line], dtype=torch.long)
-    feasible_B = torch.tensor([required(line) <= n for line, n in zip(lines, lengths)], device=x_TD.device)
+    own_S = torch.tensor([a.index(i) for a, line in zip(alphabets, said) for i in line], dtype=torch.long)
+    feasible_B = torch.tensor([required(line) <= n for line, n in zip(said, lengths)], device=x_TD.device)
 
     rectangle = Rectangle(lengths, x_TD.device)
     sequence_T = rectangle.index_N // rectangle.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,9 @@ class Rectangle:
         self.lengths_B = torch.tensor(lengths, dtype=torch.long, device=device)
         columns = torch.arange(self.shape[1], device=device)
         self.mask_BL = columns < self.lengths_B[:, None]
-        self.index_N = self.mask_BL.flatten().nonzero().squeeze(1)
+        # from lengths on the CPU, which know how many there are: no GPU is waited for
+        inside = np.arange(self.shape[1]) < np.array(lengths, dtype=np.int64)[:, None]
+        self.index_N = torch.from_numpy(np.flatnonzero(inside)).to(device)
 
     def pad(self, x_ND: Tensor, fill: float = 0) -> Tensor:
         """x_ND -> x_BLD, with `fill` beyond each sequence's end (x_N -> x_BL likewise)."""

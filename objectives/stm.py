@@ -83,8 +83,7 @@ class STM(AbstractObjective):
         return {"loss": float(pairs) if pairs > 1 else 0.0}
 
     def logits(self, encoding: Encoding) -> Tensor:
-        layout = encoding.layout
-        cls_B = (~layout.is_speech_N & (layout.position_N == 0)).nonzero().squeeze(1)
+        cls_B = encoding.layout.starts("text")
         return self.output(encoding.stages["joint"].index_select(0, cls_B)).float()
 
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:

@@ -25,6 +25,7 @@ from encoders.batch import Speech, View, Vocabulary
 from encoders.encoder import EncoderConfig
 from encoders.frontend import stack
 from objectives.kmeans import KMeans, Layer, nearest
+from objectives.mixture import moved
 
 ITEMS = 16  # number of utterances that are encoded at a time
 MAX_FRAMES = 1600  # longer utterances are cropped, as in pre-training
@@ -105,7 +106,8 @@ def load(run: RunFolder, vocabulary: Vocabulary) -> tuple[Tensor, Layer | None]:
 def frozen(
     config: KMeansStage, vocabulary: Vocabulary, weights: Mapping[str, Tensor]
 ) -> tuple[Layer, dict[str, Tensor]]:
-    """The clustered layer of the encoder, as a function of unmasked speech; and those of `weights` that it uses.
+    """The clustered layer of the encoder, as a function of unmasked speech (wherever that lies, the result is on this
+    rank's device); and those of `weights` that it uses.
 
     Only the modules that process speech are built, so the vocabulary has no effect.
     """
@@ -117,7 +119,7 @@ def frozen(
     def layer(utterances: Speech) -> Tensor:
         with torch.no_grad():
             view = View(inputs=utterances, speech_lengths=encoder.subsampled(utterances.lengths))
-            return encoder(view).stages[config.input]
+            return encoder(moved(view, distributed.device())).stages[config.input]
 
     return layer, taken
 
@@ -128,11 +130,14 @@ def stacked(utterances: Speech) -> Tensor:
 
 
 def vectors(table: Table, config: KMeansStage, layer: Layer) -> Tensor:
-    """Vectors x_NC of `config.positions` positions (or all, if there are fewer) of utterances in random order."""
+    """Vectors x_NC of `config.positions` positions (or all, if there are fewer) of utterances in random order.
+
+    On the CPU: sums there have one order, so that equal vectors give equal centroids whatever computed them.
+    """
     order, parts, count = Order(len(table), config.seed, "kmeans"), [], 0
     for first in range(0, len(table), ITEMS):
         draws = [(slot, order.index(slot)) for slot in range(first, min(len(table), first + ITEMS))]
-        parts.append(layer(speech(table, draws, config.seed, MAX_FRAMES)))
+        parts.append(layer(speech(table, draws, config.seed, MAX_FRAMES)).cpu())
         count += len(parts[-1])
         if count >= config.positions:
             break

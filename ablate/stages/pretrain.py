@@ -248,9 +248,11 @@ def go_on(loop: Loop, shorter: RunFolder) -> int:
 def inherit(loop: Loop, parent: RunFolder) -> None:
     """Start from a parent trunk: modules that both have are loaded, new ones are fresh, the others are dropped.
 
-    Raises UserError if the trunk's files do not match its result, or are not of the update at which this stage starts.
+    Raises UserError if the trunk's files do not match its result, or are not of the update at which this stage starts,
+    or were trained in another precision.
     """
     saved = checkpoint.of(parent, step=loop.first, moments=True)
+    loop.must_match(saved)
     own = loop.model.state_dict()
     loop.model.load_state_dict({k: saved.weights[k] if k in saved.weights else v for k, v in own.items()})
     loop.updates, loop.cursors = saved.state["updates"], dict(saved.state["cursors"])

@@ -1,5 +1,7 @@
 """Checkpoints: one file of weights, one of moments, and a small one that names both and is renamed into place last.
 
+They say nothing of devices: what was saved on a GPU continues on a CPU, and the other way round.
+
 While a stage runs, every save writes new files beside the previous ones. At its end they are `model.safetensors` and,
 if training may continue from there, `moments.safetensors`.
 """
@@ -96,7 +98,7 @@ def save(
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     try:
         with beside(path) as part:
-            save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, metadata=metadata or None)
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata or None)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:

@@ -1,9 +1,14 @@
-"""Ranks of one run. The shards of an update are spread over ranks; one all-reduce sums gradients after backward."""
+"""Ranks of one run. The shards of an update are spread over ranks; one all-reduce sums gradients after backward.
+
+Everything else that ranks tell each other (metrics, whether to stop) goes through gloo, with a time-out of its own:
+while the first rank evaluates or saves, the others wait for it there, as long as that takes.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,13 +17,19 @@ from torch import Tensor
 
 from ablate.store.run import Busy, RunFolder
 
+WAIT = timedelta(days=7)  # for the first rank; one that died is noticed at once, as its connection ends
+_words: list[dist.ProcessGroup] = []  # the group of what is told, once ranks have joined
+
 
 def start() -> None:
-    """Join the process group if the launcher set WORLD_SIZE above 1 (gloo on CPU, nccl on CUDA)."""
+    """Join the process group if the launcher set WORLD_SIZE above 1: gradients are summed by gloo on CPU, by nccl on
+    CUDA, with torch's own time-outs.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(device())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        _words[:] = [dist.new_group(backend="gloo", timeout=WAIT)]
         print(f"rank {rank()} of {ranks()} on {device()}", flush=True)
 
 
@@ -82,8 +93,7 @@ def merged(loss: float, metrics: Sums) -> tuple[float, Sums]:
     """Sum a loss and metrics over ranks; ranks may have different metric names."""
     if not dist.is_initialized():
         return loss, metrics
-    everyone: list = [None] * ranks()
-    dist.all_gather_object(everyone, (loss, metrics))
+    everyone = gathered([(loss, metrics)])
     total: Sums = {}
     for _, theirs in everyone:
         add(total, theirs)
@@ -95,7 +105,7 @@ def from_first(value: Any) -> Any:
     if not dist.is_initialized():
         return value
     box = [value]
-    dist.broadcast_object_list(box)
+    dist.broadcast_object_list(box, group=_words[0])
     return box[0]
 
 
@@ -109,5 +119,5 @@ def gathered(mine: list) -> list:
     if not dist.is_initialized():
         return mine
     everyone: list = [None] * ranks()
-    dist.all_gather_object(everyone, mine)
+    dist.all_gather_object(everyone, mine, group=_words[0])
     return [item for one in everyone for item in one]

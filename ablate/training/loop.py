@@ -105,12 +105,22 @@ class Loop:
         return saved.step, saved
 
     def take_up(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint of this same training."""
+        """Continue from a checkpoint of this same training. Raises UserError if that was in another precision."""
+        self.must_match(saved)
         self.model.load_state_dict(saved.weights)
         self.updates, self.cursors = saved.state["updates"], dict(saved.state["cursors"])
         self.finished = saved.state["finished"]
         if self.updates:
             self.optimizer.load(saved.moments, self.updates, saved.state["entered"])
+
+    def must_match(self, saved: Checkpoint) -> None:
+        """Raise UserError unless a checkpoint was trained in this model's precision."""
+        own = self.model.encoder.precision
+        if (made := saved.state.get("precision", own)) != own:  # none in checkpoints that older code wrote
+            raise UserError(
+                f"The checkpoint of update {saved.step} was trained in {made}, and this stage trains in {own}: set "
+                f"encoder.precision to {made} to go on from it, or remove the folder with it to start anew."
+            )
 
     def save(self, step: int, last: bool = False) -> float:
         """Write the checkpoint after `step` updates; the `last` one of a trunk is where other stages continue. Return
@@ -127,6 +137,7 @@ class Loop:
     def _write(self, step: int, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], last: bool) -> float:
         state = {
             "updates": self.updates,
+            "precision": self.model.encoder.precision,
             "entered": {name: update for name, update in self.optimizer.entered.items() if update},
             "cursors": self.cursors,
             "extra": self.extra()[1],

@@ -45,17 +45,44 @@ if distributed.rank() == 0:
 """
 
 
+WAITING = """
+import time, torch.distributed as dist
+from datetime import timedelta
+from ablate.training import distributed
+distributed.start()
+leads = distributed.rank() == 0
+distributed.from_first(None)
+dist.distributed_c10d._set_pg_timeout(timedelta(seconds=1), dist.group.WORLD)  # NCCL's is ten minutes
+if leads:
+    time.sleep(3)  # evaluates, alone
+assert distributed.from_first("done" if leads else None) == "done"
+if leads:
+    time.sleep(3)
+assert distributed.gathered([distributed.rank()]) == [0, 1]
+distributed.from_first(None)
+"""
+
+
 def launch(tmp_path, ranks: int, name: str) -> dict:
     out = tmp_path / name
+    started(WORKER, ranks, str(out))
+    return torch.load(out)
+
+
+def started(code: str, ranks: int, *arguments: str) -> None:
+    """Run code in so many ranks, all of which must end well."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = dict(os.environ, OMP_NUM_THREADS="1", WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     processes = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(out)], env=common | {"RANK": str(r)}) for r in range(ranks)
+        subprocess.Popen([sys.executable, "-c", code, *arguments], env=common | {"RANK": str(r)}) for r in range(ranks)
     ]
     assert [p.wait(120) for p in processes] == [0] * ranks
-    return torch.load(out)
+
+
+def test_ranks_wait_for_the_first_longer_than_sums_may_take():
+    started(WAITING, 2)
 
 
 def test_ranks_change_nothing_up_to_summation_order(tmp_path):

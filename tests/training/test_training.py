@@ -12,6 +12,7 @@ from tiny import ENCODER, World
 
 from ablate.data.packing import streams
 from ablate.data.table import Table
+from ablate.errors import UserError
 from ablate.stages import finetune, heldout
 from ablate.stages.finetune import FinetuneStage
 from ablate.stages.registry import make
@@ -209,6 +210,36 @@ def test_resumed_equals_uninterrupted_bit_for_bit(world, leaf, tmp_path, monkeyp
     assert a.keys() == b.keys() and all(a[k] == b[k] for k in a if k != checkpoint.CHECKPOINT) and checkpoint.MODEL in a
     assert (one.files / "metrics.jsonl").read_text() == (two.files / "metrics.jsonl").read_text()
     assert len(json.loads((two.path / "attempts.jsonl").read_text().splitlines()[0])) > 0
+
+
+def test_a_checkpoint_of_another_precision_is_refused(tmp_path, monkeypatch):
+    """As in a folder that was edited, or taken from another run; one that says none is of older code."""
+    world = World(tmp_path)
+    id = world.pretrain("masked_text", steps=20)
+    with monkeypatch.context() as patch:
+        Interrupt(patch, looks=0)
+        with pytest.raises(run.Stopped):
+            world.run(id)
+
+    def says(**precision):
+        about = run.RunFolder(tmp_path, "pretrain", id).files / checkpoint.CHECKPOINT
+        kept = json.loads(about.read_text())
+        kept["state"] = {k: v for k, v in kept["state"].items() if k != "precision"} | precision
+        about.write_text(json.dumps(kept))
+
+    says(precision="bf16")
+    with pytest.raises(UserError, match="of update 10 was trained in bf16, and this stage trains in fp32: set encoder"):
+        world.run(id)
+    says()
+    assert world.run(id).done and saved(world, id).state["precision"] == "fp32"
+    leaf = world.pretrain("masked_text", parent=id, start=20, steps=5, phase="decay")
+    monkeypatch.setattr(checkpoint, "of", lambda *_, of=checkpoint.of, **how: altered(of(*_, **how)))
+    with pytest.raises(UserError, match="of update 20 was trained in bf16, and this stage trains in fp32"):
+        world.run(leaf)
+
+
+def altered(kept):
+    return dataclasses.replace(kept, state=kept.state | {"precision": "bf16"})
 
 
 def test_continuing_loads_by_name_starts_new_parts_fresh_and_forgets_dropped(world, trunk):
