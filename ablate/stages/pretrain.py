@@ -195,7 +195,6 @@ def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
     """Names of the parameters that receive a gradient from the objectives, found on a shard of the first update in
     which each objective has terms; if there is no such shard, the names of all parameters.
     """
-    names, parameters = zip(*model.named_parameters())
     model.eval()
     model.mixture.targets.train()  # in evaluation mode codes are hard, and what chose them receives no gradient
     first = {name: feed.drawn(0, loader.budgets[name], loader.shards)[0] for name, feed in loader.feeds.items()}
@@ -205,10 +204,11 @@ def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
         if all(
             any(made.counts.get(f"{o}/{t}") for t in one.term_weights) for o, one in model.mixture.objectives.items()
         ):
-            loss, _ = model.mixture(model.encoder, made, made.counts, {})
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-            return {name for name, gradient in zip(names, gradients) if gradient is not None}
-    return set(names)
+            model.mixture.backward(model.encoder, made, made.counts, {})
+            names = {name for name, p in model.named_parameters() if p.grad is not None}
+            model.zero_grad()
+            return names
+    return {name for name, _ in model.named_parameters()}
 
 
 def groups(
