@@ -120,7 +120,7 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     def fraction(step: int) -> dict[str, float]:
         return {name: annealed(config, name, step) for name in config.targets}
 
-    probe = probing(model, data(0), tokenizer.vocabulary) if trained else None
+    probe = probing(model, data(0), config.update, tokenizer.vocabulary) if trained else None
     loop = Loop(
         model=model,
         optimizer=optimizer,
@@ -174,12 +174,14 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     return result
 
 
-def probing(model: Model, feeds: Mapping[str, Stream], vocabulary: Vocabulary) -> conflict.Probe | None:
+def probing(model: Model, feeds: Mapping[str, Stream], update: Update, vocabulary: Vocabulary) -> conflict.Probe | None:
     """The comparison of the objectives' gradients, if the encoder says which parameters are shared."""
     if not model.encoder.offers("shared_parameters"):
         print(f"Gradients are not compared: {type(model.encoder).__name__} has no shared_parameters.", flush=True)
         return None
-    return conflict.Probe(model, feeds, {name: stream.probed for name, stream in STREAMS.items()}, vocabulary)
+    budgets = {name: stream.probed for name, stream in STREAMS.items()}
+    most = {name: stream.of(update) * stream.per_unit / update.shards for name, stream in STREAMS.items()}
+    return conflict.Probe(model, feeds, budgets, most, vocabulary)
 
 
 def tell(feeds: Mapping[str, Stream]) -> None:
@@ -195,7 +197,6 @@ def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
     """Names of the parameters that receive a gradient from the objectives, found on a shard of the first update in
     which each objective has terms; if there is no such shard, the names of all parameters.
     """
-    names, parameters = zip(*model.named_parameters())
     model.eval()
     model.mixture.targets.train()  # in evaluation mode codes are hard, and what chose them receives no gradient
     first = {name: feed.drawn(0, loader.budgets[name], loader.shards)[0] for name, feed in loader.feeds.items()}
@@ -205,10 +206,11 @@ def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
         if all(
             any(made.counts.get(f"{o}/{t}") for t in one.term_weights) for o, one in model.mixture.objectives.items()
         ):
-            loss, _ = model.mixture(model.encoder, made, made.counts, {})
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-            return {name for name, gradient in zip(names, gradients) if gradient is not None}
-    return set(names)
+            model.mixture.backward(model.encoder, made, made.counts, {})
+            names = {name for name, p in model.named_parameters() if p.grad is not None}
+            model.zero_grad()
+            return names
+    return {name for name, _ in model.named_parameters()}
 
 
 def groups(
