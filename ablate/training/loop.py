@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ablate.errors import UserError
 from ablate.store import continuing
 from ablate.store.run import RunFolder, Stopped
-from ablate.training import checkpoint, distributed, not_finite
+from ablate.training import checkpoint, distributed, not_finite, numerics
 from ablate.training.checkpoint import Checkpoint
 from ablate.training.not_finite import NotFinite
 from ablate.training.optim import FlatAdamW
@@ -208,6 +208,7 @@ class Loop:
         if spares and not encoder.offers("recompute"):
             print(f"This stage ran out of memory and still uses as much: {type(encoder).__name__} has no recompute.")
         encoder.recompute(spares)
+        numerics.warn(encoder, distributed.device())
 
     def one_update(self, step: int) -> tuple[dict[str, float], float, dict]:
         """Run one optimizer update; return (gradient norms by name, seconds spent waiting for data, metrics as name ->
