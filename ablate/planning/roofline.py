@@ -1,4 +1,4 @@
-"""How long a GPU takes for operations: each is bound by products, by memory or by its launch, whichever lasts longest."""
+"""How long a GPU takes for operations: each is bound by products, by memory or by its launch, whichever is slowest."""
 
 from __future__ import annotations
 
@@ -37,14 +37,20 @@ DEVICES = {
     "a100": Device("A100", half=312e12, single=156e12, double=19.5e12, bandwidth=2.0e12),  # of 80 GB
     "h200": Device("H200", half=989e12, single=494e12, double=67e12, bandwidth=4.8e12),
 }
-DEFAULT = DEVICES["a100"]
+DEFAULT = "a100"
 ASSUMED = (
-    f"a roofline over the traced operations of an update, at {PRODUCTS:.0%} of a GPU's peak in products (TF32 in fp32), "
-    f"{BANDWIDTH:.0%} of its bandwidth and {1e6 * LAUNCH:g} µs a launch; waiting, for data or for each other, and heads of "
-    "tasks are not counted"
+    f"by a roofline over the traced operations of an update: {PRODUCTS:.0%} of a GPU's peak in products (TF32 for "
+    f"fp32), {BANDWIDTH:.0%} of its bandwidth, {1e6 * LAUNCH:g} µs a launch; waiting, exchange between GPUs and the "
+    "heads of tasks are not counted"
 )
 
 
-def device(kind: str) -> Device:
-    """The GPU that `kind` names, as Slurm might ("a100", "nvidia_h200_141gb"); by default an A100."""
-    return next((one for name, one in DEVICES.items() if name in kind.lower()), DEFAULT)
+def named(kind: str) -> str:
+    """The key of the GPU that `kind` names as Slurm may ("a100", "nvidia_h200_141gb"); of the slowest if none."""
+    return next((key for key in DEVICES if key in kind.lower()), DEFAULT)
+
+
+def told(hours: Mapping[str, float]) -> str:
+    """Hours of GPUs by kind, and what they rest on."""
+    spent = " or ".join(f"{amount:,.0f} of {DEVICES[key].name}" for key, amount in hours.items())
+    return f"training takes about {spent} GPU-hours in all, {ASSUMED}."

@@ -1,7 +1,7 @@
 """What a computation runs and holds, found on tensors without contents: its operations with their floating-point
 operations and bytes, and the most bytes that live at once. Nothing is computed and no device is needed.
 
-Parameters are fake tensors; whatever else is a tensor may be real, and becomes fake where it meets one. Both count alike.
+Parameters are fake tensors; whatever else is a tensor may be real, and becomes fake where it meets one. Both count.
 """
 
 from __future__ import annotations
@@ -43,6 +43,14 @@ class Trace:
     """Most bytes that lived at once."""
     operations: Mapping[Operation, int]
     """How often each ran."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"peak": self.peak, "operations": [[*one, count] for one, count in self.operations.items()]}
+
+    @staticmethod
+    def of(plain: Mapping[str, Any]) -> Trace:
+        return Trace(plain["peak"], {Operation(*one): count for *one, count in plain["operations"]})
 
     @property
     def flops(self) -> int:
