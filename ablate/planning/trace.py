@@ -105,10 +105,12 @@ class Tracer(TorchDispatchMode):
                 out = func(*a, **k)
         else:
             out = func(*args, **kwargs)
-        made = [*_tensors(out)]
-        self._note(func, args, kwargs, given, out, made)
-        for x in made:
+        made, before = [*_tensors(out)], {x.untyped_storage()._cdata for x in given}
+        new = [x for x in made if x.untyped_storage()._cdata not in before]  # the others are views, or written in place
+        for x in new:
             self._hold(x)
+        if (new or func._schema.is_mutable) and func._schema.name.partition("::")[2] not in EMPTY:
+            self._note(func, args, kwargs, given, out, made)
         return out
 
     def _hold(self, x: Tensor) -> None:
@@ -127,10 +129,6 @@ class Tracer(TorchDispatchMode):
 
     def _note(self, func: Any, args: Any, kwargs: Any, given: list[Tensor], out: Any, made: list[Tensor]) -> None:
         name = func._schema.name.partition("::")[2]
-        sources = {x.untyped_storage()._cdata for x in given}
-        views = not func._schema.is_mutable and all(x.untyped_storage()._cdata in sources for x in made)
-        if views or name in EMPTY:  # also what makes no tensor at all
-            return
         count = FLOPS.get(func._overloadpacket)
         flops = int(count(*args, **kwargs, out_val=out)) if count else 0
         moved = [*made, *made, *given[1:]] if name in GATHERS else [*given, *made]
