@@ -146,10 +146,10 @@ class Estimator:
         """Of a traced shard."""
         from ablate.planning import roofline, step
 
-        held = size.BASE + spare * one.bytes
         wants, gpus = self.wants[kind] if self.wants else {}, self._gpus(kind)
+        ranks = min(max(1, gpus or _processes(wants, shards)), shards)
+        held = size.BASE + spare * (one.bytes + (4 * one.parameters if shards > ranks else 0))  # earlier shards' sum
         _fits(held, one.parameters, wants, f"{kind} {title}", fix)
-        ranks = min(max(1, gpus), shards)
         ends = step.optimizer(one.parameters)
         busy = {
             key: steps * (shards * device.seconds(one.operations) + ranks * device.seconds(ends))
