@@ -83,7 +83,12 @@ def _known(what: tuple[object, ...], configs: Iterable[object], make: Callable[[
     if not all(type(config).__module__.startswith(OWN) for config in configs):
         return make()
     key = ["trace", torch.__version__, code(), *map(repr, (*what, *configs))]
-    return Trace.of(Kept().of(key, lambda: make().plain()))
+    return Trace.of(_kept().of(key, lambda: make().plain()))
+
+
+@cache
+def _kept() -> Kept:
+    return Kept()
 
 
 @cache

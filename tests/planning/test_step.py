@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -10,6 +11,8 @@ from ablate.planning import size, step
 from ablate.planning.size import Sizes
 from ablate.planning.trace import FAKE, on_cuda, traced, with_gradients
 from ablate.stages.pretrain import PretrainStage, assembled
+from ablate.training import distributed
+from ablate.training.conflict import Probe
 from ablate.training.loop import context
 from ablate.training.optim import FlatAdamW, OptimizerConfig
 from encoders.batch import Batch
@@ -26,7 +29,7 @@ SIZES = Sizes(24.0, 512, 2, 12.0, 128)
 def no_cache(tmp_path, monkeypatch):
     """What is traced here is traced here."""
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path))
-    for kept in (step._trace, step._pass):
+    for kept in (step._trace, step._pass, step._kept):
         kept.cache_clear()
 
 
@@ -37,8 +40,8 @@ def pretraining(preset, *names, precision="fp32", entries=64):
 
 
 def test_bytes_that_live_at_once_by_hand():
-    """16 rows of 8 float32 are 512 bytes. The product is freed when its exponential is there; that is kept, and beside it
-    lives the gradient of the product, with the loss and its gradient. Weights and gradients of theirs are not counted.
+    """16 rows of 8 float32 are 512 bytes. The product is freed when its exponential is there; that is kept, and beside
+    it lives the gradient of the product, with the loss and its gradient. Weights and their gradients are not counted.
     """
     with FAKE:
         weight = torch.nn.Linear(8, 8, bias=False)
@@ -181,3 +184,42 @@ def test_the_papers_update_fits_a_gpu():
     ]
     assert held[0] <= 40 and held[0] == pytest.approx(21.8, rel=0.05)
     assert held[1] == pytest.approx(32.5, rel=0.05)
+
+
+class Feed:
+    """A stream of which each half of a probe holds the same."""
+
+    sizes = np.array([np.inf])
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+
+    def next_update(self, cursor, budget):
+        return [Batch(self.inputs)], cursor
+
+
+class Optimizer:
+    """One that has nothing to zero."""
+
+    def zero(self):
+        pass
+
+
+@pytest.mark.slow
+def test_the_papers_probe_takes_no_more_than_its_update(monkeypatch):
+    """Halves of 96 s, 2,400 tokens and 48 pairs, no more at a time than a shard of training holds."""
+    stage = pretraining("slam", "contrastive", "masked_text", "tlm", precision="bf16", entries=1024)
+    shard = Sizes(192.0, 2048, 4, 12.0, 128)
+    update = step.pretrain(stage, 32_000, shard, cuda=True)
+    monkeypatch.setattr(distributed, "device", lambda: torch.device("cpu"))
+    model = step._model(step._key(stage), 32_000).eval()
+    inputs = Sizes(96.0, 2400, 48, 12.0, 128).inputs(model.mixture.streams)
+    feeds = {name: Feed(one) for name, one in inputs.items()}
+    most = {"speech": 19_200, "text": 2048, "pair": 4}
+    probe = Probe(model, feeds, dict.fromkeys(feeds, 1.0), most, size.vocabulary(32_000))
+    peaks = {}
+    for name, parts in probe.halves[0].items():
+        with on_cuda():
+            peaks[name] = traced(lambda: probe._gradient(name, parts, {}, Optimizer())).peak  # noqa: B023
+    assert peaks.keys() == {"contrastive", "masked_text", "tlm"}
+    assert 2e9 < max(peaks.values()) <= update.peak
