@@ -75,20 +75,24 @@ def test_a_stage_costs_what_stages_of_its_shape_took(tmp_path):
     )
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_queued():
+@pytest.mark.slow
+def test_what_does_not_fit_a_gpu_is_refused_before_anything_is_queued():
     with pytest.raises(
         UserError,
         match=r"pretrain text_only .*needs about 34\.\d GB in each process \(42\d\.\d M parameters\), but "
         r"resources\.gpu_gb allows 30\.0 GB; .*pretrain\.update\.shards, now 64",
     ):
         plan_file(SWEEPS / "paper.yaml", [*PAPER, "resources.pretrain.gpu_gb=30"], asking=["slurm"])
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_queued():
     with pytest.raises(UserError, match=r"resources\.mem_gb allows 1\.0 GB"):
         plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm", "resources.mem_gb=1G"], asking=["slurm"])
     plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm"], asking=["slurm"])
     plan_file(SWEEPS / "objectives.yaml", ["cluster=local", "resources.mem_gb=1"], asking=["slurm"])
 
 
-GPU = ["cluster=slurm", "axes=null", "claims=null", "tasks=[asr]", "base.encoder.precision=bf16"]
+GPU = ["cluster=slurm", "base.encoder={preset: nano, precision: bf16}"]
 
 
 def test_hours_of_gpus_follow_from_traced_operations(tmp_path, monkeypatch):
