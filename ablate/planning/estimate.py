@@ -161,7 +161,8 @@ class Estimator:
             seconds = cost.START + busy[roofline.named(wants.get("gpu_type", ""))] / ranks
         else:
             seconds /= _processes(wants, shards)
-        return Estimate(seconds, held if self.wants else 0.0, {key: spent / 3600 for key, spent in busy.items()})
+        hours = {key: spent / 3600 for key, spent in busy.items()} if self._cuda(kind) else {}
+        return Estimate(seconds, held if self.wants else 0.0, hours)
 
 
 def _processes(wants: Mapping[str, float], shards: int) -> int:
