@@ -67,15 +67,24 @@ class PretrainStage:
 
 
 def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, RunFolder]) -> Model:
-    """Make encoder and objectives; each part's initial weights depend only on the seed and the part's name.
+    """Make encoder and objectives on this rank's device.
 
     Targets that were fitted beforehand load the result of their stage among `parents`.
     """
+    model = assembled(config, tokenizer.vocabulary)
+    for name, c in config.targets.items():
+        if c.fitted:
+            model.mixture.targets[name].use(*kmeans.load(parents[f"kmeans/{name}"], tokenizer.vocabulary))
+    return model.to(distributed.device())
+
+
+def assembled(config: PretrainStage, vocabulary: Vocabulary) -> Model:
+    """Make encoder and objectives; each part's initial weights depend only on the seed and the part's name."""
     torch.manual_seed(seeds.key(config.seed, "init/encoder"))
-    encoder = config.encoder.build(tokenizer.vocabulary)
+    encoder = config.encoder.build(vocabulary)
     ports = Ports(
         width=encoder.width,
-        vocabulary=tokenizer.vocabulary,
+        vocabulary=vocabulary,
         embedding=encoder.embedding,
         stacked=encoder.stacked,
         targets=config.targets,
@@ -86,9 +95,6 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
         return part.build(ports)
 
     targets = {name: made("targets", name, c) for name, c in config.targets.items()}
-    for name, c in config.targets.items():
-        if c.fitted:
-            targets[name].use(*kmeans.load(parents[f"kmeans/{name}"], tokenizer.vocabulary))
     return Model(
         encoder,
         Mixture(
@@ -96,7 +102,7 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
             {name: c.weight for name, c in config.objectives.items()},
             targets,
         ),
-    ).to(distributed.device())
+    )
 
 
 def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:

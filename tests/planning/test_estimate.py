@@ -3,6 +3,7 @@ ranks.
 """
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,19 +75,52 @@ def test_a_stage_costs_what_stages_of_its_shape_took(tmp_path):
     )
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_queued():
+@pytest.mark.slow
+def test_what_does_not_fit_a_gpu_is_refused_before_anything_is_queued():
     with pytest.raises(
         UserError,
-        match=r"pretrain text_only .*needs about 53\.\d GB in each process \(419\.\d M parameters\), but "
+        match=r"pretrain text_only .*needs about 34\.\d GB in each process \(42\d\.\d M parameters\), but "
         r"resources\.gpu_gb allows 30\.0 GB; .*pretrain\.update\.shards, now 64",
     ):
         plan_file(SWEEPS / "paper.yaml", [*PAPER, "resources.pretrain.gpu_gb=30"], asking=["slurm"])
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_queued():
     with pytest.raises(UserError, match=r"resources\.mem_gb allows 1\.0 GB"):
         plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm", "resources.mem_gb=1G"], asking=["slurm"])
     plan_file(SWEEPS / "objectives.yaml", ["cluster=slurm"], asking=["slurm"])
     plan_file(SWEEPS / "objectives.yaml", ["cluster=local", "resources.mem_gb=1"], asking=["slurm"])
 
 
+GPU = ["cluster=slurm", "base.encoder={preset: nano, precision: bf16}"]
+
+
+def test_hours_of_gpus_follow_from_traced_operations(tmp_path, monkeypatch):
+    """Of the GPU that is asked for, by the roofline; twice the updates take twice as long; measured paces still win."""
+    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
+
+    def trunk(gpus, steps=200, **known):
+        plan = plan_file(
+            SWEEPS / "objectives.yaml",
+            [*GPU, f"resources.pretrain={{gpus: {gpus}}}", f"base.pretrain.steps={steps}"],
+            asking=["slurm"],
+            **known,
+        ).only(["text_only"])
+        return plan, plan.stages[plan.lines("text_only")[0]["stages"]["trunk"]]
+
+    plan, a100 = trunk("a100:1")
+    (note,) = (note for note in plan.notes if "GPU-hours" in note)
+    assert "of A100" in note and "of H200" in note and "2.5 µs a launch" in note
+    _, h200 = trunk("h200:1")
+    _, longer = trunk("a100:1", 400)
+    assert 0 < h200.cost <= a100.cost  # launches rule at this size
+    assert longer.cost - cost.START == pytest.approx(2 * (a100.cost - cost.START), abs=0.02)
+    assert size.BASE < a100.memory < 1.2 * size.BASE
+    shape = cost.shape("pretrain", a100.config)
+    assert trunk("a100:1", paces=lambda: {shape: 3.0})[1].cost == pytest.approx(600.0)
+
+
+@pytest.mark.slow
 def test_the_papers_sweep_is_planned_without_its_corpora(tmp_path, capsys):
     plan = plan_file(SWEEPS / "paper.yaml", PAPER, tmp_path, asking=["slurm"])
     joint = plan.lines("joint")[0]
@@ -95,9 +129,12 @@ def test_the_papers_sweep_is_planned_without_its_corpora(tmp_path, capsys):
     assert trunk.config["encoder"]["width"] == 1024 and trunk.config["targets"]["learned"]["entries"] == 1024
     said = slurm_text(Board(plan.stages, tmp_path), Resources(plan.resources, plan.kinds))
     pretrain = next(line for line in said.splitlines() if line.startswith("pretrain "))
-    assert "GPU-hours" in pretrain and "--nodes=8" in pretrain and "61.3 GB" in pretrain
+    assert "GPU-hours" in pretrain and "--nodes=8" in pretrain and "37.8 GB" in pretrain
     hours = float(pretrain.split("GPU-hours")[0].split()[-1].replace(",", ""))
-    assert 50_000 < hours < 200_000
+    assert 20_000 < hours < 80_000
+    (note,) = (note for note in plan.notes if "GPU-hours" in note)
+    a100, h200 = (float(x.replace(",", "")) for x in re.findall(r"([\d,]+) of (?:A100|H200)", note))
+    assert hours < a100 < 1.1 * hours and a100 / 989 * 312 < h200 < a100 / 2 and "70%" in note
     assert "pretrain joint / leaf" in said and "GPU-hours in total" in said
     assert sweep.main([str(SWEEPS / "paper.yaml"), f"root={tmp_path}"]) == 2
     assert "can only be planned" in capsys.readouterr().err and not list(tmp_path.iterdir())
