@@ -12,7 +12,7 @@ Shape letters, used in names everywhere (`x_ND` is a tensor of N packed position
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -86,6 +86,16 @@ class Layout:
     @cached_property
     def total(self) -> int:
         return sum(self.lengths)
+
+    def derived(self, make: Callable[[Layout], Any]) -> Any:
+        """What a function makes of this layout (a mask, say), made once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
+
+    @cached_property
+    def _made(self) -> dict[Callable[[Layout], Any], Any]:
+        return {}
 
     @cached_property
     def cu_seqlens(self) -> Tensor:

@@ -23,9 +23,8 @@ from encoders.encoder import AbstractEncoder, Count, EncoderConfig, Work
 from encoders.encoding import Encoding
 from encoders.frontend import FRONT_ENDS, STRIDE, stack, subsampled
 from encoders.positions import POSITIONS, sinusoids
+from encoders.precision import PRECISIONS, products
 from encoders.ranges import Natural, NonNegative, Probability, Size
-
-PRECISIONS = ("fp32", "bf16")
 
 
 class SpeechTower(nn.Module):
@@ -200,8 +199,7 @@ class Joint(AbstractEncoder):
         kind = view.inputs.kind
         if kind not in self.reads:
             raise ValueError(f"This encoder does not read {kind}: it reads {', '.join(sorted(self.reads))}.")
-        device = next(self.parameters()).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with products(self.config.precision, next(self.parameters()).device):
             return self._encode(kind, view)
 
     def _encode(self, kind: str, view: View) -> Encoding:
