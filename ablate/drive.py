@@ -34,6 +34,7 @@ from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, digest_on_disk, keep_file, materialise, stage_ids
 from ablate.store.version import CODE, code_version, keep_patch, label, with_plugins
 
+ATTENTION = "ABLATE_ATTENTION"  # the variable by which encoders/attention.py is told what to use
 PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="ablate.sweep:main")
 
 
@@ -81,7 +82,8 @@ def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
     kind = named(plan.cluster)
     if (options.cancel or options.detach) and not kind.outlives:
         raise UserError(f"--cancel and --detach are about jobs that go on without the command; add {of_jobs()}.")
-    program = replace(PROGRAM, environment={name: os.environ[name] for name in (CODE, VARIABLE) if name in os.environ})
+    told = {name: os.environ[name] for name in (CODE, VARIABLE, ATTENTION) if name in os.environ}
+    program = replace(PROGRAM, environment=told | ({ATTENTION: plan.attention} if plan.attention != "auto" else {}))
 
     def cluster() -> AbstractCluster:
         resources = Resources(plan.resources, plan.kinds, kind.asks)

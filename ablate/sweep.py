@@ -47,6 +47,7 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
   root=DIR             where runs live (default: runs)
   cluster=NAME         CLUSTERS
   workers=N            stages at a time (default: one a core that this process may use)
+  attention=NAME       what computes attention: varlen, xformers or sdpa (default: auto)
   resources.NAME=VALUE for ASKING: mem_gb (40 or 40G), cpus, gpus (4 or a100:4), timeout_min (120 or 2:00:00),
                        partition, account, qos, constraint, nodelist, exclude, gres, reservation, nice, sbatch (any
                        other option by its name), parallelism, setup, tasks and nodes (processes of one run, on each of

@@ -115,7 +115,7 @@ class LayerNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x_ND: Tensor, packing: Packing) -> Tensor:
-        return F.layer_norm(x_ND, self.weight.shape, self.weight, self.bias)
+        return F.layer_norm(x_ND.to(self.weight.dtype), self.weight.shape, self.weight, self.bias)
 
 
 class GroupNorm(nn.Module):
@@ -142,6 +142,7 @@ class BatchNorm(nn.Module):
         self.momentum = 0.1
 
     def forward(self, x_ND: Tensor, packing: Packing) -> Tensor:
+        x_ND = x_ND.to(self.weight.dtype)
         return F.batch_norm(x_ND, self.mean, self.variance, self.weight, self.bias, self.training, self.momentum)
 
 

@@ -101,6 +101,8 @@ class AbstractEncoder(Owner, nn.Module, ABC):
     """Width D of the stages that objectives build on."""
     embedding: nn.Embedding | None
     """Token embedding, of any width, to which objectives tie their output layer; None if text is not read."""
+    precision: str = "fp32"
+    """Precision of its matrix products: fp32 or bf16; an encoder that sets it gives it to its encodings, too."""
 
     def __init__(self, config: EncoderConfig, vocabulary: Vocabulary) -> None:
         super().__init__()

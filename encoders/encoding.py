@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from encoders.batch import Layout
+from encoders.precision import products
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Encoding:
     stages: Mapping[str, Tensor]
     layout: Layout
     speech_layout: Layout | None = None
+    precision: str = "fp32"
+    """Of the encoder's matrix products; `products` makes those of heads in the same."""
+
+    def products(self) -> torch.autocast:
+        """Within this block matrix products are made in the encoder's precision."""
+        return products(self.precision, self.stages["joint"].device)
 
     def of(self, modality: str) -> Tensor:
         """Joint positions of one modality, packed: x_TD for speech, x_SD for text."""

@@ -149,7 +149,8 @@ class Joint(AbstractEncoder):
         segment_embedding: bool = False
         """Add a learned vector per modality before the shared layers (unknown in the paper)."""
         precision: str = "fp32"
-        """Precision of matrix products and attention: fp32, or bf16 (weights, sums, norms and losses stay fp32)."""
+        """Precision of matrix products and attention, of heads too: fp32 (on a GPU TF32), or bf16 (weights, moments,
+        sums, norms, softmaxes and losses stay fp32)."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -179,6 +180,7 @@ class Joint(AbstractEncoder):
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
         super().__init__(config, vocabulary)
+        self.precision = config.precision
         modalities = tuple(m for m in ("speech", "text") if self.reads & {m, "pair"})
         names = ("width", "heads", "ffn", "kernel", "conv_norm", "groups", "positions", "dropout")
         shape = Shape(**{name: getattr(config, name) for name in names})
@@ -199,7 +201,7 @@ class Joint(AbstractEncoder):
         kind = view.inputs.kind
         if kind not in self.reads:
             raise ValueError(f"This encoder does not read {kind}: it reads {', '.join(sorted(self.reads))}.")
-        with products(self.config.precision, next(self.parameters()).device):
+        with products(self.precision, next(self.parameters()).device):
             return self._encode(kind, view)
 
     def _encode(self, kind: str, view: View) -> Encoding:
@@ -219,7 +221,7 @@ class Joint(AbstractEncoder):
         x_ND, layout = side_by_side(parts, layouts, view)
         packing = self._pack(layout, view) if kind == "pair" else packing
         stages["joint"] = self.shared(x_ND, packing)
-        return Encoding(stages, packing.layout, layouts.get("speech"))
+        return Encoding(stages, packing.layout, layouts.get("speech"), self.precision)
 
     def _pack(self, layout: Layout, view: View) -> Packing:
         return Packing(layout, self.width // self.config.heads, view.noise_key)

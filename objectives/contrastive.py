@@ -44,10 +44,12 @@ class ContrastiveHead(nn.Module):
         counts = {"contrastive": float(sum(n for n in view.speech_masked_B if n > 1))}
         return counts | ({"diversity": float(sum(view.speech_masked_B))} if self.learned else {})
 
-    def forward(self, view: View, x_ID: Tensor, codes: Codes) -> dict[str, Term]:
-        """Score encodings x_ID of the view's masked positions against their codes."""
-        c_ID = F.normalize(self.from_encoding(x_ID), dim=1)
-        q_ID = F.normalize(self.from_code(codes.vectors_ID), dim=1)
+    def forward(self, view: View, encoding: Encoding, stage: str, codes: Codes) -> dict[str, Term]:
+        """Score a stage of the encoding, at the view's masked positions, against their codes."""
+        x_ID = gathered(encoding, stage, "speech", view.speech_masked_I)
+        with encoding.products():
+            c_ID, q_ID = self.from_encoding(x_ID), self.from_code(codes.vectors_ID)
+        c_ID, q_ID = F.normalize(c_ID.float(), dim=1), F.normalize(q_ID.float(), dim=1)
         speech = view.inputs.speech
         total, metrics = info_nce(
             c_ID, q_ID, codes.ids_IG, view.speech_masked_B, speech.keys, negatives=self.negatives, kappa=self.kappa
@@ -87,7 +89,7 @@ def info_nce(
         out = x_I.new_full((n * longest, *x_I.shape[1:]), fill)
         return out.index_copy(0, place_I, x_I).unflatten(0, (n, longest))
 
-    logits_BJJ = torch.bmm(rectangle(c_ID / kappa, 0), rectangle(q_ID, 0).transpose(1, 2)).float()
+    logits_BJJ = torch.bmm(rectangle(c_ID / kappa, 0), rectangle(q_ID, 0).transpose(1, 2))
     code_I = ids_IG[:, 0]
     for ids_I in ids_IG.T[1:]:  # one number per combination of groups
         code_I = code_I * (1 + ids_IG.max()) + ids_I
@@ -189,8 +191,7 @@ class Contrastive(AbstractObjective):
         return self.head.counts(view)
 
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
-        x_ID = gathered(encoding, self.at, "speech", view.speech_masked_I)
-        return self.head(view, x_ID, targets[self.needs[0]])
+        return self.head(view, encoding, self.at, targets[self.needs[0]])
 
     def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
         if self.head.use is not None:

@@ -14,6 +14,7 @@ from encoders import seeds
 from encoders.batch import Speech, View
 from encoders.choices import check_choice
 from encoders.encoding import Encoding
+from encoders.precision import exact
 from encoders.ranges import Size
 from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, TargetsConfig
@@ -25,7 +26,7 @@ LAYERS = ("features", "speech_tower", "joint")  # encoding stages of a finished 
 
 def nearest(x_NC: Tensor, centroids_VC: Tensor) -> tuple[Tensor, Tensor]:
     """Return the index of the nearest centroid (Euclidean) for each row, and the squared distance to it."""
-    with torch.autocast(x_NC.device.type, enabled=False):
+    with exact(x_NC.device):
         x_NC = x_NC.float()
         half_V = centroids_VC.square().sum(1) / 2
         score_N, ids_N = torch.addmm(-half_V, x_NC, centroids_VC.T).max(1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from encoders.batch import View
 from encoders.encoding import Encoding
+from encoders.precision import products
 from encoders.ranges import PositiveShare, Size
 from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
@@ -36,7 +37,9 @@ class TokenHead(nn.Module):
         Encodings without gradient are only measured, not trained: then the embedding gets no gradient either.
         """
         weight_VD = self._tied[0].weight if x_ID.requires_grad else self._tied[0].weight.detach()
-        logits_IV = F.linear(self.norm(F.gelu(self.transform(x_ID))), weight_VD, self.bias_V).float()
+        y_ID = self.norm(F.gelu(self.transform(x_ID).float()))
+        with products("fp32", x_ID.device):
+            logits_IV = F.linear(y_ID, weight_VD, self.bias_V)
         total = F.cross_entropy(logits_IV, ids_I, reduction="sum")
         with torch.no_grad():  # amax: argmax over a large vocabulary takes as long as the softmax
             right = (logits_IV.gather(1, ids_I[:, None])[:, 0] == logits_IV.amax(1)).sum()
@@ -101,7 +104,8 @@ class MaskedText(AbstractObjective):
 
     def forward(self, view: View, encoding: Encoding, targets: Mapping[str, Any]) -> Mapping[str, Term]:
         x_ID = gathered(encoding, "joint", "text", view.text_masked_I)
-        scored = self.head(x_ID, view.text_targets_I)
+        with encoding.products():
+            scored = self.head(x_ID, view.text_targets_I)
         return {"loss": replace(scored, metrics={**scored.metrics, "span": spans(view)})}
 
 

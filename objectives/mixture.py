@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from encoders import seeds
 from encoders.batch import Batch, View
+from encoders.encoding import Encoding
 from objectives.objective import AbstractObjective, Term, ViewContext
+
+Metrics = dict[str, tuple[Tensor | float, Tensor | float]]  # name -> (sum, count)
 
 
 @dataclass(frozen=True)
@@ -84,20 +87,7 @@ class Mixture(nn.Module):
         torch's generator in its current state.
         """
         for view, names in prepared.views:
-            trained = [name for name in names if self.weights[name] > 0]
-            seeded(key, f"view/{'+'.join(trained or names)}")
-            with torch.set_grad_enabled(bool(trained) and torch.is_grad_enabled()), left_alone(encoder, not trained):
-                encoding = encoder(view)
-                needs = sorted({need for name in names for need in self.objectives[name].needs})
-                codes = {need: self.targets[need](view, encoding, progress.get(need, 1.0)) for need in needs}
-            for name in names:
-                objective = self.objectives[name]
-                seeded(key, f"head/{name}")
-                if self.weights[name] > 0:
-                    yield name, objective(view, encoding, codes)
-                else:
-                    detached = {need: codes[need].detached() for need in objective.needs}
-                    yield name, objective(view, encoding.detached(), detached)
+            yield from self._scored(self._encoded(encoder, view, names, key), view, names, progress, key)
 
     def forward(
         self,
@@ -106,30 +96,121 @@ class Mixture(nn.Module):
         denominators: Mapping[str, float],
         progress: Mapping[str, float],
         key: int | None = None,
-    ) -> tuple[Tensor, dict[str, tuple[Tensor | float, Tensor | float]]]:
+    ) -> tuple[Tensor, Metrics]:
         """Return the shard's share of the update's loss, and metrics as name -> (sum, count).
 
         `denominators` are the counts summed over the update's shards. Metrics hold every term's unweighted total under
         "objective/term", and what the terms report under "objective/metric". `progress` and `key` are those of `terms`.
         """
-        parts, metrics = [], {}
-        for name, terms in self.terms(encoder, prepared, progress, key):
+        scored = self.terms(encoder, prepared, progress, key)
+        parts, metrics = self._weighted(scored, prepared.counts, denominators)
+        return summed(parts), metrics
+
+    def backward(
+        self,
+        encoder: nn.Module,
+        prepared: Prepared,
+        denominators: Mapping[str, float],
+        progress: Mapping[str, float],
+        key: int | None = None,
+    ) -> tuple[Tensor, Metrics]:
+        """Add the gradient of the shard's share of the update's loss to the parameters' gradients; return what
+        `forward` does, without gradient.
+
+        The activations of one view live at a time. Views go last one first, and within a view the heads before the
+        encoder, as autograd goes through the sum of all views: into gradients of zero the sums are the same, bit for
+        bit. An encoder with buffers (running means of batch normalisation) may depend on the order of its passes: then
+        the activations of all views live together.
+        """
+        if next(encoder.buffers(), None) is not None:
+            loss, metrics = self(encoder, prepared, denominators, progress, key)
+            if loss.requires_grad:
+                loss.backward()
+            return loss.detach(), metrics
+        parts: list[Tensor] = []
+        metrics: Metrics = {}
+        for view, names in reversed(prepared.views):
+            own, measured = self._backward(encoder, view, names, prepared.counts, denominators, progress, key)
+            parts, metrics = own + parts, measured | metrics
+        return summed(parts), metrics
+
+    def _backward(
+        self,
+        encoder: nn.Module,
+        view: View,
+        names: tuple[str, ...],
+        counts: Mapping[str, float],
+        denominators: Mapping[str, float],
+        progress: Mapping[str, float],
+        key: int | None,
+    ) -> tuple[list[Tensor], Metrics]:
+        """Backward through one view; when this returns, its activations are free."""
+        encoding = self._encoded(encoder, view, names, key)
+        outputs = {id(x): x for x in encoding.stages.values() if x.requires_grad}
+        cut = {at: x.detach().requires_grad_() for at, x in outputs.items()}
+        read = replace(encoding, stages={name: cut.get(id(x), x) for name, x in encoding.stages.items()})
+        parts, metrics = self._weighted(self._scored(read, view, names, progress, key), counts, denominators)
+        loss = summed(parts)
+        if loss.requires_grad:
+            loss.backward()
+        reached = [at for at, x in cut.items() if x.grad is not None]
+        if reached:
+            torch.autograd.backward([outputs[at] for at in reached], [cut[at].grad for at in reached])
+        return [part.detach() for part in parts], metrics
+
+    def _encoded(self, encoder: nn.Module, view: View, names: tuple[str, ...], key: int | None) -> Encoding:
+        trained = [name for name in names if self.weights[name] > 0]
+        seeded(key, f"view/{'+'.join(trained or names)}")
+        with torch.set_grad_enabled(bool(trained) and torch.is_grad_enabled()), left_alone(encoder, not trained):
+            return encoder(view)
+
+    def _scored(
+        self, encoding: Encoding, view: View, names: tuple[str, ...], progress: Mapping[str, float], key: int | None
+    ) -> Iterator[tuple[str, Mapping[str, Term]]]:
+        trained = any(self.weights[name] > 0 for name in names)
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            needs = sorted({need for name in names for need in self.objectives[name].needs})
+            codes = {need: self.targets[need](view, encoding, progress.get(need, 1.0)) for need in needs}
+        for name in names:
+            objective = self.objectives[name]
+            seeded(key, f"head/{name}")
+            if self.weights[name] > 0:
+                yield name, objective(view, encoding, codes)
+            else:
+                detached = {need: codes[need].detached() for need in objective.needs}
+                yield name, objective(view, encoding.detached(), detached)
+
+    def _weighted(
+        self,
+        scored: Iterable[tuple[str, Mapping[str, Term]]],
+        counts: Mapping[str, float],
+        denominators: Mapping[str, float],
+    ) -> tuple[list[Tensor], Metrics]:
+        """The weighted terms of objectives, and their metrics."""
+        parts: list[Tensor] = []
+        metrics: Metrics = {}
+        for name, terms in scored:
             objective, weight = self.objectives[name], self.weights[name] or 1.0
-            for term, scored in terms.items():
-                count = prepared.counts[f"{name}/{term}"]
+            for term, one in terms.items():
+                count = counts[f"{name}/{term}"]
                 factor = weight * objective.term_weights[term]
                 if count and factor:
-                    parts.append(scored.total * (factor / denominators[f"{name}/{term}"]))
-                metrics[f"{name}/{term}"] = (scored.total.detach(), count)
-                for metric, pair in scored.metrics.items():
+                    parts.append(one.total * (factor / denominators[f"{name}/{term}"]))
+                metrics[f"{name}/{term}"] = (one.total.detach(), count)
+                for metric, pair in one.metrics.items():
                     assert f"{name}/{metric}" not in metrics, f"two metrics of {name} are called {metric}"
                     metrics[f"{name}/{metric}"] = pair
-        return (torch.stack(parts).sum() if parts else torch.zeros(())), metrics
+        return parts, metrics
 
     def close(self, sum_: Callable[[Tensor], Tensor]) -> None:
         """End an update, after all its shards; `sum_` sums a tensor over ranks."""
         for objective in self.objectives.values():
             objective.close(sum_)
+
+
+def summed(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of scalars; a plain 0 if there are none."""
+    return torch.stack(parts).sum() if parts else torch.zeros(())
 
 
 def seeded(key: int | None, name: str) -> None:

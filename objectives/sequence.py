@@ -152,9 +152,19 @@ class Sequence(AbstractObjective):
         ids_BU = Rectangle(target.lengths, device).pad(target.ids_S.to(device).long(), self.vocabulary.eos)
         ids_BU = F.pad(ids_BU, (1, 0), value=self.vocabulary.bos)
         x_BUD = self._embed(ids_BU, 0, self._starts(references))
-        for layer, memory in zip(self.layers, self._memories(encoding), strict=True):
-            x_BUD, _ = layer(x_BUD, memory)
+        x_BUD, _ = self._decoded(x_BUD, encoding, self._memories(encoding), [None] * len(self.layers))
         return x_BUD, ids_BU, Rectangle(tuple(n + 1 for n in target.lengths), device)
+
+    def _decoded(
+        self, x_RUD: Tensor, encoding: Encoding, memories: list[Memory], pasts: list[Tensor | None]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Vectors after all layers, and what these keep for the next step."""
+        kept = []
+        with encoding.products():
+            for layer, memory, past in zip(self.layers, memories, pasts, strict=True):
+                x_RUD, now = layer(x_RUD, memory, past)
+                kept.append(now)
+        return x_RUD, kept
 
     def _ends(self, ids_BU: Tensor) -> Tensor:
         """The target after each input of `ids_BU`: the next token, or the end."""
@@ -188,8 +198,7 @@ class Sequence(AbstractObjective):
         start_RD = None if start_BD is None else start_BD.repeat_interleave(beam, 0)
         for length in range(1, most + 1):
             x_R1D = self._embed(ids_BKU[:, :, -1].reshape(-1, 1), length - 1, start_RD if length == 1 else None)
-            for i, (layer, memory) in enumerate(zip(self.layers, memories, strict=True)):
-                x_R1D, pasts[i] = layer(x_R1D, memory, pasts[i])
+            x_R1D, pasts = self._decoded(x_R1D, encoding, memories, pasts)
             logits_RV = self._logits(x_R1D.squeeze(1))
             if copier:
                 logits_RV = copier.next(x_R1D, logits_RV, ids_BKU[:, :, -1].flatten())
@@ -242,7 +251,8 @@ class Sequence(AbstractObjective):
         x_ND, lengths = segments(encoding, self.reads)
         rectangle = Rectangle(lengths, x_ND.device)
         x_BLD = rectangle.pad(x_ND)
-        return [layer.memory(x_BLD, rectangle.mask_BL) for layer in self.layers]
+        with encoding.products():
+            return [layer.memory(x_BLD, rectangle.mask_BL) for layer in self.layers]
 
     def _keys(self, encoding: Encoding) -> Tensor:
         x_ND, lengths = segments(encoding, self.reads)

@@ -12,6 +12,7 @@ from torch import Tensor
 from encoders import seeds
 from encoders.choices import check_choice
 from encoders.owner import Registered
+from encoders.precision import exact
 from encoders.ranges import Size
 from objectives.kmeans import KMeans
 from objectives.objective import Ports
@@ -54,9 +55,10 @@ class RandomProjection(AbstractTargets):
 
     @torch.no_grad()
     def codes(self, x_ID: Tensor, key: int, progress: float) -> Codes:
-        z_IGE = (x_ID.to(self.projection_CD.dtype) @ self.projection_CD).unflatten(1, (self.config.groups, -1))
-        # Among entries of equal norm the nearest has the largest product, whatever the norm of z.
-        ids_GI = (z_IGE.transpose(0, 1) @ self.codebook_GVE.transpose(1, 2)).argmax(2)
+        with exact(x_ID.device):
+            z_IGE = (x_ID.to(self.projection_CD.dtype) @ self.projection_CD).unflatten(1, (self.config.groups, -1))
+            # Among entries of equal norm the nearest has the largest product, whatever the norm of z.
+            ids_GI = (z_IGE.transpose(0, 1) @ self.codebook_GVE.transpose(1, 2)).argmax(2)
         vectors_GIE = torch.stack([book_VE[ids_I] for book_VE, ids_I in zip(self.codebook_GVE, ids_GI)])
         ids_IG = ids_GI.T
         return Codes(ids_IG, ids_IG, ids_IG, vectors_GIE.transpose(0, 1).flatten(1))

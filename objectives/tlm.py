@@ -124,12 +124,12 @@ class TLM(AbstractObjective):
         codes = targets[self.needs[0]]
         x_text_ID = gathered(encoding, "joint", "text", view.text_masked_I)
         x_speech_ID = gathered(encoding, "joint", "speech", view.speech_masked_I)
-        text = self.text(x_text_ID, view.text_targets_I)
+        with encoding.products():
+            text = self.text(x_text_ID, view.text_targets_I)
         text = replace(text, metrics={**text.metrics, "span": spans(view)})
         terms = {"text": text, "speech": self.speech(x_speech_ID, codes)}
         if self.contrastive:
-            tower_ID = gathered(encoding, "speech_tower", "speech", view.speech_masked_I)
-            terms |= self.contrastive(view, tower_ID, codes)
+            terms |= self.contrastive(view, encoding, "speech_tower", codes)
         return {  # metrics named by term: both text and speech have an accuracy
             term: replace(scored, metrics={f"{term}_{name}": pair for name, pair in scored.metrics.items()})
             for term, scored in terms.items()

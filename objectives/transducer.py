@@ -81,7 +81,7 @@ class Transducer(AbstractObjective):
         start_B1 = ids_BU.new_full((len(ids_BU), 1), self.blank)
         predicted_BUH, _ = self.predictor(self.dropout(self.embedding(torch.cat([start_B1, ids_BU], 1))))
         blank_BTU, emit_BTU = self._lattice(
-            speech.pad(self.from_speech(self.dropout(x_TD))),
+            speech.pad(self._spoken(self.dropout(x_TD), encoding)),
             self.from_labels(predicted_BUH),
             torch.cat([ids_BU, start_B1], 1),
             speech.lengths_B,
@@ -117,11 +117,11 @@ class Transducer(AbstractObjective):
         """
         if beam > 1:
             x_TD, lengths = segments(encoding, "speech")
-            return [self._search(x_TH, beam) for x_TH in self.from_speech(x_TD).split(lengths)]
+            return [self._search(x_TH, beam) for x_TH in self._spoken(x_TD, encoding).split(lengths)]
         x_TD, lengths = segments(encoding, "speech")
         starts_B = torch.tensor((0, *lengths[:-1]), device=x_TD.device).cumsum(0)
         ends_B = starts_B + torch.tensor(lengths, device=x_TD.device)
-        x_TH = self.from_speech(x_TD)
+        x_TH = self._spoken(x_TD, encoding)
         ids: list[list[int]] = [[] for _ in lengths]
         last_B = torch.full_like(starts_B, self.blank)
         state = None
@@ -163,6 +163,11 @@ class Transducer(AbstractObjective):
 
         (start,) = states(torch.tensor([self.blank], device=x_TH.device), None)
         return search.transducer(len(x_TH), log_p, predict, start, self.blank, beam, MOST_PER_POSITION)
+
+    def _spoken(self, x_TD: Tensor, encoding: Encoding) -> Tensor:
+        """Vectors of the speech for the joint network; those of the labels are few, and stay in float32."""
+        with encoding.products():
+            return self.from_speech(x_TD).float()
 
     def _predict(self, last_B: Tensor, state: Any) -> tuple[Tensor, Any]:
         y_B1H, state = self.predictor(self.embedding(last_B)[:, None], state)

@@ -157,6 +157,7 @@ class Planner:
             root=self.root,
             cluster=self.cluster,
             workers=workers,
+            attention=values.attention(self.sweep.get("attention")),
             resources=mapping(self.sweep.get("resources"), "resources"),
             kinds=self.kinds,
             plugins=self.plugins,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
+from ablate.data.streams import STREAMS
 from encoders.batch import Pair, Speech, Text, View, Vocabulary
 from encoders.encoder import EncoderConfig, Work
 
@@ -49,6 +50,11 @@ class Sizes:
             made["pair"] = Pair(self._speech(self.pairs), self._text(self.pairs))
         return made
 
+    def only(self, reads: str) -> Sizes:
+        """What is held of one stream."""
+        kept = {STREAMS[reads].table: getattr(self, STREAMS[reads].table)}
+        return replace(self, **{"speech": 0.0, "text": 0, "pairs": 0, **kept})
+
     @property
     def frames(self) -> int:
         """Mel frames of an utterance."""
@@ -58,7 +64,8 @@ class Sizes:
         return Speech(torch.zeros(n * self.frames, 80), (self.frames,) * n, tuple(range(n)))
 
     def _text(self, n: int) -> Text:
-        return Text(torch.zeros(n * self.document, dtype=torch.long), (self.document,) * n, tuple(range(n)))
+        ids = torch.full((n * self.document,), Vocabulary.specials)  # a piece that may be masked
+        return Text(ids, (self.document,) * n, tuple(range(n)))
 
 
 def activations(encoder: nn.Module, inputs: Speech | Text | Pair) -> int:

@@ -1,4 +1,4 @@
-"""Values at the top of a sweep file, checked: its axes, seeds and plugins."""
+"""Values at the top of a sweep file, checked: its axes, seeds, plugins and attention."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from ablate.errors import UserError
 from ablate.sweepfile.patch import listed, mapping, once
 from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.typed import setting
+from encoders.attention import CHOICES
+from encoders.choices import check_choice
 
 
 def axes(value: object) -> dict[str, list[Value]]:
@@ -39,3 +41,13 @@ def seeds(value: object) -> list[int]:
     if not seeds:
         raise UserError(f"seeds: expected a list of whole numbers, found {value!r}; write seeds: [0, 1, 2].")
     return seeds
+
+
+def attention(value: object) -> str:
+    """The name of what computes attention. Raises UserError, with the nearest, for another name."""
+    name = setting(Sweep, "attention", "auto" if value is None else value)
+    try:
+        check_choice("attention", name, CHOICES)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return name

@@ -12,7 +12,8 @@ from ablate.store import needs, plugins
 from ablate.store.pruned import Pruned
 from ablate.store.run import RunFolder, find
 from ablate.store.stage import parents_of, uses_of
-from ablate.training import distributed
+from ablate.training import distributed, numerics
+from encoders.attention import Unavailable
 
 
 def execute(stage_id: str, root: str | Path) -> None:
@@ -50,8 +51,12 @@ def execute(stage_id: str, root: str | Path) -> None:
             raise Pruned(
                 f"Stage {stage_id} reads files that were pruned: {names}; run the sweep, which makes them again."
             )
+        numerics.begin()
         with run.writing():
-            result = kind.checked(kind.run(restored(run, kind.config), parents, run))
+            try:
+                result = kind.checked(kind.run(restored(run, kind.config), parents, run))
+            except Unavailable as error:
+                raise UserError(str(error)) from None
         run.finish(result)
 
 

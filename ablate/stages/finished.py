@@ -26,7 +26,7 @@ from ablate.store import disk
 from ablate.store.record import FORMAT, read_json
 from ablate.store.run import RunFolder
 from ablate.store.stage import parents_of
-from ablate.training import checkpoint
+from ablate.training import checkpoint, numerics
 
 SEEN = 2000  # number of training rows that are read to learn how a task's text is written
 
@@ -72,6 +72,7 @@ class Finished:
     """
 
     def __init__(self, folder: str | Path) -> None:
+        numerics.begin()
         tuned = _finetuning(Path(folder))
         parents = parents_of(tuned)
         config = settled(restored(tuned, FinetuneStage), parents)

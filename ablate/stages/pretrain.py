@@ -67,15 +67,24 @@ class PretrainStage:
 
 
 def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, RunFolder]) -> Model:
-    """Make encoder and objectives; each part's initial weights depend only on the seed and the part's name.
+    """Make encoder and objectives on this rank's device.
 
     Targets that were fitted beforehand load the result of their stage among `parents`.
     """
+    model = assembled(config, tokenizer.vocabulary)
+    for name, c in config.targets.items():
+        if c.fitted:
+            model.mixture.targets[name].use(*kmeans.load(parents[f"kmeans/{name}"], tokenizer.vocabulary))
+    return model.to(distributed.device())
+
+
+def assembled(config: PretrainStage, vocabulary: Vocabulary) -> Model:
+    """Make encoder and objectives; each part's initial weights depend only on the seed and the part's name."""
     torch.manual_seed(seeds.key(config.seed, "init/encoder"))
-    encoder = config.encoder.build(tokenizer.vocabulary)
+    encoder = config.encoder.build(vocabulary)
     ports = Ports(
         width=encoder.width,
-        vocabulary=tokenizer.vocabulary,
+        vocabulary=vocabulary,
         embedding=encoder.embedding,
         stacked=encoder.stacked,
         targets=config.targets,
@@ -86,9 +95,6 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
         return part.build(ports)
 
     targets = {name: made("targets", name, c) for name, c in config.targets.items()}
-    for name, c in config.targets.items():
-        if c.fitted:
-            targets[name].use(*kmeans.load(parents[f"kmeans/{name}"], tokenizer.vocabulary))
     return Model(
         encoder,
         Mixture(
@@ -96,7 +102,7 @@ def build(config: PretrainStage, tokenizer: Tokenizer, parents: Mapping[str, Run
             {name: c.weight for name, c in config.objectives.items()},
             targets,
         ),
-    ).to(distributed.device())
+    )
 
 
 def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
@@ -195,7 +201,6 @@ def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
     """Names of the parameters that receive a gradient from the objectives, found on a shard of the first update in
     which each objective has terms; if there is no such shard, the names of all parameters.
     """
-    names, parameters = zip(*model.named_parameters())
     model.eval()
     model.mixture.targets.train()  # in evaluation mode codes are hard, and what chose them receives no gradient
     first = {name: feed.drawn(0, loader.budgets[name], loader.shards)[0] for name, feed in loader.feeds.items()}
@@ -205,10 +210,11 @@ def reached(model: Model, loader: Loader, vocabulary: Vocabulary) -> set[str]:
         if all(
             any(made.counts.get(f"{o}/{t}") for t in one.term_weights) for o, one in model.mixture.objectives.items()
         ):
-            loss, _ = model.mixture(model.encoder, made, made.counts, {})
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-            return {name for name, gradient in zip(names, gradients) if gradient is not None}
-    return set(names)
+            model.mixture.backward(model.encoder, made, made.counts, {})
+            names = {name for name, p in model.named_parameters() if p.grad is not None}
+            model.zero_grad()
+            return names
+    return {name for name, _ in model.named_parameters()}
 
 
 def groups(

@@ -21,6 +21,12 @@ NO_LINKS = {errno.EPERM, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLI
 BLOCK = 1 << 20  # bytes
 
 
+def cache() -> Path:
+    """The user's folder for what any process may keep and anybody may delete: $ABLATE_CACHE, or ~/.cache/ablate."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("ABLATE_CACHE") or Path(base) / "ablate")
+
+
 def open_append(path: Path) -> BinaryIO:
     """Open a JSON-lines file at its end, without the torn line a crash may have left."""
     file = open(path, "ab")

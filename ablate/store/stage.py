@@ -103,6 +103,8 @@ class Plan:
     cluster: str = ""
     """By name; empty where the sweep does not say."""
     workers: int | None = None
+    attention: str = "auto"
+    """What computes attention, by name."""
     resources: dict[str, Any] = field(default_factory=dict)
     kinds: dict[str, bool] = field(default_factory=dict)
     """Kinds of stages there are, and whether they train."""

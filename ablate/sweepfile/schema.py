@@ -209,6 +209,8 @@ class Sweep:
     """Where stages run: local, slurm, debug, or a plugin's."""
     workers: Size | None = None
     """Worker processes of the local pool; by default as many as the machine allows."""
+    attention: str = "auto"
+    """What computes attention: varlen, xformers or sdpa; auto takes the fastest that can run. In no id."""
 
 
 def keys(cls: type) -> tuple[str, ...]:

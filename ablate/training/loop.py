@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ablate.errors import UserError
 from ablate.store import continuing
 from ablate.store.run import RunFolder, Stopped
-from ablate.training import checkpoint, distributed, not_finite
+from ablate.training import checkpoint, distributed, not_finite, numerics
 from ablate.training.checkpoint import Checkpoint
 from ablate.training.not_finite import NotFinite
 from ablate.training.optim import FlatAdamW
@@ -208,6 +208,7 @@ class Loop:
         if spares and not encoder.offers("recompute"):
             print(f"This stage ran out of memory and still uses as much: {type(encoder).__name__} has no recompute.")
         encoder.recompute(spares)
+        numerics.warn(encoder, distributed.device())
 
     def one_update(self, step: int) -> tuple[dict[str, float], float, dict]:
         """Run one optimizer update; return (gradient norms by name, seconds spent waiting for data, metrics as name ->
@@ -229,28 +230,35 @@ class Loop:
             for name, count in p.counts.items():
                 denominators[name] = denominators.get(name, 0.0) + count
         wait = time.monotonic() - began
-        self.optimizer.zero()
         metrics: distributed.Sums = {}
         loss_sum = 0.0
 
         def dropout(number: int) -> int:
             return seeds.key(self.seed, "dropout", step, number)
 
-        for number, p in distributed.mine(prepared):
-            loss, sums = self.model.mixture(self.model.encoder, p, denominators, self.fraction(step), dropout(number))
-            if loss.requires_grad:
-                loss.backward()
-            loss_sum += float(loss.detach())
+        gradient, earlier = self.optimizer.gradient, None  # of the shard, and the sum of those before it
+        self.optimizer.zero()
+        for place, (number, p) in enumerate(distributed.mine(prepared)):
+            if place:  # views are summed shard by shard, so that sums do not depend on how many live at a time
+                earlier = gradient.clone() if earlier is None else earlier.add_(gradient)
+                self.optimizer.zero()
+            loss, sums = self.model.mixture.backward(
+                self.model.encoder, p, denominators, self.fraction(step), dropout(number)
+            )
+            loss_sum += float(loss)
             distributed.add(metrics, sums)
-        distributed.sum_(self.optimizer.gradient)
-        self.model.mixture.close(distributed.sum_)
+        if earlier is not None:
+            gradient.add_(earlier)
+        distributed.sum_(gradient)
         loss_sum, metrics = distributed.merged(loss_sum, metrics)
-        if not math.isfinite(loss_sum) or not torch.isfinite(self.optimizer.gradient.sum()):
+        if not math.isfinite(loss_sum) or not torch.isfinite(gradient.sum()):
+            del earlier
             mine = not_finite.faults(self.model, shards, prepared, denominators, self.fraction(step), dropout)
             faults = distributed.gathered(list(mine))
             if distributed.rank() == 0:
                 self.run.write_json(not_finite.NAME, {"step": step, "faults": faults})
             raise NotFinite(step, faults)
+        self.model.mixture.close(distributed.sum_)
         norms = {name: float(x) for name, x in self.optimizer.step(self.factor(step), self.factors(step)).items()}
         self.updates += 1
         return norms, wait, {"loss": (loss_sum, 1.0), **{k: tuple(v) for k, v in metrics.items()}}

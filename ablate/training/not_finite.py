@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ablate.training import distributed
 from encoders.batch import Batch
@@ -51,37 +51,42 @@ def faults(
     progress: Mapping[str, float],
     dropout: Callable[[int], int],
 ) -> Iterator[Fault]:
-    """Compute this rank's shards again and yield every term whose loss or gradient is not finite, with its items.
+    """Compute this rank's shards again, term by term, and yield every term whose loss or gradient is not finite, with
+    its items.
 
-    `dropout(number)` is the seed with which a shard was computed.
+    `dropout(number)` is the seed with which a shard was computed. Each term is trained alone, as in an update, and its
+    gradient replaces that of the update: so the search needs no more memory than training.
     """
-    mixture, parameters = model.mixture, [p for p in model.parameters() if p.requires_grad]
-    for number, views in distributed.mine(list(prepared)):
-        for name, terms in mixture.terms(model.encoder, views, progress, dropout(number)):
-            stream = mixture.objectives[name].reads
-            batch = shards[number][stream]
-            for term, scored in terms.items():
-                count = denominators[f"{name}/{term}"]
-                what = _fault(scored.total / count, parameters) if count else None
-                if what:
-                    yield {
-                        "objective": name,
-                        "term": term,
-                        "what": what,
-                        "shard": number,
-                        "stream": stream,
-                        "ids": list(batch.ids),
-                        "broken_input": _broken(batch),
-                    }
+    for number, shard in distributed.mine(list(prepared)):
+        for view, names in shard.views:
+            for name in names:
+                stream = model.mixture.objectives[name].reads
+                batch = shards[number][stream]
+                for term in model.mixture.objectives[name].term_weights:
+                    counts = {key: count * (key == f"{name}/{term}") for key, count in shard.counts.items()}
+                    alone = Prepared(((view, names),), counts)
+                    what = _fault(model, alone, denominators, progress, dropout(number))
+                    if what:
+                        yield {
+                            "objective": name,
+                            "term": term,
+                            "what": what,
+                            "shard": number,
+                            "stream": stream,
+                            "ids": list(batch.ids),
+                            "broken_input": _broken(batch),
+                        }
 
 
-def _fault(loss: Tensor, parameters: Sequence[nn.Parameter]) -> str | None:
+def _fault(
+    model: nn.Module, alone: Prepared, denominators: Mapping[str, float], progress: Mapping[str, float], key: int
+) -> str | None:
+    model.zero_grad(set_to_none=False)
+    loss, _ = model.mixture.backward(model.encoder, alone, denominators, progress, key)
     if not torch.isfinite(loss):
         return "loss"
-    if not loss.requires_grad:
-        return None
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return None if all(g is None or bool(g.isfinite().all()) for g in gradients) else "gradient"
+    finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+    return None if finite else "gradient"
 
 
 def _broken(batch: Batch) -> list[str]:

@@ -6,7 +6,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from encoders.batch import Layout
-from encoders.blocks import BLOCKS, PARTS, Conformer, Packing, PerModality, Shape, Stack, Transformer
+from encoders.blocks import (
+    BLOCKS,
+    PARTS,
+    BatchNorm,
+    Conformer,
+    GroupNorm,
+    LayerNorm,
+    Packing,
+    PerModality,
+    Shape,
+    Stack,
+    Transformer,
+)
 
 SHAPE = Shape(width=8, heads=2, ffn=12, kernel=3, conv_norm="group", groups=2, positions="none", dropout=0.0)
 PAIRS = Layout((2, 5, 3, 4), ("text", "speech", "text", "speech"), per_sequence=2)
@@ -153,3 +165,14 @@ def test_batch_norm_normalises_over_the_shard_and_remembers():
     torch.testing.assert_close(norm.variance, reference.running_var)
     norm.eval(), reference.eval()
     torch.testing.assert_close(norm(x[:2], _packing()), reference(x[:2]))
+
+
+@pytest.mark.parametrize("norm", [LayerNorm, BatchNorm, lambda width: GroupNorm(width, 2)])
+def test_norms_are_in_single_precision(norm):
+    """Whatever precedes them: a convolution on CUDA under autocast gives bfloat16."""
+    torch.manual_seed(0)
+    layout = Layout((5, 4), ("speech", "speech"))
+    x_ND = torch.randn(9, 8).bfloat16()
+    made = norm(8)
+    assert (y_ND := made(x_ND, Packing(layout, 4))).dtype == torch.float32
+    torch.testing.assert_close(y_ND, norm(8)(x_ND.float(), Packing(layout, 4)), rtol=0, atol=0)

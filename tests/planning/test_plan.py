@@ -297,6 +297,7 @@ def test_how_changes_no_id(plan):
         "data={preset: real, root: /there}",
         "cluster=slurm",
         "workers=7",
+        "attention=sdpa",
         "labels={joint: x}",
         "resources={pretrain: {gpus: 1}}",
         "root=elsewhere",
@@ -304,7 +305,7 @@ def test_how_changes_no_id(plan):
     assert here.stages.keys() == there.stages.keys()
     table = next(s for s in there.stages.values() if s.kind == "table")
     assert table.how == {"root": "/there"} and table.config["recipe"] == 3
-    assert (there.root, there.cluster, there.workers) == ("elsewhere", "slurm", 7)
+    assert (there.root, there.cluster, there.workers, there.attention) == ("elsewhere", "slurm", 7, "sdpa")
 
 
 def test_only_needed_targets_enter(plan):
@@ -518,6 +519,7 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
         ("", ["name=a/b"], r"name: 'a/b' becomes a folder"),
         ("base: {}\nrows:\n", [], "duplicate key base"),
         ("", ["workers=0"], r"workers: expected a whole number from 1, found 0"),
+        ("", ["attention=varlan"], r"attention is 'varlan', .*did you mean 'varlen'"),
         ("", ["labels={jiont: x}"], r"labels\.jiont: .*did you mean 'joint'"),
         ("axes: {encoder: nano}\n", [], r"axes\.encoder: expected a list"),
         ("axes: {encoder.widht: [1, 2]}\n", [], r"axes\.encoder\.widht: .*did you mean 'width'"),

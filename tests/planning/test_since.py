@@ -60,7 +60,7 @@ def before(tmp_path_factory):
     "changes, said",
     [
         ({}, []),
-        ({"resources": {"mem_gb": 9}, "workers": 3, "cluster": "debug"}, []),
+        ({"resources": {"mem_gb": 9}, "workers": 3, "attention": "sdpa", "cluster": "debug"}, []),
         ({"question": "Why?", "labels": {"a": "the first"}}, []),
         ({"rows__d": {"encoder": {"width": 16}}, "rows__b": None}, ["rows added: d; rows dropped: b"]),
         ({"seeds": [0, 2, 3]}, ["seeds added: 2, 3"]),

@@ -47,8 +47,7 @@ class Kept:
     _WAITING = 5000  # number of values that are written together
 
     def __init__(self) -> None:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(os.environ.get("ABLATE_CACHE") or Path(cache) / "ablate")
+        folder = files.cache()
         self.path = folder / "known.sqlite3"
         self._new: dict[bytes, bytes] = {}
         self._writes = True
