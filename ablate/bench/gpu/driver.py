@@ -139,7 +139,9 @@ def serve(connection: Connection, module: str, device: str, seconds: float) -> N
         import torch
 
         torch.set_num_threads(1)  # what is computed on the CPU is small: threads would only wait for each other
-        importlib.import_module(module).run(torch.device(device), Report(connection.send))
+        importlib.import_module(module).run(
+            torch.device("cuda:0" if device == "cuda" else "cpu"), Report(connection.send)
+        )
     except Skipped as why:
         connection.send((SKIPPED, str(why)))
     except Exception as error:

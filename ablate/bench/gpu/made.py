@@ -57,14 +57,15 @@ def model(
     words: Vocabulary,
     device: torch.device,
 ) -> Model:
-    """An encoder with objectives, on a device; weights are drawn there, so that a large one is made in no time."""
+    """An encoder with objectives, on a device; its weights are drawn there, so that a large one is made in no time."""
     torch.manual_seed(0)
     with device:
         built = encoder.build(words)
     ports = Ports(built.width, words, built.embedding, built.stacked, targets)
     codes = {name: _targets(config, ports) for name, config in targets.items()}
     heads = {name: build(ports) for name, build in objectives.items()}
-    return Model(built, Mixture(heads, dict.fromkeys(heads, 1.0), codes)).to(device)
+    model = Model(built, Mixture(heads, dict.fromkeys(heads, 1.0), codes))
+    return model if device.type == "cpu" else model.to(device)  # fake tensors, which are on the CPU, do not move
 
 
 def _targets(config: TargetsConfig, ports: Ports) -> nn.Module:

@@ -15,7 +15,7 @@ import torch
 from ablate.bench.gpu import made
 from ablate.bench.gpu.report import Report, Skipped
 from ablate.store.run import RunFolder
-from ablate.training import distributed
+from ablate.training import distributed, numerics
 from ablate.training.loop import Loop
 from ablate.training.optim import FlatAdamW, OptimizerConfig
 from encoders.batch import Batch
@@ -100,6 +100,7 @@ def _tell(connection: Connection, root: Path, plan: Plan) -> None:
 def train(root: Path, plan: Plan) -> Iterator[tuple[int, float]]:
     """Train the run under `root` from where its checkpoint is; yield each update's number and loss."""
     folder = RunFolder(root, "pretrain", "0" * 12)
+    numerics.begin()
     with folder.lock() as held:
         targets = {"learned": TARGETS["learned"]}
         heads = {name: config.build for name, config in OBJECTIVES.items()}
