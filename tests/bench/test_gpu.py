@@ -315,6 +315,7 @@ def test_what_does_not_fit_is_told_as_that(monkeypatch):
     bounded, free = memory.Variant("bf16", 4, bound=1.0), memory.Variant("fp32", 4)
     monkeypatch.setattr(memory, "SMALL_VARIANTS", (bounded, free))
     monkeypatch.setattr(memory, "update", full)
+    monkeypatch.setattr(memory, "foreseen", lambda *_: 10**9)
     found = told(memory.run, CPU)
     assert found[f"{bounded}: peak"] == {**found[f"{bounded}: peak"], "value": "inf", "verdict": FAILED}
     assert found[f"{free}: peak"]["verdict"] == REPORTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +28,7 @@ from objectives.transducer import Transducer
 
 LOSS, COSINE = 1e-4, 0.999  # bounds in fp32: difference of the losses, relative; cosine of the gradients
 WORDS = made.vocabulary(400)
+CPU = torch.device("cpu")
 LABELS = ("yes", "no", "perhaps")
 
 
@@ -72,13 +72,9 @@ def run(device: torch.device, report: Report) -> None:
     shard = batches(small=device.type == "cpu")
     for case in cases():
         with report.part(case.name):
-            of = replace(PRESETS["nano"], **case.changed)
-            one = made.model(of, {"it": case.build}, TARGETS, WORDS, torch.device("cpu"))
-            wanted_loss, wanted = scored(one, shard, torch.device("cpu"))
+            wanted_loss, wanted = scored(model(case, "fp32"), shard, CPU)
             for precision in ("fp32", "bf16"):
-                other = copy.deepcopy(one)
-                other.encoder.config = replace(of, precision=precision)
-                loss, gradient = scored(other.to(device), shard, device)
+                loss, gradient = scored(model(case, precision).to(device), shard, device)
                 strict = precision == "fp32"
                 report.value(
                     f"{case.name}, {precision}: loss",
@@ -90,6 +86,12 @@ def run(device: torch.device, report: Report) -> None:
                 report.value(
                     f"{case.name}, {precision}: gradient", cosine, "cosine", at_least=COSINE if strict else None
                 )
+
+
+def model(case: Case, precision: str) -> Model:
+    """The model of a case on the CPU; its weights are the same in any precision."""
+    encoder = replace(PRESETS["nano"], **case.changed, precision=precision)
+    return made.model(encoder, {"it": case.build}, TARGETS, WORDS, CPU)
 
 
 def batches(small: bool) -> Shard:
@@ -107,12 +109,12 @@ def batches(small: bool) -> Shard:
     }
 
 
-def scored(model: Model, shard: Shard, device: torch.device) -> tuple[float, Tensor]:
+def scored(built: Model, shard: Shard, device: torch.device) -> tuple[float, Tensor]:
     """The loss, and the gradient of all parameters as one vector, on the CPU in double precision."""
-    model.train()
-    views = made.prepared(model, {name: shard[name] for name in model.mixture.streams}, WORDS, device)
-    progress = dict.fromkeys(model.mixture.targets, 0.5)
-    loss, _ = model.mixture(model.encoder, views, views.counts, progress, key=1)
+    built.train()
+    views = made.prepared(built, {name: shard[name] for name in built.mixture.streams}, WORDS, device)
+    progress = dict.fromkeys(built.mixture.targets, 0.5)
+    loss, _ = built.mixture(built.encoder, views, views.counts, progress, key=1)
     loss.backward()
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in built.parameters()]
     return loss.item(), torch.cat([part.flatten().double().cpu() for part in parts])

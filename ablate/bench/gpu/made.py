@@ -57,7 +57,9 @@ def model(
     words: Vocabulary,
     device: torch.device,
 ) -> Model:
-    """An encoder with objectives, on a device; its weights are drawn there, so that a large one is made in no time."""
+    """An encoder with objectives, on a device: always the same weights. The encoder's are drawn there, so that a large
+    one is made in no time.
+    """
     torch.manual_seed(0)
     with device:
         built = encoder.build(words)
