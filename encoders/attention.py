@@ -42,7 +42,10 @@ class Case:
 
     @staticmethod
     def of(q_NHE: Tensor, bias: bool) -> Case:
-        return Case(q_NHE.device, q_NHE.dtype, q_NHE.shape[2], bias, isinstance(q_NHE, FakeTensor))
+        device = q_NHE.device
+        if q_NHE.is_cuda and device.type == "cpu":  # a trace of what CUDA would run, on fake tensors that claim it
+            device = torch.device("cuda")
+        return Case(device, q_NHE.dtype, q_NHE.shape[2], bias, isinstance(q_NHE, FakeTensor))
 
     def __str__(self) -> str:
         number = str(self.dtype).removeprefix("torch.")

@@ -5,16 +5,24 @@ fits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ablate.clusters.resources import Resources
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError
-from ablate.planning import cost
-from ablate.planning.size import length, short
+from ablate.planning import cost, size
+from ablate.planning.size import Sizes, length, short
+from ablate.stages.pretrain import PretrainStage
 from ablate.sweepfile.row import Row, owner
 from ablate.tasks.task import TaskConfig
 from encoders.encoder import EncoderConfig
 
+if TYPE_CHECKING:  # loaded where something is traced
+    from ablate.planning.step import Step
+
+SPARE = 1.05  # of what is traced: allocators round up and leave gaps
+HEADS = 1.15  # the same of fine-tuning, whose heads are not traced
 LEFT_OUT = {
     "shared_parameters": "gradients of objectives are not compared",
     "parts": "the memory of an update is not estimated",
@@ -22,36 +30,72 @@ LEFT_OUT = {
 }
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """Of a training stage."""
+
+    seconds: float
+    bytes: float = 0.0
+    """Of a process; 0 if that is not estimated."""
+    gpu_hours: Mapping[str, float] = field(default_factory=dict)
+    """By kind of GPU; empty if not estimated."""
+
+
 class Estimator:
-    """Seconds and bytes of training stages. Sizes are only looked into where a scheduler asks what is needed."""
+    """Seconds and bytes of training stages. Sizes are only looked into where a scheduler asks what is needed, and for
+    encoders that need a GPU; then by tracing an update, which takes seconds.
+    """
 
     def __init__(self, resources: Resources):
         self.wants = None
         if resources.asks:
             self.wants = {kind: resources.wanted(kind) for kind in ("pretrain", "finetune")}
 
-    def pretrain(self, row: Row, streams: Sequence[str], steps: int, title: str) -> tuple[float, float]:
-        """Seconds and bytes of `steps` updates with a pass for each of `streams`."""
+    def pretrain(self, row: Row, streams: Sequence[str], of: PretrainStage, title: str) -> Estimate:
+        """Of the updates of a stage, with a pass for each of `streams`."""
         update = row.update
         holds = [(name, STREAMS[name].of(update)) for name in streams]
-        seconds = cost.pretrain(row.encoder, streams, update, steps)
+        seconds = cost.pretrain(row.encoder, streams, update, of.steps)
+        if not of.steps or not self._sized(row):
+            return Estimate(seconds)
         fix = f"cut an update into more pieces (pretrain.update.shards, now {update.shards})"
-        return self._sized("pretrain", row, holds if steps else (), update.shards, steps, seconds, title, fix)
+        gpus = self._gpus("pretrain")
+        if not gpus and not large(row.encoder):
+            return self._small("pretrain", row, holds, update.shards, seconds, title, fix)
+        from ablate.planning import step
 
-    def finetune(self, row: Row, task: TaskConfig, title: str) -> tuple[float, float]:
-        """Seconds and bytes of fine-tuning to the last update."""
+        sizes = Sizes(
+            update.speech / update.shards,
+            max(1, round(update.text / update.shards)),
+            max(1, round(update.pairs / update.shards)),
+            *row.data.lengths(),
+        )
+        one = step.pretrain(of, pieces(row), sizes, self._cuda("pretrain"))
+        return self._traced("pretrain", one, update.shards, of.steps, seconds, SPARE, title, fix)
+
+    def finetune(self, row: Row, task: TaskConfig, title: str) -> Estimate:
+        """Of fine-tuning to the last update."""
         reads = owner(task).reads
-        holds = [(reads, task.items * length(reads, *row.data.lengths()))]
+        lengths = row.data.lengths()
+        holds = [(reads, task.items * length(reads, *lengths))]
+        seconds = cost.finetune(row.encoder, task, reads)
+        if not task.steps or not self._sized(row):
+            return Estimate(seconds)
         fix = f"train on fewer items at a time (tasks.{task.table}.items, now {task.items})"
-        return self._sized("finetune", row, holds, 1, task.steps, cost.finetune(row.encoder, task, reads), title, fix)
+        if not self._gpus("finetune") and not large(row.encoder):
+            return self._small("finetune", row, holds, 1, seconds, title, fix)
+        from ablate.planning import step
+
+        utterance, document = lengths
+        sizes = Sizes(task.items * utterance, task.items * document, task.items, utterance, document)
+        one = step.finetune(row.encoder, pieces(row), sizes, reads, self._cuda("finetune"))
+        return self._traced("finetune", one, 1, task.steps, seconds, HEADS, title, fix)
 
     def kept(self, row: Row, goes_on: bool) -> float:
         """Bytes of a model on disk, with the moments of its optimizer where training `goes_on` from there; heads are
         not counted.
         """
         if owner(row.encoder).offers("parts"):
-            from ablate.planning import size
-
             count = size.parameters(row.encoder, pieces(row))
         else:
             layers, width = row.encoder.layers_and_width()
@@ -67,30 +111,67 @@ class Estimator:
                 if not cls.offers(part) and (part == "shared_parameters" or self.wants is not None):
                     yield f"Encoder {cls.__name__} has no {part}: {what}."
 
-    def _sized(
+    def _sized(self, row: Row) -> bool:
+        """Whether a stage of the row is looked into."""
+        return owner(row.encoder).offers("parts") and (self.wants is not None or large(row.encoder))
+
+    def _gpus(self, kind: str) -> int:
+        """How many GPUs a run of a kind of stage asks for, over its nodes."""
+        wants = self.wants[kind] if self.wants else {}
+        return wants.get("gpus", 0) * wants.get("nodes", 1)
+
+    def _cuda(self, kind: str) -> bool:
+        """Whether to trace what a GPU would run: where one is asked for, and where nothing is asked for."""
+        return self.wants is None or self._gpus(kind) > 0
+
+    def _small(
         self,
         kind: str,
         row: Row,
         holds: Iterable[tuple[str, float]],
         shards: int,
-        steps: int,
         seconds: float,
         title: str,
         fix: str,
-    ) -> tuple[float, float]:
-        if self.wants is None or not holds or not owner(row.encoder).offers("parts"):
-            return seconds, 0.0
-        from ablate.planning import size
-
+    ) -> Estimate:
+        """On CPUs, of an encoder of which one sequence tells enough."""
         wants = self.wants[kind]
         update = size.update(row.encoder, pieces(row), tuple(holds), shards, *row.data.lengths())
         _fits(update.bytes, update.parameters, wants, f"{kind} {title}", fix)
-        gpus = wants.get("gpus", 0) * wants.get("nodes", 1)
+        return Estimate(seconds / _processes(wants, shards), update.bytes)
+
+    def _traced(
+        self, kind: str, one: Step, shards: int, steps: int, seconds: float, spare: float, title: str, fix: str
+    ) -> Estimate:
+        """Of a traced shard."""
+        from ablate.planning import roofline, step
+
+        held = size.BASE + spare * one.bytes
+        wants, gpus = self.wants[kind] if self.wants else {}, self._gpus(kind)
+        _fits(held, one.parameters, wants, f"{kind} {title}", fix)
+        ranks = min(max(1, gpus), shards)
+        ends = step.optimizer(one.parameters)
+        busy = {
+            key: steps * (shards * device.seconds(one.operations) + ranks * device.seconds(ends))
+            for key, device in roofline.DEVICES.items()
+        }
         if gpus and "gpu_tflops" in wants:
-            seconds = cost.START + steps * update.flops / (1e12 * wants["gpu_tflops"] * min(gpus, shards))
+            seconds = steps * shards * one.flops / (1e12 * wants["gpu_tflops"] * ranks)
+        elif gpus:
+            seconds = cost.START + busy[roofline.named(wants.get("gpu_type", ""))] / ranks
         else:
-            seconds /= min(shards, wants.get("tasks", 1) * wants.get("nodes", 1))
-        return seconds, update.bytes
+            seconds /= _processes(wants, shards)
+        return Estimate(seconds, held if self.wants else 0.0, {key: spent / 3600 for key, spent in busy.items()})
+
+
+def _processes(wants: Mapping[str, float], shards: int) -> int:
+    return min(shards, wants.get("tasks", 1) * wants.get("nodes", 1))
+
+
+def large(encoder: EncoderConfig) -> bool:
+    """Whether an encoder is of a size that only GPUs train."""
+    layers, width = encoder.layers_and_width()
+    return 12 * layers * width**2 > size.SMALL
 
 
 def pieces(row: Row) -> int:

@@ -119,6 +119,7 @@ class Planner:
         self.plugins = plugins.versions()
         self.kinds = {name: kind.trains for name, kind in KINDS.items()}
         self.estimate = Estimator(Resources(resources, self.kinds, self.cluster in asking))
+        self.gpu_hours: dict[str, Mapping[str, float]] = {}  # by stage and kind of GPU, of what is large
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
         self.supply = Supply(self._supplied)
         self.seen: dict[
@@ -151,6 +152,7 @@ class Planner:
             notes=(
                 *self.supply.notes,
                 *self.estimate.left_out(encoders),
+                *summary.gpu_hours(self.gpu_hours.values()),
                 *summary.twins(manifest),
                 *summary.columns_left(self.sweep, described),
             ),
@@ -313,10 +315,12 @@ class Planner:
     ) -> str:
         read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
         of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
-        seconds, memory = self.estimate.finetune(row, task, title)
-        more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        about = self.estimate.finetune(row, task, title)
+        more = {"memory": about.bytes, "recomputes": owner(row.encoder).offers("recompute")}
         more["disk"] = self.estimate.kept(row, goes_on=False)
-        return self._stage("finetune", of, {**parents, **read}, title, task.steps, seconds, **more)
+        made = self._stage("finetune", of, {**parents, **read}, title, task.steps, about.seconds, **more)
+        self.gpu_hours[made] = about.gpu_hours
+        return made
 
     def _tune(self, row: Row, rows: Mapping[str, Row], key: str, suffix: str) -> str:
         """Lay out the fine-tunings of a task's grid, of the first seed, and the choice among them."""
@@ -381,12 +385,14 @@ class Planner:
         )
         reads = sorted(owner(objective).reads for objective in row.objectives.values())
         streams = [*sorted(set(reads) - {"pair"}), *(read for read in reads if read == "pair")]  # pairs share no view
-        seconds, memory = self.estimate.pretrain(row, streams, steps, title)
+        about = self.estimate.pretrain(row, streams, of, title)
         if start + steps:
             parents = {**parents, **self._read(row, _streamed(row, "train"), parents, {"tables": {}, "tokens": {}})}
-        more = {"memory": memory, "recomputes": owner(row.encoder).offers("recompute")}
+        more = {"memory": about.bytes, "recomputes": owner(row.encoder).offers("recompute")}
         more["disk"] = self.estimate.kept(row, goes_on=phase == "trunk" and bool(steps))
-        return self._stage("pretrain", of, parents, title, steps, seconds, **more)
+        made = self._stage("pretrain", of, parents, title, steps, about.seconds, **more)
+        self.gpu_hours[made] = about.gpu_hours
+        return made
 
     def _heldout(
         self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Value], title: str

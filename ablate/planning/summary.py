@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ablate.planning.values import shown
@@ -83,3 +84,15 @@ def twins(manifest: Iterable[Mapping[str, Value]]) -> Iterable[str]:
         if pair[0] != pair[1] and pair not in noted:
             noted.add(pair)
             yield f"Rows '{pair[0]}' and '{pair[1]}' are the same model: their settings do not differ."
+
+
+def gpu_hours(stages: Iterable[Mapping[str, float]]) -> list[str]:
+    """What the stages of training take by kind of GPU, and what that rests on; nothing where it is not estimated."""
+    total: Counter[str] = Counter()
+    for hours in stages:
+        total.update(hours)
+    if not total:
+        return []
+    from ablate.planning import roofline  # loads torch's tracing
+
+    return [roofline.told(total)]

@@ -1,7 +1,7 @@
 """What a computation runs and holds, found on tensors without contents: its operations with their floating-point
 operations and bytes, and the most bytes that live at once. Nothing is computed and no device is needed.
 
-Parameters are fake tensors; whatever else is a tensor may be real, and becomes fake where it meets one. Both count alike.
+Parameters are fake tensors; whatever else is a tensor may be real, and becomes fake where it meets one. Both count.
 """
 
 from __future__ import annotations
@@ -9,21 +9,17 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.nn.attention import varlen
+from torch.nn.attention import varlen  # noqa: F401  registers its operations
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
-
-from encoders import blocks
-from encoders.batch import Layout
 
 aten = torch.ops.aten
 
@@ -48,6 +44,14 @@ class Trace:
     operations: Mapping[Operation, int]
     """How often each ran."""
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"peak": self.peak, "operations": [[*one, count] for one, count in self.operations.items()]}
+
+    @staticmethod
+    def of(plain: Mapping[str, Any]) -> Trace:
+        return Trace(plain["peak"], {Operation(*one): count for *one, count in plain["operations"]})
+
     @property
     def flops(self) -> int:
         return sum(one.flops * count for one, count in self.operations.items())
@@ -58,31 +62,11 @@ EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided
 GATHERS = {"embedding", "gather", "index", "index_select"}  # these read as much of their first argument as they write
 
 
-class Claims(TorchFunctionMode):
-    """Every tensor says that it is on a CUDA device."""
+class on_cuda(TorchFunctionMode):
+    """Within this block every tensor says that it is on a CUDA device, so that code that asks takes that path."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return True if func is torch.Tensor.is_cuda.__get__ else func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def on_cuda() -> Iterator[None]:
-    """Trace what runs on a CUDA device: code that asks takes that path, and attention is one kernel over all sequences,
-    which keeps queries, keys, values, outputs and the logarithms of the softmax's sums.
-    """
-
-    def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, bias_HLL: Any = None) -> Tensor:
-        if bias_HLL is not None:
-            return elsewhere(q, k, v, layout, bias_HLL)
-        borders, longest = layout.cu_seqlens, max(layout.sequence_lengths)
-        return varlen.varlen_attn(q, k, v, borders, borders, longest, longest)
-
-    elsewhere, blocks.attention = blocks.attention, attend
-    try:
-        with Claims():
-            yield
-    finally:
-        blocks.attention = elsewhere
+        return True if func == torch.Tensor.is_cuda.__get__ else func(*args, **(kwargs or {}))
 
 
 def with_gradients(module: nn.Module) -> nn.Module:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ablate.data.real.scan import hashed
 from ablate.data.real.sources import Place
 from ablate.data.table import Example
+from ablate.store.kept import hashed
 
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
 READ = (*TEXTS, "direction", "label", "classes")  # these first, then the row's other fields, sorted by name

@@ -33,13 +33,14 @@ from ablate.data.real.canonical import BARE, Held, LeftOut
 from ablate.data.real.layouts import registry
 from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
-from ablate.data.real.scan import hashed, told
+from ablate.data.real.scan import told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import OWN, Place, Source, columns, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import BINS
 from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
+from ablate.store.kept import hashed
 from encoders.frontend import NORMALISATIONS
 
 

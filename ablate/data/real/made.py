@@ -20,12 +20,13 @@ from ablate.data.columns import ColumnWriter, column
 from ablate.data.corpus import RecordingsConfig, SplitConfig
 from ablate.data.parallel import ordered
 from ablate.data.real.canonical import BARE, Held, LeftOut
-from ablate.data.real.scan import Kept, Sounds, hashed
+from ablate.data.real.scan import Sounds
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.table import FRAME, Example, TableWriter
 from ablate.errors import UserError
+from ablate.store.kept import Kept, hashed
 
 
 def plain(config: RealSettings) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from ablate.data import audio
 from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
 from ablate.data.real.canonical import TEXTS, Found, LeftOut, digest
-from ablate.data.real.scan import Kept, Sound, Sounds, content, hashed, part, told
+from ablate.data.real.scan import Sound, Sounds, content, part, told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import Place, Source, sources
 from ablate.data.table import FRAME, Example
 from ablate.errors import UserError
+from ablate.store.kept import Kept, hashed
 
 CHOICE = 1  # raised by hand when different rows are held out of the same texts
 SHORTEST = 0.1  # seconds; a shorter recording is a segmentation fault, and leaves no positions to predict

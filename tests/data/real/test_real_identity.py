@@ -26,6 +26,7 @@ from ablate.data.real.layouts import folders, registry, text
 from ablate.data.table import Table
 from ablate.errors import UserError
 from ablate.store import identity
+from ablate.store.kept import Kept
 from ablate.sweepfile.load import override
 from ablate.sweepfile.typed import typed
 
@@ -447,14 +448,14 @@ def test_the_cache_is_shared(cache: Path) -> None:
     """Several write to it at once, from the first moment on, and everybody finds everything."""
 
     def write(number: int) -> None:
-        kept = scan.Kept()
+        kept = Kept()
         for n in range(2000):
             kept.put(b"k%d" % (n % 1000 + number * 500), b"v%d" % (n % 1000 + number * 500))
         kept.flush()
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(6)))
-    kept = scan.Kept()
+    kept = Kept()
     assert all(kept.get(b"k%d" % n) == b"v%d" % n for n in range(3500)) and kept.get(b"k3500") is None
     assert kept.some([b"k1", b"k9999", b"k2"]) == {b"k1": b"v1", b"k2": b"v2"}
     assert [path.name for path in cache.iterdir()] == ["known.sqlite3"]
