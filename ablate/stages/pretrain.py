@@ -126,7 +126,7 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     def fraction(step: int) -> dict[str, float]:
         return {name: annealed(config, name, step) for name in config.targets}
 
-    probe = probing(model, data(0), tokenizer.vocabulary) if trained else None
+    probe = probing(model, data(0), config.update, tokenizer.vocabulary) if trained else None
     loop = Loop(
         model=model,
         optimizer=optimizer,
@@ -180,12 +180,14 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     return result
 
 
-def probing(model: Model, feeds: Mapping[str, Stream], vocabulary: Vocabulary) -> conflict.Probe | None:
+def probing(model: Model, feeds: Mapping[str, Stream], update: Update, vocabulary: Vocabulary) -> conflict.Probe | None:
     """The comparison of the objectives' gradients, if the encoder says which parameters are shared."""
     if not model.encoder.offers("shared_parameters"):
         print(f"Gradients are not compared: {type(model.encoder).__name__} has no shared_parameters.", flush=True)
         return None
-    return conflict.Probe(model, feeds, {name: stream.probed for name, stream in STREAMS.items()}, vocabulary)
+    budgets = {name: stream.probed for name, stream in STREAMS.items()}
+    most = {name: stream.of(update) * stream.per_unit / update.shards for name, stream in STREAMS.items()}
+    return conflict.Probe(model, feeds, budgets, most, vocabulary)
 
 
 def tell(feeds: Mapping[str, Stream]) -> None:

@@ -10,7 +10,7 @@ are independent.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,16 +19,26 @@ from torch import Tensor
 from ablate.training.loop import Model, prepare
 from ablate.training.optim import FlatAdamW
 from encoders import seeds
+from encoders.batch import View, Vocabulary
 from encoders.encoder import AbstractEncoder
+from objectives.mixture import Prepared
+from objectives.pieces import pieces
 
 EVERY = 400  # updates between two probes: under 2 % of training time
 CEILING = 0.1  # below this share of reproducible gradient a cosine is meaningless and omitted
+SMALL = 2**19  # positions times width that are encoded at a time in any case: pieces would save little and cost time
 
 Gradients = Mapping[str, Mapping[str, Tensor]]  # objective -> parameter -> gradient
 
 
-def similarities(a: Gradients, b: Gradients, scopes: Mapping[str, list[str]]) -> dict[str, float]:
-    """Compare objectives by their gradients on two halves of a probe, over the parameters of each scope.
+def similarities(
+    a: Gradients,
+    b: Gradients,
+    scopes: Mapping[str, list[str]],
+    scale: Callable[[str], Tensor] | None = None,
+) -> dict[str, float]:
+    """Compare objectives by their gradients on two halves of a probe, over the parameters of each scope that have one.
+    `scale(parameter)`, if given, divides the gradients.
 
     Returns for every scope and two names "scope/i~j/cosine" = <i, j> / sqrt(<i, i> <j, j>) and "scope/i~j/magnitude" =
     2 |i| |j| / (|i|² + |j|²) (1 = equal norms; Yu et al. 2020), inner products across halves, and "scope/i/ceiling",
@@ -39,11 +49,16 @@ def similarities(a: Gradients, b: Gradients, scopes: Mapping[str, list[str]]) ->
     inner: dict[str, Tensor] = {}  # parameter -> [O, O] products across halves; + [O, 2] squared norms of the halves
     for parameter in a[names[0]] if names else ():
         one, two = (torch.stack([side[name][parameter].reshape(-1) for name in names]) for side in (a, b))
+        if scale is not None:
+            one, two = (side / scale(parameter).reshape(-1) for side in (one, two))
         squares = torch.stack([one.square().sum(1), two.square().sum(1)], 1)
         inner[parameter] = torch.cat([one @ two.T, squares], 1)
     values: dict[str, float] = {}
     for scope, parameters in scopes.items():
-        summed = torch.stack([inner[p] for p in parameters]).double().sum(0).tolist()
+        own = [inner[p] for p in parameters if p in inner]
+        if not own:
+            continue
+        summed = torch.stack(own).double().sum(0).tolist()
         plain = [(row[-2] * row[-1]) ** 0.5 for row in summed]
         ceilings = [row[i] / plain[i] if plain[i] > 0 else 0.0 for i, row in enumerate(summed)]
         if sum(norm > 0 for norm in plain) < 2:
@@ -74,14 +89,32 @@ def _order(scope: str) -> tuple[int, str]:
 
 
 class Probe:
-    """Two halves of fixed batches, made once; `measure` compares the objectives' gradients on them."""
+    """Two halves of fixed batches, made once; `measure` compares the objectives' gradients on them.
 
-    def __init__(self, model: Model, feeds: Mapping[str, Any], budgets: Mapping[str, float], vocabulary: Any):
-        """`feeds` are streams by name; `budgets` how much of each one half holds, if the stream has twice as much."""
-        self.model, self.halves = model, []
+    A measurement needs no more of the device's memory than an update: objectives go one by one, each in pieces of a
+    half, and their gradients are summed where an update sums its own. They are compared on the CPU, which holds 8 · O ·
+    P bytes meanwhile, for O objectives and P shared parameters.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        feeds: Mapping[str, Any],
+        budgets: Mapping[str, float],
+        most: Mapping[str, float],
+        vocabulary: Vocabulary,
+    ):
+        """`feeds` are streams by name; `budgets` how much of each one half holds, if the stream has twice as much;
+        `most` how much of it is encoded at a time: what a shard of training holds.
+
+        Masks and false pairs are drawn for the half, so pieces change nothing in sums over sequences. A loss that
+        compares the sequences of a shard, or averages over them, sees as many as in training.
+        """
+        self.model = model
         self.scopes = scopes(model.encoder)
         own = dict(model.encoder.named_parameters())
         self.parameters = {name: own[name] for name in self.scopes.get("all", ())}
+        self.halves: list[dict[str, list[Prepared]]] = []  # of each half, the pieces by objective
         cursors = dict.fromkeys(feeds, 0)
         for half in range(2):
             shard = {}
@@ -89,49 +122,71 @@ class Probe:
                 (shard[name],), cursors[name] = feed.next_update(
                     cursors[name], min(budgets[name], feed.sizes.sum() / 2)
                 )
-            self.halves.append(
-                prepare(model, shard, vocabulary, lambda name, half=half: seeds.key(0, f"probe/{name}", half))
-            )
+            views = prepare(model, shard, vocabulary, lambda name, half=half: seeds.key(0, f"probe/{name}", half))
+            self.halves.append(self._pieces(views, most))
+
+    def _pieces(self, half: Prepared, most: Mapping[str, float]) -> dict[str, list[Prepared]]:
+        """Pieces of a half for each objective that trains; their counts are those of the half."""
+        mixture, cut = self.model.mixture, {}
+        for view, names in half.views:
+            reads = mixture.objectives[names[0]].reads
+            parts = (view,) if self._small(view) else pieces(view, sizes(reads, view), most[reads])
+            trained = [name for name in names if mixture.weights[name] > 0]
+            cut |= {name: [Prepared(((part, (name,)),), half.counts) for part in parts] for name in trained}
+        return cut
+
+    def _small(self, view: View) -> bool:
+        positions = sum(view.speech_lengths) + (sum(view.inputs.text.lengths) if view.inputs.text else 0)
+        return positions * self.model.encoder.width <= SMALL
 
     def measure(self, progress: Mapping[str, float], optimizer: FlatAdamW) -> dict[str, float]:
         """Return the similarities, "conflict/raw/..." and "conflict/adam/..."; nothing without two objectives.
 
-        `optimizer` trains the whole model; its second moments scale the gradients of both halves.
+        `optimizer` trains the whole model; its second moments scale the gradients of both halves, and what it holds of
+        the last update's gradient is overwritten.
         """
         training = self.model.training
         self.model.eval()
-        a, b = (self._gradients(half, progress) for half in self.halves)
+        one, two = self.halves
+        a = {name: self._gradient(name, one[name], progress, optimizer) for name in one if name in two}
+        a = {name: own for name, own in a.items() if any(bool(g.any()) for g in own.values())}
+        b = {name: self._gradient(name, two[name], progress, optimizer) for name in a} if len(a) > 1 else {}
+        optimizer.zero()
         self.model.train(training)
-        if len(a) < 2 or a.keys() != b.keys():
+        if not b:
             return {}
         values = {f"conflict/raw/{name}": value for name, value in similarities(a, b, self.scopes).items()}
-        moments = optimizer.state()
-        if all(f"exp_avg_sq/encoder.{name}" in moments for name in self.parameters):
-            scale = {
-                name: moments[f"exp_avg_sq/encoder.{name}"].sqrt() + optimizer.config.eps for name in self.parameters
-            }
-            a, b = ({o: {n: g / scale[n] for n, g in own.items()} for o, own in side.items()} for side in (a, b))
-            values |= {f"conflict/adam/{name}": value for name, value in similarities(a, b, self.scopes).items()}
+        moments = {name: optimizer.second_moment(f"encoder.{name}") for name in next(iter(a.values()))}
+        if all(moment is not None for moment in moments.values()):
+
+            def scale(name: str) -> Tensor:
+                return moments[name].sqrt().cpu() + optimizer.config.eps
+
+            values |= {f"conflict/adam/{n}": value for n, value in similarities(a, b, self.scopes, scale).items()}
         return values
 
-    def _gradients(self, half: Any, progress: Mapping[str, float]) -> dict[str, dict[str, Tensor]]:
-        """Each objective's gradient of its weighted mean loss over the shared parameters."""
-        mixture, gradients = self.model.mixture, {}
-        if not self.parameters:
-            return gradients
-        for name, terms in mixture.terms(self.model.encoder, half, progress):
-            weights = mixture.objectives[name].term_weights
+    def _gradient(
+        self, name: str, parts: Sequence[Prepared], progress: Mapping[str, float], optimizer: FlatAdamW
+    ) -> dict[str, Tensor]:
+        """The gradient of an objective's weighted mean loss over its pieces, for each shared parameter that any loss
+        reaches, in the memory of the CPU.
+        """
+        mixture, reached = self.model.mixture, {n: p for n, p in self.parameters.items() if p.grad is not None}
+        weights = mixture.objectives[name].term_weights
+        optimizer.zero()
+        for part in parts if reached else ():
+            ((_, terms),) = mixture.terms(self.model.encoder, part, progress)
             loss = mixture.weights[name] * sum(
-                weights[t] * term.total / half.counts[f"{name}/{t}"]
+                weights[t] * term.total / part.counts[f"{name}/{t}"]
                 for t, term in terms.items()
-                if half.counts[f"{name}/{t}"]
+                if part.counts[f"{name}/{t}"]
             )
-            if not (isinstance(loss, Tensor) and loss.requires_grad):
-                continue  # weight 0, or nothing to sum
-            parts = torch.autograd.grad(loss, list(self.parameters.values()), retain_graph=True, allow_unused=True)
-            if any(part is not None for part in parts):
-                gradients[name] = {
-                    key: torch.zeros_like(p) if part is None else part.detach()
-                    for (key, p), part in zip(self.parameters.items(), parts)
-                }
-        return gradients
+            if isinstance(loss, Tensor) and loss.requires_grad:
+                torch.autograd.backward(loss, inputs=list(reached.values()))
+        return {n: p.grad.to("cpu", copy=True) for n, p in reached.items()}
+
+
+def sizes(reads: str, view: View) -> Sequence[float]:
+    """Sizes of a view's sequences in the unit of the stream's budgets: frames, tokens or pairs."""
+    packed = view.inputs.speech or view.inputs.text
+    return packed.lengths if reads in ("speech", "text") else [1.0] * len(packed.lengths)

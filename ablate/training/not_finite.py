@@ -58,24 +58,29 @@ def faults(
     gradient replaces that of the update: so the search needs no more memory than training.
     """
     for number, shard in distributed.mine(list(prepared)):
-        for view, names in shard.views:
-            for name in names:
+        for name, term, alone in _alone(model, shard):
+            what = _fault(model, alone, denominators, progress, dropout(number))
+            if what:
                 stream = model.mixture.objectives[name].reads
                 batch = shards[number][stream]
-                for term in model.mixture.objectives[name].term_weights:
-                    counts = {key: count * (key == f"{name}/{term}") for key, count in shard.counts.items()}
-                    alone = Prepared(((view, names),), counts)
-                    what = _fault(model, alone, denominators, progress, dropout(number))
-                    if what:
-                        yield {
-                            "objective": name,
-                            "term": term,
-                            "what": what,
-                            "shard": number,
-                            "stream": stream,
-                            "ids": list(batch.ids),
-                            "broken_input": _broken(batch),
-                        }
+                yield {
+                    "objective": name,
+                    "term": term,
+                    "what": what,
+                    "shard": number,
+                    "stream": stream,
+                    "ids": list(batch.ids),
+                    "broken_input": _broken(batch),
+                }
+
+
+def _alone(model: nn.Module, shard: Prepared) -> Iterator[tuple[str, str, Prepared]]:
+    """Each objective and term of a shard, and its view with nothing else to sum."""
+    for view, names in shard.views:
+        for name in names:
+            for term in model.mixture.objectives[name].term_weights:
+                counts = {key: count * (key == f"{name}/{term}") for key, count in shard.counts.items()}
+                yield name, term, Prepared(((view, names),), counts)
 
 
 def _fault(

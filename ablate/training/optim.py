@@ -216,6 +216,14 @@ class FlatAdamW:
             for name, where in self.slices.items()
         }
 
+    def second_moment(self, name: str) -> Tensor | None:
+        """The second moment of a parameter, flat, not copied; None before its first update."""
+        for part, members in self.parts:
+            if name in members and part in self.adamw.state:
+                start, where = self._span(members).start, self.slices[name]
+                return self.adamw.state[part]["exp_avg_sq"][where.start - start : where.stop - start]
+        return None
+
     def load(self, state: Mapping[str, Tensor], steps: int, entered: Mapping[str, int] = MappingProxyType({})) -> None:
         """Continue after `steps` updates: moments by name, and after which update each parameter `entered` (default 0).
         Parameters without moments enter now; missing averages start at the weights.

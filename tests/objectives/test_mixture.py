@@ -1,5 +1,6 @@
 """Views shared, weights of zero, counts, and the one division."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -258,10 +259,10 @@ def test_faults():
         Mixture({"contrastive": objective}, {"contrastive": 1.0}, {})
 
 
-def joint(precision="fp32"):
-    """The nano encoder with every objective."""
+def joint(**changed):
+    """The nano encoder, `changed`, with every objective."""
     torch.manual_seed(0)
-    encoder = replace(PRESETS["nano"], precision=precision).build(VOCABULARY)
+    encoder = replace(PRESETS["nano"], **changed).build(VOCABULARY)
     build = Ports(encoder.width, VOCABULARY, encoder.embedding, targets={"learned": TARGETS["learned"]})
     mix = Mixture(
         {name: config.build(build) for name, config in OBJECTIVES.items()},
@@ -275,7 +276,7 @@ def test_losses_in_bf16_are_those_in_fp32():
     """Every term within half a percent, the summed gradient within 5 % of its length."""
     measured = []
     for precision in ("fp32", "bf16"):
-        encoder, mix = joint(precision)
+        encoder, mix = joint(precision=precision)
         prepared = prepare(mix, {**INPUTS, "speech": speech(120, 200)})
         _, metrics = step(mix, encoder, prepared)
         terms = {name: float(metrics[name][0]) for name in prepared.counts}
@@ -299,3 +300,57 @@ def test_every_loss_falls_on_the_joint_encoder():
     for name in prepared.counts:
         if name != "contrastive/diversity":
             assert history[-1][name] < 0.9 * history[0][name], name
+
+
+@pytest.mark.parametrize("changed", [{}, {"conv_norm": "batch"}, {"speech_layers": 0, "shared_layers": 0}])
+@pytest.mark.parametrize("zero", ["", "masked_speech", "tlm"])
+def test_backward_by_view_equals_backward_of_the_sum_bit_for_bit(changed, zero):
+    """Gradients with a tied embedding in three views, running means, the loss, and metrics in their order."""
+    seen = []
+    for by_view in (False, True):
+        encoder, mix = joint(**changed)
+        mix.weights |= {zero: 0.0} if zero else {}
+        prepared = prepare(mix, {**INPUTS, "speech": speech(120, 200)})
+        if by_view:
+            loss, metrics = mix.backward(encoder, prepared, prepared.counts, {"learned": 0.5}, 7)
+            assert not loss.requires_grad
+        else:
+            loss, metrics = mix(encoder, prepared, prepared.counts, {"learned": 0.5}, 7)
+            loss.backward()
+        plain = [(name, float(total), float(count)) for name, (total, count) in metrics.items()]
+        buffers = dict(encoder.named_buffers())
+        assert bool(buffers) == ("conv_norm" in changed)
+        seen.append((float(loss.detach()), plain, {**grads(encoder), **grads(mix)}, buffers))
+    assert seen[0][:2] == seen[1][:2]
+    same(seen[0][2], seen[1][2])
+    same(seen[0][3], seen[1][3])
+
+
+@pytest.mark.parametrize("way", ["backward", "terms"])
+def test_the_activations_of_one_view_live_at_a_time(way):
+    encoder, mix = joint()
+    prepared, alive, most = prepare(mix), [], []
+
+    def look(module, args):
+        most.append(sum(one() is not None for one in alive))
+
+    encoder.register_forward_pre_hook(look)
+    encoder.register_forward_hook(lambda module, args, encoding: alive.append(weakref.ref(encoding.stages["joint"])))
+    if way == "backward":
+        mix.backward(encoder, prepared, prepared.counts, {"learned": 0.5})
+    else:
+        for _, terms in mix.terms(encoder, prepared, {"learned": 0.5}):
+            del terms
+    assert most == [0] * len(prepared.views) and len(alive) > 3
+
+
+def test_backward_adds_to_gradients_that_are_there():
+    encoder, mix = joint()
+    prepared = prepare(mix)
+    for _ in range(2):
+        mix.backward(encoder, prepared, prepared.counts, {"learned": 0.5}, 7)
+    twice = grads(encoder)
+    encoder.zero_grad()
+    mix.backward(encoder, prepared, prepared.counts, {"learned": 0.5}, 7)
+    for name, gradient in grads(encoder).items():
+        torch.testing.assert_close(twice[name], 2 * gradient, rtol=1e-4, atol=1e-6)

@@ -77,8 +77,8 @@ def test_a_stage_costs_what_stages_of_its_shape_took(tmp_path):
 def test_what_does_not_fit_is_refused_before_anything_is_queued():
     with pytest.raises(
         UserError,
-        match=r"pretrain text_only .*needs about 31\.\d GB in each process \(419\.\d M parameters\), but "
-        r"resources\.gpu_gb allows 30\.0 GB; .*pretrain\.update\.shards, now 128",
+        match=r"pretrain text_only .*needs about 53\.\d GB in each process \(419\.\d M parameters\), but "
+        r"resources\.gpu_gb allows 30\.0 GB; .*pretrain\.update\.shards, now 64",
     ):
         plan_file(SWEEPS / "paper.yaml", [*PAPER, "resources.pretrain.gpu_gb=30"], asking=["slurm"])
     with pytest.raises(UserError, match=r"resources\.mem_gb allows 1\.0 GB"):
