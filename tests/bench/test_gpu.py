@@ -17,6 +17,9 @@ from ablate.bench.gpu import agreement, attention, driver, made, memory, resume
 from ablate.bench.gpu.report import FAILED, PASSED, REPORTED, SKIPPED, Report
 from ablate.bench.gpu.steps import LIMIT, NAMES, STEPS, Step
 from ablate.bench.gpu.table import table
+from ablate.planning.plan import read
+from ablate.sweepfile import load
+from ablate.sweepfile.rows import Resolver
 
 ROOT = Path(driver.__file__).resolve().parents[3]
 CASES = [*agreement.cases()]
@@ -291,19 +294,13 @@ def test_moments_that_are_lost_on_resuming_are_beyond_the_bound(tmp_path, monkey
 
 
 def test_memory_is_measured_with_the_papers_objectives():
-    from ablate.planning.plan import plan_file
-    from ablate.store.identity import canonical
-
-    stages = plan_file(ROOT / "sweeps" / "paper.yaml").stages.values()
-    (trunk,) = (stage for stage in stages if stage.title == "joint_tlm_stm / trunk")
-    for name, made_here in (("objectives", memory.OBJECTIVES), ("targets", memory.TARGETS)):
-        assert {key: canonical(one) for key, one in made_here.items()} == trunk.config[name]
-    update = trunk.config["update"]
-    assert memory.PER_SECOND == update["text"] / update["speech"]
-    assert memory.SECONDS_PER_PAIR == update["speech"] / update["pairs"]
-    assert canonical(memory.PRESETS[memory.PAPER.preset]) == trunk.config["encoder"]
-    words = made.vocabulary(memory.PAPER.pieces)
-    shard = memory.shard(memory.PAPER, 192, words)
+    sweep, registry = read(ROOT / "sweeps" / "paper.yaml", [])
+    row = Resolver(load.interpolated(sweep), registry).rows({})["joint_tlm_stm"]
+    assert (memory.OBJECTIVES, memory.TARGETS) == (row.objectives, row.targets)
+    assert memory.PRESETS[memory.PAPER.preset] == row.encoder and memory.PAPER.pieces == row.tokenizer.size
+    assert memory.PER_SECOND == row.update.text / row.update.speech
+    assert memory.SECONDS_PER_PAIR == row.update.speech / row.update.pairs
+    shard = memory.shard(memory.PAPER, 192, made.vocabulary(memory.PAPER.pieces))
     assert sum(shard["speech"].inputs.lengths) == 19_200 and sum(shard["text"].inputs.lengths) == 8192
     assert len(shard["pair"].inputs.text.lengths) == 2
 
