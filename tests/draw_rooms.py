@@ -15,6 +15,7 @@ training/ 12 208 what an update is: the loop, AdamW, checkpoints, ranks, numbers
 data/ 244 480 from corpora to batches | builtin/ a small spoken world | errors.py 282 888 sentences for the user
 objectives/ 12 218 what a loss is: a view and a score | encoders/ 12 264 from a packed batch to vectors
 store/ 282 888 what lies on disk: ids, run folders, locks, records | bench/ speed and memory beside other libraries
+gpu/ checks on a GPU
 clusters/ 526 690 where stages run | slurm/ job arrays, submitted and followed | resources.py what a job asks for
 analysis/ 720 888 from records to a report | records/ run folders as data frames | statistics/ intervals and verdicts"""
 SAYS = {text.split()[0]: text.split()[1:] for line in WORDS.splitlines() for text in line.split(" | ")}

@@ -169,10 +169,12 @@ def trace_updates(folder: Path) -> None:
 
 def die_on_the_way() -> None:
     """Let this process die where an update, a checkpoint, a record or the end of the stage is the moment for it."""
+    import safetensors.torch
+
     from ablate.training import checkpoint
     from ablate.training.optim import FlatAdamW
 
-    step, save_file, release = FlatAdamW.step, checkpoint.save_file, run_module.RunFolder.release
+    step, save_file, release = FlatAdamW.step, safetensors.torch.save_file, run_module.RunFolder.release
 
     def dying_step(self, factor, *more):
         if fires("update"):
@@ -190,7 +192,8 @@ def die_on_the_way() -> None:
             die()
         release(self, outcome)
 
-    FlatAdamW.step, checkpoint.save_file, run_module.RunFolder.release = dying_step, dying_save_file, dying_release
+    FlatAdamW.step, safetensors.torch.save_file = dying_step, dying_save_file
+    run_module.RunFolder.release = dying_release
     for module in (run_module, checkpoint):
         module.replace = functools.partial(dying_replace, module.replace)
 

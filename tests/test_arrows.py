@@ -80,7 +80,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "analysis.page",
     ),
 }
-COMMANDS = ("ablate", "ablate.bench")  # stand above all: they may import every room
+COMMANDS = ("ablate", "ablate.bench", "ablate.bench.gpu")  # stand above all: they may import every room
 COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m ablate.data.builtin` is how it is called
     "ablate",
     "ablate.describe",

@@ -65,7 +65,6 @@ class Estimator:
         gpus = self._gpus("pretrain")
         if not gpus and not large(row.encoder):
             return self._small("pretrain", row, holds, update.shards, seconds, title, fix)
-        from ablate.planning import step
 
     def finetune(self, row: Row, task: TaskConfig, title: str) -> Estimate:
         """Estimate a task's fine-tuning to its last update.

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ablate.errors import UserError
@@ -96,6 +94,9 @@ def save(
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError  # here: updates without checkpoints are made where it is not installed
+    from safetensors.torch import save_file
+
     try:
         with beside(path) as part:
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata or None)
@@ -145,6 +146,8 @@ def _read(about: Mapping[str, Any], place: Callable[[str], Path], moments: bool)
 
 
 def _loaded(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    from safetensors import safe_open
+
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("mark")
 

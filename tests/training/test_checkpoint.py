@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import safetensors.torch
 import torch
 
 from ablate.errors import UserError
@@ -85,14 +86,14 @@ def test_a_kill_at_any_rename_leaves_the_old_pair(tmp_path, monkeypatch, number,
 @pytest.mark.parametrize("file", ["model", "moments"])
 def test_a_write_that_fails_leaves_the_old_pair_alone(tmp_path, monkeypatch, file):
     save(tmp_path, 1, 1.0)
-    before, real = names(tmp_path), checkpoint.save_file
+    before, real = names(tmp_path), safetensors.torch.save_file
 
     def full(tensors, path, metadata):
         if path.name.startswith(f".{file}"):
             raise OSError("no space left on device")
         real(tensors, path, metadata)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="no space"):
         save(tmp_path, 2, 2.0)
     assert values(tmp_path) == (1, {1.0}, {1.0}, {"at": 1.0}) and names(tmp_path) == before
