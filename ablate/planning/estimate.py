@@ -65,6 +65,16 @@ class Estimator:
         gpus = self._gpus("pretrain")
         if not gpus and not large(row.encoder):
             return self._small("pretrain", row, holds, update.shards, seconds, title, fix)
+        from ablate.planning import step
+
+        sizes = Sizes(
+            update.speech / update.shards,
+            max(1, round(update.text / update.shards)),
+            max(1, round(update.pairs / update.shards)),
+            *row.data.lengths(),
+        )
+        one = step.pretrain(of, pieces(row), sizes, self._cuda("pretrain"))
+        return self._traced("pretrain", one, update.shards, of.steps, seconds, SPARE, title, fix)
 
     def finetune(self, row: Row, task: TaskConfig, title: str) -> Estimate:
         """Estimate a task's fine-tuning to its last update.

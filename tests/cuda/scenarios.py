@@ -199,7 +199,9 @@ def update(precision: str = "fp32", average: float = 0.9) -> Scenario:
             return values
         with optimizer.averaged():
             mean = {f"average/{n}": p.detach().clone() for n, p in named.items()}
-        found = conflict.Probe(made, FEEDS, dict.fromkeys(FEEDS, 3), VOCABULARY).measure({}, optimizer)
+        found = conflict.Probe(made, FEEDS, dict.fromkeys(FEEDS, 3), dict.fromkeys(FEEDS, 1), VOCABULARY).measure(
+            {}, optimizer
+        )
         assert any(name.startswith("conflict/adam/") for name in found)
         weights = {f"weight/{n}": p.detach().clone() for n, p in named.items()}
         return {**values, **weights, **mean, "probe": found}
