@@ -66,7 +66,7 @@ def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
     if options.diff and len(options.diff) == 2:
         return "\n".join(plan.between(*options.diff))
     if options.diff:
-        call = options.file, options.diff[0], options.overrides, asking()
+        call = options.file, options.diff[0], options.overrides, asking(), options.quick
         return "\n".join(local.call(PROGRAM.preload, _edited, *call))
     if options.where:
         return where_text(plan, Board(plan.stages, Path(plan.root)), options.where)
@@ -79,7 +79,10 @@ def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
     plan = whole if options.fresh else needed(whole, root)
     if plan.cluster not in ("", *CLUSTERS):
         plugins.load()  # one may define it; loaded only here, to keep this process light
-    kind = named(plan.cluster)
+    try:
+        kind = named(plan.cluster)
+    except UserError as error:
+        raise UserError(local.call(PROGRAM.preload, _located, options.file, options.overrides, str(error))) from None
     if (options.cancel or options.detach) and not kind.outlives:
         raise UserError(f"--cancel and --detach are about jobs that go on without the command; add {of_jobs()}.")
     program = replace(PROGRAM, environment={name: os.environ[name] for name in (CODE, VARIABLE) if name in os.environ})
@@ -216,11 +219,18 @@ def _reference(section: str) -> str:
     return reference.text(Registry.default(named_kinds()), section)
 
 
-def _edited(file: str, commit: str, overrides: list[str], asking: tuple[str, ...]) -> list[str]:
+def _edited(file: str, commit: str, overrides: list[str], asking: tuple[str, ...], quick: bool) -> list[str]:
     """Return what an edit of the sweep file changes. Runs in a worker."""
     from ablate.planning.edit import edited
 
-    return edited(file, commit, overrides, asking)
+    return edited(file, commit, overrides, asking, quick)
+
+
+def _located(file: str, overrides: list[str], message: str) -> str:
+    """Put the place of the setting that a message begins with before it. Runs in a worker."""
+    from ablate.sweepfile.source import Source
+
+    return str(Source(file, overrides).located(UserError(message)))
 
 
 def _origins(file: str, overrides: list[str], row: str, paths: list[str], quick: bool) -> dict[str, str]:

@@ -186,7 +186,7 @@ def _commit():
 def test_an_unknown_cluster_is_an_error(command, capsys):
     run, _, plan = command
     object.__setattr__(plan, "cluster", "slrum")
-    assert run() == 2 and "Unknown cluster 'slrum'" in capsys.readouterr().err
+    assert run() == 2 and "cluster: there is no kind 'slrum'; did you mean 'slurm'?" in capsys.readouterr().err
 
 
 NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)

@@ -22,6 +22,7 @@ from ablate.clusters.resources import RESOURCES
 from ablate.errors import UserError, nearest
 from ablate.sweepfile import schema
 from ablate.sweepfile.registry import Registry
+from encoders.ranges import OneOf
 
 NOT_GIVEN = object()
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -72,7 +73,8 @@ def kind(hint: Any) -> str:
     """Return a type hint in words."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        return " ".join([kind(inner[0]), *map(str, inner[1:])])
+        choices = [str(one) for one in inner[1:] if type(one) is OneOf]
+        return " ".join(choices or [kind(inner[0]), *map(str, inner[1:])])
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if one is type(None) else kind(one) for one in inner)
     if isinstance(hint, str):
@@ -83,7 +85,7 @@ def kind(hint: Any) -> str:
         return "a mapping"
     if origin in (tuple, list):
         of = [one for one in inner if one is not Ellipsis]
-        return f"a list of {kind(of[0]).removeprefix('a ')}" if len(set(of)) == 1 else "a list"
+        return f"a list of {kind(of[0]).removeprefix('a ')}" if len({*map(kind, of)}) == 1 else "a list"
     if origin is typing.Literal:
         return " or ".join(map(str, inner))
     if origin in (dict, Mapping) or hint is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):

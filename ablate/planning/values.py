@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
-from ablate.errors import UserError
-from ablate.sweepfile.patch import as_written, listed, mapping, once
+from ablate.errors import UserError, as_written
+from ablate.sweepfile.patch import listed, mapping, once
 from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.typed import setting
 
@@ -30,8 +31,14 @@ def shown(value: Value) -> str | int | float:
 
 
 def plugins(value: object) -> list[str]:
-    """Return the names of plugin modules. Raises UserError for anything but a list of names."""
-    return [] if value is None else [*once(setting(Sweep, "plugins", value), "plugins")]
+    """Return the names of plugin modules. Raises UserError for anything but a list of modules' names."""
+    names = [] if value is None else [*once(setting(Sweep, "plugins", value), "plugins")]
+    for number, name in enumerate(names):
+        if not all(part.isidentifier() for part in name.split(".")):
+            module = ".".join(part for part in re.split(r"[/.]+", name.removesuffix(".py")) if part)
+            hint = f"write {module}." if module else "remove it."
+            raise UserError(f"plugins[{number}]: found '{name}', expected a module's name, as in my_lab.losses; {hint}")
+    return names
 
 
 def seeds(value: object) -> list[int]:

@@ -122,6 +122,7 @@ class Resolver:
             )
             checks.fits(rows[name], path)
             checks.held(rows[name], path)
+            checks.learnt_from(rows[name], path)
             checks.trained(rows[name], rows, path)
         checks.teachers(rows)
         return rows
@@ -144,7 +145,6 @@ class Resolver:
                     return f"axes.{axis}.{value}.{rest}"
                 if f"{path}.".startswith(f"{axis}."):
                     return f"axes.{rest}"
-                return f"{message.rstrip('.')} (at {axis}={value})."
         return message
 
     def _configs(self, row: Mapping[str, Value], path: str) -> dict[str, Any]:  # fields of Row, by name

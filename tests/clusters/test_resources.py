@@ -42,7 +42,7 @@ REFUSED = [
     ("timeout_min", 0, r"write timeout_min: 1\."),
     ("timeout_min", "0:00:00", "expected whole minutes"),
     ("timeout_min", "soon", r"as in 90, 2:00:00 or 1-12:00:00\."),
-    ("mem_gb", True, r"found True, expected memory in GB, as in 40, 40G or 512M\."),
+    ("mem_gb", True, r"found true, expected memory in GB, as in 40, 40G or 512M\."),
     ("mem_gb", -4, "expected memory"),
     ("mem_gb", 0, "expected memory"),
     ("mem_gb", "40 gigs", r"write mem_gb: 40G\."),

@@ -46,7 +46,7 @@ question: Does → qestion: Does
 name: small → name: a/b
     line 1, column 1: name: 'a/b' becomes a folder; use letters, digits, _, - and dots.
 seeds: [0, 1] → seeds: [0, one]
-    line 3, column 12: seeds[1]: expected a whole number, found 'one'.
+    line 3, column 12: seeds[1]: expected a whole number from 0, found 'one'.
 seeds: [0, 1] → seeds: [0, 0]
     line 3, column 1: seeds: '0' is there twice; remove one.
 seeds: [0, 1] → seeds: 3
@@ -84,11 +84,11 @@ encoder: nano → encoder: {dropout: 0,1}
 encoder: nano → encoder: {reads: speech}
     line 8, column 13: base.encoder.reads: expected a list, found 'speech'; write [speech].
 encoder: nano → encoder: {reads: [speech, video]}
-    line 8, column 3: base.encoder: Unknown read 'video': valid: speech, text, pair.
+    line 8, column 29: base.encoder.reads[1]: expected one of speech, text, pair, found 'video'.
 encoder: nano → encoder: {segment_embedding: on}
     line 8, column 13: base.encoder.segment_embedding: expected true or false, found 'on'; write true.
 encoder: nano → encoder: {block: true}
-    line 8, column 13: base.encoder.block: expected text, found true; write 'true', in quotes.
+    line 8, column 13: base.encoder.block: expected one of conformer, transformer, found true.
 {size: 400} → {size: 5}
     line 9, column 15: base.tokenizer.size: expected a whole number from 8, found 5.
 {size: 400} → {bytes: No}
@@ -110,8 +110,11 @@ contrastive: 1.0 → contrastive: {prob: 0}
 contrastive: 1.0 → contrastive: {negatives: 0}
     line 11, column 32: base.pretrain.objectives.contrastive.negatives: expected a whole number from 1, found 0.
 contrastive: 1.0 → contrastive: {at: jiont}
-    line 11, column 18: base.pretrain.objectives.contrastive: Stage of the contrastive loss is 'jiont', which is not one
-    of its choices; did you mean 'joint'?
+    line 11, column 32: base.pretrain.objectives.contrastive.at: expected one of speech_tower, joint, found 'jiont'; did
+    you mean 'joint'?
+masked_text: 1.0} → masked_text: {text: true, share: 2}}
+    line 11, column 70: base.pretrain.objectives.masked_text.text: expected one of true, drawn, renamed, found true;
+    write 'true', in quotes.
 steps: 100 → steps: -1
     line 12, column 5: base.pretrain.steps: expected a whole number from 0, found -1.
 steps: 100 → steps: 1e3
