@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ablate.data.corpus import CorpusConfig
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, as_written, nearest
 from ablate.sweepfile import checks
 from ablate.sweepfile.added import NAME, Added, added
 from ablate.sweepfile.grid import choices
@@ -47,9 +47,9 @@ class Resolver:
             if not re.fullmatch(NAME, task):
                 raise UserError(f"tasks: '{task}' is no name; use letters, digits and _, as in asr_100.")
             preset = settings.setdefault(task, {}).get("preset", task)
-            if preset not in registry.tasks:
+            if not isinstance(preset, str) or preset not in registry.tasks:
                 path = f"base.tasks.{task}" if task in base.get("tasks", {}) else "tasks"
-                raise UserError(f"{path}: no task '{preset}'; {nearest(str(preset), registry.tasks)}")
+                raise UserError(f"{path}: no task {as_written(preset)}; {nearest(str(preset), registry.tasks)}")
         data = {"preset": "builtin", **mapping(sweep.get("data"), "data")}
         sections = {"data": data, "encoder": {}, "tokenizer": {}}
         self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
