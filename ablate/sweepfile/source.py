@@ -16,7 +16,6 @@ import yaml
 from ablate.errors import UserError
 from ablate.sweepfile.load import Loader, parse
 
-
 POINTER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*\}")  # a reference to another setting of the sweep
 
 

@@ -90,9 +90,68 @@ def test_a_section_is_found_by_its_path_its_end_or_a_preset(registry, section, h
     assert f"    {holds}" in text and len(text) < len(reference.text(registry)) / 2
 
 
-def test_an_unknown_section_gets_the_nearest(registry):
-    with pytest.raises(UserError, match="no section 'clams'; did you mean 'claims'"):
-        reference.text(registry, "clams")
+@pytest.mark.parametrize("section", ["objectives", "targets", "tasks"])
+def test_a_section_of_parts_by_name_has_them_all(registry, section):
+    text = reference.text(registry, section)
+    where = "base.tasks" if section == "tasks" else f"base.pretrain.{section}"
+    for one in reference.parts(registry):
+        if one.path.startswith(f"{where}."):
+            assert f"{one.path}\n  {one.about[:40]}" in text
+
+
+def test_every_key_is_found_by_its_path_and_by_its_name(registry):
+    parts = [one for one in reference.parts(registry) if " " not in one.path]
+    paths = [one.path.replace(".NAME", "").replace("[]", "").replace(".MODALITY", "") for one in parts]
+    presets = {name for one in parts for name in one.presets}
+    for part, path in zip(parts, paths):
+        for key in part.keys:
+            full = f"{path}.{key.name}".lstrip(".")
+            for asked in {full, key.name}:
+                found = reference.text(registry, asked)
+                a_part = asked in presets or any(f".{one}".endswith(f".{asked}") for one in paths)
+                assert a_part or f"    {key.name:<22}{key.kind}" in found, asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines"),
+    [
+        ("seeds", ["the sweep file", "    seeds                 a list of whole numbers from 0 = [0]"]),
+        (
+            "masked_text.span",
+            ["base.pretrain.objectives.masked_text", "    span                  a whole number from 1 = 5"],
+        ),
+        ("base.encoder.width", ["base.encoder", "    width                 a whole number from 1 = 64"]),
+        (
+            "rows.joint.encoder.block",
+            ["base.encoder", '    block                 one of conformer, transformer = "conformer"'],
+        ),
+        (
+            "reads",
+            [
+                "base.encoder",
+                '    reads                 a list, each one of speech, text, pair = ["speech", "text", "pair"]',
+            ],
+        ),
+        ("tune", ["base.tasks.NAME", "    tune                  a mapping"]),
+        ("mem_gb", ["resources", "    mem_gb                memory in GB, as in 40, 40G or 512M = 4"]),
+    ],
+)
+def test_a_single_key_is_shown_alone(registry, asked, lines):
+    assert reference.text(registry, asked).splitlines()[:2] == lines
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("clams", "no section or key 'clams'; did you mean 'claims'"),
+        ("masked_text.spam", "did you mean 'masked_text.span'"),
+        ("zzz", "no section or key 'zzz'; sections are base, encoder, pretrain, objectives, tasks, rows"),
+    ],
+)
+def test_an_unknown_section_gets_the_nearest_and_few_names(registry, asked, told):
+    with pytest.raises(UserError, match=told) as error:
+        reference.text(registry, asked)
+    assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
