@@ -25,7 +25,7 @@ from ablate.clusters.display import Display, duration, failures_text, plan_text,
 from ablate.clusters.registry import CLUSTERS, asking, named, of_jobs
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
-from ablate.errors import UserError
+from ablate.errors import UserError, plural
 from ablate.planning.again import again
 from ablate.planning.since import apart, since
 from ablate.store import continuing, disk, files, needs, plugins, pruned
@@ -97,7 +97,7 @@ def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
         read_sweep(root, plan.name)  # raises for a newer format, which must not be changed
     if options.cancel:
         _say(variants.others(plan, asked))
-        print(f"{now.cancel(whole=not options.only)} jobs cancelled; what they saved is kept.")
+        print(f"{plural(now.cancel(whole=not options.only), 'job')} cancelled; what they saved is kept.")
         return 0
     if options.status:
         _status(plan, now, [*other_code(made), *variants.others(plan, asked)])
@@ -262,7 +262,7 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
     finally:
         restore()
     wall = time.time() - began
-    kept = f"{board.count(DONE)} of {len(board.stages)} stages are done and kept."
+    kept = f"{board.count(DONE)} of {plural(len(board.stages), 'stage', 'are')} done and kept."
     if cluster.outlives and not board.ended:
         print(f"\n{kept} {cluster.parting(collect is not None)}", file=sys.stderr)
         return LATER if collect is not None else 130
@@ -301,8 +301,8 @@ def removed(whole: Plan, plan: Plan) -> list[str]:
         return []
     names = ", ".join(f"{stage.kind} {stage.title}" for stage in gone[:3]) + ", ..." * (len(gone) > 3)
     return [
-        f"note: {len(gone)} stages are gone ({names}), and not made again, as all stages that start from them are "
-        "done; remove those, too, to have both made again."
+        f"note: {plural(len(gone), 'stage', 'are')} gone ({names}), and not made again, as all stages that start "
+        "from them are done; remove those, too, to have both made again."
     ]
 
 
@@ -335,8 +335,8 @@ def other_code(made: list[str]) -> list[str]:
         return []
     count = sum(bool(code) and code != here for code in made)
     return [
-        f"note: {count} of the finished stages were made by other code ({', '.join(other)}), this is {here}; "
-        "their ids say that nothing relevant changed. --fresh makes them anew."
+        f"note: {plural(count, 'finished stage', 'were')} made by other code ({', '.join(other)}), this is {here}; by "
+        "the ids nothing relevant changed. --fresh makes all anew."
     ]
 
 

@@ -31,15 +31,16 @@ def close(name: str, valid: Iterable[str]) -> str | None:
 def plural(count: int, noun: str, verb: str = "") -> str:
     """Return a count with its noun and, if given, its verb, all in the same number: "1 stage is", "2 stages are".
 
-    `verb` is the verb's plural: are, have, were, or one whose singular ends in s.
+    `noun` is singular, or "" for none; `verb` is plural.
     """
     one = count == 1
-    words = [f"{count:,}", noun if one else f"{noun}s"]
-    words += [SINGULAR.get(verb, f"{verb}s") if one else verb] * bool(verb)
+    words = [f"{count:,}"]
+    words += [noun if one else f"{noun}s"] * bool(noun)
+    words += [SINGULAR.get(verb, verb) if one else verb] * bool(verb)
     return " ".join(words)
 
 
-SINGULAR = {"are": "is", "have": "has", "were": "was", "do": "does"}
+SINGULAR = {"are": "is", "were": "was"}
 
 
 def as_written(value: object) -> str:

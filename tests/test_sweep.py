@@ -175,7 +175,7 @@ def test_records_of_another_commit_are_named_once(command, capsys):
         path.write_text(json.dumps(result))
     assert run() == 0
     said = capsys.readouterr().out
-    assert ("2 of the finished stages were made by other code (ffffffffff" in said) == bool(_commit())
+    assert ("2 finished stages were made by other code (ffffffffff" in said) == bool(_commit())
     assert said.count("other code") <= 1
 
 

@@ -77,7 +77,7 @@ class _Maker:
             "required": ["rows"],
             "properties": {
                 "base": _ref("base"),
-                "claims": _named({"required": ["effect", "on"]}),
+                "claims": {"additionalProperties": {"required": ["effect", "on"]}},
                 "table": {"properties": {"frontier": {"required": ["x", "y"]}}},
             },
             "if": {"properties": {"base": {"properties": {"tasks": {"propertyNames": presets}}}}},

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from ablate.data.streams import STREAMS
 from ablate.data.tokenizer import LABELS, TokenizerConfig
-from ablate.errors import UserError, nearest, place
+from ablate.errors import UserError, nearest, place, plural
 from ablate.sweepfile.order import needed_first
 from ablate.sweepfile.row import Row, owner
 from ablate.tasks.task import TaskConfig
@@ -31,7 +31,9 @@ def fits(row: Row, path: str) -> None:
         except ValueError as error:
             raise UserError(f"{path}: objective '{name}': {error}") from error
     if not row.objectives and row.steps + row.decay:
-        raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+        raise UserError(
+            f"{path}: {plural(row.steps + row.decay, 'update')} of pre-training without an objective; add one."
+        )
     for name, task in row.tasks.items():
         if not owner(task).trained:
             continue

@@ -6,6 +6,8 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from ablate.errors import plural
+
 COMPARE = {
     "objectives": "speech alone, text alone, both",
     "weights": "how much text weighs against speech",
@@ -74,7 +76,7 @@ def text(answers: Answers, command: str, cost: str = "about 1 min on 2 cores", s
     claims = [f"  {name}: {claim}" for name, claim in asked.claims.items()]
     lines = [
         f"# Run: {command}",
-        f"# Cost: {cost}, {answers.seeds} seed{'s' * (answers.seeds > 1)}",
+        f"# Cost: {cost}, {plural(answers.seeds, 'seed')}",
         *([f"# yaml-language-server: $schema={schema}"] if schema else []),
         f"question: {_quoted(asked.question)}",
         f"changes_our_mind: {_quoted(asked.changes)}",

@@ -61,7 +61,7 @@ REFUSED = [
     ("partition", "a\nb", "not several lines"),
     ("setup", [1], "a line of shell"),
     ("sbatch", "--exclusive", "options of sbatch by name"),
-    ("sbatch", {"exclusive": False}, "options of sbatch by name"),
+    ("sbatch", {"exclusive": False}, r"resources\.sbatch\.exclusive: found false, expected text"),
     ("sbatch", {"": 1}, "options of sbatch by name"),
     ("sbatch", {"comment": "x"}, r"resources\.sbatch: --comment of sbatch is set by this command; leave it out\."),
     ("sbatch", {"kill-on-invalid-dep": "no"}, "leave it out"),

@@ -239,7 +239,7 @@ def test_sweeps_are_listed(root):
         "recordings  1 of 1 done   1.0 kB",
         "score       0 of 1 done    277 B",
         "tokenizer   1 of 1 done   1.0 kB",
-        "1 of these stages (1.0 kB) are used by no sweep here.",
+        "1 stage is used by no sweep here (1.0 kB).",
     ]
 
 

@@ -384,6 +384,59 @@ $ extends=x.yaml
     Override 'extends=x.yaml': what a file extends is read with it; write extends in the file.
 $ data=real & data.root=/nowhere
     override 'data.root=/nowhere': data.root is '/nowhere', which is not a folder; set it to the folder of the corpora.
+seeds: [0, 1] → seeds: [0, -1]
+    line 3, column 12: seeds[1]: expected a whole number from 0, found -1.
+seeds: [0, 1] → seeds: [0, 1]\nplugins: [./lab/losses.py]
+    line 4, column 11: plugins[0]: found './lab/losses.py', expected a module's name, as in my_lab.losses; write
+    lab.losses.
+seeds: [0, 1] → seeds: [0, 1]\nplugins: ['']
+    line 4, column 11: plugins[0]: found '', expected a module's name, as in my_lab.losses; remove it.
+pairs: 100 → seed: -1
+    line 6, column 3: data.seed: expected a whole number from 0, found -1.
+  pairs: 100 → \u00a0 pairs: 100
+    line 6, column 1:   pairs: found a no-break space beside 'pairs'; write spaces.
+  pairs: 100 →    \u00a0 pairs: 100
+    line 6, column 4: found a no-break space; write spaces.
+{size: 400} → {model: bpee}
+    line 9, column 15: base.tokenizer.model: expected one of bpe, unigram, char, found 'bpee'; did you mean 'bpe'?
+{size: 400} → {fields: [text]}
+    line 9, column 24: rows.speech_only.tokenizer.fields[0]: found 'text', expected a text field, as in text.text.
+{size: 400} → {fields: [text.nope]}
+    line 9, column 24: rows.speech_only.tokenizer.fields[0]: found 'text.nope', expected a text field, as in text.text.
+{size: 400} → {fields: [txt.text]}
+    line 9, column 24: rows.speech_only.tokenizer.fields[0]: 'txt.text' names no table of the data with a train split;
+    did you mean 'text'?
+asr: {steps: 50} → asr: {steps: 50, tokenizer: {fields: [asr.id]}}
+    line 17, column 43: rows.speech_only.tasks.asr.tokenizer.fields[0]: found 'asr.id', expected a text field, as in
+    asr.text.
+asr: {steps: 50} → asr: {preset: [asr]}
+    line 17, column 5: base.tasks.asr: no task ['asr']; did you mean 'asr'?
+joint: {} → joint: {}\n  broken: {encoder: {heads: 3}}
+    line 22, column 12: rows.broken.encoder: Encoder width 64 is not divisible by heads 3. Choose heads that divide the
+    width.
+[10, 20] → [10, 20]\n  encoder.width: [48, 64]\n  encoder.heads: [3, 6]
+    line 8, column 3: base.encoder: Encoder width 64 is not divisible by heads 3. Choose heads that divide the width
+    (at encoder.width=64, encoder.heads=3).
+[10, 20] → [10, 20]\n  encoder.reads: [[speech, text, pair], [text]]
+    line 21, column 3: rows.joint: objective 'contrastive' reads speech, but the encoder reads text; remove it with
+    pretrain: {objectives: {contrastive: null}}, or let the encoder read speech (at encoder.reads=["text"]).
+speech and text} → speech and text, longer: speech and text}
+    line 27, column 34: labels.longer: row 'joint' is shown as 'speech and text', too; write another label.
+speech and text} → longer}
+    line 27, column 10: labels.joint: row 'longer' is shown as 'longer', too; write another label.
+mem_gb: 8 → mem_gb: true
+    line 31, column 13: resources.mem_gb: found true, expected memory in GB, as in 40, 40G or 512M.
+mem_gb: 8 → sbatch: {mail-type: [END]}
+    line 31, column 22: resources.sbatch.mail-type: found ['END'], expected text, and not several lines; write
+    mail-type: END.
+$ axes.encoder.width=[32,64]
+    Override 'axes.encoder.width=[32,64]': an axis is written as the setting and its values; write
+    base.encoder.width=32,64.
+$ axes.encoder.width=32,64
+    Override 'axes.encoder.width=32,64': an axis is written as the setting and its values; write
+    base.encoder.width=32,64.
+$ axes.data.pairs=10
+    Override 'axes.data.pairs=10': an axis is written as the setting and its values; write data.pairs=10.
 $ data=real & data.held_out=0
     override 'data.held_out=0': data.held_out: expected a whole number from 1, found 0.
 """
@@ -398,7 +451,10 @@ def cases():
         elif line.startswith("$ "):
             read.append(("", "", line[2:].split(" & "), []))
         else:
-            old, new = (text.replace(r"\n", "\n").replace(r"\t", "\t") for text in line.split(" → "))
+            old, new = (
+                text.replace(r"\n", "\n").replace(r"\t", "\t").replace(r"\u00a0", "\u00a0")
+                for text in line.split(" → ")
+            )
             read.append((old, new, [], ["FILE,"]))
     return [(old, new, overrides, " ".join(said)) for old, new, overrides, said in read]
 
