@@ -103,7 +103,7 @@ class _Maker:
         """Return the schemas of the file's keys that are not read as their type hints say."""
         clusters = _or({"enum": ["", *CLUSTERS]}, NULL, _ref("pointer"))
         return {
-            "name": _or({"type": "string", "pattern": f"{FOLDER}|{REFERENCE}"}, {"type": "integer"}, NULL),
+            "name": _or({"type": "string", "pattern": f"{FOLDER}|{REFERENCE}"}, {"type": "number"}, NULL),
             "cluster": clusters,
             "base": _ref("section"),
             "rows": _also({**_named(_ref("row")), "propertyNames": {"pattern": NAME}}),

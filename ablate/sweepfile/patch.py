@@ -97,6 +97,8 @@ def section(value: object, path: str, of: type[Section] = Section) -> dict[str, 
         if "targets" in pretrain:
             parts = mapping(pretrain["targets"], f"{where}.targets")
             pretrain["targets"] = {k: v if v is None else _preset(v, f"{where}.targets.{k}") for k, v in parts.items()}
+        if not isinstance(written := pretrain.get("optimizer"), str) or not written.startswith("${"):
+            pretrain |= {"optimizer": mapping(written, f"{where}.optimizer")} if "optimizer" in pretrain else {}
         if "update" in pretrain:
             update = mapping(pretrain["update"], f"{where}.update")
             pretrain["update"] = {k: _quantity(k, v, f"{where}.update.{k}") for k, v in update.items()}

@@ -181,7 +181,7 @@ class Resolver:
                 lambda part, where, key=key: self._config("tasks", part, where, key),
             )
             for key, grid in tuned.items()
-            if grid
+            if mapping(grid, f"{path}.tasks.{key}.tune")
         }
         return {
             "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),

@@ -411,6 +411,10 @@ asr: {steps: 50} → asr: {steps: 50, tokenizer: {fields: [asr.id]}}
     asr.text.
 asr: {steps: 50} → asr: {preset: [asr]}
     line 17, column 5: base.tasks.asr: no task ['asr']; did you mean 'asr'?
+optimizer: {lr: 2e-3, clip: 5.0} → optimizer: 3
+    line 15, column 5: base.pretrain.optimizer: expected a mapping, found 3; write optimizer: {key: value}.
+asr: {steps: 50} → asr: {tune: 0}
+    line 17, column 11: base.tasks.asr.tune: expected a mapping, found 0; write tune: {key: value}.
 joint: {} → joint: {}\n  broken: {encoder: {heads: 3}}
     line 22, column 12: rows.broken.encoder: Encoder width 64 is not divisible by heads 3. Choose heads that divide the
     width.
