@@ -25,7 +25,7 @@ from ablate.clusters.display import Display, duration, failures_text, plan_text,
 from ablate.clusters.registry import CLUSTERS, asking, named, of_jobs
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
-from ablate.errors import UserError
+from ablate.errors import UserError, plural
 from ablate.planning.again import again
 from ablate.planning.since import apart, since
 from ablate.store import continuing, disk, files, needs, plugins, pruned
@@ -67,7 +67,7 @@ def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
     if options.diff and len(options.diff) == 2:
         return "\n".join(plan.between(*options.diff))
     if options.diff:
-        call = options.file, options.diff[0], options.overrides, asking()
+        call = options.file, options.diff[0], options.overrides, asking(), options.quick
         return "\n".join(local.call(PROGRAM.preload, _edited, *call))
     if options.where:
         return where_text(plan, Board(plan.stages, Path(plan.root)), options.where)
@@ -80,7 +80,10 @@ def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
     plan = whole if options.fresh else needed(whole, root)
     if plan.cluster not in ("", *CLUSTERS):
         plugins.load()  # one may define it; loaded only here, to keep this process light
-    kind = named(plan.cluster)
+    try:
+        kind = named(plan.cluster)
+    except UserError as error:
+        raise UserError(local.call(PROGRAM.preload, _located, options.file, options.overrides, str(error))) from None
     if (options.cancel or options.detach) and not kind.outlives:
         raise UserError(f"--cancel and --detach are about jobs that go on without the command; add {of_jobs()}.")
     told = {name: os.environ[name] for name in (CODE, VARIABLE, ATTENTION) if name in os.environ}
@@ -96,7 +99,7 @@ def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
         read_sweep(root, plan.name)  # raises for a newer format, which must not be changed
     if options.cancel:
         _say(variants.others(plan, asked))
-        print(f"{now.cancel(whole=not options.only)} jobs cancelled; what they saved is kept.")
+        print(f"{plural(now.cancel(whole=not options.only), 'job')} cancelled; what they saved is kept.")
         return 0
     if options.status:
         _status(plan, now, [*other_code(made), *variants.others(plan, asked)])
@@ -218,11 +221,18 @@ def _reference(section: str) -> str:
     return reference.text(Registry.default(named_kinds()), section)
 
 
-def _edited(file: str, commit: str, overrides: list[str], asking: tuple[str, ...]) -> list[str]:
+def _edited(file: str, commit: str, overrides: list[str], asking: tuple[str, ...], quick: bool) -> list[str]:
     """Return what an edit of the sweep file changes. Runs in a worker."""
     from ablate.planning.edit import edited
 
-    return edited(file, commit, overrides, asking)
+    return edited(file, commit, overrides, asking, quick)
+
+
+def _located(file: str, overrides: list[str], message: str) -> str:
+    """Put the place of the setting that a message begins with before it. Runs in a worker."""
+    from ablate.sweepfile.source import Source
+
+    return str(Source(file, overrides).located(UserError(message)))
 
 
 def _origins(file: str, overrides: list[str], row: str, paths: list[str], quick: bool) -> dict[str, str]:
@@ -254,7 +264,7 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
     finally:
         restore()
     wall = time.time() - began
-    kept = f"{board.count(DONE)} of {len(board.stages)} stages are done and kept."
+    kept = f"{board.count(DONE)} of {plural(len(board.stages), 'stage', 'are')} done and kept."
     if cluster.outlives and not board.ended:
         print(f"\n{kept} {cluster.parting(collect is not None)}", file=sys.stderr)
         return LATER if collect is not None else 130
@@ -293,8 +303,8 @@ def removed(whole: Plan, plan: Plan) -> list[str]:
         return []
     names = ", ".join(f"{stage.kind} {stage.title}" for stage in gone[:3]) + ", ..." * (len(gone) > 3)
     return [
-        f"note: {len(gone)} stages are gone ({names}), and not made again, as all stages that start from them are "
-        "done; remove those, too, to have both made again."
+        f"note: {plural(len(gone), 'stage', 'are')} gone ({names}), and not made again, as all stages that start "
+        "from them are done; remove those, too, to have both made again."
     ]
 
 
@@ -327,8 +337,8 @@ def other_code(made: list[str]) -> list[str]:
         return []
     count = sum(bool(code) and code != here for code in made)
     return [
-        f"note: {count} of the finished stages were made by other code ({', '.join(other)}), this is {here}; "
-        "their ids say that nothing relevant changed. --fresh makes them anew."
+        f"note: {plural(count, 'finished stage', 'were')} made by other code ({', '.join(other)}), this is {here}; by "
+        "the ids nothing relevant changed. --fresh makes all anew."
     ]
 
 

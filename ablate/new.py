@@ -39,7 +39,10 @@ GOES_WITH |= {"partition": "where=slurm"}
 
 def new(options: argparse.Namespace) -> int:
     """Run `--new FILE [ANSWER=VALUE ...]`; return the exit status. Raises UserError, and then nothing is written."""
-    path = Path(options.file if options.file.endswith((".yaml", ".yml")) else f"{options.file}.yaml")
+    path = Path(options.file)
+    if path.suffix not in ("", ".yaml", ".yml"):
+        raise UserError(f"'{path}' ends in '{path.suffix}', but a sweep file ends in .yaml; write {path.stem}.yaml.")
+    path = path if path.suffix else path.with_suffix(".yaml")
     if path.exists():
         raise UserError(f"'{path}' is there already and is not written over; choose another name.")
     if not path.parent.is_dir():
@@ -50,7 +53,7 @@ def new(options: argparse.Namespace) -> int:
     minutes = local.call(PROGRAM.preload, _minutes, text(answers, command), path.name)
     if not asks:
         print(f"Answers, by default where none was given: {said(answers)}.")
-    _written(path, text(answers, command, cost(minutes)))
+    _written(path, text(answers, command, cost(minutes), schema_from(path.parent)))
     print(f"Wrote {path}.\n", flush=True)
     status = run(argparse.Namespace(**{**vars(options), "file": str(path), "overrides": [], "dry_run": True}))
     quick = [f"    {command} --quick    # a small report within minutes, to see how it works"]
@@ -148,6 +151,16 @@ def cost(minutes: float) -> str:
     """Format minutes as the cost in the header of a sweep file."""
     whole = max(1, round(minutes))
     return f"about {whole} min on 2 cores" if whole < 120 else f"about {round(minutes / 60)} h on 2 cores"
+
+
+def schema_from(folder: Path) -> str:
+    """Return the path from a folder to the schema that editors check sweep files with; '' if it is not here.
+
+    Empty also for a path with a space, which editors would not read to its end.
+    """
+    schema = Path(__file__).resolve().parents[1] / "sweeps" / "schema.json"
+    path = os.path.relpath(schema, folder.resolve())
+    return path if schema.is_file() and " " not in path else ""
 
 
 def _minutes(text: str, name: str) -> float:

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from encoders import kernels
 from encoders.batch import Layout
-from encoders.choices import check_choice
+from encoders.choices import check_known
 
 SETTING = "ABLATE_ATTENTION"
 
@@ -85,7 +85,7 @@ def chosen(case: Case, asked: str) -> str:
     """The backend for a case, if `asked` for one by name or for "auto". Raises Unavailable, and ValueError for another
     name.
     """
-    check_choice("attention", asked, CHOICES)
+    check_known("attention", [asked], CHOICES)
     lacks: dict[str, str] = {}
     for name in BACKENDS if asked == "auto" else (asked,):
         if not (why := lacking(name, case)):

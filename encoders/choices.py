@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable
+import typing
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from encoders.ranges import OneOf
 
 
-def check_choice(what: str, value: str, valid: Iterable[str]) -> None:
-    """Raise ValueError, with the nearest valid name, unless `value` is one of `valid`."""
-    valid = tuple(valid)
-    if value not in valid:
-        raise ValueError(f"{what} is '{value}', which is not one of its choices; {_hint(value, valid)}")
+def check_choices(config: object) -> None:
+    """Raise ValueError, with the nearest valid name, unless each field of a dataclass is among its `OneOf`, if it has
+    one. Of a tuple, every item must be.
+    """
+    for field, one in _choices(type(config)):
+        value = getattr(config, field)
+        for name in value if isinstance(value, tuple) else (value,):
+            if not one.holds(name):
+                raise ValueError(f"{field} is '{name}': {_hint(name, one.names)}")
 
 
 def check_known(what: str, names: Iterable[str], valid: Iterable[str]) -> None:
@@ -21,6 +30,22 @@ def check_known(what: str, names: Iterable[str], valid: Iterable[str]) -> None:
             raise ValueError(f"Unknown {what} '{name}': {_hint(name, valid)}")
 
 
-def _hint(value: str, valid: tuple[str, ...]) -> str:
+@cache
+def _choices(cls: type) -> tuple[tuple[str, OneOf], ...]:
+    """Return the fields of a dataclass that have a `OneOf`, each with it."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return tuple((one.name, choice) for one in dataclasses.fields(cls) for choice in _of(hints[one.name]))
+
+
+def _of(hint: object) -> Iterator[OneOf]:
+    """Yield the choices in a type hint."""
+    if isinstance(hint, OneOf):
+        yield hint
+    for inner in (*typing.get_args(hint), *getattr(hint, "__metadata__", ())):
+        yield from _of(inner)
+
+
+def _hint(value: str, valid: Iterable[str]) -> str:
+    valid = tuple(valid)
     close = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid) or 'none'}."

@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
 from encoders.batch import Layout, View, Vocabulary, side_by_side
-from encoders.choices import check_known
+from encoders.choices import check_choices, check_known
 from encoders.encoding import Encoding
 from encoders.frontend import subsampled
 from encoders.owner import Owner, incomplete
-from encoders.ranges import Size
+from encoders.ranges import OneOf, Size
 
 READS = ("speech", "text", "pair")
 OWNERS = ("speech", "text", "shared")
@@ -59,7 +59,7 @@ class EncoderConfig:
     owner: ClassVar[Any] = None
     """The encoder's class; set when that is defined."""
 
-    reads: tuple[str, ...] = READS
+    reads: tuple[Annotated[str, OneOf(READS)], ...] = READS
     """Inputs that the encoder can read: any of speech, text and pair."""
     width: Size = 64
     """Width D of the encoding."""
@@ -67,7 +67,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if self.owner is None:
             raise incomplete(type(self), "is in no encoder; nest it in its encoder, as Config")
-        check_known("read", self.reads, READS)
+        check_choices(self)
         if not self.reads:
             raise ValueError(f"Encoder reads nothing: expected some of {', '.join(READS)}.")
 

@@ -8,7 +8,7 @@ other.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from encoders.encoding import Encoding
 from encoders.frontend import FRONT_ENDS, STRIDE, stack, subsampled
 from encoders.positions import POSITIONS, sinusoids
 from encoders.precision import PRECISIONS, products
-from encoders.ranges import Natural, NonNegative, Probability, Size
+from encoders.ranges import Natural, NonNegative, OneOf, Probability, Size
 
 
 class SpeechTower(nn.Module):
@@ -123,43 +123,37 @@ class Joint(AbstractEncoder):
         """Text-only layers (paper: none)."""
         shared_layers: Natural = 2
         """Layers shared by speech and text (paper: 16)."""
-        block: str = "conformer"
+        block: Annotated[str, OneOf(BLOCKS)] = "conformer"
         """Kind of layers: conformer or transformer."""
-        conv_norm: str = "group"
+        conv_norm: Annotated[str, OneOf(NORMS)] = "group"
         """Normalisation after the depthwise convolution: group (paper), layer or batch."""
         groups: Size = 4
         """Groups of the group normalisation (the paper's number is unknown); must divide the width."""
-        positions: str = "sinusoidal"
+        positions: Annotated[str, OneOf(POSITIONS)] = "sinusoidal"
         """Positions of speech: none, or sinusoidal; or, in the attention of all layers, rotary or relative. The text
         tower always adds sinusoids (paper); what the paper does for speech is unknown."""
         speech_position_scale: NonNegative = 0.2
         """Factor of the sinusoids added to speech features (scaled to a variance of 1)."""
         text_position_scale: NonNegative = 0.3
         """Factor of the sinusoids added to token embeddings (scaled to a variance of 1)."""
-        frontend: str = "stacked"
+        frontend: Annotated[str, OneOf(FRONT_ENDS)] = "stacked"
         """Subsampling by four: stacked frames, conv2d (paper) or separable."""
         frontend_channels: Size = 128
         """Channels of the convolutional front ends (the paper's number is unknown)."""
         dropout: Probability = 0.0
         """Dropout on the output of every branch of every block."""
-        per_modality: tuple[str, ...] = ()
+        per_modality: tuple[Annotated[str, OneOf(PARTS)], ...] = ()
         """Parts of shared layers with one copy per modality: any of attention, ffn, conv, norms."""
         mask_noise: NonNegative = 0.1
         """Standard deviation of the Gaussian noise that replaces masked features (or frames)."""
         segment_embedding: bool = False
         """Add a learned vector per modality before the shared layers (unknown in the paper)."""
-        precision: str = "fp32"
+        precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
         """Precision of matrix products and attention, of heads too: fp32 (on a GPU TF32), or bf16 (weights, moments,
         sums, norms, softmaxes and losses stay fp32)."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            check_known("block", [self.block], BLOCKS)
-            check_known("conv_norm", [self.conv_norm], NORMS)
-            check_known("positions", [self.positions], POSITIONS)
-            check_known("frontend", [self.frontend], FRONT_ENDS)
-            check_known("precision", [self.precision], PRECISIONS)
-            check_known("per_modality part", self.per_modality, PARTS)
             check_known(f"per_modality part of a {self.block}", self.per_modality, BLOCKS[self.block].parts)
             for name in ("heads", "groups"):
                 if self.width % getattr(self, name):

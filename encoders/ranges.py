@@ -1,13 +1,16 @@
-"""Ranges of settings: a field says the values it can have, `dropout: Probability = 0.1`, and whoever reads a file holds
-it to them.
+"""Ranges and choices of settings: a field says the values it can have, and whoever reads a file holds it to them.
 
-An alias is a plain type with a `Within` beside it. `typing.get_type_hints` leaves that out unless asked for it, so that
-nothing else sees a difference.
+    dropout: Probability = 0.1
+    block: Annotated[str, OneOf(BLOCKS)] = "conformer"
+
+An alias such as Probability is a plain type with a `Within` beside it. `typing.get_type_hints` leaves that out unless
+asked for it, so that nothing else sees a difference.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -36,6 +39,21 @@ class Within:
         if low and not self.above:
             return f"{low} to {'below ' * self.below}{self.high:g}"
         return f"{low}{' and ' * bool(low)}{'below' if self.below else 'up to'} {self.high:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """The names that a setting can have."""
+
+    names: Collection[str]
+
+    def holds(self, value: str) -> bool:
+        """Whether the value is one of them."""
+        return value in self.names
+
+    def __str__(self) -> str:
+        """As what is expected: "one of conformer, transformer"."""
+        return f"one of {', '.join(self.names)}"
 
 
 Natural = Annotated[int, Within(0)]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.batch import View
-from encoders.choices import check_choice
+from encoders.choices import check_choices
 from encoders.encoding import Encoding
-from encoders.ranges import Fraction, Probability
+from encoders.ranges import Fraction, OneOf, Probability
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewSpec
 from objectives.supervised_views import TokenDropout
 from objectives.views import Clean
@@ -36,9 +36,9 @@ class Classification(AbstractObjective):
 
         tag: ClassVar[str] = "classifier"
 
-        reads: str = "text"
+        reads: Annotated[str, OneOf(("text", "speech"))] = "text"
         """What is classified: "text" or "speech"."""
-        pool: str = "mean"
+        pool: Annotated[str, OneOf(("mean", "first"))] = "mean"
         """One vector per sequence: "mean" of its positions, or its "first" (CLS)."""
         dropout: Probability = 0.1
         """Dropout on the pooled vector."""
@@ -46,7 +46,7 @@ class Classification(AbstractObjective):
         """Probability that a token of the text is replaced by [MASK] in training."""
 
         def __post_init__(self) -> None:
-            check_choice("pool", self.pool, ("mean", "first"))
+            check_choices(self)
             if self.hidden and self.reads != "text":
                 raise ValueError(
                     f"hidden is {self.hidden} on {self.reads}, but only tokens of text can be hidden; set it to 0."

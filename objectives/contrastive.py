@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from encoders import seeds
 from encoders.batch import View
-from encoders.choices import check_choice
+from encoders.choices import check_choices
 from encoders.encoding import Encoding
-from encoders.ranges import NonNegative, Positive, PositiveShare, Size
+from encoders.ranges import NonNegative, OneOf, Positive, PositiveShare, Size
 from objectives import targets as speech_targets
 from objectives.diversity import MovingUse, diversity
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
@@ -138,12 +138,12 @@ class Contrastive(AbstractObjective):
 
         tag: ClassVar[str] = "contrastive"
 
-        at: str = "speech_tower"
+        at: Annotated[str, OneOf(("speech_tower", "joint"))] = "speech_tower"
         """Encoding stage that is compared with the codes: "speech_tower" (w2v-BERT), or "joint" if no other loss trains
         the top."""
         diversity: NonNegative = 0.1
         """Weight of the diversity term within this objective; no effect on fixed targets."""
-        diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
+        diversity_over: Annotated[str, OneOf(DIVERSITY_OVER)] = field(default="shard", metadata={"absent": '"shard"'})
         """Masked frames over which the diversity term averages code probabilities: those of the "shard" (wav2vec 2.0),
         or a moving "average" over 20 frames per codebook entry. A shard with few frames looks uneven even if the codes
         are used evenly."""
@@ -161,8 +161,7 @@ class Contrastive(AbstractObjective):
         """Width of the projection in which encodings and codes are compared; by default the encoder's width."""
 
         def __post_init__(self) -> None:
-            check_choice("Stage of the contrastive loss", self.at, ("speech_tower", "joint"))
-            check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
+            check_choices(self)
 
         @property
         def needs(self) -> tuple[str, ...]:

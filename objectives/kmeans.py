@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from encoders import seeds
 from encoders.batch import Speech, View
-from encoders.choices import check_choice
+from encoders.choices import check_choices
 from encoders.encoding import Encoding
 from encoders.precision import exact
-from encoders.ranges import Size
+from encoders.ranges import Natural, OneOf, Size
 from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, TargetsConfig
 
@@ -49,7 +49,7 @@ class KMeans(AbstractTargets):
         fitted: ClassVar[bool] = True
         how: ClassVar[tuple[str, ...]] = ("of",)  # not in ids: the fit's parents identify the row, its name is a label
 
-        input: str = "stacked"
+        input: Annotated[str, OneOf(("stacked", *LAYERS))] = "stacked"
         """What is clustered: "stacked" (log-mel); or with `of` "features", "speech_tower" or "joint" of that row."""
         of: str = ""
         """Row whose finished, frozen encoder gives the input (HuBERT's later iterations); empty for log-mel."""
@@ -57,11 +57,11 @@ class KMeans(AbstractTargets):
         """Maximum number of positions of unlabelled training speech that the centroids are fitted to (40 ms each)."""
         iterations: Size = 50
         """Maximum number of rounds of the fit; it ends when no position changes its centroid."""
-        seed: int = 0
+        seed: Natural = 0
         """Seed of the fit (choice of utterances, initial centroids) and of the code vectors."""
 
         def __post_init__(self) -> None:
-            check_choice("Input of k-means targets", self.input, ("stacked", *LAYERS))
+            check_choices(self)
             if self.of and self.input == "stacked":
                 raise ValueError(f"Log-mel is no layer of row '{self.of}'; set input to one of {', '.join(LAYERS)}.")
             if not self.of and self.input != "stacked":

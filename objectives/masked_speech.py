@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from encoders.batch import View
 from encoders.encoding import Encoding
-from encoders.ranges import PositiveShare, Size
+from encoders.ranges import OneOf, PositiveShare, Size
 from objectives import targets as speech_targets
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
 from objectives.quantizer import Codes, TargetsConfig
-from objectives.views import SpeechMask
+from objectives.views import HIDDEN, SpeechMask
 
 
 class CodeHead(nn.Module):
@@ -61,7 +61,7 @@ class MaskedSpeech(AbstractObjective):
         """Probability that a position starts a masked span."""
         span: Size = 10
         """Positions in a masked span."""
-        hides: str = "features"
+        hides: Annotated[str, OneOf(HIDDEN)] = "features"
         """What noise replaces at masked positions: their "features", or the "frames" of log-mel under them, before the
         front end (BEST-RQ, with prob .04: spans of 400 ms that start at 1 % of the frames)."""
 

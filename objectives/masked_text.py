@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from encoders.batch import View
 from encoders.encoding import Encoding
 from encoders.precision import products
-from encoders.ranges import PositiveShare, Size
-from objectives.masking import TextRule
+from encoders.ranges import OneOf, PositiveShare, Size
+from objectives.masking import TEXTS, TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
 from objectives.views import TextMask
 
@@ -67,7 +67,7 @@ class MaskedText(AbstractObjective):
         """Draw span lengths from a geometric distribution (p = .2, at most 10) instead of `span`."""
         whole_words: bool = False
         """Count and mask whole words rather than pieces."""
-        text: str = "true"
+        text: Annotated[str, OneOf(TEXTS)] = "true"
         """Text to predict: "true", or a placebo: "drawn" by corpus frequency (nothing to learn), "renamed" by one fixed
         permutation of the vocabulary."""
 

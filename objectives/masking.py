@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from encoders import seeds
 from encoders.batch import Text, Vocabulary
-from encoders.choices import check_choice
+from encoders.choices import check_choices
+from encoders.ranges import OneOf
 from objectives.objective import check_share
 
 GEOMETRIC_P, GEOMETRIC_LONGEST = 0.2, 10  # SpanBERT's span lengths
@@ -80,6 +82,9 @@ def text_spans(
     return np.repeat(span_K, size_K), text_L
 
 
+TEXTS = ("true", "drawn", "renamed")  # that masked text predicts
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextRule:
     """How text is masked (by default as in SpanBERT); special tokens never are."""
@@ -92,12 +97,12 @@ class TextRule:
     """Draw span lengths from a geometric distribution (p = .2, at most 10) instead."""
     whole_words: bool = False
     """Count and hide whole words rather than pieces."""
-    text: str = "true"
+    text: Annotated[str, OneOf(TEXTS)] = "true"
     """"true", or a placebo: "drawn" by corpus frequency (nothing to learn), "renamed" by one fixed permutation."""
 
     def __post_init__(self) -> None:
         check_share("Share of text to hide", self.share)
-        check_choice("Text to hide from", self.text, ("true", "drawn", "renamed"))
+        check_choices(self)
         if self.span < 1:
             raise ValueError(f"A text span is {self.span} units; expected at least 1.")
 

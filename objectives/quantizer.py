@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from encoders import seeds
 from encoders.batch import View
-from encoders.choices import check_choice
+from encoders.choices import check_choices
 from encoders.encoding import Encoding
-from encoders.ranges import Positive, Size
+from encoders.ranges import OneOf, Positive, Size
 from objectives.objective import Ports
 
 
@@ -47,11 +47,11 @@ class TargetsConfig(ABC):
     """Entries per codebook (w2v-BERT: 1,024)."""
     dim: Size = 64
     """Width of a position's code vector, for all groups together (w2v-BERT: 1,024)."""
-    input: str = "features"
+    input: Annotated[str, OneOf(("features", "stacked"))] = "features"
     """Encoding stage to quantise, unmasked: "features" (the front end's output) or "stacked" (log-mel)."""
 
     def __post_init__(self) -> None:
-        check_choice("Input of speech targets", self.input, ("features", "stacked"))
+        check_choices(self)
         if self.dim % self.groups:
             raise ValueError(f"Code width {self.dim} cannot be split into {self.groups} groups; choose a multiple.")
 
@@ -106,12 +106,11 @@ class Learned(AbstractTargets):
         """Gumbel temperature at the start of the first trunk that has these targets."""
         cold: Positive = 0.1
         """Gumbel temperature at the end; it falls geometrically over the first trunk that has these targets."""
-        predict: str = "sampled"
+        predict: Annotated[str, OneOf(("sampled", "argmax"))] = "sampled"
         """Codes for masked prediction: "sampled" with noise, or the "argmax" without noise."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            check_choice("Codes to predict", self.predict, ("sampled", "argmax"))
             if not 0 < self.cold <= self.hot:
                 raise ValueError(f"Gumbel temperatures fall from {self.hot} to {self.cold}; expected 0 < cold <= hot.")
 

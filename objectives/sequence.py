@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.batch import View, Vocabulary
-from encoders.choices import check_choice
+from encoders.choices import check_choices
 from encoders.encoding import Encoding
-from encoders.ranges import Fraction, NonNegative, Probability, Share, Size
+from encoders.ranges import Fraction, NonNegative, OneOf, Probability, Share, Size
 from objectives.copying import Pointer, Source, runs
 from objectives.ctc import CTC
 from objectives.decoder import DecoderLayer, Memory, sinusoids
@@ -40,7 +40,7 @@ class Sequence(AbstractObjective):
 
         tag: ClassVar[str] = "attention_decoder"
 
-        reads: str = "text"
+        reads: Annotated[str, OneOf(("speech", "text"))] = "text"
         """What the decoder attends to: "speech" or "text"."""
         width: Size = 64
         """Width of the decoder."""
@@ -64,7 +64,7 @@ class Sequence(AbstractObjective):
         """Augmentation of the encoder's speech input in training; text is unchanged."""
 
         def __post_init__(self) -> None:
-            check_choice("reads", self.reads, ("speech", "text"))
+            check_choices(self)
             if self.ctc and self.reads != "speech":
                 raise ValueError(f"ctc is {self.ctc} on {self.reads}, but CTC needs speech; set ctc to 0.")
             if self.copying and self.reads != "text":

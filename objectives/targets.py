@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoders import seeds
-from encoders.choices import check_choice
+from encoders.choices import check_known
 from encoders.owner import Registered
 from encoders.precision import exact
-from encoders.ranges import Size
+from encoders.ranges import Natural, Size
 from objectives.kmeans import KMeans
 from objectives.objective import Ports
 from objectives.quantizer import AbstractTargets, Codes, Learned, TargetsConfig
@@ -38,7 +38,7 @@ class RandomProjection(AbstractTargets):
         """Width of a position's code vector, for all groups together."""
         input: str = "stacked"
         """Encoding stage to quantise: "stacked" (log-mel) or "features" (which changes in training)."""
-        seed: int = 0
+        seed: Natural = 0
         """Seed of projection and codebook."""
 
         def build(self, ports: Ports) -> RandomProjection:
@@ -75,5 +75,5 @@ TARGETS: Registered[TargetsConfig] = Registered(
 
 def of(ports: Ports, name: str) -> TargetsConfig:
     """Return the config of the speech targets called `name`, for a head that needs their size."""
-    check_choice("Speech targets of an objective", name, ports.targets)
+    check_known("speech targets", [name], ports.targets)
     return ports.targets[name]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 from encoders.batch import View
-from encoders.choices import check_choice
+from encoders.choices import check_choices
 from encoders.encoding import Encoding
-from encoders.ranges import NonNegative, Positive, PositiveShare, Size
+from encoders.ranges import NonNegative, OneOf, Positive, PositiveShare, Size
 from objectives import targets as speech_targets
 from objectives.contrastive import DIVERSITY_OVER, ContrastiveHead
 from objectives.masked_speech import CodeHead
 from objectives.masked_text import TokenHead, spans
 from objectives.masking import TextRule
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, gathered
-from objectives.views import PairMask
+from objectives.views import PAIRS, PairMask
 
 
 class TLM(AbstractObjective):
@@ -36,7 +36,7 @@ class TLM(AbstractObjective):
 
         targets: str = "learned"
         """Name of the speech targets whose codes are predicted."""
-        pairs: str = "together"
+        pairs: Annotated[str, OneOf(PAIRS)] = "together"
         """"together"; or a control: "apart" (same items and masks, as separate sequences), "shuffled" (another
         utterance's text)."""
         contrastive: bool = False
@@ -45,7 +45,7 @@ class TLM(AbstractObjective):
         """
         diversity: NonNegative = field(default=0.1, metadata={"absent": "0.1"})
         """Weight of the diversity term if `contrastive`; no effect on fixed targets."""
-        diversity_over: str = field(default="shard", metadata={"absent": '"shard"'})
+        diversity_over: Annotated[str, OneOf(DIVERSITY_OVER)] = field(default="shard", metadata={"absent": '"shard"'})
         """Masked frames over which that term averages code probabilities: those of the "shard", or a moving
         "average".
         """
@@ -70,7 +70,7 @@ class TLM(AbstractObjective):
 
         def __post_init__(self) -> None:
             self.masks()
-            check_choice("diversity_over", self.diversity_over, DIVERSITY_OVER)
+            check_choices(self)
             if self.diversity_over != "shard" and not self.contrastive:
                 raise ValueError("diversity_over has no effect if contrastive is false; remove it.")
 

@@ -7,15 +7,20 @@ sequences' own keys, pairings from the shard's key. Views are built on the CPU, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from encoders import seeds
 from encoders.batch import Batch, Pair, Speech, Text, View
-from encoders.choices import check_choice
+from encoders.choices import check_choices
+from encoders.ranges import OneOf
 from objectives.masking import TextRule, mismatch, permuted, speech_spans
 from objectives.objective import ViewContext, ViewSpec, check_share
+
+HIDDEN = ("features", "frames")  # what noise replaces at masked positions of speech
+PAIRS = ("together", "apart", "shuffled")  # how pairs are shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +51,12 @@ class SpeechMask(ViewSpec):
     """Probability that a position (40 ms at 4x subsampling) starts a span."""
     span: int = 10
     """Positions in a span."""
-    hides: str = "features"
+    hides: Annotated[str, OneOf(HIDDEN)] = "features"
     """What noise replaces at masked positions: their "features", or the "frames" of log-mel under them."""
 
     def __post_init__(self) -> None:
         check_share("Probability of starting a speech span", self.prob)
-        check_choice("What a speech mask hides", self.hides, ("features", "frames"))
+        check_choices(self)
         if self.span < 1:
             raise ValueError(f"A speech span is {self.span} positions; expected at least 1.")
 
@@ -88,14 +93,14 @@ class PairMask(ViewSpec):
     """Probability that a speech position starts a span."""
     span: int = 10
     """Speech positions in a span."""
-    pairs: str = "together"
+    pairs: Annotated[str, OneOf(PAIRS)] = "together"
     """"together", "apart" or "shuffled"."""
     text_first: bool = True
     """Order of the segments."""
 
     def __post_init__(self) -> None:
         check_share("Probability of starting a speech span", self.prob)
-        check_choice("How pairs are shown", self.pairs, ("together", "apart", "shuffled"))
+        check_choices(self)
 
     def build(self, batch: Batch, context: ViewContext) -> View:
         pair = batch.inputs

@@ -81,7 +81,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
 }
 COMMANDS = ("ablate", "ablate.bench", "ablate.bench.gpu")  # stand above all: they may import every room
-COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m ablate.data.builtin` is how it is called
+COMMAND_FILES = {  # of `ablate` itself; and those in a folder that `python -m` calls by it
     "ablate",
     "ablate.describe",
     "ablate.drive",
@@ -93,6 +93,7 @@ COMMAND_FILES = {  # of `ablate` itself; and one in a folder, since `python -m a
     "ablate.variants",
     "ablate.warm",
     "ablate.data.builtin.__main__",
+    "ablate.planning.jsonschema",
 }
 TORCH = {"torch", "torchaudio", "xformers", "safetensors", "transformers", "lightning"}  # and what loads it
 TORCHLESS = ("ablate.errors", "ablate.store", "ablate.clusters", "analysis")  # with all the rooms in them

@@ -143,6 +143,8 @@ def test_without_a_terminal_defaults_are_taken_and_said_and_the_plan_and_the_nex
     head = (folder / "mine.yaml").read_text().splitlines()
     assert head[0] == "# Run: python -m ablate.sweep mine.yaml"
     assert re.fullmatch(r"# Cost: about \d+ min on 2 cores, 3 seeds", head[1])
+    schema = head[2].removeprefix("# yaml-language-server: $schema=")
+    assert (folder / schema).resolve() == ROOT / "sweeps" / "schema.json" and (folder / schema).is_file()
 
 
 def test_nothing_is_written_over(told):
@@ -162,6 +164,18 @@ def test_what_does_not_plan_is_not_written(tmp_path):
     assert said.returncode == 2 and "did you mean 'steps'" in said.stderr and "Nothing was written" in said.stderr
     assert said.stderr.startswith("error: mine.yaml, line") and not [*tmp_path.iterdir()]
     assert "no folder" in command(tmp_path, "there/mine").stderr
+
+
+def test_where_the_schema_lies_is_said_from_the_file(tmp_path):
+    assert new.schema_from(ROOT / "sweeps") == "schema.json" and new.schema_from(ROOT) == "sweeps/schema.json"
+    (tmp_path / "link").symlink_to(ROOT / "sweeps")
+    assert new.schema_from(tmp_path / "link") == "schema.json"  # for the file lies where the link leads
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path):
+    said = command(tmp_path, "mine.txt")
+    assert said.returncode == 2 and "'mine.txt' ends in '.txt'" in said.stderr and "write mine.yaml." in said.stderr
+    assert not [*tmp_path.iterdir()]
 
 
 def test_costs_are_said_as_headers_say_them():

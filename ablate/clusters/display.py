@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ablate.clusters import failure
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
+from ablate.errors import plural
 from ablate.store import disk
 from ablate.store.record import read_json, sweep_path
 from ablate.store.stage import Plan, stage_ids
@@ -56,7 +57,7 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
         lines.append(f"{kind:<14}{len(ids):>8}{done:>8}{len(ids) - done:>9}{shared:>16}")
     total, done = len(board.stages), board.count(DONE)
     lines.append(f"{'all':<14}{total:>8}{done:>8}{total - done:>9}")
-    lines += ["", f"{seeds} seed{'s' * (seeds != 1)}. " + (estimate(board, workers) if done < total else "All done.")]
+    lines += ["", f"{plural(seeds, 'seed')}. " + (estimate(board, workers) if done < total else "All done.")]
     lines += [*room(board), *(f"note: {note}" for note in plan.notes)]
     return "\n".join(lines)
 
@@ -84,7 +85,7 @@ def estimate(board: Board, workers: int) -> str:
     """Say how long the missing stages will take."""
     work = sum(stage.cost for id, stage in board.stages.items() if board.state[id] != DONE)
     left = board.seconds_left(workers)
-    on = f"{workers} worker{'s' * (workers != 1)}"
+    on = plural(workers, "worker")
     return f"About {duration(left)} left on {on} ({duration(work)} of work), done {end_in(left)}."
 
 
@@ -168,13 +169,15 @@ def outcome_of(result: Mapping[str, Any]) -> str:
     final = [f"{k} {v:.4g}" for k, v in (result.get("final") or {}).items() if isinstance(v, (int, float))][:4]
     dev = result.get("dev") or {}
     best = [f"dev {dev['metric']} {dev['value']:.4g}"] if dev.get("value") is not None else []
-    rows = [f"{result['rows']:,} rows"] if "rows" in result else []  # a table, whose result also says what it lacks
+    rows = [plural(result["rows"], "row")] if "rows" in result else []  # a table, whose result also says what it lacks
     lacks = {
         "left out": sum((result.get("left_out") or {}).values()) if rows else 0,
         "skipped": len(result.get("skipped") or ()),
         "known to be broken": sum((result.get("known_faults") or {}).values()),
     }
-    lost = [f"{n:,} rows {what}" for what, n in lacks.items() if n] + ["result.json says why"] * any(lacks.values())
+    lost = [f"{plural(n, 'row')} {what}" for what, n in lacks.items() if n] + ["result.json says why"] * any(
+        lacks.values()
+    )
     return ", ".join([*scores, *best, *final, *rows, *lost])
 
 

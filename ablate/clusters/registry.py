@@ -44,7 +44,7 @@ def named(name: str) -> type[AbstractCluster]:
     """The kind with this name, or the default for an empty name. Raises UserError with the nearest name."""
     name = name or next(iter(CLUSTERS))
     if name not in CLUSTERS:
-        raise UserError(f"Unknown cluster '{name}'; {nearest(name, CLUSTERS)}")
+        raise UserError(f"cluster: there is no kind '{name}'; {nearest(name, CLUSTERS)}")
     return CLUSTERS[name]
 
 

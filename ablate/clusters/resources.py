@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, as_written, nearest
 
 COLLECT = "collect"  # the job that `--detach` leaves behind, treated as a kind of its own
 UNITS = {"": 1.0, "M": 1 / 1024, "G": 1.0, "T": 1024.0}  # of memory, in GB
@@ -34,6 +34,9 @@ class Resource:
 
 class _Wrong(Exception):
     """The value is invalid; the argument is the nearest valid form, if there is one."""
+
+    option = ""
+    """The option of sbatch that it is about, if it is about one of several."""
 
 
 def _number(value: Any) -> float:
@@ -140,7 +143,11 @@ def _options(value: Any) -> dict[str, Any]:
         if not re.fullmatch(r"[a-z][a-z0-9-]*", option):
             raise _Wrong
         if setting is not None:
-            options[option] = True if setting is True or setting == "true" else _text(setting)
+            try:
+                options[option] = True if setting is True or setting == "true" else _text(setting)
+            except _Wrong as wrong:
+                wrong.option = name
+                raise
     return options
 
 
@@ -210,7 +217,7 @@ class Resources:
         """Parse what is asked for all kinds, or for one."""
         where = f"resources.{kind}".rstrip(".")
         if not isinstance(given, Mapping):
-            raise UserError(f"{where}: found {given!r}, expected a mapping, as in {{mem_gb: 40}}.")
+            raise UserError(f"{where}: found {as_written(given)}, expected a mapping, as in {{mem_gb: 40}}.")
         read = {}
         for name, value in given.items():
             resource = RESOURCES.get(name)
@@ -229,8 +236,11 @@ class Resources:
             except UserError as error:
                 raise UserError(f"{where}.{name}: {error}") from None
             except _Wrong as wrong:
-                instead = f"; write {name}: {wrong}" if wrong.args else ""
-                raise UserError(f"{where}.{name}: found {value!r}, expected {resource.expected}{instead}.") from None
+                path, found, expected = f"{where}.{name}", value, resource.expected
+                if wrong.option:
+                    path, found, expected = f"{path}.{wrong.option}", value[wrong.option], TEXT
+                instead = f"; write {path.rpartition('.')[2]}: {wrong}" if wrong.args else ""
+                raise UserError(f"{path}: found {as_written(found)}, expected {expected}{instead}.") from None
         return read
 
     def get(self, name: str, default: Any) -> Any:

@@ -29,7 +29,8 @@ from ablate.data.columns import ColumnWriter, column
 from ablate.data.table import Table
 from ablate.errors import UserError, nearest
 from encoders.batch import Vocabulary
-from encoders.ranges import Size, Within
+from encoders.choices import check_choices
+from encoders.ranges import OneOf, Size, Within
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-%$&/"  # have a piece even if the texts lack them
 MODELS = ("bpe", "unigram", "char")
@@ -56,7 +57,7 @@ class TokenizerConfig:
     """Maximum number of pieces, special tokens included; byte pieces are extra. There are fewer if the texts
     are small.
     """
-    model: str = "bpe"
+    model: Annotated[str, OneOf(MODELS)] = "bpe"
     """Kind of SentencePiece model: "bpe", "unigram" or "char"."""
     bytes: bool = True
     """Spell characters without a piece as bytes (256 more pieces); otherwise they become unk and are never dropped."""
@@ -64,8 +65,7 @@ class TokenizerConfig:
     """Maximum number of texts to train on, chosen by lowest hash; training holds them in memory."""
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise UserError(f"tokenizer.model is '{self.model}': {nearest(self.model, MODELS)}")
+        check_choices(self)
 
     def settled(self, tables: Collection[str]) -> TokenizerConfig:
         """This config with explicit fields and alphabet, for a corpus with the pre-training `tables`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Optional
 
+from ablate.errors import plural
 from ablate.store.differ import Crossing, Differences, Identity, on_disk
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.stage import Plan, places
@@ -41,10 +42,10 @@ def again(plan: Plan, root: Path) -> list[str]:
         groups.setdefault(frozenset(stages), []).append(cause)
     lines = []
     for stages, causes in sorted(groups.items(), key=lambda group: (-len(group[0]), group[1])):
-        more = f"; and {len(causes) - TOGETHER} other changes" if len(causes) > TOGETHER else ""
+        more = f"; and {plural(len(causes) - TOGETHER, 'other change')}" if len(causes) > TOGETHER else ""
         lines.append(f"{len(stages):,} to make again: {'; '.join(causes[:TOGETHER])}{more}")
     if len(lines) > MOST:
-        lines[MOST - 1 :] = [f"and {len(lines) - MOST + 1} other changes; see python -m ablate.store explain"]
+        lines[MOST - 1 :] = [f"and {plural(len(lines) - MOST + 1, 'other change')}; see python -m ablate.store explain"]
     return lines
 
 

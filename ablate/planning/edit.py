@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 
 from ablate.errors import UserError
@@ -16,16 +17,19 @@ from ablate.sweepfile.load import document
 MOST = 20  # most settings of a row that are shown
 
 
-def edited(path: str, commit: str, overrides: Iterable[str] = (), asking: Collection[str] = ()) -> list[str]:
-    """Return lines that say how a sweep's rows, settings and stages differ from those at `commit`.
+def edited(
+    path: str, commit: str, overrides: Iterable[str] = (), asking: Collection[str] = (), quick: bool = False
+) -> list[str]:
+    """Return lines that say how a sweep's rows, settings and stages differ from those at `commit`. `quick` compares the
+    small sweeps that `--quick` makes of both.
 
     Raises UserError without git, for a file that the commit does not have, and for a sweep that cannot be planned.
     """
-    overrides = list(overrides)
-    now = plan_file(path, overrides, asking=asking)
+    plan = partial(plan_file, overrides=list(overrides), asking=asking, quick=quick)
+    now = plan(path)
     if commit in now.rows:
         raise UserError(f"--diff: '{commit}' is a row; name another row beside it, or a commit in its place.")
-    return differences(_at(Path(path), commit, overrides, asking), now, commit)
+    return differences(_at(Path(path), commit, plan), now, commit)
 
 
 def differences(before: Plan, now: Plan, since: str) -> list[str]:
@@ -41,12 +45,12 @@ def differences(before: Plan, now: Plan, since: str) -> list[str]:
     return lines
 
 
-def _at(path: Path, commit: str, overrides: list[str], asking: Collection[str]) -> Plan:
+def _at(path: Path, commit: str, plan: Callable[[Path], Plan]) -> Plan:
     """The plan of a file as a commit has it; a mistake in it is told of the file at that commit."""
     with tempfile.TemporaryDirectory() as folder:
         place = _as_of(path, commit, Path(folder))
         try:
-            return plan_file(place, overrides, asking=asking)
+            return plan(place)
         except UserError as error:
             raise UserError(f"At {commit}: {str(error).replace(folder, str(path.parent))}") from None
 

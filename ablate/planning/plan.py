@@ -138,7 +138,7 @@ class Planner:
     def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
         """Resolve and check every row at every point, then lay out the stages. Raises UserError."""
         workers = setting(Sweep, "workers", self.sweep.get("workers"))
-        grid = [self.resolver.rows(point) for point in self.points]
+        grid = [self._rows(point) for point in self.points]
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
         trial.score((one, row.targets) for rows in grid for row in rows.values() for one in row.objectives.values())
@@ -175,6 +175,36 @@ class Planner:
             absent=grid[0][self.resolver.names[0]].data.absent,
             file=load.dumped(self.sweep),
         )
+
+    def _rows(self, point: Mapping[str, Value]) -> dict[str, Row]:
+        """Resolve all rows at a point. Raises UserError; it says which values of axes the mistake depends on."""
+        try:
+            return self.resolver.rows(point)
+        except UserError as error:
+            message = str(error)
+            if depends := self._depends(message, point):
+                message = f"{message.rstrip('.')} ({depends})."
+            raise UserError(message) from error.__cause__
+
+    def _depends(self, message: str, point: Mapping[str, Value]) -> str:
+        """Return "at AXIS=VALUE, ..." with the axes of which another value would avoid a mistake; '' if none would.
+
+        Empty also for a mistake that names the axis.
+        """
+
+        def avoided(point: Mapping[str, Value]) -> bool:
+            try:
+                self.resolver.rows(point)
+            except UserError as error:
+                return str(error) != message
+            return True
+
+        if message.startswith("axes."):
+            return ""
+        axes = [axis for axis in point if any(avoided({**point, axis: other}) for other in self.axes[axis])]
+        if not axes and any(avoided(other) for other in self.points):
+            axes = [*point]
+        return f"at {', '.join(f'{axis}={shown(point[axis])}' for axis in axes)}" if axes else ""
 
     def _stage(
         self,

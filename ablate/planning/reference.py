@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import inspect
 import json
 import textwrap
@@ -19,12 +20,14 @@ from functools import cache
 from typing import Any
 
 from ablate.clusters.resources import RESOURCES
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError
 from ablate.sweepfile import schema
 from ablate.sweepfile.registry import Registry
+from encoders.ranges import OneOf
 
 NOT_GIVEN = object()
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+PLURALS = {"a whole number": "whole numbers", "a number": "numbers", "a mapping": "mappings", "text": "text"}
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,22 @@ class Part:
         return self.path or "the sweep file"
 
 
+PRESET = Key("preset", str, NOT_GIVEN, "The preset that the settings change; by default the one with the part's name.")
+TUNE = Key(
+    "tune",
+    Mapping[str, list],
+    NOT_GIVEN,
+    "Lists of values by a setting's dotted name, as in {lr: [1e-3, 2e-3]}: every combination is fine-tuned with the "
+    "first seed, and the best on dev is used.",
+)
+
+
 def kind(hint: Any) -> str:
     """Return a type hint in words."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        return " ".join([kind(inner[0]), *map(str, inner[1:])])
+        choices = [str(one) for one in inner[1:] if type(one) is OneOf]
+        return " ".join(choices or [kind(inner[0]), *map(str, inner[1:])])
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if one is type(None) else kind(one) for one in inner)
     if isinstance(hint, str):
@@ -83,12 +97,20 @@ def kind(hint: Any) -> str:
         return "a mapping"
     if origin in (tuple, list):
         of = [one for one in inner if one is not Ellipsis]
-        return f"a list of {kind(of[0]).removeprefix('a ')}" if len(set(of)) == 1 else "a list"
+        return _listed(kind(of[0])) if len({*map(kind, of)}) == 1 else "a list"
     if origin is typing.Literal:
         return " or ".join(map(str, inner))
     if origin in (dict, Mapping) or hint is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
         return "a mapping"
     return "a mapping" if dataclasses.is_dataclass(hint) else "anything"
+
+
+def _listed(item: str) -> str:
+    """Return a list of items of a kind in words."""
+    for one, many in PLURALS.items():
+        if item.startswith(one):
+            return f"a list of {many}{item.removeprefix(one)}"
+    return f"a list, each {item}"
 
 
 @cache
@@ -146,8 +168,15 @@ def parts(registry: Registry) -> list[Part]:
         _part("base.tokenizer", registry.tokenizer),
         _part("base.pretrain.update", registry.update),
         _part("base.pretrain.optimizer", registry.optimizer),
+        Part("base.pretrain.objectives.NAME", "A loss: settings of its preset, see below, and this one.", (PRESET,)),
         *_of("base.pretrain.objectives", registry.objectives),
+        Part(
+            "base.pretrain.targets.NAME",
+            "Speech targets: settings of their preset, see below, and this one.",
+            (PRESET,),
+        ),
         *_of("base.pretrain.targets", registry.targets),
+        Part("base.tasks.NAME", "A task: settings of its preset, see below, and these.", (PRESET, TUNE)),
         *_of("base.tasks", registry.tasks),
         *_of("data", registry.data, whole=True),
         Part("resources", "What jobs request: for all kinds of stages, or under the name of one kind.", _resources()),
@@ -198,14 +227,30 @@ def _configs(hint: Any) -> Iterator[type]:
 
 
 def text(registry: Registry, section: str = "") -> str:
-    """Return the reference for a terminal: one section (a path, the end of one, or a preset's name), or all of it.
+    """Return the reference for a terminal: all of it, or what has the name `section`.
 
-    Raises UserError with the nearest name for an unknown section.
+    That is a section (a path, the end of one, or a preset's name) or a key (its name, or a path that ends with it).
+    Raises UserError with the nearest names if there is neither.
     """
     found = parts(registry)
-    if section:
-        found = [one for one in found if _is(one, section)] or _unknown(section, found)
-    return "\n\n".join(_block(one) for one in found)
+    if not section:
+        return "\n\n".join(map(_block, found))
+    top, *deeper = section.split(".")
+    asked = section
+    if top == "rows" and deeper:
+        asked = ".".join(["base", *deeper[1:]]) if deeper[1:] else "rows"  # a row has the keys of base
+    named = [one for one in found if _is(one, asked)]
+    groups = tuple(f"{_bare(one)}." for one in named if one.path.endswith(".NAME"))
+    named += [one for one in found if one not in named and groups and one.path.startswith(groups)]
+    alone: dict[str, list[str]] = {}  # keys as text -> names of the parts that have them
+    for part in found:
+        for key in part.keys if groups or not named else ():
+            if asked in _paths(part, key):
+                alone.setdefault("\n".join(_entry(key)), []).append(part.name)
+    if not named and not alone:
+        raise UserError(f"--reference: there is no section or key '{section}'; {_near(section, asked, found)}")
+    keys_of = ["\n".join([*_wrapped(", ".join(holders), 0), entry]) for entry, holders in alone.items()]
+    return "\n\n".join([*keys_of, *map(_block, named)])
 
 
 def _bare(part: Part) -> str:
@@ -217,19 +262,34 @@ def _is(part: Part, section: str) -> bool:
     return section in (part.path, _bare(part), *part.presets) or _bare(part).endswith(f".{section}")
 
 
-def _unknown(section: str, found: list[Part]) -> list[Part]:
+def _paths(part: Part, key: Key) -> set[str]:
+    """Return all paths by which a key may be asked for: its own, the ends of that, and those below a preset's name."""
+    *above, last = _bare(part).split(".")
+    found = set()
+    for name in (last, *part.presets):
+        steps = [*above, name, key.name]
+        found |= {".".join(steps[start:]).lstrip(".") for start in range(len(steps))}
+    return found
+
+
+def _near(section: str, asked: str, found: list[Part]) -> str:
+    """Return which names are spelt like one that there is not; if none is, the sections of the file."""
     names = {name for one in found for name in (_bare(one), _bare(one).rpartition(".")[2], *one.presets) if name}
-    raise UserError(f"--reference: there is no section '{section}'; {nearest(section, sorted(names))}")
+    names |= {path for one in found for key in one.keys for path in _paths(one, key) if "." in path or "." not in asked}
+    if near := difflib.get_close_matches(asked, sorted(names), n=3, cutoff=0.7):
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"sections are {', '.join(SECTIONS)}."
 
 
 def _block(part: Part) -> str:
     presets = [f"presets: {', '.join(part.presets)}"] if len(part.presets) > 1 else []
     lines = [part.name, *_wrapped(" ".join([part.about, *presets]), 2)]
-    for key in part.keys:
-        default = f" = {key.shown}" if key.shown else ""
-        lines.append(f"    {key.name:<22}{key.kind}{default}")
-        lines += _wrapped(key.doc, 8)
-    return "\n".join(lines)
+    return "\n".join([*lines, *(line for key in part.keys for line in _entry(key))])
+
+
+def _entry(key: Key) -> list[str]:
+    default = f" = {key.shown}" if key.shown else ""
+    return [f"    {key.name:<22}{key.kind}{default}", *_wrapped(key.doc, 8)]
 
 
 def _wrapped(said: str, indent: int) -> list[str]:
@@ -261,3 +321,4 @@ add. `base` and rows are patches: a setting that a row does not give has the val
 A number may be written with its unit: `20 s`, `700 tokens`. How to write a sweep file: [sweeps.md](../sweeps.md).
 """
 WIDTH = 100
+SECTIONS = ("base", "encoder", "pretrain", "objectives", "tasks", "rows", "data", "claims", "table", "resources")

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from ablate.errors import plural
 from ablate.planning.again import at
 from ablate.store.differ import DATA, Differences, Identity, Known, on_disk, settings
 from ablate.store.record import FORMAT, Sweep, read_sweep, sweep_path
@@ -75,7 +76,7 @@ def _other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _told(causes: list[str]) -> str:
-    more = f"; and {len(causes) - MOST_CAUSES} other settings" if len(causes) > MOST_CAUSES else ""
+    more = f"; and {plural(len(causes) - MOST_CAUSES, 'other setting')}" if len(causes) > MOST_CAUSES else ""
     return "; ".join(causes[:MOST_CAUSES]) + more
 
 
@@ -112,7 +113,7 @@ def _changed(plan: Plan, before: Sweep, root: Path, said: Collection[str] = ()) 
         names = "all rows" if len(of) == len(rows) > 1 else _list(of)
         lines.append(f"{names} changed" + (f" ({_told(new)})" if new else ""))
     if len(lines) > MOST_LINES:
-        lines[MOST_LINES - 1 :] = [f"and {len(lines) - MOST_LINES + 1} other changes of rows"]
+        lines[MOST_LINES - 1 :] = [f"and {plural(len(lines) - MOST_LINES + 1, 'other change')} of rows"]
     return lines
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.tokenizer import TokenizerConfig, TokenizerStage, TokensConfig
-from ablate.errors import UserError, nearest
 from ablate.planning import cost
 
 UNKNOWN = ("text", "pairs")  # pre-training tables that are assumed where a corpus does not list its tables
@@ -48,17 +47,12 @@ class Supply:
         return self._once(("table", id(data), table, split), data, lay)
 
     def tokenizer(self, data: CorpusConfig, config: TokenizerConfig, title: str) -> str:
-        """Return the stage of a tokenizer. Raises UserError if its config names a table that the corpus lacks."""
+        """Return the stage of a tokenizer."""
 
         def lay() -> str:
             have = data.tables()
             settled = config.settled(have or UNKNOWN)
             names = list(dict.fromkeys(field.partition(".")[0] for field in settled.fields))
-            for name in names:
-                if have and "train" not in have.get(name, ()):
-                    raise UserError(
-                        f"tokenizer.fields has '{name}', which is no table of the data: {nearest(name, have)}"
-                    )
             tables = {name: (f"table/{name}", self.table(data, name, "train")) for name in names}
             texts = {field: self._texts(data, field) for field in settled.fields}
             known = {field: text for field, text in texts.items() if text}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
-from ablate.errors import UserError
-from ablate.sweepfile.patch import as_written, listed, mapping, once
+from ablate.errors import UserError, as_written, nearest
+from ablate.sweepfile.patch import listed, mapping, once
 from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.typed import setting
 from encoders.attention import CHOICES
-from encoders.choices import check_choice
 
 
 def axes(value: object) -> dict[str, list[Value]]:
@@ -32,8 +32,14 @@ def shown(value: Value) -> str | int | float:
 
 
 def plugins(value: object) -> list[str]:
-    """Return the names of plugin modules. Raises UserError for anything but a list of names."""
-    return [] if value is None else [*once(setting(Sweep, "plugins", value), "plugins")]
+    """Return the names of plugin modules. Raises UserError for anything but a list of modules' names."""
+    names = [] if value is None else [*once(setting(Sweep, "plugins", value), "plugins")]
+    for number, name in enumerate(names):
+        if not all(part.isidentifier() for part in name.split(".")):
+            module = ".".join(part for part in re.split(r"[/.]+", name.removesuffix(".py")) if part)
+            hint = f"write {module}." if module else "remove it."
+            raise UserError(f"plugins[{number}]: found '{name}', expected a module's name, as in my_lab.losses; {hint}")
+    return names
 
 
 def seeds(value: object) -> list[int]:
@@ -47,8 +53,6 @@ def seeds(value: object) -> list[int]:
 def attention(value: object) -> str:
     """Return the name of the attention backend. Raises UserError with the nearest name for an unknown one."""
     name = setting(Sweep, "attention", "auto" if value is None else value)
-    try:
-        check_choice("attention", name, CHOICES)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    if name not in CHOICES:
+        raise UserError(f"attention: there is no backend '{name}'; {nearest(name, CHOICES)}")
     return name

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ablate.errors import UserError
+from ablate.errors import UserError, plural
 from ablate.store.listing import format_of
 from ablate.store.record import read_json
 
@@ -155,7 +155,7 @@ def settings(a: Any, b: Any, name: str, path: str = "") -> list[str]:
         elif key == "recipe":
             sentences.append(_raised(f"recipe of {_called(b)}", a[key], b[key]))
         elif key == "rows" and isinstance(b[key], int):
-            sentences.append(f"{name} has {b[key]:,} rows, had {a[key]:,}")
+            sentences.append(f"{name} has {plural(b[key], 'row')}, had {a[key]:,}")
         elif key == "digest":
             sentences += [f"{name} holds other rows than it did"] if a.get("rows") == b.get("rows") else []
         else:

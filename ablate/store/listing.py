@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, plural
 from ablate.store import index
 from ablate.store.disk import amount
 from ablate.store.index import Entry
@@ -41,12 +41,12 @@ def lines(root: Path) -> list[str]:
         done = sum(one.done for one in own)
         report.append(f"{kind:{width}}  {done:{digits},} of {kinds[kind]:{digits},} done  {amount(_size(own)):>7}")
     if alone := [one for one in found.values() if one.id not in used]:
-        report.append(f"{len(alone):,} of these stages ({amount(_size(alone))}) are used by no sweep here.")
+        report.append(f"{plural(len(alone), 'stage', 'are')} used by no sweep here ({amount(_size(alone))}).")
     if gone := [one for one in found.values() if one.pruned]:
         lost = amount(sum(sum(one.pruned.values()) for one in gone))
-        report.append(f"{lost} of files of {len(gone):,} stages were pruned; they are made again when needed.")
+        report.append(f"{lost} of files of {plural(len(gone), 'stage')} were pruned; they are made again when needed.")
     if old := sum(one.format == 1 for one in found.values()):
-        report.append(f"{old:,} of these stages are of format 1: reports show them, but no new plan uses them.")
+        report.append(f"{plural(old, 'stage', 'are')} of format 1: reports show them, but no new plan uses them.")
     return report
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablate.errors import UserError
+from ablate.errors import UserError, plural
 from ablate.store import attempt, continuing, disk, files, index, listing
 from ablate.store.adopt import (
     REFUSED,
@@ -208,11 +208,13 @@ def estimate(merge: Merge, links: bool) -> list[str]:
     new, back = merge.of(TAKE), merge.of(RESTORE)
     how = "to link" if links else "to copy"
     lines = [
-        f"{merge.source} has {len(merge.stages):,} finished stages: {len(new):,} are joined to {merge.to} "
-        f"({amount(merge.size(TAKE))} {how}), {len(merge.of(SAME, TIDY)):,} are there already."
+        f"{merge.source} has {plural(len(merge.stages), 'finished stage')}: {plural(len(new), '', 'are')} joined to "
+        f"{merge.to} ({amount(merge.size(TAKE))} {how}), {plural(len(merge.of(SAME, TIDY)), '', 'are')} there already."
     ]
     if back:
-        lines.append(f"{len(back):,} were pruned in {merge.to}: {amount(merge.size(RESTORE))} {how} are put back.")
+        lines.append(
+            f"{plural(len(back), '', 'were')} pruned in {merge.to}: {amount(merge.size(RESTORE))} {how} are put back."
+        )
     if merge.without_weights and new:
         left = sum(merge.stages[id].size(merge.stages[id].facts) for id in new) - merge.size(TAKE)
         lines.append(f"{amount(left)} are left out as if they were pruned; they are made again when needed.")
@@ -293,11 +295,11 @@ def carry_out(merge: Merge) -> str:
     merge.refused += [verdict.why for verdict in done if verdict.what == REFUSED]
     count = Counter(verdict.what for verdict in done)
     restored = f", put files of {count[RESTORE]:,} back" if count[RESTORE] else ""
-    running = f", left {count[RUNNING]:,} out that are being run there" if count[RUNNING] else ""
+    running = f", left out {plural(count[RUNNING], 'stage')} being run there" if count[RUNNING] else ""
     root = shlex.quote(str(merge.to))
     report = f" python -m analysis.report {taken[0]} --root {root} makes its report." if taken else ""
     alone = "" if taken or not count[TAKE] else f" No sweep was joined with them. {UNREFERENCED}"
-    return f"Joined {count[TAKE]:,} stages{restored}{running}.{report}{alone}"
+    return f"Joined {plural(count[TAKE], 'stage')}{restored}{running}.{report}{alone}"
 
 
 def _lay(source: Path, target: Path) -> None:

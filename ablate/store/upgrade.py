@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.errors import UserError
+from ablate.errors import UserError, plural
 from ablate.store import files, listing, record
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -46,14 +46,17 @@ def upgrade(root: Path) -> list[str]:
             count[what] += 1
         else:
             count["new"] += 1
-    lines = [f"{count['stages']:,} stages and {count['sweeps']:,} sweeps rewritten to format {record.FORMAT}."]
-    lines += [f"{count['new']:,} are of format {record.FORMAT} already."] if count["new"] else []
+    made = f"{plural(count['stages'], 'stage')} and {plural(count['sweeps'], 'sweep')}"
+    lines = [f"{made} rewritten to format {record.FORMAT}."]
+    lines += [f"{plural(count['new'], '', 'are')} of format {record.FORMAT} already."] if count["new"] else []
     lines += (
-        [f"{count['open']:,} stages are not complete; the sweep command goes on with them."] if count["open"] else []
+        [f"{plural(count['open'], 'stage', 'are')} not complete; the sweep command goes on from there."]
+        if count["open"]
+        else []
     )
     if count["first"]:
         lines.append(
-            f"{count['first']:,} stages and sweeps are of format 1, which stays readable as it is; what a new plan "
+            f"{plural(count['first'], 'record', 'are')} of format 1, which stays readable as it is; what a new plan "
             "needs of them is made again."
         )
     return lines

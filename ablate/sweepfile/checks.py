@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from ablate.data.streams import STREAMS
-from ablate.errors import UserError, nearest, place
+from ablate.data.tokenizer import LABELS, TokenizerConfig
+from ablate.errors import UserError, nearest, place, plural
 from ablate.sweepfile.order import needed_first
 from ablate.sweepfile.row import Row, owner
 from ablate.tasks.task import TaskConfig
+
+NO_TEXT = (*LABELS, "frames", "seconds", "phones", "snr")  # columns that no tokenizer reads
 
 
 def fits(row: Row, path: str) -> None:
@@ -28,7 +31,9 @@ def fits(row: Row, path: str) -> None:
         except ValueError as error:
             raise UserError(f"{path}: objective '{name}': {error}") from error
     if not row.objectives and row.steps + row.decay:
-        raise UserError(f"{path}: {row.steps + row.decay} updates of pre-training without an objective; add one.")
+        raise UserError(
+            f"{path}: {plural(row.steps + row.decay, 'update')} of pre-training without an objective; add one."
+        )
     for name, task in row.tasks.items():
         if not owner(task).trained:
             continue
@@ -78,6 +83,32 @@ def held(row: Row, path: str) -> None:
             )
         if row.has(name) and (has := row.data.columns(task.table)):
             _columns(task, has, f"{path}.tasks.{name}")
+
+
+def learnt_from(row: Row, path: str) -> None:
+    """Check that the data have every text field that the row's tokenizers are trained on. Raises UserError.
+
+    Does nothing for data that cannot say beforehand what they have.
+    """
+    if not row.data.tables():
+        return
+    _fields(row, row.tokenizer, f"{path}.tokenizer")
+    for name, task in row.tasks.items():
+        if task.tokenizer is not None and row.has(name):
+            _fields(row, task.tokenizer, f"{path}.tasks.{name}.tokenizer")
+
+
+def _fields(row: Row, tokenizer: TokenizerConfig, path: str) -> None:
+    learnt = [table for table, splits in row.data.tables().items() if "train" in splits]
+    has = {table: {*row.data.columns(table)} - {*NO_TEXT} for table in learnt}
+    for number, field in enumerate(tokenizer.fields):
+        table, _, column = field.partition(".")
+        where, known = f"{path}.fields[{number}]", sorted(has.get(table, ()))
+        if table not in has:
+            raise UserError(f"{where}: '{field}' names no table of the data with a train split; {nearest(table, has)}")
+        if not column or known and column not in known:
+            have = [f"{table}.{one}" for one in known or ["text"]]
+            raise UserError(f"{where}: found '{field}', expected a text field, as in {' or '.join(have)}.")
 
 
 def _columns(task: TaskConfig, has: Collection[str], path: str) -> None:

@@ -220,9 +220,15 @@ def _row(row: str, rows: Sequence[str], path: str) -> None:
 
 
 def labels(written: object, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:
-    """Check and return the display names of rows, tasks and columns. Raises UserError for a name of none of these."""
+    """Check and return the display names of rows, tasks and columns. Raises UserError for a name of none of these,
+    and for two rows that would be shown alike.
+    """
     names = setting(Sweep, "labels", mapping(written, "labels"))
     for key in names:
         if key.split(".")[0] not in (*rows, *tasks):
             raise UserError(f"labels.{key}: no row or task '{key}'; {nearest(key, (*rows, *tasks))}")
+    of: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row in names):  # a row without a label has its name for one
+        if (other := of.setdefault(names.get(row, row), row)) != row:
+            raise UserError(f"labels.{row}: row '{other}' is shown as '{names[row]}', too; write another label.")
     return names

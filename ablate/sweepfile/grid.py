@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 
-from ablate.errors import UserError
-from ablate.sweepfile.patch import as_written, mapping, merge
+from ablate.errors import UserError, as_written
+from ablate.sweepfile.patch import mapping, merge
 from ablate.sweepfile.schema import Value
 from ablate.tasks.task import TaskConfig
 

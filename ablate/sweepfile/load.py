@@ -24,9 +24,9 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, as_written, nearest
 from ablate.sweepfile import schema
-from ablate.sweepfile.patch import as_written, expand, leaves, overlay
+from ablate.sweepfile.patch import expand, leaves, odd_space, overlay
 from ablate.sweepfile.schema import Value
 from ablate.sweepfile.typed import setting
 
@@ -54,8 +54,9 @@ def document(path: Path) -> dict[str, Value]:
         document = yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
-        if mark and (tab := _tab(text.splitlines(), mark.line, mark.column)):
-            raise UserError(f"{path}, line {tab[0] + 1}, column {tab[1] + 1}: found a tab; write spaces.") from None
+        if mark and (at := _odd(lines := text.splitlines(), mark.line, mark.column)):
+            what = odd_space(lines[at[0]][at[1]])
+            raise UserError(f"{path}, line {at[0] + 1}, column {at[1] + 1}: found {what}; write spaces.") from None
         raise UserError(_invalid(e, path)) from None
     except yaml.YAMLError as e:
         raise UserError(f"{path}: this is not valid YAML: {str(e).splitlines()[0]}.") from None
@@ -108,15 +109,15 @@ def _invalid(error: yaml.MarkedYAMLError, path: Path) -> str:
     return f"{where}: this is not valid YAML: {said.rstrip('.')}."
 
 
-def _tab(lines: list[str], line: int, column: int) -> tuple[int, int] | None:
-    """Return line and column, counted from 0, of a tab that makes YAML unreadable, or None.
+def _odd(lines: list[str], line: int, column: int) -> tuple[int, int] | None:
+    """Return line and column, counted from 0, of a tab or another odd space that makes YAML unreadable, or None.
 
     It is at the place where reading stopped, or in the indentation of a line up to there.
     """
     for number, text in enumerate(lines[: line + 1]):
-        if indentation := re.match(r" *(?=\t\s*\S)", text):
+        if indentation := re.match(r" *(?=[^\S ]\s*\S)", text):
             return number, indentation.end()
-    return (line, column) if line < len(lines) and lines[line][column : column + 1] == "\t" else None
+    return (line, column) if line < len(lines) and odd_space(lines[line][column : column + 1]) else None
 
 
 def load(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Value]:
@@ -153,6 +154,8 @@ def override(sweep: Mapping[str, Value], overrides: Iterable[str]) -> dict[str, 
         keys = parsed.key_or_group.split(".")
         if keys == ["extends"]:
             raise UserError(f"Override '{text}': what a file extends is read with it; write extends in the file.")
+        if keys[0] == "axes" and not parsed.is_delete():
+            _no_axis(sweep, keys[1:], text)
         if parsed.is_delete():
             sweep = _without(sweep, keys, text)
         elif parsed.is_sweep_override():
@@ -217,6 +220,17 @@ def _choice(parsed: Override, text: str) -> dict[str, Value]:
     if not key.startswith(("base.", "data.")) and key != "data":
         raise UserError(f"Override '{text}': only 'base' and 'data' have axes; write key=[1,2] for a list.")
     return {"axes": {key.removeprefix("base."): values}}
+
+
+def _no_axis(sweep: Mapping[str, Value], keys: list[str], text: str) -> None:
+    """Raise UserError for an override of `axes` by the dotted path of a setting, and say how an axis is written."""
+    axis, *deeper = keys or [""]
+    there = (sweep.get("axes") or {}).get(axis) if isinstance(sweep.get("axes"), Mapping) else None
+    if not deeper or isinstance(there, Mapping) or axis not in ("data", *schema.keys(schema.Section)):
+        return
+    setting = ".".join(keys) if axis == "data" else f"base.{'.'.join(keys)}"
+    values = text.partition("=")[2].strip("[]")
+    raise UserError(f"Override '{text}': an axis is written as the setting and its values; write {setting}={values}.")
 
 
 def _without(sweep: Mapping[str, Value], keys: list[str], text: str) -> dict[str, Value]:

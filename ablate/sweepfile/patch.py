@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from ablate.data.streams import STREAMS
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, as_written, nearest
 from ablate.sweepfile.schema import Pretrain, RowPatch, Section, Sweep, Value, keys
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def expand(sweep: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _named(value: Value, path: str, above: tuple[Value, ...] = ()) -> None:
-    """Raise UserError if any key, at any depth, is not text.
+    """Raise UserError if any key, at any depth, is not text, or has a space that YAML takes for a letter.
 
     `above` are the values that contain this one: a YAML alias may contain itself, and is then visited once.
     """
@@ -54,7 +54,16 @@ def _named(value: Value, path: str, above: tuple[Value, ...] = ()) -> None:
                 word = "null" if key is None else str(key).lower()
                 where = f"{path}.{word}".lstrip(".")
                 raise UserError(f"{where}: expected text as a key, found {word}; write '{word}', in quotes.")
+            if what := odd_space(key[:1]) or odd_space(key[-1:]):
+                raise UserError(f"{f'{path}.{key}'.lstrip('.')}: found {what} beside '{key.strip()}'; write spaces.")
             _named(part, f"{path}.{key}".lstrip("."), (*above, value))
+
+
+def odd_space(letter: str) -> str:
+    """Name a space that is none in YAML, such as "a tab" or "a no-break space"; '' for any other character."""
+    if not letter.isspace() or letter in " \r\n":
+        return ""
+    return "a tab" if letter == "\t" else f"a {unicodedata.name(letter, 'control character').lower()}"
 
 
 def _hint(key: str, valid: Iterable[str]) -> str:
@@ -88,6 +97,8 @@ def section(value: object, path: str, of: type[Section] = Section) -> dict[str, 
         if "targets" in pretrain:
             parts = mapping(pretrain["targets"], f"{where}.targets")
             pretrain["targets"] = {k: v if v is None else _preset(v, f"{where}.targets.{k}") for k, v in parts.items()}
+        if not isinstance(written := pretrain.get("optimizer"), str) or not written.startswith("${"):
+            pretrain |= {"optimizer": mapping(written, f"{where}.optimizer")} if "optimizer" in pretrain else {}
         if "update" in pretrain:
             update = mapping(pretrain["update"], f"{where}.update")
             pretrain["update"] = {k: _quantity(k, v, f"{where}.update.{k}") for k, v in update.items()}
@@ -121,15 +132,6 @@ def known(value: object, path: str, valid: Iterable[str]) -> dict[str, Value]:
         if key not in valid:
             raise UserError(f"{path}.{key}: unknown key '{key}'; {_hint(str(key), valid)}")
     return copy
-
-
-def as_written(value: object) -> str:
-    """A value as a file has it."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {as_written(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(as_written, value)) + "]"
-    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def listed(value: object, path: str) -> list[Value]:

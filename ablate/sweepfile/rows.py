@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ablate.data.corpus import CorpusConfig
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, as_written, nearest
 from ablate.sweepfile import checks
 from ablate.sweepfile.added import NAME, Added, added
 from ablate.sweepfile.grid import choices
@@ -47,9 +47,9 @@ class Resolver:
             if not re.fullmatch(NAME, task):
                 raise UserError(f"tasks: '{task}' is no name; use letters, digits and _, as in asr_100.")
             preset = settings.setdefault(task, {}).get("preset", task)
-            if preset not in registry.tasks:
+            if not isinstance(preset, str) or preset not in registry.tasks:
                 path = f"base.tasks.{task}" if task in base.get("tasks", {}) else "tasks"
-                raise UserError(f"{path}: no task '{preset}'; {nearest(str(preset), registry.tasks)}")
+                raise UserError(f"{path}: no task {as_written(preset)}; {nearest(str(preset), registry.tasks)}")
         data = {"preset": "builtin", **mapping(sweep.get("data"), "data")}
         sections = {"data": data, "encoder": {}, "tokenizer": {}}
         self.base = {**sections, **base, "pretrain": pretrain, "tasks": settings}
@@ -122,6 +122,7 @@ class Resolver:
             )
             checks.fits(rows[name], path)
             checks.held(rows[name], path)
+            checks.learnt_from(rows[name], path)
             checks.trained(rows[name], rows, path)
         checks.teachers(rows)
         return rows
@@ -144,7 +145,6 @@ class Resolver:
                     return f"axes.{axis}.{value}.{rest}"
                 if f"{path}.".startswith(f"{axis}."):
                     return f"axes.{rest}"
-                return f"{message.rstrip('.')} (at {axis}={value})."
         return message
 
     def _configs(self, row: Mapping[str, Value], path: str) -> dict[str, Any]:  # fields of Row, by name
@@ -181,7 +181,7 @@ class Resolver:
                 lambda part, where, key=key: self._config("tasks", part, where, key),
             )
             for key, grid in tuned.items()
-            if grid
+            if mapping(grid, f"{path}.tasks.{key}.tune")
         }
         return {
             "encoder": self._config("encoder", row["encoder"], f"{path}.encoder", "nano"),

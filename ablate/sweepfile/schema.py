@@ -184,7 +184,7 @@ class Sweep:
     """Another sweep file that this one is laid over, as a path relative to this file."""
     data: Preset = "builtin"
     """The corpus: builtin, real or stated, or changes to one of these."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Natural, ...] = (0,)
     """Random seeds: every row is trained once with each."""
     base: Section | None = None
     """Settings that all rows share."""

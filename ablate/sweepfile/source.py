@@ -16,6 +16,8 @@ import yaml
 from ablate.errors import UserError
 from ablate.sweepfile.load import Loader, parse
 
+POINTER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*\}")  # a reference to another setting of the sweep
+
 
 @dataclass(frozen=True)
 class Written:
@@ -84,7 +86,8 @@ class Source:
     def origins(self, row: str, paths: Iterable[str]) -> dict[str, str]:
         """Return where the values of a row's settings come from, at the first point of the axes.
 
-        Each origin is "FILE:LINE", the text of an X
+        Each origin is "FILE:LINE", the text of an override, the name of an option, "preset NAME", "computed" or
+        "default".
         """
         return {path: self._origin(path if path.startswith("data.") else f"rows.{row}.{path}") for path in paths}
 
@@ -92,9 +95,10 @@ class Source:
         if path.endswith((".pretrain.start", ".pretrain.horizon")):
             return "computed"  # of the rows that it comes after
         found, steps = self.settles(path, first=True), path.count(".") + (1 if path.startswith("data.") else -1)
-        if found and (found[0] == steps or found[1].text.startswith("${")):
+        if found and (found[0] == steps or self._refers(found[1].text, path.split(".")[found[0] - steps :])):
             return found[1].short
-        if found and path.endswith(".weight") and found[0] == steps - 1 and found[1].text:
+        bare = found and found[1].text and not found[1].text.startswith("${")
+        if bare and path.endswith(".weight") and found[0] == steps - 1:
             return found[1].short  # a bare weight, as in tlm: 0.5
         name = self._preset(path)
         return f"preset {name}" if name else "default"
@@ -108,9 +112,30 @@ class Source:
         holder = path.rsplit(".", len(parts) - deep)[0]
         for place, steps in ((f"{holder}.preset", deep + 1), (holder, deep)):
             found = self.settles(place, plain=True, first=True)
-            if found and found[0] == steps and re.fullmatch(r"[A-Za-z_]\w*", found[1].text):
-                return found[1].text
+            if found and found[0] == steps and re.fullmatch(r"[A-Za-z_]\w*", name := self._followed(found[1].text)):
+                return name
         return parts[deep - 1] if deep > 1 else ""
+
+    def _refers(self, text: str, below: list[str]) -> bool:
+        """Whether a value is a reference to something that sets the setting with the path `below` within it."""
+        if not (match := POINTER.fullmatch(text)):
+            return text.startswith("${")  # of another kind, or within text
+        path = ".".join([match[1], *below])
+        steps, written = self.find(path) or (0, None)
+        left = path.count(".") + 1 - steps
+        if written and left and written.text.startswith("${"):
+            return self._refers(written.text, below[-left:])
+        return not left or bool(written and below[-left:] == ["weight"] and written.text)
+
+    def _followed(self, text: str) -> str:
+        """Return the preset that a value names; that of a reference is named where it points to."""
+        while match := POINTER.fullmatch(text):
+            for path in (f"{match[1]}.preset", match[1]):
+                steps, written = self.find(path) or (0, None)
+                text = written.text if written and steps == path.count(".") + 1 else ""
+                if text:
+                    break
+        return text
 
     def _axes(self, setting: str, first: bool) -> Iterator[str]:
         """Yield the paths below which axes set a setting: "axes" for `axes.SETTING`, "axes.AXIS.NAME" for a patch.

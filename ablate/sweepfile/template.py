@@ -6,6 +6,8 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from ablate.errors import plural
+
 COMPARE = {
     "objectives": "speech alone, text alone, both",
     "weights": "how much text weighs against speech",
@@ -62,8 +64,10 @@ PAYS = {
 }
 
 
-def text(answers: Answers, command: str, cost: str = "about 1 min on 2 cores") -> str:
-    """Return the text of the file. A comment at its top says that `command` runs it, and what that costs."""
+def text(answers: Answers, command: str, cost: str = "about 1 min on 2 cores", schema: str = "") -> str:
+    """Return the text of the file. Comments at its top say that `command` runs it, what that costs, and, for editors,
+    where the `schema` lies.
+    """
     asked = _question(answers)
     builtin = answers.data == BUILTIN
     width = max(map(len, asked.rows)) + 1
@@ -72,7 +76,8 @@ def text(answers: Answers, command: str, cost: str = "about 1 min on 2 cores") -
     claims = [f"  {name}: {claim}" for name, claim in asked.claims.items()]
     lines = [
         f"# Run: {command}",
-        f"# Cost: {cost}, {answers.seeds} seed{'s' * (answers.seeds > 1)}",
+        f"# Cost: {cost}, {plural(answers.seeds, 'seed')}",
+        *([f"# yaml-language-server: $schema={schema}"] if schema else []),
         f"question: {_quoted(asked.question)}",
         f"changes_our_mind: {_quoted(asked.changes)}",
         "",

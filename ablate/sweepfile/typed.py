@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, TypeVar
 
-from ablate.errors import UserError, nearest, place
-from ablate.sweepfile.patch import as_written, known
-from encoders.ranges import Within
+from ablate.errors import UserError, as_written, close, nearest, place
+from ablate.sweepfile.patch import known
+from encoders.ranges import OneOf, Within
 
 T = TypeVar("T")
 BOOLEANS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
@@ -96,11 +96,16 @@ class Hint:
     """Classes that a value may have, None excluded. Every sequence type is given as tuple, and every mapping type as
     dict."""
     optional: bool
-    ranges: tuple[Within, ...]
+    ranges: tuple[Within | OneOf, ...]
     items: tuple[Hint, ...] = ()
     """Of a list or mapping, the hint of its values; of a tuple of fixed length, one hint per item."""
     fixed: bool = False
     """Whether it is a tuple of fixed length."""
+
+    @property
+    def choices(self) -> tuple[OneOf, ...]:
+        """The names that text must be one of, if there are such."""
+        return tuple(one for one in self.ranges if type(one) is OneOf)
 
     @property
     def mapping(self) -> bool:
@@ -112,10 +117,11 @@ class Hint:
         return " or ".join(dict.fromkeys(self._said(kind) for kind in self.kinds))
 
     def _said(self, kind: type) -> str:
-        within = "".join(f" {one}" for one in self.ranges)
+        within = "".join(f" {one}" for one in self.ranges if type(one) is Within)
+        text = next((str(one) for one in self.choices), "text")
         if kind is tuple and self.fixed:
             return f"a list of {len(self.items)}"
-        words = {int: f"a whole number{within}", float: f"a number{within}", bool: "true or false", str: "text"}
+        words = {int: f"a whole number{within}", float: f"a number{within}", bool: "true or false", str: text}
         return {**words, tuple: "a list", object: "a value"}.get(kind, "a mapping")
 
 
@@ -124,7 +130,7 @@ def _hint(hint: object) -> Hint:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         inner = _hint(arguments[0])
-        return dataclasses.replace(inner, ranges=tuple(one for one in arguments[1:] if type(one) is Within))
+        return dataclasses.replace(inner, ranges=tuple(one for one in arguments[1:] if type(one) in (Within, OneOf)))
     if origin in (typing.Union, types.UnionType):
         members = [_hint(one) for one in arguments if one is not types.NoneType]
         return Hint(
@@ -177,7 +183,10 @@ def _read(hint: Hint, value: object, before: object, path: str) -> object:
     else:
         raise UserError(f"{path}: expected {hint}, found {as_written(value)}{_advice(hint, value, path)}")
     if hint.ranges and not all(one.holds(read) for one in hint.ranges):
-        raise UserError(f"{path}: expected {hint}, found {as_written(value)}.")
+        near = close(str(value), [name for one in hint.choices for name in one.names])
+        raise UserError(
+            f"{path}: expected {hint}, found {as_written(value)}{f'; did you mean {near!r}?' if near else '.'}"
+        )
     return read
 
 
@@ -187,7 +196,7 @@ def _advice(hint: Hint, value: object, path: str) -> str:
         return f"; write {str(BOOLEANS[str(value).lower()]).lower()}."
     if isinstance(value, str) and {int, float} & {*hint.kinds} and re.match(r"[-+]?[\d.]+(e[-+]?\d+)?#", value, re.I):
         return "; a comment needs a space before its #."
-    if str in hint.kinds and isinstance(value, bool):
+    if str in hint.kinds and isinstance(value, bool) and all(one.holds(str(value).lower()) for one in hint.choices):
         return f"; write '{str(value).lower()}', in quotes."
     if int in hint.kinds and isinstance(value, float) and value % 1 == 0:
         return f"; write {value:.0f}."

@@ -19,6 +19,7 @@ from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
 from ablate.errors import UserError, nearest, place
 from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
+from encoders.choices import check_choices
 from encoders.encoding import Encoding
 from encoders.ranges import Fraction, Natural, NonNegative, Size
 from objectives.objective import AbstractObjective, Ports
@@ -173,7 +174,8 @@ class TaskConfig(Complete):
     """The task's own target tokenizer; none means the encoder's."""
 
     def __post_init__(self) -> None:
-        """Nothing here: what each value can be, its field says."""
+        """Check names that have choices; what numbers can be, whoever reads the file checks. Raises ValueError."""
+        check_choices(self)
 
     def ids(self) -> tuple[str, ...]:
         """Which token ids of its table's texts it reads: "own", of the encoder's tokenizer, or "targets", of its output

@@ -166,7 +166,9 @@ def test_a_config_that_no_encoder_has_is_refused_when_it_is_made():
 
 
 def test_inputs_that_there_are_not_are_refused_when_a_sweep_is_planned(sweep):
-    with pytest.raises(UserError, match="encoder: Unknown read 'txt': did you mean 'text'"):
+    with pytest.raises(
+        UserError, match=r"encoder\.reads\[1\]: expected one of speech, text, pair, found 'txt'; did you"
+    ):
         sweep("base.encoder.reads=[speech,txt]")
 
 

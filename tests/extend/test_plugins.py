@@ -87,7 +87,7 @@ def test_a_cluster_may_be_a_plugin_too(swept):
     said = run(swept, "loud.yaml", *more, "--dry-run", path=path)
     assert said.returncode == 0, said.stderr
     said = run(swept, "loud.yaml", "cluster=thread", "--dry-run", path=path)
-    assert said.returncode == 2 and "Unknown cluster 'thread'" in said.stderr
+    assert said.returncode == 2 and "cluster: there is no kind 'thread'" in said.stderr
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ def repository(tmp_path, monkeypatch):
     def git(*arguments):
         subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *arguments], check=True)
 
-    def planned(path, overrides, asking):
-        return plan_file(path, overrides, asking=asking, registry=registry())
+    def planned(path, overrides, asking, quick):
+        return plan_file(path, overrides, asking=asking, registry=registry(), quick=quick)
 
     monkeypatch.setattr(edit, "plan_file", planned)
     git("init", "-q")
@@ -49,6 +49,15 @@ def test_settings_of_a_row_that_stays_are_named(repository):
     (repository / "child.yaml").write_text("extends: parent.yaml\nseeds: [0, 1]\nbase: {pretrain: {steps: 20}}\n")
     lines = edit.edited(str(repository / "child.yaml"), "HEAD")
     assert "one:" in lines and "    pretrain.steps: 10 → 20" in lines
+
+
+def test_with_quick_the_small_sweeps_are_compared(repository, monkeypatch):
+    monkeypatch.setattr(edit, "plan_file", plan_file)  # of presets whose data can be small
+    (repository / "parent.yaml").write_text(PARENT.replace("steps: 10", "steps: 400"))
+    child = str(repository / "child.yaml")
+    # a twentieth of 400 updates, but 10 of 10 as that is the least
+    assert "    pretrain.steps: 10 → 20" in edit.edited(child, "HEAD", quick=True)
+    assert "    pretrain.steps: 10 → 400" in edit.edited(child, "HEAD")
 
 
 def test_no_edit_is_no_difference(repository):

@@ -239,7 +239,7 @@ def test_sweeps_are_listed(root):
         "recordings  1 of 1 done   1.0 kB",
         "score       0 of 1 done    277 B",
         "tokenizer   1 of 1 done   1.0 kB",
-        "1 of these stages (1.0 kB) are used by no sweep here.",
+        "1 stage is used by no sweep here (1.0 kB).",
     ]
 
 
@@ -251,7 +251,7 @@ def test_the_stages_of_a_sweep_are_listed(root):
         "recordings  cc01  done                   1.0 kB  2026-01-31 12:00  asr.train",
         "tokenizer   bb01  done                   1.0 kB  2026-01-31 12:00  tokenizer",
     ]
-    assert "1.0 kB of files of 1 stages were pruned; they are made again when needed." in listing.lines(root)
+    assert "1.0 kB of files of 1 stage were pruned; they are made again when needed." in listing.lines(root)
     assert [line.split()[:4] for line in listing.of_sweep(root, "second")[1:]] == [
         ["pretrain", "aa02", "time-out", "291"],
         ["recordings", "cc01", "done", "1.0"],

@@ -200,7 +200,7 @@ def test_a_file_that_is_gone_or_damaged_there_costs_its_stage_alone(roots, capsy
     lost.unlink()
     next(run_path(source, "table", "cc01").rglob("items.jsonl")).write_bytes(b"[]\n")
     status, said = joined(source, to, capsys)
-    assert status == 1 and "Joined 1 stages" in said.out
+    assert status == 1 and "Joined 1 stage" in said.out
     assert f"{lost} is missing, though the record names it; pretrain aa01 (joint / leaf) was not taken." in said.out
     assert "has other bytes than its record says" in said.out
     assert [path.parent.name for path in to.glob("*/??/*/result.json")] == ["aa02"]
@@ -377,7 +377,7 @@ def test_what_was_pruned_here_is_put_back(roots, capsys):
     pruned.reopen(folder)
     capsys.readouterr()
     status, said = joined(source, to, capsys)
-    assert status == 0 and f"1 were pruned in {to}: 2.0 kB to link are put back." in said.out
+    assert status == 0 and f"1 was pruned in {to}: 2.0 kB to link are put back." in said.out
     assert said.out.splitlines()[-1] == "Joined 0 stages, put files of 1 back."
     assert content(to) == before and find(to, "aa01").done and not (folder / pruned.NAME).exists()
 

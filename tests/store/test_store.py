@@ -53,7 +53,7 @@ def test_a_root_of_format_1_is_listed(tmp_path, capsys):
         "score      18 of 18 done",
         "tokenizer   1 of  1 done",
     ]
-    assert last == "44 of these stages are of format 1: reports show them, but no new plan uses them."
+    assert last == "44 stages are of format 1: reports show them, but no new plan uses them."
 
 
 def test_a_root_of_format_1_is_read():
@@ -74,10 +74,7 @@ def test_format_1_stays_as_it_is(tmp_path):
     before = files(tmp_path / "root")
     assert upgrade.upgrade(tmp_path / "root") == [
         "0 stages and 0 sweeps rewritten to format 2.",
-        (
-            "45 stages and sweeps are of format 1, which stays readable as it is; what a new plan needs of them is "
-            "made again."
-        ),
+        ("45 records are of format 1, which stays readable as it is; what a new plan needs of them is made again."),
     ]
     assert files(tmp_path / "root") == before
 
@@ -124,7 +121,7 @@ def test_a_root_of_the_format_before_is_rewritten_once(tmp_path, third):
     (sweep / "sweep.json").write_text('{"format": 2, "name": "x", "rows": {}}')
     (sweep / "manifest.jsonl").write_text('{"row": "a"}\n{"row": "b"}\n')
     said = upgrade.upgrade(tmp_path)
-    assert said[0] == "1 stages and 1 sweeps rewritten to format 3." and "1 stages are not complete" in said[1]
+    assert said[0] == "1 stage and 1 sweep rewritten to format 3." and "1 stages are not complete" in said[1]
     assert read_run(tmp_path, "heldout", "ab12").result == {"format": 3, "losses": {"tlm/loss": 1.5}, "seconds": 2.0}
     assert read_sweep(tmp_path, "x").manifest == [{"number": 0, "row": "a"}, {"number": 0, "row": "b"}]
     assert read_sweep(tmp_path, "x").format == 3
@@ -237,4 +234,4 @@ def test_planned_stages_are_listed_beside_finished_ones(tmp_path):
     materialise(Plan("x", {"rows": {"a": {}}}, [], {stage.id: stage}, {}), tmp_path)
     _, sweep, *kinds = listing.lines(tmp_path)
     assert re.match(r"x +1 × 0 +0 of 0 +0 +0 +0 B ", sweep)
-    assert kinds[0].startswith("table  0 of 1 done") and kinds[1].startswith("1 of these stages")
+    assert kinds[0].startswith("table  0 of 1 done") and kinds[1].startswith("1 stage is used by no sweep")

@@ -46,7 +46,7 @@ question: Does → qestion: Does
 name: small → name: a/b
     line 1, column 1: name: 'a/b' becomes a folder; use letters, digits, _, - and dots.
 seeds: [0, 1] → seeds: [0, one]
-    line 3, column 12: seeds[1]: expected a whole number, found 'one'.
+    line 3, column 12: seeds[1]: expected a whole number from 0, found 'one'.
 seeds: [0, 1] → seeds: [0, 0]
     line 3, column 1: seeds: '0' is there twice; remove one.
 seeds: [0, 1] → seeds: 3
@@ -84,11 +84,11 @@ encoder: nano → encoder: {dropout: 0,1}
 encoder: nano → encoder: {reads: speech}
     line 8, column 13: base.encoder.reads: expected a list, found 'speech'; write [speech].
 encoder: nano → encoder: {reads: [speech, video]}
-    line 8, column 3: base.encoder: Unknown read 'video': valid: speech, text, pair.
+    line 8, column 29: base.encoder.reads[1]: expected one of speech, text, pair, found 'video'.
 encoder: nano → encoder: {segment_embedding: on}
     line 8, column 13: base.encoder.segment_embedding: expected true or false, found 'on'; write true.
 encoder: nano → encoder: {block: true}
-    line 8, column 13: base.encoder.block: expected text, found true; write 'true', in quotes.
+    line 8, column 13: base.encoder.block: expected one of conformer, transformer, found true.
 {size: 400} → {size: 5}
     line 9, column 15: base.tokenizer.size: expected a whole number from 8, found 5.
 {size: 400} → {bytes: No}
@@ -110,8 +110,11 @@ contrastive: 1.0 → contrastive: {prob: 0}
 contrastive: 1.0 → contrastive: {negatives: 0}
     line 11, column 32: base.pretrain.objectives.contrastive.negatives: expected a whole number from 1, found 0.
 contrastive: 1.0 → contrastive: {at: jiont}
-    line 11, column 18: base.pretrain.objectives.contrastive: Stage of the contrastive loss is 'jiont', which is not one
-    of its choices; did you mean 'joint'?
+    line 11, column 32: base.pretrain.objectives.contrastive.at: expected one of speech_tower, joint, found 'jiont'; did
+    you mean 'joint'?
+masked_text: 1.0} → masked_text: {text: true, share: 2}}
+    line 11, column 70: base.pretrain.objectives.masked_text.text: expected one of true, drawn, renamed, found true;
+    write 'true', in quotes.
 steps: 100 → steps: -1
     line 12, column 5: base.pretrain.steps: expected a whole number from 0, found -1.
 steps: 100 → steps: 1e3
@@ -374,13 +377,70 @@ $ tasks=[asr,null]
     override 'tasks=[asr,null]': tasks[1]: expected text, found null.
 $ BASE.encoder=nano
     override 'BASE.encoder=nano': BASE: unknown key 'BASE'; valid: name, question, changes_our_mind, extends, data,
-    seeds, base, rows, tasks, axes, claims, labels, table, resources, plugins, root, cluster, workers.
+    seeds, base, rows, tasks, axes, claims, labels, table, resources, plugins, root, cluster, workers, attention.
 $ =3
     Override '=3': there is no key; write key=value.
 $ extends=x.yaml
     Override 'extends=x.yaml': what a file extends is read with it; write extends in the file.
 $ data=real & data.root=/nowhere
     override 'data.root=/nowhere': data.root is '/nowhere', which is not a folder; set it to the folder of the corpora.
+seeds: [0, 1] → seeds: [0, -1]
+    line 3, column 12: seeds[1]: expected a whole number from 0, found -1.
+seeds: [0, 1] → seeds: [0, 1]\nplugins: [./lab/losses.py]
+    line 4, column 11: plugins[0]: found './lab/losses.py', expected a module's name, as in my_lab.losses; write
+    lab.losses.
+seeds: [0, 1] → seeds: [0, 1]\nplugins: ['']
+    line 4, column 11: plugins[0]: found '', expected a module's name, as in my_lab.losses; remove it.
+pairs: 100 → seed: -1
+    line 6, column 3: data.seed: expected a whole number from 0, found -1.
+  pairs: 100 → \u00a0 pairs: 100
+    line 6, column 1:   pairs: found a no-break space beside 'pairs'; write spaces.
+  pairs: 100 →    \u00a0 pairs: 100
+    line 6, column 4: found a no-break space; write spaces.
+{size: 400} → {model: bpee}
+    line 9, column 15: base.tokenizer.model: expected one of bpe, unigram, char, found 'bpee'; did you mean 'bpe'?
+{size: 400} → {fields: [text]}
+    line 9, column 24: rows.speech_only.tokenizer.fields[0]: found 'text', expected a text field, as in text.text.
+{size: 400} → {fields: [text.nope]}
+    line 9, column 24: rows.speech_only.tokenizer.fields[0]: found 'text.nope', expected a text field, as in text.text.
+{size: 400} → {fields: [txt.text]}
+    line 9, column 24: rows.speech_only.tokenizer.fields[0]: 'txt.text' names no table of the data with a train split;
+    did you mean 'text'?
+asr: {steps: 50} → asr: {steps: 50, tokenizer: {fields: [asr.id]}}
+    line 17, column 43: rows.speech_only.tasks.asr.tokenizer.fields[0]: found 'asr.id', expected a text field, as in
+    asr.text.
+asr: {steps: 50} → asr: {preset: [asr]}
+    line 17, column 5: base.tasks.asr: no task ['asr']; did you mean 'asr'?
+optimizer: {lr: 2e-3, clip: 5.0} → optimizer: 3
+    line 15, column 5: base.pretrain.optimizer: expected a mapping, found 3; write optimizer: {key: value}.
+asr: {steps: 50} → asr: {tune: 0}
+    line 17, column 11: base.tasks.asr.tune: expected a mapping, found 0; write tune: {key: value}.
+joint: {} → joint: {}\n  broken: {encoder: {heads: 3}}
+    line 22, column 12: rows.broken.encoder: Encoder width 64 is not divisible by heads 3. Choose heads that divide the
+    width.
+[10, 20] → [10, 20]\n  encoder.width: [48, 64]\n  encoder.heads: [3, 6]
+    line 8, column 3: base.encoder: Encoder width 64 is not divisible by heads 3. Choose heads that divide the width
+    (at encoder.width=64, encoder.heads=3).
+[10, 20] → [10, 20]\n  encoder.reads: [[speech, text, pair], [text]]
+    line 21, column 3: rows.joint: objective 'contrastive' reads speech, but the encoder reads text; remove it with
+    pretrain: {objectives: {contrastive: null}}, or let the encoder read speech (at encoder.reads=["text"]).
+speech and text} → speech and text, longer: speech and text}
+    line 27, column 34: labels.longer: row 'joint' is shown as 'speech and text', too; write another label.
+speech and text} → longer}
+    line 27, column 10: labels.joint: row 'longer' is shown as 'longer', too; write another label.
+mem_gb: 8 → mem_gb: true
+    line 31, column 13: resources.mem_gb: found true, expected memory in GB, as in 40, 40G or 512M.
+mem_gb: 8 → sbatch: {mail-type: [END]}
+    line 31, column 22: resources.sbatch.mail-type: found ['END'], expected text, and not several lines; write
+    mail-type: END.
+$ axes.encoder.width=[32,64]
+    Override 'axes.encoder.width=[32,64]': an axis is written as the setting and its values; write
+    base.encoder.width=32,64.
+$ axes.encoder.width=32,64
+    Override 'axes.encoder.width=32,64': an axis is written as the setting and its values; write
+    base.encoder.width=32,64.
+$ axes.data.pairs=10
+    Override 'axes.data.pairs=10': an axis is written as the setting and its values; write data.pairs=10.
 $ data=real & data.held_out=0
     override 'data.held_out=0': data.held_out: expected a whole number from 1, found 0.
 """
@@ -395,7 +455,10 @@ def cases():
         elif line.startswith("$ "):
             read.append(("", "", line[2:].split(" & "), []))
         else:
-            old, new = (text.replace(r"\n", "\n").replace(r"\t", "\t") for text in line.split(" → "))
+            old, new = (
+                text.replace(r"\n", "\n").replace(r"\t", "\t").replace(r"\u00a0", "\u00a0")
+                for text in line.split(" → ")
+            )
             read.append((old, new, [], ["FILE,"]))
     return [(old, new, overrides, " ".join(said)) for old, new, overrides, said in read]
 

@@ -41,7 +41,7 @@ NUMBERS = [
     for name, hint in hints(type(config)).items()
     if set(hint.kinds) & {int, float}
 ]
-FREE = {"seed", "snr_high"}  # any whole number; a bound that another setting has
+FREE = {"snr_high"}  # a bound that another setting has
 named = [f"{type(config).__qualname__}.{name}" for config, name, _ in NUMBERS]
 
 

@@ -88,8 +88,32 @@ def test_origins_of_a_row(files):
         "data.seed": "default",
     }
     assert Source(files / "child.yaml").origins("fourth", ["pretrain.objectives.tlm.share"]) == {
-        "pretrain.objectives.tlm.share": f"{files}/child.yaml:13"
+        "pretrain.objectives.tlm.share": "preset tlm"
     }
+
+
+def test_below_a_reference_what_is_written_there_has_its_line_and_what_a_preset_fills_has_its_name(tmp_path):
+    (tmp_path / "refers.yaml").write_text(
+        "base:\n"
+        "  pretrain:\n"
+        "    objectives: {masked_text: 0.5, mine: {preset: masked_text, span: 3}}\n"
+        "rows:\n"
+        "  one:\n"
+        "    pretrain:\n"
+        "      objectives:\n"
+        '        tlm: "${base.pretrain.objectives.masked_text}"\n'
+        '        other: "${rows.one.pretrain.objectives.again}"\n'
+        '        again: "${base.pretrain.objectives.mine}"\n'
+    )
+    settings = ["tlm.weight", "tlm.share", "other.span", "other.share", "again.weight"]
+    found = Source(tmp_path / "refers.yaml").origins("one", [f"pretrain.objectives.{one}" for one in settings])
+    assert [*found.values()] == [
+        f"{tmp_path}/refers.yaml:8",
+        "preset tlm",
+        f"{tmp_path}/refers.yaml:9",
+        "preset masked_text",
+        "preset masked_text",
+    ]
 
 
 def test_a_plan_says_where_its_mistake_is(files):

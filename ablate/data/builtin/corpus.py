@@ -40,7 +40,7 @@ from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfi
 from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.table import FRAME, TableWriter
 from ablate.errors import UserError
-from encoders.ranges import PositiveShare, Size, Within
+from encoders.ranges import Natural, PositiveShare, Size, Within
 
 RECIPE = 3  # version of the world: of how its samples are drawn and spoken
 
@@ -122,7 +122,7 @@ class BuiltinConfig(CorpusConfig):
         *("dev", "test", "retrieval", "text_dev", "text_test"),
     )
 
-    seed: int = 0
+    seed: Natural = 0
     """Seed of the world: its common words, its sentences, and how they are spoken."""
     coverage: Annotated[float, Within(0.2, 1)] = 0.6
     """Share of each open word class that labelled sentences use: the common words."""

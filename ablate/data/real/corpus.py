@@ -41,7 +41,6 @@ from ablate.data.recordings import BINS
 from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
 from ablate.store.kept import hashed
-from encoders.frontend import NORMALISATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +86,6 @@ class RealConfig(RealSettings, CorpusConfig):
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"data.root is '{self.root}', which is not a folder; set it to the folder of the corpora.")
-        for name, valid in (
-            ("features", ("stored", "read")),
-            ("on_error", ("stop", "skip")),
-            ("normalisation", tuple(NORMALISATIONS)),
-        ):
-            if getattr(self, name) not in valid:
-                raise UserError(f"data.{name} is '{getattr(self, name)}': {nearest(getattr(self, name), valid)}")
         for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
             if twice := [one for one, n in Counter(made).items() if n > 1]:
                 raise UserError(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from encoders.ranges import Natural, Positive, Size
+from encoders.choices import check_choices
+from encoders.frontend import NORMALISATIONS
+from encoders.ranges import Natural, OneOf, Positive, Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +19,10 @@ class RealSettings:
 
     root: str = ""
     """Folder that contains the corpora; not part of ids."""
-    features: str = "stored"
+    features: Annotated[str, OneOf(("stored", "read"))] = "stored"
     """"stored": log-mel is written once, 58 MB per hour; "read": worker processes read recordings when they are needed,
     for corpora larger than the disk. Results are the same."""
-    on_error: str = "stop"
+    on_error: Annotated[str, OneOf(("stop", "skip"))] = "stop"
     """"stop" at the first row or recording that cannot be used; or "skip" and list them, after all recordings were read
     once at the start. What is skipped is in no split."""
     most_skipped: Natural = 100
@@ -67,7 +70,7 @@ class RealSettings:
     """Maximum number of training rows of sentiment and sentence_pair."""
     held_out: Size = 500
     """Maximum number of rows held out of train as "dev" if a corpus has none, but not more than a tenth of its rows."""
-    normalisation: str = "bins"
+    normalisation: Annotated[str, OneOf(NORMALISATIONS)] = "bins"
     """Normalisation of log-mel. "bins": each mel bin to mean 0 and variance 1 over a recording. "level": only to mean
     0, with values more than 50 dB below the loudest raised to that level; better for recordings sampled at less than
     16 kHz. "speaker": as "level", but to mean 0 over all of a speaker's recordings in a split (as in Kaldi), so that a
@@ -77,3 +80,6 @@ class RealSettings:
     """Whether all text is lower-cased."""
     max_seconds: Positive = 20.0
     """Longer recordings are left out of supervised training; dev and test are always complete."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
-from encoders.ranges import Natural, NonNegative, Size
+from encoders.ranges import Natural, NonNegative, OneOf, Size
 from objectives.classification import Classification
 from objectives.ctc import CTC
 from objectives.objective import Ports
@@ -53,7 +53,7 @@ class Recognition(AbstractTask):
         steps: Natural = 1000
         items: Size = 12
         lr: NonNegative = 7e-4
-        head: str = "ctc"
+        head: Annotated[str, OneOf(HEADS)] = "ctc"
         """Output head: "ctc" or "transducer"; or "classes": one class per transcript of the training split, as in
         keyword spotting.
         """
@@ -70,8 +70,6 @@ class Recognition(AbstractTask):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.head not in HEADS:
-                raise UserError(f"head is '{self.head}', expected {', '.join(HEADS)}: {nearest(self.head, HEADS)}")
             if self.head == "classes" and self.tokenizer is not None:
                 raise UserError("head is 'classes', which has no use for a tokenizer; write tokenizer: null.")
             if self.classes.reads != "speech":

@@ -14,7 +14,7 @@ from ablate.tasks.scoring import baselines
 from ablate.tasks.scoring.agreement import AGREEMENT, hits
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Score, TaskConfig
 from encoders.batch import Batch, Vocabulary
-from encoders.ranges import Within
+from encoders.ranges import OneOf, Within
 from objectives.classification import Classification
 from objectives.objective import Ports
 
@@ -47,7 +47,7 @@ class TextClassification(AbstractTask):
         table: str = "sentiment"
         fields: tuple[str, ...] = ("text",)
         """The text fields, one or two."""
-        metrics: tuple[str, ...] = ("accuracy",)
+        metrics: tuple[Annotated[str, OneOf(AGREEMENT)], ...] = ("accuracy",)
         """Metrics to report; the first one is also computed on dev. accuracy, f1 and matthews are for classes, pearson
         and spearman for numbers.
         """
@@ -62,9 +62,6 @@ class TextClassification(AbstractTask):
             super().__post_init__()
             if len(self.fields) not in (1, 2):
                 raise UserError(f"fields are {list(self.fields)}, expected one text field or two, such as [text].")
-            for name in self.metrics:
-                if name not in AGREEMENT:
-                    raise UserError(f"metrics has '{name}': {nearest(name, AGREEMENT)}")
             if not self.metrics or {name in NUMBERS for name in self.metrics} == {True, False}:
                 raise UserError(
                     f"metrics are {list(self.metrics)}, expected some of {', '.join(CLASSES)}, or of "
