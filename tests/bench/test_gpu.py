@@ -124,15 +124,17 @@ def test_without_safetensors_one_step_is_skipped_and_says_so(tmp_path):
 def planted(tmp_path, monkeypatch):
     """Run steps whose modules do what is asked, and return whether all was well, and the record on disk."""
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "planted").mkdir()
+    (tmp_path / "faulty_steps").mkdir()
     out = tmp_path / "out.json"
 
     def run(*bodies: str, budget: float = 60.0, limit: float = 60.0) -> tuple[bool, dict]:
         for number, body in enumerate(bodies):
             lines = "\n    ".join(["report.value('before', 1.0)", *body.splitlines()])
             head = f"import json, os, signal, subprocess, time\n\nOUT = {str(out)!r}\n\n"
-            (tmp_path / "planted" / f"step_{number}.py").write_text(f"{head}def run(device, report):\n    {lines}\n")
-        steps = [Step(f"step_{number}", budget, "planted", "planted") for number in range(len(bodies))]
+            (tmp_path / "faulty_steps" / f"step_{number}.py").write_text(
+                f"{head}def run(device, report):\n    {lines}\n"
+            )
+        steps = [Step(f"step_{number}", budget, "planted", "faulty_steps") for number in range(len(bodies))]
         sound = driver.Driver(out, "cpu", limit).run(steps)
         return sound, json.loads(out.read_text())
 

@@ -131,6 +131,7 @@ def messages(module: str, device: str, seconds: float) -> Iterator[Message]:
 def serve(connection: Connection, module: str, device: str, seconds: float) -> None:
     """The process of one step."""
     os.setsid()  # so that what the step starts ends with it
+    os.dup2(2, 1)  # libraries print, and standard output is the table's
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds) + SLACK)
     if device == "cpu":
