@@ -130,7 +130,7 @@ class Estimator:
             if gpus > tasks:
                 yield (
                     f"A {kind} stage asks for {gpus} GPUs of a node and runs as {tasks} process{'es' * (tasks > 1)}, "
-                    f"each of which uses one; set resources.{kind}.tasks to {gpus}, or resources.{kind}.gpus to {tasks}."
+                    f"each using one; set resources.{kind}.tasks to {gpus}, or resources.{kind}.gpus to {tasks}."
                 )
 
     def _gpus(self, kind: str) -> int:
