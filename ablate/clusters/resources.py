@@ -210,8 +210,19 @@ class Resources:
         given = _with_profile(given) if asks else {name: value for name, value in given.items() if name != "profile"}
         self.own = {kind: self._read(given[kind], kind) for kind in (*kinds, COLLECT) if given.get(kind) is not None}
         self.all = self._read({name: value for name, value in given.items() if name not in (*kinds, COLLECT)})
+        for kind in kinds:
+            self._check_gpus(kind)
         if not asks:
             self.own, self.all = {}, {}
+
+    def _check_gpus(self, kind: str) -> None:
+        wants = self.wanted(kind)
+        gpus, tasks = wants.get("gpus", 0), wants.get("tasks", 1)
+        if 0 < gpus < tasks:
+            raise UserError(
+                f"resources: {tasks} processes of a {kind} stage would share {gpus} GPU{'s' * (gpus > 1)} of a node, "
+                f"but each needs one of its own; set gpus to {tasks}, or tasks to {gpus}."
+            )
 
     def _read(self, given: Any, kind: str = "") -> dict[str, Any]:
         """Parse what is asked for all kinds, or for one."""

@@ -123,10 +123,19 @@ class Estimator:
         """Whether a stage of the row is looked into."""
         return owner(row.encoder).offers("parts") and (self.wants is not None or large(row.encoder))
 
+    def idle(self) -> Iterator[str]:
+        """Yield a note for each kind of stage that asks for more GPUs than its processes use."""
+        for kind, wants in (self.wants or {}).items():
+            gpus, tasks = wants.get("gpus", 0), wants.get("tasks", 1)
+            if gpus > tasks:
+                yield (
+                    f"A {kind} stage asks for {gpus} GPUs of a node and runs as {tasks} process{'es' * (tasks > 1)}, "
+                    f"each using one; set resources.{kind}.tasks to {gpus}, or resources.{kind}.gpus to {tasks}."
+                )
+
     def _gpus(self, kind: str) -> int:
-        """How many GPUs a run of a kind of stage asks for, over its nodes."""
-        wants = self.wants[kind] if self.wants else {}
-        return wants.get("gpus", 0) * wants.get("nodes", 1)
+        """How many GPUs of a node a run of a kind of stage asks for."""
+        return self.wants[kind].get("gpus", 0) if self.wants else 0
 
     def _cuda(self, kind: str) -> bool:
         """Whether to trace what a GPU would run: where one is asked for, and where nothing is asked for."""
@@ -155,7 +164,7 @@ class Estimator:
         from ablate.planning import roofline, step
 
         wants, gpus = self.wants[kind] if self.wants else {}, self._gpus(kind)
-        ranks = min(max(1, gpus or _processes(wants, shards)), shards)
+        ranks = _processes(wants, shards)  # each on a GPU of its own
         held = size.BASE + spare * (one.bytes + (4 * one.parameters if shards > ranks else 0))  # earlier shards' sum
         _fits(held, one.parameters, wants, f"{kind} {title}", fix)
         ends = step.optimizer(one.parameters)
@@ -168,7 +177,7 @@ class Estimator:
         elif gpus:
             seconds = cost.START + busy[roofline.named(wants.get("gpu_type", ""))] / ranks
         else:
-            seconds /= _processes(wants, shards)
+            seconds /= ranks
         hours = {key: spent / 3600 for key, spent in busy.items()} if self._cuda(kind) else {}
         return Estimate(seconds, held if self.wants else 0.0, hours)
 

@@ -161,6 +161,7 @@ class Planner:
             notes=(
                 *self.supply.notes,
                 *self.estimate.left_out(encoders),
+                *self.estimate.idle(),
                 *summary.gpu_hours(self.gpu_hours.values()),
                 *summary.twins(manifest),
                 *summary.columns_left(self.sweep, described),

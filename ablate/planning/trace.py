@@ -58,6 +58,7 @@ class Trace:
 
 
 FAKE = FakeTensorMode(allow_non_fake_inputs=True)  # one for all, so that what it has looked up serves every trace
+DEVICE = torch.ops.prim.device.default  # no operation, but two of three calls: fake tensors are asked for their device
 EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}  # these only allocate
 GATHERS = {"embedding", "gather", "index", "index_select"}  # these read as much of their first argument as they write
 
@@ -94,6 +95,8 @@ class Tracer(TorchDispatchMode):
         self._held: dict[int, weakref.ref] = {}  # storages that live, by address
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is DEVICE:
+            return torch.device("meta") if args[0].fake_mode.in_kernel_invocation else args[0].fake_device
         kwargs = kwargs or {}
         given = [*_tensors((args, kwargs))]
         fakes = sum(isinstance(x, FakeTensor) for x in given)

@@ -6,6 +6,7 @@ while the first rank evaluates or saves, the others wait for it there, as long a
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -30,7 +31,16 @@ def start() -> None:
             torch.cuda.set_device(device())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         _words[:] = [dist.new_group(backend="gloo", timeout=WAIT)]
+        atexit.register(_leave)
         print(f"rank {rank()} of {ranks()} on {device()}", flush=True)
+
+
+def _leave() -> None:
+    """End gloo's threads: one that outlives the interpreter aborts the process. NCCL may wait for a rank that died, and
+    ends with the process.
+    """
+    dist.destroy_process_group(_words.pop() if torch.cuda.is_available() else None)
+    _words.clear()
 
 
 def lock(run: RunFolder) -> RunFolder:

@@ -104,6 +104,18 @@ def test_a_kind_says_what_is_its_own():
     assert Resources({"partition": None}, KINDS).wanted("score").keys() == {"mem_gb", "cpus", "timeout_min"}
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_processes_that_would_share_a_gpu_are_refused(asks):
+    with pytest.raises(
+        UserError, match=r"8 processes of a pretrain stage would share 2 GPUs.* gpus to 8, or tasks to 2"
+    ):
+        Resources({"gpus": "a100:2", "tasks": 8}, KINDS, asks)
+    with pytest.raises(UserError, match="2 processes of a finetune stage would share 1 GPU of"):
+        Resources({"gpus": 2, "tasks": 2, "finetune": {"gpus": 1}}, KINDS, asks)
+    Resources({"gpus": 0, "tasks": 8}, KINDS, asks)  # on CPUs
+    Resources({"gpus": 1, "pretrain": {"gpus": 8, "tasks": 8, "nodes": 8}}, KINDS, asks)
+
+
 def test_the_type_of_a_gpu_stands_beside_their_number():
     asked = Resources({"gpus": "a100:4", "finetune": {"gpus": 1}}, KINDS)
     assert asked.wanted("pretrain").items() >= {"gpu_type": "a100", "gpus": 4}.items()

@@ -116,6 +116,10 @@ def test_hours_of_gpus_follow_from_traced_operations(tmp_path, monkeypatch):
     assert 0 < h200.cost <= a100.cost  # launches rule at this size
     assert longer.cost - cost.START == pytest.approx(2 * (a100.cost - cost.START), abs=0.02)
     assert size.BASE < a100.memory < 1.2 * size.BASE
+    idle, one = trunk("a100:4")
+    assert one.cost == a100.cost  # one process uses one GPU
+    assert [note for note in idle.notes if "asks for 4 GPUs of a node and runs as 1 process, each" in note]
+    assert not [note for note in plan.notes if "GPUs of a node" in note]
     shape = cost.shape("pretrain", a100.config)
     assert trunk("a100:1", paces=lambda: {shape: 3.0})[1].cost == pytest.approx(600.0)
 
