@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ablate.data.real.sources import Place
+from ablate.data.spelling import plain
 from ablate.data.table import Example
 from ablate.store.kept import hashed
 
@@ -46,8 +47,17 @@ def digest(key: bytes, row: Example) -> bytes:
     return hashed(key, "\n".join(said).encode())
 
 
+def disputed(row: Example) -> bool:
+    """Whether the score of a row's output depends on rules about marks, quotes or scripts (`spelling.SCORING`)."""
+    if "translation" in row:
+        return not row.get("direction") and not plain(row["translation"])
+    return "spoken" in row and not plain(row["spoken"]) or "recording" in row and not plain(row["text"])
+
+
 class Held:
     """The rows of a split, 16 bytes each, and their speakers if these are read.
+
+    `disputed` says whether any row is.
 
     `texts` has a sum of hashes for each text field: it identifies a split's texts alone, whatever their order and
     whatever their speech.
@@ -57,6 +67,7 @@ class Held:
         self.digests = bytearray()
         self.voices = array("q")
         self.texts: Counter[str] = Counter()
+        self.disputed = False
         self._voiced, self._numbers = voiced, {}
 
     def __len__(self) -> int:
@@ -64,6 +75,7 @@ class Held:
 
     def add(self, digest: bytes, voice: str | None, texts: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.digests += digest
+        self.disputed = self.disputed or disputed(texts)
         for field in TEXTS:
             if field in texts:
                 self.texts[field] += int.from_bytes(hashed(texts[field].encode()), "big")
@@ -73,6 +85,7 @@ class Held:
     def extend(self, other: Held) -> None:
         """Add the rows of another source; voices with the same name are the same."""
         self.digests += other.digests
+        self.disputed = self.disputed or other.disputed
         self.texts.update(other.texts)
         names = list(other._numbers)
         self.voices.extend(self._numbers.setdefault(names[number], len(self._numbers)) for number in other.voices)

@@ -222,6 +222,8 @@ class RealSplit(SplitConfig):
     """Normalisation of log-mel, as in `RealSettings`; empty for text."""
     decoding: int = 0
     """Recipe of the recordings, by which their features are computed; 0 for text."""
+    scoring: int = field(default=1, metadata={"absent": "1"})
+    """`spelling.SCORING` of an evaluated split whose scores depend on it, otherwise 1."""
     corpus: dict[str, Any] = field(default_factory=dict)
     """Plain values of the `RealSettings` with which it is read."""
     table: str = ""

@@ -25,11 +25,13 @@ from ablate.data.real.canonical import TEXTS, Found, LeftOut, digest
 from ablate.data.real.scan import Sound, Sounds, content, part, told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import Place, Source, sources
+from ablate.data.spelling import composed, lowered
 from ablate.data.table import FRAME, Example
 from ablate.errors import UserError
 from ablate.store.kept import Kept, hashed
 
 CHOICE = 1  # raised by hand when different rows are held out of the same texts
+SPELLING = 2  # raised by hand when texts are spelt differently after reading: part of what is cached about them
 SHORTEST = 0.1  # seconds; a shorter recording is a segmentation fault, and leaves no positions to predict
 UNLABELLED = ("speech", "pairs")  # pre-training streams crop or leave out by limits of their own
 _AT_ONCE = 512  # number of recordings that are looked up together
@@ -101,14 +103,14 @@ class Reading:
         return ((row, key) for row, key, frames in self._heard(source, faults) if frames * FRAME >= SHORTEST)
 
     def _labelled(self, source: Source, faults: Faults) -> Iterator[Example]:
-        """Read a source, with single spaces in its texts, lower-cased if so configured."""
-        lower = self.config.lower
+        """Read a source, with its texts composed and single spaces in them, lower-cased if so configured."""
+        spelt = (lambda text: lowered(composed(text))) if self.config.lower else composed
         for row in source.read(faults):
             if source.spoken:
                 row.setdefault("text", "")  # a corpus may have transcripts of only some recordings
             for field in TEXTS:
                 if field in row:
-                    row[field] = " ".join((row[field].lower() if lower else row[field]).split())
+                    row[field] = " ".join(spelt(row[field]).split())
             yield row
 
     def _heard(self, source: Source, faults: Faults) -> Iterator[tuple[Example, bytes, int]]:
@@ -273,7 +275,7 @@ class Reading:
         """The content of a text source, and how it is read."""
         if source.name not in self._states:
             files = [[path.suffixes, content(path, self.kept)] for path in source.files()]
-            self._states[source.name] = [source.layout, self.config.lower, files]
+            self._states[source.name] = [source.layout, SPELLING, self.config.lower, files]
         return self._states[source.name]
 
     def remembered(self, what: Any, make: Callable[[Faults], Any], faults: Faults) -> Any:

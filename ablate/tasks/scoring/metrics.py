@@ -1,13 +1,13 @@
 """Word errors, BLEU and chrF, with counts per item; the only file that knows jiwer and sacrebleu.
 
+`words` says what words and characters are.
+
 Every corpus score can be computed again from sums of its items' counts, so that the analysis can resample items.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +15,11 @@ from functools import cache
 import jiwer
 from sacrebleu.metrics import BLEU, CHRF
 
-NORMALISED = f"case:lc|punct:no|space:one|nfkc|jiwer:{importlib.metadata.version('jiwer')}"
+from ablate.tasks.scoring.words import normalise, words
+
+NORMALISED = f"case:lc|punct:no|space:one|nfkc|marks:yes|apostrophe:inside|jiwer:{importlib.metadata.version('jiwer')}"
+BY_CHARACTER = "words:characters"
+"""Part of the signature of word errors where most of the text has no spaces between words."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,9 @@ class NGrams:
     ref_len: int
 
 
-def normalise(text: str) -> str:
-    """Lower-case, compose compatibility forms, remove punctuation except the apostrophe, one space between words."""
-    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    return " ".join(re.sub(r"[^\w\s']|_", " ", text).split())
-
-
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
-    """Minimum word edits per item, after `normalise`; either side may be empty."""
-    return _errors([normalise(r).split() for r in references], [normalise(h).split() for h in hypotheses])
+    """Minimum edits per item between `words`; either side may be empty."""
+    return _errors([words(r) for r in references], [words(h) for h in hypotheses])
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:

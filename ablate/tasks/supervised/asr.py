@@ -12,6 +12,7 @@ from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
 from ablate.errors import UserError, nearest
 from ablate.tasks.scoring import baselines, metrics
+from ablate.tasks.scoring.words import unspaced
 from ablate.tasks.supervised.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
@@ -31,7 +32,8 @@ MOST_CLASSES = 1000
 class Recognition(AbstractTask):
     """Word error rate without a language model (docs/paper.md, section 4).
 
-    With a target tokenizer of its own it may output characters.
+    With a target tokenizer of its own it may output characters. If the transcripts have no spaces between words,
+    characters count as words, and the first score is the character error rate.
     """
 
     reads = "speech"
@@ -127,13 +129,12 @@ class Recognition(AbstractTask):
             for row, hypothesis, w, c in zip(rows, hypotheses, words, characters, strict=True)
         ]
         search = self.config.head + ("" if self.config.head == "classes" else f"|beam:{self.config.beam}")
-        scores = [
-            WER.score(metrics.error_rate(words), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(words)),
-            CER.score(
-                metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)
-            ),
-        ]
-        return scores, items
+        signature = f"{metrics.NORMALISED}|{search}"
+        by_character = unspaced(references)
+        spelt = f"|{metrics.BY_CHARACTER}" if by_character else ""
+        wer = WER.score(metrics.error_rate(words), len(rows), signature + spelt, metrics.sums(words))
+        cer = CER.score(metrics.error_rate(characters), len(rows), signature, metrics.sums(characters))
+        return [cer, wer] if by_character else [wer, cer], items
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         references = [row["text"] for row in test]
