@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ablate.data.real.sources import Place
-from ablate.data.spelling import plain
+from ablate.data.spelling import OWN_WORDS, language, plain
 from ablate.data.table import Example
 from ablate.store.kept import hashed
 
@@ -50,7 +50,8 @@ def digest(key: bytes, row: Example) -> bytes:
 def disputed(row: Example) -> bool:
     """Whether the score of a row's output depends on rules about marks, quotes or scripts (`spelling.SCORING`)."""
     if "translation" in row:
-        return not row.get("direction") and not plain(row["translation"])
+        into = language(row.get("direction", "").partition("_")[2])
+        return into in OWN_WORDS or not into and not plain(row["translation"])
     return "spoken" in row and not plain(row["spoken"]) or "recording" in row and not plain(row["text"])
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from real_files import Made, cache, ids, root, small, tsv, utterances  # noqa: F401  fixtures
 
+from ablate.data.real import canonical
+
 TEXTS = ("Ọjọ́ dára", "Tiếng Việt İzmir", "शहर ड़ा")
 
 
@@ -54,3 +56,17 @@ def test_written_and_spoken_text(root, spoken, scoring):  # noqa: F811  the fixt
     tsv(root / "text_normalization" / "test.tsv", "written\tspoken", f"III\t{spoken}")
     forms = ids(small(root), "normalization.test", "sentiment.test")
     assert forms["normalization.test"][0].get("scoring") == scoring and "scoring" not in forms["sentiment.test"][0]
+
+
+@pytest.mark.parametrize(
+    "row, disputed",
+    [
+        ({"direction": "fr_en", "text": "été", "translation": "d'été"}, False),
+        ({"direction": "en_de", "text": "a", "translation": "Häuser '"}, False),
+        ({"direction": "en_zh-CN", "text": "a", "translation": "b"}, True),
+        ({"text": "a", "translation": "本"}, True),
+        ({"text": "été", "label": "positive"}, False),
+    ],
+)
+def test_scores_that_depend_on_the_target_language(row, disputed):
+    assert canonical.disputed(row) == disputed
