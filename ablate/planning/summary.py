@@ -59,7 +59,10 @@ def described(task: TaskConfig, by_speaker: bool = False) -> claims.Measured:
     `by_speaker`: features are normalised over speakers, so that recordings may also be scored alone.
     """
     built = task.build()
-    metrics = [metric.name for metric in (*built.metrics, *([built.alone] if by_speaker and built.alone else []))]
+    metrics = [
+        metric.name
+        for metric in (*built.metrics, *built.optional, *([built.alone] if by_speaker and built.alone else []))
+    ]
     facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
     facts |= {"beside": list(built.beside)} if built.beside else {}
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})

@@ -223,6 +223,8 @@ class AbstractScored(Complete):
     """Whether the encoder is fine-tuned for it; set by the two classes below."""
     baseline_split: ClassVar[str] = "train"
     """The split that baselines may learn from."""
+    optional: ClassVar[tuple[Metric, ...]] = ()
+    """Metrics that are reported only of splits that have what they are about."""
     beside: ClassVar[tuple[str, ...]] = ()
     """Names of metrics shown beside the main one in a table that names no columns."""
     metrics: tuple[Metric, ...]

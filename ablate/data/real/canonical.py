@@ -18,7 +18,8 @@ from ablate.store.kept import hashed
 
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
 READ = (*TEXTS, "direction", "label", "classes")  # these first, then the row's other fields, sorted by name
-APART = {"id", "voice", "recording", *READ}
+UNKNOWN = "untranscribed"  # a mark of rows whose text is '' because there is none, and not because nothing is said
+APART = {"id", "voice", "recording", UNKNOWN, *READ}
 BARE = "speech", "train"  # the split whose texts nothing reads
 SHOWN = 3  # number of left-out lines that a note shows
 SHORT = 60  # number of characters of a line that a note shows

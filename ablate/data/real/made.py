@@ -19,7 +19,7 @@ from ablate.data import audio
 from ablate.data.columns import ColumnWriter, column
 from ablate.data.corpus import RecordingsConfig, SplitConfig
 from ablate.data.parallel import ordered
-from ablate.data.real.canonical import BARE, Held, LeftOut
+from ablate.data.real.canonical import BARE, UNKNOWN, Held, LeftOut
 from ablate.data.real.scan import Sounds
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.split import SHORTEST, Reading
@@ -272,7 +272,7 @@ class RealSplit(SplitConfig):
         for source in reading.of(place):
             for entry in reading.rows(source, {place: left_out}, reading.faults):
                 if place in entry.places:
-                    unwritten = ("recording", "text") if place == BARE else ("recording",)
+                    unwritten = ("recording", UNKNOWN, "text") if place == BARE else ("recording", UNKNOWN)
                     row = {name: value for name, value in entry.row.items() if name not in unwritten}
                     for _ in range(entry.places.count(place)):
                         yield row, entry.key, entry.digest(place)

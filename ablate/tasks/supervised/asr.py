@@ -25,6 +25,8 @@ from objectives.transducer import Transducer
 
 WER = Metric("wer", "lower", nothing=100.0)
 CER = Metric("cer", "lower", nothing=100.0)
+INSERTIONS = Metric("insertions_per_minute", "lower", "")
+MINUTE = 6000  # frames
 HEADS = ("ctc", "transducer", "classes")
 MOST_CLASSES = 1000
 
@@ -33,12 +35,14 @@ class Recognition(AbstractTask):
     """Word error rate without a language model (docs/paper.md, section 4).
 
     With a target tokenizer of its own it may output characters. If the transcripts have no spaces between words,
-    characters count as words, and the first score is the character error rate.
+    characters count as words, and the first score is the character error rate. Recordings in which nothing is said
+    count by the insertions of their outputs; these are also reported per minute of such recordings.
     """
 
     reads = "speech"
     columns = ("text",)
     metrics = (WER, CER)
+    optional = (INSERTIONS,)
     beside = ("cer",)
     choice = CER  # early in training WER says little: an empty output has few wrong words
 
@@ -134,7 +138,14 @@ class Recognition(AbstractTask):
         spelt = f"|{metrics.BY_CHARACTER}" if by_character else ""
         wer = WER.score(metrics.error_rate(words), len(rows), signature + spelt, metrics.sums(words))
         cer = CER.score(metrics.error_rate(characters), len(rows), signature, metrics.sums(characters))
-        return [cer, wer] if by_character else [wer, cer], items
+        scores = [cer, wer] if by_character else [wer, cer]
+        silent = [(row["frames"], w.insertions) for row, w in zip(rows, words, strict=True) if not w.units]
+        if silent:
+            frames, inserted = map(sum, zip(*silent))
+            scores.append(INSERTIONS.score(MINUTE * inserted / frames, len(silent), f"{signature}|without words"))
+            for row, w, item in zip(rows, words, items, strict=True):
+                item[INSERTIONS.name] = [0, 0] if w.units else [MINUTE * w.insertions, row["frames"]]
+        return scores, items
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
         references = [row["text"] for row in test]

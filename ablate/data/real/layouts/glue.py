@@ -25,6 +25,9 @@ class GlueTask:
     dev: Mapping[str, str] = field(default_factory=lambda: {"test": "dev"})  # our test splits → files with labels
 
 
+UNDECIDED = "-"  # the label of pairs on which MNLI's (and SNLI's) annotators did not agree
+
+
 def _named(*classes: str) -> dict[str, str]:
     return {name: name for name in classes}
 
@@ -64,6 +67,9 @@ def sentences(table: Path, task: str, faults: Faults = STOP) -> Iterator[Example
     columns = [c for c in (spec.text, spec.text_b, spec.label) if isinstance(c, str)]
     rows = tsv(table, columns, faults, spec.broken) if spec.width is None else headless(table, spec.width, faults)
     for number, row in rows:
+        if spec.classes and row[spec.label] == UNDECIDED:
+            faults.expected(f"{table}: rows whose annotators did not agree on a label")
+            continue
         label: str | float
         try:
             label = spec.classes[row[spec.label]] if spec.classes else _number(row[spec.label])
