@@ -35,7 +35,7 @@ from ablate.data.real.layouts import registry
 from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import told
-from ablate.data.real.settings import RealSettings
+from ablate.data.real.settings import PUBLISHED, RealSettings
 from ablate.data.real.sources import OWN, Place, Source, columns, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import BINS
@@ -89,13 +89,14 @@ class RealConfig(RealSettings, CorpusConfig):
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"data.root is '{self.root}', which is not a folder; set it to the folder of the corpora.")
-        for name, valid in (
-            ("features", ("stored", "read")),
-            ("on_error", ("stop", "skip")),
-            ("normalisation", tuple(NORMALISATIONS)),
+        for name, given, valid in (
+            ("features", self.features, ("stored", "read")),
+            ("on_error", self.on_error, ("stop", "skip")),
+            ("normalisation", self.normalisation, tuple(NORMALISATIONS)),
+            *((f"published[{number}]", one, PUBLISHED) for number, one in enumerate(self.published)),
         ):
-            if getattr(self, name) not in valid:
-                raise UserError(f"data.{name} is '{getattr(self, name)}': {nearest(getattr(self, name), valid)}")
+            if given not in valid:
+                raise UserError(f"data.{name} is '{given}': {nearest(given, valid)}")
         for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
             if twice := [one for one, n in Counter(made).items() if n > 1]:
                 raise UserError(
