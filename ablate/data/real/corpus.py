@@ -6,7 +6,7 @@ Differences from the built-in world that matter when reading results:
 - `asr.test` is LibriSpeech's test-clean and `asr.test_unseen` its test-other: all their voices are unseen in training.
 - GLUE publishes no labels for its test sets: "test" is GLUE's dev (for MNLI the matched one; "test_mismatched" is the
   other), and "dev" is held out of GLUE's train. SST-2's train contains phrases of the same sentences, so that dev is
-  easier.
+  easier. A test.tsv that has labels is "test", and dev.tsv then "dev".
 - A CoVoST folder without a test file gives its dev as "test", and "dev" is held out of its train.
 - Pre-training text contains no line that a dev or test split of any table has as its text; text-only tables never share
   a text between splits. The result of each split counts what is left out for this reason or by the length limit.

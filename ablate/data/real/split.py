@@ -185,7 +185,7 @@ class Reading:
     # Which splits a row goes to ---------------------------------------------------------------------------------
 
     def _places(self, source: Source, number: int) -> Iterable[Place]:
-        if not source.held_out:
+        if not source.held_out and source.most is None:
             return source.places
         table, chosen = source.places[0][0], self.choice(source)
         if number in chosen.dev:
@@ -198,7 +198,8 @@ class Reading:
             if source.spoken:
                 self._choices[source.name] = self._choose(source, self.looking)
             else:
-                what = ["choice", CHOICE, source.places[0][0], self.config.held_out, source.most, *self.state(source)]
+                held_out = self.config.held_out if source.held_out else 0
+                what = ["choice", CHOICE, source.places[0][0], held_out, source.most, *self.state(source)]
                 dev, train, held = self.remembered(
                     what, lambda faults: _plain(self._choose(source, faults)), self.looking
                 )
@@ -208,7 +209,7 @@ class Reading:
 
     def _choose(self, source: Source, faults: Faults) -> Choice:
         """Take the rows whose texts have the lowest hashes: first those held out, then those for training."""
-        table, held_out = source.places[0][0], self.config.held_out
+        table, held_out = source.places[0][0], self.config.held_out if source.held_out else 0
         lowest: list[tuple[int, int, bytes, bytes]] = []  # a heap of negated values
         room, count = held_out + (source.most or 0), 0
         for number, (row, key, _) in enumerate(told(self._heard(source, faults), f"Looking at {source.name}", "rows")):
