@@ -81,6 +81,18 @@ def columns_left(sweep: Mapping[str, Value], described: Mapping[str, Value]) -> 
         yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
 
 
+def unscored(rows: Iterable[Row]) -> Iterable[str]:
+    """Yield a note on each test split that was added to the data and that no task of these rows scores."""
+    added: dict[str, bool] = {}
+    for row in rows:
+        scored = {f"{task.table}.{split}" for task in row.tasks.values() for split in task.splits}
+        for name in row.data.added:
+            added[name] = added.get(name, False) or name in scored
+    for name in (name for name, scored in added.items() if not scored):
+        table, _, split = name.partition(".")
+        yield f"data.tests has {name}, which no task scores: add {split} to the splits of a task that reads {table}."
+
+
 def twins(manifest: Iterable[Mapping[str, Value]]) -> Iterable[str]:
     """Yield a note for each two rows that are the same model, as one of them may lack a setting by mistake."""
     seen: dict[str, Mapping[str, Value]] = {}

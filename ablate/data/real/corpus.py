@@ -57,6 +57,10 @@ class RealConfig(RealSettings, CorpusConfig):
     def by_speaker(self) -> bool:
         return self.normalisation == "speaker"
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        return tuple(self.tests)
+
     def resolved(self) -> RealConfig:
         """Check that the data exist, without reading rows, and return a copy of this config. Raises UserError."""
         self.validate()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from real_files import Made, cache, ids, root, small, tsv  # noqa: F401  fixtures
 
 from ablate.data.real.layouts import glue
+from ablate.planning.plan import plan_file
 
 MOVIES = ("sentence\tlabel", "awful\t0", "superb\t1", "so so\t0")
 
@@ -58,3 +61,32 @@ def test_mnli_needs_labels_of_both_tests(tmp_path):
 def test_labels_are_known_by_the_first_row(tmp_path, task, line, expected):
     tsv(tmp_path / task / "test.tsv", line)
     assert glue.labelled(tmp_path / task, task) == expected
+
+
+SWEEP = """
+name: x
+seeds: [0]
+data: {preset: real, root: ROOT, translation: "", digits: ""}
+base:
+  encoder: nano
+  pretrain: {objectives: {contrastive: 1.0}, steps: 0, decay: 0, update: {speech: 4 s}}
+rows: {joint: {}}
+tasks: [sentiment]
+"""
+
+
+def test_an_added_test_split_is_scored_where_asked_or_named(root, tmp_path):  # noqa: F811  the fixture
+    tsv(root / "far.tsv", "sentence\tlabel", "far away\t1")
+    file = tmp_path / "x.yaml"
+    file.write_text(SWEEP.replace("ROOT", json.dumps(str(root))))
+    added = "data.tests={sentiment.test_far: far.tsv}"
+    said = (
+        "data.tests has sentiment.test_far, which no task scores: add test_far to the splits of a task that reads "
+        "sentiment."
+    )
+    assert said in plan_file(file, [added]).notes
+    plan = plan_file(file, [added, "base.tasks.sentiment.splits=[test,test_far]", "table.columns=[sentiment.accuracy]"])
+    assert said not in plan.notes and list(plan.manifest[0]["stages"]["score"]["sentiment"]) == ["test", "test_far"]
+    column = "table.columns=[sentiment.test_far.accuracy]"
+    plan = plan_file(file, [added, "base.tasks.sentiment.splits=[test,test_far]", column])
+    assert plan.sweep["table"]["columns"] == ["sentiment.test_far.accuracy"]
