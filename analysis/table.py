@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +59,7 @@ def build(records: Records) -> Table:
 def _columns(records: Records) -> list[Column]:
     """Columns of `table.columns` (by default every task's first metric), for each split where none is named."""
     measures = []
-    for name in (records.sweep.get("table") or {}).get("columns") or records.sweep["tasks"]:
+    for name in _headlines((records.sweep.get("table") or {}).get("columns") or [*records.sweep["tasks"]], records):
         first = measure(records, name)
         s = records.scores[(records.scores.task == first.task) & (records.scores.metric == first.metric)]
         splits = [first.split] if name.count(".") == 2 else list(s.split.unique()) or [first.split]
@@ -67,6 +67,19 @@ def _columns(records: Records) -> list[Column]:
     return [
         Column(measure=what, decimals=records.decimals(what), baseline=_baseline(records, what)) for what in measures
     ]
+
+
+def _headlines(names: Sequence[str], records: Records) -> list[str]:
+    """These columns, with "cer" before "wer" of the same task and split where the records have it first, because the
+    language has no spaces between words.
+    """
+    names = list(names)
+    for place, name in enumerate(names):
+        of, _, metric = name.rpartition(".")
+        if metric == "wer" and f"{of}.cer" in names[place:] and measure(records, of.partition(".")[0]).metric == "cer":
+            other = names.index(f"{of}.cer")
+            names[place], names[other] = names[other], name
+    return names
 
 
 def _baseline(records: Records, what: Measure) -> tuple[str, float] | None:

@@ -92,6 +92,11 @@ class CorpusConfig(Complete):
         """Whether features are normalised by speaker, over all of a speaker's recordings in a split."""
         return False
 
+    @property
+    def added(self) -> Collection[str]:
+        """Test splits that the user has added to the corpus, as "TABLE.SPLIT"."""
+        return ()
+
     def lengths(self) -> tuple[float, int]:
         """Seconds of a typical utterance and tokens of a typical text, for estimates."""
         return UTTERANCE, DOCUMENT

@@ -165,6 +165,7 @@ class Planner:
                 *summary.gpu_hours(self.gpu_hours.values()),
                 *summary.twins(manifest),
                 *summary.columns_left(self.sweep, described),
+                *summary.unscored(row for rows in grid for row in rows.values()),
             ),
             root=self.root,
             cluster=self.cluster,

@@ -59,7 +59,10 @@ def described(task: TaskConfig, by_speaker: bool = False) -> claims.Measured:
     `by_speaker`: features are normalised over speakers, so that recordings may also be scored alone.
     """
     built = task.build()
-    metrics = [metric.name for metric in (*built.metrics, *([built.alone] if by_speaker and built.alone else []))]
+    metrics = [
+        metric.name
+        for metric in (*built.metrics, *built.optional, *([built.alone] if by_speaker and built.alone else []))
+    ]
     facts = {"reads": built.reads, "table": task.table, "splits": list(task.splits), "metrics": metrics}
     facts |= {"beside": list(built.beside)} if built.beside else {}
     return facts | ({"by_class": built.by_class.name} if built.by_class else {})
@@ -76,6 +79,18 @@ def columns_left(sweep: Mapping[str, Value], described: Mapping[str, Value]) -> 
     written = mapping(sweep.get("table"), "table").get("columns") or []
     if left := [column for column in written if column not in described["table"]["columns"]]:
         yield f"Not in the table, as their tasks are not in this sweep: {', '.join(left)}."
+
+
+def unscored(rows: Iterable[Row]) -> Iterable[str]:
+    """Yield a note on each test split that was added to the data and that no task of these rows scores."""
+    added: dict[str, bool] = {}
+    for row in rows:
+        scored = {f"{task.table}.{split}" for task in row.tasks.values() for split in task.splits}
+        for name in row.data.added:
+            added[name] = added.get(name, False) or name in scored
+    for name in (name for name, scored in added.items() if not scored):
+        table, _, split = name.partition(".")
+        yield f"data.tests has {name}, which no task scores: add {split} to the splits of a task that reads {table}."
 
 
 def twins(manifest: Iterable[Mapping[str, Value]]) -> Iterable[str]:

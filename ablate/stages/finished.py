@@ -15,6 +15,7 @@ import numpy as np
 
 from ablate.data import audio
 from ablate.data.speaker import less_mean
+from ablate.data.spelling import composed, lowered
 from ablate.data.table import Example
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError, nearest
@@ -86,7 +87,7 @@ class Finished:
         self.normalisation = self.train.recordings[0].normalisation if self.train.recordings else "bins"
         # Readers of corpora may write text in lower case; typed text must look like the training text.
         self.lower = all(
-            row[field] == row[field].lower() for row in self.train.rows[:SEEN] for field in self.task.given
+            row[field] == lowered(row[field]) for row in self.train.rows[:SEEN] for field in self.task.given
         )
 
     def transcribe(
@@ -116,7 +117,8 @@ class Finished:
         self._must_read("text", "ablate.transcribe RUN FILE ...")
         fields, rows = self.task.given, []
         for number, line in enumerate(lines, 1):
-            cells = [" ".join((cell.lower() if self.lower else cell).split()) for cell in line.rstrip("\n").split("\t")]
+            cells = [composed(cell) for cell in line.rstrip("\n").split("\t")]
+            cells = [" ".join((lowered(cell) if self.lower else cell).split()) for cell in cells]
             if len(cells) != len(fields) or not all(cells):
                 raise UserError(
                     f"Line {number} has {len(list(filter(None, cells)))} texts, expected {len(fields)} "

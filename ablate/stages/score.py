@@ -60,7 +60,8 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
         whole = "mean of all recordings of a speaker in the split"
         scores = [*(replace(one, signature=f"{one.signature}|{whole}") for one in scores), score]
         items = [item | rate for item, rate in zip(items, rates, strict=True)]
-        baselines += [replace(one, metric=score.metric) for one in baselines if one.metric == scores[0].metric]
+        main = task.metrics[0].name
+        baselines += [replace(one, metric=score.metric) for one in baselines if one.metric == main]
     lines = [json.dumps({"split": split, **item}, ensure_ascii=False) for item in items]
     run.write_bytes("items.jsonl", ("\n".join(lines) + "\n").encode())
     return {
@@ -76,7 +77,8 @@ def one_by_one(task: AbstractTask, rows: Sequence[Example], hypotheses: Sequence
     """The main metric of recordings that were transcribed one by one, and for word errors its counts by item."""
     scores, items = task.score(rows, hypotheses)
     of = task.alone
-    score = replace(scores[0], metric=of.name, signature=f"{scores[0].signature}|mean of each recording alone")
+    whole = next(one for one in scores if one.metric == task.metrics[0].name)
+    score = replace(whole, metric=of.name, signature=f"{whole.signature}|mean of each recording alone")
     if of.name != "wer_alone":
         return score, [{} for _ in items]
     errors = [item["substitutions"] + item["deletions"] + item["insertions"] for item in items]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ablate.data.contract import Complete, complete, lacks
 from ablate.data.packing import Draws
+from ablate.data.spelling import composed
 from ablate.data.streams import STREAMS
 from ablate.data.table import Example, Table
 from ablate.data.tokenizer import Tokenizer, TokenizerConfig, Tokens
@@ -224,6 +225,8 @@ class AbstractScored(Complete):
     """Whether the encoder is fine-tuned for it; set by the two classes below."""
     baseline_split: ClassVar[str] = "train"
     """The split that baselines may learn from."""
+    optional: ClassVar[tuple[Metric, ...]] = ()
+    """Metrics that are reported only of splits that have what they are about."""
     beside: ClassVar[tuple[str, ...]] = ()
     """Names of metrics shown beside the main one in a table that names no columns."""
     metrics: tuple[Metric, ...]
@@ -257,8 +260,8 @@ class AbstractScored(Complete):
 
     @abstractmethod
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
-        """Score a whole split; hypotheses are in the order of its rows. Return one Score per metric, in their order,
-        and a record per item.
+        """Score a whole split; hypotheses are in the order of its rows. Return one Score per metric, in their order
+        (the one to be shown first may come first), and a record per item.
 
         A record has "id", "reference", "hypothesis" and, for each metric, the counts from which its score is computed
         and by which items are resampled: {metric.name: [sum, count]} for a ratio of sums, or counts that
@@ -368,5 +371,5 @@ def check(name: str, config: TaskConfig) -> None:
 
 
 def decoded(view: View, ids: Sequence[Sequence[int]]) -> list[str]:
-    """Text of id sequences, by the tokenizer that came with the batch."""
-    return [view.references["tokenizer"].decode(list(line)) for line in ids]
+    """Composed text of id sequences, by the tokenizer that came with the batch."""
+    return [composed(view.references["tokenizer"].decode(list(line))) for line in ids]

@@ -47,7 +47,7 @@ MARKERS = "osD^vPX<>*"
 COLOURS = ("#0173b2", "#c77a00", "#02865f", "#c04f00", "#b35fa5", "#7a5230", "#c2557f", "#857900", "#2b86c0")
 """Seaborn's "colorblind", the light ones darkened: each has a contrast of at least 3 to 1 on white, also in greyscale.
 """
-NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF"}
+NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "chrfpp": "chrF++"}
 
 
 def theme() -> None:

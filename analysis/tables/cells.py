@@ -15,6 +15,7 @@ ABBREVIATIONS = {
     "ser": "SER",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "chrfpp": "chrF++",
     "accuracy": "acc.",
     "f1": "F1",
     "matthews": "Matthews",

@@ -4,12 +4,14 @@ A row mirrors a row of the paper when its chain of stages holds the same objecti
 mirrors none if its objectives are altered (placebo text, separated pairs, other speech targets), or if its encoder is
 not the paper's (a Conformer whose layers speech and text share; an encoder class from elsewhere never is). The
 published values are single runs of models of 600 M parameters on other data: signs and sizes of differences may be
-compared, levels may not.
+compared, levels may not. They stand beside the built-in world, and beside data that `data.published` declares to be
+the same corpora, never beside others.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,8 @@ NOTE = (
     "CoVoST 2, mean of four languages): compare the signs of the differences, not the levels. A row that read another "
     "text corpus than the SLAM row beside it has no difference."
 )
+WORLD = "Ours are of the built-in world, which is none of these corpora: its tasks are alike."
+DATA = "The sweep declares its test sets to be those (data.published)."
 FIELDS = (
     "row",
     "point",
@@ -61,9 +65,14 @@ class Source(NamedTuple):
     head: str
 
 
-SOURCES = (
+BUILTIN = (
     Source("asr.wer", "librispeech", "test-other", "LibriSpeech test-other"),
     Source("translation.bleu", "covost2", "average", "CoVoST 2"),
+)
+"""Our columns beside the paper's, for the built-in world: the tasks are alike, the data are not."""
+DECLARED = (
+    Source("asr.test.wer", "librispeech", "test", "LibriSpeech test-clean"),
+    Source("asr.test_unseen.wer", "librispeech", "test-other", "LibriSpeech test-other"),
     *(
         Source(f"speechstew.test_{name}.wer", "speechstew", column, f"SpeechStew {column}")
         for name, column in (
@@ -77,9 +86,39 @@ SOURCES = (
         )
     ),
 )
-"""Our columns beside the paper's; a test set of SpeechStew is recognised by its name in `data.tests`, without the
-prefix "speechstew.test_".
+"""For corpora that `data.published` declares to be those; a test set of SpeechStew is recognised by its name in
+`data.tests`, without the prefix "speechstew.test_". CoVoST 2: see `_covost`.
 """
+LANGUAGES = {"en_de": "De", "en_ca": "Ca", "en_ar": "Ar", "en_tr": "Tr"}
+
+
+def sources(records: Records) -> list[Source]:
+    """The published columns that may stand beside these records: those that their data are declared to be."""
+    data = records.sweep.get("data") or {}
+    if _builtin(records):
+        return [*BUILTIN]
+    declared = data.get("published") or ()
+    listed = [source for source in DECLARED if source.file in declared]
+    return listed + (_covost(data.get("directions") or ()) if "covost2" in declared else [])
+
+
+def _covost(directions: Sequence[str]) -> list[Source]:
+    """CoVoST 2's columns for these directions: the mean only for all of its four."""
+    known = [one for one in directions if one in LANGUAGES]
+    mean = {*directions} == {*LANGUAGES}
+    return [Source("translation.test.bleu", "covost2", "average", "CoVoST 2")] * mean + [
+        Source(
+            f"translation.test{f'_{one}' if len(directions) > 1 else ''}.bleu",
+            "covost2",
+            LANGUAGES[one],
+            f"CoVoST 2 {one}",
+        )
+        for one in known
+    ]
+
+
+def _builtin(records: Records) -> bool:
+    return "builtin" in str((records.sweep.get("data") or {}).get("type", "")).lower()
 
 
 def stages(records: Records, row: str) -> str | None:
@@ -140,7 +179,7 @@ class _Pair(NamedTuple):
 def sheet(table: Table) -> Sheet | None:
     """Print ours and theirs, one line per row that mirrors one of the paper's; None where none does."""
     records = table.records
-    pairs = [pair for source in SOURCES for pair in _pairs(table, source)]
+    pairs = [pair for source in sources(records) for pair in _pairs(table, source)]
     lines = {(line.row, line.point): line for line in table.lines}
     mirrors = [
         (line, mirrored)
@@ -163,7 +202,8 @@ def sheet(table: Table) -> Sheet | None:
         own = [_compared(table, pair, line, mirrored, reference) for pair in pairs]
         texts.append([line.label, model, *(text for entry in own for text in entry[0])])
         values += [entry[1] for entry in own]
-    return Sheet(name="published", title=TITLE, heads=heads, lines=texts, note=NOTE, fields=FIELDS, values=values)
+    note = f"{NOTE} {WORLD if _builtin(records) else DATA}"
+    return Sheet(name="published", title=TITLE, heads=heads, lines=texts, note=note, fields=FIELDS, values=values)
 
 
 def _pairs(table: Table, source: Source) -> list[_Pair]:

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ablate.data.real.sources import Place
+from ablate.data.spelling import OWN_WORDS, language, plain
 from ablate.data.table import Example
 from ablate.store.kept import hashed
 
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
 READ = (*TEXTS, "direction", "label", "classes")  # these first, then the row's other fields, sorted by name
-APART = {"id", "voice", "recording", *READ}
+UNKNOWN = "untranscribed"  # a mark of rows whose text is '' because there is none, and not because nothing is said
+APART = {"id", "voice", "recording", UNKNOWN, *READ}
 BARE = "speech", "train"  # the split whose texts nothing reads
 SHOWN = 3  # number of left-out lines that a note shows
 SHORT = 60  # number of characters of a line that a note shows
@@ -46,8 +48,18 @@ def digest(key: bytes, row: Example) -> bytes:
     return hashed(key, "\n".join(said).encode())
 
 
+def disputed(row: Example) -> bool:
+    """Whether the score of a row's output depends on rules about marks, quotes or scripts (`spelling.SCORING`)."""
+    if "translation" in row:
+        into = language(row.get("direction", "").partition("_")[2])
+        return into in OWN_WORDS or not into and not plain(row["translation"])
+    return "spoken" in row and not plain(row["spoken"]) or "recording" in row and not plain(row["text"])
+
+
 class Held:
     """The rows of a split, 16 bytes each, and their speakers if these are read.
+
+    `disputed` says whether any row is.
 
     `texts` has a sum of hashes for each text field: it identifies a split's texts alone, whatever their order and
     whatever their speech.
@@ -57,6 +69,7 @@ class Held:
         self.digests = bytearray()
         self.voices = array("q")
         self.texts: Counter[str] = Counter()
+        self.disputed = False
         self._voiced, self._numbers = voiced, {}
 
     def __len__(self) -> int:
@@ -64,6 +77,7 @@ class Held:
 
     def add(self, digest: bytes, voice: str | None, texts: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.digests += digest
+        self.disputed = self.disputed or disputed(texts)
         for field in TEXTS:
             if field in texts:
                 self.texts[field] += int.from_bytes(hashed(texts[field].encode()), "big")
@@ -73,6 +87,7 @@ class Held:
     def extend(self, other: Held) -> None:
         """Add the rows of another source; voices with the same name are the same."""
         self.digests += other.digests
+        self.disputed = self.disputed or other.disputed
         self.texts.update(other.texts)
         names = list(other._numbers)
         self.voices.extend(self._numbers.setdefault(names[number], len(self._numbers)) for number in other.voices)

@@ -6,10 +6,11 @@ Differences from the built-in world that matter when reading results:
 - `asr.test` is LibriSpeech's test-clean and `asr.test_unseen` its test-other: all their voices are unseen in training.
 - GLUE publishes no labels for its test sets: "test" is GLUE's dev (for MNLI the matched one; "test_mismatched" is the
   other), and "dev" is held out of GLUE's train. SST-2's train contains phrases of the same sentences, so that dev is
-  easier.
+  easier. A test.tsv that has labels is "test", and dev.tsv then "dev".
 - A CoVoST folder without a test file gives its dev as "test", and "dev" is held out of its train.
 - Pre-training text contains no line that a dev or test split of any table has as its text; text-only tables never share
   a text between splits. The result of each split counts what is left out for this reason or by the length limit.
+- Texts are composed (Unicode's NFC) when they are read.
 - A split is identified by the digest of its rows: the same data at another place, or listed in another way, are the
   same splits, and a new test set changes a training split only if the two share a text.
 """
@@ -38,6 +39,7 @@ from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import OWN, Place, Source, columns, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import BINS
+from ablate.data.spelling import SCORING
 from ablate.data.table import FRAME
 from ablate.errors import UserError, nearest
 from ablate.store.kept import hashed
@@ -53,6 +55,10 @@ class RealConfig(RealSettings, CorpusConfig):
     @property
     def by_speaker(self) -> bool:
         return self.normalisation == "speaker"
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        return tuple(self.tests)
 
     def resolved(self) -> RealConfig:
         """Check that the data exist, without reading rows, and return a copy of this config. Raises UserError."""
@@ -172,7 +178,7 @@ class _Plan:
         origins = self.reading.of(place)
         held, left_out, recordings, disk, notes = (self._spoken if origins[0].spoken else self._written)(place, origins)
         self.reading.kept.flush()
-        digest, count, texts = held
+        digest, count, texts, disputed = held
         if not count:
             why = (
                 ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
@@ -185,6 +191,7 @@ class _Plan:
             rows=count,
             normalisation=spoken,
             decoding=RealRecordings.recipe if spoken else 0,
+            scoring=SCORING if disputed and place[1] != "train" else 1,
             corpus=self.plain,
             table=place[0],
             split=place[1],
@@ -245,14 +252,14 @@ class _Plan:
 
 
 Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], tuple[float, ...], list[str]]
-"""The digest and number of a split's rows with its texts' digests by field; what is left out of it; its recordings and
-their bytes; notes.
+"""The digest and number of a split's rows with its texts' digests by field, and whether any is disputed; what is left
+out of it; its recordings and their bytes; notes.
 """
 
 
-def _digest(held: Held) -> tuple[str, int, dict[str, str]]:
+def _digest(held: Held) -> tuple[str, int, dict[str, str], bool]:
     texts = {field: f"{total % (1 << 128):032x}" for field, total in sorted(held.texts.items())}
-    return (held.canonical()[0], len(held), texts) if len(held) else ("", 0, {})
+    return (held.canonical()[0], len(held), texts, held.disputed) if len(held) else ("", 0, {}, False)
 
 
 def _skipped(source: Source, faults: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from ablate.data import audio
 from ablate.data.columns import ColumnWriter, column
 from ablate.data.corpus import RecordingsConfig, SplitConfig
 from ablate.data.parallel import ordered
-from ablate.data.real.canonical import BARE, Held, LeftOut
+from ablate.data.real.canonical import BARE, UNKNOWN, Held, LeftOut
 from ablate.data.real.scan import Sounds
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.split import SHORTEST, Reading
@@ -222,6 +222,8 @@ class RealSplit(SplitConfig):
     """Normalisation of log-mel, as in `RealSettings`; empty for text."""
     decoding: int = 0
     """Recipe of the recordings, by which their features are computed; 0 for text."""
+    scoring: int = field(default=1, metadata={"absent": "1"})
+    """`spelling.SCORING` of an evaluated split whose scores depend on it, otherwise 1."""
     corpus: dict[str, Any] = field(default_factory=dict)
     """Plain values of the `RealSettings` with which it is read."""
     table: str = ""
@@ -270,7 +272,7 @@ class RealSplit(SplitConfig):
         for source in reading.of(place):
             for entry in reading.rows(source, {place: left_out}, reading.faults):
                 if place in entry.places:
-                    unwritten = ("recording", "text") if place == BARE else ("recording",)
+                    unwritten = ("recording", UNKNOWN, "text") if place == BARE else ("recording", UNKNOWN)
                     row = {name: value for name, value in entry.row.items() if name not in unwritten}
                     for _ in range(entry.places.count(place)):
                         yield row, entry.key, entry.digest(place)

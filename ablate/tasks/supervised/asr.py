@@ -12,6 +12,7 @@ from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
 from ablate.errors import UserError
 from ablate.tasks.scoring import baselines, metrics
+from ablate.tasks.scoring.words import unspaced
 from ablate.tasks.supervised.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
 from encoders.batch import Batch, View, Vocabulary
@@ -24,6 +25,8 @@ from objectives.transducer import Transducer
 
 WER = Metric("wer", "lower", nothing=100.0)
 CER = Metric("cer", "lower", nothing=100.0)
+INSERTIONS = Metric("insertions_per_minute", "lower", "")
+MINUTE = 6000  # frames
 HEADS = ("ctc", "transducer", "classes")
 MOST_CLASSES = 1000
 
@@ -31,12 +34,15 @@ MOST_CLASSES = 1000
 class Recognition(AbstractTask):
     """Word error rate without a language model (docs/paper.md, section 4).
 
-    With a target tokenizer of its own it may output characters.
+    With a target tokenizer of its own it may output characters. If the transcripts have no spaces between words,
+    characters count as words, and the first score is the character error rate. Recordings in which nothing is said
+    count by the insertions of their outputs; these are also reported per minute of such recordings.
     """
 
     reads = "speech"
     columns = ("text",)
     metrics = (WER, CER)
+    optional = (INSERTIONS,)
     beside = ("cer",)
     choice = CER  # early in training WER says little: an empty output has few wrong words
 
@@ -125,12 +131,18 @@ class Recognition(AbstractTask):
             for row, hypothesis, w, c in zip(rows, hypotheses, words, characters, strict=True)
         ]
         search = self.config.head + ("" if self.config.head == "classes" else f"|beam:{self.config.beam}")
-        scores = [
-            WER.score(metrics.error_rate(words), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(words)),
-            CER.score(
-                metrics.error_rate(characters), len(rows), f"{metrics.NORMALISED}|{search}", metrics.sums(characters)
-            ),
-        ]
+        signature = f"{metrics.NORMALISED}|{search}"
+        by_character = unspaced(references)
+        spelt = f"|{metrics.BY_CHARACTER}" if by_character else ""
+        wer = WER.score(metrics.error_rate(words), len(rows), signature + spelt, metrics.sums(words))
+        cer = CER.score(metrics.error_rate(characters), len(rows), signature, metrics.sums(characters))
+        scores = [cer, wer] if by_character else [wer, cer]
+        silent = [(row["frames"], w.insertions) for row, w in zip(rows, words, strict=True) if not w.units]
+        if silent:
+            frames, inserted = map(sum, zip(*silent))
+            scores.append(INSERTIONS.score(MINUTE * inserted / frames, len(silent), f"{signature}|without words"))
+            for row, w, item in zip(rows, words, items, strict=True):
+                item[INSERTIONS.name] = [0, 0] if w.units else [MINUTE * w.insertions, row["frames"]]
         return scores, items
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:

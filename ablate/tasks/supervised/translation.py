@@ -22,18 +22,21 @@ from objectives.objective import Ports
 
 BLEU = Metric("bleu", "higher", "", nothing=0.0)
 CHRF = Metric("chrf", "higher", "", nothing=0.0)
+CHRFPP = Metric("chrfpp", "higher", "", nothing=0.0)  # chrF++
 
 
 class Translation(AbstractTask):
     """BLEU of a Transformer decoder over the speech encoding (docs/paper.md, section 4), selected by dev loss.
 
     Rows of several target languages (`direction`, such as "en_de") share one decoder, whose output starts with a
-    language token; list their splits, such as "test_en_de", to score each.
+    language token; list their splits, such as "test_en_de", to score each. BLEU's words are those of the target
+    language.
     """
 
     reads = "speech"
     columns = ("text", "translation")
-    metrics = (BLEU, CHRF)
+    metrics = (BLEU, CHRF, CHRFPP)
+    beside = ("chrfpp",)
     choice = LOSS
 
     @dataclass(frozen=True, kw_only=True)
@@ -86,31 +89,39 @@ class Translation(AbstractTask):
         return decoded(view, objective.decode(encoding, beam, self.config.penalty, self.config.most, view))
 
     def score(self, rows: Sequence[Example], hypotheses: Sequence[str]) -> tuple[list[Score], list[Example]]:
-        references = [row["translation"] for row in rows]
+        counts = metrics.ngrams([row["translation"] for row in rows], hypotheses, [into(row) for row in rows])
         items = [
-            {"id": row["id"], "reference": row["translation"], "hypothesis": hypothesis, **asdict(counts)}
-            for row, hypothesis, counts in zip(rows, hypotheses, metrics.ngrams(references, hypotheses), strict=True)
+            {"id": row["id"], "reference": row["translation"], "hypothesis": hypothesis, **asdict(own)}
+            for row, hypothesis, own in zip(rows, hypotheses, counts, strict=True)
         ]
-        bleu, bleu_signature = metrics.bleu(references, hypotheses)
-        chrf, chrf_signature = metrics.chrf(references, hypotheses)
         search = f"|beam:{self.config.beam}|lp:{self.config.penalty}"
-        return [
-            BLEU.score(bleu, len(rows), bleu_signature + search),
-            CHRF.score(chrf, len(rows), chrf_signature + search),
-        ], items
+        values = _scores(rows, hypotheses).items()
+        return [metric.score(value, len(rows), signature + search) for metric, (value, signature) in values], items
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> list[Baseline]:
-        references = [row["translation"] for row in test]
+        languages = [
+            into(row) for row in train[: baselines.REFERENCES]
+        ]  # of the references that constants are tried on
         constant = baselines.best_constant(
             [row["translation"] for row in train],
-            lambda references, hypotheses: -metrics.bleu(references, hypotheses)[0],
+            lambda references, hypotheses: -metrics.bleu(references, hypotheses, languages)[0],
         )
         outputs = {"best constant": [constant] * len(test), "copy of the transcript": [row["text"] for row in test]}
         return [
-            Baseline(name, metric.name, score(references, hypotheses)[0])
+            Baseline(name, metric.name, value)
             for name, hypotheses in outputs.items()
-            for metric, score in ((BLEU, metrics.bleu), (CHRF, metrics.chrf))
+            for metric, (value, _) in _scores(test, hypotheses).items()
         ]
+
+
+def _scores(rows: Sequence[Example], hypotheses: Sequence[str]) -> dict[Metric, tuple[float, str]]:
+    """The value and the signature of each metric."""
+    references = [row["translation"] for row in rows]
+    return {
+        BLEU: metrics.bleu(references, hypotheses, [into(row) for row in rows]),
+        CHRF: metrics.chrf(references, hypotheses),
+        CHRFPP: metrics.chrf(references, hypotheses, words=2),
+    }
 
 
 def into(row: Example) -> str:

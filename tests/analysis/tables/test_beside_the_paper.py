@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from ablate.data.real.corpus import RealConfig
+from ablate.data.real.settings import PUBLISHED
+from ablate.errors import UserError
 from analysis.records.frame import read
 from analysis.table import build
 from analysis.tables import paper
@@ -21,6 +24,39 @@ JOINT = (
     "joint_tlm_stm_speech",
     "joint_tlm_one_stage",
 )
+
+
+def of_data(folder, **data):
+    """The sweep, with these data."""
+    sweep = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps(sweep | {"data": data}))
+    return folder
+
+
+def heads(folder):
+    sheet = paper.sheet(build(read(folder)))
+    return [] if sheet is None else [head.removesuffix(", published") for head in sheet.heads[3::4]]
+
+
+def test_published_values_stand_only_beside_data_that_are_declared_to_be_those(fake):
+    folder = fake(rows=("speech_only", "joint"), tasks=("asr", "translation"), table={})
+    assert heads(folder) == ["LibriSpeech test-other", "CoVoST 2"]
+    assert "built-in world" in paper.sheet(build(read(folder))).note
+    assert heads(of_data(folder, type="real", directions=["qu_es"])) == []
+    assert heads(of_data(folder, type="my_lab.corpus")) == []
+    of_data(folder, type="real", published=["librispeech"], directions=["en_de"])
+    assert heads(folder) == ["LibriSpeech test-clean", "LibriSpeech test-other"]
+    sheet = paper.sheet(build(read(folder)))
+    lines = {line[0]: line for line in sheet.lines}
+    assert (lines["speech only"][3], lines["speech only"][7]) == ("1.6", "2.9") and "data.published" in sheet.note
+    for directions, expected in ((["en_de"], ["CoVoST 2 en_de"]), (["fr_en"], []), ([*paper.LANGUAGES], ["CoVoST 2"])):
+        assert heads(of_data(folder, type="real", published=["covost2"], directions=directions)) == expected
+
+
+def test_published_names_are_those_of_the_files():
+    assert sorted(PUBLISHED) == sorted(path.stem for path in paper.FOLDER.glob("*.csv"))
+    with pytest.raises(UserError, match=r"data.published\[0\] is 'librispech': did you mean 'librispeech'"):
+        RealConfig(root=".", published=("librispech",)).validate()
 
 
 def test_rows_are_named_by_the_objectives_of_their_stages(fake):
@@ -105,9 +141,9 @@ def test_published_rows_are_compared_within_one_corpus_of_text(fake):
 
 def test_test_sets_of_speechstew_are_known_by_name(fake):
     columns = [f"speechstew.{split}.wer" for split in ("test_wsj", "test_own", "test_ami_ihm")]
-    sheet = paper.sheet(
-        build(read(fake(rows=("speech_only", "joint"), tasks=("speechstew",), table={"columns": columns})))
-    )
+    folder = fake(rows=("speech_only", "joint"), tasks=("speechstew",), table={"columns": columns})
+    assert paper.sheet(build(read(of_data(folder, type="real", published=["librispeech"])))) is None
+    sheet = paper.sheet(build(read(of_data(folder, type="real", published=["speechstew"]))))
     assert sheet.heads[3::4] == ["SpeechStew AMI IHM, published", "SpeechStew WSJ, published"]
     lines = {line[0]: line for line in sheet.lines}
     assert [lines["speech only"][k] for k in (1, 3, 5, 7, 9)] == ["w2v-bert", "9.1", "+0.3", "1.3", "+0.2"]

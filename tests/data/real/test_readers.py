@@ -189,6 +189,35 @@ def test_google_tokens_become_sentences(tmp_path: Path) -> None:
     assert "a, line 4: has 2 columns, expected 3 (class, token, spoken)." in faults.skipped[0]
 
 
+def test_marks_of_google_are_read_wherever_they_stand(tmp_path: Path) -> None:
+    lines = (
+        "ELECTRONIC\twww.a.com\tw w w sil dot a - dot com",
+        "VERBATIM\t&\tand <self>",
+        "PLAIN\tSil\t<self>",
+        "PLAIN\t-\t<self>",
+        "PLAIN\tten - one\t<self>",
+        "PUNCT\t...\tsil sil",
+        "DASH\t–\t-",
+    )
+    (row,) = normalization.google_tokens(write(tmp_path / "a", *lines))
+    assert row["spoken"] == "w w w dot a dot com and & Sil ten one"
+    assert row["written"] == "www.a.com & Sil - ten - one ... –" and row["classes"] == ["ELECTRONIC", "VERBATIM"]
+    write(tmp_path / "dev.tsv", "written\tclass\tspoken", "so\t-\tso")
+    assert [row["classes"] for row in normalization.normalization(tmp_path, "dev")] == [[]]
+
+
+def test_pairs_without_an_agreed_label_are_counted(tmp_path: Path) -> None:
+    write(
+        tmp_path / "MNLI/train.tsv",
+        "sentence1\tsentence2\tgold_label",
+        "A\tB\t-",
+        "C\tD\tneutral",
+    )
+    faults = Faults(root=tmp_path)
+    assert [row["text"] for row in glue.glue(tmp_path, "MNLI", "train", faults)] == ["C"]
+    assert dict(faults.known) == {"MNLI/train.tsv: rows whose annotators did not agree on a label": 1}
+
+
 def test_google_files_are_split_as_their_authors_do(tmp_path: Path) -> None:
     for number in range(100):
         write(tmp_path / f"output-{number:05}-of-00100", f"PLAIN\tw{number}\t<self>", "<eos>\t<eos>")

@@ -181,6 +181,45 @@ def test_stm(tmp_path: Path) -> None:
     ]
 
 
+STM = {
+    "talk 1 ann 0 1 <o> so (%hesitation) we %UH go": "so we go",
+    "talk 1 ann 0 1 <o> IGNORE_TIME_SEGMENT_IN_SCORING": None,
+    "talk 1 ann 0 1 well Ignore_Time_Segment_In_Scoring .": None,
+    "talk 1 ann 0 1 {COUGH} i { can not / cannot } { uh / @ } go {NOISE}": "i can not uh go",
+    "talk 1 ann 0 1 { @ / uh } 100 % (sure)": "100 % (sure)",
+    "talk 1 ann 0 1 <o> (%hesitation)": "",
+    "talk 1 gap 0 1": "",
+}
+
+
+@pytest.mark.parametrize("line", STM)
+def test_marks_of_stm(tmp_path: Path, line: str) -> None:
+    touch(tmp_path / "talk.sph")
+    path = write(tmp_path / "talk.stm", line)
+    assert [row["text"] for row in registry.rows(path)] == ([] if STM[line] is None else [STM[line]])
+
+
+def test_channels_of_stm(tmp_path: Path) -> None:
+    touch(tmp_path / "talk.sph")
+    lines = [f"talk {channel} ann {n} {n + 1} yes" for n, channel in enumerate(("A", "B", "b", "2"))]
+    path = write(tmp_path / "talk.stm", *lines)
+    assert [row["recording"].channel for row in registry.rows(path)] == [0, 1, 1, 1]
+    assert [row["id"] for row in registry.rows(path)][0] == "talk-1-0.00-1.00"
+    write(path, "talk 0 ann 0 1 no", "talk left ann 0 1 no", "talk -1 ann 0 1 no")
+    assert skipped(path)[1] == [
+        f"talk.stm, line {n}: the channel is '{given}', expected a number from 1 or a letter from A."
+        for n, given in enumerate(("0", "left", "-1"), 1)
+    ]
+
+
+def test_utterances_of_lhotse_that_are_not_to_be_scored(tmp_path: Path) -> None:
+    made = cut()
+    made["supervisions"][0]["text"] = "<o> ignore_time_segment_in_scoring"
+    touch(tmp_path / "audio/rec.wav")
+    path = write(tmp_path / "cuts.jsonl", json.dumps(made))
+    assert len(list(registry.rows(path))) == len(made["supervisions"]) - 1
+
+
 def cut(**fields: object) -> dict:
     """A cut as lhotse writes it."""
     recording = {

@@ -102,6 +102,11 @@ class TableLayout(ABC):
         return self.needs(file.parent, file.stem)
 
 
+def ignored(text: str) -> bool:
+    """Whether NIST's mark for parts that are not to be scored stands anywhere in a transcript."""
+    return "ignore_time_segment_in_scoring" in text.lower()
+
+
 def first(path: Path) -> str:
     """The first non-blank line of a text file. Raises UserError if it cannot be unpacked or decoded."""
     return next(lines(path), (0, ""))[1]

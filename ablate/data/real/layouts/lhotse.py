@@ -14,7 +14,7 @@ from typing import Any
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl
-from ablate.data.real.layouts.layout import Layout
+from ablate.data.real.layouts.layout import Layout, ignored
 from ablate.data.table import Example
 
 ROUNDED = 1e-3  # seconds by which equal times may differ
@@ -81,6 +81,8 @@ def _utterances(
         start = round(cut["start"] + said["start"], 6)
         row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
         if isinstance(said.get("text"), str):
+            if ignored(said["text"]):
+                continue
             row["text"] = said["text"].strip()
         stop = round(start + said["duration"], 6)
         whole = start <= 0 and stop >= cut["recording"]["duration"] - ROUNDED

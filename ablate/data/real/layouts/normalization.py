@@ -12,12 +12,15 @@ from ablate.data.real.layouts.layout import TableLayout
 from ablate.data.table import Example
 from ablate.errors import UserError
 
+UNSPOKEN = ("sil", "-")  # of Google's format
+
 
 class Normalization(TableLayout):
     """Written and spoken text."""
 
     spoken = False
     columns = ("written", "spoken")
+    version = 2
 
     def rows(self, path: Path, split: str, faults: Faults) -> Iterator[Example]:
         return normalization(path, split, faults)
@@ -71,15 +74,16 @@ def _classes(row: Example) -> Example:
     """The content of a table's column of classes, if it has one and the row is long enough."""
     for column in ("classes", "class"):
         if column in row:
-            return {"classes": sorted(set(row[column].replace(",", " ").split()))}
+            return {"classes": sorted({*row[column].replace(",", " ").split()} - {"-"})}  # "-" means none
     return {}
 
 
 def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read one `CLASS<TAB>token<TAB>spoken` per line, with sentences ended by `<eos>`: {id, written, spoken, classes}.
 
-    "<self>" is spoken as written, and "sil" is not spoken. `classes` names the classes of tokens whose spoken form
-    differs from the written one, each once; the id is the number of the sentence's first line.
+    "<self>" is spoken as written, and "sil" and "-" are not spoken, also among other words of a token. `classes` names
+    the classes of tokens whose spoken form differs from the written one, each once; the id is the number of the
+    sentence's first line.
     """
     tokens: list[tuple[str, str, str]] = []
     start, whole = 0, True
@@ -100,7 +104,16 @@ def google_tokens(path: Path, faults: Faults = STOP) -> Iterator[Example]:
 
 
 def _sentence(start: int, tokens: list[tuple[str, str, str]]) -> Example:
-    spoken = [written if said == "<self>" else said for _, written, said in tokens if said != "sil"]
-    changed = sorted({kind for kind, _, said in tokens if said not in ("<self>", "sil")})
+    spoken = [" ".join(_said(written, said)) for _, written, said in tokens]
+    changed = sorted({kind for kind, _, said in tokens if not {*said.split()} <= {"<self>", *UNSPOKEN}})
     written = " ".join(written for _, written, _ in tokens)
-    return {"id": f"{start}", "written": written, "spoken": " ".join(spoken), "classes": changed}
+    return {"id": f"{start}", "written": written, "spoken": " ".join(filter(None, spoken)), "classes": changed}
+
+
+def _said(written: str, said: str) -> Iterator[str]:
+    """The words of a token as they are spoken."""
+    for word in said.split():
+        if word == "<self>":
+            yield from (own for own in written.split() if own != "-")
+        elif word not in UNSPOKEN:
+            yield word

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_uppercase
 
 from ablate.data.audio import FORMATS, Recording
 from ablate.data.lines import STOP, Faults, lines
 from ablate.data.real.layouts.folders import entries, folders
-from ablate.data.real.layouts.layout import Layout, span
+from ablate.data.real.layouts.layout import Layout, ignored, span
 from ablate.data.table import Example
 
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_HESITATION = re.compile(r"\(?%[^()\s]+\)?")
 Beside = dict[Path, dict[str, Path]]
 """By folder, the recordings in it and in its direct subfolders, by their names up to the first dot."""
 
@@ -37,7 +41,8 @@ def _files(folder: Path) -> list[str]:
 def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iterator[Example]:
     """Read NIST segments, one `FILE CHANNEL SPEAKER START STOP [<LABELS>] WORDS` per line, of recordings called FILE.
 
-    The recordings lie beside the .stm, or in a folder beside its folder (TED-LIUM: `stm/` and `sph/`). Segments to be
+    CHANNEL is a number from 1 or a letter from A. Marks are read as what they mean: see `_words`. The recordings lie
+    beside the .stm, or in a folder beside its folder (TED-LIUM: `stm/` and `sph/`). Segments to be
     ignored in scoring are left out; lines with ";;" are comments. `beside` caches the recordings for the next .stm.
     """
     path = Path(path)
@@ -48,16 +53,22 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
             continue
         cells = line.split(None, 5)
         try:
-            name, channel, voice, start, stop = cells[0], int(cells[1]), cells[2], *span(cells[3], cells[4])
+            name, given, voice, start, stop = *cells[:3], *span(cells[3], cells[4])
         except (IndexError, ValueError):
             faults.report(
                 f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds."
             )
             continue
-        text = cells[5] if len(cells) > 5 else ""
-        text = text.partition(">")[2].strip() if text.startswith("<") else text.strip()
-        if text.lower() == "ignore_time_segment_in_scoring":
+        if (channel := _channel(given)) is None:
+            faults.report(
+                f"{path}, line {number}: the channel is '{given}', expected a number from 1 or a letter from A."
+            )
             continue
+        text = cells[5] if len(cells) > 5 else ""
+        text = text.partition(">")[2] if text.startswith("<") else text
+        if ignored(text):
+            continue
+        text = _words(text)
         for folder in (path.parent, path.parent.parent):
             if folder not in beside:
                 beside[folder] = _beside(folder)
@@ -73,6 +84,21 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
             "voice": voice,
             "recording": Recording(recording, start, stop, channel - 1),
         }
+
+
+def _channel(given: str) -> int | None:
+    """The number of a channel, from 1; None for what is none."""
+    if len(given) == 1 and given.upper() in ascii_uppercase:
+        return ascii_uppercase.index(given.upper()) + 1
+    return int(given) if given.isdecimal() and int(given) else None
+
+
+def _words(text: str) -> str:
+    """The words of a transcript: of alternatives `{ a / b }` the first, where "@" is no word; without noises `{COUGH}`
+    and hesitations `(%hesitation)`.
+    """
+    text = _BRACES.sub(lambda match: match[1].partition("/")[0] if "/" in match[1] else " ", text)
+    return " ".join(word for word in text.split() if word != "@" and not _HESITATION.fullmatch(word))
 
 
 def _beside(folder: Path) -> dict[str, Path]:
