@@ -413,7 +413,7 @@ def test_without_a_cache_that_can_be_written_planning_says_so_and_goes_on(
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/known.sqlite3").write_text("no database at all, but long enough to be taken for one " * 20)
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "bad"))
-    with pytest.raises(UserError, match="known.sqlite3: the cache of data files is damaged .*; delete this file"):
+    with pytest.raises(UserError, match="known.sqlite3: the cache is damaged .*; delete this file"):
         ids(small(root), "asr.train")
 
 
