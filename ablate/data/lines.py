@@ -133,9 +133,11 @@ def tsv(
 
     `broken` means that the distributed file is known to have rows that lack columns.
     """
-    rows = lines(path, faults)
+    columns, rows = list(columns), lines(path, faults)
     _, first = next(rows, (0, ""))
     header = first.split("\t")
+    if not first:
+        raise UserError(f"{path}: is empty, expected a line with the columns {', '.join(columns)}.")
     for column in columns:
         if column not in header and len(header) == 1 and column in first.replace('"', "").replace(";", ",").split(","):
             sign = "semicolons" if ";" in first else "commas"

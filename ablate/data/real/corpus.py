@@ -184,7 +184,7 @@ class _Plan:
         if not count:
             why = (
                 ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
-                or "there is none in its files"
+                or f"there is none in {', '.join(source.name for source in origins)}"
             )
             raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
         spoken = self.config.normalisation if origins[0].spoken else ""

@@ -29,8 +29,8 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read fairseq's manifest: a root folder, then one `path<TAB>samples` per line; transcripts in .ltr or .wrd beside
     it.
 
-    The root may be relative to the manifest's folder. In .ltr, letters are separated by spaces and words by "|". Speakers are not given: the voice is the recording's
-    folder.
+    The root may be relative to the manifest's folder. In .ltr, letters are separated by spaces and words by "|".
+    Speakers are not given: the voice is the recording's folder.
     """
     path = Path(path)
     rows = lines(path, faults)

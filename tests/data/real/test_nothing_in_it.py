@@ -1,0 +1,22 @@
+"""Splits without a row are named by planning, with the files that should hold them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ablate.errors import UserError
+from real_files import cache, root, small  # noqa: F401
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "client_id\tpath\tsentence\n"])
+def test_a_split_of_nothing_names_its_source(root, content):  # noqa: F811
+    (root / "none.tsv").write_text(content)
+    (root / "clips").mkdir()
+    with pytest.raises(UserError, match="No row of asr.train can be used .there is none in none.tsv"):
+        small(root, asr=("none.tsv",)).resolved().split("asr", "train")
+
+
+def test_an_empty_table_is_called_that(root):  # noqa: F811
+    (root / "glue/SST-2/train.tsv").write_text("")
+    with pytest.raises(UserError, match="train.tsv: is empty, expected a line with the columns sentence, label"):
+        small(root, sentiment="glue/SST-2").resolved().split("sentiment", "train")
