@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from real_files import cache, root, small  # noqa: F401
 
 from ablate.errors import UserError
-from real_files import cache, root, small  # noqa: F401
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "client_id\tpath\tsentence\n"])
