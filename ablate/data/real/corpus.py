@@ -210,6 +210,12 @@ class _Plan:
             held.extend(looked.held[place])
             left_out.extend(looked.left_out[place])
             notes += _skipped(source, looked.skipped)
+            if source.name in self.reading.mixed:
+                channels, file = self.reading.mixed[source.name]
+                notes.append(
+                    f"data: recordings of {source.name} have up to {channels} channels, which are averaged "
+                    f"({Path(file).name}); a manifest of segments (STM, lhotse) can choose one."
+                )
             if looked.count:
                 disk.setdefault(looked.recordings, looked.disk)
                 recordings.setdefault(

@@ -65,6 +65,8 @@ class Reading:
         self._holders: dict[str, dict[bytes, str]] = {}
         self._bad: dict[str, dict[bytes, str]] = {}
         self._states: dict[str, list[Any]] = {}
+        self.mixed: dict[str, tuple[int, str]] = {}
+        """By source, the most channels of a recording that are averaged, and its file."""
 
     def _fresh(self) -> Faults:
         return Faults(self.config.on_error == "skip", self.config.most_skipped, self.root)
@@ -137,6 +139,8 @@ class Reading:
                 except UserError as error:
                     faults.report(str(error))
                     continue
+                if row["recording"].channel is None and sound.head.channels > self.mixed.get(source.name, (1, ""))[0]:
+                    self.mixed[source.name] = sound.head.channels, row["recording"].file
                 yield row, sound, key, frames
         self.kept.flush()
 
