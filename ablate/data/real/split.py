@@ -22,7 +22,7 @@ from ablate.data import audio
 from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
 from ablate.data.real.canonical import TEXTS, Found, LeftOut, digest
-from ablate.data.real.scan import Sound, Sounds, content, part, told
+from ablate.data.real.scan import LOOKING, Sound, Sounds, content, part, told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import Place, Source, sources
 from ablate.data.table import FRAME, Example
@@ -318,7 +318,8 @@ def _hold(held: dict[bytes, str], table: str, places: Sequence[Place], key: byte
 def _judged(key: bytes, sound: Sound) -> tuple[bytes, bytes]:
     """Cache keys for "can be used" and for the reason why not; the latter is valid until the file is touched."""
     size = struct.pack("<Q", sound.size)
-    return b"g" + hashed(key, size), b"i" + hashed(key, size, struct.pack("<q", sound.changed))
+    by = bytes([LOOKING])
+    return b"g" + by + hashed(key, size), b"i" + by + hashed(key, size, struct.pack("<q", sound.changed))
 
 
 def attempt(recording: audio.Recording) -> str:
