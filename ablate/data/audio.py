@@ -230,7 +230,14 @@ class _Open:
     def part(self) -> np.ndarray:
         """Read the samples of the recording, float32 [samples]."""
         (first, last), channel = span(self.recording, self.head), self.recording.channel
-        wave = self._samples(first, last)
+        try:
+            wave = self._samples(first, last)
+        except MemoryError:
+            hours = (last - first) / self.rate / 3600
+            raise UserError(
+                f"{self.recording}: states {hours:,.0f} hours of audio, more than the memory holds; its header is "
+                "damaged, or it has to be cut into pieces."
+            ) from None
         if amiss := self._amiss(len(wave), last - first):
             raise UserError(f"{self.recording.file}: {amiss}.")
         return wave.mean(axis=1) if channel is None else wave[:, channel].copy()

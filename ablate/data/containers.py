@@ -114,8 +114,12 @@ def _of_chunks(file: BinaryIO, size: int, start: int, how: _Chunks) -> str:
             return ""  # written to a pipe: the sound goes on to the end of the file
         end = at + length + (0 if how.whole else how.header.size)
         if name == how.sound:
+            if end > size:
+                return CUT_OFF
             file.seek(end)
-            return CUT_OFF if end > size else LONGER if _sound(file.read(_TAIL)) else ""
+            return LONGER if _sound(file.read(_TAIL)) else ""
+        if not at < end <= size:
+            return ""  # a damaged length
         at = end + -(end - start) % how.pad if length or not how.whole else size
     return ""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ablate.data import audio, mpeg
+from ablate.data import audio, containers, mpeg
 from ablate.data.audio import Recording
 from ablate.data.real import scan
 from ablate.errors import UserError
@@ -55,6 +55,23 @@ def test_a_file_that_breaks_off_is_never_taken_for_whole(whole, tmp_path, name, 
     (tmp_path / name).write_bytes(whole[name][: int(share * len(whole[name]))])
     with pytest.raises(UserError, match=f"{name}: (is cut off|cannot be read as audio)"):
         audio.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_any_damage_of_a_header_is_a_fault_or_no_matter(whole, tmp_path, name):
+    """No loop without end, and no error but the reader's own."""
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        raw = bytearray(whole[name])
+        for at in random.integers(0, 120, 4):
+            raw[at] = random.choice([0, 1, 255, 128, random.integers(256)])
+        (tmp_path / name).write_bytes(raw)
+        assert isinstance(containers.amiss(tmp_path / name), str)
+        mpeg.counted(bytes(raw))
+        try:
+            audio.read(tmp_path / name)
+        except UserError as error:
+            assert name in str(error)
 
 
 @pytest.mark.parametrize("name", ["a.ogg", "a.opus", "a.mp3", "a.flac"])
