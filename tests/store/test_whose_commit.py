@@ -39,7 +39,8 @@ def test_a_copy_of_the_code_inside_another_repository_has_no_commit(other):
         place.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (HERE / part).is_dir() else shutil.copy)(HERE / part, place)
     told = "import json; from ablate.store.version import code_version; print(json.dumps(code_version()))"
-    run = subprocess.run([sys.executable, "-c", told], cwd=other / "copy", capture_output=True, text=True)
+    env = {name: text for name, text in version.own_repository().items() if name not in (version.CODE, "PYTHONPATH")}
+    run = subprocess.run([sys.executable, "-c", told], cwd=other / "copy", env=env, capture_output=True, text=True)
     assert '"commit": null' in run.stdout, run.stderr
 
 
