@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import matplotlib
+import numpy as np
 import pytest
 
 from analysis.figures import look
+from analysis.page import samples
 from analysis.page.page import _version
 from analysis.records.frame import read
 from analysis.table import build
@@ -68,6 +70,13 @@ def test_figures_look_the_same_whatever_the_users_own_settings_are():
     matplotlib.rcParams.update({"text.usetex": True, "savefig.format": "svg", "lines.marker": "o", "figure.dpi": 30})
     look.theme()
     assert dict(matplotlib.rcParams) == usual and not matplotlib.rcParams["text.usetex"]
+
+
+def test_samples_of_speech_have_the_look_of_figures_too(monkeypatch):
+    looks = []
+    monkeypatch.setattr(look, "theme", lambda: looks.append(1))
+    assert samples.spectrogram(np.zeros((50, 80), np.float32), []).startswith(b"\x89PNG")
+    assert looks
 
 
 def test_code_without_git_is_called_that():
