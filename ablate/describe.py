@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate.errors import UserError
 from ablate.planning.size import BYTES_PER_PARAMETER, Sizes, activations, short, vocabulary
+from ablate.store.child import unbroken
 from ablate.sweepfile import load, typed
 from ablate.training.update import Update
 from encoders import attention
@@ -219,4 +220,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

@@ -7,6 +7,7 @@ import sys
 
 from ablate.errors import UserError
 from ablate.stages.finished import Finished, command
+from ablate.store.child import unbroken
 
 HELP = """\
 Give lines of text to a finished run of a task that reads text (sentiment, a sentence pair, normalization), and print
@@ -50,4 +51,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

@@ -10,6 +10,7 @@ from typing import Optional
 
 from ablate.errors import UserError, nearest
 from ablate.store import disk, pruned, pruning
+from ablate.store.child import unbroken
 from ablate.store.disk import amount
 from ablate.store.pruned import DATA, ENCODINGS, MOMENTS, WEIGHTS
 from ablate.store.pruning import KEEPABLE, SORTS, Survey
@@ -154,4 +155,5 @@ def table(found: Survey) -> list[str]:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

@@ -15,6 +15,7 @@ from ablate.drive import reference, run
 from ablate.errors import UserError
 from ablate.new import new
 from ablate.store import disk
+from ablate.store.child import unbroken
 
 HELP = """\
 Run the sweep in FILE: plan it, run the stages that are missing, write the table, the figures and the report.
@@ -150,4 +151,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

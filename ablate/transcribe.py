@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ablate.stages.finished import Finished, command
+from ablate.store.child import unbroken
 
 HELP = """\
 Give recordings to a finished run of a task that reads speech (asr, digits, translation), and print its output: one
@@ -64,4 +65,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

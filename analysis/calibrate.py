@@ -17,6 +17,7 @@ import numpy as np
 
 from ablate.errors import UserError, nearest
 from ablate.store import disk
+from ablate.store.child import unbroken
 from analysis.records import items
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE
@@ -226,4 +227,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    unbroken()
     main()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ablate.errors import UserError
 from ablate.store import child, disk
+from ablate.store.child import unbroken
 from analysis import table
 from analysis.figures import drawings
 from analysis.figures.drawings import Drawing, Key
@@ -135,4 +136,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    unbroken()
     main()

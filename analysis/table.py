@@ -20,6 +20,7 @@ import pandas as pd
 
 from ablate.errors import UserError, nearest
 from ablate.store import disk
+from ablate.store.child import unbroken
 from analysis.records import manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
@@ -273,4 +274,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    unbroken()
     main()

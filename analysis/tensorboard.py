@@ -18,6 +18,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.store import disk, files
+from ablate.store.child import unbroken
 from ablate.store.record import read_jsonl
 from analysis.records import manifest
 from analysis.records.frame import Records, flatten, point_name, read
@@ -159,4 +160,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    unbroken()
     main()

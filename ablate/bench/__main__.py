@@ -7,6 +7,7 @@ import sys
 
 from ablate.bench import against, measure
 from ablate.bench.catalogue import SYSTEMS
+from ablate.store.child import unbroken
 
 HELP = """\
 Measure full training steps (forward, losses, backward, clipping, AdamW) of our presets and of every installed peer, on
@@ -82,4 +83,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

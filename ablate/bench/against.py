@@ -29,7 +29,7 @@ from typing import Any
 from ablate.bench.items import WORKLOADS
 from ablate.errors import UserError, nearest
 from ablate.store import machine
-from ablate.store.version import code_version, label
+from ablate.store.version import code_version, label, own_repository
 
 HERE = Path(__file__).resolve().parents[2]
 ROUNDS = 6  # an even number, so that each side begins equally often
@@ -137,7 +137,9 @@ def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
     try:
         with tempfile.TemporaryDirectory(prefix="ablate-against-") as folder:
             archive = Path(folder) / "code.tar"
-            subprocess.run(["git", "-C", str(HERE), "archive", f"--output={archive}", full], check=True)
+            subprocess.run(
+                ["git", "-C", str(HERE), "archive", f"--output={archive}", full], check=True, env=own_repository()
+            )
             with tarfile.open(archive) as file:
                 file.extractall(Path(folder) / "code", filter="data")
             yield Side(f"this code ({here})", HERE), Side(f"commit {full[:10]}", Path(folder) / "code")
@@ -146,7 +148,7 @@ def sides(commit: str, needs: str) -> Iterator[tuple[Side, Side]]:
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", "-C", str(HERE), *arguments], capture_output=True, text=True)
+    return subprocess.run(["git", "-C", str(HERE), *arguments], capture_output=True, text=True, env=own_repository())
 
 
 # A process on a side ----------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from ablate.bench import against
+from ablate.store.child import unbroken
 from ablate.store.record import FORMAT, run_path
 
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "objectives.yaml"
@@ -128,4 +129,5 @@ def submitted(plan, root: Path, resources: dict[str, int]) -> tuple[float, float
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

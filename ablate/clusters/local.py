@@ -5,12 +5,13 @@ A worker is given only a stage's id and the root; it finds on disk what to do an
 
 from __future__ import annotations
 
-import io
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from functools import cached_property
@@ -23,10 +24,12 @@ from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, ELSEWHERE, FAILED, STOPPED, WAITING, Board
 from ablate.errors import UserError
 from ablate.store import disk
+from ablate.store.child import Said
 from ablate.store.pruned import Pruned
 from ablate.store.run import Busy, Lost, RunFolder, Stopped
 
 STOPPED_CODE, BUSY_CODE, PRUNED_CODE = 75, 76, 77  # exit statuses of a worker
+_LONGEST = 107 - len("/pymp-12345678/listener-12345678")  # bytes: a socket's path, and what stands in it
 DISK_CODE = 100  # plus the number of the error, where the run folder could not be written
 WORKER_ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")},
@@ -43,6 +46,11 @@ def warm(preload: str) -> multiprocessing.context.BaseContext:
     os.environ.update(WORKER_ENVIRONMENT)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
+    if len(place := os.fsencode(tempfile.gettempdir())) > _LONGEST:
+        raise UserError(
+            f"The folder of temporary files has a path of {len(place)} bytes, and processes can only speak through one "
+            f"of at most {_LONGEST}; set TMPDIR to a shorter one (TMPDIR=/tmp)."
+        )
     from multiprocessing import forkserver
 
     # workers inherit the mask: Ctrl-C reaches only the driver, which asks them to stop
@@ -75,12 +83,14 @@ def call(preload: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _answer(sender: multiprocessing.connection.Connection, function: Callable[..., Any], arguments: tuple) -> None:
     try:
-        answer = (True, function(*arguments))
+        with disk.told():
+            answer = (True, function(*arguments))
     except UserError as error:
         answer = (False, error)
     except Exception:
         answer = (False, RuntimeError(traceback.format_exc()))
-    sender.send(answer)
+    with contextlib.suppress(BrokenPipeError):  # who asked is gone: Ctrl-C
+        sender.send(answer)
 
 
 def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt") -> None:
@@ -93,7 +103,7 @@ def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt")
             with open(log, "ab", buffering=0) as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-        sys.stdout, sys.stderr = _Said.stream(1), _Said.stream(2)
+        sys.stdout, sys.stderr = Said.stream(1), Said.stream(2)
         program.run(id, root)
     except Lost as lost:
         print(lost)
@@ -114,30 +124,6 @@ def work(program: Program, kind: str, id: str, root: Path, log: str = "out.txt")
             sys.exit(DISK_CODE + error.errno)  # so that the driver can report it: the log may be unwritable
         traceback.print_exc()
         sys.exit(1)
-
-
-class _Said(io.RawIOBase):
-    """A stage's output, written to its log if the disk allows: no stage fails because its log cannot be written."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    @classmethod
-    def stream(cls, number: int) -> io.TextIOWrapper:
-        """The standard stream with this file descriptor."""
-        return io.TextIOWrapper(io.BufferedWriter(cls(number)), "utf-8", "backslashreplace", line_buffering=True)
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self.number
-
-    def write(self, data: Any) -> int:
-        try:
-            return os.write(self.number, data)
-        except OSError:
-            return len(data)
 
 
 def exit_text(code: int | None, folder: Optional[Path] = None) -> str:

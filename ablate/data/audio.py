@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,16 +16,16 @@ import numpy as np
 import soundfile
 import torch
 
+from ablate.data import containers, mpeg
 from ablate.errors import UserError
 from encoders import frontend
 
 RATE = frontend.RATE  # sampling rate of all audio that becomes features
-FORMATS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".sph", ".aiff", ".au")
+FORMATS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".oga", ".sph", ".aiff", ".aif", ".au", ".caf", ".w64")
 SILENCE = 2.0**-15  # relative to full scale: one step of 16 bits
 
-_TOLD_AND_FOUND = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED = 2**31 - 2  # writers that cannot seek back leave a length this large or larger in a WAV header
 _UNKNOWN = 2**62  # samples: libsndfile's value for a FLAC that does not state its length
+_DELAY = 2 * 1152  # samples by which an MP3's index and its decoder may differ: one frame each
 _SLACK = 0.1  # seconds that a segment may reach beyond the end of its recording: segment times are rounded
 
 
@@ -72,7 +73,9 @@ class Head(NamedTuple):
     rate: int
     channels: int
     estimated: bool = False
-    """Whether the number of samples is only an estimate, as for an MP3 without an index."""
+    """Whether the number of samples is only an estimate, as for an MP3 with frames of free size."""
+    counted: bool = False
+    """Whether an MP3 does not state its length, or a wrong one, so that its frames were counted."""
 
 
 def head(path: Path) -> Head:
@@ -168,14 +171,33 @@ class _Open:
         self.recording = recording
         if not os.path.isfile(recording.file):
             raise UserError(f"{recording.file}: there is no such audio file.")
+        self._damaged, counted = False, False
         try:
             self._file = soundfile.SoundFile(recording.file)
+            estimated = self._file.format == "MP3"
+            if estimated:
+                estimated, counted = self._count()
         except soundfile.LibsndfileError as error:
             raise self._unreadable(error) from error
         self.rate = self._file.samplerate
-        estimated = self._file.format == "MP3"
-        self.head = Head(self._file.frames, self.rate, self._file.channels, estimated)
+        self.head = Head(self._file.frames, self.rate, self._file.channels, estimated, counted)
         self._whole = not round(recording.start * self.rate) and recording.stop is None
+
+    def _count(self) -> tuple[bool, bool]:
+        """Count the frames of an MP3; (whether that is impossible, whether the file is read by this number)."""
+        path = Path(self.recording.file)
+        facts = path.stat()
+        if (found := _counted(path, facts.st_size, facts.st_mtime_ns)) is None:
+            return True, False
+        if found.stated is None:
+            wrong = abs(found.frames * found.samples - self._file.frames) >= found.samples
+        else:
+            wrong = found.frames > found.stated + 1  # some writers count the frame that holds the index
+        self._damaged = found.cut
+        if wrong:
+            self._file.close()
+            self._file = soundfile.SoundFile(io.BytesIO(mpeg.stating(path.read_bytes(), found)))
+        return False, wrong
 
     def __enter__(self) -> _Open:
         return self
@@ -186,34 +208,67 @@ class _Open:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: soundfile.LibsndfileError) -> UserError:
-        why = error.error_string.rstrip(".")
-        return UserError(f"{self.recording.file}: cannot be read as audio ({why}); replace the file.")
+        why, cure = containers.unreadable(self.recording.file)
+        name = Path(self.recording.file).name
+        if not why and "unimplemented" in error.error_string or "unsupported" in error.error_string:
+            cure = f"convert it (ffmpeg -i {name} {Path(name).stem}.flac)"
+        said = "no MPEG audio is found in it" if "possibly a pipe" in error.error_string else error.error_string
+        why, cure = why or said.rstrip("."), cure or "replace the file"
+        return UserError(f"{self.recording.file}: cannot be read as audio ({why}); {cure}.")
 
-    def _cut_off(self, samples: int, wanted: int) -> bool:
-        """Whether the file has fewer samples than its header states."""
+    def _amiss(self, samples: int, wanted: int) -> str:
+        """How the samples read contradict what the file states, or ''."""
         if self.head.estimated:
-            return samples < 0.9 * wanted if self._whole else samples == 0
-        told_and_found = _TOLD_AND_FOUND.search(self._file.extra_info)
-        if told_and_found is not None:
-            # libsndfile trusts the size of a WAV file over its header, and says so only here.
-            length, there = map(int, told_and_found.groups())
-            if self._whole and there < length < _STREAMED:
-                return True
-        return samples < wanted
+            cut = samples < 0.9 * wanted if self._whole else samples == 0
+        else:
+            slack = _DELAY if self._file.format == "MP3" else 0
+            cut = samples < wanted - slack or self._whole and self._damaged
+        if cut or not self._whole:
+            return containers.CUT_OFF if cut else ""
+        return containers.amiss(self.recording.file)
 
     def part(self) -> np.ndarray:
         """Read the samples of the recording, float32 [samples]."""
         (first, last), channel = span(self.recording, self.head), self.recording.channel
-        wanted = last - first
+        try:
+            wave = self._samples(first, last)
+        except MemoryError:
+            hours = (last - first) / self.rate / 3600
+            raise UserError(
+                f"{self.recording}: states {hours:,.0f} hours of audio, more than the memory holds; its header is "
+                "damaged, or it has to be cut into pieces."
+            ) from None
+        if amiss := self._amiss(len(wave), last - first):
+            raise UserError(f"{self.recording.file}: {amiss}.")
+        return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
+
+    def _samples(self, first: int, last: int) -> np.ndarray:
+        """Samples `first` to `last`, float32 [samples, channels]; fewer if the file ends before."""
+        if not self._file.seekable():  # as GSM 6.10: read from the beginning
+            return self._file.read(last, dtype="float32", always_2d=True)[first:]
         if first:
             self._file.seek(first)
-        wave = self._file.read(-1 if self._whole else wanted, dtype="float32", always_2d=True)
-        if self._cut_off(len(wave), wanted):
+        if self._whole and self._file.format == "FLAC" and self._file.subtype == "PCM_16":
+            whole = self._file.read(-1, dtype="int16", always_2d=True)
+            self._check(whole)
+            return whole.astype(np.float32) / np.float32(1 << 15)
+        return self._file.read(-1 if self._whole else last - first, dtype="float32", always_2d=True)
+
+    def _check(self, samples: np.ndarray) -> None:
+        """Compare the samples of a FLAC of 16 bits with the checksum in its header: it identifies the recording."""
+        with open(self.recording.file, "rb") as file:
+            first = file.read(42)
+        stated = first[26:] if first.startswith(b"fLaC") and first[4] & 0x7F == 0 else b""
+        if any(stated) and stated != hashlib.md5(samples.astype("<i2", copy=False).tobytes()).digest():
             raise UserError(
-                f"{self.recording.file}: is cut off (its header states more audio than the file has); copy the file "
-                "again."
+                f"{self.recording.file}: its sound is not what its header states (length or MD5); write the file "
+                "again from its source."
             )
-        return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
+
+
+@lru_cache(maxsize=256)  # segments of a long file
+def _counted(path: Path, size: int, changed: int) -> mpeg.Counted | None:
+    return mpeg.counted(path.read_bytes())
 
 
 def resample(wave: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:

@@ -91,14 +91,31 @@ def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
     # Split bytes, not text: str.splitlines also splits at characters that corpora contain within a line.
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         for number, raw in enumerate(_whole(file, path), 1):
+            if number == 1:
+                _encoded(raw, path)
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 where = f"byte {error.start + 1} of the line"
                 faults.report(f"{path}, line {number}: is not UTF-8 ({where}); convert the file.")
                 continue
+            if "\0" in line:
+                faults.report(f"{path}, line {number}: holds the character NUL; the file is damaged, or not UTF-8.")
+                continue
             if line.strip():
                 yield number, line
+
+
+def _encoded(first: bytes, path: Path) -> None:
+    """Raise UserError if the first line shows that a file is UTF-16 or UTF-32, or ends its lines by CR alone."""
+    even, odd = first[:8:2], first[1:8:2]
+    if first.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or len(odd) > 1 and any(even) != any(odd):
+        name = "UTF-32" if b"\0\0" in first[:4] else "UTF-16"
+        raise UserError(f"{path}, line 1: is {name}, expected UTF-8; convert the file (iconv -f {name} -t UTF-8).")
+    if b"\r" in first.rstrip(b"\r\n"):
+        raise UserError(
+            f"{path}, line 1: a carriage return (CR) ends it, expected LF or CR LF; convert the file (mac2unix)."
+        )
 
 
 def _whole(file: Any, path: Path) -> Iterator[bytes]:
@@ -116,10 +133,15 @@ def tsv(
 
     `broken` means that the distributed file is known to have rows that lack columns.
     """
-    rows = lines(path, faults)
+    columns, rows = list(columns), lines(path, faults)
     _, first = next(rows, (0, ""))
     header = first.split("\t")
+    if not first:
+        raise UserError(f"{path}: is empty, expected a line with the columns {', '.join(columns)}.")
     for column in columns:
+        if column not in header and len(header) == 1 and column in first.replace('"', "").replace(";", ",").split(","):
+            sign = "semicolons" if ";" in first else "commas"
+            raise UserError(f"{path}, line 1: has {sign} between its columns, expected tabs; convert the file.")
         if column not in header:
             raise UserError(f"{path}, line 1: has no column '{column}'; its columns are {', '.join(header)}.")
     needed = max(header.index(column) for column in columns) + 1

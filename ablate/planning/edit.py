@@ -12,6 +12,7 @@ from ablate.errors import UserError
 from ablate.planning.plan import plan_file
 from ablate.planning.since import named
 from ablate.store.stage import Plan, changes
+from ablate.store.version import own_repository
 from ablate.sweepfile.load import document
 
 MOST = 20  # most settings of a row that are shown
@@ -67,7 +68,8 @@ def _as_of(path: Path, commit: str, folder: Path) -> Path:
 
 def _git(path: Path, *arguments: str) -> str:
     try:
-        run = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, text=True)
+        here = ["git", "-C", str(path.parent)]
+        run = subprocess.run([*here, *arguments], capture_output=True, text=True, env=own_repository())
     except FileNotFoundError:
         raise UserError("--diff COMMIT needs git, which is not here.") from None
     if run.returncode:

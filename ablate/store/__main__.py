@@ -10,6 +10,7 @@ from typing import Optional
 
 from ablate.errors import UserError
 from ablate.store import differ, disk, listing, merge, upgrade
+from ablate.store.child import unbroken
 
 HELP = """\
 Look at a root of runs (root=DIR of the sweep command), join another root to it, and upgrade it to the current format.
@@ -111,4 +112,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main())

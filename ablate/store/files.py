@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,16 @@ BLOCK = 1 << 20  # bytes
 
 
 def cache() -> Path:
-    """The user's folder for what any process may keep and anybody may delete: $ABLATE_CACHE, or ~/.cache/ablate."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ABLATE_CACHE") or Path(base) / "ablate")
+    """The user's folder for what any process may keep and anybody may delete: $ABLATE_CACHE, or ~/.cache/ablate; for a
+    user without a home, as in a container, in the folder of temporary files.
+    """
+    if own := os.environ.get("ABLATE_CACHE"):
+        return Path(own)
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return base / "ablate"
 
 
 def open_append(path: Path) -> BinaryIO:

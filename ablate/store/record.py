@@ -143,9 +143,21 @@ def known(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
+class Broken(UserError, ValueError):
+    """A file of a record is cut off, empty, or otherwise no JSON."""
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file. Raises Broken if it is none."""
+    text = Path(path).read_bytes()
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        what = f"is no JSON: {error}" if text else "is empty"
+        raise Broken(
+            f"{path} {what}; it was cut off by a full disk, a copy or a crash: remove the folder {Path(path).parent}, "
+            "and run the sweep again."
+        ) from error
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

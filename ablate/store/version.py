@@ -17,6 +17,10 @@ from ablate.store import files, plugins
 
 CODE = "ABLATE_CODE"  # environment variable by which a driver passes the code's version to workers, as JSON
 ROOMS = ("ablate", "encoders", "objectives", "analysis")
+_ELSEWHERE = {  # `git rev-parse --local-env-vars`
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+    *("GIT_COMMON_DIR", "GIT_PREFIX", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_CONFIG"),
+}
 PATCH: list[bytes] = []  # uncommitted changes that this process found
 
 
@@ -40,6 +44,11 @@ def with_plugins(versions: Mapping[str, str]) -> None:
     """Add the versions of plugins to the code's version, in this process and those that it starts."""
     if versions:
         os.environ[CODE] = json.dumps({**code_version(), "plugins": dict(versions)})
+
+
+def own_repository() -> dict[str, str]:
+    """The environment without what points git to another repository, as in a hook: git then goes by the folder."""
+    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
 
 
 def label(code: Mapping[str, Any]) -> str:
@@ -74,6 +83,7 @@ def _git(*arguments: str) -> bytes:
     try:
         # also read a checkout that another user owns: its code is run anyway
         ours = ["git", "-c", "safe.directory=*", "-C", str(here)]
-        return subprocess.run([*ours, *arguments], capture_output=True, timeout=60).stdout
+        alone = own_repository() | {"GIT_CEILING_DIRECTORIES": str(here.parent)}  # not one around a copy of the code
+        return subprocess.run([*ours, *arguments], capture_output=True, timeout=60, env=alone).stdout
     except (OSError, subprocess.TimeoutExpired):
         return b""

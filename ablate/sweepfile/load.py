@@ -6,7 +6,9 @@ and OmegaConf resolves interpolations. Hydra's grammar parses overrides.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -166,21 +168,39 @@ def override(sweep: Mapping[str, Value], overrides: Iterable[str]) -> dict[str, 
 
 
 def parse(text: str) -> Override:
-    """Parse one override in Hydra's grammar. Raises UserError."""
+    """Parse one override in Hydra's grammar, in which a value may have letters and signs that it does not know, as long
+    as none of them has a meaning there. Raises UserError.
+    """
+    key, _, value = text.partition("=")
     try:
-        parsed = OverridesParser.create().parse_override(text)
+        parsed = _parsed(text)
     except HydraException as e:
-        hint = (
-            "; no spaces around =, and text with signs in quotes, as in question=\"'Why, then?'\""
-            if "=" in text
-            else ""
-        )
+        if value and value == value.strip() and not set(value) & set("=,[](){}\"'\\$"):
+            with contextlib.suppress(HydraException):
+                return _parsed(f"{key}='{value}'")
+        hint = f"; no spaces around =, and text with signs in quotes, as in {key}={_quoted(value)}" if value else ""
         raise UserError(f"Override '{text}': cannot be read; write key=value, ~key or key=[1,2]{hint}.") from e
+    if parsed.is_sweep_override() and key in ("root", "data.root"):
+        raise UserError(
+            f"Override '{text}': is one folder; with a comma in its name, write {key}={_quoted(value)}"
+            + ("; to compare several, write axes: {data.root: [...]} in the file." if key == "data.root" else ".")
+        )
     if not parsed.key_or_group:
         raise UserError(f"Override '{text}': there is no key; write key=value.")
     if parsed.package is not None:
         raise UserError(f"Override '{text}': there are no packages here; write key=value.")
     return parsed
+
+
+def _parsed(text: str) -> Override:
+    return OverridesParser.create().parse_override(text)
+
+
+def _quoted(value: str) -> str:
+    """A value in the quotes that the grammar needs, and around them those of the shell."""
+    inner = '"' if "'" in value else "'"
+    outer = "'" if inner == '"' else '"'
+    return f"{outer}{inner}{value}{inner}{outer}" if outer not in value else shlex.quote(f"{inner}{value}{inner}")
 
 
 def set_by(overrides: Iterable[str]) -> set[str]:

@@ -240,6 +240,8 @@ def _str(hint: Hint, kind: type, value: object, before: object, path: str) -> st
 
 
 def _tuple(hint: Hint, kind: type, value: object, before: object, path: str) -> tuple[object, ...] | None:
+    if value == "" and not hint.fixed:
+        return ()  # as everywhere: '' is none
     if not isinstance(value, (list, tuple)) or hint.fixed and len(value) != len(hint.items):
         return None
     of = hint.items if hint.fixed else hint.items * len(value)

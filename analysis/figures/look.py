@@ -51,7 +51,11 @@ NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF
 
 
 def theme() -> None:
-    """Set the look of all figures: fonts and lines for one column, colours that colour-blind readers can tell apart."""
+    """Set the look of all figures: fonts and lines for one column, colours that colour-blind readers can tell apart.
+
+    Nothing of the user's own matplotlibrc counts: figures look the same for everybody.
+    """
+    matplotlib.rcdefaults()
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -86,6 +90,7 @@ def theme() -> None:
             "savefig.dpi": DPI,
             "pdf.fonttype": 42,
             "axes.unicode_minus": True,
+            "text.parse_math": False,  # "$" is a dollar
         },
     )
 
@@ -184,16 +189,22 @@ def wide(text: str, size: float, weight: str = "normal") -> float:
 
 
 def wrapped(text: str, width: float, size: float = 6.5, weight: str = "normal") -> str:
-    """Break text between words so that each line is at most `width` inches wide, where words are short enough."""
+    """Break text so that each line is at most `width` inches wide: between words, a longer word anywhere."""
     lines = []
     for line in text.splitlines():
-        words = line.split(" ")
-        lines.append(words[0])
-        for word in words[1:]:
-            if wide(f"{lines[-1]} {word}", size, weight) <= width:
+        lines.append("")
+        for number, word in enumerate(line.split(" ")):
+            if number and wide(f"{lines[-1]} {word}", size, weight) <= width:
                 lines[-1] += f" {word}"
-            else:
-                lines.append(word)
+                continue
+            lines += [""] * bool(number)
+            if wide(word, size, weight) <= width:
+                lines[-1] += word
+                continue
+            for letter in word:
+                if lines[-1] and wide(lines[-1] + letter, size, weight) > width:
+                    lines.append("")
+                lines[-1] += letter
     return "\n".join(lines)
 
 
@@ -209,7 +220,9 @@ def legend(figure: Figure, handles: Sequence[Line2D], note: str = "", where: str
     """
     handle, gap = 2.6 * 6.5 / 72, 0.05
     for key in handles:
-        key.set_label(wrapped(key.get_label(), COLUMN - handle - 0.2))
+        label = key.get_label()
+        shown = f" {label}" if label.startswith("_") else label  # matplotlib leaves out those that begin with "_"
+        key.set_label(wrapped(shown, COLUMN - handle - 0.2))
     entry = handle + gap + max(wide(line, 6.5) for key in handles for line in key.get_label().splitlines())
     columns = min(len(handles), max(1, int((COLUMN + 0.05) / (entry + 0.1))))
     lines = -(-len(handles) // columns) + max(key.get_label().count("\n") for key in handles)

@@ -255,4 +255,4 @@ def _provenance(records: Records) -> str:
 
 def _version(result: Mapping) -> str:
     code = result.get("code") or {}
-    return f"{code.get('commit', '')[:8] or 'no commit'}{' with uncommitted changes' if code.get('dirty') else ''}"
+    return f"{(code.get('commit') or '')[:8] or 'no commit'}{' with uncommitted changes' if code.get('dirty') else ''}"

@@ -107,6 +107,7 @@ def spectrogram(mel_TF: np.ndarray, phones: list) -> bytes:
     from analysis.figures import look
 
     seconds = len(mel_TF) * FRAME
+    look.theme()
     figure, axes = look.plt.subplots(figsize=(max(1.3, 1.7 * seconds), 1.0), layout="constrained")
     axes.imshow(mel_TF.T, origin="lower", aspect="auto", extent=(0, seconds, 0, BINS), cmap="magma", rasterized=True)
     axes.set_yticks([])

@@ -115,13 +115,13 @@ class Records:
         return decimals(self.of(what).value.abs().max())
 
     def label(self, row: str, point: str = "") -> str:
-        """The row's displayed label, with its point of the axes."""
-        text = str(self.rows[row].get("label") or row)
+        """The row's displayed label, on one line, with its point of the axes."""
+        text = " ".join(str(self.rows[row].get("label") or row).split())
         return f"{text} ({point})" if point else text
 
     def task_label(self, task: str) -> str:
-        """The task's displayed label."""
-        return str((self.sweep.get("labels") or {}).get(task) or task.replace("_", " "))
+        """The task's displayed label, on one line."""
+        return " ".join(str((self.sweep.get("labels") or {}).get(task) or task.replace("_", " ")).split())
 
     def run(self, kind: str, id: str) -> Run | None:
         """Open one stage's record; None while the stage has not started."""

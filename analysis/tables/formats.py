@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis.tables.cells import Block, Cell, Column, Line, Table
-from analysis.tables.sheet import FIT, Sheet, latex
+from analysis.tables.sheet import FIT, Sheet, latex, markdown
 
 CSV = [
     "block",
@@ -171,16 +171,23 @@ def md(table: Table) -> str:
     styles = {"best": "**{}**", "second": "<ins>{}</ins>"}
     out = []
     for panel in panels(table):
-        head = ["", *(f"{table.records.task_label(c.measure.task)}<br>{c.title}" for c in table.columns)]
-        out += ["**" + panel.title.replace("*", "\\*") + "**", ""] if panel.title else []
+        head = [
+            "",
+            *(f"{markdown(table.records.task_label(c.measure.task))}<br>{markdown(c.title)}" for c in table.columns),
+        ]
+        out += [f"**{markdown(panel.title)}**", ""] if panel.title else []
         out += ["| " + " | ".join(head) + " |", "|---" + "|---:" * len(table.columns) + "|"]
         for number, (title, lines) in enumerate(panel.groups):
-            out += [f"| {f'*{title}*' if title else ''} |" + " |" * len(table.columns)] if number or title else []
+            out += (
+                [f"| {f'*{markdown(title)}*' if title else ''} |" + " |" * len(table.columns)]
+                if number or title
+                else []
+            )
             for line in lines:
-                texts = [styles.get(e.style, "{}").format(e.text.replace("|", "\\|").replace("*", "\\*")) for e in line]
+                texts = [styles.get(e.style, "{}").format(markdown(e.text)) for e in line]
                 out.append("| " + " | ".join(texts) + " |")
         out.append("")
-    return "\n".join([*out, notes(table), ""])
+    return "\n".join([*out, markdown(notes(table)), ""])
 
 
 def tex(table: Table) -> str:

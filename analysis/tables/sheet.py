@@ -54,9 +54,9 @@ class Sheet:
     def md(self) -> str:
         """Print as Markdown."""
         rows = [self.heads, *self.lines]
-        texts = ["| " + " | ".join(t.replace("|", "\\|").replace("*", "\\*") for t in row) + " |" for row in rows]
+        texts = ["| " + " | ".join(map(markdown, row)) + " |" for row in rows]
         rule = "|---" + "|---:" * (len(self.heads) - 1) + "|"
-        return "\n".join([f"**{self.title}**", "", texts[0], rule, *texts[1:], "", self.note.replace("*", "\\*"), ""])
+        return "\n".join([f"**{markdown(self.title)}**", "", texts[0], rule, *texts[1:], "", markdown(self.note), ""])
 
     def terminal(self, width: int | None = None) -> str:
         """Print for a terminal; a long text is wrapped within its cell."""
@@ -135,3 +135,9 @@ def latex(text: str) -> str:
     """Escape a text for LaTeX; a line never begins with a bracket that `\\\\` would take for its argument."""
     escaped = "".join(LATEX.get(letter, letter) for letter in text)
     return "{" + escaped + "}" if escaped.startswith("[") else escaped
+
+
+def markdown(text: str) -> str:
+    """Escape a text for Markdown, as GitHub reads it: within a table, too, where HTML and formulas count."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[\\`*|$\[\]]|~~|(?<!\w)_|_(?!\w)", lambda found: "\\" + found[0], text)

@@ -25,6 +25,7 @@ from ablate.clusters.slurm import diagnosis
 from ablate.errors import UserError
 from ablate.store import disk as disk_of
 from ablate.store import room
+from ablate.store.child import Said
 from ablate.store.lock import read_lock
 from ablate.store.record import run_path
 from ablate.store.room import Room
@@ -250,7 +251,7 @@ def disturbed(root, id, monkeypatch):
 
 def test_no_stage_ends_for_want_of_a_log():
     file = os.open("/dev/full", os.O_WRONLY)  # every write finds it full
-    with local._Said.stream(file) as stream:
+    with Said.stream(file) as stream:
         print("a line", file=stream, flush=True)
         print("more", end="", file=stream)
     os.close(file)

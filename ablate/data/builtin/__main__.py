@@ -11,6 +11,7 @@ from typing import Any
 from ablate.data.builtin import audit
 from ablate.data.builtin.corpus import BuiltinConfig
 from ablate.errors import UserError, nearest
+from ablate.store.child import unbroken
 from ablate.tasks.registry import TASKS
 
 
@@ -46,4 +47,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    unbroken()
     sys.exit(main(sys.argv[1:]))

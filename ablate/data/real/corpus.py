@@ -182,7 +182,7 @@ class _Plan:
         if not count:
             why = (
                 ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
-                or "there is none in its files"
+                or f"there is none in {', '.join(source.name for source in origins)}"
             )
             raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
         spoken = self.config.normalisation if origins[0].spoken else ""
@@ -209,6 +209,12 @@ class _Plan:
             held.extend(looked.held[place])
             left_out.extend(looked.left_out[place])
             notes += _skipped(source, looked.skipped)
+            if source.name in self.reading.mixed:
+                channels, file = self.reading.mixed[source.name]
+                notes.append(
+                    f"data: recordings of {source.name} have up to {channels} channels, which are averaged "
+                    f"({Path(file).name}); a manifest of segments (STM, lhotse) can choose one."
+                )
             if looked.count:
                 disk.setdefault(looked.recordings, looked.disk)
                 recordings.setdefault(

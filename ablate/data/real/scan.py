@@ -27,8 +27,8 @@ T = TypeVar("T")
 LARGE = 1 << 24  # bytes; hashes of larger texts are cached
 TELL = 2.0  # seconds between two messages
 _THREADS = 16  # for reading files: cluster disks are slow to answer, but answer many requests at once
-_HEAD = struct.Struct("<16sQIH?")
-LOOKING = 1  # version of what is cached about a file: part of its key, raised when that changes
+_HEAD = struct.Struct("<16sQIH??")
+LOOKING = 2  # version of what is cached about a file, and of what counts as broken: raised when that changes
 
 
 class Sound(NamedTuple):
@@ -112,7 +112,10 @@ def _sound(path: str) -> tuple[bytes, Head]:
                 return hashed(b"flac", first[18:]), Head(samples, facts >> 44, (facts >> 41 & 7) + 1)
         file.seek(0)
         digest = files.digest(file)
-    return digest, audio.head(Path(path))
+    head = audio.head(Path(path))
+    if head.counted:  # before frames were counted, the same bytes were read as another sound
+        digest = hashed(digest, struct.pack("<Q", head.samples))
+    return digest, head
 
 
 def part(sound: Sound, recording: audio.Recording) -> bytes:

@@ -22,7 +22,7 @@ from ablate.data import audio
 from ablate.data.lines import Faults
 from ablate.data.parallel import ordered
 from ablate.data.real.canonical import TEXTS, UNKNOWN, Found, LeftOut, digest
-from ablate.data.real.scan import Sound, Sounds, content, part, told
+from ablate.data.real.scan import LOOKING, Sound, Sounds, content, part, told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import Place, Source, sources
 from ablate.data.spelling import composed, lowered
@@ -68,6 +68,8 @@ class Reading:
         self._holders: dict[str, dict[bytes, str]] = {}
         self._bad: dict[str, dict[bytes, str]] = {}
         self._states: dict[str, list[Any]] = {}
+        self.mixed: dict[str, tuple[int, str]] = {}
+        """By source, the most channels of a recording that are averaged, and its file."""
 
     def _fresh(self) -> Faults:
         return Faults(self.config.on_error == "skip", self.config.most_skipped, self.root)
@@ -140,6 +142,8 @@ class Reading:
                 except UserError as error:
                     faults.report(str(error))
                     continue
+                if row["recording"].channel is None and sound.head.channels > self.mixed.get(source.name, (1, ""))[0]:
+                    self.mixed[source.name] = sound.head.channels, row["recording"].file
                 yield row, sound, key, frames
         self.kept.flush()
 
@@ -319,7 +323,8 @@ def _hold(held: dict[bytes, str], table: str, places: Sequence[Place], key: byte
 def _judged(key: bytes, sound: Sound) -> tuple[bytes, bytes]:
     """Cache keys for "can be used" and for the reason why not; the latter is valid until the file is touched."""
     size = struct.pack("<Q", sound.size)
-    return b"g" + hashed(key, size), b"i" + hashed(key, size, struct.pack("<q", sound.changed))
+    by = bytes([LOOKING])
+    return b"g" + by + hashed(key, size), b"i" + by + hashed(key, size, struct.pack("<q", sound.changed))
 
 
 def attempt(recording: audio.Recording) -> str:

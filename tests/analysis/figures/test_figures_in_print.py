@@ -214,4 +214,5 @@ def test_lines_of_type_are_broken_to_their_width():
     text = look.wrapped("what joint training costs each of its tasks\nin points", 1.0)
     assert text.endswith("\nin points") and len(text.splitlines()) >= 3
     assert all(look.wide(line, 6.5) <= 1.0 for line in text.splitlines())
-    assert look.wrapped("incomprehensibilities", 0.2) == "incomprehensibilities"
+    lines = look.wrapped("a " + "incomprehensibilities" * 6, 1.0).splitlines()
+    assert "".join(lines) == "a" + "incomprehensibilities" * 6 and all(look.wide(line, 6.5) <= 1.0 for line in lines)

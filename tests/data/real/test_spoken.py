@@ -174,8 +174,9 @@ def test_stm(tmp_path: Path) -> None:
     path = write(tmp_path / "train/stm/talk.stm", *lines)
     assert skipped(path)[1] == [
         *(
-            f"talk.stm, line {n}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds."
-            for n in (1, 2, 3)
+            f"talk.stm, line {n}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds and channels "
+            f"1, 2, … or A, B; found '{' '.join(line.split()[:5])}'."
+            for n, line in enumerate(lines[:3], 1)
         ),
         "talk.stm, line 4: there is no recording 'walk' here or in a folder beside this one.",
     ]

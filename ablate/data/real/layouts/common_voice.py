@@ -44,7 +44,7 @@ def common_voice(folder: Path, split: str, faults: Faults = STOP) -> Iterator[Ex
     """Read Common Voice, `folder/{split}.tsv` and `folder/clips/`."""
     table = Path(folder) / f"{split}.tsv"
     for number, row in tsv(table, ("client_id", "path", "sentence"), faults):
-        clip = join(folder, "clips", row["path"])
+        clip = join(folder, "clips", row["path"].removeprefix("clips/"))
         if there(clip, table, number, faults):
             yield {
                 "id": splitext(basename(clip))[0],

@@ -15,7 +15,7 @@ def covost(folder: Path, source: str, target: str, split: str, faults: Faults = 
     """Read CoVoST 2, `folder/covost_v2.SRC_TGT.{split}.tsv` and `folder/SRC/clips/`: with "translation"."""
     table = Path(folder) / f"covost_v2.{source}_{target}.{split}.tsv"
     for number, row in tsv(table, ("path", "sentence", "translation", "client_id"), faults):
-        clip = Path(folder) / source / "clips" / row["path"]
+        clip = Path(folder) / source / "clips" / row["path"].removeprefix("clips/")
         if there(clip, table, number, faults):
             yield {
                 "id": clip.stem,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from os.path import dirname, join, splitext
+from os.path import dirname, isdir, join, splitext
 from pathlib import Path
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, lines
 from ablate.data.real.layouts.layout import Layout, first, there
 from ablate.data.table import Example
+from ablate.errors import UserError
 
 
 class Fairseq(Layout):
@@ -28,11 +29,17 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read fairseq's manifest: a root folder, then one `path<TAB>samples` per line; transcripts in .ltr or .wrd beside
     it.
 
-    In .ltr, letters are separated by spaces and words by "|". Speakers are not given: the voice is the recording's
-    folder.
+    The root may be relative to the manifest's folder. In .ltr, letters are separated by spaces and words by "|".
+    Speakers are not given: the voice is the recording's folder.
     """
-    rows = lines(Path(path), faults)
+    path = Path(path)
+    rows = lines(path, faults)
     _, root = next(rows, (0, ""))
+    if not isdir(root) and not isdir(root := join(path.parent, said := root)):
+        commas = "; a table needs tabs between its columns, and this one has commas" if "," in said else ""
+        raise UserError(
+            f"{path}, line 1: there is no folder '{said}', expected the one that holds the recordings below it{commas}."
+        )
     beside = next((p for p in (path.with_suffix(".wrd"), path.with_suffix(".ltr")) if p.exists()), None)
     transcripts = iter(() if beside is None else lines(beside, faults))
     at, text, number = 0, "", 1

@@ -46,6 +46,11 @@ def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
             if name in recordings:
                 yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
             else:
-                faults.report(f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it.")
+                other = next((one for one in files if splitext(one)[0] == name), "")
+                flac = f"; {other} is in no format that is read: convert it (ffmpeg -i {other} {name}.flac)"
+                faults.report(
+                    f"{transcripts}, line {number}: '{name}' has a transcript but no recording beside it"
+                    f"{flac if other else ''}."
+                )
         for _ in recordings:  # recordings without a transcript are only counted
             faults.expected(f"{folder}: recordings that no transcript lists")

@@ -16,8 +16,10 @@ from ablate.data.table import Example
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HESITATION = re.compile(r"\(?%[^()\s]+\)?")
-Beside = dict[Path, dict[str, Path]]
-"""By folder, the recordings in it and in its direct subfolders, by their names up to the first dot."""
+Beside = dict[Path, dict[str, list[Path]]]
+"""By folder, the recordings in it and in its direct subfolders, by name, and by every part of a name up to a dot, this
+dot included.
+"""
 
 
 class STM(Layout):
@@ -56,7 +58,8 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
             name, given, voice, start, stop = *cells[:3], *span(cells[3], cells[4])
         except (IndexError, ValueError):
             faults.report(
-                f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds."
+                f"{path}, line {number}: expected FILE CHANNEL SPEAKER START STOP WORDS, with times in seconds and "
+                f"channels 1, 2, … or A, B; found '{' '.join(cells[:5])}'."
             )
             continue
         if (channel := _channel(given)) is None:
@@ -69,14 +72,17 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
         if ignored(text):
             continue
         text = _words(text)
-        for folder in (path.parent, path.parent.parent):
+        for folder in (around := (path.parent, path.parent.parent)):
             if folder not in beside:
                 beside[folder] = _beside(folder)
-            if recording := beside[folder].get(name):
-                break
-        if recording is None:
-            faults.report(f"{path}, line {number}: there is no recording '{name}' here or in a folder beside this one.")
+        called = (beside[folder].get(key, []) for key in (name, f"{name}.") for folder in around)
+        found = next(filter(None, called), [])
+        if len(found) != 1:
+            several = f"several recordings are called '{name}' ({', '.join(one.name for one in found)}); keep one"
+            none = f"there is no recording '{name}' here or in a folder beside this one"
+            faults.report(f"{path}, line {number}: {several if found else none}.")
             continue
+        recording = found[0]
         ids[id := f"{name}-{channel}-{start:.2f}-{stop:.2f}"] += 1  # simultaneous speakers may have equal times
         yield {
             "id": id if ids[id] == 1 else f"{id}-{ids[id]}",
@@ -101,12 +107,15 @@ def _words(text: str) -> str:
     return " ".join(word for word in text.split() if word != "@" and not _HESITATION.fullmatch(word))
 
 
-def _beside(folder: Path) -> dict[str, Path]:
+def _beside(folder: Path) -> dict[str, list[Path]]:
     """List the recordings in a folder and its direct subfolders; those in the folder itself come first."""
-    recordings: dict[str, Path] = {}
+    recordings: dict[str, list[Path]] = {}
     for place in (folder, *folders(folder)):
+        here: dict[str, list[Path]] = {}
         for path in (Path(entry.path) for entry in entries(place)):
-            parts = path.name.split(".")
-            for end in range(1, len(parts) if path.suffix.lower() in FORMATS else 1):
-                recordings.setdefault(".".join(parts[:end]), path)
+            if path.suffix.lower() in FORMATS:
+                parts = path.name.split(".")
+                for name in (path.stem, *(f"{'.'.join(parts[:end])}." for end in range(1, len(parts) - 1))):
+                    here.setdefault(name, []).append(path)
+        recordings = here | recordings
     return recordings
