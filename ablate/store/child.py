@@ -60,10 +60,8 @@ def unbroken() -> None:
     """Let this command go on when who reads its output leaves (`| head`), and print on a terminal of any encoding."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is None or stream is not getattr(
-            sys, f"__{name}__"
-        ):  # closed, as for a daemon; or put there by a caller
-            continue
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue  # closed, as for a daemon; or put there by a caller
         if stream.isatty():
             stream.reconfigure(errors="backslashreplace")
         else:
