@@ -215,7 +215,7 @@ def test_tokens_stay_on_disk(trained: Run, corpus: Tables, tmp_path: Path) -> No
 
 
 def test_faults(corpus: Tables, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="did you mean 'unigram'"):
+    with pytest.raises(ValueError, match="model is 'unigramm': did you mean 'unigram'"):
         TokenizerConfig(model="unigramm")
     with pytest.raises(UserError, match="tokenizer.size: expected a whole number from 8, found 7"):
         typed(TokenizerConfig(), {"size": 7}, "tokenizer")

@@ -121,7 +121,7 @@ def test_a_root_of_the_format_before_is_rewritten_once(tmp_path, third):
     (sweep / "sweep.json").write_text('{"format": 2, "name": "x", "rows": {}}')
     (sweep / "manifest.jsonl").write_text('{"row": "a"}\n{"row": "b"}\n')
     said = upgrade.upgrade(tmp_path)
-    assert said[0] == "1 stage and 1 sweep rewritten to format 3." and "1 stages are not complete" in said[1]
+    assert said[0] == "1 stage and 1 sweep rewritten to format 3." and "1 stage is not complete" in said[1]
     assert read_run(tmp_path, "heldout", "ab12").result == {"format": 3, "losses": {"tlm/loss": 1.5}, "seconds": 2.0}
     assert read_sweep(tmp_path, "x").manifest == [{"number": 0, "row": "a"}, {"number": 0, "row": "b"}]
     assert read_sweep(tmp_path, "x").format == 3
