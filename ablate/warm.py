@@ -11,6 +11,8 @@ import traceback
 def _load() -> None:
     import torch
 
+    import encoders  # noqa: F401  (before the first optimizer: it helps torch with users without a name)
+
     torch.set_num_threads(1)  # and one worker per core: results do not depend on the number of cores
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process takes a second to import
     for module in ("ablate.planning.plan", "ablate.stages.execute"):
