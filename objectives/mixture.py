@@ -61,14 +61,19 @@ class Mixture(nn.Module):
         """Streams the objectives read: of "speech", "text" and "pair"."""
         return frozenset(objective.reads for objective in self.objectives.values())
 
+    def sharing(self) -> dict[tuple[str, Any], list[str]]:
+        """Names of the objectives that share each view, by the stream that is read and what makes the view of it."""
+        members: dict[tuple[str, Any], list[str]] = {}
+        for name, objective in self.objectives.items():
+            members.setdefault((objective.reads, objective.view), []).append(name)
+        return members
+
     def views(self, batches: Mapping[str, Batch], contexts: Mapping[str, ViewContext]) -> Prepared:
         """Build each distinct view of a shard once, and count its terms. Streams not in `batches` have count 0."""
-        members: dict[tuple, list[str]] = {}
-        for name, objective in self.objectives.items():
-            if objective.reads in batches:
-                members.setdefault((objective.reads, objective.view), []).append(name)
         views, counts = [], {}
-        for (reads, spec), names in members.items():
+        for (reads, spec), names in self.sharing().items():
+            if reads not in batches:
+                continue
             view = spec.build(batches[reads], contexts[reads])
             counted = {name: self.objectives[name].counts(view) for name in names}
             counts |= {f"{name}/{term}": float(count) for name in names for term, count in counted[name].items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ablate.planning.size import Sizes, vocabulary
+from ablate.planning.size import BYTES_PER_PARAMETER, Sizes, vocabulary
 from ablate.planning.trace import FAKE, Operation, Trace, on_cuda, traced, with_gradients
 from ablate.stages.pretrain import PretrainStage, assembled
 from ablate.store.kept import Kept
@@ -24,7 +24,6 @@ from objectives.quantizer import AbstractTargets
 
 OPTIMIZER = 44  # bytes that an update moves for each parameter: gradients zeroed, measured, clipped; AdamW
 OWN = ("encoders.", "objectives.")
-STATE = 16  # bytes that a parameter holds: weight, gradient, and AdamW's two moments in float32
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Step:
     @property
     def bytes(self) -> int:
         """All that lives at once, but for what the process itself takes."""
-        return STATE * self.parameters + self.peak
+        return BYTES_PER_PARAMETER * self.parameters + self.peak
 
 
 def optimizer(parameters: int) -> dict[Operation, int]:
@@ -62,7 +61,7 @@ def pretrain(stage: PretrainStage, pieces: int, sizes: Sizes, cuda: bool) -> Ste
     if any(True for _ in model.encoder.buffers()):  # then the activations of all views live together
         parts.append(_trace(_key(stage), pieces, sizes, cuda))
     else:
-        for reads, names in _views(model):
+        for (reads, _), names in model.mixture.sharing().items():
             parts.append(_trace(_key(_only(stage, reads, names)), pieces, sizes.only(reads), cuda))
     total: Counter[Operation] = Counter()
     for part in parts:
@@ -113,15 +112,6 @@ def _only(stage: PretrainStage, reads: str, names: list[str]) -> PretrainStage:
     needs = {need for one in objectives.values() for need in one.needs}
     targets = {name: one for name, one in stage.targets.items() if name in needs}
     return PretrainStage(encoder=replace(stage.encoder, reads=(reads,)), objectives=objectives, targets=targets)
-
-
-def _views(model: Model) -> Iterator[tuple[str, list[str]]]:
-    """The streams that are read, each as often as it has views, with the objectives that share the view."""
-    views: dict[tuple, list[str]] = {}
-    for name, objective in model.mixture.objectives.items():
-        views.setdefault((objective.reads, objective.view), []).append(name)
-    for (reads, _), names in views.items():
-        yield reads, names
 
 
 @cache
