@@ -6,7 +6,6 @@ import json
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
@@ -62,10 +61,8 @@ def found(name: str) -> dict[str, str]:
         try:
             SCENARIOS[scenario](stack.enter_context(shadow.using("cuda")))
         except RuntimeError as error:
-            frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-            own = [Path(f).relative_to(shadow.ROOT) for f in frames if Path(f).is_relative_to(shadow.ROOT)]
-            places = [str(path) for path in own if path.parts[0] != "tests"]
-            return {"error": str(error), "place": places[-1]}
+            places = [shadow.own(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+            return {"error": str(error), "place": [place for place in places if place][-1]}
     return {"error": "", "place": ""}
 
 

@@ -37,6 +37,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+ROOMS = [ROOT / name for name in ("ablate", "encoders", "objectives")]  # ROOT itself may hold a .venv, too
 PRESENT = [True]
 
 # what Python asks the driver
@@ -203,12 +204,16 @@ class _Made(TorchFunctionMode):
         return made
 
 
+def own(file: str) -> str:
+    """A file of the project's own code, relative to its folder; else ""."""
+    return str(Path(file).relative_to(ROOT)) if any(Path(file).is_relative_to(room) for room in ROOMS) else ""
+
+
 def _place() -> str:
     frame = sys._getframe(2)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "tests"):
-            return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
+        if file := own(frame.f_code.co_filename):
+            return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return "elsewhere"  # as in a backward pass, which has no frames of the project
 
