@@ -31,7 +31,6 @@ from ablate.planning.since import apart, since
 from ablate.store import continuing, disk, files, needs, plugins, pruned
 from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, run_path, sweep_path
-from ablate.store.run import RunFolder
 from ablate.store.stage import Plan, digest_on_disk, keep_file, materialise, stage_ids
 from ablate.store.version import CODE, code_version, keep_patch, label, with_plugins
 
@@ -278,8 +277,9 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
 
 def needed(plan: Plan, root: Path) -> Plan:
     """Return the plan without stages that only finished stages start from, except pruned ones that are asked for."""
-    done = {id for id, stage in plan.stages.items() if RunFolder(root, stage.kind, id).done}
-    asked = {id for id in plan.stages.keys() - done if pruned.reopened(run_path(root, plan.stages[id].kind, id))}
+    folders = {id: run_path(root, stage.kind, id) for id, stage in plan.stages.items()}
+    done = {id for id, folder in folders.items() if pruned.complete(folder)}
+    asked = {id for id, folder in folders.items() if id not in done and pruned.reopened(folder)}
     return plan.without_idle(done - needs.remade(plan.stages, done, root), asked)
 
 

@@ -7,6 +7,7 @@ a missing stage needs the files; its record stays until the new one replaces it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -46,8 +47,15 @@ def lacks(path: Path, kind: str, parts: Collection[str]) -> bool:
 
 def reopened(path: Path) -> bool:
     """Return whether the finished stage in the run folder `path` is to be made again."""
+    if not os.path.exists(f"{path}/{NAME}"):  # the usual case; asked for each of ten thousand stages
+        return False
     note = _note(path)
     return note is not None and note["again"]
+
+
+def complete(path: Path) -> bool:
+    """Return whether the stage in the run folder `path` is finished, and not being made again after pruning."""
+    return os.path.exists(f"{path}/result.json") and not reopened(path)
 
 
 def write(path: Path, names: Mapping[str, int], attempt: str = "") -> None:

@@ -65,7 +65,7 @@ class RunFolder:
     @property
     def done(self) -> bool:
         """Whether the stage is complete, and not being made again after pruning."""
-        return (self.path / "result.json").exists() and not pruned.reopened(self.path)
+        return pruned.complete(self.path)
 
     def result(self) -> dict[str, Any]:
         """Return the stage's result. Raises FileNotFoundError if there is none, and UserError as `read_result` does."""
