@@ -28,7 +28,7 @@ examples:
   python -m ablate.sweep sweeps/objectives.yaml                      run it here, one worker per core
   python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done or made again
                                                                      and why, time
-  python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, paired deltas
+  python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, differences
   python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and how it differs from
                                                                      its reference row
   python -m ablate.sweep sweeps/objectives.yaml --diff joint joint_tlm    how two rows differ

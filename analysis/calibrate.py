@@ -2,7 +2,7 @@
 
     python -m analysis.calibrate SWEEP [--root runs] [--row ROW]
 
-Two groups of seeds are drawn without replacement, paired at random and compared as two rows would be. Any difference
+Two groups of seeds are drawn without replacement and compared as two rows that share no pre-training. Any difference
 found is false; a test at the 5 % level should find one in at most one draw in twenty. Then a constant is added to one
 group: the effect that a group of this size should detect in four of five draws. The share of draws that detect it is
 reported beside that.
@@ -76,8 +76,10 @@ class Pool:
     what: Measure
     values: np.ndarray
     """Value of every seed."""
-    resampled: np.ndarray | None
-    """The metric under each bootstrap draw of the items: seeds × draws; None without counts per item."""
+    parts: np.ndarray | None
+    """What clusters of test items contribute to it: seeds × clusters; None without counts per item."""
+    effective: float | None = None
+    """Effective number of these clusters, if they are unequal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +105,10 @@ def pool(records: Records, row: str, what: Measure) -> Pool:
     """Collect a row's finished seeds, separately for each point of the axes."""
     s = records.of(what)
     s = s[(s.row == row) & (s.status == DONE)]
-    drawn = [items.bootstrap(records, {row: 1.0}, what, [seed], [point]) for seed, point in zip(s.seed, s.point)]
-    whole = len(drawn) > 0 and all(each is not None for each in drawn)
-    return Pool(what=what, values=s.value.to_numpy(), resampled=np.stack(drawn) if whole else None)
+    values = s.value.to_numpy()
+    sampled = items.of_groups(records, what, [([(run,) for run in s.run], [1.0], values)]) if len(s) else None
+    (parts,), effective, _ = sampled or ((None,), None, "")
+    return Pool(what=what, values=values, parts=parts, effective=effective)
 
 
 def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
@@ -114,22 +117,21 @@ def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
         raise ValueError(f"{len(own.values)} seeds are too few for two groups of {seeds}")
     rng = np.random.default_rng(seeds)
     rows = min(FAMILY, len(own.values) // seeds - 1)
-    sd = own.values.std(ddof=1) * np.sqrt(2)
-    plan = Estimate(mean=0.0, error=sd / np.sqrt(seeds), freedom=seeds - 1, n=seeds)
+    error = own.values.std(ddof=1) * np.sqrt(2 / seeds)
+    plan = Estimate(mean=0.0, error=error, freedom=2 * (seeds - 1), seeds_freedom=2 * (seeds - 1), n=seeds)
     planted = compare.detectable(plan, POWER)
     called = np.full((draws, 5), np.nan)
     for draw in called:
         groups = rng.permutation(len(own.values))[: (rows + 1) * seeds].reshape(rows + 1, seeds)
-        differences = own.values[groups[1:]] - own.values[groups[0]]
-        estimates = [compare.over_seeds(each) for each in differences]
+        others, first = own.values[groups[1:]], -own.values[groups[0]]
+        estimates = [compare.estimate([each, first]) for each in others]
         draw[0] = estimates[0].excludes_zero
         draw[3] = min(compare.holm({k: e.p() for k, e in enumerate(estimates)}).values()) < ALPHA
-        draw[4] = compare.over_seeds(differences[0] + planted).low > 0
-        if own.resampled is not None:
-            drawn_SD = own.resampled[groups[1]] - own.resampled[groups[0]]
-            draw[1] = compare.with_items(estimates[0], items.shared_variance(drawn_SD)).excludes_zero
-            low, high = np.quantile(drawn_SD.mean(axis=0), [ALPHA / 2, 1 - ALPHA / 2])
-            draw[2] = low > 0 or high < 0
+        draw[4] = compare.estimate([others[0] + planted, first]).low > 0
+        if own.parts is not None:
+            both = compare.estimate([others[0], first], [own.parts[groups[1]], -own.parts[groups[0]]], own.effective)
+            draw[1] = both.excludes_zero
+            draw[2] = both.items[0] > 0 or both.items[1] < 0
     shares = called.mean(axis=0)
     return Calibration(
         pool=own,

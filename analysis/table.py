@@ -35,8 +35,7 @@ def build(records: Records) -> Table:
     known = [
         (
             dict(iter(records.of(column.measure).groupby(["row", "point"]))),
-            records.values(column.measure),
-            column.measure.sign,
+            column.measure,
         )
         for column in columns
     ]
@@ -47,7 +46,7 @@ def build(records: Records) -> Table:
                 row=row,
                 point=point,
                 label=records.label(row, point),
-                cells=[_cell(*about, row, point, reference, seeds) for about in known],
+                cells=[_cell(records, *about, row, point, reference, seeds) for about in known],
             )
             for row in rows
             for point in records.points
@@ -112,15 +111,15 @@ def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
 
 
 def _cell(
+    records: Records,
     scores: dict[tuple[str, str], pd.DataFrame],
-    values: pd.DataFrame,
-    sign: float,
+    what: Measure,
     row: str,
     point: str,
     reference: str | None,
     seeds: int,
 ) -> Cell:
-    """One cell from its column's lines, by (row, point), and values."""
+    """One cell from its column's lines, by (row, point)."""
     s = scores.get((row, point))
     lines = [] if s is None else sorted(zip(s.seed, s.run, s.status, s.value))
     done = {seed: value for seed, _, status, value in lines if status == DONE}
@@ -132,7 +131,7 @@ def _cell(
         runs={seed: run for seed, run, _, _ in lines},
         seeds=seeds,
         estimate=compare.over_seeds(list(done.values())),
-        delta=compare.delta(values, sign, row, reference, point) if compared else None,
+        delta=compare.delta(records, what, row, reference, point) if compared else None,
     )
 
 
@@ -171,7 +170,7 @@ def _caption(table: Table) -> str:
     else:
         parts = [
             f"Mean ± half-width of the 95 % t-interval over {table.seeds} seeds.",
-            "† differs from its block's reference (paired by seed, Holm over the table; exploratory).",
+            "† differs from its block's reference (Holm over the table; exploratory).",
         ]
     done = table.records.scores
     done = done[done.run != ""].groupby("run").status.first()

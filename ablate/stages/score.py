@@ -20,6 +20,9 @@ from ablate.tasks.task import AbstractTask, Score, TaskConfig
 from ablate.training import checkpoint
 from encoders.encoder import EncoderConfig
 
+CLUSTERS = ("voice",)
+"""Columns of a table whose values test items have in common, so that their errors are alike."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreStage:
@@ -62,7 +65,11 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
         items = [item | rate for item, rate in zip(items, rates, strict=True)]
         main = task.metrics[0].name
         baselines += [replace(one, metric=score.metric) for one in baselines if one.metric == main]
-    lines = [json.dumps({"split": split, **item}, ensure_ascii=False) for item in items]
+    clusters = {row["id"]: {name: row[name] for name in CLUSTERS if row.get(name)} for row in rows}
+    lines = [
+        json.dumps({"split": split, **item, "cluster": clusters.get(item["id"], {})}, ensure_ascii=False)
+        for item in items
+    ]
     run.write_bytes("items.jsonl", ("\n".join(lines) + "\n").encode())
     return {
         "task": task.name,

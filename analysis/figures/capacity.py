@@ -27,15 +27,15 @@ def sizes(records: Records) -> list[str]:
 def measurements(records: Records) -> pd.DataFrame:
     """Every step-matched joint row and its single-modality row at every size: levels and their gap per task.
 
-    Lines of kind "single" and "joint" hold the metric. Lines of kind "gap" hold the joint row's advantage (paired by
-    seed, positive is good). `active` counts parameters that process the task's modality, `parameters` counts all.
+    Lines of kind "single" and "joint" hold the metric. Lines of kind "gap" hold the joint row's advantage
+    (positive is good). `active` counts parameters that process the task's modality, `parameters` counts all.
     """
     lines = []
     pairs = harm(records)
     pairs = pairs[(pairs.part == "total") & pairs.matched.astype(bool)]
     for pair in pairs.itertuples():
         what = measure(records, pair.task)
-        s, values = records.of(what), records.values(what)
+        s = records.of(what)
         for point in sizes(records):
             here = s[s.point == point]
             for kind, row in (("single", pair.single), ("joint", pair.row)):
@@ -56,7 +56,7 @@ def measurements(records: Records) -> pd.DataFrame:
                     ]
                 )
             joint = here[here.row == pair.row]
-            gap = delta(values, what.sign, pair.row, pair.single, point)
+            gap = delta(records, what, pair.row, pair.single, point)
             lines.append(
                 [
                     pair.task,

@@ -22,7 +22,7 @@ from analysis.figures import look
 from analysis.records.frame import Measure, Records, decimals, measure
 from analysis.records.manifest import finetuned
 from analysis.records.scores import IMPOSSIBLE
-from analysis.statistics.compare import contrast, over_seeds
+from analysis.statistics.compare import effect_over_seeds
 
 DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}
 PARTS = {  # part -> (colour, marker)
@@ -54,13 +54,13 @@ def harm(records: Records) -> pd.DataFrame:
         if role is None or not any(task in finetuned(line) for line in records.manifest):
             continue
         what = measure(records, task)
-        values, cells = records.values(what), records.of(what)
+        cells = records.of(what)
         without = set(cells[cells.status == IMPOSSIBLE].row)
         for row, about in records.rows.items():
             if row in taken | without or not {"speech", "text"} <= set(about["reads"]) or not about["steps"]:
                 continue
             for part, (start, end, single) in parts_of(records, row, role, records.reads(task)).items():
-                effect = over_seeds(contrast(values, {start: 1.0, end: -1.0}, what.sign, records.points))
+                effect = effect_over_seeds(records, {start: 1.0, end: -1.0}, what)
                 matched = about["steps"] == records.rows[single]["steps"]
                 lines.append([task, row, part, single, matched, effect.mean, effect.low, effect.high, effect.n])
     return pd.DataFrame(lines, columns=COLUMNS)

@@ -62,7 +62,7 @@ class Records:
 
     @functools.cached_property
     def index(self) -> Index:
-        """Metrics under every bootstrap draw of the test items, cached beside the sweep."""
+        """What clusters of test items contribute to scores, cached beside the sweep."""
         return Index.read(self.folder / "index.npz", _code("items.py", "index.py", "files.py"))
 
     @functools.cached_property
@@ -109,6 +109,20 @@ class Records:
     @functools.cached_property
     def _finished(self) -> dict[Measure, dict]:
         return {}
+
+    @functools.cached_property
+    def descent(self) -> dict[tuple[str, str, int], frozenset[str]]:
+        """Pre-training stages that the (row, point, seed) starts from and that belong to its seed alone."""
+        seeds: dict[str, set[int]] = {}
+        for line in self.manifest:
+            for id in _pretraining(line):
+                seeds.setdefault(id, set()).add(line["seed"])
+        return {
+            (line["row"], point_name(line["point"]), line["seed"]): frozenset(
+                id for id in _pretraining(line) if len(seeds[id]) == 1
+            )
+            for line in self.manifest
+        }
 
     def decimals(self, what: Measure) -> int:
         """Decimals that suit a measure's values."""
@@ -236,6 +250,12 @@ def measure(records: Records, name: str, split: str | None = None) -> Measure:
         raise UserError(f"'{name}': task '{task}' has no metric '{metric}': {nearest(metric, s.metric.unique())}")
     first = s[s.metric == metric].iloc[0]
     return Measure(task=task, split=split, metric=metric, better=first.better, unit=first.unit)
+
+
+def _pretraining(line: dict[str, Any]) -> list[str]:
+    """Ids of the pre-training stages of a manifest line."""
+    stages = line["stages"]
+    return [*stages["trunks"], stages["leaf"]]
 
 
 def _named(own: dict[str, str], other: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Each score's metrics under every bootstrap draw of its test items, cached between two readings.
+"""What clusters of test items contribute to each score, cached between two readings.
 
 Parsing items is most of the work in a large sweep. An entry is keyed by the digest of the score's result.json, which is
 written last and once: a score that is run again has another key, and a copied folder keeps its index.
@@ -17,15 +17,19 @@ import numpy as np
 from analysis.records.files import keep, kept
 
 
-class Drawn(NamedTuple):
-    """One metric of one score under each draw of the items."""
+class Parts(NamedTuple):
+    """What each cluster of test items contributes to one metric of one score."""
 
     ids: str
-    """Digest of the items' ids in order: equal for scores of the same test items."""
+    """Digest of the clusters' ids in order: equal for scores of the same test items."""
     level: float
-    """The metric over all items, each once."""
-    draws: np.ndarray
-    """float32: the metric under each draw."""
+    """The metric over all items."""
+    parts: np.ndarray
+    """float32 [clusters], with a sum of 0."""
+    effective: float
+    """Number of equal clusters that would be worth as much as these unequal ones (Kish): (Σ size)² / Σ size²."""
+    by: str
+    """What the clusters are, as "items" or "voices"."""
 
 
 Key = tuple[str, str, str]
@@ -39,7 +43,7 @@ class Index:
     path: Path
     version: str
     """Digest of the code that makes entries: a file made by other code is ignored."""
-    entries: dict[Key, Drawn | None] = field(default_factory=dict)
+    entries: dict[Key, Parts | None] = field(default_factory=dict)
     changed: bool = False
 
     @classmethod
@@ -48,12 +52,13 @@ class Index:
         index, stored = cls(path, version), kept(path, version)
         if stored:
             about, arrays = stored
-            rows = iter(arrays["draws"])
-            for key, ids, level in about["entries"]:
-                index.entries[tuple(key)] = Drawn(ids, level, next(rows)) if ids else None
+            start, parts = 0, arrays["parts"]
+            for key, ids, level, clusters, effective, by in about["entries"]:
+                own = Parts(ids, level, parts[start : start + clusters], effective, by) if ids else None
+                index.entries[tuple(key)], start = own, start + clusters
         return index
 
-    def entry(self, key: Key, make: Callable[[], dict[Key, Drawn | None]]) -> Drawn | None:
+    def entry(self, key: Key, make: Callable[[], dict[Key, Parts | None]]) -> Parts | None:
         """Return the entry of `key`; if it is unknown, store everything that `make` returns, which includes `key`."""
         if key not in self.entries:
             self.entries |= make()
@@ -66,9 +71,11 @@ class Index:
         """
         if not self.changed or not os.access(self.path.parent, os.W_OK):
             return
-        entries = {key: entry for key, entry in self.entries.items() if key[0] in results}
-        listed = [[key, entry.ids if entry else "", entry.level if entry else 0.0] for key, entry in entries.items()]
-        draws = [entry.draws for entry in entries.values() if entry]
+        wanted = {key: entry for key, entry in self.entries.items() if key[0] in results}
+        none = Parts("", 0.0, np.zeros(0, np.float32), 0.0, "")
+        made = [(key, entry or none) for key, entry in wanted.items()]
+        listed = [[key, e.ids, e.level, len(e.parts), e.effective, e.by] for key, e in made]
+        parts = [entry.parts for entry in wanted.values() if entry]
         about = {"version": self.version, "entries": listed}
-        keep(self.path, about, draws=np.stack(draws) if draws else np.zeros((0, 0)))
+        keep(self.path, about, parts=np.concatenate(parts) if parts else np.zeros(0, np.float32))
         self.changed = False

@@ -1,152 +1,106 @@
-"""Resample test items: the paired bootstrap from per-item counts, without knowing how a metric was computed."""
+"""What clusters of test items contribute to a score: the jackknife, from per-item counts alone, whatever the metric."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ablate.store.record import read_jsonl
 from analysis.records.frame import Measure, Records
-from analysis.records.index import Drawn, Key
+from analysis.records.index import Key, Parts
 
-RESAMPLES = 1000
-BLOCK = 64
-"""Number of scores whose counts are multiplied at once: a compromise between speed and memory."""
+Runs = Sequence[tuple[str, ...]]
 
 
-def bootstrap(
-    records: Records,
-    effect: Mapping[str, float],
-    what: Measure,
-    seeds: Sequence[int],
-    points: Sequence[str] | None = None,
-) -> np.ndarray | None:
-    """Resample test items `RESAMPLES` times; return each draw's effect, averaged over seeds. None as in `by_seed`."""
-    drawn_SD = by_seed(records, effect, what, seeds, points)
-    return None if drawn_SD is None else drawn_SD.mean(axis=0)
+def of_groups(
+    records: Records, what: Measure, groups: Sequence[tuple[Runs, Sequence[float], np.ndarray]]
+) -> tuple[list[np.ndarray], float, str] | None:
+    """Return what clusters contribute to the values of groups of seeds, [seeds, clusters] each, their effective number,
+    and what they are.
 
-
-def by_seed(
-    records: Records,
-    effect: Mapping[str, float],
-    what: Measure,
-    seeds: Sequence[int],
-    points: Sequence[str] | None = None,
-) -> np.ndarray | None:
-    """Resample test items `RESAMPLES` times, with the same draws for every row and seed; return each seed's effect
-    under each draw.
-
-    Points of the axes (by default all) are averaged. Positive is good. None where this would not be valid: no seed has
-    all rows, a record has no counts for this metric, the counts do not reproduce the recorded score, or the rows were
-    tested on different items.
+    A group is its runs by seed, the factor of each run, and the values that these give. None where this would not be
+    valid: a record has no counts for this metric, the counts do not reproduce the recorded score, or runs were scored
+    on different items.
     """
-    points = points or records.points
-    finished = records.finished(what)
-    wanted = [[(row, point, seed) for point in points for row in effect] for seed in seeds]
-    wanted = [keys for keys in wanted if all(key in finished for key in keys)]
-    if not wanted:
-        return None
-    per_seed = [[_drawn(records, finished[key][0], what) for key in keys] for keys in wanted]
-    first = per_seed[0][0]
-    for keys, entries in zip(wanted, per_seed):
-        for key, entry in zip(keys, entries):
-            value = finished[key][1]
-            if entry is None or entry.ids != first.ids or abs(entry.level - value) > 0.01 * max(1.0, abs(value)):
+    parts, first = [], None
+    for runs, times, values in groups:
+        own = [[_parts(records, run, what) for run in of_seed] for of_seed in runs]
+        for entry in (entry for entries in own for entry in entries):
+            first = first or entry
+            if entry is None or entry.ids != first.ids:
                 return None
-    factors = what.sign * np.array(list(effect.values()) * len(points)) / len(points)
-    drawn = np.array([e.draws for entries in per_seed for e in entries], dtype=np.float64)
-    return factors @ drawn.reshape(len(per_seed), len(factors), -1)
+        levels = np.array([[entry.level for entry in entries] for entries in own]) @ np.array(times)
+        if np.any(abs(levels - values) > 0.01 * np.maximum(1.0, abs(values)) * max(1.0, sum(map(abs, times)))):
+            return None
+        parts.append(np.array([sum(f * e.parts.astype(float) for f, e in zip(times, entries)) for entries in own]))
+    return (parts, first.effective, first.by) if first else None
 
 
-def shared_variance(drawn_SD: np.ndarray) -> float:
-    """Variance of the mean over seeds [seeds, draws] that is due to the items being the same for all seeds; at
-    least 0.
-
-    A draw also moves the noise of single (seed, item) pairs. That part is already in the spread between seeds: it is
-    the variance of single seeds around their mean, times 1 / (seeds - 1), and is subtracted. With one seed it cannot
-    be estimated.
-    """
-    seeds, of_mean = len(drawn_SD), float(drawn_SD.mean(axis=0).var(ddof=1))
-    if seeds == 1:
-        return of_mean
-    own = float(drawn_SD.var(axis=1, ddof=1).mean())
-    return max(0.0, (seeds * of_mean - own) / (seeds - 1))
-
-
-def _drawn(records: Records, run: str, what: Measure) -> Drawn | None:
-    """One score's metric under every draw, from the index or from its items; None without counts for it."""
+def _parts(records: Records, run: str, what: Measure) -> Parts | None:
+    """One score's contributions of clusters, from the index or from its items; None without counts for it."""
     key = (records.results.digest(records.kind(what.task), run), what.split, what.metric)
-    return records.index.entry(key, lambda: _drawn_together(records, what))
+    return records.index.entry(key, lambda: _read_together(records, what))
 
 
-def _drawn_together(records: Records, what: Measure) -> dict[Key, Drawn | None]:
-    """Read the items of all scores of a measure that the index lacks, on all their splits, and compute their draws
-    block by block.
-    """
+def _read_together(records: Records, what: Measure) -> dict[Key, Parts | None]:
+    """Read the items of all scores of a measure that the index lacks, on all their splits."""
     kind = records.kind(what.task)
     digests = {run: records.results.digest(kind, run) for run, _ in records.finished(what).values()}
-    runs = {
-        run: digest for run, digest in digests.items() if (digest, what.split, what.metric) not in records.index.entries
-    }
-    made: dict[Key, Drawn | None] = {}
-    for start in range(0, len(runs), BLOCK):
-        same: dict[str, list[tuple[Key, Counts]]] = {}
-        for run in list(runs)[start : start + BLOCK]:
-            lines: dict[str, list[dict]] = {what.split: []}
-            for line in read_jsonl(records.files(kind, run) / "items.jsonl"):
-                lines.setdefault(line["split"], []).append(line)
-            for split, own in lines.items():
-                key, counts = (runs[run], split, what.metric), read_counts(own, what.metric)
-                made[key] = None
-                if counts:
-                    same.setdefault(counts.name, []).append((key, counts))
-        for members in same.values():
-            made |= zip([key for key, _ in members], drawn([counts for _, counts in members]))
+    made: dict[Key, Parts | None] = {}
+    for run, digest in digests.items():
+        if (digest, what.split, what.metric) in records.index.entries:
+            continue
+        lines: dict[str, list[dict]] = {what.split: []}
+        for line in read_jsonl(records.files(kind, run) / "items.jsonl"):
+            lines.setdefault(line["split"], []).append(line)
+        for split, own in lines.items():
+            counts = read_counts(own, what.metric)
+            made[digest, split, what.metric] = counts.parts() if counts else None
     return made
 
 
-def drawn(members: Sequence[Counts]) -> list[Drawn]:
-    """Each metric over all items and under every draw; all members have the same items, so one matrix product serves
-    them all.
-    """
-    weights = np.vstack([np.ones(len(members[0].ids)), _draws(len(members[0].ids))])
-    edges = np.cumsum([counts.width for counts in members])[:-1]
-    sums = np.split(weights @ np.hstack([counts.sums for counts in members]), edges, axis=1)
-    values = [counts.score(own) for counts, own in zip(members, sums)]
-    return [Drawn(m.name, float(v[0]), v[1:].astype(np.float32)) for m, v in zip(members, values)]
-
-
-@functools.lru_cache(maxsize=8)
-def _draws(size: int) -> np.ndarray:
-    """How often each of `size` items was drawn: (draws × items)."""
-    return np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
-
-
 class Counts:
-    """Additive counts of a test set, one line per item, and the metric as a function of their sums."""
+    """Additive counts of a test set, one line per cluster of items, and the metric as a function of their sums.
 
-    def __init__(self, ids: list, counts: np.ndarray, score: Callable[[np.ndarray], np.ndarray]):
-        self.ids, self.sums, self.score = ids, counts, score
+    `sizes` is each cluster's part of what the metric is out of, in any unit.
+    """
+
+    def __init__(
+        self,
+        ids: list,
+        counts: np.ndarray,
+        score: Callable[[np.ndarray], np.ndarray],
+        sizes: np.ndarray,
+        by: str = "items",
+    ):
+        self.ids, self.sums, self.score, self.sizes, self.by = ids, counts, score, sizes, by
         self.name = hashlib.blake2b("\n".join(map(str, ids)).encode(), digest_size=8).hexdigest()
         """Digest of the ids in order."""
 
-    @property
-    def width(self) -> int:
-        return self.sums.shape[1]
-
     def value(self, weights: np.ndarray) -> np.ndarray:
-        """Metric under item weights: (draws × items) -> (draws)."""
+        """Metric under weights of the clusters: (draws × clusters) -> (draws)."""
         return self.score(weights @ self.sums)
+
+    def parts(self) -> Parts:
+        """Metric over all clusters, and what each contributes.
+
+        A cluster contributes the metric over all less that without it, centred: the delete-one-cluster jackknife
+        (Efron and Stein 1981), which needs no more than sums, for any metric.
+        """
+        total = self.sums.sum(axis=0, keepdims=True)
+        level = float(self.score(total)[0])
+        parts = level - self.score(total - self.sums) if len(self.sums) > 1 else np.zeros(1)
+        effective = float(self.sizes.sum() ** 2 / max(np.square(self.sizes).sum(), 1e-12))
+        return Parts(self.name, level, (parts - parts.mean()).astype(np.float32), effective, self.by)
 
 
 def read_counts(lines: list[dict], metric: str) -> Counts | None:
     """Find the counts behind `metric` in lines of items.jsonl; None when they are not there.
 
     A field with the metric's name that holds [sum, count] serves any metric that is a ratio of sums over the items.
-    Lines with the same id (the two directions of retrieval) are one item: they are drawn together.
+    Lines of the same cluster are summed, as are lines with the same id (the two directions of retrieval).
     """
     fields = set(lines[0]) if lines else set()
     score = _rate
@@ -170,13 +124,29 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
         counts, score = [x[metric] for x in lines], _ratio
     else:
         return None
-    sums, names = np.asarray(counts, dtype=np.float64), [x["id"] for x in lines]
+    sums = np.asarray(counts, dtype=np.float64)
+    sizes = sums[:, 1] if score in (_rate, _ratio, bleu) else np.ones(len(sums))
+    by, names = _clusters(lines)
     ids = list(dict.fromkeys(names))
     if len(ids) < len(names):
         place = {id: number for number, id in enumerate(ids)}
+        at = [place[id] for id in names]
         each, sums = sums, np.zeros((len(ids), sums.shape[1]))
-        np.add.at(sums, [place[id] for id in names], each)
-    return Counts(ids, sums, score)
+        np.add.at(sums, at, each)
+        sizes = np.bincount(at, sizes, len(ids))
+    return Counts(ids, sums, score, sizes, by)
+
+
+def _clusters(lines: list[dict]) -> tuple[str, list]:
+    """What the items are clustered by, and each line's cluster: a line's "cluster" is {"voice": "m3"}, else its id.
+
+    A set of one cluster says nothing of others: its items are taken for themselves.
+    """
+    of = [line.get("cluster") or {} for line in lines]
+    by = next(iter(of[0]), "")
+    if by and all(by in cluster for cluster in of) and len({cluster[by] for cluster in of}) > 1:
+        return f"{by}s", [cluster[by] for cluster in of]
+    return "items", [line["id"] for line in lines]
 
 
 def _beside(events: list, of: list | None = None) -> np.ndarray:

@@ -24,8 +24,6 @@ class Verdict:
     statement: str
     measure: Measure
     estimate: Estimate
-    items: tuple[float, float]
-    """Interval over test items only (paired bootstrap), for the finished seeds; NaN without items."""
     p: float
     """Two-sided, uncorrected."""
     adjusted: float
@@ -60,15 +58,15 @@ def measured(verdict: Verdict) -> str:
     if not math.isnan(e.half):
         parts.append(f"95 % [{e.low:+.{d}f}, {e.high:+.{d}f}] over {e.over}, n = {e.n}")
         parts.append(f"corrected p = {verdict.adjusted:.2g}")
-    elif not math.isnan(verdict.items[0]):
-        parts.append(f"over items alone 95 % [{verdict.items[0]:+.{d}f}, {verdict.items[1]:+.{d}f}]")
+    elif not math.isnan(e.items[0]):
+        parts.append(f"over items alone 95 % [{e.items[0]:+.{d}f}, {e.items[1]:+.{d}f}]")
     return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
 
 
 def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
     """Estimate and p-value of a claim, before its verdict."""
     what = measure(records, claim["on"], claim.get("split"))
-    estimate, resampled = effect_with_items(records, claim["coefficients"], what)
+    estimate = effect_with_items(records, claim["coefficients"], what)
     word = next(word for word in ("above", "below", "within") if word in claim)
     bound = float(claim[word])
     p = _p_within(estimate, bound) if word == "within" else estimate.p(bound)
@@ -78,7 +76,6 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
         statement=statement,
         measure=what,
         estimate=estimate,
-        items=resampled,
         p=p,
         adjusted=math.nan,
         decimals=max(2, records.decimals(what)),
@@ -168,5 +165,5 @@ def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:
 def _assay_clear(records: Records, claim: Mapping[str, Any]) -> bool:
     """Whether the assay contrast is clearly positive on the same metric."""
     what = measure(records, claim["on"], claim.get("split"))
-    estimate, _ = effect_with_items(records, claim["assay_coefficients"], what)
+    estimate = effect_with_items(records, claim["assay_coefficients"], what)
     return estimate.low > 0

@@ -1,7 +1,9 @@
-"""Compare rows: means and intervals over seeds and items, paired differences, correction for multiple tests.
+"""Compare rows: means and intervals over seeds and test items, correction for multiple tests.
 
 Effects point in the metric's good direction: a positive effect is an improvement, for metrics of either direction.
-A difference is paired by seed before anything is averaged, and one seed has no interval.
+One seed has no interval. Rows are paired by design alone: where they start from one pre-training stage of the seed, a
+seed gives one difference; otherwise each row has a variance of its own, and these are summed (Welch). That two rows
+have a seed number in common does not pair them: it makes nothing equal but the order of the data.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis.records import items
 from analysis.records.frame import Measure, Records
@@ -30,14 +31,23 @@ class Estimate:
 
     mean: float
     error: float = math.nan
-    """Standard error of the mean."""
+    """Standard error of the mean, from all that was sampled."""
     freedom: float = math.nan
-    """Degrees of freedom of the t distribution."""
+    """Its degrees of freedom."""
     n: int
-    over: str = "seeds"
-    """What was sampled: "seeds", "items" or "seeds and items"."""
+    """Seeds: where rows are not paired, of the row that has the fewest."""
+    seeds_freedom: float = math.nan
+    """Degrees of freedom of the part that seeds contribute (Welch); n - 1 for one sample."""
     shared: float = 0.0
     """Part of the squared error that more seeds do not reduce: all seeds share the test items."""
+    shared_term: float = 0.0
+    """That part's term in the denominator of Satterthwaite's degrees of freedom."""
+    over: str = "seeds"
+    """What was sampled, as "seeds" or "seeds and items"."""
+    paired: bool = False
+    """Whether rows were paired by their pre-training."""
+    items: tuple[float, float] = (math.nan, math.nan)
+    """Interval over test items alone, for the seeds that ran; NaN without counts per item."""
 
     @property
     def half(self) -> float:
@@ -50,12 +60,29 @@ class Estimate:
         return max(float(_t_quantile(freedom) * error) for freedom, error in self._spreads)
 
     @property
+    def spread(self) -> float:
+        """Part of the squared error that seeds contribute."""
+        return max(0.0, self.error**2 - self.shared)
+
+    @property
     def _spreads(self) -> list[tuple[float, float]]:
         """Degrees of freedom and standard error of all that was sampled and, where that is more than seeds, of seeds
         alone.
         """
-        alone = [(self.n - 1, math.sqrt(max(0.0, self.error**2 - self.shared)))] if self.shared else []
+        alone = [(self._seeds_freedom, math.sqrt(self.spread))] if self.shared else []
         return [(self.freedom, self.error), *alone]
+
+    @property
+    def _seeds_freedom(self) -> float:
+        return self.n - 1 if math.isnan(self.seeds_freedom) else self.seeds_freedom
+
+    def with_seeds(self, seeds: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Degrees of freedom and squared error that `seeds` seeds a row would have: of all, and of seeds alone."""
+        spread = self.spread * self.n / seeds
+        freedom = self._seeds_freedom * (seeds - 1) / (self.n - 1)
+        total = spread + self.shared
+        whole = total**2 / (spread**2 / freedom + self.shared_term) if total > 0 else freedom
+        return (whole, total), (freedom, spread)
 
     @property
     def low(self) -> float:
@@ -103,22 +130,60 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(mean=float(x.mean()), error=float(x.std(ddof=1) / math.sqrt(len(x))), freedom=len(x) - 1, n=len(x))
 
 
-def with_items(estimate: Estimate, variance: float) -> Estimate:
-    """Add the variance that comes from the test items to an estimate over seeds (Satterthwaite's degrees of freedom).
+def estimate(
+    values: Sequence[np.ndarray],
+    parts: Sequence[np.ndarray] | None = None,
+    effective: float | None = None,
+    by: str = "items",
+    paired: bool = False,
+) -> Estimate:
+    """Estimate the sum of the means of independent groups of seeds, each with `values` [seeds].
 
-    The seeds share their items, so the spread between seeds does not contain it. The approximate degrees of freedom
-    grow with the items' part: on their own they would make some intervals narrower than those without items.
+    `parts` [seeds, clusters] are what the clusters of test items contribute to these values, as `index.Parts` has them;
+    all groups have the same clusters, worth `effective` equal ones (by default all are equal). Then the variance of the
+    mean is V = V_s + max(0, V_c - I), with n seeds in a group and G clusters:
+
+    - V_s, of seeds: sum over groups of s² / n, with Welch's degrees of freedom (Welch 1947).
+    - V_c, of clusters: (G - 1) / G · sum of squares of the clusters' contributions to the mean (the delete-one-cluster
+      jackknife, "CV3"; MacKinnon, Nielsen and Webb 2023).
+    - I, of seeds within clusters, which V_s and V_c both hold: sum over groups of
+      (G - 1) / G · (sum of squares of what single seeds add to clusters) / (n (n - 1)).
+
+    Degrees of freedom are Satterthwaite's (1946), and no fewer than the smaller of the two parts'; clusters have one
+    fewer than `effective`, at least one.
     """
-    spread = estimate.error**2
-    if not spread > 0:
-        return estimate
-    total = spread + variance
+    if not values or any(len(x) == 0 for x in values):
+        return Estimate(mean=math.nan, n=0)
+    mean, n = float(sum(x.mean() for x in values)), min(len(x) for x in values)
+    alone = Estimate(mean=mean, n=n, paired=paired)
+    if n > 1:
+        each = np.array([x.var(ddof=1) / len(x) for x in values])
+        spread = float(each.sum())
+        welch = spread**2 / float(sum(v**2 / (len(x) - 1) for v, x in zip(each, values))) if spread > 0 else n - 1
+        alone = replace(alone, error=math.sqrt(spread), freedom=welch, seeds_freedom=welch)
+    clusters = parts[0].shape[1] if parts is not None else 0
+    if clusters < 2:
+        return alone
+    narrow, free = (clusters - 1) / clusters, max(1.0, (effective or clusters) - 1)
+    of_mean = sum(own.mean(axis=0) for own in parts)
+    between = narrow * float(of_mean @ of_mean)
+    half = _t_quantile(free) * math.sqrt(between)
+    alone = replace(alone, items=(mean - half, mean + half) if between > 0 else (math.nan, math.nan))
+    if not alone.error > 0:
+        return alone
+    within = [narrow * float(np.square(x - x.mean(axis=0)).sum()) / (len(x) * (len(x) - 1)) for x in parts]
+    shared = max(0.0, between - sum(within))
+    term = sum(i**2 / ((len(x) - 1) * free) for i, x in zip(within, parts)) + between**2 / free
+    term = term if shared else 0.0
+    total = alone.error**2 + shared
+    freedom = total**2 / (alone.error**4 / alone.freedom + term)
     return replace(
-        estimate,
+        alone,
         error=math.sqrt(total),
-        freedom=total**2 * estimate.freedom / spread**2,
-        over="seeds and items",
-        shared=variance,
+        freedom=max(freedom, min(alone.freedom, free)),
+        shared=shared,
+        shared_term=term,
+        over=f"seeds and {by}",
     )
 
 
@@ -143,9 +208,8 @@ def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -
     """
     from scipy.special import chdtri, ndtr, stdtrit
 
-    spread = (estimate.error**2 - estimate.shared) * estimate.n / seeds
-    total = spread + estimate.shared
-    spreads = ((total**2 * (seeds - 1) / spread**2, total), (seeds - 1, spread))  # all that is sampled, and seeds alone
+    spreads = estimate.with_seeds(seeds)
+    total = spreads[0][1]
     seen = np.max(
         [
             stdtrit(freedom, 1 - level / 2)
@@ -182,41 +246,78 @@ def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
     return {key: adjusted[key] for key in p_values}
 
 
-def contrast(values: pd.DataFrame, effect: Mapping[str, float], sign: float, points: Sequence[str]) -> pd.Series:
-    """Effect per seed, times `sign`, over the seeds that have every row at every point (points are averaged).
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows of an effect that start from one pre-training stage of each seed: a seed gives one value."""
 
-    `values` is a frame of (point, seed) × row; if a row has no values yet, the series is empty.
+    times: list[float]
+    """Each row's coefficient, in the metric's good direction."""
+    runs: list[tuple[str, ...]]
+    """The rows' score runs, by seed."""
+    values: np.ndarray
+    """Their weighted sum, by seed."""
+
+
+def groups(records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str]) -> list[Group]:
+    """Group the rows of an effect by the pre-training that they share; points of the axes are averaged.
+
+    A group has the seeds that all its rows have finished. Seeds that led to the very same runs count once. Empty if a
+    group has no seed.
     """
-    if values.empty or any(row not in values for row in effect):
-        return pd.Series(dtype=float)
-    columns = [values.columns.get_loc(row) for row in effect]
-    each = sign * (values.to_numpy()[:, columns] @ np.array(list(effect.values())))
-    if len(points) == 1:  # a faster way to the same result: a large table asks for thousands
-        (known, seeds), (at, seed) = values.index.levels, values.index.codes
-        here = ~np.isnan(each) & (at == (known.get_loc(points[0]) if points[0] in known else -1))
-        return pd.Series(each[here], index=seeds.to_numpy()[seed[here]])
-    each = pd.Series(each, index=values.index).unstack("point")
-    return each.reindex(columns=list(points)).dropna().mean(axis=1)
+    finished, descent = records.finished(what), records.descent
+    ends = [(row, point) for point in points for row, times in effect.items() if times]
+    times = what.sign / len(points)
+    found = []
+    for members in _related(ends, descent, records.seeds):
+        keys = [[(*end, seed) for end in members] for seed in records.seeds]
+        by_runs = {tuple(finished[k][0] for k in of): of for of in keys if all(k in finished for k in of)}
+        if not by_runs:
+            return []
+        factors = [times * effect[row] for row, _ in members]
+        values = [[finished[key][1] for key in of] for of in by_runs.values()]
+        found.append(Group(times=factors, runs=list(by_runs), values=np.array(values) @ np.array(factors)))
+    return found
 
 
-def delta(values: pd.DataFrame, sign: float, row: str, reference: str, point: str = "") -> Estimate:
-    """Paired effect of `row` against `reference` at one point, times `sign`, over the seeds that have both."""
-    return over_seeds(contrast(values, {row: 1.0, reference: -1.0}, sign, [point]))
+def _related(
+    ends: list[tuple[str, str]], descent: Mapping[tuple[str, str, int], frozenset[str]], seeds: Sequence[int]
+) -> list[list[tuple[str, str]]]:
+    """Split (row, point) into those that are related by a stage of a seed, directly or over others."""
+    parts: list[list[tuple[str, str]]] = []
+    for end in ends:
+        near = [
+            part
+            for part in parts
+            if any(descent.get((*end, s), _NONE) & descent.get((*other, s), _NONE) for other in part for s in seeds)
+        ]
+        parts = [part for part in parts if part not in near] + [[*(one for part in near for one in part), end]]
+    return parts
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def effect_over_seeds(
+    records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str] | None = None
+) -> Estimate:
+    """Estimate an effect {row: coefficient} over seeds. Points of the axes (by default all) are averaged."""
+    found = groups(records, effect, what, points or records.points)
+    return estimate([group.values for group in found], paired=_paired(found))
 
 
 def effect_with_items(
     records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str] | None = None
-) -> tuple[Estimate, tuple[float, float]]:
-    """Estimate an effect over seeds and, where the records hold per-item counts, items; and the interval over items
-    only.
+) -> Estimate:
+    """Estimate an effect over seeds and, where the records hold per-item counts, clusters of test items."""
+    found = groups(records, effect, what, points or records.points)
+    sampled = items.of_groups(records, what, [(group.runs, group.times, group.values) for group in found])
+    return estimate([group.values for group in found], *(sampled or ()), paired=_paired(found))
 
-    Points of the axes (by default all) are averaged.
-    """
-    points = points or records.points
-    per_seed = contrast(records.values(what), effect, what.sign, points)
-    estimate = over_seeds(per_seed)
-    drawn_SD = items.by_seed(records, effect, what, list(per_seed.index), points)
-    if drawn_SD is None:
-        return estimate, (math.nan, math.nan)
-    low, high = np.quantile(drawn_SD.mean(axis=0), [ALPHA / 2, 1 - ALPHA / 2])
-    return with_items(estimate, items.shared_variance(drawn_SD)), (float(low), float(high))
+
+def _paired(found: Sequence[Group]) -> bool:
+    return len(found) == 1 and len(found[0].times) > 1
+
+
+def delta(records: Records, what: Measure, row: str, reference: str, point: str = "") -> Estimate:
+    """Effect of `row` against `reference` at one point, over seeds."""
+    return effect_over_seeds(records, {row: 1.0, reference: -1.0}, what, [point])

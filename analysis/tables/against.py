@@ -1,4 +1,4 @@
-"""Compare every row with one named row, usually the one without pre-training: paired differences, seed by seed.
+"""Compare every row with one named row, usually the one without pre-training.
 
 The row is `table.compare_with` of the sweep file. Each block of the table is compared with its own reference; this
 sheet asks one question of all rows, such as "did pre-training help at all?".
@@ -20,9 +20,10 @@ from analysis.tables.sheet import Sheet
 ONE_SEED = "One seed: no interval."
 NOTE = (
     "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of "
-    "the paired 95 % t-interval over seeds / over seeds and test items (never the narrower; omitted where the metric "
-    "has no counts per item). * the interval over seeds excludes 0, ** both do. Not corrected for the number of cells: "
-    "where nothing differs, one in twenty still gets a mark. No interval: one seed, or all differences are the same."
+    "the 95 % interval over seeds / over seeds and test items (never the narrower; omitted where the metric has no "
+    "counts per item): paired by seed where both rows start from one pre-training stage of the seed, else Welch's. "
+    "* the interval over seeds excludes 0, ** both do. Not corrected for the number of cells: where nothing differs, "
+    "one in twenty still gets a mark. No interval: one seed, or all seeds gave the same."
 )
 FIELDS = (
     "row",
@@ -46,7 +47,7 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A row's paired difference from the named row in one column; positive is good."""
+    """A row's difference from the named row in one column; positive is good."""
 
     column: Column
     seeds: Estimate
@@ -90,11 +91,11 @@ def differences(table: Table, row: str) -> list[tuple[Line, list[Difference]]]:
 
 def _difference(table: Table, k: int, line: Line, other: Line) -> Difference:
     records, what = table.records, table.columns[k].measure
-    both, _ = compare.effect_with_items(records, {line.row: 1.0, other.row: -1.0}, what, [line.point])
+    both = compare.effect_with_items(records, {line.row: 1.0, other.row: -1.0}, what, [line.point])
     return Difference(
         column=table.columns[k],
-        with_items=both if both.over == "seeds and items" else None,
-        seeds=compare.delta(records.values(what), what.sign, line.row, other.row, line.point),
+        with_items=both if both.over != "seeds" else None,
+        seeds=compare.delta(records, what, line.row, other.row, line.point),
         impossible=IMPOSSIBLE in (line.cells[k].status, other.cells[k].status),
     )
 
@@ -114,7 +115,7 @@ def sheet(table: Table) -> Sheet | None:
         ]
     return Sheet(
         name=f"against_{row}",
-        title=f"Against {records.label(row)}, paired by seed (positive is better)",
+        title=f"Against {records.label(row)} (positive is better)",
         heads=["", *(f"{records.task_label(c.measure.task)} {c.title}" for c in table.columns)],
         lines=lines,
         note=NOTE if table.seeds > 1 else ONE_SEED,

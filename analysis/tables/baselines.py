@@ -10,18 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from analysis.records import items
 from analysis.records.frame import Records
-from analysis.statistics.compare import ALPHA
+from analysis.statistics.compare import effect_with_items
 from analysis.tables.cells import Cell, Column, Line, Table
 from analysis.tables.sheet import Sheet
 
 TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (
     "A row clears when its whole 95 % interval lies on the good side of the baseline, taken as a fixed number. Over "
-    "items: bootstrap of the counts per test item, averaged over the row's seeds, the same draws for all of them; over "
+    "items: jackknife over clusters of test items, of the mean over the row's seeds; over "
     "seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these items, "
     "which flatters it; the last column asks every finished row, and names those that do not clear where they are few."
 )
@@ -102,10 +99,10 @@ def clearances(table: Table) -> list[Clearance]:
 
 def _level(records: Records, column: Column, line: Line, cell: Cell) -> Level:
     what = column.measure
-    drawn = items.bootstrap(records, {line.row: 1.0}, what, list(cell.values), [line.point])
-    if drawn is not None:
-        low, high = np.quantile(what.sign * drawn, [ALPHA / 2, 1 - ALPHA / 2])
-        return Level(line=line, cell=cell, low=float(low), high=float(high), over="items")
+    over_items = effect_with_items(records, {line.row: 1.0}, what, [line.point]).items
+    low, high = sorted(what.sign * edge for edge in over_items)
+    if not math.isnan(low):
+        return Level(line=line, cell=cell, low=low, high=high, over="items")
     over = "" if math.isnan(cell.estimate.half) else "seeds"
     return Level(line=line, cell=cell, low=cell.estimate.low, high=cell.estimate.high, over=over)
 

@@ -61,7 +61,7 @@ def panels(table: Table) -> list[Panel]:
     if table.seeds > 1:
         for block in (block for block in table.blocks if block.reference):
             label = table.records.label(block.reference)
-            title = f"Δ against {label} (positive is better; paired, 95 % interval, * excludes 0)"
+            title = f"Δ against {label} (positive is better; 95 % interval, * excludes 0)"
             lines = [
                 (Entry(line.label), *(Entry(c.display_delta(k), _faint(c)) for c, k in zip(line.cells, table.columns)))
                 for line in block.lines

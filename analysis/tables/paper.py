@@ -26,11 +26,11 @@ AS_PUBLISHED = {"text": "true", "pairs": "together", "targets": "learned", "dive
 """Values that these settings of an objective must have, where it has them, for the row to mirror one of the paper's."""
 TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 2021)"
 NOTE = (
-    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours is paired by seed, with half of the "
-    "95 % interval. Listed are rows whose objectives and kind of encoder are the paper's. The published values are "
-    "single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a language model; SpeechStew; "
-    "CoVoST 2, mean of four languages): compare the signs of the differences, not the levels. A row that read another "
-    "text corpus than the SLAM row beside it has no difference."
+    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours with half of the 95 % "
+    "interval over seeds. Listed are rows whose objectives and kind of encoder are the paper's. The published values "
+    "are single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a language model; "
+    "SpeechStew; CoVoST 2, mean of four languages): compare the signs of the differences, not the levels. A row that "
+    "read another text corpus than the SLAM row beside it has no difference."
 )
 WORLD = "Ours are of the built-in world, which is none of these corpora: its tasks are alike."
 DATA = "The sweep declares its test sets to be those (data.published)."
@@ -234,7 +234,7 @@ def _compared(table: Table, pair: _Pair, line: Line, mirrored: str, reference: s
     text, published, theirs = pair.column.text, pair.value(mirrored), pair.difference(mirrored)
     ours = None
     if reference is not None and line.row != reference:
-        ours = compare.delta(table.records.values(what), what.sign, line.row, reference, line.point)
+        ours = compare.delta(table.records, what, line.row, reference, line.point)
     difference = "—" if ours is None or not ours.n else text(ours.mean, signed=True)
     if ours is not None and ours.half == ours.half:
         difference += f" ± {text(ours.half)}"

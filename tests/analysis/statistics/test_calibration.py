@@ -7,7 +7,6 @@ import pytest
 
 from analysis import calibrate
 from analysis.calibrate import Pool
-from analysis.records import items
 from analysis.records.frame import Measure, read
 from analysis.statistics import compare
 from analysis.statistics.compare import Estimate
@@ -20,7 +19,8 @@ def synthetic(seeds: int, noise: float, rng: np.random.Generator, size: int = 30
     difficulty = rng.normal(0, 1, size)
     shift = rng.normal(0, noise, seeds)
     wrong = rng.random((seeds, size)) < 1 / (1 + np.exp(-(difficulty + shift[:, None])))
-    return Pool(what=WER, values=100 * wrong.mean(axis=1), resampled=100 * wrong @ items._draws(size).T / size)
+    values = 100 * wrong.mean(axis=1)
+    return Pool(what=WER, values=values, parts=(100 * wrong - values[:, None]) / (size - 1))
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3])
@@ -59,12 +59,12 @@ def test_shared_variance_is_that_of_the_items_alone():
     """
     rng = np.random.default_rng(1)
     size, seeds = 400, 4
-    variances = []
+    found = []
     for _ in range(40):
-        effects = rng.normal(0, 1.0, size) + rng.normal(0, 2.0, (seeds, size))
-        variances.append(items.shared_variance(effects @ items._draws(size).T / size))
-    assert np.mean(variances) == pytest.approx(1.0 / size, rel=0.15)  # the naive variance would be (1 + 4 / 4) / size
-    assert items.shared_variance(np.ones((3, 5))) == 0.0
+        y = rng.normal(0, 1.0, size) + rng.normal(0, 2.0, (seeds, size))
+        values = y.mean(axis=1)
+        found.append(compare.estimate([values], [(y - values[:, None]) / (size - 1)]).shared)
+    assert np.mean(found) == pytest.approx(1.0 / size, rel=0.15)  # the naive variance would be (1 + 4 / 4) / size
 
 
 def test_power_and_seeds_needed_against_simulation():
@@ -80,5 +80,5 @@ def test_power_and_seeds_needed_against_simulation():
 
 
 def test_no_number_of_seeds_outruns_the_items():
-    plan = compare.with_items(Estimate(mean=0.0, error=1.0, freedom=4, n=5), variance=4.0)
+    plan = Estimate(mean=0.0, error=np.sqrt(5.0), freedom=100, n=5, shared=4.0)
     assert compare.needed(plan, 2.0) is None and compare.needed(plan, 8.0) is not None

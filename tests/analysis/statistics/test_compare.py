@@ -1,14 +1,23 @@
 """Intervals, paired differences, correction and verdicts, against hand-computed numbers and simulation."""
 
+import json
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis.records.frame import measure, read
 from analysis.statistics.claims import decide, verdicts
-from analysis.statistics.compare import Estimate, contrast, delta, detectable, holm, over_seeds, with_items
+from analysis.statistics.compare import (
+    Estimate,
+    delta,
+    detectable,
+    effect_over_seeds,
+    estimate,
+    groups,
+    holm,
+    over_seeds,
+)
 
 
 def test_t_interval_of_three_seeds_by_hand():
@@ -40,52 +49,120 @@ def test_holm_by_hand():
     assert counted["a"] == pytest.approx(0.04) and math.isnan(counted["b"])
 
 
-def frame(values: dict[str, dict[int, float]], point: str = "") -> pd.DataFrame:
-    table = pd.DataFrame(values)
-    table.index = pd.MultiIndex.from_tuples([(point, seed) for seed in table.index], names=["point", "seed"])
-    return table
+def test_welch_by_hand():
+    """s²/n is 4/3 and 18/2: V is 31/3."""
+    e = estimate([np.array([2.0, 4.0, 6.0]), np.array([-3.0, 3.0])])
+    assert (e.mean, e.n) == (4.0, 2) and e.error**2 == pytest.approx(4 / 3 + 9)
+    assert e.freedom == pytest.approx((4 / 3 + 9) ** 2 / ((4 / 3) ** 2 / 2 + 9**2))
 
 
-def test_differences_are_paired_by_seed_and_point_in_the_good_direction():
-    values = frame({"a": {0: 10.0, 1: 30.0, 2: 50.0}, "b": {0: 12.0, 1: 31.0, 3: 9.0}})
-    lower = contrast(values, {"a": 1.0, "b": -1.0}, -1.0, [""])  # WER: a is lower, so better
-    assert lower.to_dict() == {0: 2.0, 1: 1.0}  # seeds 2 and 3 have no partner
-    assert contrast(values, {"a": 1.0, "c": -1.0}, 1.0, [""]).empty
+def test_welch_agrees_with_scipy():
+    from scipy.stats import ttest_ind
+
+    a, b = np.array([1.0, 2.5, 3.0, 2.2, 5.1]), np.array([0.2, 0.1, 0.6, 0.5])
+    assert estimate([a, -b]).p() == pytest.approx(ttest_ind(a, b, equal_var=False).pvalue)
 
 
-def test_difference_of_differences_and_points_are_averaged():
-    one = frame({"a": {0: 5.0}, "b": {0: 3.0}, "c": {0: 1.0}, "d": {0: 2.0}}, "x=1")
-    two = frame({"a": {0: 9.0}, "b": {0: 3.0}, "c": {0: 1.0}, "d": {0: 2.0}}, "x=2")
-    effect = {"a": 1.0, "b": -1.0, "c": -1.0, "d": 1.0}
-    assert contrast(pd.concat([one, two]), effect, 1.0, ["x=1", "x=2"]).to_dict() == {0: 5.0}
-    assert contrast(one, effect, 1.0, ["x=1", "x=2"]).empty  # a point is missing
-
-
-def test_paired_delta_from_records(fake):
-    records = read(fake(seeds=(0, 1, 2)))
+def test_an_effect_points_in_the_good_direction_and_averages_points(fake):
+    records = read(fake(rows=("joint", "scratch"), points=({"encoder": "a"}, {"encoder": "b"}), seeds=(0, 1, 2)))
     what = measure(records, "asr")
     values = records.values(what)
-    paired = delta(values, what.sign, "speech_only", "joint")
-    by_hand = (values["joint"] - values["speech_only"]).to_numpy()
-    assert paired.mean == pytest.approx(by_hand.mean()) and paired.n == 3
-    assert paired.error == pytest.approx(by_hand.std(ddof=1) / math.sqrt(3))
+    e = effect_over_seeds(records, {"joint": 1.0, "scratch": -1.0}, what)
+    assert e.mean == pytest.approx((values.scratch - values.joint).mean())  # WER: lower is better
+    each = [values.loc[point][row].var(ddof=1) / 3 / 4 for point in records.points for row in ("joint", "scratch")]
+    assert e.error**2 == pytest.approx(sum(each)) and not e.paired  # four groups of three seeds
 
 
-def test_variance_of_items_widens_and_frees():
-    e = over_seeds([1.0, 2.0, 3.0])
-    both = with_items(e, e.error**2)
-    assert both.error == pytest.approx(e.error * math.sqrt(2)) and both.freedom == pytest.approx(8.0)
-    assert both.over == "seeds and items"
+def test_rows_are_paired_where_they_start_from_one_stage_of_the_seed(fake):
+    """`joint_tlm` and `joint_longer` continue the seed's `joint`; `scratch` shares nothing with them."""
+    records = read(fake(rows=("scratch", "joint", "joint_longer", "joint_tlm"), seeds=(0, 1, 2, 3)))
+    what = measure(records, "asr")
+    values = records.values(what)
+    e = delta(records, what, "joint_tlm", "joint_longer")
+    by_hand = (values.joint_longer - values.joint_tlm).to_numpy()
+    assert e.paired and e.error == pytest.approx(by_hand.std(ddof=1) / 2) and e.freedom == 3
+    whole = {"joint_tlm": 1.0, "joint": -1.0, "scratch": 0.5}
+    found = groups(records, whole, what, [""])
+    assert [len(group.times) for group in found] == [2, 1]
+    assert found[0].values == pytest.approx((values.joint - values.joint_tlm).to_numpy())
+    assert found[1].values == pytest.approx(-0.5 * values.scratch.to_numpy())
+    assert not effect_over_seeds(records, whole, what).paired
+
+
+def test_related_over_a_third_row_is_related(fake):
+    rows = ("joint_longer", "joint_tlm_stm_speech", "joint")
+    records = read(fake(rows=(*rows, "scratch"), seeds=(0, 1)))
+    found = groups(records, dict.fromkeys(("scratch", *rows), 1.0), measure(records, "asr"), [""])
+    assert [len(group.times) for group in found] == [1, 3]
+
+
+def test_groups_have_the_seeds_that_all_their_rows_finished(fake):
+    missing = (("joint_tlm", 0, "asr"), ("scratch", 1, "asr"), ("scratch", 2, "asr"))
+    records = read(fake(rows=("scratch", "joint_longer", "joint_tlm"), seeds=(0, 1, 2, 3), missing=missing))
+    what = measure(records, "asr")
+    assert delta(records, what, "joint_tlm", "joint_longer").n == 3
+    assert delta(records, what, "joint_tlm", "scratch").n == 2  # three and two seeds
+    assert delta(records, what, "joint_tlm", "joint").n == 0  # a row that is not in the sweep
+
+
+def test_seeds_that_led_to_the_same_run_count_once(fake):
+    folder = fake(rows=("scratch",), seeds=(0, 1, 2))
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    lines[2]["stages"] = lines[1]["stages"]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    records = read(folder)
+    assert effect_over_seeds(records, {"scratch": 1.0}, measure(records, "asr")).n == 2
+
+
+def nested(seeds, clusters, rng, leaf=1.0, within=0.0, cluster=0.0, rows=2):
+    """Values and contributions of independent rows; a row's clusters have effects that all its seeds share."""
+    share = rng.dirichlet(np.full(clusters, 3.0))
+    values, parts = [], []
+    for _ in range(rows):
+        of_cluster = rng.normal(0, cluster, clusters)
+        y = rng.normal(0, leaf, (seeds, 1)) + of_cluster + rng.normal(0, within, (seeds, clusters))
+        values.append(y @ share)
+        without = share * (y - (y @ share)[:, None]) / (1 - share)
+        parts.append(without - without.mean(axis=1, keepdims=True))
+    return values, parts, 1 / float(share @ share)
+
+
+def test_variance_of_clusters_by_hand():
+    """One row, two seeds, two clusters of equal weight: they add (-1, 1) to the mean, and (∓.5, ±.5) to seeds."""
+    values, parts = np.array([3.0, 5.0]), np.array([[-1.5, 1.5], [-0.5, 0.5]])
+    e = estimate([values], [parts], by="voices")
+    between, within = (1 + 1) / 2, (4 * 0.25) / 2 / 2
+    assert e.shared == pytest.approx(between - within) and e.error**2 == pytest.approx(1.75)
+    assert e.shared_term == pytest.approx(between**2 + within**2) and e.over == "seeds and voices"
+    assert e.freedom == pytest.approx(1.75**2 / (1 + 1.0625))
+    assert e.items[1] - e.mean == pytest.approx(12.7062, rel=1e-4)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 1.0, 4.0])
-def test_variance_of_items_never_makes_surer(seeds, share):
-    e = over_seeds([1.0 + 0.1 * k for k in range(seeds)])
-    both = with_items(e, share * e.error**2)
+@pytest.mark.parametrize("cluster", [0.01, 0.1, 0.5, 1.0, 4.0])
+def test_variance_of_clusters_never_makes_surer(seeds, cluster):
+    values, *clusters = nested(seeds, 12, np.random.default_rng(seeds), cluster=cluster)
+    e, both = estimate(values), estimate(values, *clusters)
     assert both.half >= e.half * (1 - 1e-9) and detectable(both) >= detectable(e) * (1 - 1e-9)
     for threshold in (0.0, 0.5, both.mean - 0.01, both.mean + 2.0):
         assert both.p(threshold) >= e.p(threshold) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(("seeds", "clusters"), [(3, 5), (5, 5), (5, 40), (8, 8)])
+@pytest.mark.parametrize(("within", "cluster"), [(1.0, 0.0), (1.0, 1.5)])
+def test_intervals_cover_at_their_rate(seeds, clusters, within, cluster):
+    rng = np.random.default_rng(1000 * seeds + clusters)
+    drawn = (estimate(*nested(seeds, clusters, rng, 1.0, within, cluster)) for _ in range(1500))
+    covered = np.mean([not each.excludes_zero for each in drawn])
+    three = 0.017  # standard errors of 1500 draws at .95
+    assert 0.93 - three < covered < (0.985 if seeds == 3 else 0.97) + three
+
+
+def test_seeds_alone_miss_what_clusters_share():
+    rng = np.random.default_rng(8)
+    drawn = [nested(5, 8, rng, 0.3, 0.3, 1.5) for _ in range(300)]
+    assert np.mean([estimate(values).excludes_zero for values, *_ in drawn]) > 0.3
+    assert np.mean([estimate(*each).excludes_zero for each in drawn]) < 0.09
 
 
 def test_seed_test_calls_equal_rows_different_in_five_percent():
@@ -155,7 +232,7 @@ def test_planted_effects_are_found_in_both_directions(fake):
 def test_one_seed_is_undecided_and_says_why_with_an_interval_over_items(fake):
     v = claims_of(fake, claim("speech_only", "scratch", above=0))
     assert v.verdict == "undecided" and v.reason.startswith("one seed")
-    assert v.items[0] < v.estimate.mean < v.items[1] and math.isnan(v.estimate.half)
+    assert v.estimate.items[0] < v.estimate.mean < v.estimate.items[1] and math.isnan(v.estimate.half)
 
 
 def test_no_assay_when_the_task_cannot_show_it(fake):

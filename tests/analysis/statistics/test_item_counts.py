@@ -1,4 +1,4 @@
-"""Metrics from per-item counts, and resampling of test items."""
+"""Metrics from per-item counts, and what clusters of test items contribute to them."""
 
 import math
 import warnings
@@ -8,6 +8,7 @@ import pytest
 
 from analysis.records import items
 from analysis.records.frame import measure, read
+from analysis.statistics.compare import effect_with_items
 
 
 def wer(sub, dele, ins, words, id="a"):
@@ -68,27 +69,55 @@ def test_bleu_equals_sacrebleu_on_random_counts():
         assert ours == pytest.approx(theirs, abs=1e-9)
 
 
-def test_bootstrap_is_paired_and_matches_the_standard_error(fake):
-    records = read(fake(size=400, rows=("joint", "speech_only")))
-    what = measure(records, "asr")
-    drawn = items.bootstrap(records, {"speech_only": 1.0, "joint": -1.0}, what, [0])
-    values = records.values(what).loc[("", 0)]
-    assert drawn.mean() == pytest.approx(values.joint - values.speech_only, abs=0.3)
-    s = records.of(what)
-    line = {row: s[s.row == row].run.iloc[0] for row in values.index}
-    wrong = {
-        row: np.array([x["substitutions"] for x in records.run("score", run).items() if x["split"] == "test"])
-        for row, run in line.items()
-    }
-    expected = (wrong["joint"] - wrong["speech_only"]).std() / 10 * 100 / math.sqrt(400)
-    assert drawn.std() == pytest.approx(expected, rel=0.1)
+def test_contributions_by_hand():
+    """WER 40 % of 4 + 6 words, 50 and 25 % without either: -10 and 15, less their mean."""
+    made = items.read_counts([wer(1, 0, 0, 4, "a"), wer(0, 2, 1, 6, "b")], "wer").parts()
+    assert made.level == pytest.approx(40.0) and made.by == "items"
+    assert made.parts == pytest.approx([-12.5, 12.5]) and made.effective == pytest.approx(100 / (16 + 36))
 
 
-def test_a_row_against_itself_never_differs(fake):
-    records = read(fake(rows=("joint",)))
-    what = measure(records, "translation")
-    drawn = items.bootstrap(records, {"joint": 0.0}, what, [0])
-    assert np.all(drawn == 0)
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    right = [1, 0, 0, 1, 1]
+    parts = items.read_counts([{"id": k, "correct": x} for k, x in enumerate(right)], "accuracy").parts().parts
+    assert 4 / 5 * float(parts @ parts) == pytest.approx(100**2 * np.var(right, ddof=1) / 5, rel=1e-5)
+
+
+def test_clusters_are_summed_and_named():
+    lines = [wer(1, 0, 0, 4, "a"), wer(0, 2, 1, 6, "b"), wer(0, 0, 0, 10, "c")]
+    voices = [line | {"cluster": {"voice": voice}} for line, voice in zip(lines, "mfm")]
+    counts = items.read_counts(voices, "wer")
+    assert counts.ids == ["m", "f"] and counts.parts().by == "voices"
+    assert counts.parts().parts == pytest.approx(np.array([-0.5, 0.5]) * (30 + 20 - 100 / 14))
+    assert counts.parts().effective == pytest.approx(1 / (0.7**2 + 0.3**2))
+    assert items.read_counts([voices[0], *lines[1:]], "wer").parts().by == "items"  # one line does not say
+    assert items.read_counts([x | {"cluster": {"voice": "m"}} for x in lines], "wer").parts().by == "items"
+
+
+@pytest.mark.parametrize("metric", ["bleu", "f1", "matthews", "pearson"])
+def test_the_jackknife_is_near_the_bootstrap(metric):
+    rng = np.random.default_rng(4)
+    size, draws = 300, 2000
+    if metric == "bleu":
+        lines = [
+            {"matches": [int(rng.binomial(n, 0.6)) for n in (10, 9, 8, 7)], "totals": [10, 9, 8, 7]}
+            | {"sys_len": 10, "ref_len": int(rng.integers(8, 13))}
+            for _ in range(size)
+        ]
+    elif metric == "pearson":
+        pairs = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size)
+        lines = [{"moments": [x, y, x * x, y * y, x * y]} for x, y in pairs]
+    else:
+        lines = [{"hits": np.eye(4)[rng.choice(4, p=[0.4, 0.15, 0.1, 0.35])].tolist()} for _ in range(size)]
+    counts = items.read_counts([{"id": str(k)} | line for k, line in enumerate(lines)], metric)
+    drawn = counts.value(rng.multinomial(size, np.full(size, 1 / size), draws).astype(float))
+    parts = counts.parts().parts.astype(float)
+    assert parts.sum() == pytest.approx(0, abs=1e-4)
+    assert math.sqrt((size - 1) / size * parts @ parts) == pytest.approx(drawn.std(ddof=1), rel=0.1)
+
+
+def test_an_empty_reference_contributes_its_insertions():
+    made = items.read_counts([wer(0, 0, 2, 0, "silent"), wer(1, 0, 0, 10, "b"), wer(1, 0, 0, 10, "c")], "wer").parts()
+    assert made.level == pytest.approx(20.0) and made.parts[0] > 5  # without it: 10 %
 
 
 def test_counts_that_do_not_give_the_score_are_not_used(fake):
@@ -98,7 +127,8 @@ def test_counts_that_do_not_give_the_score_are_not_used(fake):
     text = (run / "items.jsonl").read_text()
     (run / "items.jsonl").write_text(text.replace('"words": 10', '"words": 20'))
     effect = {"joint": 1.0, "speech_only": -1.0}
-    assert items.bootstrap(read(folder), effect, measure(records, "asr"), [0]) is None
+    found = effect_with_items(read(folder), effect, measure(records, "asr"))
+    assert found.n == 1 and math.isnan(found.items[0])
 
 
 def test_ratio_of_sums_under_the_metrics_own_name():
@@ -108,10 +138,12 @@ def test_ratio_of_sums_under_the_metrics_own_name():
     assert items.read_counts([{"id": "a", "loss_drop": 0.5}], "loss_drop") is None
 
 
-def test_a_point_of_the_axes_is_resampled_alone(fake):
+def test_a_point_of_the_axes_has_items_of_its_own(fake):
     records = read(fake(rows=("joint",), tasks=("asr",), points=({"encoder": "nano"}, {"encoder": "small"}), size=400))
     what = measure(records, "asr")
     values = records.values(what).joint
-    means = [-items.bootstrap(records, {"joint": 1.0}, what, [0], [point]).mean() for point in records.points]
-    assert means == pytest.approx([values[point, 0] for point in records.points], abs=0.2)
-    assert -items.bootstrap(records, {"joint": 1.0}, what, [0]).mean() == pytest.approx(np.mean(means))
+    found = [effect_with_items(records, {"joint": 1.0}, what, [point]) for point in records.points]
+    assert [-each.mean for each in found] == pytest.approx([values[point, 0] for point in records.points])
+    assert all(each.items[0] < each.mean < each.items[1] for each in found)
+    both = effect_with_items(records, {"joint": 1.0}, what)
+    assert -both.mean == pytest.approx(values.mean()) and both.items[1] - both.items[0] < np.diff(found[0].items)[0]
