@@ -2,6 +2,9 @@
 
 Claims are declared before running. Their p-values are corrected by Holm's procedure over all of them, finished or not;
 marks elsewhere in a table are exploratory. Effects point in the metric's good direction.
+
+An assay guards against a task that shows nothing: it is asked only where no effect is found. A clear effect is itself
+proof that the task shows effects, and "equivalent" takes a margin of at most half of what the assay surely shows.
 """
 
 from __future__ import annotations
@@ -54,13 +57,32 @@ def measured(verdict: Verdict) -> str:
     if e.n == 0:
         return verdict.reason
     d = verdict.decimals
-    parts = [f"effect {e.mean:+.{d}f}{verdict.measure.unit and ' ' + verdict.measure.unit}"]
+    parts = [f"effect {_signed(e.mean, d)}{_unit(verdict.measure)}{_side(e.mean, d, verdict.measure)}"]
     if not math.isnan(e.half):
-        parts.append(f"95 % [{e.low:+.{d}f}, {e.high:+.{d}f}] over {e.over}, n = {e.n}")
+        parts.append(f"95 % [{_signed(e.low, d)}, {_signed(e.high, d)}] over {e.over}, n = {e.n}")
         parts.append(f"corrected p = {verdict.adjusted:.2g}")
     elif not math.isnan(e.items[0]):
-        parts.append(f"over items alone 95 % [{e.items[0]:+.{d}f}, {e.items[1]:+.{d}f}]")
+        parts.append(f"over items alone 95 % [{_signed(e.items[0], d)}, {_signed(e.items[1], d)}]")
     return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
+
+
+def _signed(value: float, decimals: int) -> str:
+    """A number with its sign; what rounds to 0 has none."""
+    text = f"{value:+.{decimals}f}"
+    return text if float(text) else text[1:]
+
+
+def _unit(what: Measure) -> str:
+    """Unit of a difference: percentages differ by points."""
+    name = what.metric.upper() if what.metric in ("wer", "cer", "ser", "bleu") else what.metric.replace("_", " ")
+    return f" points of {name}" if what.unit == "%" else f" {what.unit or name}"
+
+
+def _side(value: float, decimals: int, what: Measure) -> str:
+    """What the sign of an effect means for the metric."""
+    if not what.better or not float(f"{value:.{decimals}f}"):
+        return ""
+    return ", better" if value > 0 else ", worse"
 
 
 def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> Verdict:
@@ -94,10 +116,10 @@ def _judge(claim: Mapping[str, Any], estimated: Verdict, records: Records, claim
         reason = "one seed: a claim about rows needs the spread between seeds; run with more, e.g. seeds=[0,1,2]"
     elif math.isnan(estimate.half):
         reason = f"all {estimate.n} seeds give the very same difference: the metric is too coarse for an interval"
-    elif claim.get("assay") and not _assay_clear(records, claim):
-        verdict, reason = "no assay", f"the task does not show {claim['assay']} either, so it cannot show this"
     else:
         verdict, reason = decide(claim, estimate, estimated.adjusted, claims)
+        if claim.get("assay") and verdict in ("equivalent", "undecided"):
+            verdict, reason = _assayed(records, claim, verdict, reason)
     if 0 < estimate.n < len(records.seeds):
         reason = "; ".join(filter(None, (f"so far: {estimate.n} of {len(records.seeds)} seeds are finished", reason)))
     if claim.get("unmatched"):
@@ -135,23 +157,24 @@ def decide(claim: Mapping[str, Any], estimate: Estimate, adjusted: float, claims
         return verdict, ""
     if not any(estimate.low <= edge <= estimate.high for edge in edges):
         return "undecided", "clear by itself, but not after correction for the number of claims"
-    smallest = detectable(estimate)
-    reason = f"{estimate.n} seeds with this spread would show an effect of {smallest:.2g} four times in five"
+    smallest = detectable(estimate, level=ALPHA / claims)
+    corrected = f", corrected for {claims} claims" if claims > 1 else ""
+    reason = f"{estimate.n} seeds with this spread would show an effect of {smallest:.2g} four times in five{corrected}"
     if "within" not in claim:
         reason += "; " + _more_seeds(estimate, abs(estimate.mean - edges[0]), claims)
     return "undecided", reason
 
 
 def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
-    """Say how many seeds a true effect of the estimated size would take, at the level of Holm's first and strictest
-    step.
+    """Say how many seeds it would take to show an effect of the estimated size, and one that is larger or smaller by
+    one standard error, at the level of Holm's first and strictest step.
     """
-    seeds = needed(estimate, effect, ALPHA / claims)
-    corrected = f", corrected for {claims} claims" if claims > 1 else ""
-    if seeds is None:
+    few, many = (needed(estimate, max(0.0, effect + e), ALPHA / claims) for e in (estimate.error, -estimate.error))
+    if few is None:
         limit = ", it takes more test items" if needed(replace(estimate, shared=0.0), effect, ALPHA / claims) else ""
-        return f"if the true effect is as found, {MANY:,} seeds would not show it as often{corrected}{limit}"
-    return f"if the true effect is as found, {seeds} would{corrected}"
+        return f"if the true effect is near the one found, {MANY:,} seeds would not show it as often{limit}"
+    seeds = f"{few} to {many:,}" if many is not None else f"{few} or more"
+    return f"if the true effect is within a standard error of the one found, {seeds} would"
 
 
 def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:
@@ -162,8 +185,14 @@ def _p_within(estimate: Estimate, margin: float, centre: float = 0.0) -> float:
     return estimate.tail(distance) if distance > 0 else 2 * estimate.tail(-distance)
 
 
-def _assay_clear(records: Records, claim: Mapping[str, Any]) -> bool:
-    """Whether the assay contrast is clearly positive on the same metric."""
+def _assayed(records: Records, claim: Mapping[str, Any], verdict: str, reason: str) -> tuple[str, str]:
+    """Judge a claim of which no effect is clear by what the assay contrast shows on the same metric."""
     what = measure(records, claim["on"], claim.get("split"))
-    estimate = effect_with_items(records, claim["assay_coefficients"], what)
-    return estimate.low > 0
+    shown = effect_with_items(records, claim["assay_coefficients"], what).low
+    if not shown > 0:
+        return "no assay", f"the task does not clearly show {claim['assay']} either, so it cannot show this"
+    margin = float(claim["within"] if "within" in claim else claim.get("margin") or 0.0)
+    if verdict == "equivalent" and margin > shown / 2:
+        why = f"{claim['assay']} is surely {shown:.2g}, and a margin of {margin:g} is more than half of that"
+        return "undecided", f"too wide a margin for this task: {why}"
+    return verdict, reason

@@ -187,17 +187,18 @@ def estimate(
     )
 
 
-def detectable(estimate: Estimate, wanted: float = 0.8) -> float:
+def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA) -> float:
     """Smallest effect that the same number of seeds with this spread detects with the given power; NaN without an
     interval.
 
-    Two-sided at 5 %, from the noncentral t distribution. It describes the design, not the effect found.
+    Two-sided at `level`, from the noncentral t distribution. It describes the design, not the effect found.
     """
     if math.isnan(estimate.half):
         return math.nan
     from scipy.optimize import brentq
 
-    return float(brentq(lambda effect: power(estimate, effect, estimate.n) - wanted, 0.0, 60 * estimate.half))
+    most = 60 * estimate.half * ALPHA / level
+    return float(brentq(lambda effect: power(estimate, effect, estimate.n, level) - wanted, 0.0, most))
 
 
 def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -> float:

@@ -2,12 +2,13 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
 from analysis.records.frame import measure, read
-from analysis.statistics.claims import decide, verdicts
+from analysis.statistics.claims import decide, measured, verdicts
 from analysis.statistics.compare import (
     Estimate,
     delta,
@@ -177,7 +178,9 @@ def test_seed_test_calls_equal_rows_different_in_five_percent():
 def test_detectable_effect_has_the_stated_power():
     rng = np.random.default_rng(2)
     n, spread = 5, 2.0
-    effect = detectable(Estimate(mean=0.0, error=spread / math.sqrt(n), freedom=n - 1, n=n))
+    plan = Estimate(mean=0.0, error=spread / math.sqrt(n), freedom=n - 1, n=n)
+    effect = detectable(plan)
+    assert detectable(plan, level=0.05 / 9) > 1.3 * effect  # what Holm leaves to the first of nine claims
     power = np.mean([(e := over_seeds(x)).p() < 0.05 and e.mean > 0 for x in rng.normal(effect, spread, (3000, n))])
     assert power == pytest.approx(0.8, abs=0.025)
 
@@ -235,10 +238,39 @@ def test_one_seed_is_undecided_and_says_why_with_an_interval_over_items(fake):
     assert v.estimate.items[0] < v.estimate.mean < v.estimate.items[1] and math.isnan(v.estimate.half)
 
 
-def test_no_assay_when_the_task_cannot_show_it(fake):
-    dead = {"assay": "joint - joint", "assay_coefficients": {"joint": 1.0, "joint_placebo": -1.0}}
-    v = claims_of(fake, claim("speech_only", "scratch", above=0) | dead, seeds=(0, 1, 2, 3, 4))
-    assert v.verdict == "no assay"
+FIVE = (0, 1, 2, 3, 4)
+DEAD = {"assay": "joint - joint_longer", "assay_coefficients": {"joint": 1.0, "joint_longer": -1.0}}
+SENSITIVE = {"assay": "speech_only - scratch", "assay_coefficients": {"speech_only": 1.0, "scratch": -1.0}}  # 12 points
+
+
+def test_no_assay_when_nothing_is_found_and_the_task_cannot_show_it(fake):
+    nothing = claim("joint_longer", "joint_tlm_unpaired", above=0)
+    assert claims_of(fake, nothing | DEAD, seeds=FIVE).verdict == "no assay"
+    assert claims_of(fake, nothing | SENSITIVE, seeds=FIVE).verdict == "undecided"
+
+
+def test_a_clear_effect_is_its_own_assay(fake):
+    assert claims_of(fake, claim("speech_only", "scratch", above=0) | DEAD, seeds=FIVE).verdict == "supported"
+    assert claims_of(fake, claim("scratch", "speech_only", above=0) | DEAD, seeds=FIVE).verdict == "refuted"
+
+
+def test_equivalent_takes_a_margin_of_half_the_assay(fake):
+    def judged(margin, assay):
+        nothing = claim("joint_longer", "joint_tlm_unpaired", within=margin)
+        return claims_of(fake, nothing | assay, seeds=FIVE, size=2000, noise=0.1)
+
+    assert judged(4.0, SENSITIVE).verdict == "equivalent" and judged(4.0, DEAD).verdict == "no assay"
+    wide = judged(8.0, SENSITIVE)
+    assert wide.verdict == "undecided" and "a margin of 8 is more than half of that" in wide.reason
+
+
+def test_effects_are_in_points_and_say_which_side_is_good(fake):
+    helps = measured(claims_of(fake, claim("speech_only", "scratch", above=0), seeds=FIVE))
+    assert re.match(r"effect \+\d+\.\d\d points of WER, better, 95 %", helps)
+    harms = measured(claims_of(fake, claim("scratch", "joint", "translation.bleu", above=0), seeds=FIVE))
+    assert re.match(r"effect -\d+\.\d\d BLEU, worse, 95 %", harms)
+    nothing = claim("joint", "scratch", "sentiment.accuracy", above=0) | {"coefficients": {"joint": -1e-9}}
+    assert measured(claims_of(fake, nothing, seeds=FIVE)).startswith("effect 0.00 points of accuracy, 95 %")
 
 
 def test_a_verdict_before_the_last_seed_says_so(fake):
