@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os.path import isfile
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ablate.data.lines import Faults, lines
 from ablate.data.table import Example
@@ -118,6 +118,18 @@ def span(start: float | str, stop: float | str) -> tuple[float, float]:
     if not 0 <= start <= stop < math.inf:
         raise ValueError(f"{start} to {stop} s is no span")
     return start, stop
+
+
+TRANSCRIPTS, SPEAKERS = ("transcription", "text", "sentence"), ("speaker_id", "speaker")
+
+
+def said(fields: Mapping[str, Any]) -> Example:
+    """What records of Hugging Face and WebDataset say of an utterance: "text", the first of `TRANSCRIPTS` that is a
+    text, and "voice", the first of `SPEAKERS` that is not empty; each only where there is one.
+    """
+    text = next((fields[name].strip() for name in TRANSCRIPTS if isinstance(fields.get(name), str)), None)
+    voice = next((str(fields[name]) for name in SPEAKERS if fields.get(name) not in (None, "")), None)
+    return {name: value for name, value in (("text", text), ("voice", voice)) if value is not None}
 
 
 def there(recording: Path | str, table: Path, number: int, faults: Faults) -> bool:
