@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
@@ -19,17 +18,20 @@ class Mix:
     text), and p_i its share of the hours or tokens drawn. So with T = 1 and equal weights all corpora have as many
     epochs, the larger T the more equal their shares, and without a temperature p_i ∝ w_i: sizes do not matter.
 
-    Source: Arivazhagan et al. 2019 (arXiv 1907.05019, section 4.1), with weights of our own; 1/T is α of XLM-R (Conneau
-    et al. 2020, α = 0.3) and of XLS-R (Babu et al. 2021, hours of speech). They count what is drawn in sentences or
-    utterances, we in tokens and hours: T = 1 then is data as they are, however long their items.
+    Source: Arivazhagan et al. 2019 (arXiv 1907.05019), with weights of our own; 1/T is the α of XLM-R (Conneau et al.
+    2020, α = 0.3). They count in sentences, we in tokens and hours: so T = 1 is data as they are, however long their
+    items.
     """
 
     tag: ClassVar[str] = "mix"
+    how: ClassVar[tuple[str, ...]] = ("names",)
 
     weights: tuple[float, ...]
     temperature: Optional[float] = None
+    names: tuple[str, ...]
+    """What the corpora are called, in the order of their numbers: results do not depend on it."""
 
-    def shares(self, sizes: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    def shares(self, sizes: np.ndarray) -> np.ndarray:
         """Shares p of corpora that hold `sizes` [corpora] hours or tokens, float64 [corpora]; they sum to 1.
 
         Raises UserError, by its name, if a corpus with a weight holds nothing.
@@ -37,7 +39,7 @@ class Mix:
         weights = np.array(self.weights)
         if (empty := np.flatnonzero((weights > 0) & (sizes <= 0))).size:
             raise UserError(
-                f"data.mix has a weight for {names[empty[0]]}, of which nothing is left to pre-train on; raise "
+                f"data.mix has a weight for {self.names[empty[0]]}, of which nothing is left to pre-train on; raise "
                 "pretrain.update.longest_pair or longest_text, or set its weight to 0."
             )
         weighted = weights if self.temperature is None else weights * (sizes / sizes.max()) ** (1 / self.temperature)

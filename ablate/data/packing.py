@@ -85,12 +85,13 @@ def gather(order_S: np.ndarray, sizes: np.ndarray, bucket: int, runs: int, rng: 
 class Mixed:
     """Put the items of several corpora in an endless order, in which they have given shares of the amount.
 
-    The corpus of a slot is drawn by (seed, stream, block of slots, place in it); a corpus's items then come in an
-    `Order` of their own: an epoch of it has every item once. With a `bucket`, slots are permuted within it as in
-    `Order`.
+    The corpus of a slot is drawn by (seed, stream, block of slots, place in it), stratified: every `STRATA` slots of a
+    block have the shares as nearly as whole items allow. The items of a corpus then come in an `Order` of their own: an
+    epoch of it has every item once. With a `bucket`, slots are permuted within it as in `Order`.
     """
 
     BLOCK: ClassVar[int] = 4096
+    STRATA: ClassVar[int] = 64
 
     def __init__(
         self,
@@ -134,7 +135,10 @@ class Mixed:
     def _corpora(self, number: int) -> np.ndarray:
         """The corpus of each slot of a block."""
         rng = seeds.rng(seeds.key(self.seed, f"corpora/{self.stream}", number))
-        return np.searchsorted(self._until, rng.random(self.block), "right")
+        strata = np.tile(np.arange(self.STRATA), (-(-self.block // self.STRATA), 1))
+        stratum_S = rng.permuted(strata, axis=1).ravel()[: self.block]
+        drawn_S = (stratum_S + rng.random(self.block)) / self.STRATA
+        return np.searchsorted(self._until, np.minimum(drawn_S, 1 - 2.0**-53), "right")
 
     def _until_block(self, number: int) -> np.ndarray:
         while len(self._before) <= number:
@@ -319,12 +323,12 @@ class Stream(ABC):
             )
         self.table = table
         self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed
-        self.shares, self.corpus_B = np.empty(0), np.empty(0, np.int64)
+        self.shares, self.names, self.corpus_B = np.empty(0), (), np.empty(0, np.int64)
         self.order: Order | Mixed = Order(len(self.items), seed, self.name, self.amounts, bucket)
         if mix is not None:
             self.corpus_B = table.corpus[self.items if rows is None else rows[self.items]]
             held = np.bincount(self.corpus_B, self.amounts, len(mix.weights))
-            self.shares = mix.shares(held, table.corpora)
+            self.shares, self.names = mix.shares(held), mix.names
             self.order = Mixed(self.corpus_B, self.amounts, self.shares, seed, self.name, bucket)
 
     @abstractmethod
@@ -353,7 +357,7 @@ class Stream(ABC):
         if len(self.shares):
             about["corpora"] = {
                 name: self._amount(times_B, self.corpus_B == number) | {"share": round(float(self.shares[number]), 4)}
-                for number, name in enumerate(self.table.corpora)
+                for number, name in enumerate(self.names)
             }
         return about
 

@@ -12,8 +12,8 @@ range of each row in it, in the split's canonical order, by which everything dra
 frames of each row; `recordings.json` names the stages of these folders, with an empty list if the speech lies beside
 the rows themselves. If features are normalised by speaker, `speaker.i64` holds the speaker of each row, and `means.f32`
 [speakers, 80] what is subtracted from that speaker's frames when they are read. If corpora are mixed, `corpus.i64`
-holds the number of each row's corpus, and `corpora.json` the corpora's names by number. Every kind of corpus writes
-this form, and later stages read nothing else; nothing of a table is held in memory.
+holds the number of each row's corpus. Every kind of corpus writes this form, and later stages read nothing else;
+nothing of a table is held in memory.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TableWriter:
         """`sources` are the ids of the recordings stages that rows refer to; none if frames are added with the rows."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("recording.i64", "frames.i64", "speaker.i64", "means.f32", "corpus.i64", "corpora.json"):
+        for name in ("recording.i64", "frames.i64", "speaker.i64", "means.f32", "corpus.i64"):
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / "recordings.json").write_text(json.dumps(list(sources)))
         self.sources = tuple(sources)
@@ -99,14 +99,9 @@ class TableWriter:
         """Hours of speech so far."""
         return round(sum(self._frames) * FRAME / 3600, 4)
 
-    def close(
-        self,
-        order: Sequence[int] | np.ndarray | None = None,
-        corpus: np.ndarray | None = None,
-        names: Sequence[str] = (),
-    ) -> None:
-        """Finish the split; row `order[i]`, counted as added, becomes row i. `corpus` are the numbers of the corpora of
-        these rows, in the new order, `names` the corpora's names.
+    def close(self, order: Sequence[int] | np.ndarray | None = None, corpus: np.ndarray | None = None) -> None:
+        """Finish the split; row `order[i]`, counted as added, becomes row i. `corpus[i]` is the number of the corpus of
+        row i, if corpora are mixed.
         """
         if self._closed:
             return
@@ -129,7 +124,6 @@ class TableWriter:
             kept("recording.i64", "<i8", np.array(self._recording).reshape(-1, 2)[place])
         if corpus is not None:
             kept("corpus.i64", "<i8", corpus)
-            (self.folder / "corpora.json").write_text(json.dumps(list(names), ensure_ascii=False), encoding="utf-8")
         if self._speaker:
             kept("speaker.i64", "<i8", np.array(self._speaker)[place])
             kept("means.f32", "<f4", np.array([sum_M / frames for _, frames, sum_M in self._sums.values()], np.float32))
@@ -214,11 +208,6 @@ class Table:
     def corpus(self) -> np.ndarray:
         """Number of the corpus of each row, int64, if corpora are mixed."""
         return column(self.folder / "corpus.i64", "<i8")
-
-    @cached_property
-    def corpora(self) -> tuple[str, ...]:
-        """Names of the corpora by number, if they are mixed: those of when the table was written."""
-        return tuple(json.loads((self.folder / "corpora.json").read_text(encoding="utf-8")))
 
     @cached_property
     def _recording(self) -> np.ndarray:

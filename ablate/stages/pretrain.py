@@ -197,7 +197,7 @@ def tell(feeds: Mapping[str, Stream]) -> None:
     """Print what the streams leave out of their tables, and how they are mixed."""
     for name, feed in feeds.items():
         if len(feed.shares):
-            mixed = ", ".join(f"{share:.1%} {corpus}" for corpus, share in zip(feed.table.corpora, feed.shares))
+            mixed = ", ".join(f"{share:.1%} {corpus}" for corpus, share in zip(feed.names, feed.shares))
             print(f"{name}: of the {feed.unit} drawn, {mixed}", flush=True)
         for reason, loss in feed.left_out.items():
             print(f"{name}: {loss.items} left out, {loss.share:.1%} of the {feed.unit}: {reason}", flush=True)

@@ -262,10 +262,10 @@ class RealSplit(SplitConfig):
             if digest != self.digest:
                 raise _changed(config)
             if self.corpora:
-                corpora, numbers, given = held.mixed(order)
+                corpora, numbers, _ = held.mixed(order)
                 if corpora != self.corpora:
                     raise _changed(config)
-                writer.close(order, numbers, [mixed.names[number] for number in given])
+                writer.close(order, numbers)
             writer.close(order)
         faults = reading.faults
         return {

@@ -32,7 +32,11 @@ class Corpora:
             if number not in numbers and self.weights[number]:
                 raise UserError(f"data.mix has a weight for {name}, which has no row to pre-train on; give it 0.")
         most = max(self.weights)
-        return Mix(weights=tuple(self.weights[number] / most for number in numbers), temperature=temperature)
+        return Mix(
+            weights=tuple(self.weights[number] / most for number in numbers),
+            temperature=temperature,
+            names=tuple(self.names[number] for number in numbers),
+        )
 
     def said(self, temperature: float | None) -> str:
         """The corpora with their weights, and the temperature."""
