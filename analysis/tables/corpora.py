@@ -23,8 +23,9 @@ def drawn(records: Records) -> Iterator[list[Any]]:
         exposure = (records.result("pretrain", manifest.leaf(line)) or {}).get("exposure", {})
         for stream, about in exposure.items():
             unit = "tokens" if "tokens" in about else "hours"
+            total = sum(own[unit] for own in about.get("corpora", {}).values())
             for corpus, own in about.get("corpora", {}).items():
-                drawn = own[unit] / about[unit] if about[unit] else None
+                drawn = own[unit] / total if total else None
                 at = [line["row"], point_name(line["point"]), line["seed"], stream, corpus]
                 yield [*at, own["share"], drawn, unit, own[unit], own["items"], own["epochs"]]
 

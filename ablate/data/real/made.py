@@ -261,12 +261,10 @@ class RealSplit(SplitConfig):
             digest, order = held.canonical()
             if digest != self.digest:
                 raise _changed(config)
-            if self.corpora:
-                corpora, numbers, _ = held.mixed(order)
-                if corpora != self.corpora:
-                    raise _changed(config)
-                writer.close(order, numbers)
-            writer.close(order)
+            corpora, numbers, _ = held.mixed(order) if self.corpora else ("", None, [])
+            if corpora != self.corpora:
+                raise _changed(config)
+            writer.close(order, numbers)
         faults = reading.faults
         return {
             "rows": self.rows,

@@ -361,7 +361,8 @@ def test_webdataset_faults(tmp_path: Path) -> None:
             list(registry.rows(folder / name))
 
 
-def test_a_tar_beside_speakers_is_no_shard(tmp_path: Path) -> None:
+def test_a_tar_or_a_table_of_others_beside_speakers_is_no_layout(tmp_path: Path) -> None:
     folder = libri(tmp_path / "libri")
+    write(folder / "metadata.csv", "LJ001-0001|Printing|printing")
     tar(folder / "train.tar.gz", {}, "w:gz")
     assert len(list(registry.rows(folder))) == 3

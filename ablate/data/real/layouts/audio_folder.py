@@ -10,7 +10,8 @@ from typing import Any
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl, lines
-from ablate.data.real.layouts.layout import Layout, said, there
+from ablate.data.real.layouts.folders import folders
+from ablate.data.real.layouts.layout import Layout, first, said, there
 from ablate.data.table import Example
 from ablate.errors import UserError
 
@@ -25,7 +26,8 @@ class AudioFolder(Layout):
     expected = "a Hugging Face audio folder with metadata.csv or metadata.jsonl"
 
     def knows(self, path: Path) -> bool:
-        return any((path / name).is_file() for name in _NAMES)
+        found = [path / name for name in _NAMES if (path / name).is_file()]
+        return any("file_name" in first(one) for one in found) or bool(found) and not folders(path, 2)
 
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return audio_folder(path, faults)

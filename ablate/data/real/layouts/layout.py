@@ -40,7 +40,8 @@ class Layout(ABC):
 
         Speech: {"id", "voice": the speaker, "recording": Recording(file, start, stop, channel)}, and "text" if there is
         a transcript. Times are in seconds from the beginning of the file, `stop` is None for its end; channels count
-        from 0, None is the mean of all. Whether the file exists and is audio is checked later. Text: {"id", "text"}.
+        from 0, None is the mean of all; `member` is the file's place, if it is in an archive. Whether it exists and is
+        audio is checked later. Text: {"id", "text"}.
         Ids are unique in the source.
 
         A row that cannot be used is passed to `faults.report`, in a sentence with its file and line, and left out;
