@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -29,22 +29,39 @@ _DELAY = 2 * 1152  # samples by which an MP3's index and its decoder may differ:
 _SLACK = 0.1  # seconds that a segment may reach beyond the end of its recording: segment times are rounded
 
 
+class Member(NamedTuple):
+    """A file within an uncompressed archive: its name there, and its place in bytes."""
+
+    name: str
+    offset: int
+    size: int
+
+
 class _Recording(NamedTuple):
     file: str
     start: float
     stop: float | None
     channel: int | None
+    member: Member | None
 
 
 class Recording(_Recording):
-    """An audio file, or its part from `start` to `stop` seconds; one channel (from 0), or the mean of all."""
+    """An audio file, or its part from `start` to `stop` seconds; one channel (from 0), or the mean of all.
+
+    With a `member`, the audio file is that part of the archive `file`, and is read from there.
+    """
 
     __slots__ = ()
 
     def __new__(
-        cls, path: Path | str, start: float = 0.0, stop: float | None = None, channel: int | None = None
+        cls,
+        path: Path | str,
+        start: float = 0.0,
+        stop: float | None = None,
+        channel: int | None = None,
+        member: Member | None = None,
     ) -> Recording:
-        return super().__new__(cls, os.fspath(path), start, stop, channel)
+        return super().__new__(cls, os.fspath(path), start, stop, channel, member)
 
     @property
     def path(self) -> Path:
@@ -53,17 +70,62 @@ class Recording(_Recording):
     @classmethod
     def of(cls, row: Mapping[str, Any], root: Path) -> Recording:
         """The recording of a spoken row, its path relative to `root` or absolute."""
-        return cls(root / row["path"], row.get("start", 0.0), row.get("stop"), row.get("channel"))
+        member = Member(*row["member"]) if "member" in row else None
+        return cls(root / row["path"], row.get("start", 0.0), row.get("stop"), row.get("channel"), member)
 
     def fields(self, root: Path) -> dict[str, Any]:
         """The fields of a row that describe it: the inverse of `of`, without defaults."""
         path = self.path.relative_to(root) if self.path.is_relative_to(root) else self.path
-        given = {"start": self.start or None, "stop": self.stop, "channel": self.channel}
+        member = None if self.member is None else list(self.member)
+        given = {"start": self.start or None, "stop": self.stop, "channel": self.channel, "member": member}
         return {"path": path.as_posix(), **{name: value for name, value in given.items() if value is not None}}
+
+    @property
+    def name(self) -> str:
+        """What the audio file is called in messages."""
+        return self.file if self.member is None else f"{self.file}, {self.member.name}"
+
+    def whole(self) -> Recording:
+        """All of its audio file."""
+        return Recording(self.file, member=self.member)
+
+    def open(self) -> BinaryIO:
+        """Open its audio file for reading."""
+        if self.member is None:
+            return open(self.file, "rb")
+        return io.BufferedReader(_Section(self.file, self.member))
 
     def __str__(self) -> str:
         part = "" if not self.start and self.stop is None else f" from {self.start:g} to {self.stop or 'its end'} s"
-        return f"{self.file}{part}"
+        return f"{self.name}{part}"
+
+
+class _Section(io.RawIOBase):
+    """A part of a file, as a file of its own."""
+
+    def __init__(self, file: str, member: Member) -> None:
+        self._file, self._first, self._size, self._at = open(file, "rb", 0), member.offset, member.size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)[: max(0, self._size - self._at)]
+        self._file.seek(self._first + self._at)
+        count = self._file.readinto(view) if len(view) else 0
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class Head(NamedTuple):
@@ -78,9 +140,10 @@ class Head(NamedTuple):
     """Whether an MP3 does not state its length, or a wrong one, so that its frames were counted."""
 
 
-def head(path: Path) -> Head:
-    """Read the header of an audio file. Raises UserError naming the file if it is absent or no audio."""
-    with _Open(Recording(path)) as file:
+def head(recording: Recording | Path) -> Head:
+    """Read the header of a recording's audio file. Raises UserError naming the file if it is absent or no audio."""
+    recording = recording if isinstance(recording, Recording) else Recording(recording)
+    with _Open(recording.whole()) as file:
         return file.head
 
 
@@ -92,7 +155,7 @@ def span(recording: Recording, head: Head) -> tuple[int, int]:
     told, stop, first = head.samples, recording.stop, round(recording.start * head.rate)
     if told >= _UNKNOWN:
         raise UserError(
-            f"{recording.file}: its header does not say how long it is; write the file again (flac -d, then flac)."
+            f"{recording.name}: its header does not say how long it is; write the file again (flac -d, then flac)."
         )
     last = told if stop is None else round(stop * head.rate)
     if last > told and not head.estimated:
@@ -105,7 +168,7 @@ def span(recording: Recording, head: Head) -> tuple[int, int]:
         empty = "holds no audio" if not first and stop is None else "is an empty segment"
         raise UserError(f"{recording}: {empty}; replace the file, or leave it out.")
     if recording.channel is not None and recording.channel >= head.channels:
-        raise UserError(f"{recording.file}: has {head.channels} channels, and no channel {recording.channel}.")
+        raise UserError(f"{recording.name}: has {head.channels} channels, and no channel {recording.channel}.")
     return first, last
 
 
@@ -173,7 +236,8 @@ class _Open:
             raise UserError(f"{recording.file}: there is no such audio file.")
         self._damaged, counted = False, False
         try:
-            self._file = soundfile.SoundFile(recording.file)
+            self._archived = None if recording.member is None else recording.open()
+            self._file = soundfile.SoundFile(self._archived or recording.file)
             estimated = self._file.format == "MP3"
             if estimated:
                 estimated, counted = self._count()
@@ -185,9 +249,8 @@ class _Open:
 
     def _count(self) -> tuple[bool, bool]:
         """Count the frames of an MP3; (whether that is impossible, whether the file is read by this number)."""
-        path = Path(self.recording.file)
-        facts = path.stat()
-        if (found := _counted(path, facts.st_size, facts.st_mtime_ns)) is None:
+        facts = os.stat(self.recording.file)
+        if (found := _counted(self.recording.whole(), facts.st_size, facts.st_mtime_ns)) is None:
             return True, False
         if found.stated is None:
             wrong = abs(found.frames * found.samples - self._file.frames) >= found.samples
@@ -196,7 +259,7 @@ class _Open:
         self._damaged = found.cut
         if wrong:
             self._file.close()
-            self._file = soundfile.SoundFile(io.BytesIO(mpeg.stating(path.read_bytes(), found)))
+            self._file = soundfile.SoundFile(io.BytesIO(mpeg.stating(_bytes(self.recording), found)))
         return False, wrong
 
     def __enter__(self) -> _Open:
@@ -204,17 +267,21 @@ class _Open:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._file.close()
+        if self._archived is not None:
+            self._archived.close()
         if isinstance(error, soundfile.LibsndfileError):
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: soundfile.LibsndfileError) -> UserError:
-        why, cure = containers.unreadable(self.recording.file)
-        name = Path(self.recording.file).name
+        member = self.recording.member
+        name = Path(self.recording.file if member is None else member.name).name
+        with self.recording.open() as file:
+            why, cure = containers.unreadable(file, name)
         if not why and "unimplemented" in error.error_string or "unsupported" in error.error_string:
             cure = f"convert it (ffmpeg -i {name} {Path(name).stem}.flac)"
         said = "no MPEG audio is found in it" if "possibly a pipe" in error.error_string else error.error_string
         why, cure = why or said.rstrip("."), cure or "replace the file"
-        return UserError(f"{self.recording.file}: cannot be read as audio ({why}); {cure}.")
+        return UserError(f"{self.recording.name}: cannot be read as audio ({why}); {cure}.")
 
     def _amiss(self, samples: int, wanted: int) -> str:
         """How the samples read contradict what the file states, or ''."""
@@ -225,7 +292,8 @@ class _Open:
             cut = samples < wanted - slack or self._whole and self._damaged
         if cut or not self._whole:
             return containers.CUT_OFF if cut else ""
-        return containers.amiss(self.recording.file)
+        with self.recording.open() as file:
+            return containers.amiss(file)
 
     def part(self) -> np.ndarray:
         """Read the samples of the recording, float32 [samples]."""
@@ -239,7 +307,7 @@ class _Open:
                 "damaged, or it has to be cut into pieces."
             ) from None
         if amiss := self._amiss(len(wave), last - first):
-            raise UserError(f"{self.recording.file}: {amiss}.")
+            raise UserError(f"{self.recording.name}: {amiss}.")
         return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
 
     def _samples(self, first: int, last: int) -> np.ndarray:
@@ -256,19 +324,24 @@ class _Open:
 
     def _check(self, samples: np.ndarray) -> None:
         """Compare the samples of a FLAC of 16 bits with the checksum in its header: it identifies the recording."""
-        with open(self.recording.file, "rb") as file:
+        with self.recording.open() as file:
             first = file.read(42)
         stated = first[26:] if first.startswith(b"fLaC") and first[4] & 0x7F == 0 else b""
         if any(stated) and stated != hashlib.md5(samples.astype("<i2", copy=False).tobytes()).digest():
             raise UserError(
-                f"{self.recording.file}: its sound is not what its header states (length or MD5); write the file "
+                f"{self.recording.name}: its sound is not what its header states (length or MD5); write the file "
                 "again from its source."
             )
 
 
 @lru_cache(maxsize=256)  # segments of a long file
-def _counted(path: Path, size: int, changed: int) -> mpeg.Counted | None:
-    return mpeg.counted(path.read_bytes())
+def _counted(whole: Recording, size: int, changed: int) -> mpeg.Counted | None:
+    return mpeg.counted(_bytes(whole))
+
+
+def _bytes(recording: Recording) -> bytes:
+    with recording.open() as file:
+        return file.read()
 
 
 def resample(wave: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:

@@ -54,33 +54,31 @@ _NO_AUDIO = {
 }
 
 
-def amiss(path: Path | str) -> str:
+def amiss(file: BinaryIO) -> str:
     """Say how the length of a file's sound contradicts what the file states, or ''; for all but FLAC and MPEG."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        start = _id3(file.read(10))
-        file.seek(start)
-        first = file.read(1024)
-        if first[:4] in _CHUNKED:
-            return _of_chunks(file, size, start, _CHUNKED[first[:4]])
-        if first[:4] in (b".snd", b"dns."):
-            offset, length = struct.unpack((">" if first[:1] == b"." else "<") + "II", first[4:12])
-            return CUT_OFF if length < STREAMED and start + offset + length > size else ""
-        if first.startswith(b"NIST_1A"):
-            stated = _nist(first)
-            return CUT_OFF if stated and stated > size else ""
-        if first.startswith(b"OggS"):
-            file.seek(max(0, size - _TAIL))
-            return "" if _ends(file.read()) else UNENDED
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = _id3(file.read(10))
+    file.seek(start)
+    first = file.read(1024)
+    if first[:4] in _CHUNKED:
+        return _of_chunks(file, size, start, _CHUNKED[first[:4]])
+    if first[:4] in (b".snd", b"dns."):
+        offset, length = struct.unpack((">" if first[:1] == b"." else "<") + "II", first[4:12])
+        return CUT_OFF if length < STREAMED and start + offset + length > size else ""
+    if first.startswith(b"NIST_1A"):
+        stated = _nist(first)
+        return CUT_OFF if stated and stated > size else ""
+    if first.startswith(b"OggS"):
+        file.seek(max(0, size - _TAIL))
+        return "" if _ends(file.read()) else UNENDED
     return ""
 
 
-def unreadable(path: Path | str) -> tuple[str, str]:
-    """Why libsndfile cannot read a file, and what helps; empty texts if its beginning does not say."""
-    name = Path(path).name
+def unreadable(file: BinaryIO, name: str) -> tuple[str, str]:
+    """Why libsndfile cannot read a file called `name`, and what helps; empty texts if its beginning does not say."""
     convert = f"convert it (ffmpeg -i {name} {Path(name).with_suffix('.flac').name})"
-    with open(path, "rb") as file:
-        first = file.read(1024)
+    first = file.read(1024)
     if not first.strip(b"\0"):
         return ("its first bytes are all zero" if first else "it is empty"), "copy the file again"
     for (at, mark), what in _OTHERS.items():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ablate.data.contract import Complete
+from ablate.data.mix import Mix
 from ablate.data.recordings import Recordings
 
 UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens, if a corpus does not state them
@@ -72,6 +73,8 @@ class Split:
     """
     disk: tuple[float, ...] = ()
     """Bytes on disk of each of the recordings, where known."""
+    mix: Mix | None = None
+    """How pre-training draws from its corpora, if it has several and they are mixed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,8 +49,8 @@ class Faults:
         self.known[self._relative(message)] += 1
 
     def naming(self, file: str) -> str:
-        """The line of the files read that names this file, by its whole path or the end of it, as "LIST, line 3"; ''
-        if there is none. If several do, the one with the longest part of the path, the first of equals.
+        """The line of the files read that names this file or id, by its whole path or the end of it, as "LIST, line 3";
+        '' if there is none. If several do, the one with the longest part of the path, of equals the one read last.
         """
         if file not in self._lines:  # sources are read more than once
             self._lines[file] = self._line(file)
@@ -58,7 +58,7 @@ class Faults:
 
     def _line(self, file: str) -> str:
         best, name = ("", ""), file.rpartition("/")[2]
-        for path in self.read:
+        for path in reversed(list(self.read)):
             for number, line in lines(path, Faults(skip=True, most=sys.maxsize)):
                 if name in line:
                     said = max((word for word in _words(line) if _ends(file, word)), key=len, default="")
@@ -87,6 +87,7 @@ def lines(path: Path, faults: Faults = STOP) -> Iterator[tuple[int, str]]:
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'there is no such file'}.")
     if faults is not STOP:
+        faults.read.pop(path, None)
         faults.read[path] = None
     # Split bytes, not text: str.splitlines also splits at characters that corpora contain within a line.
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:

@@ -1,8 +1,9 @@
 """From tables to packed batches: the order of items, how many make a shard, and how they are packed.
 
-A stream is an endless sequence of *slots* 0, 1, 2, …; a permutation per epoch says which item is in a slot. A cursor
-(the next slot) is all that a checkpoint needs. Every sequence has a random key that depends on its slot, so masks and
-crops differ between epochs and never depend on how slots are grouped into shards.
+A stream is an endless sequence of *slots* 0, 1, 2, …; a permutation per epoch says which item is in a slot, and where
+corpora are mixed a draw for each slot says of which corpus. A cursor (the next slot) is all that a checkpoint needs.
+Every sequence has a random key that depends on its slot, so masks and crops differ between epochs and never depend on
+how slots are grouped into shards.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ablate.data.mix import Mix
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokens
 from ablate.errors import UserError
@@ -32,6 +35,10 @@ class AnyOrder(Protocol):
     """The item of each slot."""
 
     def index(self, slot: int) -> int: ...
+
+    def seen(self, cursor: int) -> np.ndarray:
+        """How often each item lies before a slot, int64 [items]."""
+        ...
 
 
 class Order:
@@ -56,11 +63,100 @@ class Order:
             rng = seeds.rng(seeds.key(self.seed, f"order/{self.stream}", epoch))
             self._epoch, self._permutation = epoch, rng.permutation(self.n)
             if self.bucket and self.sizes is not None:
-                for start in range(0, self.n, self.bucket):
-                    part = self._permutation[start : start + self.bucket]
-                    runs = np.array_split(part[np.argsort(self.sizes[part], kind="stable")], self.RUNS)
-                    part[:] = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
+                gather(self._permutation, self.sizes, self.bucket, self.RUNS, rng)
         return int(self._permutation[place])
+
+    def seen(self, cursor: int) -> np.ndarray:
+        """How often each item lies before a slot, int64 [items]."""
+        epochs, rest = divmod(cursor, self.n)
+        times_B = np.full(self.n, epochs)
+        times_B[[self.index(slot) for slot in range(cursor - rest, cursor)]] += 1
+        return times_B
+
+
+def gather(order_S: np.ndarray, sizes: np.ndarray, bucket: int, runs: int, rng: np.random.Generator) -> None:
+    """Sort every `bucket` consecutive items of an order by size, and permute that in so many runs; in place."""
+    for start in range(0, len(order_S), bucket):
+        part = order_S[start : start + bucket]
+        sorted_ = np.array_split(part[np.argsort(sizes[part], kind="stable")], runs)
+        part[:] = np.concatenate([sorted_[i] for i in rng.permutation(len(sorted_))])
+
+
+class Mixed:
+    """Put the items of several corpora in an endless order, in which they have given shares of the amount.
+
+    The corpus of a slot is drawn by (seed, stream, block of slots, place in it), stratified: every `STRATA` slots of a
+    block have the shares as nearly as whole items allow. The items of a corpus then come in an `Order` of their own: an
+    epoch of it has every item once. With a `bucket`, slots are permuted within it as in `Order`.
+    """
+
+    BLOCK: ClassVar[int] = 4096
+    STRATA: ClassVar[int] = 64
+
+    def __init__(
+        self,
+        corpus_B: np.ndarray,
+        amounts_B: np.ndarray,
+        shares: np.ndarray,
+        seed: int,
+        stream: str,
+        bucket: int = 0,
+    ) -> None:
+        """`corpus_B` is the number of each item's corpus, `amounts_B` its hours or tokens; `shares` [corpora] are 0
+        only where a corpus is never drawn.
+        """
+        self.n, self.seed, self.stream, self.amounts_B, self.bucket = len(corpus_B), seed, stream, amounts_B, bucket
+        self.block = max(self.BLOCK, bucket)
+        self.items = [np.flatnonzero(corpus_B == corpus) for corpus in range(len(shares))]
+        self.orders = [Order(max(1, len(items)), seed, f"{stream}/{c}") for c, items in enumerate(self.items)]
+        mean = np.array([amounts_B[items].mean() if len(items) else 1.0 for items in self.items])
+        chances = np.cumsum(shares / mean)  # of an item: a corpus of long ones is drawn less often
+        self._until = chances / chances[-1]
+        self._before = [np.zeros(len(shares), np.int64)]  # by block, how many slots of each corpus lie before it
+        self._number, self._index_S = -1, np.empty(0, int)
+
+    def index(self, slot: int) -> int:
+        """Return the index of the item in `slot`."""
+        number, place = divmod(slot, self.block)
+        if number != self._number:
+            self._number, self._index_S = number, self._made(number)
+        return int(self._index_S[place])
+
+    def seen(self, cursor: int) -> np.ndarray:
+        """How often each item lies before a slot, int64 [items]."""
+        number, rest = divmod(cursor, self.block)
+        times_B = np.zeros(self.n, np.int64)
+        for items, order, before in zip(self.items, self.orders, self._until_block(number)):
+            if before:
+                times_B[items] += order.seen(int(before))
+        np.add.at(times_B, [self.index(slot) for slot in range(cursor - rest, cursor)], 1)
+        return times_B
+
+    def _corpora(self, number: int) -> np.ndarray:
+        """The corpus of each slot of a block."""
+        rng = seeds.rng(seeds.key(self.seed, f"corpora/{self.stream}", number))
+        strata = np.tile(np.arange(self.STRATA), (-(-self.block // self.STRATA), 1))
+        stratum_S = rng.permuted(strata, axis=1).ravel()[: self.block]
+        drawn_S = (stratum_S + rng.random(self.block)) / self.STRATA
+        return np.searchsorted(self._until, np.minimum(drawn_S, 1 - 2.0**-53), "right")
+
+    def _until_block(self, number: int) -> np.ndarray:
+        while len(self._before) <= number:
+            counts = np.bincount(self._corpora(len(self._before) - 1), minlength=len(self.items))
+            self._before.append(self._before[-1] + counts)
+        return self._before[number]
+
+    def _made(self, number: int) -> np.ndarray:
+        corpus_S = self._corpora(number)
+        index_S = np.empty(self.block, int)
+        for corpus, before in enumerate(self._until_block(number)):
+            slots = np.flatnonzero(corpus_S == corpus)
+            order, first = self.orders[corpus], int(before)
+            index_S[slots] = self.items[corpus][[order.index(first + turn) for turn in range(len(slots))]]
+        if self.bucket:
+            rng = seeds.rng(seeds.key(self.seed, f"bucket/{self.stream}", number))
+            gather(index_S, self.amounts_B, self.bucket, Order.RUNS, rng)
+        return index_S
 
 
 def take(
@@ -202,11 +298,14 @@ class Stream(ABC):
         reasons: Mapping[str, np.ndarray],
         seed: int,
         bucket: int = 0,
+        mix: Mix | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
         """Draw from the items for which no reason holds; each left-out item counts for its first reason. `sizes` are in
         units of the budget, `amounts` in `unit`.
 
-        Every `bucket` items are grouped by amount.
+        Every `bucket` items are grouped by amount. With a `mix`, corpora are drawn by their shares; `rows` are the rows
+        of the table that items belong to, by default one each.
         """
         out, self.left_out = np.zeros(len(sizes), bool), {}
         for reason, holds in reasons.items():
@@ -224,7 +323,13 @@ class Stream(ABC):
             )
         self.table = table
         self.sizes, self.amounts, self.seed = sizes[self.items], amounts[self.items], seed
-        self.order = Order(len(self.items), seed, self.name, self.amounts, bucket)
+        self.shares, self.names, self.corpus_B = np.empty(0), (), np.empty(0, np.int64)
+        self.order: Order | Mixed = Order(len(self.items), seed, self.name, self.amounts, bucket)
+        if mix is not None:
+            self.corpus_B = table.corpus[self.items if rows is None else rows[self.items]]
+            held = np.bincount(self.corpus_B, self.amounts, len(mix.weights))
+            self.shares, self.names = mix.shares(held), mix.names
+            self.order = Mixed(self.corpus_B, self.amounts, self.shares, seed, self.name, bucket)
 
     @abstractmethod
     def collate(self, draws: Draws) -> Batch:
@@ -243,12 +348,22 @@ class Stream(ABC):
         drawn, cursor = self.drawn(cursor, budget, shards)
         return [self.collate(draws) for draws in drawn], cursor
 
-    def exposure(self, cursor: int) -> dict[str, float]:
-        """Return what lies before `cursor`: items, epochs, and hours or tokens (repeats counted)."""
-        epochs, rest = divmod(cursor, self.order.n)
-        begun = [self.order.index(slot) for slot in range(cursor - rest, cursor)]
-        amount = epochs * self.amounts.sum() + self.amounts[begun].sum()
-        return {"items": cursor, "epochs": round(cursor / self.order.n, 3), self.unit: round(float(amount), 4)}
+    def exposure(self, cursor: int) -> dict[str, Any]:
+        """Return what lies before `cursor`: items, epochs, and hours or tokens (repeats counted); of a mixture also by
+        corpus.
+        """
+        times_B = self.order.seen(cursor)
+        about = self._amount(times_B, times_B >= 0)
+        if len(self.shares):
+            about["corpora"] = {
+                name: self._amount(times_B, self.corpus_B == number) | {"share": round(float(self.shares[number]), 4)}
+                for number, name in enumerate(self.names)
+            }
+        return about
+
+    def _amount(self, times_B: np.ndarray, of_B: np.ndarray) -> dict[str, Any]:
+        items, amount = int(times_B[of_B].sum()), float(times_B[of_B] @ self.amounts[of_B])
+        return {"items": items, "epochs": round(items / max(1, of_B.sum()), 3), self.unit: round(amount, 4)}
 
     def shortened(self) -> dict[str, Loss]:
         """Losses from items that are drawn but not shown whole, by what is done with them."""
@@ -268,9 +383,9 @@ class SpeechStream(Stream):
 
     name, unit = "speech", "hours"
 
-    def __init__(self, table: Table, seed: int, max_frames: int, bucket: int = 0) -> None:
+    def __init__(self, table: Table, seed: int, max_frames: int, bucket: int = 0, mix: Mix | None = None) -> None:
         sizes = np.minimum(table.frames, max_frames)
-        super().__init__(table, sizes, sizes / FRAMES_PER_HOUR, {}, seed, bucket)
+        super().__init__(table, sizes, sizes / FRAMES_PER_HOUR, {}, seed, bucket, mix)
         self.max_frames = max_frames
 
     def collate(self, draws: Draws) -> Batch:
@@ -291,10 +406,12 @@ class TextStream(Stream):
 
     name, unit = "text", "tokens"
 
-    def __init__(self, table: Table, tokens: Tokens, seed: int, max_tokens: int, bucket: int = 0) -> None:
+    def __init__(
+        self, table: Table, tokens: Tokens, seed: int, max_tokens: int, bucket: int = 0, mix: Mix | None = None
+    ) -> None:
         self.pieces, self.max_tokens = Pieces(tokens, max_tokens - 2), max_tokens
         sizes = self.pieces.lengths + 2
-        super().__init__(table, sizes, sizes, {"without text": sizes == 2}, seed, bucket)
+        super().__init__(table, sizes, sizes, {"without text": sizes == 2}, seed, bucket, mix, self.pieces.row_P)
 
     def collate(self, draws: Draws) -> Batch:
         rows = [(slot, int(self.pieces.row_P[piece])) for slot, piece in draws]
@@ -314,14 +431,21 @@ class PairStream(Stream):
     name, unit = "pair", "hours"
 
     def __init__(
-        self, table: Table, tokens: Tokens, seed: int, max_frames: int, max_tokens: int, bucket: int = 0
+        self,
+        table: Table,
+        tokens: Tokens,
+        seed: int,
+        max_frames: int,
+        max_tokens: int,
+        bucket: int = 0,
+        mix: Mix | None = None,
     ) -> None:
         reasons = {
             "without text": tokens.lengths == 0,
             f"over longest_pair ({max_frames / 100:g} s)": table.frames > max_frames,
             f"over longest_text ({max_tokens} tokens)": tokens.lengths + 2 > max_tokens,
         }
-        super().__init__(table, np.ones(len(table)), table.frames / FRAMES_PER_HOUR, reasons, seed, bucket)
+        super().__init__(table, np.ones(len(table)), table.frames / FRAMES_PER_HOUR, reasons, seed, bucket, mix)
         self.tokens = tokens
 
     def collate(self, draws: Draws) -> Batch:
@@ -336,17 +460,20 @@ def streams(
     max_tokens: int = 256,
     max_pair_frames: int = 1600,
     bucket: int = 0,
+    mixes: Mapping[str, Mix] = MappingProxyType({}),
 ) -> dict[str, Stream]:
     """Open a stream over each of `tables`, by stream ("speech", "text", "pair"); `tokens` are the folders of their
-    token ids.
+    token ids, `mixes` say how those that have several corpora are drawn from them.
     """
     opened: dict[str, Stream] = {}
     for name in sorted(tables):
-        table = tables[name]
+        table, mix = tables[name], mixes.get(name)
         if name == "speech":
-            opened[name] = SpeechStream(table, seed, max_frames, bucket)
-        elif name == "text":
-            opened[name] = TextStream(table, Tokens(tokens[name], "text"), seed, max_tokens, bucket)
+            opened[name] = SpeechStream(table, seed, max_frames, bucket, mix)
+            continue
+        encoded = Tokens(tokens[name], "text")
+        if name == "text":
+            opened[name] = TextStream(table, encoded, seed, max_tokens, bucket, mix)
         else:
-            opened[name] = PairStream(table, Tokens(tokens[name], "text"), seed, max_pair_frames, max_tokens, bucket)
+            opened[name] = PairStream(table, encoded, seed, max_pair_frames, max_tokens, bucket, mix)
     return opened

@@ -11,8 +11,9 @@ range of each row in it, in the split's canonical order, by which everything dra
 `recording.i64` [rows, 2], the recordings folder of a row's speech and its number there, and `frames.i64`, the number of
 frames of each row; `recordings.json` names the stages of these folders, with an empty list if the speech lies beside
 the rows themselves. If features are normalised by speaker, `speaker.i64` holds the speaker of each row, and `means.f32`
-[speakers, 80] what is subtracted from that speaker's frames when they are read. Every kind of corpus writes this form,
-and later stages read nothing else; nothing of a table is held in memory.
+[speakers, 80] what is subtracted from that speaker's frames when they are read. If corpora are mixed, `corpus.i64`
+holds the number of each row's corpus. Every kind of corpus writes this form, and later stages read nothing else;
+nothing of a table is held in memory.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class TableWriter:
         """`sources` are the ids of the recordings stages that rows refer to; none if frames are added with the rows."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("recording.i64", "frames.i64", "speaker.i64", "means.f32"):
+        for name in ("recording.i64", "frames.i64", "speaker.i64", "means.f32", "corpus.i64"):
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / "recordings.json").write_text(json.dumps(list(sources)))
         self.sources = tuple(sources)
@@ -98,8 +99,10 @@ class TableWriter:
         """Hours of speech so far."""
         return round(sum(self._frames) * FRAME / 3600, 4)
 
-    def close(self, order: Sequence[int] | np.ndarray | None = None) -> None:
-        """Finish the split; row `order[i]`, counted as added, becomes row i."""
+    def close(self, order: Sequence[int] | np.ndarray | None = None, corpus: np.ndarray | None = None) -> None:
+        """Finish the split; row `order[i]`, counted as added, becomes row i. `corpus[i]` is the number of the corpus of
+        row i, if corpora are mixed.
+        """
         if self._closed:
             return
         self._closed = True
@@ -119,6 +122,8 @@ class TableWriter:
         if self._frames:
             kept("frames.i64", "<i8", np.array(self._frames)[place])
             kept("recording.i64", "<i8", np.array(self._recording).reshape(-1, 2)[place])
+        if corpus is not None:
+            kept("corpus.i64", "<i8", corpus)
         if self._speaker:
             kept("speaker.i64", "<i8", np.array(self._speaker)[place])
             kept("means.f32", "<f4", np.array([sum_M / frames for _, frames, sum_M in self._sums.values()], np.float32))
@@ -198,6 +203,11 @@ class Table:
     def hours(self) -> float:
         """Hours of speech; 0 of text."""
         return float(self.frames.sum()) * FRAME / 3600 if self.has_audio else 0.0
+
+    @cached_property
+    def corpus(self) -> np.ndarray:
+        """Number of the corpus of each row, int64, if corpora are mixed."""
+        return column(self.folder / "corpus.i64", "<i8")
 
     @cached_property
     def _recording(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from ablate.clusters.resources import Resources
+from ablate.data.mix import Mix
 from ablate.data.streams import STREAMS
 from ablate.errors import UserError
 from ablate.planning import cost, summary, trial, values
@@ -422,6 +423,7 @@ class Planner:
             steps=steps,
             joined={name: since for name, since in row.joined.items() if name in row.anneals},
             horizon=row.horizon if row.anneals else None,
+            mix=self._mixed(row) if start + steps else {},
             phase=phase,
             seed=seed,
         )
@@ -435,6 +437,12 @@ class Planner:
         made = self._stage("pretrain", of, parents, title, steps, about.seconds, **more)
         self.gpu_hours[made] = about.gpu_hours
         return made
+
+    def _mixed(self, row: Row) -> dict[str, Mix]:
+        """By stream, how it is drawn from the corpora of its table, where these are mixed."""
+        reads = sorted({owner(objective).reads for objective in row.objectives.values()})
+        mixes = {name: self.supply.mix(row.data, STREAMS[name].table) for name in reads}
+        return {name: mix for name, mix in mixes.items() if mix is not None}
 
     def _heldout(
         self, row: Row, made: Mapping[str, str], leaf: str, stages: dict[str, Value], title: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ablate.data.corpus import CorpusConfig, Split
+from ablate.data.mix import Mix
 from ablate.data.tokenizer import TokenizerConfig, TokenizerStage, TokensConfig
 from ablate.planning import cost
 
@@ -45,6 +46,11 @@ class Supply:
             return self.add("table", part.config, {}, f"{table}.{split}", cost.TABLE, uses)
 
         return self._once(("table", id(data), table, split), data, lay)
+
+    def mix(self, data: CorpusConfig, table: str) -> Mix | None:
+        """Return how pre-training draws from the corpora of a table, if these are mixed."""
+        self.table(data, table, "train")
+        return self._split[id(data), table, "train"].mix
 
     def tokenizer(self, data: CorpusConfig, config: TokenizerConfig, title: str) -> str:
         """Return the stage of a tokenizer."""

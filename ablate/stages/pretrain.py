@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ablate.data.loader import Loader
+from ablate.data.mix import Mix
 from ablate.data.packing import Stream, streams
 from ablate.data.streams import STREAMS
 from ablate.data.table import Table
@@ -59,6 +60,8 @@ class PretrainStage:
     """Number of updates over which annealing (of the Gumbel temperature) runs: the length of the row's first trunk.
     None if nothing anneals: then a longer trunk is the continuation of a shorter one.
     """
+    mix: dict[str, Mix] = field(default_factory=dict, metadata={"absent": "{}"})
+    """By stream, how it is drawn from the corpora of its table, where these are mixed."""
     phase: str = "trunk"
     """"trunk" (constant learning rate, keeps optimizer state) or "decay" (learning rate to zero, keeps weights
     only).
@@ -111,7 +114,7 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     model = build(config, tokenizer, parents)
     budgets = {name: stream.of(config.update) * stream.per_unit for name, stream in STREAMS.items()}
     first, last = config.start, config.start + config.steps
-    data = partial(streams, *read(parents), **config.update.limits())
+    data = partial(streams, *read(parents), **config.update.limits(), mixes=config.mix)
     loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
     tell(loader.feeds)
     trained = bool(config.objectives and config.steps)
@@ -191,8 +194,11 @@ def probing(model: Model, feeds: Mapping[str, Stream], update: Update, vocabular
 
 
 def tell(feeds: Mapping[str, Stream]) -> None:
-    """Print what the streams leave out of their tables."""
+    """Print what the streams leave out of their tables, and how they are mixed."""
     for name, feed in feeds.items():
+        if len(feed.shares):
+            mixed = ", ".join(f"{share:.1%} {corpus}" for corpus, share in zip(feed.names, feed.shares))
+            print(f"{name}: of the {feed.unit} drawn, {mixed}", flush=True)
         for reason, loss in feed.left_out.items():
             print(f"{name}: {loss.items} left out, {loss.share:.1%} of the {feed.unit}: {reason}", flush=True)
         for how, loss in feed.shortened().items():

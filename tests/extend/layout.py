@@ -1,29 +1,29 @@
-from ablate.data.audio import Recording
+from ablate.data.audio import FORMATS, Recording
 from ablate.data.lines import lines
+from ablate.data.real.layouts.folders import entries
 from ablate.data.real.layouts.layout import Layout, span
 from ablate.data.real.layouts.registry import LAYOUTS
 
 
-class Kaldi(Layout):
-    """`wav.scp`, `utt2spk`, `text` and, where recordings are cut, `segments`. Paths are relative to the folder."""
+class Labels(Layout):
+    """Audacity's label tracks: `NAME.labels` with `START<TAB>STOP<TAB>TEXT` a line, beside `NAME.wav` (or .flac, …)."""
 
-    expected = "a Kaldi folder with wav.scp"
+    expected = "a folder with Audacity's .labels"
 
     def knows(self, path):
-        return (path / "wav.scp").is_file()
+        return any(entry.name.endswith(".labels") for entry in entries(path))
 
     def rows(self, path, faults):
-        names = [name for name in ("wav.scp", "utt2spk", "text", "segments") if (path / name).exists()]
-        said = {name: dict(line.partition(" ")[::2] for _, line in lines(path / name, faults)) for name in names}
-        for utterance, part in said.get("segments", {name: name for name in said["wav.scp"]}).items():
-            recording, *times = part.split()
-            file = said["wav.scp"].get(recording, "|").strip()
-            if file.endswith("|"):
-                faults.report(f"{path}/wav.scp: '{recording}' is no file, but '{file}'; write its sound into one.")
-                continue
-            row = {"id": utterance, "voice": said["utt2spk"].get(utterance, utterance).strip()}
-            text = {"text": said["text"][utterance].strip()} if utterance in said.get("text", ()) else {}
-            yield row | text | {"recording": Recording(path / file, *(span(*times) if times else ()))}
+        names = [entry.name.rpartition(".") for entry in entries(path)]
+        recordings = {name: f"{name}.{suffix}" for name, _, suffix in names if f".{suffix}" in FORMATS}
+        for name in [name for name, _, suffix in names if suffix == "labels"]:
+            for number, line in lines(path / f"{name}.labels", faults):
+                start, stop, text = line.split("\t", 2)
+                if name not in recordings:
+                    faults.report(f"{path}/{name}.labels, line {number}: there is no recording {name}.wav beside it.")
+                    break
+                recording = Recording(path / recordings[name], *span(start, stop))
+                yield {"id": f"{name}-{number}", "voice": name, "text": text, "recording": recording}
 
 
-LAYOUTS["kaldi"] = Kaldi
+LAYOUTS["labels"] = Labels

@@ -1,4 +1,4 @@
-"""A layout of speech is one file and one line: Kaldi's folders, from YAML to report."""
+"""A layout of speech is one file and one line: Audacity's label tracks, from YAML to report."""
 
 from __future__ import annotations
 
@@ -19,20 +19,16 @@ from ablate.errors import UserError
 
 
 def folder(path: Path, utterances: int, seed: int) -> Path:
-    """A Kaldi folder whose utterances are cut out of one recording, a second each."""
+    """A label track whose utterances are cut out of one recording, a second each."""
     path.mkdir(parents=True)
     sound = np.random.default_rng(seed).normal(0, 0.1, 16_000 * utterances)
     soundfile.write(path / "r.wav", sound, 16_000)
-    (path / "wav.scp").write_text("r r.wav\n")
-    names = [f"v{n % 2}-{n}" for n in range(utterances)]
     words = "one two three four".split()
-    (path / "segments").write_text("".join(f"{name} r {n}.0 {n + 1}.0\n" for n, name in enumerate(names)))
-    (path / "utt2spk").write_text("".join(f"{name} v{n % 2}\n" for n, name in enumerate(names)))
-    (path / "text").write_text("".join(f"{name} say {words[n % 4]}\n" for n, name in enumerate(names)))
+    (path / "r.labels").write_text("".join(f"{n}.0\t{n + 1}.0\tsay {words[n % 4]}\n" for n in range(utterances)))
     return path
 
 
-def test_a_sweep_over_kaldi_folders(toy, tmp_path: Path) -> None:
+def test_a_sweep_over_label_tracks(toy, tmp_path: Path) -> None:
     toy("layout")
     for seed, (split, size) in enumerate({"train": 8, "dev": 4, "test": 4}.items()):
         folder(tmp_path / "data" / split, size, seed)
@@ -48,22 +44,20 @@ def test_a_sweep_over_kaldi_folders(toy, tmp_path: Path) -> None:
     assert "| toy" in made and "WER" in made.upper()
 
 
-def test_what_kaldi_says(toy, tmp_path: Path) -> None:
+def test_what_labels_say(toy, tmp_path: Path) -> None:
     toy("layout")
     path = folder(tmp_path / "train", 2, 0)
     first, second = registry.rows(path)
-    assert first == {"id": "v0-0", "voice": "v0", "text": "say one", "recording": Recording(path / "r.wav", 0.0, 1.0)}
+    assert first == {"id": "r-1", "voice": "r", "text": "say one", "recording": Recording(path / "r.wav", 0.0, 1.0)}
     assert second["recording"] == Recording(path / "r.wav", 1.0, 2.0)
-    (path / "segments").unlink()
-    (path / "wav.scp").write_text("v0-0 sox r.mp3 -t wav - |\nv1-1 r.wav\n")
+    (path / "r.wav").unlink()
     faults = Faults(skip=True, most=9, root=tmp_path)
-    (row,) = registry.rows(path, faults)
-    assert row["recording"] == Recording(path / "r.wav")
-    assert faults.skipped == ["train/wav.scp: 'v0-0' is no file, but 'sox r.mp3 -t wav - |'; write its sound into one."]
+    assert not list(registry.rows(path, faults))
+    assert faults.skipped == ["train/r.labels, line 1: there is no recording r.wav beside it."]
 
 
-def test_without_it_kaldi_is_not_known(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected a LibriSpeech folder, .* or a part of librispeech_finetuning"):
+def test_without_it_labels_are_not_known(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a WebDataset .tar .* a LibriSpeech folder, .* or a Kaldi folder"):
         registry.rows(folder(tmp_path / "train", 2, 0))
 
 
@@ -101,7 +95,7 @@ def test_two_rows_with_one_id_are_refused_while_planning_with_both_places(
         expected = "a folder of twins"
 
         def knows(self, path: Path) -> bool:
-            return (path / "wav.scp").is_file()
+            return (path / "r.wav").is_file()
 
         def rows(self, path: Path, faults: Faults):
             for n in range(5):
@@ -129,13 +123,30 @@ def test_ids_are_compared_by_themselves_and_not_by_their_hashes(monkeypatch: pyt
         list(registry.whole(lambda: iter([*rows, {"id": "3", "text": "b"}]), Layout, ("text",), "a"))
 
 
-def test_a_missing_recording_is_told_with_the_line_that_names_it(toy, tmp_path: Path) -> None:
-    toy("layout")
-    for split in ("train", "dev", "test"):
-        (path := folder(tmp_path / split, 2, 0) / "segments").unlink()
-        path.with_name("wav.scp").write_text("v0-0 r.wav\nv1-1 clips/my own/r.wav\n")
+class Listed(Layout):
+    """`list`: a recording a line, which nothing checks."""
+
+    expected = "a folder with a list"
+
+    def knows(self, path: Path) -> bool:
+        return (path / "list").is_file()
+
+    def rows(self, path: Path, faults: Faults):
+        for _, line in lines(path / "list", faults):
+            id, _, rest = line.partition(" ")
+            yield {"id": id, "voice": "v", "text": "say", "recording": Recording(path / "r.wav", 0.0, float(rest))}
+
+
+def test_a_recording_that_cannot_be_used_is_told_with_the_line_that_lists_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(registry.LAYOUTS, "listed", Listed)
+    for split in ("dev", "test", "train"):
+        (folder(tmp_path / split, 2, 0) / "list").write_text("u1 1.5\nu2 2.0\n")
     config = RealConfig(root=str(tmp_path), **{**engine.NOTHING, "asr": ("train",), "dev": "dev", "test": "test"})
-    said = rf"^{tmp_path}/train/wav.scp, line 2: {tmp_path}/train/clips/my own/r.wav: there is no such audio file"
+    (tmp_path / "train" / "list").write_text("u1 1.5\nu2 2.5\n")  # u2 is in all three lists
+    config.resolved().split("asr", "dev")
+    said = rf"^{tmp_path}/train/list, line 2: {tmp_path}/train/r.wav from 0 to 2.5 s: the file ends at 2.00 s"
     with pytest.raises(UserError, match=said):
         config.resolved().split("asr", "train")
 

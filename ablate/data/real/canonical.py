@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ablate.data.real.sources import Place
+from ablate.data.real.sources import ORIGIN, Place
 from ablate.data.spelling import OWN_WORDS, language, plain
 from ablate.data.table import Example
 from ablate.store.kept import hashed
@@ -19,7 +19,7 @@ from ablate.store.kept import hashed
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
 READ = (*TEXTS, "direction", "label", "classes")  # these first, then the row's other fields, sorted by name
 UNKNOWN = "untranscribed"  # a mark of rows whose text is '' because there is none, and not because nothing is said
-APART = {"id", "voice", "recording", UNKNOWN, *READ}
+APART = {"id", "voice", "recording", ORIGIN, UNKNOWN, *READ}
 BARE = "speech", "train"  # the split whose texts nothing reads
 SHOWN = 3  # number of left-out lines that a note shows
 SHORT = 60  # number of characters of a line that a note shows
@@ -59,7 +59,7 @@ def disputed(row: Example) -> bool:
 class Held:
     """The rows of a split, 16 bytes each, and their speakers if these are read.
 
-    `disputed` says whether any row is.
+    `disputed` says whether any row is. Where corpora are mixed, every row is added with the number of its corpus.
 
     `texts` has a sum of hashes for each text field: it identifies a split's texts alone, whatever their order and
     whatever their speech.
@@ -68,6 +68,7 @@ class Held:
     def __init__(self, voiced: bool) -> None:
         self.digests = bytearray()
         self.voices = array("q")
+        self.corpora = array("q")
         self.texts: Counter[str] = Counter()
         self.disputed = False
         self._voiced, self._numbers = voiced, {}
@@ -75,8 +76,16 @@ class Held:
     def __len__(self) -> int:
         return len(self.digests) // 16
 
-    def add(self, digest: bytes, voice: str | None, texts: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def add(
+        self,
+        digest: bytes,
+        voice: str | None,
+        texts: Mapping[str, Any] = MappingProxyType({}),
+        corpus: int | None = None,
+    ) -> None:
         self.digests += digest
+        if corpus is not None:
+            self.corpora.append(corpus)
         self.disputed = self.disputed or disputed(texts)
         for field in TEXTS:
             if field in texts:
@@ -87,6 +96,7 @@ class Held:
     def extend(self, other: Held) -> None:
         """Add the rows of another source; voices with the same name are the same."""
         self.digests += other.digests
+        self.corpora.extend(other.corpora)
         self.disputed = self.disputed or other.disputed
         self.texts.update(other.texts)
         names = list(other._numbers)
@@ -97,26 +107,41 @@ class Held:
         digests.
 
         For voices it matters only which rows share one, not their names. Of equal rows that one comes first whose
-        voice has the lower mark, which is computed from the sum of the voice's row digests.
+        voice has the lower mark, which is computed from the sum of the voice's row digests; then, likewise, that whose
+        corpus has.
         """
         rows = np.frombuffer(self.digests, ">u8").reshape(-1, 2)
-        numbered = b""
-        if not len(self.voices):
-            order = np.lexsort((rows[:, 1], rows[:, 0]))
-        else:
-            voices = np.array(self.voices)
-            marks = np.zeros(voices.max() + 1, np.uint64)
-            np.add.at(marks, voices, rows[:, 1].astype(np.uint64))
-            order = np.lexsort((marks[voices], rows[:, 1], rows[:, 0]))
-            _, first, inverse = np.unique(voices[order], return_index=True, return_inverse=True)
-            numbers = np.empty(len(first), "<i8")
-            numbers[np.argsort(first)] = np.arange(len(first))
-            numbered = numbers[inverse].tobytes()
+        marked = [_marks(np.array(of), rows[:, 1]) for of in (self.corpora, self.voices) if len(of)]
+        order = np.lexsort((*marked, rows[:, 1], rows[:, 0]))
+        numbered = _numbered(np.array(self.voices)[order])[0].tobytes() if len(self.voices) else b""
         digest = blake2b(digest_size=16)
         for start in range(0, len(order), _SOME):  # in blocks: there may be very many
             digest.update(rows[order[start : start + _SOME]].tobytes())
         digest.update(numbered)
         return digest.hexdigest(), order
+
+    def mixed(self, order: np.ndarray) -> tuple[str, np.ndarray, list[int]]:
+        """Of the rows in this order: the digest of which of them are of one corpus, the new number of each one's
+        corpus, and the given number of each new one. Corpora are numbered as they first occur: names do not matter.
+        """
+        corpora = np.array(self.corpora)[order]
+        numbers, first = _numbered(corpora)
+        return hashed(numbers.tobytes()).hex(), numbers, corpora[first].tolist()
+
+
+def _marks(of: np.ndarray, digests: np.ndarray) -> np.ndarray:
+    """For each row the sum of the digests of all rows of its voice or corpus."""
+    marks = np.zeros(of.max() + 1, np.uint64)
+    np.add.at(marks, of, digests.astype(np.uint64))
+    return marks[of]
+
+
+def _numbered(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers, as they first occur, in place of these; and where each first occurs."""
+    _, first, inverse = np.unique(of, return_index=True, return_inverse=True)
+    numbers = np.empty(len(first), "<i8")
+    numbers[np.argsort(first)] = np.arange(len(first))
+    return numbers[inverse], np.sort(first)
 
 
 class LeftOut:

@@ -30,13 +30,14 @@ import numpy as np
 
 from ablate.data.corpus import CorpusConfig, Split
 from ablate.data.lines import Faults
+from ablate.data.real import mixing
 from ablate.data.real.canonical import BARE, Held, LeftOut
 from ablate.data.real.layouts import registry
 from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import told
 from ablate.data.real.settings import RealSettings
-from ablate.data.real.sources import OWN, Place, Source, columns, paths, sources, table_of, tables
+from ablate.data.real.sources import ORIGIN, OWN, Place, Source, columns, paths, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import BINS
 from ablate.data.spelling import SCORING
@@ -116,6 +117,7 @@ class RealConfig(RealSettings, CorpusConfig):
             if name in OWN:
                 raise UserError(f"data.labelled has '{name}', which has a setting of its own; write data.{name}.")
         self._check_tests()
+        mixing.check(self)
         missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
         if missing:
             raise UserError(
@@ -147,6 +149,7 @@ class _Looked:
         places = [(table, "train"), (table, "dev")] if source.held_out else source.places
         self.held = {place: Held(voiced(config, place[1])) for place in places}
         self.left_out = {place: LeftOut() for place in places}
+        mixed = {place: mixing.corpora(config, place) for place in places}
         reading.scanned(source)
         keys, frames, before = bytearray(), array("q"), len(reading.faults.skipped)
         rows = reading.rows(source, self.left_out, reading.faults)
@@ -159,7 +162,8 @@ class _Looked:
                 bare = place == BARE
                 if bare not in digests:
                     digests[bare] = row.digest(place)
-                self.held[place].add(digests[bare], row.row["voice"], {} if bare else row.row)
+                said, corpus = {} if bare else row.row, mixed[place].of.get(source.name)
+                self.held[place].add(digests[bare], row.row["voice"], said, corpus)
         self.recordings, first = distinct(keys)
         self.count, self.skipped = len(first), reading.faults.skipped[before:]
         stored = config.features == "stored"
@@ -178,7 +182,12 @@ class _Plan:
         origins = self.reading.of(place)
         held, left_out, recordings, disk, notes = (self._spoken if origins[0].spoken else self._written)(place, origins)
         self.reading.kept.flush()
-        digest, count, texts, disputed = held
+        digest, count, texts, disputed, corpora, numbers = held
+        mix = None
+        if corpora:
+            mixed, heat = mixing.corpora(self.config, place), mixing.temperature(self.config)
+            mix = mixed.mix(numbers, heat)
+            notes = [*notes, f"{'.'.join(place)}: data.mix draws from {mixed.said(heat)}."]
         if not count:
             why = (
                 ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
@@ -191,12 +200,13 @@ class _Plan:
             rows=count,
             normalisation=spoken,
             decoding=RealRecordings.recipe if spoken else 0,
+            corpora=corpora,
             scoring=SCORING if disputed and place[1] != "train" else 1,
             corpus=self.plain,
             table=place[0],
             split=place[1],
         )
-        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts, disk)
+        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts, disk, mix)
 
     def _spoken(self, place: Place, origins: Sequence[Source]) -> Made:
         held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []
@@ -245,27 +255,34 @@ class _Plan:
 
         def made(faults: Faults) -> dict[str, Any]:
             held, left_out = {one: Held(False) for one in places}, {one: LeftOut() for one in places}
+            mixed = {one: mixing.corpora(config, one).of for one in places}
             for source in origins:
                 for row in told(reading.rows(source, left_out, faults), f"Looking at {source.name}", "rows"):
                     for one in row.places:
-                        held[one].add(row.digest(one), None, row.row)
+                        held[one].add(row.digest(one), None, row.row, mixed[one].get(row.row.get(ORIGIN)))
             return {one[1]: [_digest(held[one]), left_out[one].plain()] for one in places}
 
         before = len(reading.faults.skipped)
-        what = ["split and texts", RealSplit.recipe, places, config.held_out, states, taken.hex()]
+        of = mixing.corpora(config, (place[0], "train")).of
+        what = ["split, texts and corpora", RealSplit.recipe, places, config.held_out, states, taken.hex()]
+        what += [[of[path] for path in config.text]] if of else []
         held, left_out = reading.remembered(what, made, reading.faults)[place[1]]
         return held, LeftOut.of(left_out), (), (), _skipped(origins[0], reading.faults.skipped[before:])
 
 
 Made = tuple[Sequence[Any], LeftOut, tuple[RealRecordings, ...], tuple[float, ...], list[str]]
-"""The digest and number of a split's rows with its texts' digests by field, and whether any is disputed; what is left
-out of it; its recordings and their bytes; notes.
+"""The digest and number of a split's rows with its texts' digests by field, whether any is disputed, the digest of its
+corpora and their given numbers; what is left out of it; its recordings and their bytes; notes.
 """
 
 
-def _digest(held: Held) -> tuple[str, int, dict[str, str], bool]:
+def _digest(held: Held) -> tuple[str, int, dict[str, str], bool, str, list[int]]:
+    if not len(held):
+        return "", 0, {}, False, "", []
     texts = {field: f"{total % (1 << 128):032x}" for field, total in sorted(held.texts.items())}
-    return (held.canonical()[0], len(held), texts, held.disputed) if len(held) else ("", 0, {}, False)
+    digest, order = held.canonical()
+    corpora, _, numbers = held.mixed(order) if len(held.corpora) else ("", None, [])
+    return digest, len(held), texts, held.disputed, corpora, numbers
 
 
 def _skipped(source: Source, faults: Sequence[str]) -> list[str]:

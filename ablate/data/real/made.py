@@ -19,9 +19,11 @@ from ablate.data import audio
 from ablate.data.columns import ColumnWriter, column
 from ablate.data.corpus import RecordingsConfig, SplitConfig
 from ablate.data.parallel import ordered
+from ablate.data.real import mixing
 from ablate.data.real.canonical import BARE, UNKNOWN, Held, LeftOut
 from ablate.data.real.scan import Sounds
 from ablate.data.real.settings import RealSettings
+from ablate.data.real.sources import ORIGIN
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import Recordings, RecordingsWriter
 from ablate.data.table import FRAME, Example, TableWriter
@@ -222,6 +224,8 @@ class RealSplit(SplitConfig):
     """Normalisation of log-mel, as in `RealSettings`; empty for text."""
     decoding: int = 0
     """Recipe of the recordings, by which their features are computed; 0 for text."""
+    corpora: str = field(default="", metadata={"absent": '""'})
+    """Digest of which rows are of one corpus, if corpora are mixed (see `ablate.data.real.mixing`)."""
     scoring: int = field(default=1, metadata={"absent": "1"})
     """`spelling.SCORING` of an evaluated split whose scores depend on it, otherwise 1."""
     corpus: dict[str, Any] = field(default_factory=dict)
@@ -239,11 +243,12 @@ class RealSplit(SplitConfig):
         reading, left_out = Reading(config, usable), LeftOut()
         held = Held(bool(recordings) and voiced(config, self.split))
         opened = [Recordings(one.files) for one in recordings]
+        mixed = mixing.corpora(config, (self.table, self.split))
         with TableWriter(run.files, [one.id for one in recordings]) as writer:
-            for row, key, digest in self._rows(reading, left_out):
+            for row, key, digest, origin in self._rows(reading, left_out):
                 run.progress(min(len(held), self.rows), self.rows, unit="rows")
                 run.check()
-                held.add(digest, row.get("voice"))
+                held.add(digest, row.get("voice"), corpus=mixed.of.get(origin))
                 if not recordings:
                     writer.add(row)
                     continue
@@ -256,7 +261,10 @@ class RealSplit(SplitConfig):
             digest, order = held.canonical()
             if digest != self.digest:
                 raise _changed(config)
-            writer.close(order)
+            corpora, numbers, _ = held.mixed(order) if self.corpora else ("", None, [])
+            if corpora != self.corpora:
+                raise _changed(config)
+            writer.close(order, numbers)
         faults = reading.faults
         return {
             "rows": self.rows,
@@ -266,13 +274,15 @@ class RealSplit(SplitConfig):
             "known_faults": dict(faults.known),
         }
 
-    def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Example, bytes, bytes]]:
-        """The rows of the split as they are written, each with its recording's key and its digest."""
+    def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Example, bytes, bytes, str]]:
+        """The rows of the split as they are written, each with its recording's key, its digest, and the path in `data`
+        that it comes from.
+        """
         place = (self.table, self.split)
         for source in reading.of(place):
             for entry in reading.rows(source, {place: left_out}, reading.faults):
                 if place in entry.places:
-                    unwritten = ("recording", UNKNOWN, "text") if place == BARE else ("recording", UNKNOWN)
+                    unwritten = ("recording", ORIGIN, UNKNOWN, *(("text",) if place == BARE else ()))
                     row = {name: value for name, value in entry.row.items() if name not in unwritten}
                     for _ in range(entry.places.count(place)):
-                        yield row, entry.key, entry.digest(place)
+                        yield row, entry.key, entry.digest(place), entry.row.get(ORIGIN, source.name)

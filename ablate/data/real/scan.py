@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ablate.data import audio
-from ablate.data.audio import Head
+from ablate.data.audio import Head, Recording
 from ablate.errors import UserError
 from ablate.store import files
 from ablate.store.kept import Kept, hashed
@@ -48,17 +48,21 @@ class Sounds:
     def __init__(self, kept: Kept) -> None:
         self._kept, self._pool = kept, ThreadPoolExecutor(_THREADS)
 
-    def of(self, files: Sequence[str]) -> list[Sound | str]:
-        """What is known about some thousand files, in order; for a missing or unreadable file, a sentence about it."""
-        sounds: dict[str, Sound | str] = {}
-        asked: dict[str, tuple[bytes, os.stat_result]] = {}
+    def of(self, recordings: Sequence[Recording]) -> list[Sound | str]:
+        """What is known about the files of some thousand recordings, in order; for a missing or unreadable file, a
+        sentence about it.
+        """
+        files = [recording.whole() for recording in recordings]
+        sounds: dict[Recording, Sound | str] = {}
+        asked: dict[Recording, tuple[bytes, os.stat_result]] = {}
         for file in dict.fromkeys(files):
             try:
-                facts = os.stat(file)
+                facts = os.stat(file.file)
             except OSError:
-                sounds[file] = f"{file}: there is no such audio file."
+                sounds[file] = f"{file.file}: there is no such audio file."
                 continue
-            asked[file] = _key(b"a", facts), facts
+            within = b"" if file.member is None else struct.pack("<QQ", file.member.offset, file.member.size)
+            asked[file] = _key(b"a", facts) + within, facts
         known = self._kept.some([key for key, _ in asked.values()])
         unknown = [file for file, (key, _) in asked.items() if key not in known]
         for part in self._pool.map(_look, (unknown[i : i + 32] for i in range(0, len(unknown), 32))):
@@ -71,12 +75,13 @@ class Sounds:
         for file, (key, facts) in asked.items():
             if key in known:
                 digest, *head = _HEAD.unpack(known[key])
-                sounds[file] = Sound(digest, Head(*head), facts.st_size, facts.st_mtime_ns)
+                size = facts.st_size if file.member is None else file.member.size
+                sounds[file] = Sound(digest, Head(*head), size, facts.st_mtime_ns)
         return [sounds[file] for file in files]
 
-    def key(self, recording: audio.Recording) -> bytes | None:
+    def key(self, recording: Recording) -> bytes | None:
         """The key of one recording as it is now; None if it cannot be read."""
-        (sound,) = self.of([recording.file])
+        (sound,) = self.of([recording])
         try:
             return None if isinstance(sound, str) else part(sound, recording)
         except UserError:  # the file ends before the requested part
@@ -87,21 +92,21 @@ def _key(kind: bytes, facts: os.stat_result) -> bytes:
     return kind + struct.pack(">BQqqQ", LOOKING, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size)
 
 
-def _look(files: Sequence[str]) -> list[tuple[str, tuple[bytes, Head] | str]]:
+def _look(files: Sequence[Recording]) -> list[tuple[Recording, tuple[bytes, Head] | str]]:
     """The digest and the header of audio files, or the reason why there is none."""
-    sounds: list[tuple[str, tuple[bytes, Head] | str]] = []
+    sounds: list[tuple[Recording, tuple[bytes, Head] | str]] = []
     for file in files:
         try:
             sounds.append((file, _sound(file)))
         except UserError as error:
             sounds.append((file, str(error)))
         except OSError as error:
-            sounds.append((file, f"{file}: cannot be read ({error.strerror}); make it readable."))
+            sounds.append((file, f"{file.name}: cannot be read ({error.strerror}); make it readable."))
     return sounds
 
 
-def _sound(path: str) -> tuple[bytes, Head]:
-    with open(path, "rb") as file:
+def _sound(whole: Recording) -> tuple[bytes, Head]:
+    with whole.open() as file:
         first = file.read(42)
         if (
             len(first) == 42 and first.startswith(b"fLaC") and first[4] & 0x7F == 0
@@ -112,13 +117,13 @@ def _sound(path: str) -> tuple[bytes, Head]:
                 return hashed(b"flac", first[18:]), Head(samples, facts >> 44, (facts >> 41 & 7) + 1)
         file.seek(0)
         digest = files.digest(file)
-    head = audio.head(Path(path))
+    head = audio.head(whole)
     if head.counted:  # before frames were counted, the same bytes were read as another sound
         digest = hashed(digest, struct.pack("<Q", head.samples))
     return digest, head
 
 
-def part(sound: Sound, recording: audio.Recording) -> bytes:
+def part(sound: Sound, recording: Recording) -> bytes:
     """The key of a recording: 16 bytes that identify a part of an audio file. Raises UserError as `audio.span` does."""
     head = sound.head
     first, last = audio.span(recording, head)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from encoders.choices import check_choices
 from encoders.frontend import NORMALISATIONS
-from encoders.ranges import Natural, OneOf, Positive, Size
+from encoders.ranges import Natural, NonNegative, OneOf, Positive, Size
 
 PUBLISHED = ("librispeech", "covost2", "speechstew")
 
@@ -41,6 +41,13 @@ class RealSettings:
     """Source of the split "test" of asr and retrieval."""
     test_unseen: str = "LibriSpeech/test-other"
     """Source of the split "test_unseen" of asr."""
+    mix: dict[str, NonNegative] = field(default_factory=dict, metadata={"absent": "{}"})
+    """How pre-training draws from several sources of `speech`, of `text` or of `pairs`; empty: from all of their rows
+    alike. `temperature: T` draws corpus i with p_i ∝ n_i^(1/T), its share of hours (of text: of tokens), where n_i is
+    what it holds; every source is a corpus. Weights by name, as in `{LibriSpeech: 2, common_voice: 1}`, draw with
+    p_i ∝ w_i, both with p_i ∝ w_i n_i^(1/T): a name is a folder or file in paths of sources, and all those sources are
+    one corpus (or language). A weight of 0 leaves a corpus out.
+    """
     speechstew: tuple[str, ...] = ()
     """Sources that are mixed for multi-domain training of recognition."""
     text: tuple[str, ...] = ("text/librispeech_lm.txt",)

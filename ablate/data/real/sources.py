@@ -20,6 +20,7 @@ from ablate.errors import UserError
 Place = tuple[str, str]  # table, split
 
 
+ORIGIN = "_source"  # a mark of rows of a source that is several of the paths in `data`: which of them
 OWN = ("digits", "normalization")  # tables of `registry.TABLES` that have a setting of their own
 SPEECH = ("speech", "pairs", "asr", "speechstew", "retrieval")  # tables whose sources are speech in any layout
 TRANSLATED = ("text", "translation")
@@ -62,9 +63,8 @@ def sources(config: RealSettings) -> list[Source]:
     listed += _labelled(config, spoken=True)
     if config.text:
         files = [root / path for path in config.text]
-        listed.append(
-            _written("text", files, partial(_texts, files), ("text", "train"), layout=_read_as(files), held_out=True)
-        )
+        read = partial(_texts, list(zip(config.text, files)))
+        listed.append(_written("text", files, read, ("text", "train"), layout=_read_as(files), held_out=True))
     for table, folder, most in _sentences(config):
         task, splits = Path(folder).name, _files_of(root, folder)
         for split, name in splits.items():
@@ -135,7 +135,7 @@ def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
         read = _covost(file.parent, *match.groups())
         return Source(name, read, (place,), spoken=True, asks=TRANSLATED, columns=DIRECTED)
     if table == "text":
-        return _written(name, [file], partial(_texts, [file]), place, layout=_read_as([file]))
+        return _written(name, [file], partial(_texts, [(path, file)]), place, layout=_read_as([file]))
     task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
     return _written(name, [file], partial(glue.sentences, file, task), place, layout=task, columns=_glue(task))
 
@@ -267,11 +267,11 @@ def _glue(task: str) -> tuple[str, ...]:
     return ("text", "label") if glue.GLUE[task].text_b is None else ("text", "text_b", "label")
 
 
-def _texts(files: Sequence[Path], faults: Faults) -> Iterator[Example]:
-    """Texts of all files, with ids that contain the file's name."""
+def _texts(files: Sequence[tuple[str, Path]], faults: Faults) -> Iterator[Example]:
+    """Texts of all files, with ids that contain the file's name, and with the file as `data` names it."""
     return (
-        {**row, "id": f"{path.name}-{row['id']}"}
-        for path in files
+        {**row, "id": f"{path.name}-{row['id']}", ORIGIN: name}
+        for name, path in files
         for row in registry.rows(path, faults, registry.TEXT_LAYOUTS)
     )
 

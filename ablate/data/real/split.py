@@ -132,18 +132,21 @@ class Reading:
         """Read a source; each row comes with what the header says about its recording."""
         rows = self._labelled(source, faults)
         while some := list(islice(rows, _AT_ONCE)):
-            for row, sound in zip(some, self._sounds.of([row["recording"].file for row in some])):
+            for row, sound in zip(some, self._sounds.of([row["recording"] for row in some])):
                 if isinstance(sound, str):
-                    line = "" if os.path.exists(row["recording"].file) else faults.naming(row["recording"].file)
+                    missing = not os.path.exists(row["recording"].file)
+                    line = faults.naming(row["recording"].file) if missing or not faults.skip else ""
                     faults.report(f"{line}: {sound}" if line else sound)
                     continue
                 try:
                     key, frames = part(sound, row["recording"]), audio.expected(row["recording"], sound.head)
                 except UserError as error:
-                    faults.report(str(error))
+                    segment = row["recording"].start or row["recording"].stop is not None
+                    line = faults.naming(row["id"]) if segment else ""
+                    faults.report(f"{line}: {error}" if line else str(error))
                     continue
                 if row["recording"].channel is None and sound.head.channels > self.mixed.get(source.name, (1, ""))[0]:
-                    self.mixed[source.name] = sound.head.channels, row["recording"].file
+                    self.mixed[source.name] = sound.head.channels, row["recording"].name
                 yield row, sound, key, frames
         self.kept.flush()
 
@@ -165,7 +168,7 @@ class Reading:
                     if (why := self.kept.get(ill)) is not None:
                         bad[key] = why.decode()
                     elif frames * FRAME >= SHORTEST and self.kept.get(good) is None:
-                        waiting.append((row["recording"].file, key, good, ill))
+                        waiting.append((row["recording"].name, key, good, ill))
                         yield row["recording"]
 
             with contextlib.closing(ordered(attempt, unknown())) as heard:  # its processes end with it
@@ -177,14 +180,14 @@ class Reading:
                     self.kept.put(*((ill, bad[key].encode()) if fault else (good, b"")))
             self.kept.flush()
         bad = self._bad[source.name]
-        return lambda row, key: f"{row['recording'].file}{bad[key]}" if key in bad else ""
+        return lambda row, key: f"{row['recording'].name}{bad[key]}" if key in bad else ""
 
     def spoilt(self, row: Example, fault: str) -> None:
         """Record that a recording which was judged good before cannot be used."""
-        file = row["recording"].file
-        (sound,) = self._sounds.of([file])
+        (sound,) = self._sounds.of([row["recording"]])
         if not isinstance(sound, str):
-            self.kept.put(_judged(part(sound, row["recording"]), sound)[1], fault.removeprefix(file).encode())
+            _, ill = _judged(part(sound, row["recording"]), sound)
+            self.kept.put(ill, fault.removeprefix(row["recording"].name).encode())
 
     # Which splits a row goes to ---------------------------------------------------------------------------------
 

@@ -234,7 +234,7 @@ def test_a_flac_is_what_it_sounds_like_and_other_audio_its_bytes(root: Path) -> 
 def test_a_file_is_looked_into_once_until_it_is_touched(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     sound = scan._sound
-    monkeypatch.setattr(scan, "_sound", lambda path: looked.append(Path(path).name) or sound(path))
+    monkeypatch.setattr(scan, "_sound", lambda file: looked.append(file.path.name) or sound(file))
     before = ids(small(root))
     assert len(looked) == len(set(looked)) == 7
     looked.clear()

@@ -67,7 +67,9 @@ def test_librispeech_faults(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder; did you mean 'dev-clean'"):
         registry.rows(tmp_path / "dev-claen")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty: has no known layout; expected a LibriSpeech folder, .* or "):
+    with pytest.raises(
+        UserError, match="empty: has no known layout; expected a WebDataset .tar .* a LibriSpeech folder, .* or "
+    ):
         registry.rows(tmp_path / "empty")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os.path import isfile
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ablate.data.lines import Faults, lines
 from ablate.data.table import Example
@@ -40,7 +40,8 @@ class Layout(ABC):
 
         Speech: {"id", "voice": the speaker, "recording": Recording(file, start, stop, channel)}, and "text" if there is
         a transcript. Times are in seconds from the beginning of the file, `stop` is None for its end; channels count
-        from 0, None is the mean of all. Whether the file exists and is audio is checked later. Text: {"id", "text"}.
+        from 0, None is the mean of all; `member` is the file's place, if it is in an archive. Whether it exists and is
+        audio is checked later. Text: {"id", "text"}.
         Ids are unique in the source.
 
         A row that cannot be used is passed to `faults.report`, in a sentence with its file and line, and left out;
@@ -118,6 +119,18 @@ def span(start: float | str, stop: float | str) -> tuple[float, float]:
     if not 0 <= start <= stop < math.inf:
         raise ValueError(f"{start} to {stop} s is no span")
     return start, stop
+
+
+TRANSCRIPTS, SPEAKERS = ("transcription", "text", "sentence"), ("speaker_id", "speaker")
+
+
+def said(fields: Mapping[str, Any]) -> Example:
+    """What records of Hugging Face and WebDataset say of an utterance: "text", the first of `TRANSCRIPTS` that is a
+    text, and "voice", the first of `SPEAKERS` that is not empty; each only where there is one.
+    """
+    text = next((fields[name].strip() for name in TRANSCRIPTS if isinstance(fields.get(name), str)), None)
+    voice = next((str(fields[name]) for name in SPEAKERS if fields.get(name) not in (None, "")), None)
+    return {name: value for name, value in (("text", text), ("voice", voice)) if value is not None}
 
 
 def there(recording: Path | str, table: Path, number: int, faults: Faults) -> bool:

@@ -16,8 +16,10 @@ import numpy as np
 from ablate.data.audio import Recording
 from ablate.data.contract import Registered, complete
 from ablate.data.lines import STOP, Faults
+from ablate.data.real.layouts.audio_folder import AudioFolder
 from ablate.data.real.layouts.common_voice import CommonVoice, Digits
 from ablate.data.real.layouts.fairseq import Fairseq
+from ablate.data.real.layouts.kaldi import Kaldi
 from ablate.data.real.layouts.layout import Layout, TableLayout
 from ablate.data.real.layouts.lhotse import Lhotse
 from ablate.data.real.layouts.librilight import LibriLight
@@ -26,6 +28,7 @@ from ablate.data.real.layouts.limited import Limited
 from ablate.data.real.layouts.normalization import Normalization
 from ablate.data.real.layouts.stm import STM
 from ablate.data.real.layouts.text import Lines, Records
+from ablate.data.real.layouts.webdataset import WebDataset
 from ablate.data.table import Example
 from ablate.errors import UserError, nearest, place
 
@@ -57,6 +60,7 @@ def _itself(cls: type) -> type:
 
 LAYOUTS: Layouts = Registered(
     {
+        "webdataset": WebDataset,
         "librispeech": LibriSpeech,
         "librilight": LibriLight,
         "stm": STM,
@@ -64,6 +68,8 @@ LAYOUTS: Layouts = Registered(
         "fairseq": Fairseq,
         "lhotse": Lhotse,
         "limited": Limited,
+        "audio_folder": AudioFolder,
+        "kaldi": Kaldi,
     },
     _layout,
     _itself,
