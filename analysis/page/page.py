@@ -211,7 +211,7 @@ def _rows(made: Table) -> str:
             out.append(
                 f"<details><summary><b>{escape(records.label(row))}</b> "
                 f'<span class="note">{escape(against)}</span></summary>'
-                f"<dl>{items}</dl>{_runs(records, by_row[row])}</details>"
+                f"<dl>{items}</dl>{_runs(records, by_row.get(row, []))}</details>"
             )
     note = "A stage lies in KIND/AB/ID below the runs folder, AB being the first two letters of ID; ○ is not finished."
     return "".join(out) + f'<p class="note">{note}</p>'

@@ -135,7 +135,7 @@ def test_a_missing_recording_is_told_with_the_line_that_names_it(toy, tmp_path: 
         (path := folder(tmp_path / split, 2, 0) / "segments").unlink()
         path.with_name("wav.scp").write_text("v0-0 r.wav\nv1-1 clips/my own/r.wav\n")
     config = RealConfig(root=str(tmp_path), **{**engine.NOTHING, "asr": ("train",), "dev": "dev", "test": "test"})
-    said = rf"^{tmp_path}/train/wav.scp, line 2: {tmp_path}/train/clips/my own/r.wav: there is no such audio file"
+    said = rf"^{tmp_path}/dev/wav.scp, line 2: {tmp_path}/dev/clips/my own/r.wav: there is no such audio file"
     with pytest.raises(UserError, match=said):
         config.resolved().split("asr", "train")
 
