@@ -172,7 +172,8 @@ def _splits(splits: Sequence[audit.Split]) -> str:
         return ""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in lines[0])
     body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line.values())}</tr>" for line in lines)
-    return f'<div class="wide" role="region" tabindex="0" aria-label="Splits"><table class="text"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f'<table class="text"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide" role="region" tabindex="0" aria-label="Splits">{table}</div>'
 
 
 def _removed(splits: Sequence[audit.Split]) -> str:

@@ -297,18 +297,13 @@ class Reading:
         table, split = place
         if split not in ("train", "dev"):
             return False
-        scopes = (table, EVERY) if split == "train" and table in UNLABELLED else (table,)
-        held = [self.spoken(scope) for scope in scopes]
-
-        def holder(name: str, of: Any) -> str:
-            return next((there for one in held if (there := getattr(one, name).get(of, split)) != split), "")
-
-        if there := holder("keys", key):
+        held = self.spoken(EVERY if split == "train" and table in UNLABELLED else table)
+        if (there := held.keys.get(key, split)) != split:
             out.overlaps("recording", there, str(row["id"]))
             return True
-        if there := holder("ids", row["id"]):
+        if (there := held.ids.get(row["id"], split)) != split:
             out.shares("id", there, str(row["id"]))
-        if speakers and row["voice"] and (there := holder("voices", row["voice"])):
+        if speakers and (there := held.voices.get(row["voice"], split)) != split:
             out.speaks(there, row["voice"])
         return False
 
