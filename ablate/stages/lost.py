@@ -25,7 +25,7 @@ SEEN = 20  # speech positions per entry of a codebook: of 20 expected uses, none
 UNUSED = "entries of the codebook that no position of {} uses"
 
 
-def told(where: str, reason: str, items: int, of: int, cure: str) -> list[dict[str, Any]]:
+def told(where: str, reason: str, items: int, of: int, cure: str = "") -> list[dict[str, Any]]:
     """Print a loss of `items` of `of` things, and return it for the record; nothing where there is none.
 
     Raises UserError with the `cure` for more than half of them; without one they are told only.

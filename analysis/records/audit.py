@@ -10,7 +10,7 @@ from analysis.records import manifest
 from analysis.records.frame import Records
 
 SAME = "the same "  # reasons begin so for rows that another split has: "the same text is in asr.test"
-TRAINED = ("kmeans", "pretrain", "finetune")  # kinds of stages whose results say what training cannot use
+SAY = ("pretrain", "finetune", "score")  # kinds of stages whose results say what was lost or heard
 EXPLAINED = ("no text",)  # reasons that are part of the corpus, and lose nothing
 
 
@@ -53,12 +53,14 @@ def removed(splits: list[Split]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def lost(records: Records) -> dict[str, list[str]]:
-    """What trainings could not use, a phrase each, with the labels of the rows that it is about."""
+def _told(records: Records, key: str) -> dict[str, list[str]]:
+    """What results say under a key, a phrase each, with the labels of the rows that it is about: "lost", what trainings
+    could not use; "heard", what of a test split they were trained on.
+    """
     phrases: dict[str, dict[str, None]] = {}
     for line in records.manifest:
         for kind, _, id in manifest.stages(line):
-            for one in (records.results(kind, id) or {}).get("lost", ()) if kind in TRAINED else ():
+            for one in (records.results(kind, id) or {}).get(key, ()) if kind in SAY else ():
                 said = f"{one['where']}: {one['items']:,} of {one['of']:,} {one['reason']}"
                 phrases.setdefault(said, {})[records.label(line["row"])] = None
     return {phrase: list(rows) for phrase, rows in phrases.items()}
@@ -79,7 +81,8 @@ def notes(records: Records) -> list[str]:
     heard = [f"{one.name}: {said}" for one in found for said in _kept(one, "speakers")]
     about = (("Rows left out", same), ("Rows left out by a limit", limit), ("Speakers in two splits, kept", heard))
     texts = [f"{what}: {'; '.join(each)}." for what, each in about if each]
-    return texts + [f"Not learnt from by {', '.join(rows)}: {phrase}." for phrase, rows in lost(records).items()]
+    texts += [f"Not learnt from by {', '.join(rows)}: {phrase}." for phrase, rows in _told(records, "lost").items()]
+    return texts + [f"{phrase}." for phrase in _told(records, "heard")]
 
 
 def row(split: Split) -> dict[str, str]:

@@ -85,7 +85,7 @@ def test_half_is_told_and_more_is_refused(capsys):
     assert capsys.readouterr().out == "asr.train: 2 of 4 too long\n"
     with pytest.raises(UserError, match="asr.train: 3 of 4 too long, more than half; cut them."):
         lost.told("asr.train", "too long", 3, 4, "cut them")
-    assert lost.told("codes", "unused", 3, 4, "")  # a finding, and no fault
+    assert lost.told("codes", "unused", 3, 4)  # a finding, and no fault
 
 
 class Spoken:

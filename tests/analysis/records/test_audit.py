@@ -64,11 +64,15 @@ def test_what_trainings_lost_is_told_with_their_rows(fake):
     one = {"where": "asr.train", "reason": "transcripts too long", "items": 3, "of": 90}
     for path in (root / "finetune").rglob("result.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "lost": [one]}))
-    (said,) = audit.lost(read(folder)).items()
-    assert said[0] == "asr.train: 3 of 90 transcripts too long" and len(said[1]) == 2
-    made = build(read(folder))
-    assert made.caption.endswith(f"Not learnt from by {', '.join(said[1])}: {said[0]}.")
-    assert all(note in made.caption for note in NOTES)
+    heard = {"where": "asr.test", "reason": "recordings are in asr.train", "items": 2, "of": 30}
+    for path in (root / "score").rglob("result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "heard": [heard]}))
+    assert audit.notes(read(folder)) == [
+        *NOTES,
+        "Not learnt from by scratch, joint: asr.train: 3 of 90 transcripts too long.",
+        "asr.test: 2 of 30 recordings are in asr.train.",
+    ]
+    assert all(note in build(read(folder)).caption for note in audit.notes(read(folder)))
 
 
 def test_the_page_has_a_section_and_a_footer(fake):
