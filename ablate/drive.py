@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     code_version()  # first, so that it describes the code that workers import
     seen = bool(options.show) or len(options.diff or ()) == 2  # only settings, for which no data are needed
     call = options.file, options.overrides, options.quick
-    more = () if seen else (asking(), tuple(options.only or ()))
+    only = options.only or [options.where] * bool(options.where)
+    more = () if seen else (asking(), tuple(only))
     plan = local.call(PROGRAM.preload, _settings if seen else _plan, *call, *more)
     plugins.announce(plan.plugins)
     with_plugins(plan.plugins)

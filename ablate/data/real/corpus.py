@@ -81,8 +81,12 @@ class RealConfig(RealSettings, CorpusConfig):
     def _sources(self) -> list[Source]:
         return sources(self)
 
+    @cached_property
+    def _lacks(self) -> dict[str, list[str]]:
+        return {source.name: source.lacks(self.root) for source in self._sources}
+
     def missing(self, table: str, split: str) -> list[str]:
-        return [one for source in of_split(self._sources, (table, split)) for one in source.lacks(self.root)]
+        return [one for source in of_split(self._sources, (table, split)) for one in self._lacks[source.name]]
 
     def need(self, places: Iterable[Place]) -> None:
         missing = list(dict.fromkeys(one for place in places for one in self.missing(*place)))

@@ -77,6 +77,7 @@ class Reading:
         self._choices: dict[str, Choice] = {}
         self._holders: dict[str, dict[bytes, str]] = {}
         self._spoken: dict[str, Spoken] = {}
+        self._found: dict[str, bool] = {}
         self._bad: dict[str, dict[bytes, str]] = {}
         self._states: dict[str, list[Any]] = {}
         self.mixed: dict[str, tuple[int, str]] = {}
@@ -84,6 +85,11 @@ class Reading:
 
     def _fresh(self) -> Faults:
         return Faults(self.config.on_error == "skip", self.config.most_skipped, self.root)
+
+    def _there(self, source: Source) -> bool:
+        if source.name not in self._found:
+            self._found[source.name] = not source.lacks(self.config.root)
+        return self._found[source.name]
 
     def of(self, place: Place) -> list[Source]:
         """The sources of a split."""
@@ -285,7 +291,7 @@ class Reading:
             held = self._holders[table] = {}
             for source in self.sources:
                 evaluated = _evaluated(source, table)
-                if evaluated and not source.lacks(self.config.root):
+                if evaluated and self._there(source):
                     for key, text in self._evaluated_keys(source):
                         _hold(held, table, evaluated, key, text)
         return self._holders[table]
@@ -315,7 +321,7 @@ class Reading:
             held = self._spoken[table] = Spoken({}, {}, {})
             for source in (one for one in self.sources if one.spoken):
                 places = [place for place in _evaluated(source, EVERY) if table in (EVERY, place[0])]
-                if not places or source.lacks(self.config.root):
+                if not places or not self._there(source):
                     continue
                 names = [split if table else f"{of}.{split}" for of, split in places]
                 name = next((name for name in names if not _dev(name)), names[0])
