@@ -37,7 +37,7 @@ def splits(records: Records) -> list[Split]:
     for line in records.manifest:
         for kind, name, id in manifest.stages(line):
             result = records.results(kind, id) if kind == "table" and id not in found else None
-            if result:
+            if result and "rows" in result:
                 kept = (result.get(key) or {} for key in ("left_out", "shared"))
                 found[id] = Split(name, result["rows"], result.get("hours") or 0.0, *kept)
     return sorted(found.values(), key=lambda split: split.name)
