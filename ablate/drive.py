@@ -41,7 +41,11 @@ PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="
 def run(options: argparse.Namespace) -> int:
     """Do what the options of `python -m ablate.sweep` ask for; return the exit status. Raises UserError."""
     code_version()  # first, so that it describes the code that workers import
-    plan = local.call(PROGRAM.preload, _plan, options.file, options.overrides, asking(), options.quick)
+    seen = bool(options.show) or len(options.diff or ()) == 2  # only settings, for which no data are needed
+    call = options.file, options.overrides, options.quick
+    only = options.only or [options.where] * bool(options.where)
+    more = () if seen else (asking(), tuple(only))
+    plan = local.call(PROGRAM.preload, _settings if seen else _plan, *call, *more)
     plugins.announce(plan.plugins)
     with_plugins(plan.plugins)
     if options.planned not in (None, plan.digest):
@@ -192,7 +196,13 @@ def collecting(plan: Plan, root: Path, options: argparse.Namespace) -> list[str]
     return [str(keep_file(plan, root)), *roots, *rows, "--detach", f"--planned={plan.digest}"]
 
 
-def _plan(file: str, overrides: list[str], asking: tuple[str, ...], quick: bool = False) -> Plan:
+def _plan(
+    file: str,
+    overrides: list[str],
+    quick: bool,
+    asking: tuple[str, ...],
+    only: tuple[str, ...],
+) -> Plan:
     """Plan in a worker, which may import torch; costs are estimated from finished stages."""
     from ablate.planning import cost
     from ablate.planning.plan import plan_file
@@ -201,9 +211,15 @@ def _plan(file: str, overrides: list[str], asking: tuple[str, ...], quick: bool 
     default = ROOT if quick else "runs"
     roots = [default, *(text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("root="))]
     root = Path(roots[-1])
-    return plan_file(
-        file, overrides, default, cost.timings(root), paces=lambda: cost.paces(root), asking=asking, quick=quick
-    )
+    known = cost.Known(cost.timings(root), lambda: cost.paces(root))
+    return plan_file(file, overrides, default, known, asking=asking, quick=quick, only=only)
+
+
+def _settings(file: str, overrides: list[str], quick: bool) -> Plan:
+    """Resolve the settings of the rows in a worker, without data."""
+    from ablate.planning.plan import settings_of
+
+    return settings_of(file, overrides, quick)
 
 
 def reference(section: str) -> str:

@@ -21,7 +21,7 @@ import pandas as pd
 from ablate.errors import UserError, nearest
 from ablate.store import disk
 from ablate.store.child import unbroken
-from analysis.records import manifest, origin
+from analysis.records import audit, manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
 from analysis.statistics import compare
@@ -209,7 +209,7 @@ def _warnings(table: Table) -> list[str]:
             "does for a single file."
         )
     lost = [f"{phrase}: {', '.join(rows)}" for phrase, rows in unused.items()]
-    return notes + [f"Not pre-trained on: {'; '.join(lost)}."] * bool(lost)
+    return [*notes, *[f"Not pre-trained on: {'; '.join(lost)}."] * bool(lost), *audit.notes(records)]
 
 
 def _unused(supply: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +26,14 @@ from objectives.views import Clean
 def required(ids: list[int]) -> int:
     """Minimum number of positions for a label sequence: one per label, and one blank between equal neighbours."""
     return len(ids) + sum(a == b for a, b in zip(ids, ids[1:]))
+
+
+def least(ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`required` of each of many packed label sequences, int64 [B]; `lengths` [B] may be 0."""
+    ends = np.cumsum(lengths)
+    repeats = np.concatenate([[0], np.cumsum(ids[1:] == ids[:-1])])  # before each id, counted from the second on
+    last, first = (np.clip(at, 0, max(0, len(ids) - 1)) for at in (ends - 1, ends - lengths))
+    return lengths + np.where(lengths > 1, repeats[last] - repeats[first], 0)
 
 
 def lines(text: Text) -> list[list[int]]:
@@ -90,6 +99,9 @@ class CTC(AbstractObjective):
         total = ctc_loss(self.dropout(x_TD), self.output, lengths, labels)
         infeasible = count(labels, lengths)[1]
         return {"ctc": Term(total, {"infeasible": (float(infeasible), float(len(lengths)))})}
+
+    def least(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return least(ids, lengths)
 
     @torch.no_grad()
     def decode(self, encoding: Encoding, beam: int = 1) -> list[list[int]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from encoders.batch import Batch, View, Vocabulary
@@ -121,6 +122,12 @@ class AbstractObjective(Owner, nn.Module, ABC):
     def logits(self, encoding: Encoding) -> Tensor:
         """Scores [B, 2] of each pair being false and true; only if there are `whole_pairs`."""
         raise NotImplementedError(f"{type(self).__name__} does not judge pairs.")
+
+    def least(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray | None:
+        """Fewest positions of speech with which it can score each reference, int [B], of packed `ids` and `lengths`
+        [B] in ids; None if any number will do.
+        """
+        return None
 
     @abstractmethod
     def counts(self, view: View) -> Mapping[str, float]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from encoders.batch import Batch, Pair, Text, View, Vocabulary
 from encoders.encoding import Encoding
 from encoders.ranges import Probability, Size
-from objectives.ctc import count, ctc_loss
+from objectives.ctc import count, ctc_loss, least
 from objectives.objective import AbstractObjective, ObjectiveConfig, Ports, Term, ViewContext, ViewSpec
 from objectives.padded import segments
 from objectives.views import Clean, SpeechMask
@@ -107,6 +108,11 @@ class PairCTC(AbstractObjective):
         """The output layer; if the loss is only `measured`, the embedding gets no gradient."""
         tied = [embedding.weight.detach() if measured else embedding.weight for embedding in self._tied]
         return Softmax(torch.cat([*tied, self.weight_VD]), self.bias_V)
+
+    def least(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        kept = ids >= Vocabulary.specials  # as `without_specials`
+        before, ends = np.concatenate([[0], np.cumsum(kept)]), np.cumsum(lengths)
+        return least(ids[kept], before[ends] - before[ends - lengths])
 
     def counts(self, view: View) -> Mapping[str, float]:
         return {"ctc": count(view.references["transcript"], view.speech_lengths)[0]}

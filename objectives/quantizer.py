@@ -50,6 +50,11 @@ class TargetsConfig(ABC):
     input: Annotated[str, OneOf(("features", "stacked"))] = "features"
     """Encoding stage to quantise, unmasked: "features" (the front end's output) or "stacked" (log-mel)."""
 
+    @property
+    def fixed(self) -> bool:
+        """Whether training never changes the codes of an utterance."""
+        return self.fitted or not self.learned and self.input == "stacked"
+
     def __post_init__(self) -> None:
         check_choices(self)
         if self.dim % self.groups:

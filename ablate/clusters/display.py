@@ -43,7 +43,7 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
     seeds = len({line["seed"] for line in plan.manifest})
     lines = [f"{plan.name}: {plan.sweep.get('question') or ''}".rstrip(": "), ""]
     lines.append(f"{'row':<28}{'after':<22}{'steps':>8}{'stages':>9}{'done':>7}{'shared':>9}")
-    for row in plan.rows:
+    for row in (row for row in plan.rows if plan.lines(row)):
         ids = {id for line in plan.lines(row) for id in stage_ids(line) if id in board.state}
         done = sum(board.state[id] == DONE for id in ids)
         shared = sum(len(users[id]) > 1 for id in ids)

@@ -8,7 +8,7 @@ that is read it gives a `Split`: the config of a `table` stage, whose id depends
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from ablate.data.contract import Complete
 from ablate.data.mix import Mix
 from ablate.data.recordings import Recordings
+from ablate.errors import UserError
 
 UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens, if a corpus does not state them
 
@@ -105,7 +106,7 @@ class CorpusConfig(Complete):
         return UTTERANCE, DOCUMENT
 
     def resolved(self) -> CorpusConfig:
-        """Check the settings and that the data they name exist, and return the config. Raises UserError."""
+        """Check the settings, without looking at the data, and return the config. Raises UserError."""
         return self
 
     @abstractmethod
@@ -119,6 +120,15 @@ class CorpusConfig(Complete):
         empty if unknown. Spoken rows have "voice", "seconds" and "frames".
         """
         return ()
+
+    def missing(self, table: str, split: str) -> Collection[str]:
+        """What must be there to read a split of one of `tables()` and is not, as "data.SETTING (path)"."""
+        return ()
+
+    def need(self, places: Iterable[tuple[str, str]]) -> None:
+        """Raise one UserError that names all that is `missing` of these splits, (table, split) each."""
+        if missing := list(dict.fromkeys(one for place in places for one in self.missing(*place))):
+            raise UserError(f"data lack {', '.join(missing)}; add the files, or set the right paths.")
 
     @abstractmethod
     def split(self, table: str, split: str) -> Split:

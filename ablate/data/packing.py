@@ -27,6 +27,7 @@ from encoders import seeds
 from encoders.batch import Batch, Pair, Speech, Text, Vocabulary
 
 FRAMES_PER_HOUR = 360_000
+NO_TEXT = "without text"
 
 Draws = Sequence[tuple[int, int]]  # (slot, item index)
 
@@ -288,6 +289,7 @@ class Stream(ABC):
     """
 
     name: ClassVar[str]  # "speech", "text" or "pair": the name of the stream in a mixture
+    tokens: Tokens | None = None  # the texts of its speech, by row of the table
     unit: ClassVar[str]  # what `exposure` counts beside items: "hours" or "tokens"
 
     def __init__(
@@ -411,7 +413,7 @@ class TextStream(Stream):
     ) -> None:
         self.pieces, self.max_tokens = Pieces(tokens, max_tokens - 2), max_tokens
         sizes = self.pieces.lengths + 2
-        super().__init__(table, sizes, sizes, {"without text": sizes == 2}, seed, bucket, mix, self.pieces.row_P)
+        super().__init__(table, sizes, sizes, {NO_TEXT: sizes == 2}, seed, bucket, mix, self.pieces.row_P)
 
     def collate(self, draws: Draws) -> Batch:
         rows = [(slot, int(self.pieces.row_P[piece])) for slot, piece in draws]
@@ -441,12 +443,19 @@ class PairStream(Stream):
         mix: Mix | None = None,
     ) -> None:
         reasons = {
-            "without text": tokens.lengths == 0,
+            NO_TEXT: tokens.lengths == 0,
             f"over longest_pair ({max_frames / 100:g} s)": table.frames > max_frames,
             f"over longest_text ({max_tokens} tokens)": tokens.lengths + 2 > max_tokens,
         }
         super().__init__(table, np.ones(len(table)), table.frames / FRAMES_PER_HOUR, reasons, seed, bucket, mix)
         self.tokens = tokens
+        over = {reason: loss.items for reason, loss in self.left_out.items() if reason != NO_TEXT}
+        if 2 * sum(over.values()) > len(table):
+            why = ", ".join(f"{items:,} {reason}" for reason, items in over.items())
+            raise UserError(
+                f"More than half of {table.name} would be left out of pre-training ({why}, of {len(table):,}); raise "
+                "pretrain.update.longest_pair or longest_text."
+            )
 
     def collate(self, draws: Draws) -> Batch:
         return Batch(pair(self.table, self.tokens, draws, self.seed), ids=ids(self.table, draws))

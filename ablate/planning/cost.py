@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ablate.data.streams import STREAMS
 from ablate.store.record import read_json
@@ -27,6 +29,18 @@ LENGTH = (
     "phase",
     "optimizer",
 )  # settings of a config on which the duration of an update does not depend
+
+
+class Known(NamedTuple):
+    """What is known of finished stages."""
+
+    timings: Mapping[str, float] = MappingProxyType({})
+    """Their seconds, by id."""
+    paces: Callable[[], Mapping[str, float]] = dict
+    """Returns seconds per update, by shape."""
+
+
+NOTHING = Known()
 
 
 def timings(root: Path) -> dict[str, float]:
@@ -80,20 +94,19 @@ def _pass(encoder: EncoderConfig, positions: float) -> float:
     return layers * (PASS + 6 * positions * 12 * width**2 / RATE)
 
 
-def scaled(
-    stages: Mapping[str, Stage], timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict
-) -> dict[str, Stage]:
+def scaled(stages: Mapping[str, Stage], of: Known) -> dict[str, Stage]:
     """Replace the estimated costs of stages by better ones where finished stages allow it.
 
     A finished stage gets its own time, and a stage of a known shape that shape's pace. Other costs are scaled by the
     median ratio of measured to estimated time of stages of the same sort. All costs are in seconds.
     """
+    timings = of.timings
     ratios: dict[tuple[str, str], list[float]] = {}
     for id in timings.keys() & stages.keys():
         if stages[id].cost > 0:
             ratios.setdefault(_sort(stages[id]), []).append(timings[id] / stages[id].cost)
     factors = {sort: median(values) for sort, values in ratios.items()}
-    known = paces() if stages.keys() - timings.keys() else {}
+    known = of.paces() if stages.keys() - timings.keys() else {}
 
     def seconds(stage: Stage) -> float:
         if stage.id in timings:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ablate.clusters.resources import Resources
@@ -31,7 +31,7 @@ from ablate.stages.tuned import ROLE
 from ablate.store import identity, plugins
 from ablate.store.continuing import continued
 from ablate.store.stage import Plan, Stage
-from ablate.sweepfile import load
+from ablate.sweepfile import checks, load
 from ablate.sweepfile.added import FINETUNED, PRETRAINED
 from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.quick import changed, smaller
@@ -52,31 +52,49 @@ def plan_file(
     path: str | Path,
     overrides: Iterable[str] = (),
     root: str | Path = "runs",
-    timings: Mapping[str, float] | None = None,
+    known: cost.Known = cost.NOTHING,
     registry: Registry | None = None,
-    paces: Callable[[], Mapping[str, float]] = dict,
     asking: Collection[str] = (),
     quick: bool = False,
+    only: Collection[str] = (),
 ) -> Plan:
     """Plan the sweep in a file, with command-line overrides. Writes and runs nothing.
 
-    `root=DIR` among the overrides takes precedence over `root`. Costs are estimated from `timings`, the seconds of
-    finished stages by id, and from `paces()`, seconds per update by shape (see `ablate.planning.cost`). On clusters
-    named in `asking`, jobs request the sweep's resources, and a stage that needs more is refused. `quick` makes the
-    sweep small (see `ablate.sweepfile.quick`). Raises UserError for any mistake in the sweep.
+    `root=DIR` among the overrides takes precedence over `root`. Costs are estimated from what is `known` of
+    finished stages. On clusters named in `asking`, jobs request the sweep's resources, and a stage that needs more is
+    refused. `quick` makes the sweep small (see `ablate.sweepfile.quick`). With `only`, rows whose data are missing are
+    left out of the manifest, unless these rows start from them. Raises UserError for any mistake in the sweep.
     """
     overrides = list(overrides)
     try:
-        sweep, registry = read(path, overrides, registry)
-        if quick:
-            sweep = smaller(sweep, overrides, registry)
-        sweep = load.interpolated(sweep)
+        sweep, registry = _resolved(path, overrides, registry, quick)
         if sweep.get("root") is None:
             sweep = {"root": str(root)} | {key: value for key, value in sweep.items() if key != "root"}
-        planner = Planner(sweep, registry, asking)
-        return planner.plan(timings or {}, paces)
+        return Planner(sweep, registry, asking, only).plan(known)
     except UserError as error:
         raise Source(path, overrides).located(error) from error.__cause__
+
+
+def settings_of(path: str | Path, overrides: Iterable[str], quick: bool = False) -> Plan:
+    """Resolve the rows of the sweep in a file at the first point of its axes; the plan has no stages.
+
+    Needs no data, and no setting of the data that must be given. Raises UserError for any mistake in the sweep.
+    """
+    overrides = list(overrides)
+    try:
+        sweep, registry = _resolved(path, overrides, None, quick)
+        if isinstance(data := sweep.get("data"), Mapping):
+            sweep["data"] = {key: value for key, value in data.items() if value != "???"}
+        return Planner(sweep, registry).settings()
+    except UserError as error:
+        raise Source(path, overrides).located(error) from error.__cause__
+
+
+def _resolved(
+    path: str | Path, overrides: list[str], registry: Registry | None, quick: bool
+) -> tuple[dict[str, Value], Registry]:
+    sweep, registry = read(path, overrides, registry)
+    return load.interpolated(smaller(sweep, overrides, registry) if quick else sweep), registry
 
 
 def read(
@@ -111,7 +129,14 @@ def named_kinds() -> dict[str, Kind]:
 class Planner:
     """Turns one merged sweep into a plan."""
 
-    def __init__(self, sweep: Mapping[str, Value], registry: Registry, asking: Collection[str] = ()):
+    def __init__(
+        self,
+        sweep: Mapping[str, Value],
+        registry: Registry,
+        asking: Collection[str] = (),
+        only: Collection[str] = (),
+    ):
+        self.only = only
         self.sweep, self.name = sweep, setting(Sweep, "name", sweep["name"])
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
@@ -136,7 +161,7 @@ class Planner:
             tuple[int, str], tuple[TaskConfig, TaskConfig]
         ] = {}  # by id(): the first task is kept, so that no other object gets its id()
 
-    def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
+    def plan(self, known: cost.Known) -> Plan:
         """Resolve and check every row at every point, then lay out the stages. Raises UserError."""
         workers = setting(Sweep, "workers", self.sweep.get("workers"))
         grid = [self._rows(point) for point in self.points]
@@ -144,9 +169,11 @@ class Planner:
         trial.hold(encoders)
         trial.score((one, row.targets) for rows in grid for row in rows.values() for one in row.objectives.values())
         described = summary.sweep_json(self.sweep, self.resolver, grid, self.seeds, self.axes, self.plugins)
+        lacking = self._lacking(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)
             for name in self.resolver.order
+            if name not in lacking
             for rows, point in zip(grid, self.points)
             for seed in self.seeds
         ]
@@ -156,10 +183,11 @@ class Planner:
             name=self.name,
             sweep=described,
             manifest=manifest,
-            stages=continued(cost.scaled(self.stages, timings, paces)),
+            stages=continued(cost.scaled(self.stages, known)),
             resolved={name: grid[0][name].plain() for name in written},
             remarks={name: grid[0][name].remarks for name in written},
             notes=(
+                *([f"Not planned, as data that they read are missing: {', '.join(lacking)}."] if lacking else ()),
                 *self.supply.notes,
                 *self.estimate.left_out(encoders),
                 *self.estimate.idle(),
@@ -178,6 +206,45 @@ class Planner:
             absent=grid[0][self.resolver.names[0]].data.absent,
             file=load.dumped(self.sweep),
         )
+
+    def settings(self) -> Plan:
+        """Resolve and check every row at the first point, for a plan without stages. Raises UserError."""
+        rows, names = self._rows(self.points[0]), self.resolver.names
+        return Plan(
+            name=self.name,
+            sweep=summary.sweep_json(self.sweep, self.resolver, [rows], self.seeds, {}, self.plugins),
+            manifest=[],
+            stages={},
+            resolved={name: rows[name].plain() for name in names},
+            remarks={name: rows[name].remarks for name in names},
+            plugins=self.plugins,
+        )
+
+    def _lacking(self, grid: Iterable[Mapping[str, Row]]) -> list[str]:
+        """Return the rows whose data are missing; none of these are in `only` (or any, if it is empty), as that raises
+        UserError.
+        """
+        lacking: dict[str, None] = {}
+        for rows in grid:
+            behind = {name: self._behind(name, rows) for name in self.resolver.names}
+            reads = {name: {*checks.read(row)} for name, row in rows.items()}
+            asked = {one for name in self.only or behind for one in behind.get(name, ())}
+            for data in {id(rows[name].data): rows[name].data for name in asked}.values():
+                data.need(sorted({place for name in asked for place in reads[name]}))
+            for name in (name for name in behind if name not in asked):
+                if any(rows[one].data.missing(*place) for one in behind[name] for place in reads[one]):
+                    lacking[name] = None
+        return list(lacking)
+
+    def _behind(self, name: str, rows: Mapping[str, Row]) -> set[str]:
+        """Return a row and those that it starts from or takes speech targets from."""
+        found, open_names = set(), [name]
+        while open_names:
+            if (one := open_names.pop()) not in found:
+                found.add(one)
+                of = [targets.of for targets in rows[one].targets.values() if targets.fitted and targets.of]
+                open_names += [*of, *([rows[one].after] if rows[one].after else ())]
+        return found
 
     def _rows(self, point: Mapping[str, Value]) -> dict[str, Row]:
         """Resolve all rows at a point. Raises UserError; it says which values of axes the mistake depends on."""
@@ -449,7 +516,11 @@ class Planner:
     ) -> str | None:
         """Lay out the stage of the leaf's held-out losses, if the data have the dev splits that it is measured on."""
         read, have = _streamed(row, "dev"), row.data.tables()
-        lacking = [table for table, _, _ in read.values() if have and "dev" not in have.get(table, ())]
+        lacking = [
+            table
+            for table, _, _ in read.values()
+            if have and ("dev" not in have.get(table, ()) or row.data.missing(table, "dev"))
+        ]
         if lacking and row.total:
             lost = (
                 f"Held-out losses of rows that read {', '.join(lacking)} are left out: the data have no dev split of "

@@ -56,8 +56,8 @@ class Supply:
         """Return the stage of a tokenizer."""
 
         def lay() -> str:
-            have = data.tables()
-            settled = config.settled(have or UNKNOWN)
+            have = [table for table in data.tables() if not data.missing(table, "train")]
+            settled = config.settled(have if data.tables() else UNKNOWN)
             names = list(dict.fromkeys(field.partition(".")[0] for field in settled.fields))
             tables = {name: (f"table/{name}", self.table(data, name, "train")) for name in names}
             texts = {field: self._texts(data, field) for field in settled.fields}

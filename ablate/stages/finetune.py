@@ -17,6 +17,7 @@ from ablate.data.loader import Loader
 from ablate.data.packing import Draws, Order, ids
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
+from ablate.stages import lost
 from ablate.stages.evaluate import dev_score
 from ablate.stages.prepare import opened
 from ablate.stages.pretrain import load_encoder
@@ -120,8 +121,9 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
         return _adopted(winner(parents["tune"]), run)
     config = settled(config, parents)
     model, task, tokenizer = build(config, parents)
-    dev, how = dataset(task, parents, "dev"), config.task
-    loader = Loader(partial(items, how, dataset(task, parents, "train"), config.seed), {task.reads: how.items})
+    train, dev, how = dataset(task, parents, "train"), dataset(task, parents, "dev"), config.task
+    missed = lost.of_task(task.lost(train, model), train.table)
+    loader = Loader(partial(items, how, train, config.seed), {task.reads: how.items})
     optimizer = FlatAdamW(
         {
             "encoder": ([(f"encoder.{n}", p) for n, p in model.encoder.named_parameters()], how.lr),
@@ -185,6 +187,7 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
         "steps_run": loop.updates,
         **stopped,
         "dev": {"metric": task.chosen.name, "value": best.value},
+        "lost": missed,
         "waiting": loop.waiting,
         "busy_seconds": loop.busy_seconds,
     }
@@ -194,7 +197,7 @@ def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
     """Take over the run that tuning chose: it is the same training with the same seed."""
     for name in (checkpoint.MODEL, "metrics.jsonl", checkpoint.CHECKPOINT):
         run.write_bytes(name, tuned.checked(name).read_bytes())
-    kept = ("task", "best_step", "steps_run", "stopped_early", "dev")
+    kept = ("task", "best_step", "steps_run", "stopped_early", "dev", "lost")
     result = tuned.result()
     return {**{name: result[name] for name in kept if name in result}, "adopted": tuned.id, "busy_seconds": 0.0}
 

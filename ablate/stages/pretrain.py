@@ -18,7 +18,7 @@ from ablate.data.streams import STREAMS
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.errors import UserError
-from ablate.stages import kmeans, prepare
+from ablate.stages import kmeans, lost, prepare
 from ablate.stages.kind import restored
 from ablate.store import continuing
 from ablate.store.run import RunFolder
@@ -118,6 +118,7 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
     loader = Loader(partial(data, config.seed, bucket=config.update.bucket), budgets, config.update.shards)
     tell(loader.feeds)
     trained = bool(config.objectives and config.steps)
+    missed = lost.before(model, loader.feeds, tokenizer.vocabulary) if trained else []
     learning = reached(model, loader, tokenizer.vocabulary) if trained else set()
     optimizer = FlatAdamW(groups(model, config, learning), config.optimizer, apart=("measured",))
 
@@ -144,10 +145,38 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
         probe=probe and (lambda step: probe.measure(fraction(step), optimizer)),
         probe_every=conflict.EVERY,
     )
-    # Order of restoring: this run's own checkpoint, else a shorter trunk of the same training, else the parent trunk,
-    # else fresh weights.
     if "pretrain" in parents:
         inherit(loop, parents["pretrain"])
+    step, continued = begin(loop, config, run)
+    loop.extra = lambda: ({}, continued)
+    if trained:
+        with loader:
+            loop.fit(step)
+    heard = trained and config.phase == "decay"
+    result = {
+        **continued,
+        "parameters": model.encoder.parameters_by_modality(),
+        "steps": last,
+        "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in loader.feeds.items()},
+        "supply": {name: feed.supply() for name, feed in loader.feeds.items()},
+        "lost": missed + (lost.after(model, loader.feeds, tokenizer.vocabulary) if heard else []),
+        "waiting": loop.waiting,
+        "busy_seconds": loop.busy_seconds,
+    }
+    if config.phase == "decay":
+        loop.keep(last, model.state_dict())
+    else:
+        loop.save(last, last=True)
+        if config.horizon is None:
+            continuing.note(run, config.steps)
+    return result
+
+
+def begin(loop: Loop, config: PretrainStage, run: RunFolder) -> tuple[int, dict]:
+    """Restore this run's own checkpoint, else a shorter trunk of the same training; else the weights stay as they are.
+
+    Returns the update to go on from, and what the result says of a trunk that is continued.
+    """
     step, saved = loop.resume()
     continued = saved.state["extra"] if saved else {}
     if saved is None and config.horizon is None and config.phase == "trunk":
@@ -159,28 +188,8 @@ def stage(config: PretrainStage, parents: Mapping[str, RunFolder], run: RunFolde
             except UserError as error:  # another one may do, or none: training then only takes longer
                 print(f"This trunk does not continue from {shorter}: {error}", flush=True)
                 continue
-            continued = {"continued": {"id": shorter, "steps": step - first}}
-            break
-    loop.extra = lambda: ({}, continued)
-    if trained:
-        with loader:
-            loop.fit(step)
-    result = {
-        **continued,
-        "parameters": model.encoder.parameters_by_modality(),
-        "steps": last,
-        "exposure": {name: feed.exposure(loop.cursors.get(name, 0)) for name, feed in loader.feeds.items()},
-        "supply": {name: feed.supply() for name, feed in loader.feeds.items()},
-        "waiting": loop.waiting,
-        "busy_seconds": loop.busy_seconds,
-    }
-    if config.phase == "decay":
-        loop.keep(last, model.state_dict())
-    else:
-        loop.save(last, last=True)
-        if config.horizon is None:
-            continuing.note(run, config.steps)
-    return result
+            return step, {"continued": {"id": shorter, "steps": step - config.start}}
+    return step, continued
 
 
 def probing(model: Model, feeds: Mapping[str, Stream], update: Update, vocabulary: Vocabulary) -> conflict.Probe | None:

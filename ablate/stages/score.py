@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+from ablate.data.repeated import repeated
 from ablate.data.speaker import Alone
 from ablate.data.table import Example
 from ablate.data.tokenizer import Tokenizer
+from ablate.stages import lost
 from ablate.stages.evaluate import predictions
 from ablate.stages.finetune import build, dataset
 from ablate.stages.pretrain import load_leaf
@@ -22,6 +24,7 @@ from encoders.encoder import EncoderConfig
 
 CLUSTERS = ("voice",)
 """Columns of a table whose values test items have in common, so that their errors are alike."""
+HEARD = "recordings are in {} in another encoding, so that their scores say nothing of unseen ones; take them out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +53,9 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
     vocabulary = tokenizer.vocabulary
     (split,) = config.task.splits
     train, data = dataset(task, parents, task.baseline_split).table, dataset(task, parents, split)
-    rows = data.table.rows
+    rows, heard = data.table.rows, []
     if task.trained:
+        heard = lost.told(data.table.name, HEARD.format(train.name), len(repeated(train, data.table)), len(rows))
         hypotheses = predictions(model, task, data, vocabulary, final=True)
     else:
         hypotheses = task.measure(model, data, vocabulary)
@@ -74,6 +78,7 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
     return {
         "task": task.name,
         **({"empty": empty} if (empty := _empty(hypotheses)) else {}),
+        "heard": heard,
         "scores": [{"split": split, **asdict(score)} for score in scores],
         "baselines": [{"split": split, **asdict(baseline)} for baseline in baselines],
         "busy_seconds": time.monotonic() - began,

@@ -85,6 +85,38 @@ def held(row: Row, path: str) -> None:
             _columns(task, has, f"{path}.tasks.{name}")
 
 
+def read(row: Row) -> Iterator[tuple[str, str]]:
+    """Yield every split of a table that the row's own stages read, as (table, split); some more than once.
+
+    Not those that only an untrained row's held-out losses read, nor the texts of a tokenizer that encodes nothing for
+    the row: both are left out where the data are not there.
+    """
+    tables, reads = row.data.tables(), {owner(objective).reads for objective in row.objectives.values()}
+    streams = {STREAMS[one].table for one in reads} if row.total else set()
+    yield from (
+        (table, split) for table in streams for split in ("train", "dev") if split in tables.get(table, (split,))
+    )
+    if any(targets.fitted for targets in row.targets.values()):
+        yield "speech", "train"
+    encoded, tokenizers = bool(streams - {"speech"}), []
+    for name, one in row.stages.items():
+        if row.has(name):
+            yield from (tuple(place.split(".")) for place in one.tables)
+            encoded = encoded or bool(one.tables)
+    for name, task in row.tasks.items():
+        if not row.has(name):
+            continue
+        made, ids = owner(task), task.ids()
+        learnt = ("train", "dev") if made.trained else (made.baseline_split,)
+        yield from ((task.table, split) for split in (*learnt, *task.splits))
+        encoded = encoded or "own" in ids or "targets" in ids and task.tokenizer is None
+        tokenizers += [task.tokenizer] if task.tokenizer is not None else []
+    if encoded or row.tokenizer.fields:
+        tokenizers.append(row.tokenizer)
+    for one in tokenizers:
+        yield from ((field.partition(".")[0], "train") for field in one.settled(tables).fields)
+
+
 def learnt_from(row: Row, path: str) -> None:
     """Check that the data have every text field that the row's tokenizers are trained on. Raises UserError.
 

@@ -329,6 +329,12 @@ class AbstractTask(AbstractScored):
         arguments. If `training`, the input may be perturbed.
         """
 
+    def lost(self, dataset: Dataset, model: Model) -> dict[str, int]:
+        """Number of a split's items that training cannot learn from, or not whole, by reason; none by default. Called
+        with the training split and the model that is to be trained, on `objective`.
+        """
+        return {}
+
     def sizes(self, dataset: Dataset) -> np.ndarray:
         """Size of every item, by which evaluation packs: frames of its speech, or else tokens of the texts `given`,
         including special tokens.

@@ -12,7 +12,7 @@ from pathlib import Path
 from ablate.store.record import read_jsonl
 from analysis.figures.drawings import Drawing
 from analysis.page import samples
-from analysis.records import origin
+from analysis.records import audit, origin
 from analysis.records.frame import Records
 from analysis.records.manifest import stages
 from analysis.records.scores import DONE
@@ -36,11 +36,13 @@ def page(
 ) -> str:
     """Make the page. Equal records give an equal page: it states nothing about when it was made."""
     records = made.records
+    splits = audit.splits(records)
     sections = {
         "claims": ("Verdicts", _claims(verdicts)),
         "table": ("Table", formats.joined(made, "html", below)),
         "against": ("All rows against one", compared.html() if compared else ""),
         **{drawing.name: (drawing.title, _figure(drawing)) for drawing in drawings},
+        "data": ("Data", _splits(splits)),
         "reading": ("How to read this", _list(caveats(records))),
         "failures": ("Failures", _failures(records)),
         "samples": ("Sample predictions", samples.section(made)),
@@ -62,7 +64,8 @@ def page(
         f"<title>{escape(records.name)}</title><style>{style}</style></head>\n<body>"
         f'<a class="skip" href="#main">Skip to the findings</a>\n{_header(records)}\n'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main id="main">\n{body}\n</main>\n'
-        f"<footer>Made from records alone by <code>python -m analysis.report {escape(records.name)}</code>.</footer>\n"
+        f"<footer>Made from records alone by <code>python -m analysis.report {escape(records.name)}</code>. "
+        f"{escape(_removed(splits))}</footer>\n"
         f"{DIALOG}<script>{script}</script></body></html>\n"
     )
 
@@ -162,6 +165,23 @@ def metrics(records: Records) -> list[str]:
     ]
 
 
+def _splits(splits: Sequence[audit.Split]) -> str:
+    """A table of the splits that were read: their size, and what was left out of them and why."""
+    lines = [audit.row(split) for split in splits]
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in lines[0])
+    body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line.values())}</tr>" for line in lines)
+    table = f'<table class="text"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide" role="region" tabindex="0" aria-label="Splits">{table}</div>'
+
+
+def _removed(splits: Sequence[audit.Split]) -> str:
+    """How many rows were left out of splits because another split has them, in a sentence."""
+    counts = [f"{n:,} {what}{'s' if n > 1 else ''}" for what, n in audit.removed(list(splits)).items()]
+    return f"Left out because a dev or test split has them: {' and '.join(counts) or 'nothing'}."
+
+
 def _list(texts: Iterable[str]) -> str:
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return f"<ul>{items}</ul>" if items else ""
@@ -211,7 +231,7 @@ def _rows(made: Table) -> str:
             out.append(
                 f"<details><summary><b>{escape(records.label(row))}</b> "
                 f'<span class="note">{escape(against)}</span></summary>'
-                f"<dl>{items}</dl>{_runs(records, by_row[row])}</details>"
+                f"<dl>{items}</dl>{_runs(records, by_row.get(row, []))}</details>"
             )
     note = "A stage lies in KIND/AB/ID below the runs folder, AB being the first two letters of ID; ○ is not finished."
     return "".join(out) + f'<p class="note">{note}</p>'

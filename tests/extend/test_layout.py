@@ -141,8 +141,8 @@ def test_a_recording_that_cannot_be_used_is_told_with_the_line_that_lists_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(registry.LAYOUTS, "listed", Listed)
-    for split in ("dev", "test", "train"):
-        (folder(tmp_path / split, 2, 0) / "list").write_text("u1 1.5\nu2 2.0\n")
+    for seed, split in enumerate(("dev", "test", "train")):
+        (folder(tmp_path / split, 2, seed) / "list").write_text("u1 1.5\nu2 2.0\n")
     config = RealConfig(root=str(tmp_path), **{**engine.NOTHING, "asr": ("train",), "dev": "dev", "test": "test"})
     (tmp_path / "train" / "list").write_text("u1 1.5\nu2 2.5\n")  # u2 is in all three lists
     config.resolved().split("asr", "dev")

@@ -64,8 +64,7 @@ def test_a_stage_costs_what_stages_of_its_shape_took(tmp_path):
         other = plan_file(
             SWEEPS / "objectives.yaml",
             ["seeds=[7]", *overrides],
-            timings=cost.timings(tmp_path),
-            paces=lambda: cost.paces(tmp_path),
+            known=cost.Known(cost.timings(tmp_path), lambda: cost.paces(tmp_path)),
         )
         return other.stages[other.lines("joint")[0]["stages"]["trunk"]].cost
 
@@ -121,7 +120,7 @@ def test_hours_of_gpus_follow_from_traced_operations(tmp_path, monkeypatch):
     assert [note for note in idle.notes if "asks for 4 GPUs of a node and runs as 1 process, each" in note]
     assert not [note for note in plan.notes if "GPUs of a node" in note]
     shape = cost.shape("pretrain", a100.config)
-    assert trunk("a100:1", paces=lambda: {shape: 3.0})[1].cost == pytest.approx(600.0)
+    assert trunk("a100:1", known=cost.Known(paces=lambda: {shape: 3.0}))[1].cost == pytest.approx(600.0)
 
 
 @pytest.mark.slow

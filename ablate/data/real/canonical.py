@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from ablate.data.real.sources import ORIGIN, Place
 from ablate.data.spelling import OWN_WORDS, language, plain
 from ablate.data.table import Example
+from ablate.errors import plural
 from ablate.store.kept import hashed
 
 TEXTS = ("text", "text_b", "translation", "written", "spoken")
@@ -145,46 +147,103 @@ def _numbered(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class LeftOut:
-    """What is not in a split, counted by reason, and the first lines of those that another split contains."""
+    """What is not in a split, counted by reason; and what the split shares with another one, left out of it or not.
+
+    `shared` counts rows by what they share ("text", "recording", "id") and with which split, with the first names;
+    `voices` counts rows by such a split and by speaker. Rows with a shared text or recording are left out, those with a
+    shared speaker or id are kept.
+    """
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
-        self.shared: dict[str, tuple[int, list[str]]] = {}
+        self.shared: dict[tuple[str, str], tuple[int, list[str]]] = {}
+        self.voices: dict[str, Counter[str]] = {}
 
-    def overlaps(self, holder: str, text: str) -> None:
-        """Count a row whose text another split contains."""
-        self.reasons[f"the same text is in {holder}"] += 1
-        count, lines = self.shared.get(holder, (0, []))
-        self.shared[holder] = count + 1, (lines if len(lines) == SHOWN or text in lines else [*lines, text])
+    def overlaps(self, what: str, holder: str, name: str) -> None:
+        """Count a row that is left out because another split contains its text or its recording."""
+        self.reasons[f"the same {what} is in {holder}"] += 1
+        self.shares(what, holder, name)
+
+    def shares(self, what: str, holder: str, name: str) -> None:
+        """Count a row that shares something with another split."""
+        count, names = self.shared.get((what, holder), (0, []))
+        self.shared[what, holder] = count + 1, (names if len(names) == SHOWN or name in names else [*names, name])
+
+    def speaks(self, holder: str, voice: str) -> None:
+        """Count a row whose speaker is heard in another split, too."""
+        self.voices.setdefault(holder, Counter())[voice] += 1
 
     def extend(self, other: LeftOut) -> None:
         """Add what was left out of another source."""
         self.reasons.update(other.reasons)
-        for holder, (count, lines) in other.shared.items():
-            before, shown = self.shared.get(holder, (0, []))
-            self.shared[holder] = before + count, list(dict.fromkeys([*shown, *lines]))[:SHOWN]
+        for key, (count, names) in other.shared.items():
+            before, shown = self.shared.get(key, (0, []))
+            self.shared[key] = before + count, list(dict.fromkeys([*shown, *names]))[:SHOWN]
+        for holder, voices in other.voices.items():
+            self.voices.setdefault(holder, Counter()).update(voices)
 
     def plain(self) -> dict[str, Any]:
         """Plain values from which `of` restores it."""
-        return {"reasons": self.reasons, "shared": self.shared}
+        shared = [[*key, *value] for key, value in self.shared.items()]
+        return {"reasons": self.reasons, "shared": shared, "voices": self.voices}
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> LeftOut:
         made = cls()
         made.reasons.update(plain["reasons"])
-        made.shared = {holder: (count, lines) for holder, (count, lines) in plain["shared"].items()}
+        made.shared = {(what, holder): (count, names) for what, holder, count, names in plain["shared"]}
+        made.voices = {holder: Counter(voices) for holder, voices in plain["voices"].items()}
         return made
 
-    def notes(self, table: str, split: str) -> list[str]:
-        """Sentences about rows left out because another split contains them."""
-        sentences = []
-        for holder, (count, lines) in self.shared.items():
-            there = holder if "." in holder else f"{table}.{holder}"
-            told = ", ".join(f"'{line if len(line) <= SHORT else f'{line[: SHORT - 3]}...'}'" for line in lines)
-            if count == 1:
-                sentences.append(f"{table}.{split}: 1 line is left out because {there} has it: {told}.")
-            else:
-                sentences.append(
-                    f"{table}.{split}: {count:,} lines are left out because {there} has them, the first: {told}."
-                )
+    def kept(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Numbers of the rows of the split that share a speaker or an id with a row of another one, by that split."""
+        speakers = {holder: {"speakers": len(of), "rows": of.total()} for holder, of in sorted(self.voices.items())}
+        ids = {holder: {"rows": n} for (what, holder), (n, _) in sorted(self.shared.items()) if what == "id"}
+        return {name: counts for name, counts in (("speakers", speakers), ("ids", ids)) if counts}
+
+    def notes(self, table: str, split: str, rows: int, limits: Mapping[str, str]) -> list[str]:
+        """Sentences about what a split of `rows` rows shares with others, and what `limits` (of reasons, with the
+        setting that is behind each) leave out of it.
+        """
+        name, sentences = f"{table}.{split}", []
+        for (what, holder), (count, names) in self.shared.items():
+            sentences.append(f"{name}: {SHARED[what](count, _whole(table, holder), ', '.join(map(_quoted, names)))}")
+        for holder, voices in self.voices.items():
+            heard = f"{plural(len(voices), 'speaker')} ({plural(voices.total(), 'row')} of {rows:,})"
+            verb = "speaks" if len(voices) == 1 else "speak"
+            sentences.append(
+                f"{name}: {heard} also {verb} in {_whole(table, holder)}; nothing is left out. If scores are to be of "
+                "unseen voices, take these speakers out of one of the two."
+            )
+        for reason, setting in limits.items():
+            if count := self.reasons[reason]:
+                of = f"{count:,} of {rows + self.reasons.total():,} rows"
+                sentences.append(f"{name}: {of} left out, {reason}{f' ({setting})' * bool(setting)}.")
         return sentences
+
+
+def _whole(table: str, holder: str) -> str:
+    return holder if "." in holder else f"{table}.{holder}"
+
+
+def _quoted(name: str) -> str:
+    return f"'{name if len(name) <= SHORT else f'{name[: SHORT - 3]}...'}'"
+
+
+def _left(noun: str, count: int, there: str, names: str) -> str:
+    if count == 1:
+        return f"1 {noun} is left out because {there} has it: {names}."
+    return f"{count:,} {noun}s are left out because {there} has them, the first: {names}."
+
+
+def _kept(count: int, there: str, names: str) -> str:
+    rows = "1 row has the id" if count == 1 else f"{count:,} rows have the ids"
+    return f"{rows} of other recordings in {there} ({names}); nothing is left out. Look whether they are the same."
+
+
+SHARED: Mapping[str, Callable[[int, str, str], str]] = {
+    "text": partial(_left, "line"),
+    "recording": partial(_left, "recording"),
+    "id": _kept,
+}
+"""By what rows share with another split, the sentence about their number, that split, and the first names."""

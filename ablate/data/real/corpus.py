@@ -9,7 +9,9 @@ Differences from the built-in world that matter when reading results:
   easier. A test.tsv that has labels is "test", and dev.tsv then "dev".
 - A CoVoST folder without a test file gives its dev as "test", and "dev" is held out of its train.
 - Pre-training text contains no line that a dev or test split of any table has as its text; text-only tables never share
-  a text between splits. The result of each split counts what is left out for this reason or by the length limit.
+  a text between splits. In the same way pre-training speech contains no recording of a dev or test split of any table,
+  and spoken tables never share a recording between splits; speakers in two splits are only told. The result of each
+  split counts what is left out for this reason or by the length limit.
 - Texts are composed (Unicode's NFC) when they are read.
 - A split is identified by the digest of its rows: the same data at another place, or listed in another way, are the
   same splits, and a new test set changes a training split only if the two share a text.
@@ -20,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +39,7 @@ from ablate.data.real.layouts.glue import GLUE
 from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, voiced
 from ablate.data.real.scan import told
 from ablate.data.real.settings import RealSettings
-from ablate.data.real.sources import ORIGIN, OWN, Place, Source, columns, paths, sources, table_of, tables
+from ablate.data.real.sources import ORIGIN, OWN, Place, Source, columns, of_split, sources, table_of, tables
 from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import BINS
 from ablate.data.spelling import SCORING
@@ -62,24 +64,49 @@ class RealConfig(RealSettings, CorpusConfig):
         return tuple(self.tests)
 
     def resolved(self) -> RealConfig:
-        """Check that the data exist, without reading rows, and return a copy of this config. Raises UserError."""
+        """Check the settings, without looking at the data, and return a copy of this config. Raises UserError."""
         self.validate()
         return dataclasses.replace(self)
 
     def tables(self) -> dict[str, set[str]]:
-        return tables(sources(self))
+        return tables(self._sources)
 
     def columns(self, table: str) -> set[str]:
         return self._columns[table]
 
     @cached_property
     def _columns(self) -> dict[str, set[str]]:
-        return columns(sources(self))
+        return columns(self._sources)
+
+    @cached_property
+    def _sources(self) -> list[Source]:
+        return sources(self)
+
+    @cached_property
+    def _lacks(self) -> dict[str, list[str]]:
+        return {source.name: source.lacks(self.root) for source in self._sources}
+
+    def missing(self, table: str, split: str) -> list[str]:
+        return [one for source in of_split(self._sources, (table, split)) for one in self._lacks[source.name]]
+
+    def need(self, places: Iterable[Place]) -> None:
+        missing = list(dict.fromkeys(one for place in places for one in self.missing(*place)))
+        if not missing:
+            return
+        if not self.root:
+            raise UserError("data.root is not set, expected the folder that holds the corpora; add data.root=PATH.")
+        if not Path(self.root).is_dir():
+            raise UserError(f"data.root is '{self.root}', which is not a folder; set it to the folder of the corpora.")
+        raise UserError(
+            f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, or "
+            "leave a corpus out by setting its path to '' (a list of paths to [])."
+        )
 
     def split(self, table: str, split: str) -> Split:
-        """The content of one split; reads its rows if that was not done before. Raises UserError for data that cannot
-        be used.
+        """The content of one split; reads its rows if that was not done before. Raises UserError for data that are
+        missing or cannot be used.
         """
+        self.need([(table, split)])
         return self._plan.split((table, split))
 
     @cached_property
@@ -87,12 +114,7 @@ class RealConfig(RealSettings, CorpusConfig):
         return _Plan(self)
 
     def validate(self) -> None:
-        """Raise one UserError that names everything missing under `root`, or an invalid setting."""
-        if not self.root:
-            raise UserError("data.root is not set, expected the folder that holds the corpora; add data.root=PATH.")
-        root = Path(self.root)
-        if not root.is_dir():
-            raise UserError(f"data.root is '{self.root}', which is not a folder; set it to the folder of the corpora.")
+        """Raise UserError for an invalid setting."""
         for name, made in (("directions", self.directions), ("glue", [table_of(folder) for folder in self.glue])):
             if twice := [one for one, n in Counter(made).items() if n > 1]:
                 raise UserError(
@@ -118,12 +140,6 @@ class RealConfig(RealSettings, CorpusConfig):
                 raise UserError(f"data.labelled has '{name}', which has a setting of its own; write data.{name}.")
         self._check_tests()
         mixing.check(self)
-        missing = [f"data.{field} ({path})" for field, path in paths(self) if not (root / path).exists()]
-        if missing:
-            raise UserError(
-                f"data.root '{self.root}' lacks {', '.join(missing)}; add the files, set the right relative path, "
-                "or leave a corpus out by setting its path to '' (a list of paths to [])."
-            )
 
     def _check_tests(self) -> None:
         """Raise UserError for an invalid further test split."""
@@ -188,12 +204,16 @@ class _Plan:
             mixed, heat = mixing.corpora(self.config, place), mixing.temperature(self.config)
             mix = mixed.mix(numbers, heat)
             notes = [*notes, f"{'.'.join(place)}: data.mix draws from {mixed.said(heat)}."]
+        why = ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
         if not count:
-            why = (
-                ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
-                or f"there is none in {', '.join(source.name for source in origins)}"
-            )
+            why = why or f"there is none in {', '.join(source.name for source in origins)}"
             raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
+        limits, whole = self.reading.limits, count + left_out.reasons.total()
+        if 2 * left_out.reasons[next(iter(limits))] > whole:
+            raise UserError(
+                f"data.max_seconds would leave out more than half of {'.'.join(place)} ({why}, of {whole} rows); raise "
+                "it, or cut the recordings."
+            )
         spoken = self.config.normalisation if origins[0].spoken else ""
         config = RealSplit(
             digest=digest,
@@ -206,7 +226,7 @@ class _Plan:
             table=place[0],
             split=place[1],
         )
-        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts, disk, mix)
+        return Split(config, recordings, (*notes, *left_out.notes(*place, count, limits)), texts, disk, mix)
 
     def _spoken(self, place: Place, origins: Sequence[Source]) -> Made:
         held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []
@@ -264,7 +284,7 @@ class _Plan:
 
         before = len(reading.faults.skipped)
         of = mixing.corpora(config, (place[0], "train")).of
-        what = ["split, texts and corpora", RealSplit.recipe, places, config.held_out, states, taken.hex()]
+        what = ["split, texts, corpora, shared", RealSplit.recipe, places, config.held_out, states, taken.hex()]
         what += [[of[path] for path in config.text]] if of else []
         held, left_out = reading.remembered(what, made, reading.faults)[place[1]]
         return held, LeftOut.of(left_out), (), (), _skipped(origins[0], reading.faults.skipped[before:])

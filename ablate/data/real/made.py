@@ -270,6 +270,7 @@ class RealSplit(SplitConfig):
             "rows": self.rows,
             "hours": writer.hours,
             "left_out": dict(sorted(left_out.reasons.items())),
+            "shared": left_out.kept(),
             "skipped": sorted(faults.skipped),
             "known_faults": dict(faults.known),
         }

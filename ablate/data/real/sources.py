@@ -49,13 +49,35 @@ class Source:
     """Columns of all its rows, beside "id" and, for speech, "voice" and the recording."""
     layout: str = ""
     files: Callable[[], list[Path]] = list
+    needs: Callable[[], list[str]] = list
+    """The files and folders that must be there, below the root or absolute."""
+    settings: tuple[str, ...] = ()
+    """The settings of the corpus that name it."""
+    speakers: Callable[[], bool] = lambda: True
+    """Whether its voices are speakers."""
+
+    def lacks(self, root: str) -> list[str]:
+        """What it needs that is not there, each as "data.SETTING (path)"."""
+        settings = ", ".join(f"data.{name}" for name in self.settings)
+        there = os.path.isdir(root)
+        return [
+            f"{settings} ({path})" for path in self.needs() if not there or not os.path.exists(os.path.join(root, path))
+        ]
 
 
 def sources(config: RealSettings) -> list[Source]:
     """List what a configuration reads, in a fixed order: spoken sources come first."""
     root = Path(config.root)
     listed = [
-        Source(path, partial(registry.rows, root / path), places, spoken=True)
+        Source(
+            path,
+            partial(registry.rows, root / path),
+            places,
+            spoken=True,
+            needs=partial(_files, root, path),
+            settings=tuple(dict.fromkeys(name for name, one in _used(config) if one == path)),
+            speakers=partial(_speakers, root / path),
+        )
         for path, places in _speech(config).items()
     ]
     if config.translation:
@@ -64,16 +86,24 @@ def sources(config: RealSettings) -> list[Source]:
     if config.text:
         files = [root / path for path in config.text]
         read = partial(_texts, list(zip(config.text, files)))
-        listed.append(_written("text", files, read, ("text", "train"), layout=_read_as(files), held_out=True))
-    for table, folder, most in _sentences(config):
+        more = {"layout": _read_as(files), "held_out": True, "needs": lambda: [*config.text], "settings": ("text",)}
+        listed.append(_written("text", files, read, ("text", "train"), **more))
+    for setting, table, folder, most in _sentences(config):
         task, splits = Path(folder).name, _files_of(root, folder)
         for split, name in splits.items():
             file, more = root / folder / f"{name}.tsv", {"layout": task, "columns": _glue(task)}
+            more |= {"needs": lambda path=f"{folder}/{name}.tsv": [path], "settings": (setting,)}
             more |= {"held_out": "dev" not in splits, "most": most} if split == "train" else {}
             read = partial(glue.sentences, file, task)
             listed.append(_written(f"{table} {split}", [file], read, (table, split), **more))
     listed += _labelled(config, spoken=False)
     return listed + [_test(config, *place, path) for place, path in further(config).items() if place[0] not in SPEECH]
+
+
+def of_split(made: Iterable[Source], place: Place) -> list[Source]:
+    """The sources of a split."""
+    table, split = place
+    return [s for s in made if place in s.places or s.held_out and split == "dev" and s.places[0][0] == table]
 
 
 def folders(config: RealSettings) -> dict[str, str]:
@@ -89,7 +119,12 @@ def _labelled(config: RealSettings, spoken: bool) -> Iterator[Source]:
         for split in of.splits if of.spoken == spoken else ():
             read, files = partial(of.rows, folder, split), partial(of.needs, folder, split)
             source = _of_table(table, of, f"{table} {split}", read, (table, split), files)
-            yield replace(source, held_out=of.held_out and split == "train")
+            yield replace(
+                source,
+                held_out=of.held_out and split == "train",
+                needs=lambda path=path, files=files: _below(Path(config.root), path, files()),
+                settings=(table if table in OWN else f"labelled.{table}",),
+            )
 
 
 def _of_table(
@@ -123,9 +158,11 @@ def _written(
 def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
     """A further test split of a table that is not speech in any layout."""
     file, name, place = Path(config.root) / path, f"{table} {split}", (table, split)
+    named = {"needs": lambda: [path], "settings": (f"tests.{table}.{split}",)}
     if table in registry.TABLES:
         of = registry.table(table)
-        return _of_table(table, of, name, partial(of.test, file), place, lambda: of.test_needs(file))
+        source = _of_table(table, of, name, partial(of.test, file), place, lambda: of.test_needs(file))
+        return replace(source, **named | {"needs": lambda: _below(Path(config.root), path, of.test_needs(file))})
     if table == "translation":
         match = COVOST.fullmatch(file.name)
         if match is None:
@@ -133,11 +170,11 @@ def _test(config: RealSettings, table: str, split: str, path: str) -> Source:
                 f"data.tests.{table}.{split} is '{path}', expected a table called covost_v2.SOURCE_TARGET.NAME.tsv."
             )
         read = _covost(file.parent, *match.groups())
-        return Source(name, read, (place,), spoken=True, asks=TRANSLATED, columns=DIRECTED)
+        return Source(name, read, (place,), spoken=True, asks=TRANSLATED, columns=DIRECTED, **named)
     if table == "text":
-        return _written(name, [file], partial(_texts, [(path, file)]), place, layout=_read_as([file]))
-    task = next(Path(folder).name for name, folder, _ in _sentences(config) if name == table)
-    return _written(name, [file], partial(glue.sentences, file, task), place, layout=task, columns=_glue(task))
+        return _written(name, [file], partial(_texts, [(path, file)]), place, layout=_read_as([file]), **named)
+    task = next(Path(folder).name for _, name, folder, _ in _sentences(config) if name == table)
+    return _written(name, [file], partial(glue.sentences, file, task), place, layout=task, columns=_glue(task), **named)
 
 
 def further(config: RealSettings) -> dict[Place, str]:
@@ -165,36 +202,6 @@ def columns(made: Iterable[Source]) -> dict[str, set[str]]:
     return of
 
 
-def paths(config: RealSettings) -> list[tuple[str, str]]:
-    """Every file and folder that must exist, as (field, path as configured or below it)."""
-    root, used = Path(config.root), _used(config)
-    tests = [(f"tests.{'.'.join(place)}", place[0], path) for place, path in further(config).items()]
-    used += [(field, path) for field, table, path in tests if table in SPEECH]
-    needed = [(field, path) for field, path in used for path in _files(root, path)]
-    for field, table, path in tests:
-        if table in registry.TABLES:
-            needed += [(field, one) for one in _below(root, path, registry.table(table).test_needs(root / path))]
-        elif table not in SPEECH:
-            needed.append((field, path))
-    needed += [("text", path) for path in config.text]
-    if config.translation:
-        for direction in config.directions:
-            source = direction.partition("_")[0]
-            names = [f"covost_v2.{direction}.{split}.tsv" for split in ("train", "dev")]
-            test = f"covost_v2.{direction}.test.tsv"
-            names += [test] if (Path(config.root) / config.translation / test).exists() else []
-            needed += [("translation", f"{config.translation}/{name}") for name in (*names, f"{source}/clips")]
-    for table, folder, _ in _sentences(config):
-        field = table if table in ("sentiment", "sentence_pair") else "glue"
-        files = _files_of(root, folder).values() if Path(folder).name in glue.GLUE else ()
-        needed += [(field, f"{folder}/{name}.tsv") for name in files]
-    for table, path in folders(config).items():
-        of = registry.table(table)
-        parts = dict.fromkeys(part for split in of.splits for part in of.needs(root / path, split))
-        needed += [(table if table in OWN else f"labelled.{table}", one) for one in _below(root, path, parts)]
-    return needed
-
-
 def table_of(folder: str) -> str:
     """The table of a GLUE folder: "glue/SST-2" is "sst2", "glue/MNLI" is "mnli"."""
     return Path(folder).name.lower().replace("-", "")
@@ -210,11 +217,11 @@ def _files_of(root: Path, folder: str) -> dict[str, str]:
     return {"train": "train", **spec.dev}
 
 
-def _sentences(config: RealSettings) -> list[tuple[str, str, int | None]]:
-    """Table, folder and maximum number of training rows of each table in GLUE's layout."""
+def _sentences(config: RealSettings) -> list[tuple[str, str, str, int | None]]:
+    """Setting, table, folder and maximum number of training rows of each table in GLUE's layout."""
     fixed = (("sentiment", config.sentiment), ("sentence_pair", config.sentence_pair))
-    tasks: list[tuple[str, str, int | None]] = [(table, folder, config.labels) for table, folder in fixed if folder]
-    return tasks + [(table_of(folder), folder, None) for folder in config.glue]
+    tasks = [(table, table, folder, config.labels) for table, folder in fixed if folder]
+    return [*tasks, *(("glue", table_of(folder), folder, None) for folder in config.glue)]
 
 
 def _speech(config: RealSettings) -> dict[str, tuple[Place, ...]]:
@@ -244,9 +251,17 @@ def _used(config: RealSettings) -> list[tuple[str, str]]:
     """The fields that name sources of speech, and the sources."""
     fields = {"speech": config.speech, "pairs": config.pairs, "asr": config.asr, "speechstew": config.speechstew}
     named = [(field, path) for field, paths in fields.items() for path in paths]
-    used = _speech(config)
     evaluated = [("dev", config.dev), ("test", config.test), ("test_unseen", config.test_unseen)]
-    return named + [(field, path) for field, path in evaluated if path in used]
+    further_tests = (
+        (f"tests.{'.'.join(place)}", path) for place, path in further(config).items() if place[0] in SPEECH
+    )
+    return [*named, *evaluated, *further_tests]
+
+
+def _speakers(path: Path) -> bool:
+    """Whether the layout of a source of speech says who speaks."""
+    found = registry.known(path)
+    return found is None or found[1].speakers
 
 
 def _files(root: Path, source: str) -> list[str]:
@@ -291,6 +306,7 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
     tested = (folder / f"covost_v2.{direction}.test.tsv").exists()
 
     def made(split: str, *places: Place, held_out: bool = False) -> Source:
+        file, clips = f"covost_v2.{direction}.{split}.tsv", f"{source}/clips"
         return Source(
             f"{direction} {split}",
             _covost(folder, source, target, split),
@@ -299,6 +315,8 @@ def _translation(config: RealSettings, direction: str) -> Iterator[Source]:
             held_out=held_out,
             asks=TRANSLATED,
             columns=DIRECTED,
+            needs=lambda: [f"{config.translation}/{file}", f"{config.translation}/{clips}"],
+            settings=("translation",),
         )
 
     yield made("train", ("translation", "train"), held_out=not tested)

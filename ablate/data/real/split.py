@@ -1,7 +1,8 @@
 """Which rows a split of real corpora contains: planning and writing use this same code to read them.
 
-"dev" is held out by a hash of a row's text, and no text of a text-only table is in two of its splits. A row is
-identified by a digest of everything that anything reads of it, and a split has its rows in the order of their digests.
+"dev" is held out by a hash of a row's text. No text of a text-only table and no recording of a spoken one is in two of
+its splits; pre-training has none that any table tests or selects by. A row is identified by a digest of everything that
+anything reads of it, and a split has its rows in the order of their digests.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ablate.data.parallel import ordered
 from ablate.data.real.canonical import TEXTS, UNKNOWN, Found, LeftOut, digest
 from ablate.data.real.scan import LOOKING, Sound, Sounds, content, part, told
 from ablate.data.real.settings import RealSettings
-from ablate.data.real.sources import Place, Source, sources
+from ablate.data.real.sources import Place, Source, of_split, sources
 from ablate.data.spelling import composed, lowered
 from ablate.data.table import FRAME, Example
 from ablate.errors import UserError
@@ -35,6 +36,7 @@ SPELLING = 2  # raised by hand when texts are spelt differently after reading: p
 SHORTEST = 0.1  # seconds; a shorter recording is a segmentation fault, and leaves no positions to predict
 PAIRED = ("pairs", "retrieval")  # tables to which a recording without words means nothing
 UNLABELLED = ("speech", "pairs")  # pre-training streams crop or leave out by limits of their own
+EVERY = ""  # for "all tables", in what evaluated splits hold
 _AT_ONCE = 512  # number of recordings that are looked up together
 
 
@@ -45,6 +47,14 @@ class Choice(NamedTuple):
     train: set[int] | None
     held: list[tuple[bytes, bytes]]
     """Keys of the rows held out, and keys of their texts alone."""
+
+
+class Spoken(NamedTuple):
+    """What the evaluated splits of some tables hold: by recording's key, by row's id and by speaker, the split."""
+
+    keys: dict[bytes, str]
+    ids: dict[str, str]
+    voices: dict[str, str]
 
 
 Usable = Callable[[Example, bytes], str]
@@ -66,6 +76,8 @@ class Reading:
         self._sounds, self._usable = Sounds(self.kept), usable
         self._choices: dict[str, Choice] = {}
         self._holders: dict[str, dict[bytes, str]] = {}
+        self._spoken: dict[str, Spoken] = {}
+        self._found: dict[str, bool] = {}
         self._bad: dict[str, dict[bytes, str]] = {}
         self._states: dict[str, list[Any]] = {}
         self.mixed: dict[str, tuple[int, str]] = {}
@@ -74,17 +86,20 @@ class Reading:
     def _fresh(self) -> Faults:
         return Faults(self.config.on_error == "skip", self.config.most_skipped, self.root)
 
+    def _there(self, source: Source) -> bool:
+        if source.name not in self._found:
+            self._found[source.name] = not source.lacks(self.config.root)
+        return self._found[source.name]
+
     def of(self, place: Place) -> list[Source]:
         """The sources of a split."""
-        table, split = place
-        return [
-            s for s in self.sources if place in s.places or s.held_out and split == "dev" and s.places[0][0] == table
-        ]
+        return of_split(self.sources, place)
 
     def rows(self, source: Source, left_out: Mapping[Place, LeftOut], faults: Faults) -> Iterator[Found]:
         """Read a source; each row comes with those splits of `left_out` that contain it. Rows that a split does not
         take are counted there.
         """
+        speakers = source.spoken and source.speakers()
         for number, (row, key, frames) in enumerate(self._heard(source, faults)):
             places = []
             for place in self._places(source, number):
@@ -94,8 +109,10 @@ class Reading:
                     if reason := self._unusable(*place, row, frames, source.asks):
                         out.reasons[reason] += 1
                         continue
+                    if self._shares(place, row, key, speakers, out):
+                        continue
                 elif holder := self._holder(place, row):
-                    out.overlaps(holder, row.get("text", row.get("written", "")))
+                    out.overlaps("text", holder, row.get("text", row.get("written", "")))
                     continue
                 places.append(place)
             if places or source.spoken:
@@ -238,15 +255,20 @@ class Reading:
 
     def _unusable(self, table: str, split: str, row: Example, frames: int, asks: Iterable[str]) -> str:
         """Say why a spoken row cannot be used in a table, or ''."""
-        seconds = frames * FRAME
+        seconds, (long, short) = frames * FRAME, self.limits
         if seconds < SHORTEST:
-            return f"shorter than {SHORTEST} s"
+            return short
         silent = split.startswith("test") and table not in PAIRED and UNKNOWN not in row and tuple(asks) == ("text",)
         if table != "speech" and not silent and any(row.get(field) in (None, "") for field in asks):
             return "no text"
         if split == "train" and table not in UNLABELLED and seconds > self.config.max_seconds:
-            return f"longer than {self.config.max_seconds:g} s"
+            return long
         return ""
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Reasons to leave out a recording by its length, the upper one first, with the setting behind each."""
+        return {f"longer than {self.config.max_seconds:g} s": "data.max_seconds", f"shorter than {SHORTEST} s": ""}
 
     # What is in another split -----------------------------------------------------------------------------------
 
@@ -260,18 +282,68 @@ class Reading:
         key = _key(row)
         holder = self.holders(table).get(key, split)
         if holder == split and place == ("text", "train"):
-            return self.holders("").get(key, "")
+            return self.holders(EVERY).get(key, "")
         return "" if holder == split else holder
 
     def holders(self, table: str) -> dict[bytes, str]:
-        """The keys in evaluated splits of a table; for '', the keys of single texts in all tables except "text"."""
+        """The keys in evaluated splits of a table; for `EVERY`, the keys of single texts in all tables except "text".
+
+        Sources that are not there hold nothing.
+        """
         if table not in self._holders:
             held = self._holders[table] = {}
             for source in self.sources:
-                if evaluated := _evaluated(source, table):
+                evaluated = _evaluated(source, table)
+                if evaluated and self._there(source):
                     for key, text in self._evaluated_keys(source):
                         _hold(held, table, evaluated, key, text)
         return self._holders[table]
+
+    def _shares(self, place: Place, row: Example, key: bytes, speakers: bool, out: LeftOut) -> bool:
+        """Whether an evaluated split contains a row's recording; counts that in `out`, else whether it has its speaker
+        or its id. As for texts, test sets stay complete, dev gives way to test, and for pre-training all tables count.
+        """
+        table, split = place
+        if split not in ("train", "dev"):
+            return False
+        held = self.spoken(EVERY if split == "train" and table in UNLABELLED else table)
+        if (there := held.keys.get(key, split)) != split:
+            out.overlaps("recording", there, str(row["id"]))
+            return True
+        if (there := held.ids.get(row["id"], split)) != split:
+            out.shares("id", there, str(row["id"]))
+        if speakers and (there := held.voices.get(row["voice"], split)) != split:
+            out.speaks(there, row["voice"])
+        return False
+
+    def spoken(self, table: str) -> Spoken:
+        """What evaluated splits of a spoken table hold; for `EVERY`, those of all tables. If dev and test share
+        something, test has it. Sources that are not there hold nothing.
+        """
+        if table not in self._spoken:
+            held = self._spoken[table] = Spoken({}, {}, {})
+            for source in (one for one in self.sources if one.spoken):
+                places = [place for place in _evaluated(source, EVERY) if table in (EVERY, place[0])]
+                if not places or not self._there(source):
+                    continue
+                names = [split if table else f"{of}.{split}" for of, split in places]
+                name = next((name for name in names if not _dev(name)), names[0])
+                speakers = source.speakers()
+                for row, key in self._evaluated_rows(source):
+                    _claim(held.keys, key, name)
+                    _claim(held.ids, row["id"], name)
+                    if speakers and row["voice"]:
+                        _claim(held.voices, row["voice"], name)
+        return self._spoken[table]
+
+    def _evaluated_rows(self, source: Source) -> Iterator[tuple[Example, bytes]]:
+        """A spoken source's evaluated rows and their recordings' keys."""
+        if not source.held_out:
+            return ((row, key) for row, _, key, _ in self._looked(source, self.looking))
+        whole = self if self._usable is None else Reading(self.config)  # those of other tables are usable, too
+        chosen = whole.choice(source).dev
+        rows = enumerate(whole._heard(source, whole.looking))
+        return ((row, key) for number, (row, key, _) in rows if number in chosen)
 
     def _evaluated_keys(self, source: Source) -> Iterable[tuple[bytes, bytes]]:
         """Keys of a source's evaluated rows, and keys of their texts alone."""
@@ -309,7 +381,7 @@ def _plain(choice: Choice) -> list[Any]:
 
 
 def _evaluated(source: Source, table: str) -> list[Place]:
-    """The evaluated splits of a table that a source's rows go to; for '', those of all tables except "text"."""
+    """The evaluated splits of a table that a source's rows go to; for `EVERY`, those of all tables except "text"."""
     places = [(source.places[0][0], "dev")] if source.held_out else [p for p in source.places if p[1] != "train"]
     return [place for place in places if place[0] == table or not table and place[0] != "text"]
 
@@ -321,6 +393,16 @@ def _hold(held: dict[bytes, str], table: str, places: Sequence[Place], key: byte
             held.setdefault(text, f"{owner}.{split}")
         elif table and (split != "dev" or key not in held):  # if dev and test share a text, test keeps it
             held[key] = split
+
+
+def _claim(held: dict[Any, str], what: Any, name: str) -> None:
+    """Note that a split has something; a test split also where dev has it."""
+    if what not in held or _dev(held[what]):
+        held[what] = name
+
+
+def _dev(name: str) -> bool:
+    return name.rpartition(".")[2] == "dev"
 
 
 def _judged(key: bytes, sound: Sound) -> tuple[bytes, bytes]:

@@ -11,10 +11,12 @@ from ablate.data import packing
 from ablate.data.packing import Draws
 from ablate.data.table import Example, Table
 from ablate.errors import UserError
+from ablate.tasks.reach import LONG, out_of_reach
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.scoring.words import unspaced
 from ablate.tasks.supervised.perturbation import Perturbation
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
+from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from encoders.ranges import Natural, NonNegative, OneOf, Size
@@ -106,6 +108,14 @@ class Recognition(AbstractTask):
             }
         speech = packing.speech(dataset.table, draws, seed)
         return Batch(self.config.perturbation.apply(speech, dataset.table.centred) if training else speech, references)
+
+    def lost(self, dataset: Dataset, model: Model) -> dict[str, int]:
+        if self.config.head == "classes":
+            return {}
+        (objective,) = model.mixture.objectives.values()
+        return {
+            LONG: int(out_of_reach(objective, model.encoder, dataset.target_tokens("text"), dataset.table.frames).sum())
+        }
 
     def predict(self, objective, view: View, encoding: Encoding, final: bool = True) -> list[str]:
         if self.config.head == "classes":

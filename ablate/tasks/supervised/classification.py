@@ -13,6 +13,7 @@ from ablate.errors import UserError, nearest
 from ablate.tasks.scoring import baselines
 from ablate.tasks.scoring.agreement import AGREEMENT, hits
 from ablate.tasks.task import AbstractTask, Baseline, Dataset, Score, TaskConfig
+from ablate.training.loop import Model
 from encoders.batch import Batch, Vocabulary
 from encoders.ranges import OneOf, Within
 from objectives.classification import Classification
@@ -94,6 +95,10 @@ class TextClassification(AbstractTask):
         pack = packing.text if len(tokens) == 1 else packing.text_pair
         labels = tuple(dataset.table.rows[index]["label"] for _, index in draws)
         return Batch(pack(*tokens, draws, seed, self.config.max_tokens), {"label": labels})
+
+    def lost(self, dataset: Dataset, model: Model) -> dict[str, int]:
+        over = self.sizes(dataset) > self.config.max_tokens
+        return {f"cut to max_tokens ({self.config.max_tokens})": int(over.sum())}
 
     def score(self, rows: Sequence[Example], hypotheses: Sequence[Any]) -> tuple[list[Score], list[Example]]:
         items = [

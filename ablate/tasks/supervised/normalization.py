@@ -14,6 +14,7 @@ from ablate.errors import UserError
 from ablate.tasks.scoring import baselines, metrics
 from ablate.tasks.supervised.asr import WER
 from ablate.tasks.task import LOSS, AbstractTask, Baseline, Dataset, Metric, Score, TaskConfig, decoded
+from ablate.training.loop import Model
 from encoders.batch import Batch, View, Vocabulary
 from encoders.encoding import Encoding
 from encoders.ranges import NonNegative, Size, Within
@@ -81,6 +82,10 @@ class Normalization(AbstractTask):
             "tokenizer": dataset.target_tokenizer,
         }
         return Batch(packing.text(dataset.tokens("written"), draws, seed, self.config.max_tokens), references)
+
+    def lost(self, dataset: Dataset, model: Model) -> dict[str, int]:
+        over = self.sizes(dataset) > self.config.max_tokens
+        return {f"cut to max_tokens ({self.config.max_tokens})": int(over.sum())}
 
     def predict(self, objective: sequence.Sequence, view: View, encoding: Encoding, final: bool = True) -> list[str]:
         beam = self.config.beam if final else 1

@@ -262,8 +262,12 @@ CHANGES = (
             [
                 tsv(root / f"cv/{split}.tsv", "client_id\tpath\tsentence", f"{split}\t{split}.flac\tone")
                 or (root / "cv/clips").mkdir(exist_ok=True)
-                or shutil.copy(root / "LibriSpeech/train-lj/2/1/2-1-0000.flac", root / f"cv/clips/{split}.flac")
-                for split in ("train", "dev", "test")
+                or shutil.copy(root / f"LibriSpeech/{flac}-1-0000.flac", root / f"cv/clips/{split}.flac")
+                for split, flac in (
+                    ("train", "train-lj/2/1/2"),
+                    ("dev", "dev-clean/3/1/3"),
+                    ("test", "test-clean/4/1/4"),
+                )
             ]
             and None
         ),

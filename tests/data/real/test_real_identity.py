@@ -321,7 +321,7 @@ def test_further_tests_of_every_kind_of_table(root: Path, tmp_path: Path) -> Non
 )
 def test_further_tests_that_cannot_be(root: Path, name: str, path: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        small(root, tests={name: path}).resolved()
+        small(root, tests={name: path}).resolved().need([tuple(name.split("."))])
 
 
 def test_several_corpora_with_a_test_set_each(root: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ class Fairseq(Layout):
     """A manifest, with a folder in its first line."""
 
     expected = "fairseq's .tsv"
+    speakers = False
 
     def knows(self, path: Path) -> bool:
         return path.name.removesuffix(".gz").endswith(".tsv") and path.is_file() and "\t" not in first(path)

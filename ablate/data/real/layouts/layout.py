@@ -26,6 +26,8 @@ class Layout(ABC):
     """
     version: ClassVar[int] = 1
     """Raised when the code reads different rows from the same files."""
+    speakers: ClassVar[bool] = True
+    """Whether "voice" is the speaker, by which training and test are compared, and no stand-in."""
 
     @abstractmethod
     def knows(self, path: Path) -> bool:
