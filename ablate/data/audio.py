@@ -122,13 +122,26 @@ def read(recording: Path | Recording, rate: int = RATE) -> np.ndarray:
     not finite; or if it ends before the requested part, or lacks the channel.
     """
     recording = recording if isinstance(recording, Recording) else Recording(Path(recording))
+    wave, own = samples(recording)
+    if np.ptp(wave) < SILENCE:
+        raise silent(recording)
+    return resample(wave, own, rate)
+
+
+def samples(recording: Recording) -> tuple[np.ndarray, int]:
+    """A recording as float32 samples at its own rate, and that rate. Raises UserError as `read` does, but not for
+    silence.
+    """
     with _Open(recording) as file:
         wave = file.part()
     if not np.isfinite(wave).all():
         raise UserError(f"{recording}: holds samples that are not finite numbers; replace the file.")
-    if np.ptp(wave) < SILENCE:
-        raise UserError(f"{recording}: holds only silence; replace the file, or leave it out.")
-    return resample(wave, file.rate, rate)
+    return wave, file.rate
+
+
+def silent(recording: Recording) -> UserError:
+    """The fault of a recording that holds only silence."""
+    return UserError(f"{recording}: holds only silence; replace the file, or leave it out.")
 
 
 def frames(recording: Recording) -> int:
