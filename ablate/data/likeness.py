@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEAST = 12  # frames: shorter recordings are continued by their last frame
-MOST = 2000  # recordings that are described, of each split
+MOST = 1000  # recordings that are described, of each split
 FEWEST = 30  # training recordings and dev recordings below which nothing is learnt
 FLOOR = 1e-3  # of mean squares, in squared units of normalised log-mel
 RIDGE = 0.01  # added to the correlations' diagonal, so that any number of recordings has an inverse
