@@ -150,8 +150,11 @@ def frames(recording: Recording) -> int:
 
 
 def features(recording: Recording, normalisation: str = "bins") -> np.ndarray:
-    """Return the normalised log-mel frames of a recording, float16 [F, 80]. Raises UserError as `read` does."""
-    wave = torch.from_numpy(read(recording))
+    """Return the normalised log-mel frames of a recording without its offset, float16 [F, 80]. Raises UserError as
+    `read` does.
+    """
+    samples_S = read(recording)
+    wave = torch.from_numpy(samples_S - samples_S.mean(dtype=np.float64).astype(np.float32))
     return frontend.NORMALISATIONS[normalisation](frontend.log_mel(wave)).numpy().astype(np.float16)
 
 
