@@ -84,6 +84,16 @@ def head(path: Path) -> Head:
         return file.head
 
 
+def check_length(path: Path) -> None:
+    """Raise UserError for a file that is no audio, or that holds less or more sound than it states, as far as that is
+    known without decoding it: for those who read it in parts.
+    """
+    with _Open(Recording(path)) as file:
+        amiss = containers.CUT_OFF if file.damaged else containers.amiss(path)
+    if amiss:
+        raise UserError(f"{path}: {amiss}.")
+
+
 def span(recording: Recording, head: Head) -> tuple[int, int]:
     """First sample of a recording and the one after its last, from its times and the header.
 
@@ -187,7 +197,7 @@ class _Open:
         self.recording = recording
         if not os.path.isfile(recording.file):
             raise UserError(f"{recording.file}: there is no such audio file.")
-        self._damaged, counted = False, False
+        self.damaged, counted = False, False
         try:
             self._file = soundfile.SoundFile(recording.file)
             estimated = self._file.format == "MP3"
@@ -209,7 +219,7 @@ class _Open:
             wrong = abs(found.frames * found.samples - self._file.frames) >= found.samples
         else:
             wrong = found.frames > found.stated + 1  # some writers count the frame that holds the index
-        self._damaged = found.cut
+        self.damaged = found.cut
         if wrong:
             self._file.close()
             self._file = soundfile.SoundFile(io.BytesIO(mpeg.stating(path.read_bytes(), found)))
@@ -238,7 +248,7 @@ class _Open:
             cut = samples < 0.9 * wanted if self._whole else samples == 0
         else:
             slack = _DELAY if self._file.format == "MP3" else 0
-            cut = samples < wanted - slack or self._whole and self._damaged
+            cut = samples < wanted - slack or self._whole and self.damaged
         if cut or not self._whole:
             return containers.CUT_OFF if cut else ""
         return containers.amiss(self.recording.file)

@@ -27,6 +27,7 @@ def pieces(path: Path | str, seconds: float, shortest: float, longest: float) ->
     A piece ends at the first pause after `shortest` seconds. Where none comes before `longest`, it ends where the sound
     is quietest in between. Raises UserError as `audio.read` does.
     """
+    audio.check_length(Path(path))
     powers, first = [], 0.0
     while first < seconds - STEP / 2:
         last = first + BLOCK if seconds - first > 1.5 * BLOCK else None

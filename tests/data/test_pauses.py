@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from ablate.data import audio, pauses
+from ablate.errors import UserError
 
 RATE = 8_000
 
@@ -70,3 +71,13 @@ def test_places_hold_at_any_rate(tmp_path, rate):
     wave, places = words([0.5] * 6)
     got = found(audio.resample(wave.astype(np.float32), RATE, rate), 0.2, 2.0, tmp_path, rate)
     np.testing.assert_allclose(got, places, atol=0.12)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.aiff"])
+def test_a_file_that_breaks_off_is_never_taken_for_whole(tmp_path, name):
+    wave, _ = words([0.5] * 40)
+    soundfile.write(tmp_path / name, wave, RATE)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(UserError, match=f"{name}: (is cut off|cannot be read as audio)"):
+        pauses.pieces(tmp_path / name, audio.head(tmp_path / name).samples / RATE, 0.2, 2.0)
