@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -212,3 +214,13 @@ def test_wrong_options_are_named(options, said, capsys):
     with pytest.raises(SystemExit, match="2"):
         transcribe.main(["RUN", "a.wav", *options])
     assert said in capsys.readouterr().err
+
+
+def test_nothing_is_imported_that_is_not_needed():
+    """It is most of what a word costs: --help needs no torch, and no recording at 16 kHz scipy's largest parts."""
+    told = "import sys, ablate.transcribe as _; early = 'torch' in sys.modules; import ablate.stages.listening as _; "
+    told += (
+        "print(early, [name for name in ('scipy.stats', 'scipy.signal', 'xformers', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+    assert done.stdout == "False set()\n", done.stderr
