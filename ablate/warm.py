@@ -15,7 +15,7 @@ def _load() -> None:
 
     torch.set_num_threads(1)  # and one worker per core: results do not depend on the number of cores
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process takes a second to import
-    for module in ("ablate.planning.plan", "ablate.stages.execute"):
+    for module in ("ablate.planning.plan", "ablate.stages.execute", "scipy.stats"):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # forked workers share these pages: keep the collector from touching them

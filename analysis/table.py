@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, plural
 from ablate.store import disk
 from ablate.store.child import unbroken
 from analysis.records import audit, manifest, origin
@@ -184,7 +184,7 @@ def _caption(table: Table) -> str:
 
 def _warnings(table: Table) -> list[str]:
     """Warnings: rows whose outputs are all empty, fine-tuning runs that stopped before their last update, and data
-    that were left out of pre-training.
+    that were skipped because they cannot be used, or left out of pre-training.
     """
     records, silent, stopped, tuned, unused = table.records, {}, set(), set(), {}
     for line in records.manifest:
@@ -208,8 +208,17 @@ def _warnings(table: Table) -> list[str]:
             "subtracted; in columns marked alone, the mean of each recording by itself, as python -m ablate.transcribe "
             "does for a single file."
         )
+    if skipped := _skipped(records):
+        notes.append(f"Skipped, because they cannot be used (result.json says why): {', '.join(skipped)}.")
     lost = [f"{phrase}: {', '.join(rows)}" for phrase, rows in unused.items()]
     return [*notes, *[f"Not pre-trained on: {'; '.join(lost)}."] * bool(lost), *audit.notes(records)]
+
+
+def _skipped(records: Records) -> list[str]:
+    """Of each split how many of its rows and recordings were skipped, a phrase each."""
+    made = {(what, id) for line in records.manifest for kind, what, id in manifest.stages(line) if kind == "table"}
+    results = ((what, records.results("table", id)) for what, id in sorted(made))
+    return [f"{plural(len(lost), 'row')} of {what}" for what, one in results if one and (lost := one.get("skipped"))]
 
 
 def _unused(supply: Mapping[str, Any]) -> Iterator[str]:

@@ -104,10 +104,10 @@ def lacking(name: str, case: Case) -> str:
         return ""
     if case.bias:
         return "it takes no bias, which relative positions need"
+    if case.device.type != "cuda":  # before xformers is imported, which takes seconds
+        return "it needs CUDA"
     if name == "xformers" and (fault := kernels.xformers_fault()):
         return fault
-    if case.device.type != "cuda":
-        return "it needs CUDA"
     if name == "varlen" and case.dtype not in (torch.bfloat16, torch.float16):
         return "it takes bfloat16 and float16 only"
     if name == "varlen" and (case.width % 8 or case.width > 256):

@@ -147,6 +147,16 @@ def head(recording: Recording | Path) -> Head:
         return file.head
 
 
+def check_length(path: Path) -> None:
+    """Raise UserError for a file that is no audio, or that holds less or more sound than it states, as far as that is
+    known without decoding it: for those who read it in parts.
+    """
+    with _Open(Recording(path)) as file:
+        amiss = containers.CUT_OFF if file.damaged else containers.amiss(path)
+    if amiss:
+        raise UserError(f"{path}: {amiss}.")
+
+
 def span(recording: Recording, head: Head) -> tuple[int, int]:
     """First sample of a recording and the one after its last, from its times and the header.
 
@@ -185,13 +195,26 @@ def read(recording: Path | Recording, rate: int = RATE) -> np.ndarray:
     not finite; or if it ends before the requested part, or lacks the channel.
     """
     recording = recording if isinstance(recording, Recording) else Recording(Path(recording))
+    wave, own = samples(recording)
+    if np.ptp(wave) < SILENCE:
+        raise silent(recording)
+    return resample(wave, own, rate)
+
+
+def samples(recording: Recording) -> tuple[np.ndarray, int]:
+    """A recording as float32 samples at its own rate, and that rate. Raises UserError as `read` does, but not for
+    silence.
+    """
     with _Open(recording) as file:
         wave = file.part()
     if not np.isfinite(wave).all():
         raise UserError(f"{recording}: holds samples that are not finite numbers; replace the file.")
-    if np.ptp(wave) < SILENCE:
-        raise UserError(f"{recording}: holds only silence; replace the file, or leave it out.")
-    return resample(wave, file.rate, rate)
+    return wave, file.rate
+
+
+def silent(recording: Recording) -> UserError:
+    """The fault of a recording that holds only silence."""
+    return UserError(f"{recording}: holds only silence; replace the file, or leave it out.")
 
 
 def frames(recording: Recording) -> int:
@@ -200,8 +223,11 @@ def frames(recording: Recording) -> int:
 
 
 def features(recording: Recording, normalisation: str = "bins") -> np.ndarray:
-    """Return the normalised log-mel frames of a recording, float16 [F, 80]. Raises UserError as `read` does."""
-    wave = torch.from_numpy(read(recording))
+    """Return the normalised log-mel frames of a recording without its offset, float16 [F, 80]. Raises UserError as
+    `read` does.
+    """
+    samples_S = read(recording)
+    wave = torch.from_numpy(samples_S - samples_S.mean(dtype=np.float64).astype(np.float32))
     return frontend.NORMALISATIONS[normalisation](frontend.log_mel(wave)).numpy().astype(np.float16)
 
 
@@ -234,7 +260,7 @@ class _Open:
         self.recording = recording
         if not os.path.isfile(recording.file):
             raise UserError(f"{recording.file}: there is no such audio file.")
-        self._damaged, counted = False, False
+        self.damaged, counted = False, False
         try:
             self._archived = None if recording.member is None else recording.open()
             self._file = soundfile.SoundFile(self._archived or recording.file)
@@ -256,7 +282,7 @@ class _Open:
             wrong = abs(found.frames * found.samples - self._file.frames) >= found.samples
         else:
             wrong = found.frames > found.stated + 1  # some writers count the frame that holds the index
-        self._damaged = found.cut
+        self.damaged = found.cut
         if wrong:
             self._file.close()
             self._file = soundfile.SoundFile(io.BytesIO(mpeg.stating(_bytes(self.recording), found)))
@@ -289,7 +315,7 @@ class _Open:
             cut = samples < 0.9 * wanted if self._whole else samples == 0
         else:
             slack = _DELAY if self._file.format == "MP3" else 0
-            cut = samples < wanted - slack or self._whole and self._damaged
+            cut = samples < wanted - slack or self._whole and self.damaged
         if cut or not self._whole:
             return containers.CUT_OFF if cut else ""
         with self.recording.open() as file:

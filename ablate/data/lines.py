@@ -32,7 +32,7 @@ class Faults:
     def report(self, message: str) -> None:
         """Raise UserError with `message`, or record it."""
         if not self.skip:
-            raise UserError(message)
+            raise UserError(message if self.root is None else f"{message} Or leave such out: data.on_error=skip.")
         message = self._relative(message)
         if message in self.skipped:
             return  # the same row was read again

@@ -22,9 +22,18 @@ def less_mean(mels: Sequence[np.ndarray], known_M: np.ndarray) -> list[np.ndarra
     The mean over a single word depends more on the word than on the voice (NOTES.md, 2026-11-26); over a minute
     `known_M` hardly counts.
     """
-    all_FM = np.concatenate(mels).astype(np.float64)
-    mean_M = (all_FM.sum(0) + KNOWN * known_M) / (len(all_FM) + KNOWN)
-    return [(mel_FM - mean_M.astype(np.float32)).astype(np.float16) for mel_FM in mels]
+    mean_M = mean(sum(mel_FM.sum(0, dtype=np.float64) for mel_FM in mels), sum(map(len, mels)), known_M)
+    return [less(mel_FM, mean_M) for mel_FM in mels]
+
+
+def mean(sum_M: np.ndarray, frames: int, known_M: np.ndarray) -> np.ndarray:
+    """The mean frame of a speaker, float32 [80], from the sum over that many frames."""
+    return ((sum_M + KNOWN * known_M) / (frames + KNOWN)).astype(np.float32)
+
+
+def less(mel_FM: np.ndarray, mean_M: np.ndarray) -> np.ndarray:
+    """Frames minus a speaker's mean, float16 [F, 80]."""
+    return (mel_FM - mean_M).astype(np.float16)
 
 
 class Alone(Table):

@@ -5,16 +5,19 @@ score.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
+from ablate.data import likeness
 from ablate.data.loader import Loader
 from ablate.data.packing import Draws, Order, ids
+from ablate.data.speaker import Alone
 from ablate.data.table import Table
 from ablate.data.tokenizer import Tokenizer
 from ablate.stages import lost
@@ -35,6 +38,7 @@ from objectives.mixture import Mixture
 from objectives.objective import AbstractObjective, Ports
 
 LEAST = 0.2  # minimum share of the steps that patience spans
+LIKENESS = "likeness.json"  # of fine-tunings on speech: see ablate.data.likeness
 KEPT = ("value", "loss", "first", "step")  # of the best evaluation, stored in checkpoints
 
 
@@ -175,6 +179,8 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
     with loader:
         loop.fit(step)
     loop.keep(loop.updates, best.weights)
+    if task.reads == "speech" and not run.rank:
+        heard(dataset(task, parents, "train").table, dev.table, run)
     stopped = {"stopped_early": loop.updates} if loop.updates < how.steps else {}
     if stopped:
         print(
@@ -193,9 +199,23 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
     }
 
 
+def heard(train: Table, dev: Table, run: RunFolder) -> None:
+    """Write what the recordings of the training are like, by which `ablate.transcribe` knows those that are not."""
+
+    def mels(table: Table) -> Iterator[np.ndarray]:
+        single = table if table.centred else Alone(table, train.means.mean(0))
+        for place in range(min(len(table), likeness.MOST)):
+            run.check()
+            yield single.mel(place * len(table) // min(len(table), likeness.MOST))
+
+    if (learnt := likeness.learnt(mels(train), mels(dev))) is not None:
+        run.write_json(LIKENESS, asdict(learnt))
+
+
 def _adopted(tuned: RunFolder, run: RunFolder) -> dict:
     """Take over the run that tuning chose: it is the same training with the same seed."""
-    for name in (checkpoint.MODEL, "metrics.jsonl", checkpoint.CHECKPOINT):
+    likely = (LIKENESS,) if LIKENESS in tuned.result()["files"] else ()
+    for name in (checkpoint.MODEL, "metrics.jsonl", checkpoint.CHECKPOINT, *likely):
         run.write_bytes(name, tuned.checked(name).read_bytes())
     kept = ("task", "best_step", "steps_run", "stopped_early", "dev", "lost")
     result = tuned.result()

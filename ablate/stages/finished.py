@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ablate.data import audio
-from ablate.data.speaker import less_mean
+from ablate.data.likeness import Likeness
 from ablate.data.spelling import composed, lowered
 from ablate.data.table import Example
 from ablate.data.tokenizer import Tokenizer
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, close, nearest
 from ablate.stages.evaluate import predictions
-from ablate.stages.finetune import FinetuneStage, build, dataset
+from ablate.stages.finetune import LIKENESS, FinetuneStage, build, dataset
 from ablate.stages.kind import restored
 from ablate.stages.tuned import settled
 from ablate.store import disk
@@ -83,6 +82,8 @@ class Finished:
         self.model.eval()
         self.tokenizer = tokenizer
         self.target_tokenizer = Tokenizer(parents["targets"].sound()) if "targets" in parents else tokenizer
+        said = tuned.checked(LIKENESS) if LIKENESS in tuned.result()["files"] else None
+        self.likeness = None if said is None else Likeness(**read_json(said))
         self.train = dataset(self.task, parents, "train").table
         self.normalisation = self.train.recordings[0].normalisation if self.train.recordings else "bins"
         # Readers of corpora may write text in lower case; typed text must look like the training text.
@@ -90,27 +91,16 @@ class Finished:
             row[field] == lowered(row[field]) for row in self.train.rows[:SEEN] for field in self.task.given
         )
 
-    def transcribe(
-        self, paths: Sequence[str | Path], into: str = "", speakers: Sequence[int] | None = None
-    ) -> list[str]:
-        """The model's output for each recording; `into` is the target language, for a model with several.
-
-        `speakers` numbers the speaker of each recording; without it, each is a different speaker. That matters if
-        features are normalised by speaker: all recordings of a speaker have their joint mean subtracted (`less_mean`).
-        Raises UserError for a text task, for input that is not audio, and for an unknown language.
-        """
+    def check_speech(self, into: str = "") -> None:
+        """Raise UserError for a text task, or if `into` is not a target language of a model with several."""
         self._must_read("speech", "ablate.predict RUN < lines")
         known = self.model.mixture.objectives["task"].languages
         if into not in (known or ("",)):
             raise UserError(f"--into is '{into}', which is no output language of this run: {nearest(into, known)}")
-        mels = [audio.features(audio.Recording(Path(path)), self.normalisation) for path in paths]
-        if self.normalisation == "speaker":
-            known_M, speakers = self.train.means.mean(0), speakers or range(len(paths))
-            for speaker in set(speakers):
-                own = [i for i, one in enumerate(speakers) if one == speaker]
-                for i, mel_FM in zip(own, less_mean([mels[i] for i in own], known_M)):
-                    mels[i] = mel_FM
-        return self._predict([{"id": str(path), "direction": f"_{into}"} for path in paths], mels)
+
+    def hear(self, mels: Sequence[np.ndarray], into: str = "") -> list[str]:
+        """The model's output for each recording, given its normalised frames [F, 80]."""
+        return self._predict([{"id": str(number), "direction": f"_{into}"} for number in range(len(mels))], mels)
 
     def predict(self, lines: Sequence[str]) -> list[Any]:
         """The model's output for each line; a line has the task's fields separated by tabs."""
@@ -145,7 +135,12 @@ def _finetuning(folder: Path) -> RunFolder:
     score.
     """
     if not (folder / "identity.json").is_file():
-        raise UserError(f"'{folder}' is no run folder; python -m ablate.sweep FILE --where ROW prints those of a row.")
+        beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
+        near = close(folder.name, [one.name for one in beside if (one / "identity.json").is_file()])
+        hint = f"did you mean '{folder.parent / near}'? " if near else ""
+        raise UserError(
+            f"'{folder}' is no run folder; {hint}python -m ablate.sweep FILE --where ROW prints those of a row."
+        )
     what = read_json(folder / "identity.json")
     root = folder.resolve().parents[2]
     finetunes = [id for role, id in what["parents"] if role == "finetune"]

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from ablate.data import audio
 from ablate.data.audio import Recording
 from ablate.errors import UserError
+from encoders import frontend
 
 
 def tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -137,3 +139,17 @@ def test_real_8_khz_and_flac(real_data: Path) -> None:
     assert rate == 8000 and len(audio.read(digit)) == 2 * len(own)
     utterance = next((real_data / "LibriSpeech/dev-clean").glob("*/*/*.flac"))
     np.testing.assert_array_equal(audio.read(utterance), soundfile.read(utterance, dtype="float32")[0])
+
+
+@pytest.mark.parametrize("normalisation", frontend.NORMALISATIONS)
+def test_an_offset_changes_no_features(tmp_path: Path, normalisation: str) -> None:
+    """Left in, one of twice the sound's deviation would: it leaks into the lowest bins, and raises the floor."""
+    loud = np.repeat([0.002, 0.1, 0.02, 0.05], 4000) * np.random.default_rng(0).standard_normal(16_000)
+    wave = (loud - loud.mean()).astype(np.float32)
+    features = []
+    for offset in (0.0, 0.1):
+        soundfile.write(tmp_path / "a.wav", wave + np.float32(offset), 16_000, subtype="FLOAT")
+        features.append(audio.features(Recording(tmp_path / "a.wav"), normalisation).astype(np.float32))
+    np.testing.assert_allclose(*features, atol=0.01)
+    raw = frontend.NORMALISATIONS[normalisation](frontend.log_mel(torch.from_numpy(wave + np.float32(0.1))))
+    assert np.abs(raw.numpy() - features[0]).mean(0)[:4].max() > 0.3

@@ -227,6 +227,11 @@ def test_trying_finds_what_raises_and_what_computes_nonsense():
     assert torch.equal(before, torch.get_rng_state())  # random draws of training do not depend on it
 
 
+def test_on_a_cpu_xformers_is_not_even_imported(monkeypatch):
+    monkeypatch.setattr(kernels, "xformers_fault", lambda: pytest.fail("asked for"))
+    assert lacking("xformers", Case(CPU, FP32, 64)) == "it needs CUDA"
+
+
 def test_an_extension_of_xformers_that_does_not_load_is_named_and_done_without(monkeypatch):
     xformers = pytest.importorskip("xformers")
     from xformers import _cpp_lib

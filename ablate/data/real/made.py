@@ -64,7 +64,7 @@ class RealRecordings(RecordingsConfig):
     """
 
     tag: ClassVar[str] = "real_recordings"
-    recipe: ClassVar[int] = 1
+    recipe: ClassVar[int] = 2  # 2: without the recording's offset
     how: ClassVar[tuple[str, ...]] = ("corpus", "source")
 
     recordings: str

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from ablate.tasks.task import Metric
 
@@ -52,6 +51,8 @@ def pearson(predicted: Sequence[float], wanted: Sequence[float]) -> float:
 
 def spearman(predicted: Sequence[float], wanted: Sequence[float]) -> float:
     """Rank correlation × 100, with equal values sharing their mean rank; 0 if one side is constant."""
+    from scipy.stats import rankdata  # takes a second to import, and most commands compute no ranks
+
     return pearson(rankdata(predicted), rankdata(wanted))
 
 

@@ -206,7 +206,12 @@ def test_command_line(fake):
 def test_empty_outputs_early_stops_and_data_left_out_are_noted_below_the_table(fake):
     folder = fake(**SMALL)
     before = build(read(folder)).caption
-    assert "empty" not in before and "stopped early" not in before and "Not pre-trained on" not in before
+    assert (
+        "empty" not in before
+        and "stopped early" not in before
+        and "Not pre-trained on" not in before
+        and "Skipped" not in before
+    )
 
     def silence(result, seed, row):
         if row == "joint" and "wer" in {score["metric"] for score in result["scores"]}:
@@ -218,7 +223,12 @@ def test_empty_outputs_early_stops_and_data_left_out_are_noted_below_the_table(f
     lost = {"pair": {"hours": 9.0, "left_out": {"over longest_pair (16 s)": {"items": 90, "share": 0.102}}}}
     for path in (folder.parents[1] / "pretrain").rglob("result.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "supply": lost}))
+    line = json.loads((folder / "manifest.jsonl").read_text().splitlines()[-1])
+    table = folder.parents[1] / "table" / (id := line["stages"]["tables"]["asr.train"])[:2] / id
+    table.mkdir(parents=True)
+    (table / "result.json").write_text(json.dumps({"format": 2, "rows": 8, "skipped": ["a.wav: is empty.", "b: too."]}))
     caption = build(read(folder)).caption
+    assert "Skipped, because they cannot be used (result.json says why): 2 rows of asr.train." in caption
     assert "Not pre-trained on: 10.2% of the hours of pair (90 items over longest_pair (16 s)): " in caption
     assert "Every output is empty: asr of joint." in caption
     assert re.search(r"(\d+) of \1 fine-tunings stopped early, because dev had stopped improving\.", caption)

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from real_files import utterances
 from ablate import sweep, transcribe
 from ablate.data.speaker import KNOWN, Alone, less_mean
 from ablate.data.table import Table, TableWriter
+from ablate.stages import finished, listening
 from ablate.store.record import read_jsonl
 from ablate.tasks.scoring import metrics
 
@@ -85,19 +87,13 @@ def test_the_second_score_is_what_single_files_get(root: Path, tmp_path: Path, m
 def test_speakers_are_told_apart(monkeypatch, capsys):
     """FILEs are each of another speaker, those after --speaker of one."""
     asked = []
-
-    class Fake:
-        def __init__(self, run):
-            self.normalisation = run
-
-        def transcribe(self, files, into, speakers):
-            asked.append((files, speakers))
-            return ["words"] * len(files)
-
-    monkeypatch.setattr(transcribe, "Finished", Fake)
+    run = SimpleNamespace(likeness=1)
+    monkeypatch.setattr(finished, "Finished", lambda folder: setattr(run, "normalisation", folder) or run)
+    monkeypatch.setattr(listening, "Listening", lambda *given: given)
+    monkeypatch.setattr(listening, "transcribed", lambda heard, voices, refuse: asked.append(voices) or ())
     assert transcribe.main(["run", "x", "y", "--speaker", "a", "b", "--speaker", "c"]) == 0
     assert transcribe.main(["run", "--speaker", "a", "b"]) == 0
-    assert asked == [(["x", "y", "a", "b", "c"], [0, 1, 2, 2, 3]), (["a", "b"], [0, 0])]
+    assert asked == [[["x"], ["y"], ["a", "b"], ["c"]], [["a", "b"]]]
     with pytest.raises(SystemExit):
         transcribe.main(["run"])
     said = capsys.readouterr().err

@@ -116,7 +116,8 @@ def test_train_and_dev_hold_no_text_of_test(root: Path, tmp_path: Path) -> None:
 def test_frames_are_those_of_the_recording(root: Path, tmp_path: Path) -> None:
     table = Made(small(root), tmp_path / "out").table("speech.train")
     wave, _ = soundfile.read(root / "LibriSpeech/train-lj/2/1/2-1-0000.flac", dtype="float32")
-    expected = normalise(log_mel(torch.from_numpy(wave))).numpy().astype(np.float16)
+    wave = torch.from_numpy(wave - wave.mean(dtype=np.float64).astype(np.float32))
+    expected = normalise(log_mel(wave)).numpy().astype(np.float16)
     np.testing.assert_array_equal(table.mel([row["id"] for row in table.rows].index("2-1-0000")), expected)
 
 
@@ -350,7 +351,7 @@ def test_faults_are_skipped_counted_and_not_in_the_split(root: Path, tmp_path: P
     damaged(root)
     with pytest.raises(UserError, match="6-1-0009' has a transcript but no recording"):
         small(root).resolved().split("asr", "train")
-    with pytest.raises(UserError, match="SST-2/train.tsv, line 43: has 1 columns"):
+    with pytest.raises(UserError, match="SST-2/train.tsv, line 43: has 1 columns.* leave such out: data.on_error=skip"):
         small(root).resolved().split("sentiment", "train")
     with pytest.raises(UserError, match="More than data.most_skipped=2 rows"):
         small(root, on_error="skip", most_skipped=2).resolved().split("asr", "train")
