@@ -23,6 +23,7 @@ from encoders import frontend
 RATE = frontend.RATE  # sampling rate of all audio that becomes features
 FORMATS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".oga", ".sph", ".aiff", ".aif", ".au", ".caf", ".w64")
 SILENCE = 2.0**-15  # relative to full scale: one step of 16 bits
+CANCELLED = 0.1  # of the loudness of the channels: unrelated ones keep this in their mean up to a hundred of them
 
 _UNKNOWN = 2**62  # samples: libsndfile's value for a FLAC that does not state its length
 _DELAY = 2 * 1152  # samples by which an MP3's index and its decoder may differ: one frame each
@@ -62,8 +63,9 @@ class Recording(_Recording):
         return {"path": path.as_posix(), **{name: value for name, value in given.items() if value is not None}}
 
     def __str__(self) -> str:
-        part = "" if not self.start and self.stop is None else f" from {self.start:g} to {self.stop or 'its end'} s"
-        return f"{self.file}{part}"
+        if self.stop is None:
+            return f"{self.file} from {self.start:g} s to its end" if self.start else self.file
+        return f"{self.file} from {self.start:g} to {self.stop} s"
 
 
 class Head(NamedTuple):
@@ -95,6 +97,8 @@ def span(recording: Recording, head: Head) -> tuple[int, int]:
             f"{recording.file}: its header does not say how long it is; write the file again (flac -d, then flac)."
         )
     last = told if stop is None else round(stop * head.rate)
+    if not told and (amiss := containers.amiss(recording.file)):
+        raise UserError(f"{recording.file}: {amiss}.")
     if last > told and not head.estimated:
         if last - told > _SLACK * head.rate:
             raise UserError(
@@ -164,11 +168,23 @@ def hear(recording: Recording, normalisation: str, stored: bool) -> Heard:
     return Heard(len(mel_FM), mel_FM if stored else None, sum_M)
 
 
+def named(file: str) -> None:
+    """Raise UserError if the name of a file is not UTF-8: it can stand in no manifest or table."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(file).decode(errors="backslashreplace")
+        raise UserError(
+            f"{shown}: its name is not UTF-8; rename it (convmv -f LATIN1 -t UTF-8 --notest {shown})."
+        ) from None
+
+
 class _Open:
     """An audio file that is open at the beginning of a recording; faults become UserErrors."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
+        named(recording.file)
         if not os.path.isfile(recording.file):
             raise UserError(f"{recording.file}: there is no such audio file.")
         self._damaged, counted = False, False
@@ -240,7 +256,16 @@ class _Open:
             ) from None
         if amiss := self._amiss(len(wave), last - first):
             raise UserError(f"{self.recording.file}: {amiss}.")
-        return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
+        if channel is not None:
+            return wave[:, channel].copy()
+        mean = wave.mean(axis=1)
+        if self.head.channels > 1 and _loudness(mean) < CANCELLED * _loudness(wave):
+            name = self.recording.path.name
+            raise UserError(
+                f"{self.recording}: its {self.head.channels} channels cancel each other in their mean, as where one is "
+                f"inverted; keep one of them (ffmpeg -i {name} -af 'pan=mono|c0=c0' mono-{name})."
+            )
+        return mean
 
     def _samples(self, first: int, last: int) -> np.ndarray:
         """Samples `first` to `last`, float32 [samples, channels]; fewer if the file ends before."""
@@ -264,6 +289,11 @@ class _Open:
                 f"{self.recording.file}: its sound is not what its header states (length or MD5); write the file "
                 "again from its source."
             )
+
+
+def _loudness(wave: np.ndarray) -> float:
+    """Standard deviation of samples, [samples] or [samples, channels]: that of the loudest channel."""
+    return float(np.max(wave.std(axis=0)))
 
 
 @lru_cache(maxsize=256)  # segments of a long file

@@ -90,6 +90,7 @@ def theme() -> None:
             "savefig.dpi": DPI,
             "pdf.fonttype": 42,
             "axes.unicode_minus": True,
+            "axes.formatter.useoffset": False,
             "text.parse_math": False,  # "$" is a dollar
         },
     )
@@ -172,6 +173,17 @@ def grid(panels: int, height: float, columns: int = 2) -> tuple[Figure, list[Axe
     for used in flat[:panels]:
         used.locator_params(nbins=4)
     return figure, flat[:panels]
+
+
+def apart(low: float, high: float) -> tuple[float, float]:
+    """Ends of an axis, at least a hundredth of the larger one apart, or 0.1 around 0: closer ones would be told apart
+    by digits that nobody reads.
+    """
+    least = 0.01 * max(abs(low), abs(high)) or 0.1
+    if high - low >= least:
+        return low, high
+    middle = (low + high) / 2
+    return middle - least / 2, middle + least / 2
 
 
 def below(panels: Sequence[Axes], columns: int = 2) -> Sequence[Axes]:

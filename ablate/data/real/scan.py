@@ -28,7 +28,7 @@ LARGE = 1 << 24  # bytes; hashes of larger texts are cached
 TELL = 2.0  # seconds between two messages
 _THREADS = 16  # for reading files: cluster disks are slow to answer, but answer many requests at once
 _HEAD = struct.Struct("<16sQIH??")
-LOOKING = 2  # version of what is cached about a file, and of what counts as broken: raised when that changes
+LOOKING = 3  # version of what is cached about a file, and of what counts as broken: raised when that changes
 
 
 class Sound(NamedTuple):
@@ -101,6 +101,7 @@ def _look(files: Sequence[str]) -> list[tuple[str, tuple[bytes, Head] | str]]:
 
 
 def _sound(path: str) -> tuple[bytes, Head]:
+    audio.named(path)
     with open(path, "rb") as file:
         first = file.read(42)
         if (

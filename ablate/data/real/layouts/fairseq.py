@@ -40,7 +40,8 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
         raise UserError(
             f"{path}, line 1: there is no folder '{said}', expected the one that holds the recordings below it{commas}."
         )
-    beside = next((p for p in (path.with_suffix(".wrd"), path.with_suffix(".ltr")) if p.exists()), None)
+    stem = path.with_suffix("") if path.suffix == ".gz" else path
+    beside = next((p for p in (stem.with_suffix(".wrd"), stem.with_suffix(".ltr")) if p.exists()), None)
     transcripts = iter(() if beside is None else lines(beside, faults))
     at, text, number = 0, "", 1
     for number, line in rows:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl
-from ablate.data.real.layouts.layout import Layout, ignored
+from ablate.data.real.layouts.layout import Layout, ignored, span
 from ablate.data.table import Example
 
 ROUNDED = 1e-3  # seconds by which equal times may differ
@@ -86,7 +86,7 @@ def _utterances(
             row["text"] = said["text"].strip()
         stop = round(start + said["duration"], 6)
         whole = start <= 0 and stop >= cut["recording"]["duration"] - ROUNDED
-        place = (0.0, None) if whole else (max(0.0, start), stop)
+        place = (0.0, None) if whole else span(max(0.0, start), stop)
         yield row | {"recording": Recording(recording, *place, None if first is None else channel - first)}
 
 
