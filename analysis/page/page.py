@@ -32,16 +32,23 @@ FAILURES = 30
 
 
 def page(
-    made: Table, below: Sequence[Sheet], compared: Sheet | None, verdicts: list[Verdict], drawings: list[Drawing]
+    made: Table,
+    below: Sequence[Sheet],
+    compared: Sheet | None,
+    verdicts: list[Verdict],
+    drawings: list[Drawing],
+    amiss: str = "",
 ) -> str:
-    """Make the page. Equal records give an equal page: it states nothing about when it was made."""
+    """Make the page. Equal records give an equal page: it states nothing about when it was made. `amiss` says what its
+    figures lack.
+    """
     records = made.records
     sections = {
         "claims": ("Verdicts", _claims(verdicts)),
         "table": ("Table", formats.joined(made, "html", below)),
         "against": ("All rows against one", compared.html() if compared else ""),
         **{drawing.name: (drawing.title, _figure(drawing)) for drawing in drawings},
-        "reading": ("How to read this", _list(caveats(records))),
+        "reading": ("How to read this", _list([*caveats(records), *[amiss] * bool(amiss)])),
         "failures": ("Failures", _failures(records)),
         "samples": ("Sample predictions", samples.section(made)),
         "rows": ("Rows, and where their runs lie", _rows(made)),
