@@ -27,7 +27,7 @@ CANCELLED = 0.1  # of the loudness of the channels: unrelated ones keep this in 
 
 _UNKNOWN = 2**62  # samples: libsndfile's value for a FLAC that does not state its length
 _DELAY = 2 * 1152  # samples by which an MP3's index and its decoder may differ: one frame each
-_SLACK = 0.1  # seconds that a segment may reach beyond the end of its recording: segment times are rounded
+SLACK = 0.1  # seconds by which stated times may differ from a recording's: they are rounded
 
 
 class _Recording(NamedTuple):
@@ -100,7 +100,7 @@ def span(recording: Recording, head: Head) -> tuple[int, int]:
     if not told and (amiss := containers.amiss(recording.file)):
         raise UserError(f"{recording.file}: {amiss}.")
     if last > told and not head.estimated:
-        if last - told > _SLACK * head.rate:
+        if last - told > SLACK * head.rate:
             raise UserError(
                 f"{recording}: the file ends at {told / head.rate:.2f} s, before the segment does; correct its times."
             )

@@ -127,3 +127,8 @@ def test_unmatched_quotes_swallow_no_rows(tmp_path):
     lines = ['s\ta.wav\t"では、危険"と言った。', 's\tb.wav\t"open', "s\tc.wav\tlast"]
     (tmp_path / "dev.tsv").write_text("\n".join(["client_id\tpath\tsentence", *lines]) + "\n", encoding="utf-8")
     assert [text for _, text in read(tmp_path / "dev.tsv", tmp_path)[0]] == ['"では、危険"と言った。', '"open', "last"]
+
+
+def test_an_empty_segment_is_named_with_both_times():
+    assert str(Recording("a.wav", 0.0, 0.0)) == "a.wav from 0 to 0.0 s"
+    assert str(Recording("a.wav", 1.5)) == "a.wav from 1.5 s to its end" and str(Recording("a.wav")) == "a.wav"

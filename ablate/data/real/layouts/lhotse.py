@@ -80,6 +80,8 @@ def _utterances(
             continue
         start = round(cut["start"] + said["start"], 6)
         row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
+        if "num_samples" in cut["recording"]:
+            row["stated"] = int(cut["recording"]["num_samples"])
         if isinstance(said.get("text"), str):
             if ignored(said["text"]):
                 continue
