@@ -184,6 +184,17 @@ def test_equal_values_lie_amid_plain_numbers(values):
     look.plt.close(figure)
 
 
+def test_steps_are_whole_numbers(fake):
+    records = read(fake(rows=("joint",), tasks=("asr",), table={}, claims={}))
+    frame = curves.finetuning_curves(records)
+    figure, (axes,) = look.grid(1, 1.0)
+    one = frame[(frame.metric == "dev/wer") & (frame.step == 50)].assign(step=6)
+    curves.draw(one, axes, look.looks(records, ["joint"], [""]), smooth=False)
+    figure.canvas.draw()
+    assert 6 in axes.get_xticks() and all(x == int(x) for x in axes.get_xticks())
+    look.plt.close(figure)
+
+
 def logged(folder, change):
     """Change every value that was logged: `change(number of the line, name, value)`."""
     for path in folder.parents[1].rglob("metrics.jsonl"):
