@@ -120,7 +120,7 @@ def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict], sm
         every = max(1, len(mean) // 5)
         axes.plot(mean, **look, lw=1.0, ms=3, mec="white", mew=0.3, markevery=(number * every // 4 % every, every))
     axes.margins(x=0.03)
-    axes.locator_params(axis="x", integer=True)  # steps
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)  # steps
 
 
 def pretraining(records: Records) -> Figure | None:
