@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import pickle
 import sys
 import warnings
@@ -111,6 +112,7 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
 def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key], str]:
     records, stages, before = pickle.loads(packed)
     amiss = drawings.amiss(records)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # fonts without bold are printed as they are
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # `amiss` says it once
         return *drawings.draw(records, stages, before), amiss

@@ -7,6 +7,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
+from matplotlib.image import imread
 
 from analysis import report
 from analysis.figures import drawings, fonts, look
@@ -15,15 +16,19 @@ from analysis.records.frame import read
 HAN, HANGUL = "資料結果", "한국어"
 
 
-def font(path, family, letters):
-    """A TrueType font whose every letter is a square as wide as high."""
-    names = {ord(one): f"u{ord(one):04X}" for one in letters}
+def square():
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0))
     for corner in ((0, 900), (900, 900), (900, 0)):
         pen.lineTo(corner)
     pen.closePath()
-    glyphs = {name: pen.glyph() for name in (".notdef", *names.values())}
+    return pen.glyph()
+
+
+def font(path, family, letters):
+    """A TrueType font whose every letter is a square as wide as high."""
+    names = {ord(one): f"u{ord(one):04X}" for one in letters}
+    glyphs = {name: square() for name in (".notdef", *names.values())}
     made = FontBuilder(1000, isTTF=True)
     made.setupGlyphOrder(list(glyphs))
     made.setupCharacterMap(names)
@@ -90,8 +95,10 @@ def test_labels_are_printed_and_measured_with_these_fonts(tmp_path, installed, f
     look.legend(figure, look.keys(records, ["joint"], [""]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of each glyph that it lacks
-        _, pdf = look.save(figure, tmp_path, "one")
+        png, pdf = look.save(figure, tmp_path, "one")
     assert b"Squares" in pdf.read_bytes()
+    legend = imread(png)[-60:, :, :3].mean(2) < 0.5  # dark pixels of the lowest 5 mm, where the legend is
+    assert legend.sum() > 0.6 * len(HAN + HANGUL) * (0.9 * 6.5 / 72 * look.DPI) ** 2  # squares of .9 em, filled
 
 
 def test_a_report_says_once_what_its_figures_lack_and_draws_again(installed, fake, monkeypatch, capfd):
