@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import pickle
+import sys
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -46,15 +49,17 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
     state, before = fingerprint(records), _before(records.folder)
     made = _unchanged(records.folder, state, before)
     if made is None:
-        made, figures = _write(records, {name: Key(*key) for name, key in before.get("figures", {}).items()})
+        made, figures, amiss = _write(records, {name: Key(*key) for name, key in before.get("figures", {}).items()})
         names = {
             key: [path.relative_to(records.folder).as_posix() for path in paths]
             if isinstance(paths, list)
             else paths.name
             for key, paths in made.items()
         }
-        about = {"code": code(), "state": state, "made": names, "figures": figures}
-        save_text(records.folder / STATE, json.dumps(about))
+        done = {} if amiss else {"state": state, "made": names, "figures": figures}  # a font may come: draw again
+        save_text(records.folder / STATE, json.dumps({"code": code(), **done}))
+        if amiss:
+            print(amiss, file=sys.stderr)
     return made
 
 
@@ -80,8 +85,9 @@ def _unchanged(folder: Path, state: str, before: dict) -> dict[str, Path | list[
     return made if all(path.exists() for path in every) else None
 
 
-def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | list[Path]], dict[str, Key]]:
-    """Make all files, except figures that were drawn from the same records before; return also each figure's key.
+def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | list[Path]], dict[str, Key], str]:
+    """Make all files, except figures that were drawn from the same records before; return also each figure's key, and
+    a sentence about letters that figures lack.
 
     Figures and tables take about as long: each are made in a process of their own.
     """
@@ -97,13 +103,19 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
         if compared:
             texts |= {f"{compared.name}.md": compared.md(), f"{compared.name}.csv": compared.csv()}
         tables = [save_text(records.folder / name, text) for name, text in texts.items()]
-        drawn, keys = drawing.result()
-    report = save_text(records.folder / "report.html", page(made, below, compared, verdicts, drawn))
-    return {"table": tables, "figures": [path for drawing in drawn for path in drawing.paths], "report": report}, keys
+        drawn, keys, amiss = drawing.result()
+    report = save_text(records.folder / "report.html", page(made, below, compared, verdicts, drawn, amiss))
+    figures = [path for drawing in drawn for path in drawing.paths]
+    return {"table": tables, "figures": figures, "report": report}, keys, amiss
 
 
-def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key]]:
-    return drawings.draw(*pickle.loads(packed))
+def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key], str]:
+    records, stages, before = pickle.loads(packed)
+    amiss = drawings.amiss(records)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # fonts without bold are printed as they are
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # `amiss` says it once
+        return *drawings.draw(records, stages, before), amiss
 
 
 def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = None) -> str:

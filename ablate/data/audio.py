@@ -23,10 +23,11 @@ from encoders import frontend
 RATE = frontend.RATE  # sampling rate of all audio that becomes features
 FORMATS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".oga", ".sph", ".aiff", ".aif", ".au", ".caf", ".w64")
 SILENCE = 2.0**-15  # relative to full scale: one step of 16 bits
+CANCELLED = 0.1  # of the loudness of the channels: unrelated ones keep this in their mean up to a hundred of them
 
 _UNKNOWN = 2**62  # samples: libsndfile's value for a FLAC that does not state its length
 _DELAY = 2 * 1152  # samples by which an MP3's index and its decoder may differ: one frame each
-_SLACK = 0.1  # seconds that a segment may reach beyond the end of its recording: segment times are rounded
+SLACK = 0.1  # seconds by which stated times may differ from a recording's: they are rounded
 
 
 class Member(NamedTuple):
@@ -96,8 +97,9 @@ class Recording(_Recording):
         return io.BufferedReader(_Section(self.file, self.member))
 
     def __str__(self) -> str:
-        part = "" if not self.start and self.stop is None else f" from {self.start:g} to {self.stop or 'its end'} s"
-        return f"{self.name}{part}"
+        if self.stop is None:
+            return f"{self.name} from {self.start:g} s to its end" if self.start else self.name
+        return f"{self.name} from {self.start:g} to {self.stop} s"
 
 
 class _Section(io.RawIOBase):
@@ -151,8 +153,9 @@ def check_length(path: Path) -> None:
     """Raise UserError for a file that is no audio, or that holds less or more sound than it states, as far as that is
     known without decoding it: for those who read it in parts.
     """
-    with _Open(Recording(path)) as file:
-        amiss = containers.CUT_OFF if file.damaged else containers.amiss(path)
+    whole = Recording(path)
+    with _Open(whole) as file:
+        amiss = containers.CUT_OFF if file.damaged else _amiss(whole)
     if amiss:
         raise UserError(f"{path}: {amiss}.")
 
@@ -168,8 +171,10 @@ def span(recording: Recording, head: Head) -> tuple[int, int]:
             f"{recording.name}: its header does not say how long it is; write the file again (flac -d, then flac)."
         )
     last = told if stop is None else round(stop * head.rate)
+    if not told and (amiss := _amiss(recording)):
+        raise UserError(f"{recording.name}: {amiss}.")
     if last > told and not head.estimated:
-        if last - told > _SLACK * head.rate:
+        if last - told > SLACK * head.rate:
             raise UserError(
                 f"{recording}: the file ends at {told / head.rate:.2f} s, before the segment does; correct its times."
             )
@@ -253,11 +258,23 @@ def hear(recording: Recording, normalisation: str, stored: bool) -> Heard:
     return Heard(len(mel_FM), mel_FM if stored else None, sum_M)
 
 
+def named(file: str) -> None:
+    """Raise UserError if the name of a file is not UTF-8: it can stand in no manifest or table."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(file).decode(errors="backslashreplace")
+        raise UserError(
+            f"{shown}: its name is not UTF-8; rename it (convmv -f LATIN1 -t UTF-8 --notest {shown})."
+        ) from None
+
+
 class _Open:
     """An audio file that is open at the beginning of a recording; faults become UserErrors."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
+        named(recording.file)
         if not os.path.isfile(recording.file):
             raise UserError(f"{recording.file}: there is no such audio file.")
         self.damaged, counted = False, False
@@ -318,8 +335,7 @@ class _Open:
             cut = samples < wanted - slack or self._whole and self.damaged
         if cut or not self._whole:
             return containers.CUT_OFF if cut else ""
-        with self.recording.open() as file:
-            return containers.amiss(file)
+        return _amiss(self.recording)
 
     def part(self) -> np.ndarray:
         """Read the samples of the recording, float32 [samples]."""
@@ -334,7 +350,16 @@ class _Open:
             ) from None
         if amiss := self._amiss(len(wave), last - first):
             raise UserError(f"{self.recording.name}: {amiss}.")
-        return wave.mean(axis=1) if channel is None else wave[:, channel].copy()
+        if channel is not None:
+            return wave[:, channel].copy()
+        mean = wave.mean(axis=1)
+        if self.head.channels > 1 and _loudness(mean) < CANCELLED * _loudness(wave):
+            name = self.recording.path.name
+            raise UserError(
+                f"{self.recording}: its {self.head.channels} channels cancel each other in their mean, as where one is "
+                f"inverted; keep one of them (ffmpeg -i {name} -af 'pan=mono|c0=c0' mono-{name})."
+            )
+        return mean
 
     def _samples(self, first: int, last: int) -> np.ndarray:
         """Samples `first` to `last`, float32 [samples, channels]; fewer if the file ends before."""
@@ -360,9 +385,19 @@ class _Open:
             )
 
 
+def _loudness(wave: np.ndarray) -> float:
+    """Standard deviation of samples, [samples] or [samples, channels]: that of the loudest channel."""
+    return float(np.max(wave.std(axis=0)))
+
+
 @lru_cache(maxsize=256)  # segments of a long file
 def _counted(whole: Recording, size: int, changed: int) -> mpeg.Counted | None:
     return mpeg.counted(_bytes(whole))
+
+
+def _amiss(recording: Recording) -> str:
+    with recording.open() as file:
+        return containers.amiss(file)
 
 
 def _bytes(recording: Recording) -> bytes:

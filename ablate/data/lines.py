@@ -31,6 +31,9 @@ class Faults:
 
     def report(self, message: str) -> None:
         """Raise UserError with `message`, or record it."""
+        encoding = sys.getfilesystemencoding()
+        if encoding != "utf-8" and not message.isascii():
+            message += f" (The locale has file names read as {encoding}: set PYTHONUTF8=1.)"
         if not self.skip:
             raise UserError(message if self.root is None else f"{message} Or leave such out: data.on_error=skip.")
         message = self._relative(message)

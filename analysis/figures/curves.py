@@ -97,9 +97,10 @@ def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict], sm
     mean if `smooth`.
 
     Each seed is drawn faintly behind it or, with one seed, the raw values. A stage that several rows share is drawn
-    once, for the first of them: the others branch from it.
+    once, for the first of them: the others branch from it. Values that are not finite are left out.
     """
     drawn: set[str] = set()
+    frame = frame[np.isfinite(frame.value)]
     for number, ((row, point), own) in enumerate(frame.groupby(["row", "point"], sort=False)):
         new = own[~own.stage.isin(drawn)]
         drawn |= set(own.stage)
@@ -119,6 +120,7 @@ def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict], sm
         every = max(1, len(mean) // 5)
         axes.plot(mean, **look, lw=1.0, ms=3, mec="white", mew=0.3, markevery=(number * every // 4 % every, every))
     axes.margins(x=0.03)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)  # steps
 
 
 def pretraining(records: Records) -> Figure | None:
@@ -147,9 +149,10 @@ def finetuning(records: Records) -> Figure | None:
 
 
 def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame], smooth: bool) -> Figure | None:
-    """Draw a panel per title, with one legend of the rows shown; None without panels. `every` has all seeds, averaged
-    or not.
+    """Draw a panel per title that has finite values, with one legend of the rows shown; None without panels. `every`
+    has all seeds, averaged or not.
     """
+    parts = {title: part for title, part in parts.items() if np.isfinite(part.value).any()}
     if not parts:
         return None
     names = set().union(*(part.row.unique() for part in parts.values()))
@@ -157,7 +160,7 @@ def _panels(records: Records, every: pd.DataFrame, parts: dict[str, pd.DataFrame
     points = [point for point in records.points if any(point in set(part.point) for part in parts.values())]
     shown = look.readable(records, rows, look.AT_MOST if len(points) == 1 else len(look.DASHES))
     parts = {title: part[part.row.isin(shown)] for title, part in parts.items()}
-    parts = {title: part for title, part in parts.items() if len(part)}
+    parts = {title: part for title, part in parts.items() if np.isfinite(part.value).any()}
     figure, panels = look.grid(len(parts), 0.98)
     looks = look.looks(records, shown, points)
     for (title, part), axes in zip(parts.items(), panels):
@@ -184,6 +187,9 @@ def _rank(name: str) -> int:
 
 
 def _limit(axes: Axes, values: pd.Series) -> None:
-    """Let a few extreme first steps run out of the panel, so that they do not flatten the rest."""
-    low, high = np.nanquantile(values, [0.0, 0.99])
-    axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low) + 1e-9)
+    """Let a few extreme first steps run out of the panel, so that they do not flatten the rest. Equal values lie in the
+    middle of a panel with plain numbers.
+    """
+    low, high = np.quantile(values[np.isfinite(values)], [0.0, 0.99])
+    low, high = look.apart(low, high)
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))

@@ -113,6 +113,22 @@ def draw(records: Records, stages: dict[str, str], before: dict[str, Key]) -> tu
     return drawn, keys
 
 
+def amiss(records: Records) -> str:
+    """Which letters of a sweep's labels no installed font has, in a sentence; "" where figures show all of them."""
+    letters = _letters(records)
+    if all(map(str.isascii, letters)):
+        return ""  # without loading matplotlib
+    from analysis.figures import fonts
+
+    return fonts.told(fonts.fallbacks(letters)[1])
+
+
+def _letters(records: Records) -> frozenset[str]:
+    """All that labels of rows, points of axes and tasks are written with."""
+    labels = [*map(records.label, records.rows), *records.points, *map(records.task_label, records.sweep["tasks"])]
+    return frozenset("".join(labels))
+
+
 def _drawn(records: Records, drawing: Drawing, before: str) -> str:
     """Draw one figure and write its data, unless it was drawn from the same data `before`; return the name of its
     data.
@@ -150,7 +166,7 @@ def _drawn(records: Records, drawing: Drawing, before: str) -> str:
     text = functools.cache(lambda: data(records).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     if before and drawing.name not in BEYOND and named(records, text()) == before:
         return before
-    look.theme()
+    look.theme(_letters(records))
     drawn = figure(records)
     if drawn is None:
         return ""

@@ -157,3 +157,4 @@ def draw(frame: pd.DataFrame, axes: Axes, looks: dict[tuple[str, str], dict]) ->
         )
     axes.axhline(0, color="0.3", lw=0.6, zorder=0)
     axes.margins(x=0.03)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)  # steps

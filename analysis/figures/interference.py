@@ -119,7 +119,7 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
     axes.axvline(0, color="0.3", lw=0.6, zorder=0)
     axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
     axes.set_ylim(top - 0.3, -0.1)
-    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=1e-3) * 1.1
+    reach = np.nanmax(np.abs(frame[["mean", "low", "high"]].to_numpy(float)), initial=5 * 10.0**-digits) * 1.1
     axes.set_xlim(-reach, reach)
     axes.axvspan(0, reach, color="0.94", lw=0, zorder=-1)
     axes.tick_params(axis="y", length=0)

@@ -30,6 +30,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from ablate.store import files
+from analysis.figures import fonts
 from analysis.records.frame import Measure, Records
 
 COLUMN = 3.3
@@ -50,10 +51,11 @@ COLOURS = ("#0173b2", "#c77a00", "#02865f", "#c04f00", "#b35fa5", "#7a5230", "#c
 NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "chrfpp": "chrF++"}
 
 
-def theme() -> None:
+def theme(letters: frozenset[str] = frozenset()) -> None:
     """Set the look of all figures: fonts and lines for one column, colours that colour-blind readers can tell apart.
 
-    Nothing of the user's own matplotlibrc counts: figures look the same for everybody.
+    Nothing of the user's own matplotlibrc counts: figures look the same for everybody. Of `letters`, those that the
+    usual font lacks are taken from other installed fonts.
     """
     matplotlib.rcdefaults()
     sns.set_theme(
@@ -61,6 +63,7 @@ def theme() -> None:
         style="ticks",
         palette=COLOURS,
         rc={
+            "font.family": [fonts.USUAL, *fonts.fallbacks(letters)[0]],
             "font.size": 6.5,
             "axes.titlesize": 7,
             "axes.titleweight": "bold",
@@ -90,6 +93,7 @@ def theme() -> None:
             "savefig.dpi": DPI,
             "pdf.fonttype": 42,
             "axes.unicode_minus": True,
+            "axes.formatter.useoffset": False,
             "text.parse_math": False,  # "$" is a dollar
         },
     )
@@ -174,15 +178,30 @@ def grid(panels: int, height: float, columns: int = 2) -> tuple[Figure, list[Axe
     return figure, flat[:panels]
 
 
+def apart(low: float, high: float) -> tuple[float, float]:
+    """Ends of an axis, at least a hundredth of the larger one apart, or 0.1 around 0: closer ones would be told apart
+    by digits that nobody reads.
+    """
+    least = 0.01 * max(abs(low), abs(high)) or 0.1
+    if high - low >= least:
+        return low, high
+    middle = (low + high) / 2
+    return middle - least / 2, middle + least / 2
+
+
 def below(panels: Sequence[Axes], columns: int = 2) -> Sequence[Axes]:
     """The panels of a `grid` that have none below them: they carry the label of the shared x axis."""
     return panels[-min(columns, len(panels)) :]
 
 
-@functools.lru_cache(maxsize=4096)
 def wide(text: str, size: float, weight: str = "normal") -> float:
     """Width of a line of text in inches."""
-    font = get_font(findfont(FontProperties(weight=weight)))
+    return _wide(text, size, weight, tuple(matplotlib.rcParams["font.family"]))
+
+
+@functools.lru_cache(maxsize=4096)
+def _wide(text: str, size: float, weight: str, families: tuple[str, ...]) -> float:
+    font = get_font([findfont(FontProperties(family=[family], weight=weight)) for family in families])
     font.set_size(size, DPI)
     font.set_text(text)
     return font.get_width_height()[0] / 64 / DPI

@@ -32,9 +32,16 @@ FAILURES = 30
 
 
 def page(
-    made: Table, below: Sequence[Sheet], compared: Sheet | None, verdicts: list[Verdict], drawings: list[Drawing]
+    made: Table,
+    below: Sequence[Sheet],
+    compared: Sheet | None,
+    verdicts: list[Verdict],
+    drawings: list[Drawing],
+    amiss: str = "",
 ) -> str:
-    """Make the page. Equal records give an equal page: it states nothing about when it was made."""
+    """Make the page. Equal records give an equal page: it states nothing about when it was made. `amiss` says what its
+    figures lack.
+    """
     records = made.records
     splits = audit.splits(records)
     sections = {
@@ -43,7 +50,7 @@ def page(
         "against": ("All rows against one", compared.html() if compared else ""),
         **{drawing.name: (drawing.title, _figure(drawing)) for drawing in drawings},
         "data": ("Data", _splits(splits)),
-        "reading": ("How to read this", _list(caveats(records))),
+        "reading": ("How to read this", _list([*caveats(records), *[amiss] * bool(amiss)])),
         "failures": ("Failures", _failures(records)),
         "samples": ("Sample predictions", samples.section(made)),
         "rows": ("Rows, and where their runs lie", _rows(made)),

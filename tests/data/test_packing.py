@@ -179,6 +179,26 @@ def test_streams_resume_from_the_cursor() -> None:
         assert after == cursor and repr(again) == repr(batches)
 
 
+@pytest.mark.parametrize("bucket", [0, 8])
+def test_every_update_is_the_same_in_a_process_that_begins_there(bucket: int) -> None:
+    """In any epoch, also where one ends within the update; and no batch of an epoch comes again in the next."""
+    table = FakeTable(*RNG.integers(50, 400, size=20))
+    stream, cursor, drawn = SpeechStream(table, 0, max_frames=300, bucket=bucket), 0, []
+    while cursor < 9 * 20:
+        shards, after = stream.drawn(cursor, 1200, 2)
+        assert SpeechStream(table, 0, max_frames=300, bucket=bucket).drawn(cursor, 1200, 2) == (shards, after)
+        drawn += [(slot // 20, [item for _, item in shard]) for shard in shards for slot, _ in shard[:1]]
+        assert [slot for shard in shards for slot, _ in shard] == list(range(cursor, after))
+        cursor = after
+    epochs = [{frozenset(items) for epoch, items in drawn if epoch == number} for number in range(9)]
+    assert sum(len(one & other) for one, other in zip(epochs, epochs[1:])) <= 2  # by chance
+
+
+def test_more_shards_than_items_are_all_filled() -> None:
+    shards, _ = SpeechStream(FakeTable(100, 200), 0, max_frames=300).drawn(0, 800, 8)
+    assert all(shards) and {item for shard in shards for _, item in shard} == {0, 1}
+
+
 def test_a_cropped_utterance_counts_what_is_left_of_it() -> None:
     stream = SpeechStream(FakeTable(*[1000] * 10), 0, max_frames=500)
     batches, cursor = stream.next_update(0, budget=2100)

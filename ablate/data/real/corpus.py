@@ -44,7 +44,7 @@ from ablate.data.real.split import SHORTEST, Reading
 from ablate.data.recordings import BINS
 from ablate.data.spelling import SCORING
 from ablate.data.table import FRAME
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, nearest, plural
 from ablate.store.kept import hashed
 
 
@@ -244,6 +244,13 @@ class _Plan:
                 notes.append(
                     f"data: recordings of {source.name} have up to {channels} channels, which are averaged "
                     f"({Path(file).name}); a manifest of segments (STM, lhotse) can choose one."
+                )
+            if unlike := self.reading.unlike.get(source.name):
+                file, (seconds, stated) = min(unlike.items())
+                count = f"{plural(len(unlike), 'recording')} of {source.name} {'is' if len(unlike) == 1 else 'are'}"
+                notes.append(
+                    f"data: {count} not as long as it states ({Path(file).name}: {seconds:.2f} s, not {stated:.2f}); "
+                    "is it a list of these files?"
                 )
             if looked.count:
                 disk.setdefault(looked.recordings, looked.disk)

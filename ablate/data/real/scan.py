@@ -28,7 +28,7 @@ LARGE = 1 << 24  # bytes; hashes of larger texts are cached
 TELL = 2.0  # seconds between two messages
 _THREADS = 16  # for reading files: cluster disks are slow to answer, but answer many requests at once
 _HEAD = struct.Struct("<16sQIH??")
-LOOKING = 2  # version of what is cached about a file, and of what counts as broken: raised when that changes
+LOOKING = 3  # version of what is cached about a file, and of what counts as broken: raised when that changes
 
 
 class Sound(NamedTuple):
@@ -106,6 +106,7 @@ def _look(files: Sequence[Recording]) -> list[tuple[Recording, tuple[bytes, Head
 
 
 def _sound(whole: Recording) -> tuple[bytes, Head]:
+    audio.named(whole.file)
     with whole.open() as file:
         first = file.read(42)
         if (

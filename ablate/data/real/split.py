@@ -82,6 +82,8 @@ class Reading:
         self._states: dict[str, list[Any]] = {}
         self.mixed: dict[str, tuple[int, str]] = {}
         """By source, the most channels of a recording that are averaged, and its file."""
+        self.unlike: dict[str, dict[str, tuple[float, float]]] = {}
+        """By source and file, seconds of recordings that are not as long as the source states, and what it states."""
 
     def _fresh(self) -> Faults:
         return Faults(self.config.on_error == "skip", self.config.most_skipped, self.root)
@@ -162,6 +164,9 @@ class Reading:
                     line = faults.naming(row["id"]) if segment else ""
                     faults.report(f"{line}: {error}" if line else str(error))
                     continue
+                stated, (samples, rate, *_) = row.pop("stated", None), sound.head
+                if stated is not None and not sound.head.estimated and abs(samples - stated) > audio.SLACK * rate:
+                    self.unlike.setdefault(source.name, {})[row["recording"].file] = samples / rate, stated / rate
                 if row["recording"].channel is None and sound.head.channels > self.mixed.get(source.name, (1, ""))[0]:
                     self.mixed[source.name] = sound.head.channels, row["recording"].name
                 yield row, sound, key, frames

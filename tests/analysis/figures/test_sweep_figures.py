@@ -4,9 +4,10 @@ import json
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.figures import capacity, curves, interference, look
+from analysis.figures import capacity, curves, harm_over_training, interference, look
 from analysis.records.frame import measure, read
 from analysis.records.scores import IMPOSSIBLE
 
@@ -167,6 +168,54 @@ def test_values_that_are_wild_at_first_do_not_flatten_the_rest(fake):
     figure = curves.finetuning(records)
     assert np.isfinite(figure.axes[0].get_ylim()).all()
     look.plt.close(figure)
+
+
+@pytest.mark.parametrize("values", [(2.0,) * 5, (0.0,) * 5, (2.0, 2.0 + 1e-7), (99.9,), (-3.0, np.nan, np.inf, -3.0)])
+def test_equal_values_lie_amid_plain_numbers(values):
+    figure, (axes,) = look.grid(1, 1.0)
+    axes.plot(values)
+    curves._limit(axes, pd.Series(values))
+    figure.canvas.draw()
+    low, high = axes.get_ylim()
+    assert (values[0] - low) / (high - low) == pytest.approx(0.5, abs=0.1)
+    shown = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert not axes.yaxis.get_offset_text().get_text() and len(set(shown)) == len(shown) >= 2
+    assert max(map(len, shown)) <= 6
+    look.plt.close(figure)
+
+
+def test_steps_are_whole_numbers(fake):
+    records = read(fake(rows=("joint",), tasks=("asr",), table={}, claims={}))
+    frame = curves.finetuning_curves(records)
+    figure, (axes,) = look.grid(1, 1.0)
+    one = frame[(frame.metric == "dev/wer") & (frame.step == 50)].assign(step=6)
+    curves.draw(one, axes, look.looks(records, ["joint"], [""]), smooth=False)
+    figure.canvas.draw()
+    assert 6 in axes.get_xticks() and all(x == int(x) for x in axes.get_xticks())
+    look.plt.close(figure)
+
+
+def logged(folder, change):
+    """Change every value that was logged: `change(number of the line, name, value)`."""
+    for path in folder.parents[1].rglob("metrics.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for number, line in enumerate(lines):
+            line |= {name: change(number, name, value) for name, value in line.items() if name != "step"}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return read(folder)
+
+
+def test_values_that_are_no_numbers_are_left_out(fake):
+    folder = fake(rows=FEW, seeds=(0, 1), tasks=("asr", "sentiment"))
+    records = logged(folder, lambda n, name, value: np.nan if n % 3 == 0 or "accuracy" in name else value)
+    for figure, panels in ((curves.pretraining(records), 4), (curves.finetuning(records), 1)):  # of losses; of WER
+        lines = [line.get_ydata() for axes in figure.axes for line in axes.lines]
+        assert len(figure.axes) == panels and all(np.isfinite(y).all() for y in lines if len(y))
+        look.plt.close(figure)
+    assert harm_over_training.figure(records)
+    records = logged(folder, lambda n, name, value: np.nan)
+    assert curves.pretraining(records) is curves.finetuning(records) is None
+    look.plt.close("all")
 
 
 def test_losses_come_before_accuracies_and_these_before_what_masks_came_to():

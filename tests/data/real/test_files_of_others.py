@@ -135,6 +135,15 @@ def segment(tmp_path: Path, name: str, channel: str = "1") -> Path:
     return row["recording"]
 
 
+def test_a_root_beside_its_manifest_goes_before_one_where_the_command_runs(tmp_path, monkeypatch):
+    for folder in ("here", "data"):
+        sound(tmp_path / folder / "clips/a.flac")
+    (tmp_path / "data/list.tsv").write_text("clips\na.flac\t16000\n")
+    monkeypatch.chdir(tmp_path / "here")
+    (row,) = read(tmp_path / "data/list.tsv", "fairseq")
+    assert row["recording"].path == tmp_path / "data/clips/a.flac"
+
+
 def test_a_recording_is_found_by_its_exact_name(tmp_path):
     for name in ("talk.copy.wav", "talk.wav", "call.A.wav", "two.a.wav", "two.b.wav"):
         sound(tmp_path / name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -33,3 +35,33 @@ def test_channels_that_are_averaged_are_told(root):  # noqa: F811
     (told,) = [note for note in notes if "channels" in note]
     assert told.startswith("data: recordings of LibriSpeech/train-clean have up to 3 channels, which are averaged (")
     assert file.name in told
+
+
+@pytest.mark.parametrize("kind", ["fairseq", "lhotse"])
+def test_a_manifest_made_for_other_files_is_told(root, kind):  # noqa: F811
+    sounds = {name: len(soundfile.read(root / name)[0]) for name in ("a.wav", "b.wav") if spoken(root / name)}
+
+    def notes(**stated):
+        stated = {f"{name}.wav": samples for name, samples in stated.items()}
+        cuts = [cut(name, samples) for name, samples in stated.items()]
+        lines = cuts if kind == "lhotse" else [".", *(f"{name}\t{samples}" for name, samples in stated.items())]
+        (root / "list.jsonl" if kind == "lhotse" else root / "list.tsv").write_text("\n".join(lines) + "\n")
+        config = small(root, speech=("list.jsonl" if kind == "lhotse" else "list.tsv",))
+        return [note for note in config.resolved().split("speech", "train").notes if "as long as" in note]
+
+    assert not notes(a=sounds["a.wav"], b=sounds["b.wav"] + 1152)  # a frame of MPEG more
+    (told,) = notes(a=sounds["a.wav"], b=80_000)
+    assert "1 recording of list" in told and "is not as long as it states (b.wav: 1.00 s, not 5.00)" in told
+    (told,) = notes(a=160_000, b=80_000)
+    assert "2 recordings of list" in told and "are not as long as it states (a.wav: 1.00 s, not 10.00)" in told
+
+
+def spoken(path):
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(16_000), 16_000)
+    return path
+
+
+def cut(name, samples):
+    recording = {"id": name, "duration": samples / 16_000, "sampling_rate": 16_000, "num_samples": samples}
+    recording["sources"] = [{"type": "file", "channels": [0], "source": name}]
+    return json.dumps({"id": name, "start": 0, "duration": samples / 16_000, "channel": 0, "recording": recording})

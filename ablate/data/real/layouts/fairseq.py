@@ -30,26 +30,29 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read fairseq's manifest: a root folder, then one `path<TAB>samples` per line; transcripts in .ltr or .wrd beside
     it.
 
-    The root may be relative to the manifest's folder. In .ltr, letters are separated by spaces and words by "|".
-    Speakers are not given: the voice is the recording's folder.
+    The root may be relative to the manifest's folder, or else to the current one. In .ltr, letters are separated by
+    spaces and words by "|". Speakers are not given: the voice is the recording's folder.
     """
     path = Path(path)
     rows = lines(path, faults)
-    _, root = next(rows, (0, ""))
-    if not isdir(root) and not isdir(root := join(path.parent, said := root)):
+    _, said = next(rows, (0, ""))
+    root = next((folder for folder in (join(path.parent, said), said) if isdir(folder)), None)
+    if root is None:
         commas = "; a table needs tabs between its columns, and this one has commas" if "," in said else ""
         raise UserError(
             f"{path}, line 1: there is no folder '{said}', expected the one that holds the recordings below it{commas}."
         )
-    beside = next((p for p in (path.with_suffix(".wrd"), path.with_suffix(".ltr")) if p.exists()), None)
+    stem = path.with_suffix("") if path.suffix == ".gz" else path
+    beside = next((p for p in (stem.with_suffix(".wrd"), stem.with_suffix(".ltr")) if p.exists()), None)
     transcripts = iter(() if beside is None else lines(beside, faults))
     at, text, number = 0, "", 1
     for number, line in rows:
-        name = line.split("\t")[0]
+        name, _, stated = line.partition("\t")
         recording = join(root, name)
         if not there(recording, path, number, faults):
             continue
         row: Example = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
+        row |= {"stated": int(stated)} if stated.isdecimal() else {}
         while at < number - 1 and (
             following := next(transcripts, None)
         ):  # both files are read in parallel, neither is held in memory

@@ -41,9 +41,9 @@ class Layout(ABC):
         """Read all rows of a `path` for which `knows` is true, with texts as written in the corpus.
 
         Speech: {"id", "voice": the speaker, "recording": Recording(file, start, stop, channel)}, and "text" if there is
-        a transcript. Times are in seconds from the beginning of the file, `stop` is None for its end; channels count
-        from 0, None is the mean of all; `member` is the file's place, if it is in an archive. Whether it exists and is
-        audio is checked later. Text: {"id", "text"}.
+        a transcript; and "stated": samples of the whole file, if the corpus states them. Times are in seconds from the
+        beginning of the file, `stop` is None for its end; channels count from 0, None is the mean of all; `member` is
+        the file's place, if it is in an archive. Whether it exists and is audio is checked later. Text: {"id", "text"}.
         Ids are unique in the source.
 
         A row that cannot be used is passed to `faults.report`, in a sentence with its file and line, and left out;

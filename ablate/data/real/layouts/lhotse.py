@@ -14,7 +14,7 @@ from typing import Any
 
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl
-from ablate.data.real.layouts.layout import Layout, ignored
+from ablate.data.real.layouts.layout import Layout, ignored, span
 from ablate.data.table import Example
 
 ROUNDED = 1e-3  # seconds by which equal times may differ
@@ -80,13 +80,15 @@ def _utterances(
             continue
         start = round(cut["start"] + said["start"], 6)
         row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
+        if "num_samples" in cut["recording"]:
+            row["stated"] = int(cut["recording"]["num_samples"])
         if isinstance(said.get("text"), str):
             if ignored(said["text"]):
                 continue
             row["text"] = said["text"].strip()
         stop = round(start + said["duration"], 6)
         whole = start <= 0 and stop >= cut["recording"]["duration"] - ROUNDED
-        place = (0.0, None) if whole else (max(0.0, start), stop)
+        place = (0.0, None) if whole else span(max(0.0, start), stop)
         yield row | {"recording": Recording(recording, *place, None if first is None else channel - first)}
 
 

@@ -41,10 +41,16 @@ def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
         if transcripts.name not in files:
             faults.report(f"{transcripts}: there is no such file, but recordings beside it.")
             continue
+        taken: dict[str, int] = {}
         for number, line in lines(transcripts, faults):
             name, _, text = line.partition(" ")
             if name in recordings:
+                taken[name] = number
                 yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
+            elif name in taken:
+                faults.report(
+                    f"{transcripts}, line {number}: '{name}' has a transcript in line {taken[name]} already; keep one."
+                )
             else:
                 other = next((one for one in files if splitext(one)[0] == name), "")
                 flac = f"; {other} is in no format that is read: convert it (ffmpeg -i {other} {name}.flac)"

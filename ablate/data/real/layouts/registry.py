@@ -152,5 +152,7 @@ def _unique(rows: Iterable[tuple[int, Example]], what: str) -> None:
         shown = f"{recording.file} from {recording.start} s" if recording else repr(row.get("text", row.get("written")))
         here, id = f"row {number} ({shown})", str(row["id"])
         if id in seen:
-            raise UserError(f"{what} with the same id, '{id}': {seen[id]} and {here}; give each an id of its own.")
+            raise UserError(
+                f"{what} with the same id, '{id}': {seen[id]} and {here}; give each an id of its own, or leave one out."
+            )
         seen[id] = here
