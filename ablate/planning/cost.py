@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from encoders.encoder import EncoderConfig
 PASS = 4e-3  # fixed seconds of one forward and backward pass through one layer, added to its arithmetic
 RATE = 2.6e10  # floating-point operations per second of one core
 RECORDINGS, TABLE, TOKENIZER, TOKENS, KMEANS, START, SCORE, HELDOUT = 5.0, 0.5, 1.0, 0.3, 5.0, 0.2, 1.5, 0.7  # seconds
+MEASURED, COMPARED = 0.4, 0.6  # doubt of costs from finished stages of equal shape, and from those of the same sort
 LENGTH = (
     "seed",
     "start",
@@ -83,10 +85,11 @@ def _pass(encoder: EncoderConfig, positions: float) -> float:
 def scaled(
     stages: Mapping[str, Stage], timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict
 ) -> dict[str, Stage]:
-    """Replace the estimated costs of stages by better ones where finished stages allow it.
+    """Replace the estimated costs of stages by better ones where finished stages allow it, and say how good they are.
 
     A finished stage gets its own time, and a stage of a known shape that shape's pace. Other costs are scaled by the
-    median ratio of measured to estimated time of stages of the same sort. All costs are in seconds.
+    median ratio of measured to estimated time of stages of the same sort. All costs are in seconds. Stages are `alike`
+    by kind, then by sort, then by shape.
     """
     ratios: dict[tuple[str, str], list[float]] = {}
     for id in timings.keys() & stages.keys():
@@ -95,13 +98,18 @@ def scaled(
     factors = {sort: median(values) for sort, values in ratios.items()}
     known = paces() if stages.keys() - timings.keys() else {}
 
-    def seconds(stage: Stage) -> float:
+    def better(stage: Stage) -> Stage:
+        of, sort = shape(stage.kind, stage.config), _sort(stage)
         if stage.id in timings:
-            return timings[stage.id]
-        pace = known.get(shape(stage.kind, stage.config)) if known and stage.steps else None
-        return stage.cost * factors.get(_sort(stage), 1.0) if pace is None else pace * stage.steps
+            cost, doubt = timings[stage.id], MEASURED
+        elif stage.steps and of in known:
+            cost, doubt = known[of] * stage.steps, MEASURED
+        else:
+            cost, doubt = stage.cost * factors.get(sort, 1.0), COMPARED if sort in factors else 1.0
+        digest = hashlib.blake2b(of.encode(), digest_size=8).hexdigest()
+        return dataclasses.replace(stage, cost=cost, doubt=doubt, alike=(*sort, digest))
 
-    return {id: dataclasses.replace(stage, cost=seconds(stage)) for id, stage in stages.items()}
+    return {id: better(stage) for id, stage in stages.items()}
 
 
 def _sort(stage: Stage) -> tuple[str, str]:
