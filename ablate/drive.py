@@ -202,9 +202,7 @@ def _plan(file: str, overrides: list[str], asking: tuple[str, ...], quick: bool 
     default = ROOT if quick else "runs"
     roots = [default, *(text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("root="))]
     root = Path(roots[-1])
-    return plan_file(
-        file, overrides, default, cost.timings(root), paces=lambda: cost.paces(root), asking=asking, quick=quick
-    )
+    return plan_file(file, overrides, default, known=cost.Known.of(root), asking=asking, quick=quick)
 
 
 def reference(section: str) -> str:

@@ -244,21 +244,21 @@ class Display:
     def __call__(self, board: Board) -> None:
         """Show what changed since the last call."""
         now = time.monotonic()
-        if now > self.next and (board.events or now - self.estimated > OFTEN):
+        running = [id for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
+        due = [id for id in running if self.live is None and now - self.said.get(id, now) >= EVERY]
+        if now > self.next and (board.events or due or now - self.estimated > OFTEN):
             self.left = self.remaining.estimate()
             self.estimated = time.monotonic()
             self.next = self.estimated + (self.estimated - now) / LITTLE
         while board.events:
             self._event(board, *board.events.pop(0))
-        running = [id for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
         if running and now - self.looked >= EVERY:
             self.looked = now
             self._room(board)
         if self.live is None:
-            for id in running:
-                if now - self.said.get(id, now) >= EVERY:
-                    self.said[id] = now
-                    self._line("   ", describe(board, id, self.left), board)
+            for id in due:
+                self.said[id] = now
+                self._line("   ", describe(board, id, self.left), board)
             if board.pending != self.pending and now - self.told >= MINUTE:
                 self.told, self.pending = now, board.pending
                 if board.pending:

@@ -25,13 +25,13 @@ DRAWS = 32  # possible futures
 OUTSIDE = 1  # of them on each side of the range
 LARGE = 20_000  # stages times draws: of more stages fewer futures are drawn, but at least half
 # Standard deviations of logs, each with a doubt of 1 where a stage's doubt counts:
-MACHINE = 0.5  # of all stages: how fast this machine is, and what else it does
+MACHINE = 0.6  # of all stages: how fast this machine is, and what else it does
 GROUPS = (0.4, 0.3, 0.2)  # of the groups in `Stage.alike`, in their order, times the doubt of a stage
-STAGE = 0.1  # of stages of equal shape
+STAGE = 0.15  # of stages of equal shape
 CHANGE = 0.1  # of all that is ahead: other work comes and goes
 # Errors of what is observed:
 PACE = 0.1  # of a pace in the middle of a stage, as its parts differ
-EARLY = 0.25  # of a pace at a stage's beginning, further
+EARLY = 0.15  # of a pace at a stage's beginning, further
 ENDED_SECONDS, STARTED_SECONDS = 0.3, 1.0  # of durations: starting a process, loading
 FRESH = 600.0  # seconds after which a duration that was measured counts half
 STALE = 0.05  # but at least this much
@@ -64,15 +64,6 @@ class Left:
     """Whether jobs have yet to start, and so may have to wait for as long as nobody knows, which is not counted."""
 
 
-@dataclass
-class Seen:
-    """The last progress of a running stage."""
-
-    step: float
-    spent: float
-    """Seconds that it had run for, when it was seen to be at this step."""
-
-
 class Remaining:
     """Estimates the time left of a board with `workers`; keep it while the board is followed.
 
@@ -87,7 +78,6 @@ class Remaining:
         for id, stage in board.stages.items():
             if board.state[id] != DONE and stage.steps and (steps := continuing.begun(stage, board.root)):
                 self._begin(id, steps)
-        self._seen: dict[str, Seen] = {}
         self._tree(math.log(slower))
 
     def _tree(self, machine: float) -> None:
@@ -121,8 +111,6 @@ class Remaining:
         here = [id for id in open_ if board.state[id] == RUNNING]
         elsewhere = [id for id in open_ if board.state[id] == ELSEWHERE]
         progress = {id: self._progress(id) for id in (*here, *elsewhere)}
-        for id in self._seen.keys() - progress.keys():
-            del self._seen[id]
         logs = self._believed(open_, progress)
         seconds = {id: self._seconds(id, logs[id], progress.get(id)) for id in open_}
         ahead = Ahead(open_, self.workers, board.ranks, here, elsewhere)
@@ -165,16 +153,13 @@ class Remaining:
         and the seconds since.
         """
         lock = self.board.folders[id].holder() or {}
-        spent = self._spent(id, lock)
-        step, steps, first = (lock.get(name, 0) for name in ("step", "steps", "first"))
-        if not steps or step <= first:
-            return 0.0, spent, 0.0
+        whole = self._spent(id, lock)
+        step, steps, first, spent = (lock.get(name, 0) for name in ("step", "steps", "first", "spent"))
+        if step <= first or not spent:
+            return 0.0, whole, 0.0
         if "first" in lock:
             self._begin(id, first)
-        seen = self._seen.get(id)
-        if seen is None or seen.step != step:
-            seen = self._seen[id] = Seen(step, spent)
-        return min(1.0, (step - first) / (steps - first)), seen.spent, spent - seen.spent
+        return min(1.0, (step - first) / (steps - first)), spent, max(0.0, whole - spent)
 
     def _spent(self, id: str, lock: Mapping[str, Any]) -> float:
         """Return for how many seconds a running stage has run; of those that others started, up to its last sign."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ablate.clusters.resources import Resources
@@ -51,16 +51,14 @@ def plan_file(
     path: str | Path,
     overrides: Iterable[str] = (),
     root: str | Path = "runs",
-    timings: Mapping[str, float] | None = None,
     registry: Registry | None = None,
-    paces: Callable[[], Mapping[str, float]] = dict,
+    known: cost.Known = cost.NOTHING,
     asking: Collection[str] = (),
     quick: bool = False,
 ) -> Plan:
     """Plan the sweep in a file, with command-line overrides. Writes and runs nothing.
 
-    `root=DIR` among the overrides takes precedence over `root`. Costs are estimated from `timings`, the seconds of
-    finished stages by id, and from `paces()`, seconds per update by shape (see `ablate.planning.cost`). On clusters
+    `root=DIR` among the overrides takes precedence over `root`. Costs are estimated from what is `known`. On clusters
     named in `asking`, jobs request the sweep's resources, and a stage that needs more is refused. `quick` makes the
     sweep small (see `ablate.sweepfile.quick`). Raises UserError for any mistake in the sweep.
     """
@@ -73,7 +71,7 @@ def plan_file(
         if sweep.get("root") is None:
             sweep = {"root": str(root)} | {key: value for key, value in sweep.items() if key != "root"}
         planner = Planner(sweep, registry, asking)
-        return planner.plan(timings or {}, paces)
+        return planner.plan(known)
     except UserError as error:
         raise Source(path, overrides).located(error) from error.__cause__
 
@@ -127,6 +125,7 @@ class Planner:
         resources = mapping(sweep.get("resources"), "resources")
         self.plugins = plugins.versions()
         self.kinds = {name: kind.trains for name, kind in KINDS.items()}
+        self.here = self.cluster not in asking
         self.estimate = Estimator(Resources(resources, self.kinds, self.cluster in asking))
         self.gpu_hours: dict[str, Mapping[str, float]] = {}  # by stage and kind of GPU, of what is large
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
@@ -135,7 +134,7 @@ class Planner:
             tuple[int, str], tuple[TaskConfig, TaskConfig]
         ] = {}  # by id(): the first task is kept, so that no other object gets its id()
 
-    def plan(self, timings: Mapping[str, float], paces: Callable[[], Mapping[str, float]] = dict) -> Plan:
+    def plan(self, known: cost.Known) -> Plan:
         """Resolve and check every row at every point, then lay out the stages. Raises UserError."""
         workers = setting(Sweep, "workers", self.sweep.get("workers"))
         grid = [self._rows(point) for point in self.points]
@@ -155,7 +154,7 @@ class Planner:
             name=self.name,
             sweep=described,
             manifest=manifest,
-            stages=continued(cost.scaled(self.stages, timings, paces)),
+            stages=continued(cost.scaled(self.stages, known, self.here)),
             resolved={name: grid[0][name].plain() for name in written},
             remarks={name: grid[0][name].remarks for name in written},
             notes=(
@@ -269,7 +268,9 @@ class Planner:
                 parents |= self._data(row, task, {owner(task).baseline_split: False, split: True}, made, stages)
                 of = ScoreStage(encoder=row.encoder, task=self._task(task, split), seed=seed)
                 name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
-                score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, cost.SCORE)
+                count = self.supply.rows(row.data, task.table, split)
+                seconds = cost.score(row.encoder, owner(task).reads, count)
+                score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, seconds)
         added = self._added(row, {**made, "pretrain": leaf}, finetune, f"{row.name} / ", suffix, stages)
         score |= {name: {SPLIT: id} for name, id in added.items()}
         return {

@@ -7,6 +7,7 @@ import pytest
 from fake_registry import World, registry
 
 from ablate.errors import UserError
+from ablate.planning import cost
 from ablate.planning.plan import plan_file
 from ablate.stages.kind import restored
 from ablate.stages.registry import KINDS
@@ -42,7 +43,7 @@ def plan(tmp_path):
     def make(*overrides, text=SWEEP, extra="", timings=None) -> Plan:
         path = tmp_path / "sweep.yaml"
         path.write_text(text + extra)
-        return plan_file(path, overrides, timings=timings, registry=registry())
+        return plan_file(path, overrides, registry=registry(), known=cost.Known(timings or {}))
 
     return make
 

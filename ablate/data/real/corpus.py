@@ -196,7 +196,7 @@ class _Plan:
             table=place[0],
             split=place[1],
         )
-        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts, disk)
+        return Split(config, recordings, (*notes, *left_out.notes(*place)), texts, count, disk)
 
     def _spoken(self, place: Place, origins: Sequence[Source]) -> Made:
         held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []
