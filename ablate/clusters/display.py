@@ -46,8 +46,8 @@ def between(span: Span) -> str:
     name, unit, _ = next(one for one in UNITS if span.high < one[2])
     places = 10 if name == "h" and span.high < 36_000 else 1
     low, high = math.floor(span.low / unit * places) / places, math.ceil(span.high / unit * places) / places
-    if not low and span.high > 1 and name != "s":
-        return f"{duration(span.low)} to {high:g} {name}"
+    if not low:
+        return f"{duration(span.low)} to {high:g} {name}" if span.low >= 1 else f"at most {high:g} {name}"
     return f"{low:g} to {high:g} {name}" if low < high else f"{high:g} {name}"
 
 
