@@ -124,7 +124,7 @@ def _show(full: Plan, whole: Plan, cluster: AbstractCluster, notes: list[str]) -
     root, board = Path(full.root), cluster.board
     plan = replace(whole, stages=board.stages)
     board.follow_others()
-    print(plan_text(plan, board, cluster.remaining), flush=True)
+    print(plan_text(plan, board, cluster.workers, cluster.remaining.estimate()), flush=True)
     left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
     anew = again(plan, root)
     _say(
@@ -159,9 +159,10 @@ def _status(plan: Plan, cluster: AbstractCluster, notes: list[str]) -> None:
     cluster.board.follow_others()
     for one in of_jobs_at(cluster):
         one.look()
-    print(plan_text(plan, cluster.board, cluster.remaining), flush=True)
+    left = cluster.remaining.estimate()
+    print(plan_text(plan, cluster.board, cluster.workers, left), flush=True)
     _say(notes)
-    print(status_text(cluster.board, cluster.remaining.estimate()))
+    print(status_text(cluster.board, left))
 
 
 def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.clusters import local
-from ablate.clusters.display import between, duration
+from ablate.clusters.display import between, duration, left_text
 from ablate.clusters.remaining import Left
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, FAILED, RUNNING, Board
@@ -30,7 +30,7 @@ from ablate.store.stage import materialise
 SWEEP = Path(__file__).resolve().parents[2] / "sweeps" / "objectives.yaml"
 LIMIT = 0.25  # of the truth
 SHARES = {0.0: False, 0.2: True, 0.5: True, 0.9: False}  # of the work, and whether the limit holds there
-EVERY = 1.0  # seconds between two estimates
+EVERY, TELL = 1.0, 30  # seconds between two estimates, and estimates between two lines
 BUSY = "while True: pass"
 
 
@@ -76,6 +76,9 @@ def measure(root: Path, quick: bool, overrides: list[str], busy: bool) -> int:
         board.events.clear()
         if now - said[-1].when >= EVERY:
             said.append(Said(now, cluster.remaining.estimate(), os.getloadavg()[0]))
+            if len(said) % TELL == 0:
+                line = f"{duration(now)}: {board.count(DONE)}/{len(board.stages)} done, {left_text(said[-1].left)}"
+                print(line, file=sys.stderr, flush=True)
 
     cluster.run(show, lambda: 0)
     whole = board.clock() - began

@@ -56,7 +56,7 @@ def left_text(left: Left) -> str:
     return f"{between(left.all)} left" + ", queueing not counted" * left.queue
 
 
-def plan_text(plan: Plan, board: Board, remaining: Remaining) -> str:
+def plan_text(plan: Plan, board: Board, workers: int, left: Left) -> str:
     """Describe a plan: its rows, its stages, what is shared, done and missing, and the time left."""
     users: dict[str, set[str]] = {}
     for line in plan.manifest:
@@ -79,7 +79,7 @@ def plan_text(plan: Plan, board: Board, remaining: Remaining) -> str:
         lines.append(f"{kind:<14}{len(ids):>8}{done:>8}{len(ids) - done:>9}{shared:>16}")
     total, done = len(board.stages), board.count(DONE)
     lines.append(f"{'all':<14}{total:>8}{done:>8}{total - done:>9}")
-    lines += ["", f"{plural(seeds, 'seed')}. " + (estimate(board, remaining) if done < total else "All done.")]
+    lines += ["", f"{plural(seeds, 'seed')}. " + (estimate(workers, left) if done < total else "All done.")]
     lines += [*room(board), *(f"note: {note}" for note in plan.notes)]
     return "\n".join(lines)
 
@@ -103,9 +103,9 @@ def room(board: Board) -> list[str]:
     ]
 
 
-def estimate(board: Board, remaining: Remaining) -> str:
+def estimate(workers: int, left: Left) -> str:
     """Say how long the missing stages will take."""
-    left, on = remaining.estimate(), plural(remaining.workers, "worker")
+    on = plural(workers, "worker")
     queue = " The time that jobs wait in the queue is not known, and not counted." * left.queue
     return f"{between(left.all)} left on {on} ({between(left.work)} of work), done {end_in(left.all)}.{queue}"
 

@@ -173,7 +173,9 @@ class Remaining:
         for id, (seconds, when) in self.board.took.items():
             if self.board.state[id] == DONE and seconds > 0:
                 known = max(STALE, 0.5 ** ((now - when) / FRESH))
-                observed[id] = math.log(seconds / self._cost(id)), (1e-4 + (ENDED_SECONDS / seconds) ** 2) / known
+                cost = self._cost(id)
+                error = 1e-4 + (ENDED_SECONDS / min(seconds, cost)) ** 2  # what was hardly planned tells nothing
+                observed[id] = math.log(seconds / cost), error / known
         for id, (share, spent, _) in progress.items():
             if share > 0 and spent > 0:
                 error = PACE**2 + (EARLY * (1 - share)) ** 2 + (STARTED_SECONDS / spent) ** 2

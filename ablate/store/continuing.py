@@ -58,8 +58,9 @@ def begun(stage: Stage, root: Path) -> int:
     finished trunk that it will continue.
     """
     path = run_path(Path(root), stage.kind, stage.id)
-    if saved := attempt.reached(path) - stage.config.get("start", 0) if path.is_dir() else 0:
-        return max(0, saved)
+    saved = 0 if pruned.reopened(path) else attempt.reached(path) - stage.config.get("start", 0)
+    if saved > 0:
+        return saved
     ends = shorter(root, stage.identity) if _continues(stage) else []
     return RunFolder(root, stage.kind, ends[0]).identity()["config"]["steps"] if ends else 0
 

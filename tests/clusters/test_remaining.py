@@ -53,7 +53,7 @@ def test_what_ended_tells_of_its_like_by_hand():
     clock.now = 120.0
     board.set("a", DONE)
     machine, group, own = remaining.MACHINE**2, remaining.GROUPS[0] ** 2, remaining.STAGE**2
-    error = 1e-4 + (remaining.ENDED_SECONDS / 120) ** 2
+    error = 1e-4 + (remaining.ENDED_SECONDS / 60) ** 2
     expected = math.log(2) * (machine + group) / (machine + group + own + error)
     draws = found._believed({"b": board.stages["b"]}, {})["b"]
     assert fmean(draws) == pytest.approx(expected, rel=1e-6)
@@ -84,9 +84,10 @@ def test_lines_never_contradict_each_other():
     left = Remaining(board, 2).estimate()
     assert left.all == left.stages["b"]
     assert 7 < left.all.low < left.all.likely < left.all.high < 14
-    assert display.describe(board, "b", left).endswith("ends in 7 to 14 s") or "ends in" in display.describe(
-        board, "b", left
-    )
+    said = display.between(left.all)
+    assert display.describe(board, "b", left) == f"finetune , 90/100, ends in {said}"
+    assert display.left_text(left) == f"{said} left"
+    assert display.estimate(2, left).startswith(f"{said} left on 2 workers ({said} of work), done ")
 
 
 def test_no_stage_outlasts_the_whole():
@@ -235,7 +236,7 @@ def test_time_in_a_queue_is_said_to_be_unknown():
     board, _ = made(stage("a"), stage("b"))
     found = Remaining(board, 64, queues=True)
     assert display.left_text(found.estimate()).endswith(" left, queueing not counted")
-    assert "is not known" in display.estimate(board, found)
+    assert "is not known" in display.estimate(64, found.estimate())
     for id in "ab":
         board.set(id, QUEUED)
         board.set(id, RUNNING)
