@@ -113,6 +113,8 @@ class Remaining:
         progress = {id: self._progress(id) for id in (*here, *elsewhere)}
         logs = self._believed(open_, progress)
         seconds = {id: self._seconds(id, logs[id], progress.get(id)) for id in open_}
+        if not here:  # this process only looks on: who runs them will run the rest
+            here, elsewhere = elsewhere, []
         ahead = Ahead(open_, self.workers, board.ranks, here, elsewhere)
         futures = list(zip(*(seconds[id] for id in ahead.order))) or [()]
         factors = [math.exp(CHANGE * change) for change in self._changes]
