@@ -24,7 +24,7 @@ from ablate.store.stage import Plan, stage_ids
 
 EVERY = 15.0  # seconds between two lines about a running stage
 MINUTE = 60.0  # minimum seconds between two lines about why jobs wait
-OFTEN = 5.0  # seconds between two estimates of the time left while nothing starts or ends
+OFTEN = 1.0  # seconds between two estimates of the time left while nothing starts or ends
 LITTLE = 0.05  # share of the time that estimates may take, at most
 TAIL = 15  # number of lines shown of a failed stage's log
 STATES = (DONE, RUNNING, ELSEWHERE, QUEUED, WAITING, BLOCKED, FAILED, STOPPED)
