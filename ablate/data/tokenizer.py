@@ -160,9 +160,9 @@ def learn(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dic
     count = sum(1 for _ in _texts(tables, config.fields))
     if not count and not config.alphabet:
         raise UserError(f"The tokenizer has nothing to learn from: {', '.join(config.fields)} hold no text in 'train'.")
-    run.progress(0, 2, unit="parts", note=f"learns from {count:,} texts")
+    run.progress(0, 0, note=f"learns from {count:,} texts")
     model = train(lowest(_texts(tables, config.fields), config.texts) if count else [config.alphabet], config)
-    run.progress(1, 2, unit="parts", note="counts its pieces")
+    run.progress(0, 0, note="counts its pieces")
     run.write_bytes("model.spm", model)
     run.write_json("vocabulary.json", _vocabulary(model, _texts(tables, config.fields)))
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)

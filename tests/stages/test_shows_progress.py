@@ -9,11 +9,12 @@ from ablate.tasks.registry import TASKS
 
 @pytest.fixture
 def told(monkeypatch):
-    """What stages report of their progress: (step, steps, unit), by kind."""
-    told: dict[str, list[tuple[int, int, str]]] = {}
+    """What stages report of their progress: (step, steps, unit), by kind; and the notes of the tokenizer."""
+    told: dict[str, list] = {"notes": []}
 
-    def progress(self, step, steps, unit="steps", **fields):
+    def progress(self, step, steps, unit="steps", note="", **fields):
         told.setdefault(self.kind, []).append((step, steps, unit))
+        told["notes"] += [note] if note else []
 
     monkeypatch.setattr(RunFolder, "progress", progress)
     return told
@@ -36,5 +37,5 @@ def test_kinds_of_stages_show_progress(tmp_path, told):
         assert all(steps == rows for _, steps, _ in told["score"])
     assert told["pretrain"] == [(10, 10, "steps")] and told["finetune"] == [(10, 10, "steps")]
     assert told["heldout"] == [(n, 4, "batches") for n in (1, 2, 3, 4)]
-    assert told["tokenizer"] == [(0, 2, "parts"), (1, 2, "parts")]
+    assert told["notes"] == [f"learns from {rows} texts", "counts its pieces"]
     assert {unit for _, _, unit in told["tokens"]} == {"texts"} and told["tokens"][-1][0] == told["tokens"][-1][1]
