@@ -157,7 +157,7 @@ class Remaining:
         lock = self.board.folders[id].holder() or {}
         whole = self._spent(id, lock)
         step, steps, first, spent = (lock.get(name, 0) for name in ("step", "steps", "first", "spent"))
-        if step <= first or not spent:
+        if min(step, steps) <= first or not spent:
             return 0.0, whole, 0.0
         if "first" in lock:
             self._begin(id, first)

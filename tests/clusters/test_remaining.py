@@ -124,6 +124,17 @@ def test_without_progress_a_stage_lasts_longer_the_longer_it_lasts():
     assert ends == sorted(ends) and ends[-1] > 1000
 
 
+@pytest.mark.parametrize(("step", "steps"), [(0, 0), (5, 0), (5, 5), (7, 5)])
+def test_odd_progress_does_no_harm(step, steps):
+    """As stages of other packages may report it."""
+    board, clock = made(stage("a"))
+    board.set("a", RUNNING)
+    clock.now = 20.0
+    at(board, "a", step, 10.0, steps=steps)
+    left = Remaining(board, 1).estimate().all
+    assert 0 <= left.low <= left.likely <= left.high < 1000
+
+
 def test_a_failed_stage_is_no_work_and_one_that_is_tried_again_is():
     board, clock = made(stage("a"), stage("b", "a"), stage("c"))
     found = Remaining(board, 1)
