@@ -127,7 +127,7 @@ def _show(full: Plan, whole: Plan, cluster: AbstractCluster, notes: list[str]) -
     root, board = Path(full.root), cluster.board
     plan = replace(whole, stages=board.stages)
     board.follow_others()
-    print(plan_text(plan, board, cluster.workers), flush=True)
+    print(plan_text(plan, board, cluster.workers, cluster.remaining.estimate()), flush=True)
     left = [stage for id, stage in board.stages.items() if board.state[id] != DONE]
     anew = again(plan, root)
     _say(
@@ -162,9 +162,10 @@ def _status(plan: Plan, cluster: AbstractCluster, notes: list[str]) -> None:
     cluster.board.follow_others()
     for one in of_jobs_at(cluster):
         one.look()
-    print(plan_text(plan, cluster.board, cluster.workers), flush=True)
+    left = cluster.remaining.estimate()
+    print(plan_text(plan, cluster.board, cluster.workers, left), flush=True)
     _say(notes)
-    print(status_text(cluster.board))
+    print(status_text(cluster.board, left))
 
 
 def _sweep(plan: Plan, cluster: AbstractCluster, options: argparse.Namespace) -> int:
@@ -211,8 +212,7 @@ def _plan(
     default = ROOT if quick else "runs"
     roots = [default, *(text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("root="))]
     root = Path(roots[-1])
-    known = cost.Known(cost.timings(root), lambda: cost.paces(root))
-    return plan_file(file, overrides, default, known, asking=asking, quick=quick, only=only)
+    return plan_file(file, overrides, default, cost.Known.of(root), asking=asking, quick=quick, only=only)
 
 
 def _settings(file: str, overrides: list[str], quick: bool) -> Plan:
@@ -268,7 +268,7 @@ def drive(cluster: AbstractCluster, collect: Optional[list[str]] = None) -> int:
     )
     began = time.time()
     try:
-        with Display(cluster.workers) as display:
+        with Display(cluster.remaining) as display:
             if collect is not None:
                 cluster.detach(display, interrupts, collect)
             else:

@@ -146,7 +146,7 @@ def main(arguments: list[str]) -> int:
         return 0 * of.cancel(whole=True)
     if "status" in arguments:
         of.look()
-        print(status_text(board))
+        print(status_text(board, of.remaining.estimate()))
         return 0
     if "retry" in arguments:
         of.retry()

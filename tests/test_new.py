@@ -137,7 +137,7 @@ def test_without_a_terminal_defaults_are_taken_and_said_and_the_plan_and_the_nex
     said, folder = told
     assert said.returncode == 0, said.stderr
     assert "compare=objectives data=builtin seeds=3 where=local" in said.stdout and "Wrote mine.yaml." in said.stdout
-    assert "3 seeds. About" in said.stdout
+    assert re.search(r"3 seeds\. \d.* left on \d+ workers? \(", said.stdout)
     assert said.stdout.endswith("    python -m ablate.sweep mine.yaml\n") and "mine.yaml --quick" in said.stdout
     assert sorted(path.name for path in folder.iterdir()) == ["mine.yaml"]
     head = (folder / "mine.yaml").read_text().splitlines()

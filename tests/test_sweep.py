@@ -108,7 +108,7 @@ def test_a_plan_is_shown_and_nothing_written(command, capsys):
     run, root, _ = command
     assert run("--dry-run") == 0
     said = capsys.readouterr().out
-    assert "why: Why?" in said and "1 seed. About" in said and "on 2 workers" in said
+    assert "why: Why?" in said and "1 seed. " in said and " left on 2 workers (" in said
     table = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line}
     assert table["one"] == ["40", "3", "0", "1"] and table["two"] == ["one", "0", "2", "0", "1"]
     assert table["table"] == ["1", "0", "1", "1"] and table["score"] == ["2", "0", "2", "0"]

@@ -9,11 +9,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Optional
 
+from ablate.clusters.remaining import Remaining
 from ablate.clusters.resources import Resources
-from ablate.clusters.schedule import RUNNING, Board, cores
+from ablate.clusters.schedule import RUNNING, Board, cores, crowded
 from ablate.errors import UserError
 
 LATER = 3  # exit status of the command when its cluster takes no more jobs for now
@@ -129,6 +131,12 @@ class AbstractCluster(ABC):
     def most_workers(self) -> int:
         """Number of stages that run at a time unless the user gives one: one per core of this machine."""
         return cores()
+
+    @cached_property
+    def remaining(self) -> Remaining:
+        """The estimate of the time left."""
+        slower = crowded(self.workers) if self.counts_cores else 1.0
+        return Remaining(self.board, self.workers, slower, queues=self.outlives)
 
     @property
     def free(self) -> int:

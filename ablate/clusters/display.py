@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.clusters import failure
+from ablate.clusters.remaining import Left, Remaining, Span
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
 from ablate.errors import plural
 from ablate.store import disk
@@ -22,6 +24,8 @@ from ablate.store.stage import Plan, stage_ids
 
 EVERY = 15.0  # seconds between two lines about a running stage
 MINUTE = 60.0  # minimum seconds between two lines about why jobs wait
+OFTEN = 1.0  # seconds between two estimates of the time left while nothing starts or ends
+LITTLE = 0.05  # share of the time that estimates may take, at most
 TAIL = 15  # number of lines shown of a failed stage's log
 STATES = (DONE, RUNNING, ELSEWHERE, QUEUED, WAITING, BLOCKED, FAILED, STOPPED)
 
@@ -34,7 +38,25 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def plan_text(plan: Plan, board: Board, workers: int) -> str:
+UNITS = (("s", 1.0, 90.0), ("min", 60.0, 7200.0), ("h", 3600.0, 259_200.0), ("days", 86400.0, math.inf))
+
+
+def between(span: Span) -> str:
+    """Format a range of seconds, rounded outwards: 40 to 70 s, 3 to 5 min, 1.8 to 2.3 h, 4 to 6 days."""
+    name, unit, _ = next(one for one in UNITS if span.high < one[2])
+    places = 10 if name == "h" and span.high < 36_000 else 1
+    low, high = math.floor(span.low / unit * places) / places, math.ceil(span.high / unit * places) / places
+    if not low:
+        return f"{duration(span.low)} to {high:g} {name}" if span.low >= 1 else f"at most {high:g} {name}"
+    return f"{low:g} to {high:g} {name}" if low < high else f"{high:g} {name}"
+
+
+def left_text(left: Left) -> str:
+    """Say how much time is left of a board, in few words."""
+    return f"{between(left.all)} left" + ", queueing not counted" * left.queue
+
+
+def plan_text(plan: Plan, board: Board, workers: int, left: Left) -> str:
     """Describe a plan: its rows, its stages, what is shared, done and missing, and the time left."""
     users: dict[str, set[str]] = {}
     for line in plan.manifest:
@@ -57,7 +79,7 @@ def plan_text(plan: Plan, board: Board, workers: int) -> str:
         lines.append(f"{kind:<14}{len(ids):>8}{done:>8}{len(ids) - done:>9}{shared:>16}")
     total, done = len(board.stages), board.count(DONE)
     lines.append(f"{'all':<14}{total:>8}{done:>8}{total - done:>9}")
-    lines += ["", f"{plural(seeds, 'seed')}. " + (estimate(board, workers) if done < total else "All done.")]
+    lines += ["", f"{plural(seeds, 'seed')}. " + (estimate(workers, left) if done < total else "All done.")]
     lines += [*room(board), *(f"note: {note}" for note in plan.notes)]
     return "\n".join(lines)
 
@@ -81,25 +103,25 @@ def room(board: Board) -> list[str]:
     ]
 
 
-def estimate(board: Board, workers: int) -> str:
+def estimate(workers: int, left: Left) -> str:
     """Say how long the missing stages will take."""
-    work = sum(stage.cost for id, stage in board.stages.items() if board.state[id] != DONE)
-    left = board.seconds_left(workers)
     on = plural(workers, "worker")
-    return f"About {duration(left)} left on {on} ({duration(work)} of work), done {end_in(left)}."
+    queue = " The time that jobs wait in the queue is not known, and not counted." * left.queue
+    return f"{between(left.all)} left on {on} ({between(left.work)} of work), done {end_in(left.all)}.{queue}"
 
 
-def end_in(seconds: float) -> str:
-    """Format the time of day, or the date and time, that is this many seconds from now."""
-    if seconds > 3e8:
+def end_in(span: Span) -> str:
+    """Format the times of day, or the dates and times, between which this time from now ends."""
+    if span.high > 3e8:
         return "in more than ten years"
-    form = "%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M"
-    return "about " + time.strftime(form, time.localtime(time.time() + seconds))
+    form = "%H:%M" if span.high < 43200 else "%Y-%m-%d %H:%M"
+    first, last = (time.strftime(form, time.localtime(time.time() + one)) for one in (span.low, span.high))
+    return f"about {first}" if first == last else f"between {first} and {last}"
 
 
-def status_text(board: Board) -> str:
+def status_text(board: Board, left: Left) -> str:
     """List the stages that run, and those that failed with the reason, and count the states."""
-    lines = [f"  {describe(board, id)}" for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
+    lines = [f"  {describe(board, id, left)}" for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
     failed = [id for id, state in board.state.items() if state == FAILED]
     lines += [f"  FAILED {board.stages[id].kind} {board.stages[id].title}: {board.why.get(id, '')}" for id in failed]
     counts = ", ".join(f"{board.count(state)} {state}" for state in STATES if board.count(state))
@@ -136,29 +158,26 @@ def where_text(plan: Plan, board: Board, row: str) -> str:
     return "\n".join(lines)
 
 
-def describe(board: Board, id: str) -> str:
+def describe(board: Board, id: str, left: Left) -> str:
     """Describe a running stage in one line."""
     stage, lock = board.stages[id], board.folders[id].holder()
     parts = [f"{stage.kind} {stage.title}"]
     if board.state[id] in (ELSEWHERE, QUEUED):
         parts.append(board.state[id] if lock is None else f"on {lock['host']}, process {lock['pid']}")
     if lock is not None:
-        parts += [text for text in progress_of(lock).values() if text]
+        parts += [text for text in progress_of(lock, left.stages.get(id)).values() if text]
     return ", ".join(parts)
 
 
-def progress_of(lock: Mapping[str, Any]) -> dict[str, str]:
+def progress_of(lock: Mapping[str, Any], left: Optional[Span]) -> dict[str, str]:
     """Return the progress that a lock holds, as texts: step, loss, rate, left, note."""
     step, steps, rate = lock.get("step", 0), lock.get("steps", 0), lock.get("rate")
     unit = lock.get("unit", "steps")
-    left = (steps - step) / rate if rate and steps and unit == "steps" else None
-    if left is None and steps and step:  # no rate in steps: use the average speed so far
-        left = (lock["seen"] - lock["began"]) * (steps - step) / step
     return {
-        "step": f"{step}/{steps}" if steps else "",
+        "step": f"{step}/{steps}" + f" {unit}" * (unit != "steps") if steps else "",
         "loss": f"loss {lock['loss']:.3f}" if lock.get("loss") is not None else "",
         "rate": f"{rate:.4g} {unit}/s" if rate else "",
-        "left": f"{duration(left)} left" if left is not None else "",
+        "left": f"ends in {between(left)}" if left is not None and step else "",
         "note": str(lock.get("note", "")),
     }
 
@@ -199,13 +218,13 @@ class Display:
     On a terminal the table replaces the lines about starts and progress. A failure shows the end of its log at once.
     """
 
-    def __init__(self, workers: int, console: Optional[Console] = None):
+    def __init__(self, remaining: Remaining, console: Optional[Console] = None):
         self.console = console or Console(highlight=False, soft_wrap=True)
-        self.workers = workers
+        self.remaining = remaining
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
         self.said: dict[str, float] = {}
         self.drawn = 0.0
-        self.estimated, self.left = 0.0, ""
+        self.estimated, self.next, self.left = -math.inf, -math.inf, remaining.estimate()
         self.pending: Mapping[str, int] = {}  # as last printed, and when
         self.told = self.looked = -MINUTE
 
@@ -225,19 +244,21 @@ class Display:
     def __call__(self, board: Board) -> None:
         """Show what changed since the last call."""
         now = time.monotonic()
-        if not self.left or now - self.estimated > 5.0 or board.events:
-            self.estimated, self.left = now, duration(board.seconds_left(self.workers))
+        running = [id for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
+        due = [id for id in running if self.live is None and now - self.said.get(id, now) >= EVERY]
+        if now > self.next and (board.events or due or now - self.estimated > OFTEN):
+            self.left = self.remaining.estimate()
+            self.estimated = time.monotonic()
+            self.next = self.estimated + (self.estimated - now) / LITTLE
         while board.events:
             self._event(board, *board.events.pop(0))
-        running = [id for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
         if running and now - self.looked >= EVERY:
             self.looked = now
             self._room(board)
         if self.live is None:
-            for id in running:
-                if now - self.said.get(id, now) >= EVERY:
-                    self.said[id] = now
-                    self._line("   ", describe(board, id), board)
+            for id in due:
+                self.said[id] = now
+                self._line("   ", describe(board, id, self.left), board)
             if board.pending != self.pending and now - self.told >= MINUTE:
                 self.told, self.pending = now, board.pending
                 if board.pending:
@@ -254,7 +275,7 @@ class Display:
             self.say(f"{time.strftime('%H:%M:%S')} note    {board.root}: {disk.why(error.errno, board.root)}")
 
     def _line(self, mark: str, text: str, board: Board) -> None:
-        done = f"{board.count(DONE)}/{len(board.stages)} done, about {self.left} left"
+        done = f"{board.count(DONE)}/{len(board.stages)} done, {left_text(self.left)}"
         self.say(f"{time.strftime('%H:%M:%S')} {mark:<7} {text}  [{done}]")
 
     def _event(self, board: Board, id: str, state: str) -> None:
@@ -263,7 +284,7 @@ class Display:
         if state in (RUNNING, ELSEWHERE):
             self.said[id] = time.monotonic()
             if self.live is None:
-                self._line("start" if state == RUNNING else "follow", describe(board, id), board)
+                self._line("start" if state == RUNNING else "follow", describe(board, id, self.left), board)
         elif state == DONE:
             result = folder.result()
             took, numbers = duration(result.get("seconds", 0.0)), outcome_of(result)
@@ -280,18 +301,13 @@ class Display:
     def _view(self, board: Board, running: list[str]) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for id in running:
-            texts = progress_of(board.folders[id].holder() or {})
+            texts = progress_of(board.folders[id].holder() or {}, self.left.stages.get(id))
             cells = [texts[k] for k in ("step", "loss", "rate", "left", "note")]
             table.add_row(board.stages[id].kind, Text(board.stages[id].title), *map(Text, cells))
-        total = sum(stage.cost for stage in board.stages.values()) or 1.0
-        done = sum(
-            stage.cost * (1.0 if board.state[id] == DONE else board.fraction(id) if id in running else 0.0)
-            for id, stage in board.stages.items()
-        )
         bar = Table.grid(padding=(0, 2, 0, 0))
         counts = ", ".join(f"{board.count(s)} {s}" for s in STATES if board.count(s))
-        text = f"{counts}{pending_text(board)}; about {self.left} left"
-        bar.add_row(ProgressBar(total=total, completed=done, width=30), Text(text))
+        text = f"{counts}{pending_text(board)}; {left_text(self.left)}"
+        bar.add_row(ProgressBar(total=1.0, completed=self.remaining.share(self.left), width=30), Text(text))
         return Group(table, bar)
 
 

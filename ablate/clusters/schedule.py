@@ -1,14 +1,13 @@
-"""Which stages are done, running, or next; which order ends soonest; how long it will take. Starts nothing itself."""
+"""Which stages are done, running, or next, and which order ends soonest. Starts nothing itself."""
 
 from __future__ import annotations
 
 import heapq
 import os
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Optional
 
 from ablate.clusters import failure
 from ablate.store import needs, pruned
@@ -28,11 +27,12 @@ def counted(reasons: Iterable[str]) -> dict[str, int]:
 class Board:
     """The stages of a plan, parents first, and the state of each.
 
-    `events` collects (id, state) changes for a display to consume; `why` says what went wrong with a stage.
+    `events` collects (id, state) changes for a display to consume; `why` says what went wrong with a stage. `clock`
+    gives seconds, and stands still while the machine is suspended.
     """
 
-    def __init__(self, stages: Mapping[str, Stage], root: Path):
-        self.stages = dict(in_order(stages))
+    def __init__(self, stages: Mapping[str, Stage], root: Path, clock: Callable[[], float] = time.monotonic):
+        self.stages, self.clock = dict(in_order(stages)), clock
         self.root = Path(root)
         self.folders = {id: RunFolder(root, stage.kind, id) for id, stage in self.stages.items()}
         done = {id for id, folder in self.folders.items() if folder.done}
@@ -41,6 +41,8 @@ class Board:
         self.found_done = self.count(DONE)
         self.why: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
+        self.began: dict[str, float] = {}  # when the running stages were started, of those that this process started
+        self.took: dict[str, tuple[float, float]] = {}  # seconds of the stages that ended since, and when that was
         self.remarks: list[str] = []  # further remarks about the current state
         self.pending: Mapping[str, int] = {}  # reasons why stages wait in a queue -> number of stages
         self.ranks = ranks(self.stages)
@@ -54,14 +56,25 @@ class Board:
         """Change a stage's state; a failure blocks what depends on it."""
         if self.state[id] == state:
             return
-        self.state[id] = state
+        before, self.state[id] = self.state[id], state
         self.events.append((id, state))
+        self._time(id, before, state)
         if why:
             self.why[id] = why
         if state in (FAILED, BLOCKED):
             for child in self.children(id):
                 if self.state[child] not in ENDED:
                     self.set(child, BLOCKED, f"needs {self.stages[id].title} ({self.stages[id].kind})")
+
+    def _time(self, id: str, before: str, state: str) -> None:
+        """Measure how long a stage runs. Of one that another process ran, its result says so."""
+        now, began = self.clock(), self.began.pop(id, None)
+        if (before, state) == (WAITING, RUNNING):
+            self.began[id] = now
+        elif state == DONE and began is not None:
+            self.took[id] = now - began, now
+        elif state == DONE and self.folders[id].done and (result := self.folders[id].result()).get("attempts") == 1:
+            self.took[id] = result["seconds"], now
 
     def children(self, id: str) -> list[str]:
         """Return the stages that start from this one."""
@@ -138,17 +151,6 @@ class Board:
         """Whether nothing is left to wait for."""
         return all(state in ENDED for state in self.state.values())
 
-    def seconds_left(self, workers: int) -> float:
-        """Estimate the seconds until all is done, from the stages' costs, corrected by recently finished ones."""
-        progress = {id: self.fraction(id) for id, state in self.state.items() if state in (RUNNING, ELSEWHERE)}
-        open_ = {id: s for id, s in self.stages.items() if self.state[id] not in ENDED}
-        return makespan(open_, workers, progress)
-
-    def fraction(self, id: str) -> float:
-        """Return the share of a stage that is done, as it reports itself."""
-        lock = self.folders[id].holder() or {}
-        return min(1.0, lock.get("step", 0) / lock["steps"]) if lock.get("steps") else 0.0
-
 
 def in_order(stages: Mapping[str, Stage]) -> Iterable[tuple[str, Stage]]:
     """Yield (id, stage), parents before children, otherwise in the given order."""
@@ -186,33 +188,52 @@ def ranks(stages: Mapping[str, Stage]) -> dict[str, float]:
     return rank
 
 
-def makespan(stages: Mapping[str, Stage], workers: int, progress: Optional[Mapping[str, float]] = None) -> float:
-    """Return how many seconds `workers` need for the stages; parents outside `stages` count as done.
+class Ahead:
+    """What is ahead of `workers`: the open stages of a plan. `span` runs through it for one guess of their durations.
 
-    Simulates the schedule: whenever a worker is free it takes the ready stage with the longest remaining path.
+    Whenever a worker is free it takes the ready stage of highest rank. Of the open stages, those in `running` have
+    workers already, and those in `elsewhere` run without one of these. Parents that are not open count as done.
     """
-    progress = progress or {}
-    inside = {id: replace(s, parents=tuple(p for p in s.parents if p[1] in stages)) for id, s in stages.items()}
-    rank = ranks(inside)
-    missing = {id: len(s.awaits(inside)) for id, s in inside.items()}
-    children: dict[str, list[str]] = {id: [] for id in inside}
-    for id, s in inside.items():
-        for parent in s.awaits(inside):
-            children[parent].append(id)
-    ready = [(-1 if id in progress else 0, -rank[id], id) for id in inside if not missing[id]]
-    heapq.heapify(ready)
-    running: list[tuple[float, str]] = []
-    now = 0.0
-    while ready or running:
-        while ready and len(running) < max(1, workers):
-            id = heapq.heappop(ready)[2]
-            heapq.heappush(running, (now + inside[id].cost * (1.0 - progress.get(id, 0.0)), id))
-        now, id = heapq.heappop(running)
-        for child in children[id]:
-            missing[child] -= 1
-            if not missing[child]:
-                heapq.heappush(ready, (0, -rank[child], child))
-    return now
+
+    def __init__(
+        self,
+        stages: Mapping[str, Stage],
+        workers: int,
+        ranks: Mapping[str, float],
+        running: Collection[str] = (),
+        elsewhere: Collection[str] = (),
+    ):
+        self.order = sorted(stages, key=lambda id: -ranks[id])
+        place = {id: number for number, id in enumerate(self.order)}
+        self.children: list[list[int]] = [[] for _ in self.order]
+        self.missing = [0] * len(self.order)
+        for number, id in enumerate(self.order):
+            for parent in stages[id].awaits(stages):
+                self.children[place[parent]].append(number)
+                self.missing[number] += 1
+        self.elsewhere = {place[id] for id in elsewhere}
+        self.going = [place[id] for id in (*running, *elsewhere)]
+        started = {*self.going}
+        self.ready = [number for number, lacks in enumerate(self.missing) if not lacks and number not in started]
+        self.free = max(1, workers) - len(running)
+
+    def span(self, seconds: Sequence[float]) -> float:
+        """Return when the last stage ends, in seconds from now; `seconds` of each are in the order of `order`."""
+        missing, ready, free, now = [*self.missing], [*self.ready], self.free, 0.0  # a sorted list is a heap
+        going = [(seconds[number], number) for number in self.going]
+        heapq.heapify(going)
+        while ready or going:
+            while ready and free > 0:
+                number = heapq.heappop(ready)
+                heapq.heappush(going, (now + seconds[number], number))
+                free -= 1
+            now, number = heapq.heappop(going)
+            free += number not in self.elsewhere
+            for child in self.children[number]:
+                missing[child] -= 1
+                if not missing[child]:
+                    heapq.heappush(ready, child)
+        return now
 
 
 def cores() -> int:
@@ -223,3 +244,8 @@ def cores() -> int:
     except (OSError, ValueError):
         return available
     return available if quota == "max" else max(1, min(available, int(quota) // int(period)))
+
+
+def crowded(workers: int) -> float:
+    """Return the factor by which what runs on this machine now would slow `workers` further processes down."""
+    return max(1.0, (os.getloadavg()[0] + workers) / (os.cpu_count() or 1))

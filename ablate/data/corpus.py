@@ -72,6 +72,8 @@ class Split:
     """Digests of its texts alone, by field ("" for all others), where known: a tokenizer trained on them does not
     depend on their speech. A digest depends on the texts and their numbers, not on their order.
     """
+    rows: int = 0
+    """Number of its rows; 0 if unknown."""
     disk: tuple[float, ...] = ()
     """Bytes on disk of each of the recordings, where known."""
     mix: Mix | None = None

@@ -15,7 +15,7 @@ import heapq
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -160,7 +160,9 @@ def learn(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dic
     count = sum(1 for _ in _texts(tables, config.fields))
     if not count and not config.alphabet:
         raise UserError(f"The tokenizer has nothing to learn from: {', '.join(config.fields)} hold no text in 'train'.")
+    run.progress(0, 0, note=f"learns from {count:,} texts")
     model = train(lowest(_texts(tables, config.fields), config.texts) if count else [config.alphabet], config)
+    run.progress(0, 0, note="counts its pieces")
     run.write_bytes("model.spm", model)
     run.write_json("vocabulary.json", _vocabulary(model, _texts(tables, config.fields)))
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -170,9 +172,12 @@ def learn(config: TokenizerConfig, tables: Mapping[str, Table], run: Any) -> dic
 def encode(tokenizer: Tokenizer, table: Table, run: Any) -> dict[str, Any]:
     """Write every text field of a table's split as ids. Returns per field the number of texts, ids and unknowns."""
     fields, encoded = text_fields(table), {}
-    for number, name in enumerate(fields, 1):
-        encoded[name] = _encode(tokenizer.model, table, name, run.files / f"{name}{Tokens.SUFFIX}")
-        run.progress(number, len(fields), note=f"{table.name}.{name}")
+    for number, name in enumerate(fields):
+
+        def told(done: int, before: int = number * len(table)) -> None:
+            run.progress(before + done, len(fields) * len(table), unit="texts")
+
+        encoded[name] = _encode(tokenizer.model, table, name, run.files / f"{name}{Tokens.SUFFIX}", told)
     return {"encoded": encoded}
 
 
@@ -247,8 +252,8 @@ def _vocabulary(model: bytes, texts: Iterator[str]) -> dict[str, Any]:
     return {"size": size, "pieces": pieces, "counts": counts.tolist(), "starts_word": starts_word}
 
 
-def _encode(processor: Any, table: Table, field: str, path: Path) -> dict[str, int]:
-    """Write one field as ids, and count texts, ids and unknowns."""
+def _encode(processor: Any, table: Table, field: str, path: Path, told: Callable[[int], None]) -> dict[str, int]:
+    """Write one field as ids, and count texts, ids and unknowns; `told` hears how many texts are done."""
     ids, starts, unknown = ColumnWriter(path, "<i4"), ColumnWriter(path.with_suffix(".i64"), "<i8"), 0
     starts.append(0)
     texts = (row[field] for row in table.rows)
@@ -257,5 +262,6 @@ def _encode(processor: Any, table: Table, field: str, path: Path) -> dict[str, i
             ids.extend(np.array(encoded, np.int32))
             starts.append(ids.count)
             unknown += encoded.count(Vocabulary.unk)
+        told(starts.count - 1)
     ids.close(), starts.close()
     return {"texts": starts.count - 1, "ids": ids.count, "unknown": unknown}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from types import MappingProxyType
-from typing import NamedTuple
+
+import torch
 
 from ablate.data.streams import STREAMS
 from ablate.store.record import read_json
@@ -17,9 +20,14 @@ from ablate.tasks.task import TaskConfig
 from ablate.training.update import Update
 from encoders.encoder import EncoderConfig
 
+KERNEL, ROUNDS = 0.0105, 5  # processor seconds of what `speed` computes on that core, and how often it does
 PASS = 4e-3  # fixed seconds of one forward and backward pass through one layer, added to its arithmetic
 RATE = 2.6e10  # floating-point operations per second of one core
-RECORDINGS, TABLE, TOKENIZER, TOKENS, KMEANS, START, SCORE, HELDOUT = 5.0, 0.5, 1.0, 0.3, 5.0, 0.2, 1.5, 0.7  # seconds
+START, TOKENIZER, KMEANS, HELDOUT = 0.2, 0.5, 5.0, 0.5  # seconds
+RECORDING, ROW, TEXT, ITEM = 3e-3, 2e-4, 2e-5, 2e-3  # seconds of one: decoded, written, as ids, decoded and scored
+UNKNOWN = 1000  # rows of a table whose size is not known
+BATCH = 16  # items that are scored at a time
+MEASURED, COMPARED = 0.4, 0.6  # doubt of costs from finished stages of equal shape, and from those of the same sort
 LENGTH = (
     "seed",
     "start",
@@ -31,16 +39,44 @@ LENGTH = (
 )  # settings of a config on which the duration of an update does not depend
 
 
-class Known(NamedTuple):
-    """What is known of finished stages."""
+@dataclass(frozen=True)
+class Known:
+    """What durations are estimated from, beside operations."""
 
-    timings: Mapping[str, float] = MappingProxyType({})
-    """Their seconds, by id."""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of finished stages, by id."""
     paces: Callable[[], Mapping[str, float]] = dict
-    """Returns seconds per update, by shape."""
+    """Seconds per update by shape."""
+    slower: Callable[[], float] = lambda: 1.0
+    """How many times slower this machine is than the one for which operations were measured."""
+
+    @staticmethod
+    def of(root: Path) -> Known:
+        """What the finished stages under `root` and this machine tell."""
+        return Known(timings(root), lambda: paces(root), speed)
 
 
 NOTHING = Known()
+
+
+def speed() -> float:
+    """Return how many times slower a core of this machine is than the one for which PASS and RATE were measured: by a
+    tenth of a second of small products, forward and backward, in processor time, so that other work does not count.
+    """
+    x_ND, w_ED = torch.ones(200, 64), torch.full((256, 64), 0.01, requires_grad=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = []
+        for _ in range(1 + ROUNDS):  # the first makes things ready
+            began = time.process_time()
+            for _ in range(20):
+                y_ND = torch.nn.functional.gelu(x_ND @ w_ED.T) @ w_ED
+                torch.nn.functional.layer_norm(y_ND, (64,)).sum().backward()
+            times.append(time.process_time() - began)
+    finally:
+        torch.set_num_threads(threads)
+    return min(times[1:]) / KERNEL
 
 
 def timings(root: Path) -> dict[str, float]:
@@ -88,33 +124,52 @@ def finetune(encoder: EncoderConfig, task: TaskConfig, reads: str) -> float:
     return START + task.steps * _pass(encoder, task.items * STREAMS[reads].positions_per_item)
 
 
+def rows(count: int, each: float) -> float:
+    """Estimate the core-seconds of a stage that handles `count` rows (0: unknown), in `each` seconds a row."""
+    return START + each * (count or UNKNOWN)
+
+
+def score(encoder: EncoderConfig, reads: str, count: int) -> float:
+    """Estimate the core-seconds of scoring `count` items (0: unknown) of the stream `reads`, without gradients."""
+    batches = (count or UNKNOWN) / BATCH
+    return rows(count, ITEM) + batches * _pass(encoder, BATCH * STREAMS[reads].positions_per_item) / 3
+
+
 def _pass(encoder: EncoderConfig, positions: float) -> float:
     """Estimate the seconds of a forward and backward pass."""
     layers, width = encoder.layers_and_width()
     return layers * (PASS + 6 * positions * 12 * width**2 / RATE)
 
 
-def scaled(stages: Mapping[str, Stage], of: Known) -> dict[str, Stage]:
-    """Replace the estimated costs of stages by better ones where finished stages allow it.
+def scaled(stages: Mapping[str, Stage], known: Known, here: bool = False) -> dict[str, Stage]:
+    """Replace the estimated costs of stages by better ones where finished stages allow it, and say how good they are.
 
     A finished stage gets its own time, and a stage of a known shape that shape's pace. Other costs are scaled by the
-    median ratio of measured to estimated time of stages of the same sort. All costs are in seconds.
+    median ratio of measured to estimated time of stages of the same sort, or else, of stages that run `here`, by how
+    slow this machine is. All costs are in seconds. Stages are `alike` by kind, then by sort, then by shape.
     """
-    timings = of.timings
+    timings = known.timings
     ratios: dict[tuple[str, str], list[float]] = {}
     for id in timings.keys() & stages.keys():
         if stages[id].cost > 0:
             ratios.setdefault(_sort(stages[id]), []).append(timings[id] / stages[id].cost)
     factors = {sort: median(values) for sort, values in ratios.items()}
-    known = of.paces() if stages.keys() - timings.keys() else {}
+    missing = stages.keys() - timings.keys()
+    paces = known.paces() if missing else {}
+    slower = known.slower() if here and any(_sort(stages[id]) not in factors for id in missing) else 1.0
 
-    def seconds(stage: Stage) -> float:
+    def better(stage: Stage) -> Stage:
+        of, sort = shape(stage.kind, stage.config), _sort(stage)
         if stage.id in timings:
-            return timings[stage.id]
-        pace = known.get(shape(stage.kind, stage.config)) if known and stage.steps else None
-        return stage.cost * factors.get(_sort(stage), 1.0) if pace is None else pace * stage.steps
+            cost, doubt = timings[stage.id], MEASURED
+        elif stage.steps and of in paces:
+            cost, doubt = paces[of] * stage.steps, MEASURED
+        else:
+            cost, doubt = stage.cost * factors.get(sort, slower), COMPARED if sort in factors else 1.0
+        digest = hashlib.blake2b(of.encode(), digest_size=8).hexdigest()
+        return dataclasses.replace(stage, cost=cost, doubt=doubt, alike=(*sort, digest))
 
-    return {id: dataclasses.replace(stage, cost=seconds(stage)) for id, stage in stages.items()}
+    return {id: better(stage) for id, stage in stages.items()}
 
 
 def _sort(stage: Stage) -> tuple[str, str]:

@@ -153,6 +153,7 @@ class Planner:
         resources = mapping(sweep.get("resources"), "resources")
         self.plugins = plugins.versions()
         self.kinds = {name: kind.trains for name, kind in KINDS.items()}
+        self.here = self.cluster not in asking
         self.estimate = Estimator(Resources(resources, self.kinds, self.cluster in asking))
         self.gpu_hours: dict[str, Mapping[str, float]] = {}  # by stage and kind of GPU, of what is large
         self.laid: dict[tuple[int, str, int], Pretrained] = {}
@@ -183,7 +184,7 @@ class Planner:
             name=self.name,
             sweep=described,
             manifest=manifest,
-            stages=continued(cost.scaled(self.stages, known)),
+            stages=continued(cost.scaled(self.stages, known, self.here)),
             resolved={name: grid[0][name].plain() for name in written},
             remarks={name: grid[0][name].remarks for name in written},
             notes=(
@@ -337,7 +338,9 @@ class Planner:
                 parents |= self._data(row, task, {owner(task).baseline_split: False, split: True}, made, stages)
                 of = ScoreStage(encoder=row.encoder, task=self._task(task, split), seed=seed)
                 name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
-                score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, cost.SCORE)
+                count = self.supply.rows(row.data, task.table, split)
+                seconds = cost.score(row.encoder, owner(task).reads, count)
+                score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, seconds)
         added = self._added(row, {**made, "pretrain": leaf}, finetune, f"{row.name} / ", suffix, stages)
         score |= {name: {SPLIT: id} for name, id in added.items()}
         return {

@@ -40,10 +40,10 @@ class Supply:
             for number, config in enumerate(part.recordings):
                 title = f"recordings of {table}.{split}"
                 size = {"disk": part.disk[number]} if part.disk else {}
-                made = self.add("recordings", config, {}, title, cost.RECORDINGS, (), **size)
+                made = self.add("recordings", config, {}, title, cost.rows(part.rows, cost.RECORDING), (), **size)
                 uses.append((f"recordings/{number}", made))
             self._split[id(data), table, split] = part
-            return self.add("table", part.config, {}, f"{table}.{split}", cost.TABLE, uses)
+            return self.add("table", part.config, {}, f"{table}.{split}", cost.rows(part.rows, cost.ROW), uses)
 
         return self._once(("table", id(data), table, split), data, lay)
 
@@ -76,9 +76,14 @@ class Supply:
 
         def lay() -> str:
             parents = {"tokenizer": tokenizer, "table/split": self.table(data, table, split)}
-            return self.add("tokens", TokensConfig(), parents, f"{table}.{split} as ids", cost.TOKENS, ())
+            seconds = cost.rows(self.rows(data, table, split), cost.TEXT)
+            return self.add("tokens", TokensConfig(), parents, f"{table}.{split} as ids", seconds, ())
 
         return self._once(("tokens", id(data), tokenizer, table, split), data, lay)
+
+    def rows(self, data: CorpusConfig, table: str, split: str) -> int:
+        """Return the number of rows of a split that was laid out; 0 if it is unknown."""
+        return self._split[id(data), table, split].rows
 
     def _texts(self, data: CorpusConfig, field: str) -> str:
         """Return the digest of a field's texts ("table.field") in the train split; '' if it is unknown."""

@@ -39,6 +39,7 @@ def encoded(model: Model, task: AbstractTask, data: Dataset, vocabulary: Vocabul
         view = objective.view.build(batch, context(model.encoder, batch, vocabulary, 0))
         view = moved(view, distributed.device())
         yield view, model.encoder(view)
+        data.told(cursor)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ every row.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,13 +37,16 @@ def stage(config: HeldoutStage, parents: Mapping[str, RunFolder], run: RunFolder
     began = time.monotonic()
     tokenizer = Tokenizer(parents["tokenizer"].sound())
     model = load_leaf(tokenizer, parents["pretrain"])
-    final = held_out(model, streams(*read(parents), 0, **LIMITS), tokenizer.vocabulary)
+    dev = streams(*read(parents), 0, **LIMITS)
+    final = held_out(model, dev, tokenizer.vocabulary, lambda done: run.progress(done, BATCHES, unit="batches"))
     return {"final": final, "busy_seconds": time.monotonic() - began}
 
 
 @torch.no_grad()
-def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) -> dict[str, float]:
-    """Every objective's loss and metrics on the streams of a dev split."""
+def held_out(
+    model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary, told: Callable[[int], None] = lambda done: None
+) -> dict[str, float]:
+    """Every objective's loss and metrics on the streams of a dev split; `told` hears how many batches are done."""
     model.eval()
     sums: distributed.Sums = {}
     cursors = dict.fromkeys(dev, 0)
@@ -53,4 +56,5 @@ def held_out(model: Model, dev: Mapping[str, Stream], vocabulary: Vocabulary) ->
             (shard[name],), cursors[name] = feed.next_update(cursors[name], STREAMS[name].held_out)
         views = prepare(model, shard, vocabulary, lambda name, number=number: seeds.key(0, f"held out/{name}", number))
         distributed.add(sums, model.mixture(model.encoder, views, views.counts, {})[1])
+        told(number + 1)
     return {name: total / count for name, (total, count) in sorted(sums.items()) if count}

@@ -54,6 +54,8 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
     (split,) = config.task.splits
     train, data = dataset(task, parents, task.baseline_split).table, dataset(task, parents, split)
     rows, heard = data.table.rows, []
+    passes = 1 + bool(task.alone and not data.table.centred)
+    data.told = lambda done: run.progress(done, passes * len(rows), unit="items")
     if task.trained:
         heard = lost.told(data.table.name, HEARD.format(train.name), len(repeated(train, data.table)), len(rows))
         hypotheses = predictions(model, task, data, vocabulary, final=True)
@@ -61,7 +63,8 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
         hypotheses = task.measure(model, data, vocabulary)
     scores, items = task.score(rows, hypotheses)
     baselines = task.baselines(train.rows, rows)
-    if task.alone and not data.table.centred:
+    if passes > 1:
+        data.told = lambda done: run.progress(len(rows) + done, passes * len(rows), unit="items")
         data.table = Alone(data.table, train.means.mean(0))
         score, rates = one_by_one(task, rows, predictions(model, task, data, vocabulary, final=True))
         whole = "mean of all recordings of a speaker in the split"

@@ -106,6 +106,13 @@ def settle(path: Path, own: str = "") -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def reached(path: Path) -> int:
+    """Return the step of the latest checkpoint in the run folder `path`, 0 if there is none."""
+    if not path.is_dir():
+        return 0
+    return max(((_saved(folder) or {}).get("step", 0) for folder, _ in _attempts(path)), default=0)
+
+
 def drop(path: Path) -> None:
     """Remove the folders of all attempts at an unfinished stage that is not running."""
     for entry, _ in _attempts(path):

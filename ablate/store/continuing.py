@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablate.store import identity, pruned
+from ablate.store import attempt, identity, pruned
+from ablate.store.record import run_path
 from ablate.store.run import RunFolder
 from ablate.store.stage import Stage
 
@@ -45,6 +46,28 @@ def continued(stages: Mapping[str, Stage]) -> dict[str, Stage]:
             left = stage.cost * (1 - shorter.steps / stage.steps)
             by_id[stage.id] = replace(stage, uses=(*stage.uses, (ROLE, shorter.id)), cost=round(left, 2))
     return by_id
+
+
+def spared(stage: Stage, stages: Mapping[str, Stage]) -> int:
+    """Return how many updates the planned cost of a stage leaves out, because it continues a trunk of `stages`."""
+    return max((stages[id].steps for role, id in stage.uses if role == ROLE and id in stages), default=0)
+
+
+def begun(stage: Stage, root: Path) -> int:
+    """Return how many updates a stage need not make if it is started now: those of its last checkpoint, or else of the
+    finished trunk that it will continue.
+    """
+    path = run_path(Path(root), stage.kind, stage.id)
+    saved = 0 if pruned.reopened(path) else attempt.reached(path) - stage.config.get("start", 0)
+    if saved > 0:
+        return saved
+    ends = shorter(root, stage.identity) if _continues(stage) else []
+    return RunFolder(root, stage.kind, ends[0]).identity()["config"]["steps"] if ends else 0
+
+
+def _continues(stage: Stage) -> bool:
+    """Whether a stage is a trunk that may continue a shorter one."""
+    return stage.kind == "pretrain" and stage.config.get("phase") == "trunk" and stage.config["horizon"] is None
 
 
 def note(run: RunFolder, steps: int) -> None:
@@ -99,8 +122,7 @@ def shorter(root: Path, what: Mapping[str, Any]) -> list[str]:
 
 def notes(stages: Iterable[Stage], root: Path) -> list[str]:
     """Return a note for each of these stages that will continue a finished trunk."""
-    trunks = (stage for stage in stages if stage.kind == "pretrain" and stage.config.get("phase") == "trunk")
-    finished = ((stage, shorter(root, stage.identity)) for stage in trunks if stage.config["horizon"] is None)
+    finished = ((stage, shorter(root, stage.identity)) for stage in stages if _continues(stage))
     return [
         f"note: {stage.title} goes on from a finished trunk, {ids[0]}, and will take less time."
         for stage, ids in finished

@@ -58,7 +58,7 @@ class RunFolder:
         self._metrics = None
         self._unwritten = bytearray()  # lines of metrics that await space on the disk
         self._fields: dict[str, Any] = {}  # the last report of progress
-        self._reported = self._looked = self._held = 0.0
+        self._reported = self._looked = self._held = self._locked = 0.0
         self._room = Room(self.path, lambda: self.stopping, self._waits)
         self._handlers: dict[int, Any] = {}
 
@@ -126,6 +126,7 @@ class RunFolder:
         while not create(self.path / "claim.json", lock):
             self.bury()
         self._lock, self._token, self._room.waited = lock, lock["token"], 0.0
+        self._locked = time.monotonic()
         try:
             self.files.mkdir()
             self._report(step=0, steps=0)
@@ -293,14 +294,19 @@ class RunFolder:
             self._report(**{**self._fields, "note": f"waits for room: {why}"})
 
     def progress(self, step: int, steps: int, **fields: Any) -> None:
-        """Report progress to watchers, at most once a second, with fields such as loss, rate, unit, note."""
+        """Report progress to watchers, at most once a second, with fields such as loss, rate, unit, note.
+
+        `first` is the step at which this attempt began, if not 0. The seconds that it has run for ("spent") are added;
+        time in which the machine was suspended, or waited for space on the disk, does not count.
+        """
         now = time.monotonic()
         if self._lock is None or now - self._reported < 1.0:
             return
         self._reported = now
         try:
             with self.writing():
-                self._report(step=step, steps=steps, **fields)
+                spent = round(now - self._locked - self.held_up, 3)
+                self._report(step=step, steps=steps, spent=spent, **fields)
         except Stopped:
             self._stop.set()  # the stage ends when it next saves
 

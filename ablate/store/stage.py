@@ -41,6 +41,10 @@ class Stage:
     """Expected units of progress; 0 if it has none."""
     cost: float = 0.0
     """Estimated seconds of its process, or of its processes together."""
+    doubt: float = 1.0
+    """How far `cost` may be off by comparison with one that is counted from operations."""
+    alike: tuple[str, ...] = ()
+    """Groups of stages that are estimated alike, each within the one before it; by default its kind alone."""
     memory: float = 0.0
     """Estimated bytes of memory of each process; 0 if unknown."""
     disk: float = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -98,6 +98,8 @@ class Dataset:
         self.table = table
         (self.tokenizer, self._own), (self.target_tokenizer, self._targets) = own, targets or own
         self._tokens: dict[tuple[Path, str], Tokens] = {}
+        self.told: Callable[[int], None] = lambda done: None
+        """Called with the number of items that were predicted or measured so far."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         own, targets = (self.tokenizer, self._own), (self.target_tokenizer, self._targets)
@@ -105,6 +107,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def chunks(self, size: int) -> Iterator[Draws]:
+        """Items in order, as draws of at most `size`; tells how many were handled."""
+        for first in range(0, len(self), size):
+            yield [(i, i) for i in range(first, min(len(self), first + size))]
+            self.told(min(len(self), first + size))
 
     def tokens(self, field: str) -> Tokens:
         """A field as tokens of the encoder's tokenizer."""

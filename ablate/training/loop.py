@@ -186,6 +186,7 @@ class Loop:
                 self.run.progress(
                     step - self.first,
                     self.last - self.first,
+                    first=first - self.first,
                     loss=round(loss, 4),
                     rate=round((step - first) / (time.monotonic() - began), 2),
                     waiting=round(waited / max(seconds, 1e-9), 3),

@@ -68,14 +68,23 @@ def test_parents_first_and_the_longest_way_first(tmp_path):
     assert board.found_done == 5 and events == []
 
 
-def test_ranks_and_makespan_by_hand():
+def test_ranks_and_spans_by_hand():
     s = fakes.stage
     stages = {x.id: x for x in [s("a", cost=2), s("b", "a", cost=3), s("c", "a", cost=4), s("d", "b", cost=5)]}
     assert schedule.ranks(stages) == {"a": 10, "b": 8, "c": 4, "d": 5}
-    assert schedule.makespan(stages, 1) == 14
-    assert schedule.makespan(stages, 2) == 10
-    assert schedule.makespan({k: stages[k] for k in "bcd"}, 2, {"b": 2 / 3}) == pytest.approx(6)
-    assert schedule.makespan({}, 2) == 0
+
+    def span(ids, workers, **left):
+        """`left` are the seconds left of running stages."""
+        ahead = schedule.Ahead({id: stages[id] for id in ids}, workers, schedule.ranks(stages), running=[*left])
+        return ahead.span([left.get(id, stages[id].cost) for id in ahead.order])
+
+    assert span("abcd", 1) == 14
+    assert span("abcd", 2) == 10
+    assert span("bcd", 2, b=1) == 6
+    assert span("bcd", 1, b=1) == 10
+    assert span("", 2) == 0
+    alone = schedule.Ahead({"b": stages["b"], "c": stages["c"]}, 1, schedule.ranks(stages), elsewhere=["b"])
+    assert alone.span([3, 4]) == 4  # the one that others run takes no worker
 
 
 def test_children_may_be_listed_before_parents(tmp_path):

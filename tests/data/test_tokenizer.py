@@ -64,7 +64,7 @@ class Run:
         (self.path / name).write_bytes(value)
 
     def progress(self, step: int, steps: int, **fields: Any) -> None:
-        assert 0 < step <= steps
+        assert 0 <= step <= steps
 
 
 Tables = dict[str, Table]

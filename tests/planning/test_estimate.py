@@ -12,6 +12,7 @@ from ranks import ranks_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ablate import sweep
+from ablate.clusters.remaining import Remaining
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import Board, ancestors
 from ablate.clusters.slurm.preview import slurm_text
@@ -64,7 +65,7 @@ def test_a_stage_costs_what_stages_of_its_shape_took(tmp_path):
         other = plan_file(
             SWEEPS / "objectives.yaml",
             ["seeds=[7]", *overrides],
-            known=cost.Known(cost.timings(tmp_path), lambda: cost.paces(tmp_path)),
+            known=cost.Known.of(tmp_path),
         )
         return other.stages[other.lines("joint")[0]["stages"]["trunk"]].cost
 
@@ -130,7 +131,8 @@ def test_the_papers_sweep_is_planned_without_its_corpora(tmp_path, capsys):
     trunk = plan.stages[joint["stages"]["trunk"]]
     assert (trunk.steps, joint["steps"], plan.lines("joint_tlm")[0]["steps"]) == (500_000, 550_000, 800_000)
     assert trunk.config["encoder"]["width"] == 1024 and trunk.config["targets"]["learned"]["entries"] == 1024
-    said = slurm_text(Board(plan.stages, tmp_path), Resources(plan.resources, plan.kinds))
+    board = Board(plan.stages, tmp_path)
+    said = slurm_text(board, Resources(plan.resources, plan.kinds), Remaining(board, 256).estimate())
     pretrain = next(line for line in said.splitlines() if line.startswith("pretrain "))
     assert "GPU-hours" in pretrain and "--nodes=8" in pretrain and "37.8 GB" in pretrain
     hours = float(pretrain.split("GPU-hours")[0].split()[-1].replace(",", ""))

@@ -301,6 +301,7 @@ def test_a_lock_is_never_changed_and_progress_is_the_attempts_own(tmp_path):
         before = (run.path / "claim.json").stat()
         run.progress(5, 10, loss=1.0)
         assert (run.path / "claim.json").stat() == before and run.holder()["step"] == 5
-        assert json.loads((run.files / lock.PROGRESS).read_text()) == {"step": 5, "steps": 10, "loss": 1.0}
+        said = json.loads((run.files / lock.PROGRESS).read_text())
+        assert 0 <= said.pop("spent") < 60 and said == {"step": 5, "steps": 10, "loss": 1.0}
         run.finish({})
     assert run.result()["files"] == {} and not list(run.files.iterdir())

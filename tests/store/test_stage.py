@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from ablate.clusters.schedule import BLOCKED, DONE, FAILED, Board, ancestors, makespan
+from ablate.clusters.schedule import BLOCKED, DONE, FAILED, Board, ancestors
 from ablate.errors import UserError
 from ablate.stages.execute import execute
 from ablate.stages.kind import Kind, restored
@@ -131,7 +131,7 @@ def test_what_a_stage_uses_is_no_part_of_its_id_and_is_waited_for(tmp_path):
     board = Board(stages, tmp_path)
     assert list(board.stages) == [short.id, long.id, after.id] and board.ready() == [short.id]
     assert (board.children(short.id), ancestors(stages, [after.id])) == ([long.id], set(stages))
-    assert (makespan(stages, 2), board.ranks[short.id]) == (13.0, 13.0)
+    assert board.ranks[short.id] == 13.0
     board.set(short.id, DONE)
     assert board.ready() == [long.id]
     board.set(long.id, FAILED)
@@ -141,7 +141,7 @@ def test_what_a_stage_uses_is_no_part_of_its_id_and_is_waited_for(tmp_path):
 def test_what_is_used_but_not_planned_is_not_waited_for(tmp_path):
     long = make("pretrain", Bread(), [], "long", cost=7.0, uses=[("continues", "0123456789abcdef")])
     board = Board({long.id: long}, tmp_path)
-    assert board.ready() == [long.id] and makespan(board.stages, 1) == 7.0
+    assert board.ready() == [long.id]
     line = {"row": "a", "stages": {"trunk": long.id}}
     plan = Plan("x", {"rows": {"a": {}}}, [line], {long.id: long}, {})
     assert list(plan.only(["a"]).stages) == [long.id]

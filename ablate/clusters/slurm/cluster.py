@@ -56,7 +56,7 @@ class Slurm(AbstractCluster):
         return (root / "slurm").is_dir() and controller.here()
 
     def preview(self) -> str:
-        return slurm_text(self.board, self.resources)
+        return slurm_text(self.board, self.resources, self.remaining.estimate())
 
     def look(self) -> None:
         watch.status(self.board, self.jobs)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate.clusters.display import duration, end_in
+from ablate.clusters.remaining import Left
 from ablate.clusters.resources import Resources
 from ablate.clusters.schedule import DONE, Board
 from ablate.clusters.slurm import controller, pack
@@ -15,7 +16,7 @@ from ablate.clusters.slurm import controller, pack
 LARGEST = 1000  # array size if no cluster can be asked (Slurm's default MaxArraySize is 1001)
 
 
-def slurm_text(board: Board, resources: Resources) -> str:
+def slurm_text(board: Board, resources: Resources, left: Left) -> str:
     """Describe the missing stages as jobs: what each kind asks for and needs, and the arrays that would be
     submitted.
     """
@@ -61,14 +62,13 @@ def slurm_text(board: Board, resources: Resources) -> str:
             )
         )
     total = " and ".join(f"{spent:,.0f} {unit}-hours" for unit, spent in hours.items() if spent >= 0.5) or "minutes"
-    left = board.seconds_left(resources.get("parallelism", 256))
     return "\n".join(
         [
             *aligned(rows),
             "",
             *aligned(queue),
             "",
-            f"About {total} in total; done {end_in(left)} if no job has to queue.",
+            f"About {total} in total; done {end_in(left.all)} if no job has to queue.",
         ]
     )
 

@@ -224,9 +224,8 @@ class BuiltinConfig(CorpusConfig):
             [own.name, own.rows, own.seed, own.coverage, own.rare] for own in config.samples
         ]  # settings that decide what is said, not how it is spoken
         texts = {"": json.dumps([RECIPE, table, split, *words])}
-        return Split(
-            config, tuple(BuiltinSpeech(sample=self._whole(own)) for own in config.samples if own.voices), texts=texts
-        )
+        spoken = tuple(BuiltinSpeech(sample=self._whole(own)) for own in config.samples if own.voices)
+        return Split(config, spoken, texts=texts, rows=sum(own.rows for own in config.samples))
 
     def _sample(self, name: str, rows: int, voices: int | None = None) -> Sample:
         """A sample with only the settings that its rows depend on."""

@@ -226,7 +226,7 @@ class _Plan:
             table=place[0],
             split=place[1],
         )
-        return Split(config, recordings, (*notes, *left_out.notes(*place, count, limits)), texts, disk, mix)
+        return Split(config, recordings, (*notes, *left_out.notes(*place, count, limits)), texts, count, disk, mix)
 
     def _spoken(self, place: Place, origins: Sequence[Source]) -> Made:
         held, left_out, notes = Held(voiced(self.config, place[1])), LeftOut(), []

@@ -14,7 +14,7 @@ from ablate.data import packing
 from ablate.data.table import Example
 from ablate.errors import UserError
 from ablate.tasks.measured import linear
-from ablate.tasks.measured.retrieval import alike, alone, both_ways, chunks, cosines, ranks
+from ablate.tasks.measured.retrieval import alike, alone, both_ways, cosines, ranks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model
 from encoders.batch import Speech, Text, Vocabulary
@@ -63,7 +63,7 @@ class AlignmentByLayer(AbstractMeasure):
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Sides]:
         pairs: list[Sides] = []
-        for draws in chunks(len(dataset), self.config.items):
+        for draws in dataset.chunks(self.config.items):
             pair = packing.pair(dataset.table, dataset.tokens("text"), draws, 0)
             sides = [means(model.encoder, side, vocabulary) for side in (pair.speech, pair.text)]
             pairs += map(Sides, *sides)

@@ -13,7 +13,6 @@ from torch import Tensor
 from ablate.data import packing
 from ablate.data.table import Example
 from ablate.tasks.measured.information import adjusted, perplexity
-from ablate.tasks.measured.retrieval import chunks
 from ablate.tasks.task import AbstractMeasure, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders import seeds
@@ -81,7 +80,7 @@ class SpeechCodes(AbstractMeasure):
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Coded]:
         targets = model.mixture.targets[measured(model.mixture.objectives)]
         utterances: list[Coded] = []
-        for number, draws in enumerate(chunks(len(dataset), self.config.items)):
+        for number, draws in enumerate(dataset.chunks(self.config.items)):
             batch = Batch(packing.speech(dataset.table, draws, 0))
             view = Clean().build(batch, context(model.encoder, batch, vocabulary, 0))
             view = moved(view, next(model.encoder.parameters()).device)

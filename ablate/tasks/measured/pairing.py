@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ablate.data import packing
 from ablate.data.table import Example
 from ablate.errors import UserError
-from ablate.tasks.measured.retrieval import alike, chunks
+from ablate.tasks.measured.retrieval import alike
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Pair, Speech, Text, View, Vocabulary
@@ -139,7 +139,7 @@ def beside_both(dataset: Dataset, items: int) -> Iterator[tuple[Text, tuple[Spee
     duration.
     """
     others = length_matched(dataset.table.rows)
-    for draws in chunks(len(dataset), items):
+    for draws in dataset.chunks(items):
         true, other = (
             packing.speech(dataset.table, whose, 0, stream="pair")
             for whose in (draws, [(slot, others[index]) for slot, index in draws])

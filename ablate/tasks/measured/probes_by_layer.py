@@ -15,7 +15,6 @@ from ablate.errors import UserError
 from ablate.tasks.measured import linear
 from ablate.tasks.measured.alignment_by_layer import layered
 from ablate.tasks.measured.codes import known, numbered, phones_at
-from ablate.tasks.measured.retrieval import chunks
 from ablate.tasks.task import AbstractMeasure, Baseline, Dataset, Metric, Score, TaskConfig
 from ablate.training.loop import Model, context
 from encoders.batch import Batch, Vocabulary
@@ -74,7 +73,7 @@ class ProbesByLayer(AbstractMeasure):
 
     def measure(self, model: Model, dataset: Dataset, vocabulary: Vocabulary) -> list[Heard]:
         utterances: list[Heard] = []
-        for draws in chunks(len(dataset), self.config.items):
+        for draws in dataset.chunks(self.config.items):
             batch = Batch(packing.speech(dataset.table, draws, 0))
             view = Clean().build(batch, context(model.encoder, batch, vocabulary, 0))
             _, layers = by_layer(model.encoder, moved(view, next(model.encoder.parameters()).device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -61,7 +61,7 @@ class Retrieval(AbstractMeasure):
     def rank(self, encoder: AbstractEncoder, dataset: Dataset, vocabulary: Vocabulary) -> list[tuple[int, int]]:
         """For every item, the rank of its text given its speech, and of its speech given its text (1 is best)."""
         speech, text = [], []
-        for draws in chunks(len(dataset), self.config.items):
+        for draws in dataset.chunks(self.config.items):
             pair = packing.pair(dataset.table, dataset.tokens("text"), draws, 0)
             speech.append(embedded(encoder, pair.speech, vocabulary))
             text.append(embedded(encoder, pair.text, vocabulary))
@@ -96,12 +96,6 @@ class Retrieval(AbstractMeasure):
             *(Baseline("duration only", m.name, 100 * both_ways(closeness, allowed, k)) for k, m in RECALLS.items()),
             *(Baseline("chance", m.name, 100 * float(np.minimum(1, k * chance).mean())) for k, m in RECALLS.items()),
         ]
-
-
-def chunks(n: int, size: int) -> Iterator[list[tuple[int, int]]]:
-    """Items 0 .. n - 1 in order, as lists of at most `size` draws."""
-    for first in range(0, n, size):
-        yield [(i, i) for i in range(first, min(n, first + size))]
 
 
 def alone(encoder: AbstractEncoder, inputs: Speech | Text, vocabulary: Vocabulary) -> View:
