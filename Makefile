@@ -1,6 +1,7 @@
 # make sweep [ARGS="..."]   set up .venv if need be, then run sweeps/objectives.yaml; ARGS=--quick makes a small report within
 #                          minutes, ARGS=--help explains the rest
-# make test  [ARGS="..."]   set up .venv if need be, then run the tests
+# make test  [ARGS="..."]   set up .venv if need be, then run the tests, in as many processes as there are cores, up to four;
+#                          ARGS="-n 0 ..." runs them in one
 # make check               set up .venv if need be, then run the formatter and the linter over all code; "make fix" mends what they can
 # PYTHON=python3.12 chooses the Python (3.10 or newer) that .venv is made with.
 
@@ -15,7 +16,7 @@ sweep: $(READY)
 	@.venv/bin/python -m ablate.sweep sweeps/objectives.yaml $(ARGS)
 
 test: $(PEERS)
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(READY)
 	@.venv/bin/ruff format --check .
