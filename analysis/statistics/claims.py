@@ -59,7 +59,9 @@ def measured(verdict: Verdict) -> str:
     d = verdict.decimals
     parts = [f"effect {_signed(e.mean, d)}{_unit(verdict.measure)}{_side(e.mean, d, verdict.measure)}"]
     if not math.isnan(e.half):
-        parts.append(f"95 % [{_signed(e.low, d)}, {_signed(e.high, d)}] over {e.over}, n = {e.n}")
+        parts.append(
+            f"95 % [{_signed(e.low, d)}, {_signed(e.high, d)}] over {e.over}{', paired' * e.paired}, n = {e.n}"
+        )
         parts.append(f"corrected p = {verdict.adjusted:.2g}")
     elif not math.isnan(e.items[0]):
         parts.append(f"over items alone 95 % [{_signed(e.items[0], d)}, {_signed(e.items[1], d)}]")
@@ -173,7 +175,7 @@ def _more_seeds(estimate: Estimate, effect: float, claims: int) -> str:
     if few is None:
         limit = ", it takes more test items" if needed(replace(estimate, shared=0.0), effect, ALPHA / claims) else ""
         return f"if the true effect is near the one found, {MANY:,} seeds would not show it as often{limit}"
-    seeds = f"{few} to {many:,}" if many is not None else f"{few} or more"
+    seeds = f"{few} or more" if many is None else f"{few} to {many:,}" if many > few else f"{few}"
     return f"if the true effect is within a standard error of the one found, {seeds} would"
 
 

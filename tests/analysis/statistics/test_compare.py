@@ -267,6 +267,9 @@ def test_equivalent_takes_a_margin_of_half_the_assay(fake):
 def test_effects_are_in_points_and_say_which_side_is_good(fake):
     helps = measured(claims_of(fake, claim("speech_only", "scratch", above=0), seeds=FIVE))
     assert re.match(r"effect \+\d+\.\d\d points of WER, better, 95 %", helps)
+    assert "over seeds and items, n = 5" in helps
+    pair = measured(claims_of(fake, claim("joint_tlm", "joint_longer", above=0), seeds=FIVE))
+    assert "over seeds and items, paired, n = 5" in pair
     harms = measured(claims_of(fake, claim("scratch", "joint", "translation.bleu", above=0), seeds=FIVE))
     assert re.match(r"effect -\d+\.\d\d BLEU, worse, 95 %", harms)
     nothing = claim("joint", "scratch", "sentiment.accuracy", above=0) | {"coefficients": {"joint": -1e-9}}
