@@ -247,5 +247,27 @@ def cores() -> int:
 
 
 def crowded(workers: int) -> float:
-    """Return the factor by which what runs on this machine now would slow `workers` further processes down."""
-    return max(1.0, (os.getloadavg()[0] + workers) / (os.cpu_count() or 1))
+    """Return the factor by which what runs on this machine now would slow `workers` further processes down.
+
+    Other work is what the cores did since this module was imported, less one core for planning. The load average tells
+    more where no core was idle, as then processes wait; elsewhere it would count work that ended a minute ago.
+    """
+    count, load = os.cpu_count() or 1, os.getloadavg()[0]
+    busy, when = _busy(), time.monotonic()
+    if _BUSY is not None and busy is not None and when > _SINCE:
+        cores_used = (busy - _BUSY) / (when - _SINCE)
+        if cores_used < 0.9 * count:
+            load = max(0.0, cores_used - 1)
+    return max(1.0, (load + workers) / count)
+
+
+def _busy() -> float | None:
+    """Return the seconds that all cores of this machine have worked since it started; None where this is unknown."""
+    try:
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # without idle, and waiting for a disk
+
+
+_BUSY, _SINCE = _busy(), time.monotonic()

@@ -10,7 +10,7 @@ import fakes
 import pytest
 from clusters.simulated import Folder, compared
 
-from ablate.clusters import display, remaining
+from ablate.clusters import display, remaining, schedule
 from ablate.clusters.remaining import Left, Remaining, Span
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
 from ablate.store import continuing
@@ -273,3 +273,21 @@ def test_the_truth_lies_in_the_range():
 def test_the_truth_lies_in_the_range_of_many_runs():
     for share in compared(150, (0.0, 0.1, 0.2, 0.5, 0.8, 0.95)):
         assert fmean(held for _, held in share) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("used", "load", "factor"),
+    [
+        (1.0, 3.0, 1.0),  # planning alone: the load is of work that ended
+        (3.0, 0.0, 1.5),  # two other cores
+        (3.9, 9.0, 3.25),  # no core is idle, and nine processes want to run
+        (None, 2.0, 1.5),  # nothing is known but the load
+    ],
+)
+def test_other_work_is_what_runs_now(monkeypatch, used, load, factor):
+    monkeypatch.setattr(schedule.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(schedule.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(schedule.time, "monotonic", lambda: schedule._SINCE + 10)
+    monkeypatch.setattr(schedule, "_BUSY", 100.0)
+    monkeypatch.setattr(schedule, "_busy", lambda: None if used is None else 100.0 + 10 * used)
+    assert schedule.crowded(4) == pytest.approx(factor)
