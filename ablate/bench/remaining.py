@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(root: Path, quick: bool, overrides: list[str], busy: bool) -> int:
     """Run the sweep, and print what was said of the time left beside what was left."""
-    plan = local.call(PROGRAM.preload, _plan, str(SWEEP), [*overrides, f"root={root}"], (), quick)
+    plan = local.call(PROGRAM.preload, _plan, str(SWEEP), [*overrides, f"root={root}"], quick, (), ())
     board = Board(plan.stages, root)
     cluster = local.Local(board, plan.name, Resources({}, plan.kinds), PROGRAM, plan.workers)
     materialise(plan, root)
