@@ -182,6 +182,11 @@ def _caption(table: Table) -> str:
     return " ".join(filter(None, (*parts, origin.note(table.records, compared))))
 
 
+def _some(empty: list[bool]) -> str:
+    """In how many of its scores a row has only empty outputs; nothing if in all."""
+    return "" if all(empty) else f" (in {sum(empty)} of {plural(len(empty), 'score')})"
+
+
 def _warnings(table: Table) -> list[str]:
     """Warnings: rows whose outputs are all empty, fine-tuning runs that stopped before their last update, and data
     that were skipped because they cannot be used, or left out of pre-training.
@@ -190,8 +195,8 @@ def _warnings(table: Table) -> list[str]:
     for line in records.manifest:
         for task in line["stages"].get("score", {}):
             results = [records.results(manifest.kind(line, task), run) for run in manifest.scores(line, task).values()]
-            if any(one and one["scores"] and one.get("empty") == one["scores"][0]["n"] for one in results):
-                silent.setdefault(records.task_label(task), set()).add(records.label(line["row"], ""))
+            empty = [one.get("empty") == one["scores"][0]["n"] for one in results if one and one["scores"]]
+            silent.setdefault(records.task_label(task), {}).setdefault(records.label(line["row"], ""), []).extend(empty)
         for run in manifest.finetuned(line).values():
             if result := records.results("finetune", run):
                 tuned.add(run)
@@ -199,7 +204,10 @@ def _warnings(table: Table) -> list[str]:
         for run in manifest.trunks(line):
             for phrase in _unused((records.results("pretrain", run) or {}).get("supply", {})):
                 unused.setdefault(phrase, {})[records.label(line["row"], "")] = None
-    notes = [f"Every output is empty: {task} of {', '.join(sorted(rows))}." for task, rows in silent.items()]
+    notes = []
+    for task, rows in silent.items():
+        if told := [f"{row}{_some(empty)}" for row, empty in sorted(rows.items()) if any(empty)]:
+            notes.append(f"Every output is empty: {task} of {', '.join(told)}.")
     if stopped:
         notes.append(f"{len(stopped)} of {len(tuned)} fine-tunings stopped early, because dev had stopped improving.")
     if records.scores.metric.str.endswith("_alone").any():

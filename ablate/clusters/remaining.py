@@ -32,6 +32,7 @@ CHANGE = 0.1  # of all that is ahead: other work comes and goes
 # Errors of what is observed:
 PACE = 0.1  # of a pace in the middle of a stage, as its parts differ
 EARLY = 0.15  # of a pace at a stage's beginning, further
+BEGINNING = 0.02  # share of a stage that may pass as slowly, or as fast, as no other: loading, starting processes
 ENDED_SECONDS, STARTED_SECONDS = 0.3, 1.0  # of durations: starting a process, loading
 FRESH = 600.0  # seconds after which a duration that was measured counts half
 STALE = 0.05  # but at least this much
@@ -180,7 +181,7 @@ class Remaining:
                 observed[id] = math.log(seconds / cost), error / known
         for id, (share, spent, _) in progress.items():
             if share > 0 and spent > 0:
-                error = PACE**2 + (EARLY * (1 - share)) ** 2 + (STARTED_SECONDS / spent) ** 2
+                error = PACE**2 + (EARLY * (1 - share)) ** 2 + (STARTED_SECONDS / spent) ** 2 + (BEGINNING / share) ** 2
                 observed[id] = math.log(spent / share / self._cost(id)), error
         return observed
 

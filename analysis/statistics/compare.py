@@ -40,8 +40,12 @@ class Estimate:
     """Degrees of freedom of the part that seeds contribute (Welch); n - 1 for one sample."""
     shared: float = 0.0
     """Part of the squared error that more seeds do not reduce: all seeds share the test items."""
-    shared_term: float = 0.0
-    """That part's term in the denominator of Satterthwaite's degrees of freedom."""
+    within: float = 0.0
+    """What seeds add to clusters of items by themselves: I of `estimate`."""
+    within_term: float = 0.0
+    """Its term in Satterthwaite's degrees of freedom, for seeds: the sum of I² / (n - 1) over groups."""
+    items_freedom: float = math.inf
+    """Degrees of freedom of the clusters of items."""
     over: str = "seeds"
     """What was sampled, as "seeds" or "seeds and items"."""
     paired: bool = False
@@ -78,11 +82,14 @@ class Estimate:
 
     def with_seeds(self, seeds: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Degrees of freedom and squared error that `seeds` seeds a row would have: of all, and of seeds alone."""
-        spread = self.spread * self.n / seeds
+        fewer = self.n / seeds
+        spread, within = self.spread * fewer, self.within * fewer
         freedom = self._seeds_freedom * (seeds - 1) / (self.n - 1)
-        total = spread + self.shared
-        whole = total**2 / (spread**2 / freedom + self.shared_term) if total > 0 else freedom
-        return (whole, total), (freedom, spread)
+        term = (self.shared + within) ** 2 + self.within_term * fewer**2 * (self.n - 1) / (seeds - 1)
+        return (_freedom(spread, freedom, self.shared, term, self.items_freedom), spread + self.shared), (
+            freedom,
+            spread,
+        )
 
     @property
     def low(self) -> float:
@@ -172,19 +179,30 @@ def estimate(
     if not alone.error > 0:
         return alone
     within = [narrow * float(np.square(x - x.mean(axis=0)).sum()) / (len(x) * (len(x) - 1)) for x in parts]
-    shared = max(0.0, between - sum(within))
-    term = sum(i**2 / ((len(x) - 1) * free) for i, x in zip(within, parts)) + between**2 / free
-    term = term if shared else 0.0
-    total = alone.error**2 + shared
-    freedom = total**2 / (alone.error**4 / alone.freedom + term)
+    shared = between - sum(within)
+    shared = shared if shared > 1e-9 * between else 0.0
+    within_term = sum(i**2 / (len(x) - 1) for i, x in zip(within, parts))
+    spread = alone.error**2
     return replace(
         alone,
-        error=math.sqrt(total),
-        freedom=max(freedom, min(alone.freedom, free)),
+        error=math.sqrt(spread + shared),
+        freedom=_freedom(spread, alone.freedom, shared, between**2 + within_term, free),
         shared=shared,
-        shared_term=term,
+        within=sum(within),
+        within_term=within_term,
+        items_freedom=free,
         over=f"seeds and {by}",
     )
+
+
+def _freedom(spread: float, freedom: float, shared: float, term: float, items_freedom: float) -> float:
+    """Degrees of freedom of `spread`, which has `freedom`, plus what items add: Satterthwaite's, and no fewer than the
+    smaller of the two parts' own. `term` / `items_freedom` is the items' part of the denominator.
+    """
+    if not shared:
+        return freedom
+    whole = (spread + shared) ** 2 / (spread**2 / freedom + term / items_freedom)
+    return max(whole, min(freedom, items_freedom))
 
 
 def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA) -> float:

@@ -2,6 +2,8 @@
 foretold.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,28 @@ def test_power_and_seeds_needed_against_simulation():
 
     assert (abs(t) > student.ppf(0.975, seeds - 1)).mean() == pytest.approx(compare.power(plan, 2.0, seeds), abs=0.02)
     assert compare.needed(plan, 2.0, level=0.01) > seeds
+
+
+@pytest.mark.parametrize("of_items", [0.0, 0.8])
+def test_power_grows_with_seeds_and_is_that_of_the_interval(of_items):
+    """Two groups whose 27 clusters move with their seeds alone (I), or with their items, too."""
+    rng, clusters, effect = np.random.default_rng(2), 27, 1.0
+
+    def drawn(seeds):
+        values, parts = [], []
+        for sign in (1, -1):
+            own = rng.normal(0, 0.45, (seeds, 1)) + rng.normal(0, 1.5, (seeds, clusters))
+            y = sign * (own + rng.normal(0, of_items, clusters))
+            values.append(y.mean(1))
+            parts.append((y - y.mean(1, keepdims=True)) / (clusters - 1))
+        return compare.estimate(values, parts)
+
+    of_seeds, shared = 2 * (0.45**2 + 1.5**2 / clusters), 2 * of_items**2 / clusters
+    plan = replace(drawn(400), shared=shared, error=np.sqrt(of_seeds / 400 + shared))
+    powers = [compare.power(plan, effect, seeds) for seeds in (3, 5, 8, 12, 50, 1000)]
+    assert powers == sorted(powers)
+    found = np.mean([effect + e.mean - e.half > 0 for e in (drawn(8) for _ in range(1500))])
+    assert powers[2] == pytest.approx(found, abs=0.04)
 
 
 def test_no_number_of_seeds_outruns_the_items():

@@ -231,4 +231,8 @@ def test_empty_outputs_early_stops_and_data_left_out_are_noted_below_the_table(f
     assert "Skipped, because they cannot be used (result.json says why): 2 rows of asr.train." in caption
     assert "Not pre-trained on: 10.2% of the hours of pair (90 items over longest_pair (16 s)): " in caption
     assert "Every output is empty: asr of joint." in caption
+    run = next(iter(line["stages"]["score"]["asr"].values()))
+    path = folder.parents[1] / "score" / run[:2] / run / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "empty": 0}))
+    assert re.search(r"Every output is empty: asr of joint \(in \d of \d scores\)\.", build(read(folder)).caption)
     assert re.search(r"(\d+) of \1 fine-tunings stopped early, because dev had stopped improving\.", caption)

@@ -75,9 +75,9 @@ def _csv(path: Path, faults: Faults) -> Iterator[tuple[int, dict[Any, str]]]:
         if header is None:
             raise UserError(f"{path}: is empty, expected a line with the columns file_name and transcription.")
         if "file_name" not in header:
+            found = ", ".join(header) + (", expected commas between several" if len(header) == 1 else "")
             raise UserError(
-                f"{path}, line 1: has no column 'file_name'; its columns are {', '.join(header)}, expected commas "
-                "between them."
+                f"{path}, line 1: has no column 'file_name' with the recordings' paths; its columns are {found}."
             )
         before = last
         for cells in rows:
