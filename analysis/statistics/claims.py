@@ -64,7 +64,7 @@ def measured(verdict: Verdict) -> str:
         )
         parts.append(f"corrected p = {verdict.adjusted:.2g}")
     elif not math.isnan(e.items[0]):
-        parts.append(f"over items alone 95 % [{_signed(e.items[0], d)}, {_signed(e.items[1], d)}]")
+        parts.append(f"over {e.by} alone 95 % [{_signed(e.items[0], d)}, {_signed(e.items[1], d)}]")
     return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
 
 

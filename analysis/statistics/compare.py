@@ -52,6 +52,8 @@ class Estimate:
     """Whether rows were paired by their pre-training."""
     items: tuple[float, float] = (math.nan, math.nan)
     """Interval over test items alone, for the seeds that ran; NaN without counts per item."""
+    by: str = "items"
+    """What the clusters of test items are, as "items" or "voices"."""
 
     @property
     def half(self) -> float:
@@ -162,7 +164,7 @@ def estimate(
     if not values or any(len(x) == 0 for x in values):
         return Estimate(mean=math.nan, n=0)
     mean, n = float(sum(x.mean() for x in values)), min(len(x) for x in values)
-    alone = Estimate(mean=mean, n=n, paired=paired)
+    alone = Estimate(mean=mean, n=n, paired=paired, by=by)
     if n > 1:
         each = np.array([x.var(ddof=1) / len(x) for x in values])
         spread = float(each.sum())

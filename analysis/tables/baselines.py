@@ -56,7 +56,7 @@ class Level:
     low: float
     high: float
     over: str
-    """What was sampled: "items" or "seeds"; "" when there is no interval."""
+    """What was sampled: "seeds", or "items" or what clusters them; "" when there is no interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +99,10 @@ def clearances(table: Table) -> list[Clearance]:
 
 def _level(records: Records, column: Column, line: Line, cell: Cell) -> Level:
     what = column.measure
-    over_items = effect_with_items(records, {line.row: 1.0}, what, [line.point]).items
-    low, high = sorted(what.sign * edge for edge in over_items)
+    estimate = effect_with_items(records, {line.row: 1.0}, what, [line.point])
+    low, high = sorted(what.sign * edge for edge in estimate.items)
     if not math.isnan(low):
-        return Level(line=line, cell=cell, low=low, high=high, over="items")
+        return Level(line=line, cell=cell, low=low, high=high, over=estimate.by)
     over = "" if math.isnan(cell.estimate.half) else "seeds"
     return Level(line=line, cell=cell, low=cell.estimate.low, high=cell.estimate.high, over=over)
 

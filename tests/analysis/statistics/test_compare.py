@@ -135,7 +135,7 @@ def test_variance_of_clusters_by_hand():
     between, within = (1 + 1) / 2, (4 * 0.25) / 2 / 2
     assert e.shared == pytest.approx(between - within) and e.error**2 == pytest.approx(1.75)
     assert (e.within, e.within_term, e.items_freedom) == pytest.approx((within, within**2, 1))
-    assert e.over == "seeds and voices"
+    assert e.over == "seeds and voices" and e.by == "voices"
     assert e.freedom == pytest.approx(1.75**2 / (1 + 1.0625))
     assert e.items[1] - e.mean == pytest.approx(12.7062, rel=1e-4)
 
