@@ -24,6 +24,15 @@ from ablate.store.record import run_path
 from ablate.store.run import RunFolder
 from ablate.store.stage import Stage
 
+SWEEP = """\
+data: {preset: builtin, speech: 30, text: 60, pairs: 20, dev: 10, test: 10, retrieval: 10}
+base:
+  encoder: {width: 32, heads: 2, ffn: 64, groups: 4}
+  tokenizer: {size: 100}
+  pretrain: {objectives: {masked_text: 1.0}, steps: 2, decay: 1, update: {text: 60 tokens}}
+  tasks: {retrieval: {}}
+rows: {one: {}}
+"""  # a sweep file with real stages, of seconds in all
 PROGRAM = Program("fakes:execute", preload="ablate.store.run", main="fakes:main")  # fake stages need no torch
 TRAINING = ("pretrain", "finetune")
 KINDS = {  # and whether they train

@@ -1,24 +1,15 @@
 """The bench of the time left runs a sweep, and prints what was said beside what was true."""
 
+import fakes
 import pytest
 
 from ablate.bench import remaining
-
-SWEEP = """\
-data: {preset: builtin, speech: 30, text: 60, pairs: 20, dev: 10, test: 10, retrieval: 10}
-base:
-  encoder: {width: 32, heads: 2, ffn: 64, groups: 4}
-  tokenizer: {size: 100}
-  pretrain: {objectives: {masked_text: 1.0}, steps: 2, decay: 1, update: {text: 60 tokens}}
-  tasks: {retrieval: {}}
-rows: {one: {}}
-"""
 
 
 @pytest.mark.slow
 def test_a_sweep_is_run_and_its_estimates_are_listed(tmp_path, monkeypatch, capsys):
     file = tmp_path / "small.yaml"
-    file.write_text(SWEEP)
+    file.write_text(fakes.SWEEP)
     monkeypatch.setattr(remaining, "SWEEP", file)
     assert remaining.main(["--whole", "--root", str(tmp_path / "runs"), "workers=1"]) in (0, 1)  # as near as it came
     said = capsys.readouterr().out.splitlines()

@@ -21,15 +21,6 @@ del registry.CLUSTERS["thread"]  # importing the toy registered it: it is there 
 TOY = Path(cluster.__file__)
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "extend" / "cluster.md"
-SWEEP = """\
-data: {preset: builtin, speech: 30, text: 60, pairs: 20, dev: 10, test: 10, retrieval: 10}
-base:
-  encoder: {width: 32, heads: 2, ffn: 64, groups: 4}
-  tokenizer: {size: 100}
-  pretrain: {objectives: {masked_text: 1.0}, steps: 2, decay: 1, update: {text: 60 tokens}}
-  tasks: {retrieval: {}}
-rows: {one: {}}
-"""
 
 
 @pytest.fixture
@@ -42,7 +33,7 @@ def toy():
 
 def test_a_toy_runs_a_sweep_to_its_report(toy, tmp_path, capsys):
     file = tmp_path / "small.yaml"
-    file.write_text(SWEEP)
+    file.write_text(fakes.SWEEP)
     assert sweep.main([str(file), f"root={tmp_path / 'runs'}", "cluster=thread"]) == 0
     said = capsys.readouterr().out
     assert "left on 1 worker" in said and (tmp_path / "runs" / "sweeps" / "small" / "report.html").exists()
