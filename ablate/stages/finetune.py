@@ -180,7 +180,7 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
         loop.fit(step)
     loop.keep(loop.updates, best.weights)
     if task.reads == "speech" and not run.rank:
-        heard(dataset(task, parents, "train").table, dev.table, run)
+        heard(train.table, dev.table, run)
     stopped = {"stopped_early": loop.updates} if loop.updates < how.steps else {}
     if stopped:
         print(
