@@ -279,18 +279,25 @@ class Group:
     """Their weighted sum, by seed."""
 
 
-def groups(records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str]) -> list[Group]:
+def groups(
+    records: Records,
+    effect: Mapping[str, float],
+    what: Measure,
+    points: Sequence[str],
+    seeds: Sequence[int] | None = None,
+) -> list[Group]:
     """Group the rows of an effect by the pre-training that they share; points of the axes are averaged.
 
-    A group has the seeds that all its rows have finished. Seeds that led to the very same runs count once. Empty if a
-    group has no seed.
+    A group has those of `seeds` (by default all) that all its rows have finished. Seeds that led to the very same runs
+    count once. Empty if a group has no seed.
     """
     finished, descent = records.finished(what), records.descent
+    seeds = records.seeds if seeds is None else seeds
     ends = [(row, point) for point in points for row, times in effect.items() if times]
     times = what.sign / len(points)
     found = []
-    for members in _related(ends, descent, records.seeds):
-        keys = [[(*end, seed) for end in members] for seed in records.seeds]
+    for members in _related(ends, descent, seeds):
+        keys = [[(*end, seed) for end in members] for seed in seeds]
         by_runs = {tuple(finished[k][0] for k in of): of for of in keys if all(k in finished for k in of)}
         if not by_runs:
             return []
@@ -319,18 +326,28 @@ _NONE: frozenset[str] = frozenset()
 
 
 def effect_over_seeds(
-    records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str] | None = None
+    records: Records,
+    effect: Mapping[str, float],
+    what: Measure,
+    points: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Estimate:
-    """Estimate an effect {row: coefficient} over seeds. Points of the axes (by default all) are averaged."""
-    found = groups(records, effect, what, points or records.points)
+    """Estimate an effect {row: coefficient} over seeds (by default all). Points of the axes (by default all) are
+    averaged.
+    """
+    found = groups(records, effect, what, points or records.points, seeds)
     return estimate([group.values for group in found], paired=_paired(found))
 
 
 def effect_with_items(
-    records: Records, effect: Mapping[str, float], what: Measure, points: Sequence[str] | None = None
+    records: Records,
+    effect: Mapping[str, float],
+    what: Measure,
+    points: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Estimate:
     """Estimate an effect over seeds and, where the records hold per-item counts, clusters of test items."""
-    found = groups(records, effect, what, points or records.points)
+    found = groups(records, effect, what, points or records.points, seeds)
     sampled = items.of_groups(records, what, [(group.runs, group.times, group.values) for group in found])
     return estimate([group.values for group in found], *(sampled or ()), paired=_paired(found))
 
