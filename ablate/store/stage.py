@@ -105,6 +105,8 @@ class Plan:
     cluster: str = ""
     """Name of the cluster kind; empty if the sweep does not name one."""
     workers: int | None = None
+    budget: float | None = None
+    """The most work, in seconds, that --until-decided may come to; None for no limit."""
     attention: str = "auto"
     """What computes attention, by name."""
     resources: dict[str, Any] = field(default_factory=dict)
