@@ -203,16 +203,19 @@ def _plan(
     quick: bool,
     asking: tuple[str, ...],
     only: tuple[str, ...],
+    counts: Optional[dict[str, int]] = None,
 ) -> Plan:
-    """Plan in a worker, which may import torch; costs are estimated from finished stages."""
+    """Plan in a worker, which may import torch; costs are estimated from finished stages. `counts` are numbers of seeds
+    by row.
+    """
     from ablate.planning import cost
-    from ablate.planning.plan import plan_file
+    from ablate.planning.plan import Rows, plan_file
     from ablate.sweepfile.quick import ROOT
 
     default = ROOT if quick else "runs"
     roots = [default, *(text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("root="))]
     root = Path(roots[-1])
-    return plan_file(file, overrides, default, cost.Known.of(root), asking=asking, quick=quick, only=only)
+    return plan_file(file, overrides, default, cost.Known.of(root), asking=asking, quick=quick, rows=Rows(only, counts))
 
 
 def _settings(file: str, overrides: list[str], quick: bool) -> Plan:

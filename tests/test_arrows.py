@@ -28,7 +28,10 @@ ALL_TASKS = (
     "ablate.tasks.measured",
     "ablate.tasks.registry",
 )
-RECORDS = ("ablate.errors", "ablate.store.record", "ablate.store.files", "ablate.store.child", "ablate.store.disk")
+RECORDS = (
+    "ablate.errors",
+    *(f"ablate.store.{name}" for name in ("record", "declared", "files", "child", "disk")),
+)
 ARROWS: dict[str, tuple[str, ...]] = {
     "encoders": (),
     "objectives": ("encoders",),

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ablate.errors import UserError, nearest
-from ablate.store import driver, files, identity
+from ablate.store import declared, driver, files, identity
 from ablate.store.record import FORMAT, read_json, read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder, find
 
@@ -235,7 +235,8 @@ def places(stages: Any, at: str = "") -> dict[str, str]:
 
 
 def materialise(plan: Plan, root: str | Path) -> None:
-    """Write the identity of each stage into run folders that lack it, and the sweep's description into its folder.
+    """Write the identity of each stage into run folders that lack it, and the sweep's description and what it declares
+    into its folder.
 
     Safe to repeat and to run from several drivers at once. For a finished stage only how.json is updated.
     """
@@ -249,6 +250,7 @@ def materialise(plan: Plan, root: str | Path) -> None:
         for path in folder.with_name(kept).glob(driver.PATTERN):  # files of running commands move back
             os.rename(path, folder / path.name)
     folder.mkdir(parents=True, exist_ok=True)
+    declared.declare(folder, plan.sweep)
     for name, text in plan.files.items():
         _write(folder / name, text)
 

@@ -207,9 +207,9 @@ def _freedom(spread: float, freedom: float, shared: float, term: float, items_fr
     return max(whole, min(freedom, items_freedom))
 
 
-def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA) -> float:
-    """Smallest effect that the same number of seeds with this spread detects with the given power; NaN without an
-    interval.
+def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA, seeds: int | None = None) -> float:
+    """Smallest effect that `seeds` seeds (by default as many as ran) with this spread detect with the given power; NaN
+    without an interval.
 
     Two-sided at `level`, from the noncentral t distribution. It describes the design, not the effect found.
     """
@@ -218,7 +218,7 @@ def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA) ->
     from scipy.optimize import brentq
 
     most = 60 * estimate.half * ALPHA / level
-    return float(brentq(lambda effect: power(estimate, effect, estimate.n, level) - wanted, 0.0, most))
+    return float(brentq(lambda effect: power(estimate, effect, seeds or estimate.n, level) - wanted, 0.0, most))
 
 
 def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -> float:
