@@ -58,9 +58,8 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
             else paths.name
             for key, paths in made.items()
         }
-        done = (
-            {} if amiss else {"state": _state(records), "made": names, "figures": figures}
-        )  # a font may come: draw again
+        state = _state(records)  # after its looks were noted
+        done = {} if amiss else {"state": state, "made": names, "figures": figures}  # a font may come: draw again
         save_text(records.folder / STATE, json.dumps({"code": code(), **done}))
         if amiss:
             print(amiss, file=sys.stderr)

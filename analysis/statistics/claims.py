@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablate.errors import plural
@@ -53,7 +53,7 @@ class Verdict:
     """Whether the claim was declared before its first result."""
     step: str = looks.FINISHED
     """What happens next: see `looks.next_step`."""
-    seen: tuple[declared.Seen, ...] = ()
+    seen: tuple[declared.Seen, ...] = field(default=(), repr=False)
     """The looks taken."""
 
 
