@@ -118,7 +118,8 @@ def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
     rng = np.random.default_rng(seeds)
     rows = min(FAMILY, len(own.values) // seeds - 1)
     error = own.values.std(ddof=1) * np.sqrt(2 / seeds)
-    plan = Estimate(mean=0.0, error=error, freedom=2 * (seeds - 1), seeds_freedom=2 * (seeds - 1), n=seeds)
+    each = (float(error**2 / 2), seeds - 1)
+    plan = Estimate(mean=0.0, error=error, freedom=2 * (seeds - 1), groups=(each, each), n=seeds)
     planted = compare.detectable(plan, POWER)
     called = np.full((draws, 5), np.nan)
     for draw in called:
