@@ -222,9 +222,9 @@ def _freedom(spread: float, freedom: float, shared: float, term: float, items_fr
     return max(whole, min(freedom, items_freedom))
 
 
-def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA) -> float:
-    """Smallest effect that the same number of seeds with this spread detects with the given power; NaN without an
-    interval.
+def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA, seeds: int | None = None) -> float:
+    """Smallest effect that `seeds` seeds (by default as many as ran) with this spread detect with the given power; NaN
+    without an interval.
 
     Two-sided at `level`. It describes the design, not the effect found.
     """
@@ -232,7 +232,7 @@ def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA) ->
         return math.nan
     from scipy.optimize import brentq
 
-    halves, error = _halves(estimate, estimate.n, level)
+    halves, error = _halves(estimate, seeds or estimate.n, level)
     most = 2 * float(halves.max()) + 10 * error
     return float(brentq(lambda effect: _found(halves, error, effect) - wanted, 0.0, most))
 
