@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.statistics.compare import Estimate
 
-UNLIKELY = 0.02
+UNLIKELY = 0.01
 """A claim less likely than this to be decided is given up. Chosen by simulation (docs/statistics.md)."""
 GRID = 64
 """Quantiles of the spread, and of the mean to come for each, over which the probability is summed."""
