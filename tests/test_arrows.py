@@ -93,6 +93,7 @@ COMMAND_FILES = {  # of `ablate` itself; and those in a folder that `python -m` 
     "ablate.prune",
     "ablate.sweep",
     "ablate.transcribe",
+    "ablate.until",
     "ablate.variants",
     "ablate.warm",
     "ablate.data.builtin.__main__",

@@ -159,7 +159,7 @@ class Planner:
         if self.counts is not None:
             if not self.looks:
                 raise UserError("looks: --until-decided needs to know when verdicts are taken; write looks: [5, 8].")
-            self.seeds = values.first_seeds(self.seeds, max(self.looks[0], *self.counts.values()))
+            self.seeds = values.first_seeds(self.seeds, max([self.looks[0], *self.counts.values()]))
         self.axes = values.axes(sweep.get("axes"))
         self.points = [dict(zip(self.axes, one)) for one in itertools.product(*self.axes.values())]
         self.resolver = Resolver(sweep, registry)

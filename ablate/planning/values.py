@@ -14,6 +14,8 @@ from encoders.attention import CHOICES
 
 FEWEST = 3
 """Fewest seeds of a look."""
+UNITS = {"s": 1, "min": 60, "h": 3600}
+AMOUNT = r"(\d+(?:\.\d+)?) ?(s|min|h)\b"
 
 
 def axes(value: object) -> dict[str, list[Value]]:
@@ -73,7 +75,7 @@ def looks(value: object) -> list[int]:
 
 
 def budget(value: object) -> float | None:
-    """Return the seconds of a duration such as 3 h, 90 min, 1.5 h, 20 s or 2:00:00; None if there is none.
+    """Return the seconds of a duration such as 3 h, 90 min, 1.5 h, 2 h 05 min or 2:00:00; None if there is none.
 
     Raises UserError for anything else.
     """
@@ -84,8 +86,8 @@ def budget(value: object) -> float | None:
     if clock := re.fullmatch(r"(\d+):(\d\d?):(\d\d?)", text.strip()):
         hours, minutes, rest = map(int, clock.groups())
         seconds = 3600.0 * hours + 60 * minutes + rest
-    elif amount := re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h|days?)", text.strip()):
-        seconds = float(amount[1]) * {"s": 1, "min": 60, "h": 3600}.get(amount[2], 86400)
+    elif re.fullmatch(rf"({AMOUNT} *)+", text.strip()):
+        seconds = sum(float(number) * UNITS[unit] for number, unit in re.findall(AMOUNT, text))
     if not seconds:
         raise UserError(f"budget: expected a duration, as in 3 h, 90 min or 2:00:00, found {as_written(value)}.")
     return seconds

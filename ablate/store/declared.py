@@ -39,6 +39,12 @@ def content(sweep: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def rows(claim: Mapping[str, Any]) -> set[str]:
+    """Return the rows that a claim's verdict depends on, those of its assay among them."""
+    both = (claim["coefficients"], claim.get("assay_coefficients") or {})
+    return {row for effect in both for row, times in effect.items() if times}
+
+
 def declare(folder: Path, sweep: Mapping[str, Any]) -> None:
     """Add what a sweep declares to the claims.jsonl of its folder, unless that is there already.
 

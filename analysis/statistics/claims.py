@@ -124,12 +124,6 @@ def registered(records: Records) -> list[str]:
     ]
 
 
-def rows(claim: Mapping[str, Any]) -> set[str]:
-    """Return the rows that a claim's verdict depends on, those of its assay among them."""
-    both = (claim["coefficients"], claim.get("assay_coefficients") or {})
-    return {row for effect in both for row, times in effect.items() if times}
-
-
 def measured(verdict: Verdict) -> str:
     """Describe an effect in words: its size, its interval or intervals, and the reason for the verdict."""
     e = verdict.estimate
