@@ -52,9 +52,7 @@ def test_what_stood_in_an_old_root_was_declared_at_no_known_time(tmp_path):
     planned(tmp_path, {"c": CLAIM})
     folder = tmp_path / "sweeps" / "first"
     (folder / "claims.jsonl").unlink()  # as code before claims.jsonl left it
-    (line,) = planned(tmp_path, {"c": CLAIM})
-    assert line["time"] is None
-    (folder / "claims.jsonl").unlink()
+    assert planned(tmp_path, {"c": CLAIM}) == []  # nothing new, and the folder may be one where nothing can be written
     before, now = planned(tmp_path, {"c": CLAIM, "new": CLAIM})
     assert before["time"] is None and set(before["claims"]) == {"c"}
     assert now["time"] and set(now["claims"]) == {"c", "new"}
