@@ -121,7 +121,8 @@ def _cell(
 ) -> Cell:
     """One cell from its column's lines, by (row, point)."""
     s = scores.get((row, point))
-    lines = [] if s is None else sorted(zip(s.seed, s.run, s.status, s.value))
+    runs = [] if s is None else [next(iter(drawn), run) for drawn, run in zip(s.drawn, s.run)]
+    lines = [] if s is None else sorted(zip(s.seed, runs, s.status, s.value))
     done = {seed: value for seed, _, status, value in lines if status == DONE}
     impossible = lines and all(status == IMPOSSIBLE for _, _, status, _ in lines)
     compared = reference is not None and row != reference
@@ -172,11 +173,9 @@ def _caption(table: Table) -> str:
             f"Mean ± half-width of the 95 % t-interval over {table.seeds} seeds.",
             "† differs from its block's reference (Holm over the table; exploratory).",
         ]
-    done = table.records.scores
-    done = done[done.run != ""].groupby("run").status.first()
-    waiting = int((done != DONE).sum())
-    if waiting:
-        parts.append(f"Incomplete: {waiting} of {len(done)} scoring runs are not finished (—).")
+    done, planned = table.records.scoring
+    if done < planned:
+        parts.append(f"Incomplete: {planned - done} of {planned} scoring runs are not finished (—).")
     parts += _warnings(table)
     compared = ((line.row, block.reference) for block in table.blocks if block.reference for line in block.lines)
     return " ".join(filter(None, (*parts, origin.note(table.records, compared))))
@@ -194,10 +193,10 @@ def _warnings(table: Table) -> list[str]:
     records, silent, stopped, tuned, unused = table.records, {}, set(), set(), {}
     for line in records.manifest:
         for task in line["stages"].get("score", {}):
-            results = [records.results(manifest.kind(line, task), run) for run in manifest.scores(line, task).values()]
+            results = [records.results(manifest.kind(line, task), run) for run in manifest.every_score(line, task)]
             empty = [one.get("empty") == one["scores"][0]["n"] for one in results if one and one["scores"]]
             silent.setdefault(records.task_label(task), {}).setdefault(records.label(line["row"], ""), []).extend(empty)
-        for run in manifest.finetuned(line).values():
+        for _, run in manifest.every_finetuned(line):
             if result := records.results("finetune", run):
                 tuned.add(run)
                 stopped |= {run} if "stopped_early" in result else set()

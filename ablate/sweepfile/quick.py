@@ -65,6 +65,7 @@ def smaller(sweep: Mapping[str, Any], overrides: Iterable[str], registry: Regist
             else of(values, f"axes.{axis}", axis)
             for axis, values in axes.items()
         },
+        "finetune_seeds": sweep.get("finetune_seeds", 1) if "finetune_seeds" in kept else 1,
         "seeds": sweep["seeds"] if "seeds" in kept else listed(sweep["seeds"], "seeds")[:1],
         "name": sweep["name"] if "name" in kept else f"{sweep['name']}_quick",
     }

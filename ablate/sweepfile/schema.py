@@ -186,6 +186,8 @@ class Sweep:
     """The corpus: builtin, real or stated, or changes to one of these."""
     seeds: tuple[Natural, ...] = (0,)
     """Random seeds: every row is trained once with each."""
+    finetune_seeds: Size | Mapping[str, Size] = 1
+    """Fine-tunings of each pre-trained leaf: a number, or numbers by task. Their mean is the leaf's score."""
     base: Section | None = None
     """Settings that all rows share."""
     rows: Mapping[str, RowPatch | None]
