@@ -60,14 +60,14 @@ def of_effect(
         pretraining=sum(float(group.values.var(ddof=1)) for group in found) if seeds > 1 else math.nan,
         finetuning=sum(variance for variance, _ in leaves),
         items=alone,
-        clusters=max(0.0, shared - alone),
+        clusters=max(shared - alone, 0.0),  # in this order NaN stays
         by=sampled.by if sampled else "items",
         seeds=seeds,
         leaves=leaves,
     )
     if math.isnan(components.finetuning):
         return components
-    return replace(components, pretraining=max(0.0, components.pretraining - components.tuned()))
+    return replace(components, pretraining=max(components.pretraining - components.tuned(), 0.0))
 
 
 def _leaves(found: Sequence[Group]) -> Iterator[tuple[float, list[int]]]:
