@@ -170,8 +170,10 @@ class Planner:
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
         trial.score((one, row.targets) for rows in grid for row in rows.values() for one in row.objectives.values())
-        described = summary.sweep_json(self.sweep, self.resolver, grid, self.seeds, self.axes, self.plugins)
         self.draws = self._draws(grid)
+        described = summary.sweep_json(self.sweep, self.resolver, grid, self.seeds, self.axes, self.plugins)
+        if several := {task: number for task, number in self.draws.items() if number > 1}:
+            described["finetune_seeds"] = several
         lacking = self._lacking(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)

@@ -23,8 +23,8 @@ ITEMS = 2
 """Factor by which more test items are considered."""
 NOTE = (
     "The smallest effect that a claim would show four times in five, corrected as its verdict is: now, and after "
-    "{hours} more of one worker. Read from variances and times alone, never from effects: asking is no look at a claim. "
-    "Fine-tunings are further ones of each leaf (finetune_seeds); more test items have to be had first."
+    "{hours} more of one worker. Read from variances and times alone, never from effects: asking is no look at a "
+    "claim. Fine-tunings are further ones of each leaf (finetune_seeds); more test items have to be had first."
 )
 FIELDS = ("claim", "way", "more", "worker_hours", "detectable_now", "detectable_then")
 
