@@ -119,9 +119,11 @@ def pool(records: Records, row: str, what: Measure) -> Pool:
     s = records.of(what)
     s = s[(s.row == row) & (s.status == DONE)]
     values = s.value.to_numpy()
-    sampled = items.of_groups(records, what, [([(run,) for run in s.run], [1.0], values)]) if len(s) else None
-    (parts,), effective, _ = sampled or ((None,), None, "")
-    return Pool(what=what, values=values, parts=parts, effective=effective)
+    runs = [{run: 1 / len(drawn) for run in drawn} for drawn in s.drawn]
+    sampled = items.of_groups(records, what, [(runs, values)]) if len(s) else None
+    if sampled is None:
+        return Pool(what=what, values=values, parts=None)
+    return Pool(what=what, values=values, parts=sampled.parts[0], effective=sampled.effective)
 
 
 def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:

@@ -30,7 +30,7 @@ from analysis.records.fingerprint import code, fingerprint
 from analysis.records.frame import Records, read
 from analysis.statistics import claims
 from analysis.statistics.claims import measured
-from analysis.tables import against, baselines, corpora, formats, paper
+from analysis.tables import against, baselines, corpora, formats, paper, spread
 from analysis.tables.cells import Table
 from analysis.tables.sheet import Sheet
 
@@ -140,7 +140,9 @@ def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = No
 
 def _below(made: Table) -> list[Sheet]:
     """Sheets below the table that have content."""
-    return [sheet for sheet in (baselines.sheet(made), paper.sheet(made), corpora.sheet(made)) if sheet]
+    return [
+        sheet for sheet in (baselines.sheet(made), paper.sheet(made), corpora.sheet(made), spread.sheet(made)) if sheet
+    ]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The paper-style table of a sweep: every cell knows its runs, its uncertainty and why it may be empty.
 
     python -m analysis.table SWEEP [--root runs] [--format terminal|md|tex|csv] [--why ROW COLUMN]
+    python -m analysis.table SWEEP --advise [HOURS]
 
 Rows stand in the order of the sweep file, in blocks with a reference row. The best value of a column is bold, the
 second best underlined; cells that lack seeds are not ranked. `n/a` is impossible, `—` is missing, (2/3) counts
@@ -24,8 +25,8 @@ from ablate.store.child import unbroken
 from analysis.records import audit, manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
-from analysis.statistics import compare
-from analysis.tables import baselines, formats, paper
+from analysis.statistics import advice, compare
+from analysis.tables import baselines, formats, paper, spread
 from analysis.tables.cells import Block, Cell, Column, Line, Table
 
 
@@ -120,7 +121,8 @@ def _cell(
 ) -> Cell:
     """One cell from its column's lines, by (row, point)."""
     s = scores.get((row, point))
-    lines = [] if s is None else sorted(zip(s.seed, s.run, s.status, s.value))
+    runs = [] if s is None else [next(iter(drawn), run) for drawn, run in zip(s.drawn, s.run)]
+    lines = [] if s is None else sorted(zip(s.seed, runs, s.status, s.value))
     done = {seed: value for seed, _, status, value in lines if status == DONE}
     impossible = lines and all(status == IMPOSSIBLE for _, _, status, _ in lines)
     compared = reference is not None and row != reference
@@ -171,11 +173,9 @@ def _caption(table: Table) -> str:
             f"Mean ± half-width of the 95 % t-interval over {table.seeds} seeds.",
             "† differs from its block's reference (Holm over the table; exploratory).",
         ]
-    done = table.records.scores
-    done = done[done.run != ""].groupby("run").status.first()
-    waiting = int((done != DONE).sum())
-    if waiting:
-        parts.append(f"Incomplete: {waiting} of {len(done)} scoring runs are not finished (—).")
+    done, planned = table.records.scoring
+    if done < planned:
+        parts.append(f"Incomplete: {planned - done} of {planned} scoring runs are not finished (—).")
     parts += _warnings(table)
     compared = ((line.row, block.reference) for block in table.blocks if block.reference for line in block.lines)
     return " ".join(filter(None, (*parts, origin.note(table.records, compared))))
@@ -193,10 +193,10 @@ def _warnings(table: Table) -> list[str]:
     records, silent, stopped, tuned, unused = table.records, {}, set(), set(), {}
     for line in records.manifest:
         for task in line["stages"].get("score", {}):
-            results = [records.results(manifest.kind(line, task), run) for run in manifest.scores(line, task).values()]
+            results = [records.results(manifest.kind(line, task), run) for run in manifest.every_score(line, task)]
             empty = [one.get("empty") == one["scores"][0]["n"] for one in results if one and one["scores"]]
             silent.setdefault(records.task_label(task), {}).setdefault(records.label(line["row"], ""), []).extend(empty)
-        for run in manifest.finetuned(line).values():
+        for _, run in manifest.every_finetuned(line):
             if result := records.results("finetune", run):
                 tuned.add(run)
                 stopped |= {run} if "stopped_early" in result else set()
@@ -256,10 +256,15 @@ def why(table: Table, row: str, column: str) -> str:
             out.append(f"{line.label} / {shown.name}: {cell.display(shown)}")
             if cell.delta is not None and cell.delta.n:
                 out.append(f"  against {block.reference} (positive is better): {cell.display_delta(shown)}")
+            if parts := spread.of_row(records, name, line.row, line.point):
+                out.append(f"  standard deviations of one score: {spread.told(parts, shown)}")
             for seed, run in cell.runs.items():
-                s = records.scores[records.scores.run == run]
-                value = np.format_float_positional(cell.values[seed], trim="-") if seed in cell.values else MISSING
-                commit = f", commit {s.commit.iloc[0]}" if run and s.commit.iloc[0] else ""
+                s = records.of(name)
+                s = s[(s.row == line.row) & (s.point == line.point) & (s.seed == seed)].iloc[0]
+                value = _exact(cell.values[seed]) if seed in cell.values else MISSING
+                if len(s.drawn) > 1:
+                    value += f", the mean of {', '.join(map(_exact, s.drawn.values()))}"
+                commit = f", commit {s.commit}" if run and s.commit else ""
                 kinds = sorted(origin.processors(records)[row, line.point, seed, name.task]) if run else []
                 place = records.path(records.kind(name.task), run) if run else lacking
                 out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}{', on '.join(['', *kinds])}")
@@ -269,18 +274,37 @@ def why(table: Table, row: str, column: str) -> str:
     return "\n".join(out)
 
 
+def _exact(value: float) -> str:
+    """A value with all its digits, as far as they tell it from others."""
+    return np.format_float_positional(round(value, 10), trim="-")
+
+
 def main() -> None:
-    """Print a sweep's table, or trace one cell of it."""
+    """Print a sweep's table, trace one cell of it, or tell where more work would tell most."""
     parser = argparse.ArgumentParser(prog="python -m analysis.table", description=main.__doc__)
     parser.add_argument("sweep", help="a sweep's name, or its folder")
     parser.add_argument("--root", default="runs", help="where runs live (default: runs)")
     parser.add_argument("--format", default="terminal", choices=["terminal", "md", "tex", "csv"])
     parser.add_argument("--why", nargs=2, metavar=("ROW", "COLUMN"), help="trace a cell, e.g. joint asr.test.wer")
+    parser.add_argument(
+        "--advise",
+        nargs="?",
+        type=float,
+        const=1.0,
+        metavar="HOURS",
+        help="what so many more hours (default: 1) of seeds, fine-tunings or test items would make detectable, for "
+        "each claim; reads variances and times, no effects",
+    )
     arguments = parser.parse_args()
     try:
         with disk.told():
+            if arguments.advise is not None:
+                records = read(arguments.sweep, arguments.root)
+                print(getattr(advice.sheet(records, arguments.advise), arguments.format)())
+                records.index.write(records.results.digests())
+                return
             table = build(read(arguments.sweep, arguments.root))
-            below = [sheet for sheet in (baselines.sheet(table), paper.sheet(table)) if sheet]
+            below = [sheet for sheet in (baselines.sheet(table), paper.sheet(table), spread.sheet(table)) if sheet]
             text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
             table.records.index.write(table.records.results.digests())
     except (UserError, FileNotFoundError) as error:

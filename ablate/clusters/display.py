@@ -79,7 +79,9 @@ def plan_text(plan: Plan, board: Board, workers: int, left: Left) -> str:
         lines.append(f"{kind:<14}{len(ids):>8}{done:>8}{len(ids) - done:>9}{shared:>16}")
     total, done = len(board.stages), board.count(DONE)
     lines.append(f"{'all':<14}{total:>8}{done:>8}{total - done:>9}")
-    lines += ["", f"{plural(seeds, 'seed')}. " + (estimate(workers, left) if done < total else "All done.")]
+    draws = plan.sweep.get("finetune_seeds", {}).items()
+    several = f", fine-tuned several times: {', '.join(f'{task} {number}' for task, number in draws)}" * bool(draws)
+    lines += ["", f"{plural(seeds, 'seed')}{several}. " + (estimate(workers, left) if done < total else "All done.")]
     lines += [*room(board), *(f"note: {note}" for note in plan.notes)]
     return "\n".join(lines)
 

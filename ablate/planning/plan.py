@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablate.clusters.resources import Resources
 from ablate.data.mix import Mix
@@ -188,7 +189,10 @@ class Planner:
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
         trial.score((one, row.targets) for rows in grid for row in rows.values() for one in row.objectives.values())
+        self.draws = self._draws(grid)
         described = summary.sweep_json(self.sweep, self.resolver, grid, self.seeds, self.axes, self.plugins, self.looks)
+        if several := {task: number for task, number in self.draws.items() if number > 1}:
+            described["finetune_seeds"] = several
         lacking = self._lacking(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)
@@ -232,6 +236,7 @@ class Planner:
     def settings(self) -> Plan:
         """Resolve and check every row at the first point, for a plan without stages. Raises UserError."""
         rows, names = self._rows(self.points[0]), self.resolver.names
+        self._draws([rows])
         return Plan(
             name=self.name,
             sweep=summary.sweep_json(self.sweep, self.resolver, [rows], self.seeds, {}, self.plugins, self.looks),
@@ -252,6 +257,13 @@ class Planner:
             return []
         looks = ", ".join(map(str, self.looks))
         return [f"Verdicts are taken at looks: [{looks}], and seeds has {len(self.seeds)}; add --until-decided."]
+
+    def _draws(self, grid: Iterable[Mapping[str, Row]]) -> dict[str, int]:
+        """Return the number of fine-tunings of a leaf by task. Raises UserError."""
+        trained = {key: owner(row.tasks[key]).trained for rows in grid for row in rows.values() for key in row.tasks}
+        return values.draws(
+            self.sweep.get("finetune_seeds"), {key: trained.get(key, True) for key in self.resolver.tasks}
+        )
 
     def _lacking(self, grid: Iterable[Mapping[str, Row]]) -> list[str]:
         """Return the rows whose data are missing; none of these are in `only` (or any, if it is empty), as that raises
@@ -355,24 +367,17 @@ class Planner:
             self._read(row, _streamed(row, "train"), made, stages)
         if held := self._heldout(row, made, leaf, stages, f"{row.name} / held-out losses{suffix}"):
             stages["heldout"] = held
-        finetune, score, na = {}, {}, []
-        for key in self.tasks:
-            if not row.has(key):
-                na.append(key)
-                continue
-            task, title = row.tasks[key], f"{row.name} / {key}{suffix}"
-            trained = owner(task).trained
+        na = [key for key in self.tasks if not row.has(key)]
+        draws: list[dict[str, Any]] = [
+            {"finetune": {}, "score": {}} for _ in range(max(self.draws.values(), default=1))
+        ]
+        for key in (key for key in self.tasks if key not in na):
             tuned = {"tune": self._tune(row, rows, key, suffix)} if key in row.grids else {}
-            if trained:
-                finetune[key] = self._finetune(row, task, {**made, **tuned, "pretrain": leaf}, seed, title, stages)
-            for split in task.splits:
-                parents = {**made, **tuned, **({"finetune": finetune[key]} if trained else {"pretrain": leaf})}
-                parents |= self._data(row, task, {owner(task).baseline_split: False, split: True}, made, stages)
-                of = ScoreStage(encoder=row.encoder, task=self._task(task, split), seed=seed)
-                name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
-                count = self.supply.rows(row.data, task.table, split)
-                seconds = cost.score(row.encoder, owner(task).reads, count)
-                score.setdefault(key, {})[split] = self._stage("score", of, parents, name, 1, seconds)
+            for draw in range(self.draws.get(key, 1)):
+                title = f"{row.name} / {key}{suffix}" + f" fine-tuning {draw + 1}" * bool(draw)
+                started = {**made, **tuned, "pretrain": leaf}
+                self._measured(row, key, started, (seed, draw), title, stages, draws[draw])
+        finetune, score = draws[0]["finetune"], draws[0]["score"]
         added = self._added(row, {**made, "pretrain": leaf}, finetune, f"{row.name} / ", suffix, stages)
         score |= {name: {SPLIT: id} for name, id in added.items()}
         return {
@@ -382,10 +387,38 @@ class Planner:
             "reads": list(row.encoder.reads),
             "after": row.after,
             "steps": row.total,
-            "stages": {**stages, "finetune": finetune, "score": score},
+            "stages": {**stages, "finetune": finetune, "score": score} | ({"draws": draws[1:]} if draws[1:] else {}),
             "na": [*na, *(name for name in row.stages if name not in added)],
             **({"kinds": {name: row.stages[name].kind for name in added}} if added else {}),
         }
+
+    def _measured(
+        self,
+        row: Row,
+        key: str,
+        started: Mapping[str, str],
+        chance: tuple[int, int],
+        title: str,
+        stages: dict[str, Value],
+        made: dict[str, Any],
+    ) -> None:
+        """Lay out one fine-tuning of a task, if it has one, and its scores, and add them to `made`.
+
+        `started` are the tokenizer, a choice of settings, and the leaf; `chance` is the seed, and which of several
+        fine-tunings of the leaf it is.
+        """
+        task, (seed, draw) = row.tasks[key], chance
+        parents = dict(started)
+        if owner(task).trained:
+            made["finetune"][key] = self._finetune(row, task, started, seed, title, stages, draw)
+            del parents["pretrain"]
+            parents["finetune"] = made["finetune"][key]
+        for split in task.splits:
+            read = self._data(row, task, {owner(task).baseline_split: False, split: True}, started, stages)
+            of = ScoreStage(encoder=row.encoder, task=self._task(task, split), seed=seed)
+            name = f"{title} {split} score" if len(task.splits) > 1 else f"{title} score"
+            seconds = cost.score(row.encoder, owner(task).reads, self.supply.rows(row.data, task.table, split))
+            made["score"].setdefault(key, {})[split] = self._stage("score", of, {**parents, **read}, name, 1, seconds)
 
     def _added(
         self,
@@ -456,10 +489,17 @@ class Planner:
         return self.seen[key][1]
 
     def _finetune(
-        self, row: Row, task: TaskConfig, parents: Mapping[str, str], seed: int, title: str, stages: dict[str, Value]
+        self,
+        row: Row,
+        task: TaskConfig,
+        parents: Mapping[str, str],
+        seed: int,
+        title: str,
+        stages: dict[str, Value],
+        draw: int = 0,
     ) -> str:
         read = self._data(row, task, {"train": True, "dev": True}, parents, stages)
-        of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, search=task.search())
+        of = FinetuneStage(encoder=row.encoder, task=self._task(task), seed=seed, draw=draw, search=task.search())
         about = self.estimate.finetune(row, task, title)
         more = {"memory": about.bytes, "recomputes": owner(row.encoder).offers("recompute")}
         more["disk"] = self.estimate.kept(row, goes_on=False)

@@ -93,6 +93,24 @@ def budget(value: object) -> float | None:
     return seconds
 
 
+def draws(value: object, tasks: Mapping[str, bool]) -> dict[str, int]:
+    """Return the number of fine-tunings of a leaf by task; `tasks` says of each whether it is fine-tuned.
+
+    Raises UserError for a task that is unknown or is not fine-tuned.
+    """
+    given = setting(Sweep, "finetune_seeds", 1 if value is None else value)
+    if not isinstance(given, Mapping):
+        return {task: given for task, trained in tasks.items() if trained}
+    for task in given:
+        if task not in tasks:
+            raise UserError(f"finetune_seeds.{task}: no task '{task}' in this sweep; {nearest(task, tasks)}")
+        if not tasks[task]:
+            raise UserError(
+                f"finetune_seeds.{task}: task '{task}' is measured on the leaf itself, without fine-tuning; remove it."
+            )
+    return {task: given.get(task, 1) for task, trained in tasks.items() if trained}
+
+
 def attention(value: object) -> str:
     """Return the name of the attention backend. Raises UserError with the nearest name for an unknown one."""
     name = setting(Sweep, "attention", "auto" if value is None else value)

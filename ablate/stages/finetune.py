@@ -55,8 +55,15 @@ class FinetuneStage:
     optimizer: OptimizerConfig = OptimizerConfig()
     """Betas, weight decay and clipping; learning rates and warm-up come from the task."""
     seed: int = 0
+    draw: int = field(default=0, metadata={"absent": "0"})
+    """Which of several fine-tunings of one leaf it is; they differ by chance alone."""
     search: dict[str, Any] = field(default_factory=dict)
     """How its task searches for predictions on new input: as in its scores."""
+
+    @property
+    def chance(self) -> int:
+        """The seed of all that is random in it."""
+        return seeds.key(self.seed, "finetune", self.draw) if self.draw else self.seed
 
 
 class Items:
@@ -121,13 +128,13 @@ def build(config, parents: Mapping[str, RunFolder]) -> tuple[Model, AbstractTask
 
 def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolder) -> dict:
     """Fine-tune until the steps are used up or dev stops improving; keep the weights with the best dev score."""
-    if "tune" in parents and winner(parents["tune"]).identity()["config"]["seed"] == config.seed:
+    if "tune" in parents and not config.draw and winner(parents["tune"]).identity()["config"]["seed"] == config.seed:
         return _adopted(winner(parents["tune"]), run)
     config = settled(config, parents)
-    model, task, tokenizer = build(config, parents)
+    model, task, tokenizer = build(replace(config, seed=config.chance), parents)
     train, dev, how = dataset(task, parents, "train"), dataset(task, parents, "dev"), config.task
     missed = lost.of_task(task.lost(train, model), train.table)
-    loader = Loader(partial(items, how, train, config.seed), {task.reads: how.items})
+    loader = Loader(partial(items, how, train, config.chance), {task.reads: how.items})
     optimizer = FlatAdamW(
         {
             "encoder": ([(f"encoder.{n}", p) for n, p in model.encoder.named_parameters()], how.lr),
@@ -162,7 +169,7 @@ def stage(config: FinetuneStage, parents: Mapping[str, RunFolder], run: RunFolde
         optimizer=optimizer,
         run=run,
         vocabulary=tokenizer.vocabulary,
-        seed=config.seed,
+        seed=config.chance,
         first=0,
         last=how.steps,
         update=update,

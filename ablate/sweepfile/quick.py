@@ -55,6 +55,7 @@ def smaller(sweep: Mapping[str, Any], overrides: Iterable[str], registry: Regist
             )
     counted = sorted({name for preset in presets & registry.data.keys() for name in registry.data[preset].counts})
     of = _Smaller(DIVISORS | {re.escape(f"data.{name}"): ROWS for name in counted}, kept)
+    tuned = any(path.partition(".")[0] == "finetune_seeds" for path in kept)
     made = {
         "data": of({**_counts(sweep["data"], registry), **sweep["data"]}, "data", "data"),
         "base": of(_filled(sweep, registry), "base"),
@@ -65,6 +66,7 @@ def smaller(sweep: Mapping[str, Any], overrides: Iterable[str], registry: Regist
             else of(values, f"axes.{axis}", axis)
             for axis, values in axes.items()
         },
+        "finetune_seeds": sweep["finetune_seeds"] if tuned else 1,
         "seeds": sweep["seeds"] if "seeds" in kept else listed(sweep["seeds"], "seeds")[:1],
         "name": sweep["name"] if "name" in kept else f"{sweep['name']}_quick",
     }

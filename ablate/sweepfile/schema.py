@@ -196,6 +196,8 @@ class Sweep:
     budget: str | None = None
     """The most work that --until-decided may come to, over all stages of the sweep and summed over workers, as in 3 h,
     90 min or 2:00:00. In no id."""
+    finetune_seeds: Size | Mapping[str, Size] = 1
+    """Fine-tunings of each pre-trained leaf: a number, or numbers by task. Their mean is the leaf's score."""
     base: Section | None = None
     """Settings that all rows share."""
     rows: Mapping[str, RowPatch | None]

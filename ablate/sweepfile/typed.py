@@ -182,7 +182,7 @@ def _read(hint: Hint, value: object, before: object, path: str) -> object:
             break
     else:
         raise UserError(f"{path}: expected {hint}, found {as_written(value)}{_advice(hint, value, path)}")
-    if hint.ranges and not all(one.holds(read) for one in hint.ranges):
+    if not isinstance(read, Mapping) and not all(one.holds(read) for one in hint.ranges):
         near = close(str(value), [name for one in hint.choices for name in one.names])
         raise UserError(
             f"{path}: expected {hint}, found {as_written(value)}{f'; did you mean {near!r}?' if near else '.'}"

@@ -15,7 +15,6 @@ from analysis.page import samples
 from analysis.records import audit, origin
 from analysis.records.frame import Records
 from analysis.records.manifest import stages
-from analysis.records.scores import DONE
 from analysis.statistics.claims import Verdict, measured, registered
 from analysis.tables import formats
 from analysis.tables.cells import Table
@@ -99,9 +98,9 @@ def _header(records: Records) -> str:
 
 
 def _state(records: Records) -> str:
-    runs = records.scores[records.scores.run != ""].groupby("run").status.first()
+    done, planned = records.scoring
     seeds = f"{len(records.seeds)} seed{'s' if len(records.seeds) > 1 else ''}"
-    return f"{len(records.rows)} rows, {seeds}, {int((runs == DONE).sum())} of {len(runs)} scoring runs finished"
+    return f"{len(records.rows)} rows, {seeds}, {done} of {planned} scoring runs finished"
 
 
 def _claims(records: Records, verdicts: list[Verdict]) -> str:

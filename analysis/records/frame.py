@@ -13,6 +13,7 @@ import pandas as pd
 
 from ablate.errors import UserError, nearest
 from ablate.store.record import Run, read_run, read_sweep, run_path, sweep_path
+from analysis.records import manifest
 from analysis.records.index import Index
 from analysis.records.logs import Logs
 from analysis.records.results import Results
@@ -98,12 +99,12 @@ class Records:
     def _values(self) -> dict[Measure, pd.DataFrame]:
         return {}
 
-    def finished(self, what: Measure) -> dict[tuple[str, str, int], tuple[str, float]]:
-        """Score run and value of every finished (row, point, seed)."""
+    def finished(self, what: Measure) -> dict[tuple[str, str, int], tuple[dict[str, float], float]]:
+        """Every finished (row, point, seed): the values of its fine-tunings by score run, and their mean."""
         if what not in self._finished:
             s = self.of(what)
             s = s[s.status == DONE]
-            self._finished[what] = dict(zip(zip(s.row, s.point, s.seed), zip(s.run, s.value)))
+            self._finished[what] = dict(zip(zip(s.row, s.point, s.seed), zip(s.drawn, s.value)))
         return self._finished[what]
 
     @functools.cached_property
@@ -123,6 +124,18 @@ class Records:
             )
             for line in self.manifest
         }
+
+    @functools.cached_property
+    def scoring(self) -> tuple[int, int]:
+        """How many scoring runs are finished, and how many there are."""
+        runs = {
+            (manifest.kind(line, task), run)
+            for line in self.manifest
+            for task in self.sweep["tasks"]
+            if task not in line.get("na", ())
+            for run in manifest.every_score(line, task)
+        }
+        return sum(self.results(*run) is not None for run in runs), len(runs)
 
     def decimals(self, what: Measure) -> int:
         """Decimals that suit a measure's values."""

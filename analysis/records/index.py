@@ -30,6 +30,9 @@ class Parts(NamedTuple):
     """Number of equal clusters that would be worth as much as these unequal ones (Kish): (Σ size)² / Σ size²."""
     by: str
     """What the clusters are, as "items" or "voices"."""
+    each: np.ndarray
+    """What each item contributes by itself, float32 [items], with a sum of 0; empty where the clusters are the items.
+    """
 
 
 Key = tuple[str, str, str]
@@ -53,9 +56,10 @@ class Index:
         if stored:
             about, arrays = stored
             start, parts = 0, arrays["parts"]
-            for key, ids, level, clusters, effective, by in about["entries"]:
-                own = Parts(ids, level, parts[start : start + clusters], effective, by) if ids else None
-                index.entries[tuple(key)], start = own, start + clusters
+            for key, ids, level, clusters, effective, by, alone in about["entries"]:
+                middle, end = start + clusters, start + clusters + alone
+                own = Parts(ids, level, parts[start:middle], effective, by, parts[middle:end]) if ids else None
+                index.entries[tuple(key)], start = own, end
         return index
 
     def entry(self, key: Key, make: Callable[[], dict[Key, Parts | None]]) -> Parts | None:
@@ -72,10 +76,11 @@ class Index:
         if not self.changed or not os.access(self.path.parent, os.W_OK):
             return
         wanted = {key: entry for key, entry in self.entries.items() if key[0] in results}
-        none = Parts("", 0.0, np.zeros(0, np.float32), 0.0, "")
+        nothing = np.zeros(0, np.float32)
+        none = Parts("", 0.0, nothing, 0.0, "", nothing)
         made = [(key, entry or none) for key, entry in wanted.items()]
-        listed = [[key, e.ids, e.level, len(e.parts), e.effective, e.by] for key, e in made]
-        parts = [entry.parts for entry in wanted.values() if entry]
+        listed = [[key, e.ids, e.level, len(e.parts), e.effective, e.by, len(e.each)] for key, e in made]
+        parts = [part for entry in wanted.values() if entry for part in (entry.parts, entry.each)]
         about = {"version": self.version, "entries": listed}
-        keep(self.path, about, parts=np.concatenate(parts) if parts else np.zeros(0, np.float32))
+        keep(self.path, about, parts=np.concatenate(parts) if parts else nothing)
         self.changed = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,31 +12,46 @@ from ablate.store.record import read_jsonl
 from analysis.records.frame import Measure, Records
 from analysis.records.index import Key, Parts
 
-Runs = Sequence[tuple[str, ...]]
+Seeds = Sequence[Mapping[str, float]]
+"""For each seed, the factor of each score run in the seed's value."""
 
 
-def of_groups(
-    records: Records, what: Measure, groups: Sequence[tuple[Runs, Sequence[float], np.ndarray]]
-) -> tuple[list[np.ndarray], float, str] | None:
-    """Return what clusters contribute to the values of groups of seeds, [seeds, clusters] each, their effective number,
-    and what they are.
+class Sampled(NamedTuple):
+    """What clusters of test items contribute to groups of seeds, by group."""
 
-    A group is its runs by seed, the factor of each run, and the values that these give. None where this would not be
-    valid: a record has no counts for this metric, the counts do not reproduce the recorded score, or runs were scored
-    on different items.
+    parts: list[np.ndarray]
+    """[seeds, clusters]."""
+    effective: float
+    """Effective number of clusters."""
+    by: str
+    """What the clusters are, as "items" or "voices"."""
+    each: list[np.ndarray]
+    """What each item contributes by itself, [seeds, items]; the parts where the clusters are the items."""
+
+
+def of_groups(records: Records, what: Measure, groups: Sequence[tuple[Seeds, np.ndarray]]) -> Sampled | None:
+    """Return what clusters of test items contribute to the values of groups of seeds.
+
+    A group is the runs of its seeds, and the values that these give. None where this would not be valid: a record has
+    no counts for this metric, the counts do not reproduce the recorded score, or runs were scored on different items.
     """
-    parts, first = [], None
-    for runs, times, values in groups:
-        own = [[_parts(records, run, what) for run in of_seed] for of_seed in runs]
-        for entry in (entry for entries in own for entry in entries):
+    found, alone, first = [], [], None
+    for seeds, values in groups:
+        own = [[(times, _parts(records, run, what)) for run, times in of_seed.items()] for of_seed in seeds]
+        for _, entry in (one for of_seed in own for one in of_seed):
             first = first or entry
             if entry is None or entry.ids != first.ids:
                 return None
-        levels = np.array([[entry.level for entry in entries] for entries in own]) @ np.array(times)
-        if np.any(abs(levels - values) > 0.01 * np.maximum(1.0, abs(values)) * max(1.0, sum(map(abs, times)))):
-            return None
-        parts.append(np.array([sum(f * e.parts.astype(float) for f, e in zip(times, entries)) for entries in own]))
-    return (parts, first.effective, first.by) if first else None
+        for of_seed, value in zip(own, values, strict=True):
+            level = sum(times * entry.level for times, entry in of_seed)
+            scale = max(1.0, sum(abs(times) for times, _ in of_seed))
+            if abs(level - value) > 0.01 * max(1.0, abs(value)) * scale:
+                return None
+        found.append(np.array([sum(times * e.parts.astype(float) for times, e in of_seed) for of_seed in own]))
+        alone.append(np.array([sum(times * e.each.astype(float) for times, e in of_seed) for of_seed in own]))
+    if first is None:
+        return None
+    return Sampled(found, first.effective, first.by, alone if first.each.size else found)
 
 
 def _parts(records: Records, run: str, what: Measure) -> Parts | None:
@@ -47,7 +63,7 @@ def _parts(records: Records, run: str, what: Measure) -> Parts | None:
 def _read_together(records: Records, what: Measure) -> dict[Key, Parts | None]:
     """Read the items of all scores of a measure that the index lacks, on all their splits."""
     kind = records.kind(what.task)
-    digests = {run: records.results.digest(kind, run) for run, _ in records.finished(what).values()}
+    digests = {run: records.results.digest(kind, run) for drawn, _ in records.finished(what).values() for run in drawn}
     made: dict[Key, Parts | None] = {}
     for run, digest in digests.items():
         if (digest, what.split, what.metric) in records.index.entries:
@@ -64,7 +80,8 @@ def _read_together(records: Records, what: Measure) -> dict[Key, Parts | None]:
 class Counts:
     """Additive counts of a test set, one line per cluster of items, and the metric as a function of their sums.
 
-    `sizes` is each cluster's part of what the metric is out of, in any unit.
+    `sizes` is each cluster's part of what the metric is out of, in any unit. `each` has a line for every item where the
+    clusters are not the items.
     """
 
     def __init__(
@@ -74,8 +91,9 @@ class Counts:
         score: Callable[[np.ndarray], np.ndarray],
         sizes: np.ndarray,
         by: str = "items",
+        each: np.ndarray | None = None,
     ):
-        self.ids, self.sums, self.score, self.sizes, self.by = ids, counts, score, sizes, by
+        self.ids, self.sums, self.score, self.sizes, self.by, self.each = ids, counts, score, sizes, by, each
         self.name = hashlib.blake2b("\n".join(map(str, ids)).encode(), digest_size=8).hexdigest()
         """Digest of the ids in order."""
 
@@ -91,9 +109,14 @@ class Counts:
         """
         total = self.sums.sum(axis=0, keepdims=True)
         level = float(self.score(total)[0])
-        parts = level - self.score(total - self.sums) if len(self.sums) > 1 else np.zeros(1)
+
+        def left_out(sums: np.ndarray) -> np.ndarray:
+            parts = level - self.score(total - sums) if len(sums) > 1 else np.zeros(len(sums))
+            return (parts - parts.mean()).astype(np.float32)
+
         effective = float(self.sizes.sum() ** 2 / max(np.square(self.sizes).sum(), 1e-12))
-        return Parts(self.name, level, (parts - parts.mean()).astype(np.float32), effective, self.by)
+        each = np.zeros(0, np.float32) if self.each is None else left_out(self.each)
+        return Parts(self.name, level, left_out(self.sums), effective, self.by, each)
 
 
 def read_counts(lines: list[dict], metric: str) -> Counts | None:
@@ -127,14 +150,15 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
     sums = np.asarray(counts, dtype=np.float64)
     sizes = sums[:, 1] if score in (_rate, _ratio, bleu) else np.ones(len(sums))
     by, names = _clusters(lines)
-    ids = list(dict.fromkeys(names))
+    ids, alone = list(dict.fromkeys(names)), None
     if len(ids) < len(names):
         place = {id: number for number, id in enumerate(ids)}
         at = [place[id] for id in names]
         each, sums = sums, np.zeros((len(ids), sums.shape[1]))
         np.add.at(sums, at, each)
+        alone = None if by == "items" else each
         sizes = np.bincount(at, sizes, len(ids))
-    return Counts(ids, sums, score, sizes, by)
+    return Counts(ids, sums, score, sizes, by, alone)
 
 
 def _clusters(lines: list[dict]) -> tuple[str, list]:

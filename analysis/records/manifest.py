@@ -3,7 +3,8 @@
 In format 2 a score stage covers one task and split, the held-out dev losses have a stage of their own (`heldout`), and
 a table stage covers one table and split. In format 1 (commit e7f69db and before) a score stage covered all splits of a
 task, the leaf's result held the losses, and one stage, `corpus`, held all tables. `ablate.store.record.Run.files` says
-where a stage's files lie.
+where a stage's files lie. Where a leaf is fine-tuned several times, "draws" holds the further fine-tunings and their
+scores.
 """
 
 from __future__ import annotations
@@ -35,13 +36,37 @@ def held_out(line: Line) -> tuple[str, str | None]:
 
 
 def finetuned(line: Line) -> dict[str, str]:
-    """Fine-tuning stage by task; tasks that are measured directly on a leaf have none."""
+    """First fine-tuning stage by task; tasks that are measured directly on a leaf have none."""
     return {task: id for task, id in line["stages"].get("finetune", {}).items() if id}
 
 
+def every_finetuned(line: Line) -> list[tuple[str, str]]:
+    """Task and id of every fine-tuning stage."""
+    return [(task, id) for about in _draws(line) for task, id in about.get("finetune", {}).items() if id]
+
+
 def scores(line: Line, task: str) -> dict[str, str]:
-    """Score stages of a task by split; "" is the key of one that has all splits."""
-    ids = line["stages"].get("score", {}).get(task) or {}
+    """Score stages of a task's first fine-tuning by split; "" is the key of one that has all splits."""
+    return _by_split(line["stages"], task)
+
+
+def every_score(line: Line, task: str) -> list[str]:
+    """All score stages of a task: of every fine-tuning and split."""
+    return [id for about in _draws(line) for id in _by_split(about, task).values()]
+
+
+def draws(line: Line, task: str, split: str) -> list[str]:
+    """The stages that score the fine-tunings of a task on a split; the first is `scored`."""
+    of = (_by_split(about, task) for about in _draws(line))
+    return [id for by_split in of if (id := by_split.get("", by_split.get(split))) is not None]
+
+
+def _draws(line: Line) -> list[Mapping[str, Any]]:
+    return [line["stages"], *line["stages"].get("draws", ())]
+
+
+def _by_split(about: Mapping[str, Any], task: str) -> Mapping[str, str]:
+    ids = about.get("score", {}).get(task) or {}
     return ids if isinstance(ids, Mapping) else {"": ids}
 
 
@@ -81,6 +106,8 @@ def stages(line: Line) -> Iterator[tuple[str, str, str]]:
         yield "pretrain", "leaf", leaf(line)
     if "heldout" in about:
         yield "heldout", "", about["heldout"]
-    yield from (("finetune", task, id) for task, id in finetuned(line).items())
-    for task in about.get("score", {}):
-        yield from ((kind(line, task), f"{task}.{split}".rstrip("."), id) for split, id in scores(line, task).items())
+    yield from (("finetune", task, id) for task, id in every_finetuned(line))
+    for one in _draws(line):
+        for task in one.get("score", {}):
+            of = _by_split(one, task).items()
+            yield from ((kind(line, task), f"{task}.{split}".rstrip("."), id) for split, id in of)

@@ -34,9 +34,8 @@ def processor(result: Mapping | None) -> str:
 def behind(line: Line, task: str) -> Iterator[tuple[str, str]]:
     """Kind and id of the stages that compute a line's scores of a task: pre-training, fine-tuning, scoring."""
     yield from (("pretrain", id) for id in dict.fromkeys([*manifest.trunks(line), manifest.leaf(line)]) if id)
-    if task in manifest.finetuned(line):
-        yield "finetune", manifest.finetuned(line)[task]
-    yield from ((manifest.kind(line, task), id) for id in manifest.scores(line, task).values())
+    yield from (("finetune", id) for tuned, id in manifest.every_finetuned(line) if tuned == task)
+    yield from ((manifest.kind(line, task), id) for id in manifest.every_score(line, task))
 
 
 @functools.lru_cache(maxsize=1)

@@ -24,7 +24,20 @@ READS = {
     "normalization": "text",
 }
 KEYS = ["row", "point", "seed", "task", "split", "metric"]
-SCORES = [*KEYS, "value", "better", "unit", "n", "run", "status", "parameters", "active", "commit", "signature"]
+SCORES = [
+    *KEYS,
+    "value",
+    "better",
+    "unit",
+    "n",
+    "run",
+    "status",
+    "parameters",
+    "active",
+    "commit",
+    "signature",
+    "drawn",
+]
 BASELINES = ["task", "split", "metric", "name", "value"]
 
 
@@ -54,7 +67,11 @@ def _declared(sweep: dict, task: str) -> dict:
 
 
 def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
-    """Every cell that the sweep asks for, with columns `SCORES`; unfinished cells have the metrics of finished ones."""
+    """Every cell that the sweep asks for, with columns `SCORES`; unfinished cells have the metrics of finished ones.
+
+    "drawn" holds the value of each finished fine-tuning of the leaf by its score run, and "value" is their mean; "run"
+    is the first one's, finished or not.
+    """
     tasks = list(sweep["tasks"])
     known = {task: _known(sweep, task, lines, results) for task in tasks}
     cells = []
@@ -62,14 +79,21 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
         size = _parameters(results("pretrain", manifest.leaf(line)))
         for task in tasks:
             of = kind(sweep, task)
-            done = [result for run in manifest.scores(line, task).values() if (result := results(of, run))]
-            by_metric = {(score["split"], score["metric"]): score for result in done for score in result["scores"]}
+            done = {run: result for run in manifest.every_score(line, task) if (result := results(of, run))}
+            by_run = {
+                (run, score["split"], score["metric"]): score for run, one in done.items() for score in one["scores"]
+            }
             for (split, metric), (better, unit) in known[task].items():
-                run = manifest.scored(line, task, split)
-                made = None if run is None else results(of, run)
+                runs = manifest.draws(line, task, split)
+                run = runs[0] if runs else None
+                made = next((done[one] for one in runs if one in done), None)
                 impossible = run is None or task in line.get("na", ()) or _has_no(made, split, metric)
                 result = None if impossible else made
-                score = None if impossible else by_metric.get((split, metric))
+                found = (
+                    {} if impossible else {one: by_run[key] for one in runs if (key := (one, split, metric)) in by_run}
+                )
+                drawn = {one: about["value"] for one, about in found.items()}
+                score = next(iter(found.values()), None)
                 cells.append(
                     {
                         "row": line["row"],
@@ -78,7 +102,7 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
                         "task": task,
                         "split": split,
                         "metric": metric,
-                        "value": score["value"] if score else np.nan,
+                        "value": sum(drawn.values()) / len(drawn) if drawn else np.nan,
                         "better": better,
                         "unit": unit,
                         "n": score["n"] if score else 0,
@@ -88,6 +112,7 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
                         "parameters": size.get("parameters", np.nan),
                         "active": size.get(reads(sweep, task), np.nan),
                         "signature": score.get("signature", "") if score else "",
+                        "drawn": drawn,
                     }
                 )
     return pd.DataFrame(cells, columns=SCORES)
@@ -110,8 +135,8 @@ def _known(sweep: dict, task: str, lines: Iterable[Line], results: Results) -> d
     splits = dict.fromkeys(_declared(sweep, task).get("splits", ()))
     seen: dict[tuple[str, str], tuple[str, str]] = {}
     for line in lines:
-        for split, run in manifest.scores(line, task).items():
-            splits |= {split: None} if split else {}
+        splits |= {split: None for split in manifest.scores(line, task) if split}
+        for run in manifest.every_score(line, task):
             for score in (results(kind(sweep, task), run) or {}).get("scores", ()):
                 seen.setdefault((score["split"], score["metric"]), (score["better"], score.get("unit", "")))
     splits |= dict.fromkeys(split for split, _ in seen)
@@ -142,7 +167,7 @@ def baselines(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
     entries = []
     for line in lines:
         for task in sweep["tasks"]:
-            for run in manifest.scores(line, task).values():
+            for run in manifest.every_score(line, task):
                 of_run = (results(kind(sweep, task), run) or {}).get("baselines", ())
                 entries += [{"task": task, **{key: one[key] for key in BASELINES[1:]}} for one in of_run]
     frame = pd.DataFrame(entries, columns=BASELINES)

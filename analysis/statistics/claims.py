@@ -199,7 +199,7 @@ def _finished(records: Records, effect: Mapping[str, float], what: Measure) -> d
     """The seeds that all rows of an effect have finished, at all points, each with its score runs."""
     done, ends = records.finished(what), [(row, point) for row in effect if effect[row] for point in records.points]
     return {
-        seed: {done[(*end, seed)][0] for end in ends}
+        seed: {run for end in ends for run in done[(*end, seed)][0]}
         for seed in records.seeds
         if all((*end, seed) in done for end in ends)
     }

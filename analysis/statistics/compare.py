@@ -183,14 +183,12 @@ def estimate(
     clusters = parts[0].shape[1] if parts is not None else 0
     if clusters < 2:
         return alone
-    narrow, free = (clusters - 1) / clusters, max(1.0, (effective or clusters) - 1)
-    of_mean = sum(own.mean(axis=0) for own in parts)
-    between = narrow * float(of_mean @ of_mean)
+    free = max(1.0, (effective or clusters) - 1)
+    between, within = between_and_within(parts)
     half = _t_quantile(free) * math.sqrt(between)
     alone = replace(alone, items=(mean - half, mean + half) if between > 0 else (math.nan, math.nan))
     if not alone.error > 0:
         return alone
-    within = [narrow * float(np.square(x - x.mean(axis=0)).sum()) / (len(x) * (len(x) - 1)) for x in parts]
     shared = between - sum(within)
     shared = shared if shared > 1e-9 * between else 0.0
     within_term = sum(i**2 / (len(x) - 1) for i, x in zip(within, parts))
@@ -210,6 +208,15 @@ def estimate(
 def _welch(spreads: Sequence, freedoms: Sequence) -> Any:
     """Welch's degrees of freedom of the sum of independent `spreads`, numbers or arrays, with `freedoms`."""
     return sum(spreads) ** 2 / sum(v**2 / freedom for v, freedom in zip(spreads, freedoms))
+
+
+def between_and_within(parts: Sequence[np.ndarray]) -> tuple[float, list[float]]:
+    """Return V_c of `estimate`, and I by group of seeds: 0 for one seed, of which it cannot be told."""
+    clusters = parts[0].shape[1]
+    narrow = (clusters - 1) / clusters
+    of_mean = sum(own.mean(axis=0) for own in parts)
+    within = [narrow * float(np.square(x - x.mean(axis=0)).sum()) / (len(x) * max(1, len(x) - 1)) for x in parts]
+    return narrow * float(of_mean @ of_mean), within
 
 
 def _freedom(spread: float, freedom: float, shared: float, term: float, items_freedom: float) -> float:
@@ -323,12 +330,16 @@ def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
 class Group:
     """Rows of an effect that start from one pre-training stage of each seed: a seed gives one value."""
 
-    times: list[float]
-    """Each row's coefficient, in the metric's good direction."""
-    runs: list[tuple[str, ...]]
-    """The rows' score runs, by seed."""
+    rows: int
+    """Number of its rows, at all points of the axes."""
+    runs: list[dict[str, float]]
+    """For each seed, the factor of each score run in the seed's value: the row's coefficient, in the metric's good
+    direction, over the number of fine-tunings of its leaf.
+    """
     values: np.ndarray
-    """Their weighted sum, by seed."""
+    """Weighted sum of the leaves' scores, by seed."""
+    drawn: list[list[tuple[float, list[float]]]]
+    """For each seed and row, the row's coefficient and the values of its fine-tunings."""
 
 
 def groups(
@@ -340,8 +351,8 @@ def groups(
 ) -> list[Group]:
     """Group the rows of an effect by the pre-training that they share; points of the axes are averaged.
 
-    A group has those of `seeds` (by default all) that all its rows have finished. Seeds that led to the very same runs
-    count once. Empty if a group has no seed.
+    A leaf's score is the mean over its fine-tunings. A group has those of `seeds` (by default all) that all its rows
+    have finished. Seeds that led to the very same runs count once. Empty if a group has no seed.
     """
     finished, descent = records.finished(what), records.descent
     seeds = records.seeds if seeds is None else seeds
@@ -350,12 +361,20 @@ def groups(
     found = []
     for members in _related(ends, descent, seeds):
         keys = [[(*end, seed) for end in members] for seed in seeds]
-        by_runs = {tuple(finished[k][0] for k in of): of for of in keys if all(k in finished for k in of)}
+        by_runs = {
+            tuple(run for k in of for run in finished[k][0]): of for of in keys if all(k in finished for k in of)
+        }
         if not by_runs:
             return []
         factors = [times * effect[row] for row, _ in members]
+        runs: list[dict[str, float]] = [{} for _ in by_runs]
+        for own, of in zip(runs, by_runs.values()):
+            for factor, key in zip(factors, of):  # rows that are the same model share runs
+                for run in finished[key][0]:
+                    own[run] = own.get(run, 0.0) + factor / len(finished[key][0])
         values = [[finished[key][1] for key in of] for of in by_runs.values()]
-        found.append(Group(times=factors, runs=list(by_runs), values=np.array(values) @ np.array(factors)))
+        drawn = [[(f, list(finished[key][0].values())) for f, key in zip(factors, of)] for of in by_runs.values()]
+        found.append(Group(rows=len(members), runs=runs, values=np.array(values) @ np.array(factors), drawn=drawn))
     return found
 
 
@@ -400,12 +419,12 @@ def effect_with_items(
 ) -> Estimate:
     """Estimate an effect over seeds and, where the records hold per-item counts, clusters of test items."""
     found = groups(records, effect, what, points or records.points, seeds)
-    sampled = items.of_groups(records, what, [(group.runs, group.times, group.values) for group in found])
-    return estimate([group.values for group in found], *(sampled or ()), paired=_paired(found))
+    sampled = items.of_groups(records, what, [(group.runs, group.values) for group in found])
+    return estimate([group.values for group in found], *(sampled[:3] if sampled else ()), paired=_paired(found))
 
 
 def _paired(found: Sequence[Group]) -> bool:
-    return len(found) == 1 and len(found[0].times) > 1
+    return len(found) == 1 and found[0].rows > 1
 
 
 def delta(records: Records, what: Measure, row: str, reference: str, point: str = "") -> Estimate:

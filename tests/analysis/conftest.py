@@ -107,6 +107,10 @@ class FakeSweep:
     """(row, seed, task) of scores that are not finished, and perhaps a split; None stands for any."""
     size: int = 60
     """Test items per split."""
+    draws: int = 1
+    """Fine-tunings of a leaf."""
+    tuning: float = 0.0
+    """Spread between fine-tunings of one leaf."""
     format: int = 2
     """Of the records; with 1 they are as commit e7f69db wrote them, with the same numbers."""
 
@@ -225,6 +229,8 @@ class FakeSweep:
                 stages["score"][task] = {
                     split: self._score((split,), row, point, seed, task) for split in TASKS[task][0]
                 }
+        if self.draws > 1:
+            stages["draws"] = [self._further(row, point, seed, stages["finetune"], k) for k in range(1, self.draws)]
         return {
             "row": row,
             "point": point,
@@ -236,6 +242,15 @@ class FakeSweep:
             "na": [t for t in self.tasks if t not in possible],
         }
 
+    def _further(self, row: str, point: dict, seed: int, tuned: dict, draw: int) -> dict:
+        """A further fine-tuning of a leaf's tasks, and its scores."""
+        further = {"finetune": {}, "score": {}}
+        for task in tuned:
+            further["finetune"][task] = stage_id("finetune", row, point, seed, task, draw)
+            self._finetune(further["finetune"][task], row, task, seed)
+            further["score"][task] = {s: self._score((s,), row, point, seed, task, draw) for s in TASKS[task][0]}
+        return further
+
     def value(self, row: str, point: dict, seed: int, task: str) -> float:
         """The planted level: joint's, plus the row's gain in the good direction, plus noise by (row, seed)."""
         _, _, better, modality, level, _ = TASKS[task]
@@ -246,18 +261,20 @@ class FakeSweep:
         shared = np.random.default_rng(int(stage_id("seed", seed, task), 16)).normal(0, 2)
         return level + (1 if better == "higher" else -1) * gain + shared * bool(self.noise) + rng.normal(0, self.noise)
 
-    def _score(self, splits: tuple[str, ...], row: str, point: dict, seed: int, task: str) -> str:
+    def _score(self, splits: tuple[str, ...], row: str, point: dict, seed: int, task: str, draw: int = 0) -> str:
         """Score a task on splits in one stage, unless that is missing; return its id."""
         every, metric, better, _, _, shallow = TASKS[task]
-        of_task = stage_id("score", row, point, seed, task)
-        id = of_task if self.format == 1 else stage_id("score", row, point, seed, task, *splits)
+        which = (draw,) if draw else ()
+        of_task = stage_id("score", row, point, seed, task, *which)
+        id = of_task if self.format == 1 else stage_id("score", row, point, seed, task, *splits, *which)
         about = (row, seed, task, *splits)
         if any(all(m in (None, v) for m, v in zip(miss, about)) for miss in self.missing):
             (self.root / "score" / id[:2] / id / "result.json").unlink(missing_ok=True)
             return id
         scores, items = [], []
         for split in splits:
-            value = self.value(row, point, seed, task) + 15 * every.index(split)
+            tuning = np.random.default_rng(int(stage_id("tuning", row, point, seed, task, draw), 16))
+            value = self.value(row, point, seed, task) + 15 * every.index(split) + tuning.normal(0, self.tuning)
             rng = np.random.default_rng(int(of_task, 16) % 2**32)
             lines = _items(metric, split, value, self.size, rng)
             unit = "" if metric == "bleu" else "%"

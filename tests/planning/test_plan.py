@@ -53,6 +53,28 @@ def line(plan, row):
     return only
 
 
+def test_further_fine_tunings_add_stages_and_change_none(plan):
+    """Speech rows have asr and translation; a fine-tuning of asr has a score on each of its splits."""
+    once, more = plan(), plan("finetune_seeds={asr: 3, translation: 2}")
+    assert once.stages.keys() < more.stages.keys() and "draws" not in line(once, "joint")["stages"]
+    before, after = line(once, "joint")["stages"], line(more, "joint")["stages"]
+    assert {key: part for key, part in after.items() if key != "draws"} == before
+    second, third = after["draws"]
+    assert second["finetune"].keys() == second["score"].keys() == {"asr", "translation"}
+    assert third["finetune"].keys() == third["score"].keys() == {"asr"}
+    ids = [part["finetune"]["asr"] for part in (after, second, third)]
+    assert len({*ids}) == 3 and set(ids) <= {*stage_ids(line(more, "joint"))}
+    draws = [more.stages[id].config.get("draw") for id in ids]
+    assert draws == [None, 1, 2]  # the first is as if there were no others
+    assert {role for role, _ in more.stages[ids[0]].parents} == {role for role, _ in more.stages[ids[2]].parents}
+    for part, id in zip((after, second, third), ids):
+        for score in part["score"]["asr"].values():
+            assert ("finetune", id) in more.stages[score].parents
+    assert more.stages[ids[2]].title.endswith("asr fine-tuning 3")
+    every = plan("finetune_seeds=2")
+    assert line(every, "joint")["stages"]["draws"][0]["finetune"].keys() == before["finetune"].keys()
+
+
 @pytest.mark.parametrize(
     "text", [SWEEP.replace("data: builtin", ""), SWEEP.replace("data: builtin", "data: {seed: 0}")]
 )
@@ -480,6 +502,10 @@ CLAIM = "claims: {c: {effect: %s, on: %s, above: 0}}\n"
         ("", ["seeds=[]"], r"seeds: expected a list of whole numbers"),
         ("", ["seeds=[0,0]"], r"seeds: '0' is there twice"),
         ("", ["seeds=3"], r"seeds: expected a list"),
+        ("", ["finetune_seeds=0"], r"finetune_seeds: expected a whole number from 1"),
+        ("", ["finetune_seeds={as: 2}"], r"finetune_seeds.as: no task 'as' in this sweep; did you mean 'asr'\?"),
+        ("", ["finetune_seeds={retrieval: 2}"], r"'retrieval' is measured on the leaf itself, without fine-tuning"),
+        ("", ["finetune_seeds={asr: many}"], r"finetune_seeds.asr: expected a whole number from 1, found 'many'"),
         ("", ["rows.third.after=joint_tml"], r"rows\.third\.after: no row 'joint_tml'; did you mean 'joint_tlm'"),
         ("", ["rows.joint.after=third"], r"joint after third after joint_tlm after joint is a cycle"),
         ("", ["rows.joint.after=joint"], r"joint after joint is a cycle"),

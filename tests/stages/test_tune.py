@@ -71,6 +71,10 @@ def test_every_seed_takes_the_winners_settings_and_the_tuned_seed_its_run(world,
         assert run.result().get("adopted") == (winner.id if seed == 0 else None)
         mine, best = (checkpoint.of(folder).weights for folder in (run, winner))
         assert all(torch.equal(mine[k], best[k]) for k in best) == (seed == 0)
+    again = FinetuneStage(encoder=ENCODER, task=SENTIMENT, draw=1)  # another one of the leaf that was tuned
+    other = world.run(world.add(make("finetune", again, parents, "draw")))
+    assert "adopted" not in other.result()
+    assert not all(torch.equal(checkpoint.of(other).weights[k], best[k]) for k in best)
     config = settled(FinetuneStage(encoder=ENCODER, task=SENTIMENT), {"tune": world.run(id)})
     assert config.task.head.pool == world.run(id).result()["chosen"]["head.pool"]
     tested = world.task("sentiment", "train", "test")

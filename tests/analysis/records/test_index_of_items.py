@@ -57,7 +57,7 @@ def test_a_score_run_anew_is_read_anew(fake):
     what = measure(read(folder), "asr.wer")
     report.write(folder)
     records = read(folder)
-    run = records.finished(what)["joint", "", 0][0]
+    run = next(iter(records.finished(what)["joint", "", 0][0]))
     path = records.path("score", run)
     items_of = records.files("score", run) / "items.jsonl"
     lines = [json.loads(line) | {"substitutions": 10} for line in items_of.read_text().splitlines()]
@@ -80,7 +80,10 @@ def test_an_index_made_by_other_code_is_not_used(fake, tmp_path):
 
 def test_entries_of_results_that_are_gone_are_dropped(tmp_path):
     index = Index(tmp_path / "index.npz", "v")
-    three, two = (Parts("x", 1.0, np.arange(n, dtype=np.float32), 1.5, "voices") for n in (3, 2))
+    three, two = (
+        Parts("x", 1.0, np.arange(n, dtype=np.float32), 1.5, "voices", np.arange(n + 4, dtype=np.float32))
+        for n in (3, 2)
+    )
     for name in ("a", "b"):
         key = (name, "test", "wer")
         index.entry(key, lambda key=key: {key: three})

@@ -85,7 +85,7 @@ def test_rows_are_paired_where_they_start_from_one_stage_of_the_seed(fake):
     assert e.paired and e.error == pytest.approx(by_hand.std(ddof=1) / 2) and e.freedom == 3
     whole = {"joint_tlm": 1.0, "joint": -1.0, "scratch": 0.5}
     found = groups(records, whole, what, [""])
-    assert [len(group.times) for group in found] == [2, 1]
+    assert [group.rows for group in found] == [2, 1]
     assert found[0].values == pytest.approx((values.joint - values.joint_tlm).to_numpy())
     assert found[1].values == pytest.approx(-0.5 * values.scratch.to_numpy())
     assert not effect_over_seeds(records, whole, what).paired
@@ -95,7 +95,7 @@ def test_related_over_a_third_row_is_related(fake):
     rows = ("joint_longer", "joint_tlm_stm_speech", "joint")
     records = read(fake(rows=(*rows, "scratch"), seeds=(0, 1)))
     found = groups(records, dict.fromkeys(("scratch", *rows), 1.0), measure(records, "asr"), [""])
-    assert [len(group.times) for group in found] == [1, 3]
+    assert [group.rows for group in found] == [1, 3]
 
 
 def test_groups_have_the_seeds_that_all_their_rows_finished(fake):

@@ -1,0 +1,170 @@
+"""Where another hour of work tells most: in seeds, in fine-tunings, or in test items.
+
+It reads variances and times, never effects: what it says is no look at a claim, and can be asked at any time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.records import manifest
+from analysis.records.frame import Measure, Records, measure
+from analysis.records.manifest import Line
+from analysis.statistics.compare import ALPHA, Estimate, detectable, effect_with_items
+from analysis.statistics.components import Components, of_effect
+from analysis.tables.sheet import Sheet
+
+MOST = 64
+"""Maximum number of seeds or fine-tunings that is suggested."""
+ITEMS = 2
+"""Factor by which more test items are considered."""
+NOTE = (
+    "The smallest effect that a claim would show four times in five, corrected as its verdict is: now, and after "
+    "{hours} more of one worker. Read from variances and times alone, never from effects: asking is no look at a "
+    "claim. Fine-tunings are further ones of each leaf (finetune_seeds); more test items have to be had first."
+)
+FIELDS = ("claim", "way", "more", "worker_hours", "detectable_now", "detectable_then")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way to spend work."""
+
+    name: str
+    more: int
+    """How many more: seeds, or fine-tunings of each leaf; of items, by which factor."""
+    seconds: float
+    """Work that it takes."""
+    detectable: float
+    """Smallest effect shown four times in five after it."""
+
+
+def ways(
+    records: Records, effect: Mapping[str, float], what: Measure, budget: float, at: float
+) -> tuple[float, list[Way]]:
+    """Return the smallest effect detectable now at level `at`, and what `budget` seconds would make of it, by way.
+
+    Each way has at least one unit, also where that costs more. Nothing can be said of one seed (NaN, no ways).
+    """
+    estimate, parts = effect_with_items(records, effect, what), of_effect(records, effect, what)
+    now = detectable(estimate, level=at)
+    if parts is None or math.isnan(now):
+        return now, []
+    lines = [line for line in records.manifest if effect.get(line["row"])]
+    found = []
+    if seed := _seed(records, lines, what.task):
+        more = _affordable(budget, seed)
+        found.append(Way(name="seeds", more=more, seconds=more * seed, detectable=_then(estimate, at, seeds=more)))
+    if not math.isnan(parts.finetuning) and (tuned := _finetuned(records, lines, what.task)):
+        more = _affordable(budget, tuned)
+        saved = parts.tuned() - parts.tuned(more)
+        then = _then(estimate, at, spread=_less(estimate, parts, saved))
+        found.append(Way(name="fine-tunings", more=more, seconds=more * tuned, detectable=then))
+    if estimate.shared and (scored := _scored(records, lines, what.task)):
+        then = _then(estimate, at, items=ITEMS)
+        found.append(Way(name="test items", more=ITEMS, seconds=(ITEMS - 1) * scored, detectable=then))
+    return now, found
+
+
+def _less(estimate: Estimate, parts: Components, saved: float) -> float:
+    """The seeds' part of the squared error without `saved` of the variance of a leaf's value."""
+    whole = parts.pretraining + parts.tuned()
+    return estimate.spread * max(0.0, 1 - saved / whole) if whole else estimate.spread
+
+
+def _then(estimate: Estimate, at: float, seeds: int = 0, spread: float | None = None, items: int = 1) -> float:
+    """Smallest detectable effect with so many more seeds, another spread of seeds, `items` times the test items."""
+    kept = estimate.spread if spread is None else spread
+    kept -= estimate.within * (1 - 1 / items)
+    shared, within = estimate.shared / items, estimate.within / items
+    changed = replace(
+        estimate,
+        error=math.sqrt(max(kept, 0.0) + shared),
+        shared=shared,
+        within=within,
+        within_term=estimate.within_term / items**2,
+        items_freedom=estimate.items_freedom * items,
+    )
+    return detectable(changed, level=at, seeds=estimate.n + seeds)
+
+
+def _affordable(budget: float, seconds: float) -> int:
+    return max(1, min(MOST, int(budget / seconds)))
+
+
+def _seconds(records: Records, kind: str, id: str) -> float:
+    return (records.result(kind, id) or {}).get("seconds", 0.0)
+
+
+def _seed(records: Records, lines: list[Line], task: str) -> float:
+    """Mean seconds of what one seed of the rows takes for a task: its own pre-training, fine-tunings and scores."""
+    of: dict[tuple[str, str], set[int]] = {}
+    for line in lines:
+        ids = [("pretrain", id) for id in (*manifest.trunks(line), manifest.leaf(line)) if id]
+        ids += [("finetune", id) for tuned, id in manifest.every_finetuned(line) if tuned == task]
+        ids += [(manifest.kind(line, task), id) for id in manifest.every_score(line, task)]
+        for one in ids:
+            of.setdefault(one, set()).add(line["seed"])
+    seeds = {line["seed"] for line in lines}
+    return sum(_seconds(records, *one) for one, own in of.items() if len(own) == 1) / max(1, len(seeds))
+
+
+def _finetuned(records: Records, lines: list[Line], task: str) -> float:
+    """Seconds of one more fine-tuning, and its scores, of every leaf."""
+    total = 0.0
+    for line in lines:
+        tuned = [id for name, id in manifest.every_finetuned(line) if name == task]
+        work = sum(_seconds(records, "finetune", id) for id in tuned)
+        work += sum(_seconds(records, manifest.kind(line, task), id) for id in manifest.every_score(line, task))
+        total += work / max(1, len(tuned))
+    return total
+
+
+def _scored(records: Records, lines: list[Line], task: str) -> float:
+    """Seconds of all scores of a task."""
+    ids = {(manifest.kind(line, task), id) for line in lines for id in manifest.every_score(line, task)}
+    return sum(_seconds(records, *one) for one in ids)
+
+
+def sheet(records: Records, hours: float = 1.0) -> Sheet:
+    """Print, for each claim, what another `hours` of work would make detectable, and which way makes most."""
+    lines, values, time = [], [], "an hour" if hours == 1 else f"{hours:g} hours"
+    for name, claim in (records.sweep.get("claims") or {}).items():
+        what = measure(records, claim["on"], claim.get("split"))
+        now, found = ways(records, claim["coefficients"], what, 3600 * hours, ALPHA / len(records.sweep["claims"]))
+        digits = max(2, records.decimals(what))
+        by_name = {way.name: way for way in found}
+        affordable = [way for way in found if way.seconds <= 3600 * hours and way.name != "test items"]
+        best = min(affordable or found, key=lambda way: way.detectable, default=None)
+        lines.append(
+            [
+                name,
+                "needs two seeds" if math.isnan(now) else f"{now:.{digits}f}",
+                *(_cell(by_name.get(way), digits) for way in ("seeds", "fine-tunings", "test items")),
+                best.name if best else "—",
+            ]
+        )
+        values += [[name, way.name, way.more, way.seconds / 3600, now, way.detectable] for way in found]
+    return Sheet(
+        name="advice",
+        title=f"Where {time} more of work {'tells' if hours == 1 else 'tell'} most",
+        heads=["claim", "detectable now", "more seeds", "more fine-tunings", "more test items", "most by"],
+        lines=lines,
+        note=NOTE.format(hours=time),
+        fields=FIELDS,
+        values=values,
+    )
+
+
+def _cell(way: Way | None, digits: int) -> str:
+    if way is None:
+        return "—"
+    more = f"×{way.more}" if way.name == "test items" else f"+{way.more}"
+    return f"{way.detectable:.{digits}f} ({more}, {_duration(way.seconds)})"
+
+
+def _duration(seconds: Any) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(1, round(seconds / 60))} min"
