@@ -39,6 +39,11 @@ def content(sweep: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def hash_of(sweep: Mapping[str, Any]) -> str:
+    """Return the hash of what a sweep declares; empty if it has no claims."""
+    return _digest(content(sweep)) if sweep.get("claims") else ""
+
+
 def rows(claim: Mapping[str, Any]) -> set[str]:
     """Return the rows that a claim's verdict depends on, those of its assay among them."""
     both = (claim["coefficients"], claim.get("assay_coefficients") or {})
