@@ -1,16 +1,21 @@
-"""Measure how often the statistics find a difference where there is none: a row of many seeds, compared with itself.
+"""Measure what the statistics find where the truth is known: in planted data, or in a row compared with itself.
 
+    python -m analysis.calibrate [--only NAME ...] [--quick]
     python -m analysis.calibrate SWEEP [--root runs] [--row ROW]
 
-Two groups of seeds are drawn without replacement and compared as two rows that share no pre-training. Any difference
-found is false; a test at the 5 % level should find one in at most one draw in twenty. Then a constant is added to one
-group: the effect that a group of this size should detect in four of five draws. The share of draws that detect it is
-reported beside that.
+Without a sweep, data are planted (`analysis.statistics.simulate`), and every figure stands beside its bar; the exit
+status is 1 if one is missed.
+
+With a sweep, two groups of seeds are drawn without replacement and compared as two rows that share no pre-training.
+Any difference found is false; a test at the 5 % level should find one in at most one draw in twenty. Then a constant is
+added to one group: the effect that a group of this size should detect in four of five draws. The share of draws that
+detect it is reported beside that.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +26,12 @@ from ablate.store.child import unbroken
 from analysis.records import items
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE
-from analysis.statistics import compare
+from analysis.statistics import compare, looks
 from analysis.statistics.compare import ALPHA, Estimate
+from analysis.statistics.simulate import LOOKS
+from analysis.tables import simulations
 from analysis.tables.sheet import Sheet
+from analysis.tables.simulations import SIMULATIONS
 
 DRAWS = 4000
 SIZES = (3, 5, 8)
@@ -37,6 +45,7 @@ HEADS = (
     "over seeds",
     "over seeds and items",
     "over items only",
+    "at two looks",
     "any in a table",
     "planted effect",
     "power found",
@@ -46,9 +55,10 @@ NOTE = (
     "Share of draws called different at 5 %, although both sides are the same row: by the interval over seeds (marks "
     "of the table and of differences), by that over seeds and test items (verdicts on claims), and by that over test "
     "items only (which treats the seeds that ran as all there are, so it is about these checkpoints and not about the "
-    "row). Any in a table: at least one of the given number of rows marked † against one reference, corrected by Holm "
-    "over them. Power: draws that detect the planted effect by the interval over seeds, and what the noncentral t "
-    "distribution predicts. Draws share the pool's seeds."
+    "row). At two looks: verdicts at 5 seeds or at 8, as `looks: [5, 8]` takes them. Any in a table: at least one of "
+    "the given number of rows marked † against one reference, corrected by Holm over them. Power: draws that detect "
+    "the planted effect by the interval over seeds, and what the noncentral t distribution predicts. Draws share the "
+    "pool's seeds."
 )
 FIELDS = (
     "row",
@@ -61,6 +71,7 @@ FIELDS = (
     "different_over_seeds",
     "different_over_seeds_and_items",
     "different_over_items",
+    "different_at_looks",
     "rows_of_table",
     "different_any_of_table",
     "planted",
@@ -93,6 +104,8 @@ class Calibration:
     over_seeds: float
     over_both: float
     over_items: float
+    at_looks: float
+    """By the last of `LOOKS`; NaN where `seeds` are not as many."""
     rows: int
     """Number of rows in the drawn tables."""
     any_of_table: float
@@ -120,9 +133,10 @@ def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
     rng = np.random.default_rng(seeds)
     rows = min(FAMILY, len(own.values) // seeds - 1)
     error = own.values.std(ddof=1) * np.sqrt(2 / seeds)
-    plan = Estimate(mean=0.0, error=error, freedom=2 * (seeds - 1), seeds_freedom=2 * (seeds - 1), n=seeds)
+    each = (float(error**2 / 2), seeds - 1)
+    plan = Estimate(mean=0.0, error=error, freedom=2 * (seeds - 1), groups=(each, each), n=seeds)
     planted = compare.detectable(plan, POWER)
-    called = np.full((draws, 5), np.nan)
+    called = np.full((draws, 6), np.nan)
     for draw in called:
         groups = rng.permutation(len(own.values))[: (rows + 1) * seeds].reshape(rows + 1, seeds)
         others, first = own.values[groups[1:]], -own.values[groups[0]]
@@ -130,10 +144,13 @@ def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
         draw[0] = estimates[0].excludes_zero
         draw[3] = min(compare.holm({k: e.p() for k, e in enumerate(estimates)}).values()) < ALPHA
         draw[4] = compare.estimate([others[0] + planted, first]).low > 0
+        both = _two(own, groups[1], groups[0])
         if own.parts is not None:
-            both = compare.estimate([others[0], first], [own.parts[groups[1]], -own.parts[groups[0]]], own.effective)
             draw[1] = both.excludes_zero
             draw[2] = both.items[0] > 0 or both.items[1] < 0
+        if seeds == LOOKS[-1]:
+            ps = {n: _two(own, groups[1, :n], groups[0, :n]).p() for n in LOOKS}
+            draw[5] = looks.joined(ps, looks.weights(LOOKS)) < ALPHA
     shares = called.mean(axis=0)
     return Calibration(
         pool=own,
@@ -141,12 +158,19 @@ def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
         over_seeds=shares[0],
         over_both=shares[1],
         over_items=shares[2],
+        at_looks=shares[5],
         rows=rows,
         any_of_table=shares[3],
         planted=planted,
         found=shares[4],
         predicted=POWER,
     )
+
+
+def _two(own: Pool, first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Estimate the difference of two groups of a pool's seeds, over seeds and, where it has them, items."""
+    parts = None if own.parts is None else [own.parts[first], -own.parts[second]]
+    return compare.estimate([own.values[first], -own.values[second]], parts, own.effective)
 
 
 def sheet(records: Records, row: str, sizes: tuple[int, ...] = SIZES, draws: int = DRAWS) -> Sheet:
@@ -185,6 +209,7 @@ def _line(records: Records, calibration: Calibration) -> list[str]:
         percent(calibration.over_seeds),
         percent(calibration.over_both),
         percent(calibration.over_items),
+        percent(calibration.at_looks),
         f"{percent(calibration.any_of_table)} ({calibration.rows} rows)",
         f"{calibration.planted:.2f}",
         percent(calibration.found),
@@ -205,6 +230,7 @@ def _values(row: str, calibration: Calibration, draws: int) -> list:
         calibration.over_seeds,
         calibration.over_both,
         calibration.over_items,
+        calibration.at_looks,
         calibration.rows,
         calibration.any_of_table,
         calibration.planted,
@@ -213,21 +239,47 @@ def _values(row: str, calibration: Calibration, draws: int) -> list:
     ]
 
 
+def planted(names: list[str], quick: bool, form: str) -> list[str]:
+    """Run simulations and print their sheets, progress on stderr; return those that missed a bar."""
+    seconds = sum(SIMULATIONS[name].seconds[quick] for name in names)
+    about = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
+    print(f"{', '.join(names)}: about {about} on one core", file=sys.stderr)
+    missed = []
+    for name in names:
+
+        def watch(done: int, cells: int, name: str = name) -> None:
+            if done == cells or sys.stderr.isatty():
+                end = "\n" if done == cells else "\r"
+                print(f"{name}: {done} of {cells} cells", end=end, file=sys.stderr, flush=True)
+
+        one, kept = simulations.sheet(name, quick, watch)
+        missed += [] if kept else [name]
+        text = getattr(one, form)()
+        print(text.split("\n", 1)[1] if name != names[0] and form == "csv" else text, end="", flush=True)
+    return missed
+
+
 def main() -> None:
-    """Compare a row of many seeds with itself, and print how often it is called different."""
+    """Measure how often the statistics err: on planted data, or on a row of many seeds that is compared with itself."""
     parser = argparse.ArgumentParser(prog="python -m analysis.calibrate", description=main.__doc__)
-    parser.add_argument("sweep", help="a sweep's name, or its folder")
+    parser.add_argument("sweep", nargs="?", help="a sweep's name, or its folder (default: planted data)")
     parser.add_argument("--root", default="runs", help="where runs live (default: runs)")
     parser.add_argument("--row", help="row to compare with itself (default: the sweep's first)")
+    parser.add_argument("--only", nargs="+", choices=SIMULATIONS, help="simulations to run (default: all)")
+    parser.add_argument("--quick", action="store_true", help="simulate fewer cells and draws, within a minute")
     parser.add_argument("--format", default="terminal", choices=["terminal", "md", "tex", "csv"])
     arguments = parser.parse_args()
-    try:
-        with disk.told():
-            records = read(arguments.sweep, arguments.root)
-            text = getattr(sheet(records, arguments.row or next(iter(records.rows))), arguments.format)()
-    except (UserError, FileNotFoundError) as error:
-        parser.exit(2, f"{error}\n")
-    print(text)
+    if arguments.sweep:
+        try:
+            with disk.told():
+                records = read(arguments.sweep, arguments.root)
+                text = getattr(sheet(records, arguments.row or next(iter(records.rows))), arguments.format)()
+        except (UserError, FileNotFoundError) as error:
+            parser.exit(2, f"{error}\n")
+        print(text)
+        return
+    if missed := planted(arguments.only or [*SIMULATIONS], arguments.quick, arguments.format):
+        parser.exit(1, f"bars were missed: {', '.join(missed)}\n")
 
 
 if __name__ == "__main__":

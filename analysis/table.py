@@ -25,8 +25,8 @@ from ablate.store.child import unbroken
 from analysis.records import audit, manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
-from analysis.statistics import advice, compare
-from analysis.tables import baselines, formats, paper, spread
+from analysis.statistics import compare
+from analysis.tables import advice, baselines, formats, paper, spread
 from analysis.tables.cells import Block, Cell, Column, Line, Table
 
 
@@ -47,7 +47,7 @@ def build(records: Records) -> Table:
                 row=row,
                 point=point,
                 label=records.label(row, point),
-                cells=[_cell(records, *about, row, point, reference, seeds) for about in known],
+                cells=[_cell(records, *about, row, point, reference) for about in known],
             )
             for row in rows
             for point in records.points
@@ -118,7 +118,6 @@ def _cell(
     row: str,
     point: str,
     reference: str | None,
-    seeds: int,
 ) -> Cell:
     """One cell from its column's lines, by (row, point)."""
     s = scores.get((row, point))
@@ -131,7 +130,7 @@ def _cell(
         status=DONE if len(done) else IMPOSSIBLE if impossible else MISSING,
         values=done,
         runs={seed: run for seed, run, _, _ in lines},
-        seeds=seeds,
+        seeds=len(lines),
         estimate=compare.over_seeds(list(done.values())),
         delta=compare.delta(records, what, row, reference, point) if compared else None,
     )

@@ -21,6 +21,8 @@ from analysis.records.frame import Measure, Records
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
+POINTS = 2000
+"""Draws of the spread over which power is integrated."""
 MANY = 1000
 """Maximum number of seeds that is suggested."""
 
@@ -36,8 +38,10 @@ class Estimate:
     """Its degrees of freedom."""
     n: int
     """Seeds: where rows are not paired, of the row that has the fewest."""
-    seeds_freedom: float = math.nan
-    """Degrees of freedom of the part that seeds contribute (Welch); n - 1 for one sample."""
+    groups: tuple[tuple[float, float], ...] = ()
+    """What each independent group of seeds adds to the squared error, and its degrees of freedom; of one group by
+    default.
+    """
     shared: float = 0.0
     """Part of the squared error that more seeds do not reduce: all seeds share the test items."""
     within: float = 0.0
@@ -71,22 +75,28 @@ class Estimate:
         return max(0.0, self.error**2 - self.shared)
 
     @property
+    def seeds_freedom(self) -> float:
+        """Degrees of freedom of `spread`: Welch's."""
+        return float(_welch(*zip(*self.groups))) if self.groups else self.n - 1
+
+    @property
+    def of_seeds(self) -> Estimate:
+        """The estimate over seeds alone, for these test items."""
+        return replace(self, error=math.sqrt(self.spread), freedom=self.seeds_freedom, shared=0.0, over="seeds")
+
+    @property
     def _spreads(self) -> list[tuple[float, float]]:
         """Degrees of freedom and standard error of all that was sampled and, where that is more than seeds, of seeds
         alone.
         """
-        alone = [(self._seeds_freedom, math.sqrt(self.spread))] if self.shared else []
+        alone = [(self.seeds_freedom, math.sqrt(self.spread))] if self.shared else []
         return [(self.freedom, self.error), *alone]
-
-    @property
-    def _seeds_freedom(self) -> float:
-        return self.n - 1 if math.isnan(self.seeds_freedom) else self.seeds_freedom
 
     def with_seeds(self, seeds: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Degrees of freedom and squared error that `seeds` seeds a row would have: of all, and of seeds alone."""
         fewer = self.n / seeds
         spread, within = self.spread * fewer, self.within * fewer
-        freedom = self._seeds_freedom * (seeds - 1) / (self.n - 1)
+        freedom = self.seeds_freedom * (seeds - 1) / (self.n - 1)
         term = (self.shared + within) ** 2 + self.within_term * fewer**2 * (self.n - 1) / (seeds - 1)
         return (_freedom(spread, freedom, self.shared, term, self.items_freedom), spread + self.shared), (
             freedom,
@@ -119,7 +129,7 @@ class Estimate:
         return max(float(stdtr(freedom, -distance / error)) for freedom, error in self._spreads if error > 0)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def _t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
@@ -166,10 +176,10 @@ def estimate(
     mean, n = float(sum(x.mean() for x in values)), min(len(x) for x in values)
     alone = Estimate(mean=mean, n=n, paired=paired, by=by)
     if n > 1:
-        each = np.array([x.var(ddof=1) / len(x) for x in values])
-        spread = float(each.sum())
-        welch = spread**2 / float(sum(v**2 / (len(x) - 1) for v, x in zip(each, values))) if spread > 0 else n - 1
-        alone = replace(alone, error=math.sqrt(spread), freedom=welch, seeds_freedom=welch)
+        each = tuple((float(x.var(ddof=1)) / len(x), len(x) - 1) for x in values)
+        spread = sum(v for v, _ in each)
+        alone = replace(alone, error=math.sqrt(spread), groups=each if spread > 0 else ())
+        alone = replace(alone, freedom=alone.seeds_freedom)
     clusters = parts[0].shape[1] if parts is not None else 0
     if clusters < 2:
         return alone
@@ -204,6 +214,11 @@ def between_and_within(parts: Sequence[np.ndarray]) -> tuple[float, list[float]]
     return narrow * float(of_mean @ of_mean), within
 
 
+def _welch(spreads: Sequence, freedoms: Sequence) -> Any:
+    """Welch's degrees of freedom of the sum of independent `spreads`, numbers or arrays, with `freedoms`."""
+    return sum(spreads) ** 2 / sum(v**2 / freedom for v, freedom in zip(spreads, freedoms))
+
+
 def _freedom(spread: float, freedom: float, shared: float, term: float, items_freedom: float) -> float:
     """Degrees of freedom of `spread`, which has `freedom`, plus what items add: Satterthwaite's, and no fewer than the
     smaller of the two parts' own. `term` / `items_freedom` is the items' part of the denominator.
@@ -215,39 +230,76 @@ def _freedom(spread: float, freedom: float, shared: float, term: float, items_fr
 
 
 def detectable(estimate: Estimate, wanted: float = 0.8, level: float = ALPHA, seeds: int | None = None) -> float:
-    """Smallest effect that `seeds` seeds (by default as many as there are) with this spread detect with the given
-    power; NaN without an interval.
+    """Smallest effect that `seeds` seeds (by default as many as ran) with this spread detect with the given power; NaN
+    without an interval.
 
-    Two-sided at `level`, from the noncentral t distribution. It describes the design, not the effect found.
+    Two-sided at `level`. It describes the design, not the effect found.
     """
     if math.isnan(estimate.half):
         return math.nan
     from scipy.optimize import brentq
 
-    most = 60 * estimate.half * ALPHA / level
-    return float(brentq(lambda effect: power(estimate, effect, seeds or estimate.n, level) - wanted, 0.0, most))
+    halves, error = _halves(estimate, seeds or estimate.n, level)
+    most = 2 * float(halves.max()) + 10 * error
+    return float(brentq(lambda effect: _found(halves, error, effect) - wanted, 0.0, most))
 
 
 def power(estimate: Estimate, effect: float, seeds: int, level: float = ALPHA) -> float:
     """Probability that `seeds` seeds with this estimate's spread detect a true `effect`, two-sided at `level`.
 
-    From the noncentral t distribution, integrated over the observed spread: scipy's own function gives NaN for many
-    seeds. Only the seeds' part of the error shrinks with more seeds; that of the test items stays.
+    Only the seeds' part of the error shrinks with more seeds; that of the test items stays.
     """
-    from scipy.special import chdtri, ndtr, stdtrit
+    return _found(*_halves(estimate, seeds, level), effect)
 
-    spreads = estimate.with_seeds(seeds)
-    total = spreads[0][1]
-    seen = np.max(
-        [
-            stdtrit(freedom, 1 - level / 2)
-            * np.sqrt(chdtri(freedom, (np.arange(2000) + 0.5) / 2000) / freedom * variance)
-            for freedom, variance in spreads
-        ],
-        axis=0,
-    ) / math.sqrt(total)
-    shift = effect / math.sqrt(total)
-    return float((ndtr(shift - seen) + ndtr(-shift - seen)).mean())
+
+def _found(halves: np.ndarray, error: float, effect: float) -> float:
+    """Probability that a mean around `effect` lies farther from 0 than half an interval, over `halves`."""
+    from scipy.special import ndtr
+
+    return float((ndtr((effect - halves) / error) + ndtr((-effect - halves) / error)).mean())
+
+
+def _halves(estimate: Estimate, seeds: int, level: float) -> tuple[np.ndarray, float]:
+    """Half-widths that `seeds` seeds may find where the true variances are those estimated, and the true error.
+
+    The spread of every group, and of clusters of items, is drawn by itself (χ², Latin hypercube), and degrees of
+    freedom follow from what was drawn: with few seeds Welch's are themselves uncertain, which a noncentral t
+    distribution of fixed degrees of freedom leaves out.
+    """
+    from scipy.special import chdtri
+
+    fewer, more = estimate.n / seeds, (seeds - 1) / (estimate.n - 1)
+    groups = estimate.groups or ((estimate.spread, estimate.n - 1),)
+    freedoms = [freedom * more for _, freedom in groups]
+    drawn = [v * fewer * chdtri(f, _points(k)) / f for k, ((v, _), f) in enumerate(zip(groups, freedoms))]
+    spread, freedom = sum(drawn), _welch(drawn, freedoms)
+    halves = _t_quantiles(freedom, level) * np.sqrt(spread)
+    if estimate.shared:
+        within, free = estimate.within * fewer, estimate.items_freedom
+        between = estimate.shared + within
+        between = between * chdtri(free, _points(len(groups))) / free if math.isfinite(free) else between
+        shared = np.maximum(0.0, between - within)
+        term = np.where(shared > 0, between**2 + estimate.within_term * fewer**2 / more, 0.0)
+        whole = (spread + shared) ** 2 / (spread**2 / freedom + term / free)
+        whole = np.maximum(whole, np.minimum(freedom, free))
+        halves = np.maximum(halves, _t_quantiles(whole, level) * np.sqrt(spread + shared))
+    return halves, math.sqrt(estimate.spread * fewer + estimate.shared)
+
+
+@functools.lru_cache(maxsize=64)
+def _points(column: int) -> np.ndarray:
+    """Quantiles of one variance: a column of a Latin hypercube."""
+    points = (np.arange(POINTS) + 0.5) / POINTS
+    return np.random.default_rng(column).permutation(points) if column else points
+
+
+def _t_quantiles(freedoms: np.ndarray, level: float) -> np.ndarray:
+    """Two-sided quantiles of t distributions, interpolated: they are smooth in 1 / freedom."""
+    from scipy.special import stdtrit
+
+    low, high = 1 / float(np.max(freedoms)), 1 / float(np.min(freedoms))
+    grid = np.linspace(low, high, 65)
+    return np.exp(np.interp(1 / freedoms, grid, np.log(stdtrit(1 / grid, 1 - level / 2))))
 
 
 def needed(estimate: Estimate, effect: float, level: float = ALPHA, wanted: float = 0.8) -> int | None:
