@@ -27,7 +27,7 @@ from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
 from analysis.statistics import advice, compare, wording
 from analysis.statistics.compare import holm
-from analysis.tables import baselines, formats, paper, ruler, spread
+from analysis.tables import across, baselines, formats, paper, ruler, spread
 from analysis.tables.cells import Block, Cell, Column, Line, Table
 
 
@@ -341,7 +341,8 @@ def main() -> None:
                 records.index.write(records.results.digests())
                 return
             table = build(read(arguments.sweep, arguments.root))
-            below = [sheet for sheet in (baselines.sheet(table), paper.sheet(table), spread.sheet(table)) if sheet]
+            sheets = (baselines.sheet(table), across.sheet(table), paper.sheet(table), spread.sheet(table))
+            below = [sheet for sheet in sheets if sheet]
             text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
             table.records.index.write(table.records.results.digests())
     except (UserError, FileNotFoundError) as error:
