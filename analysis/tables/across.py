@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.records.frame import Measure, measure
+from analysis.records.frame import Measure
 from analysis.records.scores import DONE, IMPOSSIBLE
 from analysis.statistics import wording
 from analysis.statistics.compare import ALPHA
-from analysis.tables import against, baselines
+from analysis.tables import against
 from analysis.tables.cells import Column, Table
 from analysis.tables.sheet import Sheet
 
@@ -61,7 +61,7 @@ class Shared:
     """Tasks that are compared, and the rows that have finished them all."""
 
     columns: list[Column]
-    """The tasks' first metrics on their first splits."""
+    """The first column of each of the tasks."""
     left_out: dict[str, str]
     """Why a task is not among them, by its label."""
     scores: dict[End, np.ndarray]
@@ -79,23 +79,26 @@ def perfect(what: Measure) -> float | None:
     return 100.0 if what.metric in HUNDRED else None
 
 
+def _lacking(column: Column) -> str:
+    """Why a column cannot be normalised; "" if it can."""
+    best = perfect(column.measure)
+    if best is None:
+        return "what is perfect is not known"
+    if column.baseline is None:
+        return "no baseline"
+    return "the baseline is perfect" if column.baseline[1] == best else ""
+
+
 def shared(table: Table) -> Shared | None:
     """Choose the tasks and rows that fill the largest rectangle: number of tasks that rows share, times these rows.
 
     None where that has fewer than two tasks or two rows.
     """
-    records, columns, left_out = table.records, {}, {}
-    for task in records.sweep["tasks"]:
-        what = measure(records, task)
-        column = Column(measure=what, decimals=records.decimals(what), baseline=baselines.strongest(records, what))
-        if perfect(what) is None:
-            left_out[records.task_label(task)] = "what is perfect is not known"
-        elif column.baseline is None:
-            left_out[records.task_label(task)] = "no baseline"
-        elif column.baseline[1] == perfect(what):
-            left_out[records.task_label(task)] = "the baseline is perfect"
-        else:
-            columns[task] = column
+    records, first = table.records, {}
+    for column in table.columns:
+        first.setdefault(column.measure.task, column)
+    left_out = {records.task_label(task): why for task, column in first.items() if (why := _lacking(column))}
+    columns = {task: column for task, column in first.items() if not _lacking(column)}
     ends = list(dict.fromkeys((line.row, line.point) for line in table.lines))
     lines = {task: dict(iter(records.of(c.measure).groupby(["row", "point"]))) for task, c in columns.items()}
     able = {

@@ -19,10 +19,10 @@ from analysis.tables.sheet import Sheet
 TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (
     "A row clears when its whole 95 % interval over seeds and clusters of test items (over seeds alone, where a metric "
-    "has no counts per item) lies on the good side of the baseline, taken as a fixed number. An interval over items "
-    "alone speaks of one checkpoint and gives no verdict. The best row was chosen by its mean on these items, which "
-    "flatters it; the last column asks every finished row of several seeds, and names those that do not clear where "
-    "they are few."
+    "has no counts per item) lies on the good side of the baseline, taken as a fixed number. An interval over items or "
+    "voices alone speaks of one checkpoint and gives no verdict. The best row was chosen by its mean on these items, "
+    "which flatters it; the last column asks every finished row of several seeds, and names those that do not clear "
+    "where they are few."
 )
 HEADS = ("", "best row", "value", "95 % interval", "over", "strongest baseline", "verdict", "rows that clear")
 FEW = 3

@@ -101,6 +101,12 @@ def test_what_cannot_be_normalised_is_left_out_by_name(fake):
     assert sheet_of(fake(rows=ROWS, tasks=("asr",), table={}, name="d")) is None  # one task is not several
 
 
+def test_the_first_column_of_a_task_in_the_table_stands_for_it(fake):
+    columns = ["sentiment.accuracy", "asr.test_unseen.wer", "asr.test.wer"]
+    note = sheet_of(fake(rows=ROWS, table={"columns": columns}, claims={})).note
+    assert note.startswith("Tasks: sentiment acc., asr WER unseen. Scores") and "Left out" not in note
+
+
 def test_a_perfect_score_is_known_by_unit_and_direction():
     def perfect(metric, better, unit="%"):
         return across.perfect(Measure(task="t", split="test", metric=metric, better=better, unit=unit))
