@@ -62,9 +62,9 @@ def _pooled(source: str, by_row: Mapping[str, Sequence[Sequence[float]]]) -> Rul
     """Pool within lists of values, by row; None where no list has two different ones."""
     several = {row: own for row, lists in by_row.items() if (own := [x for x in lists if len(x) > 1])}
     freedom = sum(len(x) - 1 for own in several.values() for x in own)
-    squares = sum(float(np.var(x)) * len(x) for own in several.values() for x in own)
-    if not squares:
+    if all(len({*x}) == 1 for own in several.values() for x in own):
         return None
+    squares = sum(float(np.var(x)) * len(x) for own in several.values() for x in own)
     return Ruler(sd=math.sqrt(squares / freedom), freedom=freedom, rows=len(several), source=source)
 
 
@@ -73,20 +73,21 @@ def one_seed(table: Table) -> str:
     "" if there are none in a sweep of several seeds.
     """
     alone = [column for k, column in enumerate(table.columns) if any(line.cells[k].n == 1 for line in table.lines)]
+    said = "One seed: no interval" if table.seeds == 1 else "Cells of one seed have no interval"
     if not alone:
-        return "One seed: no interval." if table.seeds == 1 else ""
+        return f"{said}." if table.seeds == 1 else ""
     rulers = [(column, ruler(table.records, column.measure)) for column in alone]
     sources: dict[str, list[tuple[Column, Ruler]]] = {}
     for column, one in rulers:
         if one:
             sources.setdefault(f"{one.source} {plural(one.rows, 'row')}", []).append((column, one))
     if not sources:
-        return "One seed: no interval; nothing tells how much is chance (run seeds=[0,1,2] or finetune_seeds: 4)."
+        return f"{said}; nothing tells how much is chance (run seeds=[0,1,2] or finetune_seeds: 4)."
     told = (f"{'; '.join(_told(table, *pair) for pair in pairs)} (from {name})" for name, pairs in sources.items())
     rest = [_name(table, column) for column, one in rulers if not one]
     lacking = f" Nothing tells how much is chance in {', '.join(rest)}." if rest else ""
     return (
-        "One seed: no interval. By chance alone two scores of one row differ by less than this in 19 of 20: "
+        f"{said}. By chance alone two scores of one row differ by less than this in 19 of 20: "
         f"{'; '.join(told)}.{lacking}"
     )
 
