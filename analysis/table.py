@@ -143,8 +143,9 @@ def _marked(table: Table) -> Table:
     """Mark the best of each column, and all that cannot be told from it (Holm within the column), among complete cells
     of several seeds.
 
-    The row that is truly best is left unmarked in at most 2.5 % of columns: only a row above it leaves it out, which
-    each of the others does with a probability of at most .025 over their number (subset selection, Gupta 1956).
+    The row that is truly best is left unmarked in about 2.5 % of columns at most: only a row above it leaves it out,
+    which each of those that are not told from it does with a probability of .025 over their number (subset selection,
+    Gupta 1956).
     """
     marked = set()
     for k, column in enumerate(table.columns):
