@@ -39,7 +39,7 @@ def sheet(table: Table) -> Sheet | None:
     for column, parts in pooled:
         what = column.measure
         texts = _texts(parts, column)
-        lines.append([f"{records.task_label(what.task)} {column.title}", *texts, str(len(parts))])
+        lines.append([f"{records.task_label(what.task)} {column.words}", *texts, str(len(parts))])
         names = ("pretraining", "finetuning", "items", "clusters")
         deviations = [_deviation(parts, name) for name in names]
         values.append([what.task, what.split, what.metric, len(parts), *deviations, parts[0].by])

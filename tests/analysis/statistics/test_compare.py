@@ -273,7 +273,7 @@ def test_effects_are_in_points_and_say_which_side_is_good(fake):
     pair = measured(claims_of(fake, claim("joint_tlm", "joint_longer", above=0), seeds=FIVE))
     assert "over seeds and items, paired, n = 5" in pair
     harms = measured(claims_of(fake, claim("scratch", "joint", "translation.bleu", above=0), seeds=FIVE))
-    assert re.match(r"effect -\d+\.\d\d BLEU, worse, 95 %", harms)
+    assert re.match(r"effect −\d+\.\d\d BLEU, worse, 95 %", harms)
     nothing = claim("joint", "scratch", "sentiment.accuracy", above=0) | {"coefficients": {"joint": -1e-9}}
     assert measured(claims_of(fake, nothing, seeds=FIVE)).startswith("effect 0.00 points of accuracy, 95 %")
 
