@@ -275,6 +275,19 @@ class RealSplit(SplitConfig):
             "known_faults": dict(faults.known),
         }
 
+    def clusters(self, rows: Sequence[Example]) -> list[dict[str, str]]:
+        """By speaker, unless the voice stands in for one, and by document; pairs of sentences by the first sentence,
+        which several may have.
+        """
+        first: dict[str, str] = {}
+        made = []
+        for row, own in zip(rows, super().clusters(rows), strict=True):
+            voice = own.pop("voice", None)
+            named = {} if voice in (None, own.get("document")) else {"speaker": voice}
+            pair = {"premise": first.setdefault(row["text"], str(row["id"]))} if "text_b" in row else {}
+            made.append(named | own | pair)
+        return made
+
     def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Example, bytes, bytes, str]]:
         """The rows of the split as they are written, each with its recording's key, its digest, and the path in `data`
         that it comes from.
@@ -283,7 +296,8 @@ class RealSplit(SplitConfig):
         for source in reading.of(place):
             for entry in reading.rows(source, {place: left_out}, reading.faults):
                 if place in entry.places:
-                    unwritten = ("recording", ORIGIN, UNKNOWN, *(("text",) if place == BARE else ()))
+                    unread = ("document",) * (self.split == "train") + ("text",) * (place == BARE)
+                    unwritten = ("recording", ORIGIN, UNKNOWN, *unread)
                     row = {name: value for name, value in entry.row.items() if name not in unwritten}
                     for _ in range(entry.places.count(place)):
                         yield row, entry.key, entry.digest(place), entry.row.get(ORIGIN, source.name)

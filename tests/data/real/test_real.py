@@ -65,7 +65,8 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     (row,) = made.table("sentence_pair.test").rows
     assert row == {"id": "RTE-dev-2", "text": "a x", "text_b": "c", "label": "not_entailment"}
     (row,) = made.table("asr.dev").rows
-    assert row == {"id": "3-1-0000", "text": "dev text", "voice": "3", "seconds": 0.98, "frames": 98}
+    spoken = {"voice": "3", "document": "3-1", "seconds": 0.98, "frames": 98}
+    assert row == {"id": "3-1-0000", "text": "dev text", **spoken}
     assert made.result("asr.test")["hours"] == round(2.98 / 3600, 4)
     assert all("text" not in row for row in made.table("speech.train").rows)  # nothing reads it
 

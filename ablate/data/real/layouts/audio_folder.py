@@ -37,8 +37,8 @@ def audio_folder(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `metadata.csv` (with commas, and quotes where a cell has them) or `metadata.jsonl` of a folder.
 
     `file_name` is a path relative to the folder. The transcript is `transcription`, or else `text` or `sentence`; a row
-    where it is missing, or a table without such a column, has none. The speaker is `speaker_id` or `speaker`; where
-    there is none, every recording has its own. Other columns are ignored.
+    where it is missing, or a table without such a column, has none. The speaker is `speaker_id`, `speaker`
+    or `client_id`; where there is none, every recording has its own. Other columns are ignored.
 
     Source: "Create an audio dataset" in the documentation of Hugging Face datasets.
     """

@@ -51,7 +51,8 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
         recording = join(root, name)
         if not there(recording, path, number, faults):
             continue
-        row: Example = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
+        row: Example = {"id": splitext(name)[0], "voice": dirname(name), "document": dirname(name)}
+        row |= {"recording": Recording(recording)}
         row |= {"stated": int(stated)} if stated.isdecimal() else {}
         while at < number - 1 and (
             following := next(transcripts, None)

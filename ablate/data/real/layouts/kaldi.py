@@ -64,6 +64,7 @@ def kaldi(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
         elif file := _file(folder, name, *files[name], faults):
             row: Example = {"id": utterance, "voice": voices[utterance][1]}
             row |= {} if texts is None else {"text": texts[utterance][1]}
+            row |= {"document": name} if cut.exists() else {}
             yield row | {"recording": Recording(file, *place)}
     for path, of in ((said, texts), (spoken, voices)):
         for utterance, (number, _) in (of or {}).items():

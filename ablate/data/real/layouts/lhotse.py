@@ -79,7 +79,8 @@ def _utterances(
             faults.report(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
             continue
         start = round(cut["start"] + said["start"], 6)
-        row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
+        document = str(cut["recording"]["id"])
+        row = {"id": str(said["id"]), "voice": str(said.get("speaker") or document), "document": document}
         if "num_samples" in cut["recording"]:
             row["stated"] = int(cut["recording"]["num_samples"])
         if isinstance(said.get("text"), str):

@@ -57,6 +57,7 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
             yield {
                 "id": f"{voice}-{path.parent.name}-{path.stem}-{number:04}",
                 "voice": voice,
+                "document": f"{voice}-{path.parent.name}",
                 "recording": Recording(path, round(start, 3), round(stop, 3)),
             }
 

@@ -46,7 +46,8 @@ def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
             name, _, text = line.partition(" ")
             if name in recordings:
                 taken[name] = number
-                yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
+                row = {"id": name, "text": text.strip(), "voice": voice, "document": f"{voice}-{chapter}"}
+                yield row | {"recording": Recording(recordings.pop(name))}
             elif name in taken:
                 faults.report(
                     f"{transcripts}, line {number}: '{name}' has a transcript in line {taken[name]} already; keep one."

@@ -41,7 +41,8 @@ def webdataset(shard: Path, faults: Faults = STOP) -> Iterator[Example]:
 
     KEY.flac (or .wav, or any other format of audio) is the recording. The transcript is KEY.txt, or else
     `transcription`, `text` or `sentence` of KEY.json; a shard in which no key has one is unlabelled speech. The speaker
-    is `speaker_id` or `speaker` of KEY.json; where there is none, every utterance has its own. Other files are ignored.
+    is `speaker_id`, `speaker` or `client_id` of KEY.json; where there is none, every utterance has its own. Other files
+    are ignored.
     An id is SHARD/KEY, so that keys may begin anew in each shard.
 
     Source: WebDataset's format, github.com/webdataset/webdataset, and POSIX tar. Raises UserError for a compressed tar,
