@@ -189,8 +189,18 @@ def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]
             yield {}, key
             continue
         above = {key[: part.end()]: Written(written.where, "", text) for part in re.finditer(r"[^.]+(?=\.)", key)}
+        within = {path: Written(written.where, value, text) for path, value in _inside(parsed.value(), key)}
         axis = {f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {}
-        yield {**above, key: written, **axis}, ""
+        yield {**above, key: written, **within, **axis}, ""
+
+
+def _inside(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield everything within the value of an override as (dotted path, its text if it is a scalar)."""
+    items = [(f"{path}[{n}]", one) for n, one in enumerate(value)] if isinstance(value, list) else []
+    items += [(f"{path}.{key}", one) for key, one in value.items()] if isinstance(value, dict) else []
+    for at, one in items:
+        yield at, "" if isinstance(one, (list, dict)) else str(one)
+        yield from _inside(one, at)
 
 
 def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:
