@@ -19,6 +19,10 @@ from ablate.sweepfile.load import Loader, parse
 POINTER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*\}")  # a reference to another setting of the sweep
 
 
+NAMED = re.compile(r"\b[a-z]\w*(?:\.\w+)+")  # a setting in a sentence
+OVERRIDE = "override "  # how the place of a setting begins that was not written in a file
+
+
 @dataclass(frozen=True)
 class Written:
     """A setting as it was written, and where."""
@@ -164,13 +168,17 @@ class Source:
         return chain[1:]
 
     def located(self, error: UserError) -> UserError:
-        """Put file, line and column before the error's message, if it names a setting that was written."""
+        """Put file, line and column before the error's message, if it begins with a setting that was written; or an
+        override of another setting that it names, as that is what is new.
+        """
         message = str(error)
         word = message.partition(" ")[0]
-        for path in (message.partition(": ")[0], word if "." in word else ""):  # "data.root is no folder", too
-            if path and (found := self.settles(path)):
-                return type(error)(f"{found[1].where}: {message}")
-        return error
+        first = (message.partition(": ")[0], word if "." in word else "")  # "data.root is no folder", too
+        found = next((found[1] for path in first if path and (found := self.settles(path))), None)
+        if found and not found.where.startswith(OVERRIDE):
+            named = (self.find(path) for path in NAMED.findall(message))
+            found = next((one[1] for one in named if one and one[1].where.startswith(OVERRIDE) and one[1].text), found)
+        return type(error)(f"{found.where}: {message}") if found else error
 
 
 def _within(path: str, other: str) -> bool:
@@ -184,7 +192,7 @@ def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]
             parsed = parse(text)
         except UserError:
             continue  # the error to be located is about this override
-        written, key = Written(f"override '{text}'", text.partition("=")[2], text), parsed.key_or_group
+        written, key = Written(f"{OVERRIDE}'{text}'", text.partition("=")[2], text), parsed.key_or_group
         if parsed.is_delete():
             yield {}, key
             continue

@@ -156,3 +156,14 @@ def test_a_mistake_within_the_value_of_an_override_is_the_overrides(files):
         said = str(source.located(UserError(f"base.pretrain.{path}: no.")))
         assert said == f"override '{override}': base.pretrain.{path}: no."
     assert source.origins("first", ["pretrain.update.pairs"]) == {"pretrain.update.pairs": override}
+
+
+def test_an_override_that_a_mistake_names_goes_before_the_place_in_the_file(files):
+    message = "base.pretrain.steps: has to be more than base.pretrain.decay."
+    for overrides, begins in (
+        (["base.pretrain.decay=9"], "override 'base.pretrain.decay=9': "),
+        (["base.encoder.width=9"], f"{files}/"),
+        (["base.pretrain.steps=1", "base.pretrain.decay=9"], "override 'base.pretrain.steps=1': "),
+    ):
+        said = str(Source(files / "child.yaml", overrides).located(UserError(message)))
+        assert said.startswith(begins) and said.endswith(message)
