@@ -36,6 +36,7 @@ SPELLING = 2  # raised by hand when texts are spelt differently after reading: p
 SHORTEST = 0.1  # seconds; a shorter recording is a segmentation fault, and leaves no positions to predict
 PAIRED = ("pairs", "retrieval")  # tables to which a recording without words means nothing
 UNLABELLED = ("speech", "pairs")  # pre-training streams crop or leave out by limits of their own
+NO_TEXT = "no text"  # why a row is left out that has to have one
 EVERY = ""  # for "all tables", in what evaluated splits hold
 _AT_ONCE = 512  # number of recordings that are looked up together
 
@@ -265,7 +266,7 @@ class Reading:
             return short
         silent = split.startswith("test") and table not in PAIRED and UNKNOWN not in row and tuple(asks) == ("text",)
         if table != "speech" and not silent and any(row.get(field) in (None, "") for field in asks):
-            return "no text"
+            return NO_TEXT
         if split == "train" and table not in UNLABELLED and seconds > self.config.max_seconds:
             return long
         return ""

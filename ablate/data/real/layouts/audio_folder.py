@@ -11,7 +11,7 @@ from typing import Any
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl, lines
 from ablate.data.real.layouts.folders import folders
-from ablate.data.real.layouts.layout import Layout, first, said, there
+from ablate.data.real.layouts.layout import TRANSCRIPTS, Layout, first, said, there
 from ablate.data.table import Example
 from ablate.errors import UserError
 
@@ -31,6 +31,11 @@ class AudioFolder(Layout):
 
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return audio_folder(path, faults)
+
+    def wordless(self, path: Path) -> str:
+        table = next(path / name for name in _NAMES if (path / name).is_file())
+        _, row = next((_csv if table.suffix == ".csv" else jsonl)(table, STOP), (0, {}))
+        return f"{table.name} has {', '.join(map(str, row))}; the text is looked for in {', '.join(TRANSCRIPTS)}"
 
 
 def audio_folder(folder: Path, faults: Faults = STOP) -> Iterator[Example]:

@@ -25,6 +25,9 @@ class Fairseq(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return fairseq(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        return f"there is no {path.name.partition('.')[0]}.wrd or .ltr beside {path.name}"
+
 
 def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read fairseq's manifest: a root folder, then one `path<TAB>samples` per line; transcripts in .ltr or .wrd beside

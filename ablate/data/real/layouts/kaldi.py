@@ -28,6 +28,9 @@ class Kaldi(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return kaldi(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        return "" if (path / "text").exists() else "there is no file 'text' beside wav.scp"
+
     def needs(self, path: Path) -> list[Path]:
         return [path / "wav.scp", path / "utt2spk"]
 

@@ -58,6 +58,12 @@ class Layout(ABC):
         """
         return [path]
 
+    def wordless(self, path: Path) -> str:
+        """Say what is there instead of transcripts, and where they are looked for, if no row has any; '' if that is
+        not known. It completes "20 × no text: ".
+        """
+        return ""
+
 
 class TableLayout(ABC):
     """Labelled data that are a table of their own, in `TABLES` (see `registry`): a sweep file gives their location as

@@ -31,6 +31,11 @@ class Lhotse(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return lhotse(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        cut = next(jsonl(path, STOP), (0, {}))[1]
+        found = ", ".join(next(iter(cut.get("supervisions") or ()), {})) or "none"
+        return f"the first cut's supervision has {found}; the text is looked for in its text"
+
 
 def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `cuts.jsonl` or `.jsonl.gz`: {id, voice, recording, [text]}, one row per supervision (or cut without any).
