@@ -59,7 +59,7 @@ class Estimate:
     items: tuple[float, float] = (math.nan, math.nan)
     """Interval over test items alone, for the seeds that ran; NaN without counts per item."""
     by: str = "items"
-    """What the clusters of test items are, as "items" or "voices"."""
+    """What the clusters of test items are, as "items" or "speakers"."""
 
     @property
     def half(self) -> float:
