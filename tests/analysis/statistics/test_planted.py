@@ -50,7 +50,7 @@ def test_pairs_by_design_are_narrower_and_cover():
 
 @pytest.mark.parametrize("claim", [simulate.NONE, simulate.AT_EDGE])
 def test_declared_looks_keep_the_level_and_looks_without_weights_do_not(claim):
-    wrong = np.mean([simulate._errors([claim], of) for of in simulate._rows([claim], 900, ("test",))], axis=0)
+    wrong = np.mean([simulate._errors([claim], of) for of in simulate._rows([claim], 1200, ("looks",))], axis=0)
     assert wrong[0] < 0.06 and wrong[1] < 0.065 and wrong[0] < 0.65 * wrong[2]
 
 
