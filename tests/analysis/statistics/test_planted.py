@@ -118,6 +118,7 @@ def test_the_command_prints_figures_beside_bars_and_fails_if_one_is_missed(plant
     assert "about 20 seconds on one core" in err
     code, out, err = planted(0.90, "--format", "md", "--quick")
     assert code == 1 and "| 5 | .900 | 1.00 | NO |" in out and "bars were missed: pairs" in err
+    assert planted(0.94, "objectives", "--quick")[0] == 2
     _, out, _ = planted(0.94, "--format", "csv")
     assert "pairs,seeds 5,covered,0.9400,0.0030,0.9300,0.9700,True,4000" in out
 
