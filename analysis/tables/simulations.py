@@ -134,4 +134,4 @@ def _bar(figure: Figure) -> str:
 
 def _number(value: float) -> str:
     """Three decimals, and no zero before the point."""
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:.2f}"
