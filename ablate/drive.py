@@ -28,7 +28,7 @@ from ablate.clusters.schedule import DONE, QUEUED, RUNNING, STOPPED, Board
 from ablate.errors import UserError, plural
 from ablate.planning.again import again
 from ablate.planning.since import apart, since
-from ablate.store import continuing, disk, files, needs, plugins, pruned
+from ablate.store import continuing, declared, disk, files, needs, plugins, pruned
 from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.stage import Plan, digest_on_disk, keep_file, materialise, stage_ids
@@ -40,11 +40,22 @@ PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options of `python -m ablate.sweep` ask for; return the exit status. Raises UserError."""
+    plan = planned(options)
+    if (text := _looked_at(plan, options)) is not None:
+        print(text)
+        return 0
+    return carry_out(plan, plan.only(options.only) if options.only else plan, options)
+
+
+def planned(options: argparse.Namespace, counts: Optional[dict[str, int]] = None) -> Plan:
+    """Plan what the options ask for; `counts` are numbers of seeds by row (see `ablate.planning.plan.Rows`). Raises
+    UserError.
+    """
     code_version()  # first, so that it describes the code that workers import
     seen = bool(options.show) or len(options.diff or ()) == 2  # only settings, for which no data are needed
     call = options.file, options.overrides, options.quick
     only = options.only or [options.where] * bool(options.where)
-    more = () if seen else (asking(), tuple(only))
+    more = () if seen else (asking(), tuple(only), counts)
     plan = local.call(PROGRAM.preload, _settings if seen else _plan, *call, *more)
     plugins.announce(plan.plugins)
     with_plugins(plan.plugins)
@@ -53,10 +64,7 @@ def run(options: argparse.Namespace) -> int:
             f"Sweep '{plan.name}' has changed since it was left to this job: "
             f"{apart(plan, Path(plan.root))}; run the command again with --detach."
         )
-    if (text := _looked_at(plan, options)) is not None:
-        print(text)
-        return 0
-    return _do(plan, plan.only(options.only) if options.only else plan, options)
+    return plan
 
 
 def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
@@ -77,8 +85,8 @@ def _looked_at(plan: Plan, options: argparse.Namespace) -> Optional[str]:
     return None
 
 
-def _do(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
-    """Do what the options ask for, on the requested stages of a plan; return the exit status."""
+def carry_out(full: Plan, whole: Plan, options: argparse.Namespace) -> int:
+    """Do what the options ask for, on the requested stages of a plan; return the exit status. Raises UserError."""
     root = Path(full.root)
     plan = whole if options.fresh else needed(whole, root)
     if plan.cluster not in ("", *CLUSTERS):
@@ -203,16 +211,19 @@ def _plan(
     quick: bool,
     asking: tuple[str, ...],
     only: tuple[str, ...],
+    counts: Optional[dict[str, int]] = None,
 ) -> Plan:
-    """Plan in a worker, which may import torch; costs are estimated from finished stages."""
+    """Plan in a worker, which may import torch; costs are estimated from finished stages. `counts` are numbers of seeds
+    by row.
+    """
     from ablate.planning import cost
-    from ablate.planning.plan import plan_file
+    from ablate.planning.plan import Rows, plan_file
     from ablate.sweepfile.quick import ROOT
 
     default = ROOT if quick else "runs"
     roots = [default, *(text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("root="))]
     root = Path(roots[-1])
-    return plan_file(file, overrides, default, cost.Known.of(root), asking=asking, quick=quick, only=only)
+    return plan_file(file, overrides, default, cost.Known.of(root), asking=asking, quick=quick, rows=Rows(only, counts))
 
 
 def _settings(file: str, overrides: list[str], quick: bool) -> Plan:
@@ -402,6 +413,7 @@ def write_report(board: Board, plan: Plan, root: Path) -> str:
         return other
     summary, code = folder / "summary.txt", Path(analysis.__file__).parent.rglob("*.py")
     read = [folder / "sweep.json", folder / "manifest.jsonl", *code]
+    read += [folder / name for name in declared.FILES if (folder / name).exists()]
     read += [run.path / "result.json" for run in board.folders.values()]
     if not summary.exists() or any(not p.exists() or p.stat().st_mtime > summary.stat().st_mtime for p in read):
         from analysis import report

@@ -9,6 +9,7 @@ import argparse
 import sys
 from typing import Optional
 
+from ablate import until
 from ablate.clusters.cluster import AbstractCluster
 from ablate.clusters.registry import described, names
 from ablate.drive import reference, run
@@ -29,6 +30,8 @@ examples:
   python -m ablate.sweep sweeps/objectives.yaml --dry-run            rows, stages, what is done or made again
                                                                      and why, time
   python -m ablate.sweep sweeps/objectives.yaml seeds=[0,1,2]        three seeds: mean, interval, differences
+  python -m ablate.sweep sweeps/objectives.yaml looks=[5,8] budget='3 h' --until-decided     five seeds, and eight of
+                                                                     what is then undecided
   python -m ablate.sweep sweeps/objectives.yaml --show joint_tlm     every setting of a row, and how it differs from
                                                                      its reference row
   python -m ablate.sweep sweeps/objectives.yaml --diff joint joint_tlm    how two rows differ
@@ -61,7 +64,7 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
 
 where things lie:
   ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which
-                       row)
+                       row), claims.jsonl and looks.jsonl (what was declared when, and when verdicts were taken)
   ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, and result.json, which is written when the stage is complete
                        and names the folder of its files: metrics.jsonl, model.safetensors, items.jsonl
   python -m ablate.store lists a ROOT, joins another to it, and explains how two stages differ
@@ -87,7 +90,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
             print(reference(options.reference))
             return 0
         with disk.told("What is done is kept: solve that, or choose root=DIR, and run the same command again."):
-            return new(options) if options.new else run(options)
+            return (new if options.new else until.run if options.until_decided else run)(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -144,6 +147,12 @@ def _parser() -> argparse.ArgumentParser:
         "--quick",
         action="store_true",
         help="run a small version on built-in data: it shows how everything works and decides nothing",
+    )
+    parser.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="run the seeds of the first of the sweep's looks, take verdicts, and go on to the next look with the rows "
+        "of undecided claims only; stop where none is left, where more seeds would hardly decide one, or at the budget",
     )
     parser.add_argument("--planned", metavar="DIGEST", help=argparse.SUPPRESS)  # the plan that a collector continues
     parser.add_argument("--fresh", action="store_true", help="first discard the records of the stages planned here")

@@ -24,6 +24,7 @@ from analysis import table
 from analysis.figures import drawings
 from analysis.figures.drawings import Drawing, Key
 from analysis.page.page import page
+from analysis.records import declared
 from analysis.records.files import save_text
 from analysis.records.fingerprint import code, fingerprint
 from analysis.records.frame import Records, read
@@ -42,12 +43,13 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
 
     Beside them it writes baselines.csv; published.csv where rows mirror those of a paper; corpora.csv where corpora are
     mixed; against_ROW.md and .csv where the sweep file names a row to compare with; and each figure's data. `sweep` is
-    a name or a sweep folder. Cells that are not finished are shown as missing. Raises `UserError` when the sweep file
-    names something that does not exist, FileNotFoundError when there is no such sweep.
+    a name or a sweep folder. Looks at which verdicts are taken are noted in looks.jsonl. Cells that are not finished
+    are shown as missing. Raises `UserError` when the sweep file names something that does not exist, FileNotFoundError
+    when there is no such sweep.
     """
     records = read(sweep, root)
-    state, before = fingerprint(records), _before(records.folder)
-    made = _unchanged(records.folder, state, before)
+    before = _before(records.folder)
+    made = _unchanged(records.folder, _state(records), before)
     if made is None:
         made, figures, amiss = _write(records, {name: Key(*key) for name, key in before.get("figures", {}).items()})
         names = {
@@ -56,11 +58,17 @@ def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list
             else paths.name
             for key, paths in made.items()
         }
+        state = _state(records)  # after its looks were noted
         done = {} if amiss else {"state": state, "made": names, "figures": figures}  # a font may come: draw again
         save_text(records.folder / STATE, json.dumps({"code": code(), **done}))
         if amiss:
             print(amiss, file=sys.stderr)
     return made
+
+
+def _state(records: Records) -> str:
+    """Fingerprint of all that the files are made from."""
+    return f"{fingerprint(records)} {declared.digest(records)}"
 
 
 def _before(folder: Path) -> dict:
@@ -96,6 +104,7 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
         drawing = beside.submit(_draw, pickle.dumps((records, drawings.stages(records), before)))
         made = table.build(records)
         verdicts = claims.verdicts(records)
+        claims.log(records, verdicts)
         below, compared = _below(made), against.sheet(made)
         records.index.write(records.results.digests())
         texts = {f"table.{form}": formats.joined(made, form, below) for form in ("md", "tex", "csv")}
@@ -121,7 +130,10 @@ def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key], str]:
 def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = None) -> str:
     """Text to print at the end of a sweep: the table for a terminal, and a line per claim."""
     records = read(sweep, root)
-    lines = [f"{v.verdict.upper():12} {v.name}: {v.statement}; {measured(v)}" for v in claims.verdicts(records)]
+    lines = [
+        f"{v.verdict.upper():12} {v.name}: {v.statement}; {measured(v)}; {v.declared}" for v in claims.verdicts(records)
+    ]
+    lines += claims.registered(records) if lines else []
     made = table.build(records)
     return "\n".join([formats.joined(made, "terminal", _below(made), width=width), *lines])
 

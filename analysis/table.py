@@ -46,7 +46,7 @@ def build(records: Records) -> Table:
                 row=row,
                 point=point,
                 label=records.label(row, point),
-                cells=[_cell(records, *about, row, point, reference, seeds) for about in known],
+                cells=[_cell(records, *about, row, point, reference) for about in known],
             )
             for row in rows
             for point in records.points
@@ -117,7 +117,6 @@ def _cell(
     row: str,
     point: str,
     reference: str | None,
-    seeds: int,
 ) -> Cell:
     """One cell from its column's lines, by (row, point)."""
     s = scores.get((row, point))
@@ -129,7 +128,7 @@ def _cell(
         status=DONE if len(done) else IMPOSSIBLE if impossible else MISSING,
         values=done,
         runs={seed: run for seed, run, _, _ in lines},
-        seeds=seeds,
+        seeds=len(lines),
         estimate=compare.over_seeds(list(done.values())),
         delta=compare.delta(records, what, row, reference, point) if compared else None,
     )

@@ -28,7 +28,10 @@ ALL_TASKS = (
     "ablate.tasks.measured",
     "ablate.tasks.registry",
 )
-RECORDS = ("ablate.errors", "ablate.store.record", "ablate.store.files", "ablate.store.child", "ablate.store.disk")
+RECORDS = (
+    "ablate.errors",
+    *(f"ablate.store.{name}" for name in ("record", "declared", "files", "child", "disk")),
+)
 ARROWS: dict[str, tuple[str, ...]] = {
     "encoders": (),
     "objectives": ("encoders",),
@@ -90,6 +93,7 @@ COMMAND_FILES = {  # of `ablate` itself; and those in a folder that `python -m` 
     "ablate.prune",
     "ablate.sweep",
     "ablate.transcribe",
+    "ablate.until",
     "ablate.variants",
     "ablate.warm",
     "ablate.data.builtin.__main__",

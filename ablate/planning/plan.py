@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.clusters.resources import Resources
@@ -48,6 +49,19 @@ Pretrained = tuple[dict[str, str], dict[str, str], list[str], str]
 leaf."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Which rows are asked for, and with how many of their seeds."""
+
+    only: Collection[str] = ()
+    """Rows whose data are missing are left out of the manifest, unless these rows start from them."""
+    counts: Mapping[str, int] | None = None
+    """Numbers of seeds by row; of rows that are not in it, that of the first look. By default all have all seeds."""
+
+
+ALL = Rows()
+
+
 def plan_file(
     path: str | Path,
     overrides: Iterable[str] = (),
@@ -56,21 +70,21 @@ def plan_file(
     registry: Registry | None = None,
     asking: Collection[str] = (),
     quick: bool = False,
-    only: Collection[str] = (),
+    rows: Rows = ALL,
 ) -> Plan:
     """Plan the sweep in a file, with command-line overrides. Writes and runs nothing.
 
     `root=DIR` among the overrides takes precedence over `root`. Costs are estimated from what is `known` of
     finished stages. On clusters named in `asking`, jobs request the sweep's resources, and a stage that needs more is
-    refused. `quick` makes the sweep small (see `ablate.sweepfile.quick`). With `only`, rows whose data are missing are
-    left out of the manifest, unless these rows start from them. Raises UserError for any mistake in the sweep.
+    refused. `quick` makes the sweep small (see `ablate.sweepfile.quick`). `rows` asks for some rows, or for some of
+    their seeds. Raises UserError for any mistake in the sweep.
     """
     overrides = list(overrides)
     try:
         sweep, registry = _resolved(path, overrides, registry, quick)
         if sweep.get("root") is None:
             sweep = {"root": str(root)} | {key: value for key, value in sweep.items() if key != "root"}
-        return Planner(sweep, registry, asking, only).plan(known)
+        return Planner(sweep, registry, asking, rows).plan(known)
     except UserError as error:
         raise Source(path, overrides).located(error) from error.__cause__
 
@@ -134,13 +148,18 @@ class Planner:
         sweep: Mapping[str, Value],
         registry: Registry,
         asking: Collection[str] = (),
-        only: Collection[str] = (),
+        rows: Rows = ALL,
     ):
-        self.only = only
+        self.only = rows.only
         self.sweep, self.name = sweep, setting(Sweep, "name", sweep["name"])
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
-        self.seeds = values.seeds(sweep.get("seeds", [0]))
+        self.seeds, self.looks = values.seeds(sweep.get("seeds", [0])), values.looks(sweep.get("looks"))
+        self.budget, self.counts = values.budget(sweep.get("budget")), rows.counts
+        if self.counts is not None:
+            if not self.looks:
+                raise UserError("looks: --until-decided needs to know when verdicts are taken; write looks: [5, 8].")
+            self.seeds = values.first_seeds(self.seeds, max([self.looks[0], *self.counts.values()]))
         self.axes = values.axes(sweep.get("axes"))
         self.points = [dict(zip(self.axes, one)) for one in itertools.product(*self.axes.values())]
         self.resolver = Resolver(sweep, registry)
@@ -169,14 +188,14 @@ class Planner:
         encoders = [row.encoder for rows in grid for row in rows.values()]
         trial.hold(encoders)
         trial.score((one, row.targets) for rows in grid for row in rows.values() for one in row.objectives.values())
-        described = summary.sweep_json(self.sweep, self.resolver, grid, self.seeds, self.axes, self.plugins)
+        described = summary.sweep_json(self.sweep, self.resolver, grid, self.seeds, self.axes, self.plugins, self.looks)
         lacking = self._lacking(grid)
         manifest = [
             self._line(rows[name], rows, point, seed)
             for name in self.resolver.order
             if name not in lacking
             for rows, point in zip(grid, self.points)
-            for seed in self.seeds
+            for seed in self._seeds(name)
         ]
         written = self.resolver.names
         manifest.sort(key=lambda line: written.index(line["row"]))
@@ -200,6 +219,7 @@ class Planner:
             root=self.root,
             cluster=self.cluster,
             workers=workers,
+            budget=self.budget,
             attention=values.attention(self.sweep.get("attention")),
             resources=mapping(self.sweep.get("resources"), "resources"),
             kinds=self.kinds,
@@ -213,13 +233,17 @@ class Planner:
         rows, names = self._rows(self.points[0]), self.resolver.names
         return Plan(
             name=self.name,
-            sweep=summary.sweep_json(self.sweep, self.resolver, [rows], self.seeds, {}, self.plugins),
+            sweep=summary.sweep_json(self.sweep, self.resolver, [rows], self.seeds, {}, self.plugins, self.looks),
             manifest=[],
             stages={},
             resolved={name: rows[name].plain() for name in names},
             remarks={name: rows[name].remarks for name in names},
             plugins=self.plugins,
         )
+
+    def _seeds(self, row: str) -> list[int]:
+        """Return the seeds of a row."""
+        return self.seeds if self.counts is None else self.seeds[: self.counts.get(row, self.looks[0])]
 
     def _lacking(self, grid: Iterable[Mapping[str, Row]]) -> list[str]:
         """Return the rows whose data are missing; none of these are in `only` (or any, if it is empty), as that raises

@@ -25,6 +25,7 @@ def sweep_json(
     seeds: list[int],
     axes: Mapping[str, list[Value]],
     plugins: Mapping[str, str],
+    looks: list[int],
 ) -> dict[str, Value]:
     """Check claims, table and labels, and return the content of sweep.json. `grid` has the rows at every point.
 
@@ -50,7 +51,9 @@ def sweep_json(
         "labels": labels,
         "claims": claims.claims(sweep.get("claims"), grid, tasks),
         "data": identity.canonical(grid[0][resolver.names[0]].data),
-    } | ({"plugins": plugins} if plugins else {})
+        **({"looks": looks} if looks else {}),
+        **({"plugins": plugins} if plugins else {}),
+    }
 
 
 def described(task: TaskConfig, by_speaker: bool = False) -> claims.Measured:

@@ -12,6 +12,11 @@ from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.typed import setting
 from encoders.attention import CHOICES
 
+FEWEST = 3
+"""Fewest seeds of a look."""
+UNITS = {"s": 1, "min": 60, "h": 3600}
+AMOUNT = r"(\d+(?:\.\d+)?) ?(s|min|h)\b"
+
 
 def axes(value: object) -> dict[str, list[Value]]:
     """Return the values of each axis: values of the setting that it names, or the names of its patches.
@@ -48,6 +53,44 @@ def seeds(value: object) -> list[int]:
     if not seeds:
         raise UserError(f"seeds: expected a list of whole numbers, found {as_written(value)}; write seeds: [0, 1, 2].")
     return seeds
+
+
+def first_seeds(seeds: list[int], count: int) -> list[int]:
+    """Return the first `count` seeds of a list, continued by the next whole numbers where it is shorter."""
+    return [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count)][:count]
+
+
+def looks(value: object) -> list[int]:
+    """Return the numbers of seeds at which verdicts are taken; empty if none are declared.
+
+    Raises UserError for numbers that do not grow, or below `FEWEST`.
+    """
+    looks = [*setting(Sweep, "looks", value)] if value is not None else []
+    for number, (before, one) in enumerate(zip([0, *looks], looks)):
+        if one < FEWEST:
+            raise UserError(f"looks[{number}]: found {one}, expected at least {FEWEST} seeds; write looks: [5, 8].")
+        if one <= before:
+            raise UserError(f"looks[{number}]: found {one} after {before}, expected numbers that grow, as in [5, 8].")
+    return looks
+
+
+def budget(value: object) -> float | None:
+    """Return the seconds of a duration such as 3 h, 90 min, 1.5 h, 2 h 05 min or 2:00:00; None if there is none.
+
+    Raises UserError for anything else.
+    """
+    if value is None:
+        return None
+    text = setting(Sweep, "budget", value)
+    seconds = 0.0
+    if clock := re.fullmatch(r"(\d+):(\d\d?):(\d\d?)", text.strip()):
+        hours, minutes, rest = map(int, clock.groups())
+        seconds = 3600.0 * hours + 60 * minutes + rest
+    elif re.fullmatch(rf"({AMOUNT} *)+", text.strip()):
+        seconds = sum(float(number) * UNITS[unit] for number, unit in re.findall(AMOUNT, text))
+    if not seconds:
+        raise UserError(f"budget: expected a duration, as in 3 h, 90 min or 2:00:00, found {as_written(value)}.")
+    return seconds
 
 
 def attention(value: object) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.errors import UserError, plural
-from ablate.store import attempt, continuing, disk, files, index, listing
+from ablate.store import attempt, continuing, declared, disk, files, index, listing
 from ablate.store.adopt import (
     REFUSED,
     RESTORE,
@@ -292,6 +292,8 @@ def carry_out(merge: Merge) -> str:
     taken = [name for name, what in merge.sweeps.items() if what == TAKE]
     for name in taken:
         _lay(sweep_path(merge.source, name), sweep_path(merge.to, name))
+    for name in (name for name, what in merge.sweeps.items() if what == SAME):
+        declared.join(sweep_path(merge.source, name), sweep_path(merge.to, name))
     merge.refused += [verdict.why for verdict in done if verdict.what == REFUSED]
     count = Counter(verdict.what for verdict in done)
     restored = f", put files of {count[RESTORE]:,} back" if count[RESTORE] else ""
@@ -303,7 +305,10 @@ def carry_out(merge: Merge) -> str:
 
 
 def _lay(source: Path, target: Path) -> None:
-    """Copy a sweep's plan. The file that readers look for comes last. Tables, figures and the report are made anew."""
+    """Copy a sweep's plan, with what it declared and when verdicts were taken. The file that readers look for comes
+    last. Tables, figures and the report are made anew.
+    """
     target.mkdir(parents=True, exist_ok=True)
+    declared.join(source, target)
     for name in ("manifest.jsonl", "sweep.json"):
         files.copied(source / name, target / name)

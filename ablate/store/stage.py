@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ablate.errors import UserError, nearest
-from ablate.store import driver, files, identity
+from ablate.store import declared, driver, files, identity
 from ablate.store.record import FORMAT, read_json, read_sweep, run_path, sweep_path
 from ablate.store.run import RunFolder, find
 
@@ -105,6 +105,8 @@ class Plan:
     cluster: str = ""
     """Name of the cluster kind; empty if the sweep does not name one."""
     workers: int | None = None
+    budget: float | None = None
+    """The most work, in seconds, that --until-decided may come to; None for no limit."""
     attention: str = "auto"
     """What computes attention, by name."""
     resources: dict[str, Any] = field(default_factory=dict)
@@ -233,7 +235,8 @@ def places(stages: Any, at: str = "") -> dict[str, str]:
 
 
 def materialise(plan: Plan, root: str | Path) -> None:
-    """Write the identity of each stage into run folders that lack it, and the sweep's description into its folder.
+    """Write the identity of each stage into run folders that lack it, and the sweep's description and what it declares
+    into its folder.
 
     Safe to repeat and to run from several drivers at once. For a finished stage only how.json is updated.
     """
@@ -247,6 +250,7 @@ def materialise(plan: Plan, root: str | Path) -> None:
         for path in folder.with_name(kept).glob(driver.PATTERN):  # files of running commands move back
             os.rename(path, folder / path.name)
     folder.mkdir(parents=True, exist_ok=True)
+    declared.declare(folder, plan.sweep)
     for name, text in plan.files.items():
         _write(folder / name, text)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
-from encoders.ranges import Natural, NonNegative, Positive, Size
+from encoders.ranges import Natural, NonNegative, OneOf, Positive, Size
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
 """Any value that YAML can hold."""
@@ -20,6 +20,7 @@ Preset = str | Settings
 """The name of a preset, or changes to one: `{preset: NAME, SETTING: VALUE}`."""
 Weighted = float | str | Settings | None
 """The weight of a loss, or its settings; null removes it."""
+FAMILIES = ("primary", "intrinsic", "exploratory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,9 @@ class Claim:
     """Assay sensitivity: a contrast that must be found on this measure before the effect is judged."""
     split: str | None = None
     """Split of the task's table on which the effect is measured, if `on` does not name it."""
+    family: Annotated[str, OneOf(FAMILIES)] = "primary"
+    """Claims that are corrected together for their number: primary or intrinsic. An exploratory claim gets an interval
+    and no verdict, and does not count."""
     unmatched: bool = False
     """Whether the rows may differ in pre-training updates or in the data of an update. The verdict then says so."""
 
@@ -186,6 +190,12 @@ class Sweep:
     """The corpus: builtin, real or stated, or changes to one of these."""
     seeds: tuple[Natural, ...] = (0,)
     """Random seeds: every row is trained once with each."""
+    looks: tuple[Natural, ...] = ()
+    """Numbers of seeds at which verdicts are taken, as in [5, 8]: the first seeds of the list, with the next whole
+    numbers where it is shorter. By default they are taken once, when all seeds are finished. In no id."""
+    budget: str | None = None
+    """The most work that --until-decided may come to, over all stages of the sweep and summed over workers, as in 3 h,
+    90 min or 2:00:00. In no id."""
     base: Section | None = None
     """Settings that all rows share."""
     rows: Mapping[str, RowPatch | None]

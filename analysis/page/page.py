@@ -16,7 +16,7 @@ from analysis.records import audit, origin
 from analysis.records.frame import Records
 from analysis.records.manifest import stages
 from analysis.records.scores import DONE
-from analysis.statistics.claims import Verdict, measured
+from analysis.statistics.claims import Verdict, measured, registered
 from analysis.tables import formats
 from analysis.tables.cells import Table
 from analysis.tables.sheet import Sheet
@@ -45,7 +45,7 @@ def page(
     records = made.records
     splits = audit.splits(records)
     sections = {
-        "claims": ("Verdicts", _claims(verdicts)),
+        "claims": ("Verdicts", _claims(records, verdicts)),
         "table": ("Table", formats.joined(made, "html", below)),
         "against": ("All rows against one", compared.html() if compared else ""),
         **{drawing.name: (drawing.title, _figure(drawing)) for drawing in drawings},
@@ -104,15 +104,19 @@ def _state(records: Records) -> str:
     return f"{len(records.rows)} rows, {seeds}, {int((runs == DONE).sum())} of {len(runs)} scoring runs finished"
 
 
-def _claims(verdicts: list[Verdict]) -> str:
+def _claims(records: Records, verdicts: list[Verdict]) -> str:
     cards = [
         f'<li class="card"><span class="verdict {v.verdict.replace(" ", "-")}">{escape(v.verdict)}</span>'
         f"<div><b>{escape(v.name.replace('_', ' '))}</b><br><code>{escape(v.statement)}</code>"
-        f"<br>{escape(measured(v))}</div></li>"
+        f'<br>{escape(measured(v))}<br><span class="note">{escape(v.declared)}</span></div></li>'
         for v in verdicts
     ]
-    note = "Effects point in the metric's good direction. Declared before running; p-values corrected (Holm) over all."
-    return f'<ul class="cards">{"".join(cards)}</ul><p class="note">{note}</p>' if cards else ""
+    notes = [
+        "Effects point in the metric's good direction. p-values are corrected over the looks and over the claims of a "
+        "family (Holm).",
+        *registered(records),
+    ]
+    return f'<ul class="cards">{"".join(cards)}</ul><p class="note">{escape(" ".join(notes))}</p>' if cards else ""
 
 
 def _figure(drawing: Drawing) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.errors import UserError, nearest
-from ablate.store.record import Run, read_run, read_sweep, run_path
+from ablate.store.record import Run, read_run, read_sweep, run_path, sweep_path
 from analysis.records.index import Index
 from analysis.records.logs import Logs
 from analysis.records.results import Results
@@ -196,16 +196,23 @@ def read(sweep: str | Path, root: str | Path = "runs") -> Records:
             f"no {folder / 'sweep.json'}, the plan, which a copy needs, too; {nearest(folder.name, others)}"
         )
     plan = read_sweep(root, name)
-    rows, blocks = plan.sweep["rows"], (plan.sweep.get("table") or {}).get("blocks") or []
-    plan.sweep["rows"] = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
-    results = Results(root)
+    return planned(root, plan.sweep, plan.manifest, folder)
+
+
+def planned(
+    root: str | Path, sweep: dict[str, Any], manifest: list[dict[str, Any]], folder: Path | None = None
+) -> Records:
+    """Read the records of a plan, whose sweep.json and manifest need not be in its folder."""
+    rows, blocks = sweep["rows"], (sweep.get("table") or {}).get("blocks") or []
+    ordered = {row: rows[row] for block in blocks for row in block.get("rows", []) if row in rows} | rows
+    sweep, results = {**sweep, "rows": ordered}, Results(root)
     return Records(
         root=Path(root),
-        folder=folder,
-        sweep=plan.sweep,
-        manifest=plan.manifest,
-        scores=scores(plan.sweep, plan.manifest, results),
-        baselines=baselines(plan.sweep, plan.manifest, results),
+        folder=folder or sweep_path(Path(root), sweep["name"]),
+        sweep=sweep,
+        manifest=manifest,
+        scores=scores(sweep, manifest, results),
+        baselines=baselines(sweep, manifest, results),
         results=results,
     )
 

@@ -19,6 +19,7 @@ from analysis.statistics.compare import (
     holm,
     over_seeds,
 )
+from analysis.statistics.looks import DIFFERENCE, EQUIVALENCE
 from analysis.statistics.simulate import World, scores, stream
 
 
@@ -180,16 +181,16 @@ ABOVE, BELOW, WITHIN = {"above": 0}, {"below": 0}, {"within": 1.0}
     ],
 )
 def test_verdict_table(claim, mean, error, adjusted, verdict):
-    assert decide(claim, Estimate(mean=mean, error=error, freedom=4, n=5), adjusted)[0] == verdict
+    estimate = Estimate(mean=mean, error=error, freedom=4, n=5)
+    ps = {DIFFERENCE: adjusted, EQUIVALENCE: estimate.tail(claim.get("margin", -math.inf) - abs(mean))}
+    assert decide(claim, estimate, ps)[0] == verdict
 
 
-def test_margins_are_two_one_sided_tests_corrected_for_the_claims():
-    estimate = Estimate(mean=0.1, error=0.1, freedom=4, n=5)  # t = (.4 - .1) / .1 = 3: one-sided p = .01997
-    assert decide({"above": 0, "margin": 0.4}, estimate, 0.9, claims=2)[0] == "equivalent"
-    assert "p = 0.04," in decide({"above": 0, "margin": 0.4}, estimate, 0.9, claims=2)[1]
-    assert decide({"above": 0, "margin": 0.4}, estimate, 0.9, claims=3)[0] == "undecided"
-    outside = Estimate(mean=2.0, error=0.9, freedom=4, n=5)
-    assert decide({"above": 0, "margin": 0.4}, outside, 0.3)[0] == "undecided"
+def test_an_equivalence_says_its_margin_and_what_was_corrected_for():
+    estimate = Estimate(mean=0.1, error=0.1, freedom=4, n=5)
+    ps = {DIFFERENCE: 0.9, EQUIVALENCE: 0.04}
+    verdict, reason = decide({"above": 0, "margin": 0.4}, estimate, ps, claims=2, declared=[5, 8])
+    assert verdict == "equivalent" and "margin of 0.4 (two one-sided tests, p = 0.04, corrected for 2 looks" in reason
 
 
 def claims_of(fake, claim, **options):
@@ -250,10 +251,11 @@ def test_effects_are_in_points_and_say_which_side_is_good(fake):
     assert measured(claims_of(fake, nothing, seeds=FIVE)).startswith("effect 0.00 points of accuracy, 95 %")
 
 
-def test_a_verdict_before_the_last_seed_says_so(fake):
+def test_there_is_no_verdict_before_the_last_seed(fake):
     options = {"missing": (("scratch", 4, "asr"),), "seeds": (0, 1, 2, 3, 4)}
     v = claims_of(fake, claim("speech_only", "scratch", above=0), **options)
-    assert v.verdict == "supported" and v.reason == "so far: 4 of 5 seeds are finished"
+    assert v.verdict == "undecided" and math.isnan(v.p) and v.estimate.low > 0
+    assert v.reason.startswith("so far 4 of 5 seeds are finished; the verdict is taken at 5")
 
 
 def test_a_claim_on_unfinished_rows_is_undecided(fake):

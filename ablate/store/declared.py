@@ -1,0 +1,97 @@
+"""What a sweep declared before it ran: its claims, looks and rows, in claims.jsonl; and verdicts taken, in looks.jsonl.
+
+Both files lie beside sweep.json and only grow. A line of claims.jsonl is added when a sweep is planned to run and any
+of this differs from the last line: {"time": UTC, "hash", "claims", "looks", "rows": {row: digest of its settings}}. Its
+time is null where a sweep was there already when such lines were first kept: nobody knows when it was declared. A line
+of looks.jsonl is a look at which verdicts were first taken: {"time", "look", "of", "seeds", "claims": {name: {"effect",
+"p", "runs": score runs}}}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ablate.store import files
+from ablate.store.record import read_json, read_jsonl
+
+CLAIMS, LOOKS = FILES = ("claims.jsonl", "looks.jsonl")
+DERIVED = ("coefficients", "assay_coefficients")  # of a claim, from its text
+
+
+def content(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a sweep (content of sweep.json) declares: claims as they are written, looks, digests of rows."""
+    claims = sweep.get("claims") or {}
+    return {
+        "claims": {
+            name: {key: value for key, value in claim.items() if key not in DERIVED} for name, claim in claims.items()
+        },
+        "looks": sweep.get("looks") or [],
+        "rows": {
+            name: _digest({key: value for key, value in row.items() if key != "label"})
+            for name, row in sweep.get("rows", {}).items()
+        },
+    }
+
+
+def rows(claim: Mapping[str, Any]) -> set[str]:
+    """Return the rows that a claim's verdict depends on, those of its assay among them."""
+    both = (claim["coefficients"], claim.get("assay_coefficients") or {})
+    return {row for effect in both for row, times in effect.items() if times}
+
+
+def declare(folder: Path, sweep: Mapping[str, Any]) -> None:
+    """Add what a sweep declares to the claims.jsonl of its folder, unless that is there already.
+
+    Call it before sweep.json is replaced: the claims of an earlier one that no line has were declared at a time that is
+    not known.
+    """
+    now, lines = content(sweep), list(read_jsonl(folder / CLAIMS))
+    if not lines and (folder / "sweep.json").exists():
+        before = content(read_json(folder / "sweep.json"))
+        lines = [_line(before, None)]
+        append(folder / CLAIMS, lines[0])
+    if lines[-1]["hash"] != _digest(now) if lines else now["claims"]:
+        append(folder / CLAIMS, _line(now, utc()))
+
+
+def _line(declared: Mapping[str, Any], when: Optional[str]) -> dict[str, Any]:
+    return {"time": when, "hash": _digest(declared), **declared}
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def utc() -> str:
+    """Return the present time in the form of records."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to a JSON-lines file in one write, which no other process's write can break up.
+
+    A crash may leave half a line; it is removed.
+    """
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        files.open_append(path).close()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(handle, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    finally:
+        os.close(handle)
+
+
+def join(source: Path, target: Path) -> None:
+    """Add the lines of a sweep's folder to those of an equal sweep in another root, in the order of their times."""
+    for name in FILES:
+        theirs, own = list(read_jsonl(source / name)), list(read_jsonl(target / name))
+        if more := [line for line in theirs if line not in own]:
+            lines = sorted([*own, *more], key=lambda line: line["time"] or "")
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            files.replace(target / name, text.encode())
