@@ -64,7 +64,7 @@ overrides (Hydra's grammar; they change the sweep as if written in FILE; quote t
 
 where things lie:
   ROOT/sweeps/NAME/    table.md .tex .csv, baselines.csv, figures/, report.html, manifest.jsonl (which stages make which
-                       row)
+                       row), claims.jsonl and looks.jsonl (what was declared when, and when verdicts were taken)
   ROOT/KIND/AB/ID/     a stage: config.yaml, logs/out.txt, and result.json, which is written when the stage is complete
                        and names the folder of its files: metrics.jsonl, model.safetensors, items.jsonl
   python -m ablate.store lists a ROOT, joins another to it, and explains how two stages differ

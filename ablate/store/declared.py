@@ -78,8 +78,9 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
 
     A crash may leave half a line; it is removed.
     """
-    files.open_append(path).close()
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        files.open_append(path).close()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(handle, json.dumps(line, ensure_ascii=False).encode() + b"\n")
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Taken:
 def status(records: Records, name: str, what: Measure) -> Status:
     """Return whether a claim, as it is now, was declared before its first result."""
     now, lines = _said(content(records.sweep), name), lines_of(records)
-    since = next((line["time"] for line in lines if _said(line, name) == now), None)
+    since = next((line["time"] for line in lines if now in _every(line)), None)  # under whatever name
     first = _first_result(records, name, what)
     if since is None:
         return Status(UNKNOWN)
@@ -79,10 +79,17 @@ def registered(records: Records) -> tuple[str, str] | None:
     return (lines[-1]["hash"], lines[-1]["time"] or "") if lines else None
 
 
-def dropped(records: Records) -> list[str]:
-    """Return the names of claims that were declared once and are not in the sweep now."""
-    now = records.sweep.get("claims") or {}
-    return list(dict.fromkeys(name for line in lines_of(records) for name in line["claims"] if name not in now))
+def lapsed(records: Records) -> dict[str, str]:
+    """Return claims that were dropped or changed after the sweep's first result, by name, with their families: they
+    still count.
+    """
+    ended = [result["ended"] for result in _scored(records, records.manifest) if "ended" in result]
+    now, found = _every(content(records.sweep)), {}
+    for line, after in zip(lines_of(records), lines_of(records)[1:]):
+        if ended and after["time"] and after["time"] > min(ended):
+            said = {name: _said(line, name) for name in line["claims"]}
+            found |= {name: of["family"] for name, of in said.items() if of not in now}
+    return {name: family for name, family in found.items() if family != "exploratory"}
 
 
 def taken(records: Records, name: str) -> list[Taken]:
@@ -133,6 +140,19 @@ def _said(line: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What a line says of a claim, with the looks at which it is judged; empty if it has no such claim."""
     claim = line["claims"].get(name)
     return {} if claim is None else {"family": "primary", **claim, "looks": line["looks"]}
+
+
+def _every(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a line says of all its claims."""
+    return [_said(line, name) for name in line["claims"]]
+
+
+def _scored(records: Records, lines: Iterable[manifest.Line]) -> Iterator[dict[str, Any]]:
+    """Results of all finished scores of some lines of the manifest."""
+    for line in lines:
+        for task in records.sweep["tasks"]:
+            results = (records.result(records.kind(task), id) for id in manifest.scores(line, task).values())
+            yield from (result for result in results if result)
 
 
 def _first_result(records: Records, name: str, what: Measure) -> str | None:

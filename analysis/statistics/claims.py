@@ -98,9 +98,11 @@ def verdicts(records: Records) -> list[Verdict]:
         name: {key: looks.joined(ps, looks.weights(one.looks)) for key, ps in one.p.items()}
         for name, one in counted.items()
     }
-    sizes, adjusted = Counter(one.family for one in counted.values()), {}
+    families = declared.lapsed(records) | {name: one.family for name, one in counted.items()}
+    sizes, adjusted = Counter(families.values()), {}
     for family in sizes:
-        adjusted |= looks.stepdown({name: joined[name] for name, one in counted.items() if one.family == family})
+        of_family = [name for name, own in families.items() if own == family]
+        adjusted |= looks.stepdown({name: joined.get(name, {DIFFERENCE: math.nan}) for name in of_family})
     return [
         _judge(records, one, joined.get(name, {}), adjusted.get(name, {}), sizes[one.family])
         for name, one in found.items()
@@ -114,13 +116,13 @@ def log(records: Records, verdicts: Sequence[Verdict]) -> None:
 
 def registered(records: Records) -> list[str]:
     """Return sentences about what the sweep declared as a whole: its hash and time, and claims that it dropped."""
-    now, dropped = declared.registered(records), declared.dropped(records)
+    now, lapsed = declared.registered(records), declared.lapsed(records)
     if now is None:
         return []
     return [
         f"Claims, looks and rows have the hash {now[0]}"
         + (f", declared {now[1]} (claims.jsonl)." if now[1] else ", declared at a time that is not known."),
-        *[f"Declared once and dropped since: {', '.join(dropped)}."] * bool(dropped),
+        *[f"Dropped or changed after the first result, and still counted: {', '.join(lapsed)}."] * bool(lapsed),
     ]
 
 

@@ -287,9 +287,24 @@ def test_a_row_that_came_later_makes_a_new_result(dated):
     assert v.declared == "declared before its first result"
 
 
-def test_the_report_prints_the_hash_once_and_what_was_dropped(dated, fake):
-    dated([(BEFORE, {"c": CLEAR, "gone": CLEAR})])
-    folder = fake(claims={"c": CLEAR}, seeds=(0, 1, 2, 3, 4), **FEW)
-    said = report.summary(folder)
-    assert said.count("hash of 2, declared 2026-11-01T00:00:00Z (claims.jsonl).") == 1
-    assert "Declared once and dropped since: gone." in said
+def test_the_report_prints_the_hash_once(dated, fake):
+    dated([(BEFORE, {"c": CLEAR})])
+    said = report.summary(fake(claims={"c": CLEAR}, seeds=(0, 1, 2, 3, 4), **FEW))
+    assert said.count("hash of 1, declared 2026-11-01T00:00:00Z (claims.jsonl).") == 1
+
+
+def test_a_claim_that_is_dropped_or_changed_after_the_first_result_still_counts(dated, tmp_path):
+    gone = claim("joint", "scratch", above=0)
+    alone = dated([(BEFORE, {"c": CLEAR})])
+    (tmp_path / "runs" / "sweeps" / "objectives" / "claims.jsonl").unlink()
+    dropped = dated([(BEFORE, {"c": CLEAR, "gone": gone}), (AFTER, {"c": CLEAR})])
+    assert dropped.adjusted == pytest.approx(2 * alone.adjusted) and dropped.verdict == "supported"
+    said = report.summary(tmp_path / "runs" / "sweeps" / "objectives")
+    assert "Dropped or changed after the first result, and still counted: gone." in said
+    changed = dated([(AFTER, {"c": CLEAR, "gone": gone | {"above": 2}})], {"c": CLEAR, "gone": gone | {"above": 2}})
+    assert changed.adjusted == dropped.adjusted
+    (tmp_path / "runs" / "sweeps" / "objectives" / "claims.jsonl").unlink()
+    early = dated([(BEFORE, {"c": CLEAR, "gone": gone}), (BEFORE, {"c": CLEAR})])
+    assert early.adjusted == alone.adjusted
+    renamed = dated([(AFTER, {"d": CLEAR})], {"c": CLEAR})
+    assert renamed.declared == "declared before its first result" and renamed.adjusted == alone.adjusted

@@ -1,0 +1,151 @@
+"""--until-decided: which rows get more seeds, when it stops, and what it says; on records that are made up, and once
+for real.
+"""
+
+import json
+import shutil
+
+import pytest
+
+from ablate import drive, sweep
+from ablate.store.record import run_path
+from ablate.store.stage import Plan, Stage, materialise
+from analysis import report
+from analysis.records.frame import read
+
+ROWS = ("scratch", "joint", "speech_only", "joint_longer", "text_only")
+SCORE = 10.0  # estimated seconds of a score stage
+
+
+def claim(a, b, **more):
+    return {"effect": f"{a} - {b}", "coefficients": {a: 1.0, b: -1.0}, "on": "asr.wer", **more}
+
+
+CLAIMS = {
+    "clear": claim("speech_only", "scratch", above=0),
+    "close": claim("joint_longer", "joint", above=0),
+}
+
+
+@pytest.fixture
+def looked(tmp_path, monkeypatch, fake_sweep):
+    """Return (run the command with some claims and return its status, what was run as (row, seed) by look)."""
+    root, ran, given = tmp_path / "runs", [], {}
+
+    def write(seeds, claims, **more):
+        options = {"rows": ROWS, "tasks": ("asr",), "table": {}, "noise": 0.5, "size": 400, **more}
+        return fake_sweep(root=tmp_path / "made", seeds=tuple(range(seeds)), claims=claims, **options).write()
+
+    def planned(options, counts=None):
+        count = max([given["looks"][0], *counts.values()])
+        folder = write(count, given["claims"], **given["more"])
+        lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+        lines = [line for line in lines if line["seed"] < counts.get(line["row"], given["looks"][0])]
+        about = json.loads((folder / "sweep.json").read_text()) | {"looks": given["looks"]}
+        ids = [id for line in lines for of in line["stages"]["score"].values() for id in of.values()]
+        stages = {id: Stage("score", {}, (), id, cost=SCORE) for id in ids}
+        return Plan("objectives", about, lines, stages, {}, root=str(root), budget=given["budget"])
+
+    def carry_out(full, whole, options):
+        if options.dry_run:
+            return 0
+        scored = {line["stages"]["score"]["asr"]["test"]: line for line in full.manifest if "asr" not in line["na"]}
+        new = {
+            id: line for id, line in scored.items() if not run_path(root, "score", id).joinpath("result.json").exists()
+        }
+        ran.append(sorted((line["row"], line["seed"]) for line in new.values()))
+        materialise(full, root)
+        if given["fails"] == len(ran):
+            return 1
+        leaves = {line["stages"]["leaf"]: "pretrain" for line in full.manifest}
+        for id, kind in {**leaves, **dict.fromkeys(full.stages, "score")}.items():
+            shutil.copytree(run_path(tmp_path / "made", kind, id), run_path(root, kind, id), dirs_exist_ok=True)
+            result = run_path(root, kind, id) / "result.json"
+            result.write_text(json.dumps(json.loads(result.read_text()) | {"seconds": SCORE}))
+        records = read(root / "sweeps" / "objectives")
+        report.claims.log(records, report.claims.verdicts(records))
+        return 0
+
+    monkeypatch.setattr(drive, "planned", planned)
+    monkeypatch.setattr(drive, "carry_out", carry_out)
+
+    def run(*arguments, claims=CLAIMS, looks=(4, 6), budget=None, fails=0, **more):
+        given.update(claims=claims, looks=list(looks), budget=budget, more=more, fails=fails)
+        return sweep.main(["objectives.yaml", "--until-decided", *arguments])
+
+    return run, ran, root
+
+
+def test_only_rows_of_undecided_claims_get_more_seeds(looked, capsys):
+    run, ran, root = looked
+    assert run() == 0
+    first = sorted((row, seed) for row in ROWS if row != "text_only" for seed in range(4))
+    assert ran == [first, [("joint", 4), ("joint", 5), ("joint_longer", 4), ("joint_longer", 5)]]
+    said = capsys.readouterr().out
+    assert "clear: supported, corrected p = " in said and "; no more seeds" in said
+    assert "close: undecided, corrected p = " in said and "; goes on to 6 seeds" in said
+    assert (
+        said.index("Look 1 of 2, 4 seeds:") < said.index("Look 2 of 2, 6 seeds:") < said.index("Stopped after 6 seeds")
+    )
+    logged = [json.loads(line) for line in (root / "sweeps" / "objectives" / "looks.jsonl").read_text().splitlines()]
+    assert [(line["look"], set(line["claims"])) for line in logged] == [(1, {"clear", "close"}), (2, {"close"})]
+
+
+def test_a_repeated_command_goes_on_where_it_was(looked, capsys):
+    run, ran, root = looked
+    assert run(fails=2) == 1 and len(ran) == 2  # the second look fails
+    assert run() == 0 and len(ran) == 3
+    assert ran[2] == ran[1] != []  # nothing of the first look is run again
+    assert run() == 0 and ran[3:] == [[]]
+    lines = (root / "sweeps" / "objectives" / "claims.jsonl").read_text().splitlines()
+    assert len(lines) == 1  # declared once
+
+
+def test_it_stops_where_all_is_decided_or_hopeless(looked, capsys):
+    run, ran, _ = looked
+    assert run(claims={"clear": CLAIMS["clear"]}) == 0 and len(ran) == 1
+    assert "Stopped after 4 seeds. No claim is left for which more seeds are worth running." in capsys.readouterr().out
+
+
+def test_a_hopeless_claim_is_given_up(looked, capsys):
+    run, ran, _ = looked
+    vain = claim("joint", "speech_only", above=-4)  # exactly the effect
+    assert run(claims={"vain": vain}, looks=(5, 6)) == 0
+    said = capsys.readouterr().out
+    assert ("given up: the last look would hardly decide it" in said) == (len(ran) == 1)
+
+
+def test_an_assays_rows_go_on_with_their_claim(looked):
+    run, ran, _ = looked
+    nothing = CLAIMS["close"] | {
+        "assay": "speech_only - scratch",
+        "assay_coefficients": {"speech_only": 1.0, "scratch": -1.0},
+    }
+    assert run(claims={"c": nothing}) == 0
+    assert {row for row, _ in ran[1]} == {"joint", "joint_longer", "speech_only", "scratch"}
+
+
+def test_the_budget_stops_before_a_look_that_does_not_fit(looked, capsys):
+    run, ran, _ = looked
+    assert run(budget=34 * SCORE) == 0 and len(ran) == 1  # of 32 stages, and 8 more
+    said = capsys.readouterr().out
+    assert "all stages come to 5 min of work, and at most to 8 min; the budget is 6 min." in said
+    assert "Stopped after 4 seeds. Look 2 takes about 80 s of work beyond the 5 min" in said
+    assert run(budget=SCORE, looks=(5, 6)) == 2
+    assert "more than the budget of 10 s; give a larger one, as in budget='" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_it_may_cost_and_runs_nothing(looked, capsys):
+    run, ran, root = looked
+    assert run("--dry-run", budget=3 * 3600.0) == 0 and ran == [] and not root.exists()
+    assert "Verdicts at 4 and 6 seeds: all stages come to 5 min" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [["--only", "joint"], ["--detach"], ["--fresh"], ["--show", "joint"]])
+def test_what_fits_no_look_is_refused(looked, capsys, option):
+    assert looked[0](*option) == 2 and f"leave {option[0]} out" in capsys.readouterr().err
+
+
+def test_without_claims_there_is_nothing_to_decide(looked, capsys):
+    assert looked[0](claims={"x": CLAIMS["clear"] | {"family": "exploratory"}}) == 2
+    assert "needs claims that get a verdict" in capsys.readouterr().err
