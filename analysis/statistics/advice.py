@@ -52,7 +52,7 @@ def ways(
     if seed := _seed(records, lines, what.task):
         more = _affordable(budget, seed)
         found.append(Way(name="seeds", more=more, seconds=more * seed, detectable=_then(estimate, at, seeds=more)))
-    if not math.isnan(parts.finetuning) and (tuned := _finetuned(records, lines, what.task)):
+    if parts.finetuning > 0 and (tuned := _finetuned(records, lines, what.task)):
         more = _affordable(budget, tuned)
         saved = parts.tuned() - parts.tuned(more)
         then = _then(estimate, at, spread=_less(estimate, parts, saved))
