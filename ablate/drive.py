@@ -321,7 +321,7 @@ def pruned_again(board: Board) -> list[str]:
     """Return a note on pruned stages that are made again because missing stages read them."""
     if not (again := [board.stages[id] for id in board.again]):
         return []
-    titles = [f"{stage.kind} {stage.title} ({duration(stage.cost)})" for stage in again]
+    titles = [f"{stage.name} ({duration(stage.cost)})" for stage in again]
     more = f" and {len(again) - 3} more" if len(again) > 3 else ""
     return [
         f"note: pruned stages that missing ones read are made again: {', '.join(titles[:3])}{more}; "
@@ -335,7 +335,7 @@ def removed(whole: Plan, plan: Plan) -> list[str]:
     gone = [stage for id, stage in whole.stages.items() if id in asked and id not in plan.stages]
     if not gone:
         return []
-    names = ", ".join(f"{stage.kind} {stage.title}" for stage in gone[:3]) + ", ..." * (len(gone) > 3)
+    names = ", ".join(stage.name for stage in gone[:3]) + ", ..." * (len(gone) > 3)
     return [
         f"note: {plural(len(gone), 'stage', 'are')} gone ({names}), and not made again, as all stages that start "
         "from them are done; remove those, too, to have both made again."

@@ -57,8 +57,7 @@ NOTE = (
     "items only (which treats the seeds that ran as all there are, so it is about these checkpoints and not about the "
     "row). At two looks: verdicts at 5 seeds or at 8, as `looks: [5, 8]` takes them. Any in a table: at least one of "
     "the given number of rows marked † against one reference, corrected by Holm over them. Power: draws that detect "
-    "the planted effect by the interval over seeds, and what the noncentral t distribution predicts. Draws share the "
-    "pool's seeds."
+    "the planted effect by the interval over seeds, and the power that it should have. Draws share the pool's seeds."
 )
 FIELDS = (
     "row",
@@ -270,6 +269,8 @@ def main() -> None:
     parser.add_argument("--format", default="terminal", choices=["terminal", "md", "tex", "csv"])
     arguments = parser.parse_args()
     if arguments.sweep:
+        if arguments.only or arguments.quick:
+            parser.error("--only and --quick are of planted data; leave out the sweep, or them")
         try:
             with disk.told():
                 records = read(arguments.sweep, arguments.root)

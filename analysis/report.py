@@ -30,7 +30,7 @@ from analysis.records.fingerprint import code, fingerprint
 from analysis.records.frame import Records, read
 from analysis.statistics import claims
 from analysis.statistics.claims import measured
-from analysis.tables import against, baselines, corpora, formats, paper, spread
+from analysis.tables import across, against, baselines, corpora, formats, paper, spread
 from analysis.tables.cells import Table
 from analysis.tables.sheet import Sheet
 
@@ -41,11 +41,11 @@ STATE = ".report.json"
 def write(sweep: str | Path, root: str | Path = "runs") -> dict[str, Path | list[Path]]:
     """Write table.md, table.tex, table.csv, figures/ and report.html into the sweep's folder; return their paths.
 
-    Beside them it writes baselines.csv; published.csv where rows mirror those of a paper; corpora.csv where corpora are
-    mixed; against_ROW.md and .csv where the sweep file names a row to compare with; and each figure's data. `sweep` is
-    a name or a sweep folder. Looks at which verdicts are taken are noted in looks.jsonl. Cells that are not finished
-    are shown as missing. Raises `UserError` when the sweep file names something that does not exist, FileNotFoundError
-    when there is no such sweep.
+    Beside them it writes baselines.csv; across.csv where rows share several tasks; published.csv where rows mirror
+    those of a paper; corpora.csv where corpora are mixed; spread.csv with variance components; against_ROW.md and .csv
+    where the sweep file names a row to compare with; and each figure's data. `sweep` is a name or a sweep folder. Looks
+    at which verdicts are taken are noted in looks.jsonl. Cells that are not finished are shown as missing. Raises
+    `UserError` when the sweep file names something that does not exist, FileNotFoundError when there is no such sweep.
     """
     records = read(sweep, root)
     before = _before(records.folder)
@@ -140,9 +140,14 @@ def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = No
 
 def _below(made: Table) -> list[Sheet]:
     """Sheets below the table that have content."""
-    return [
-        sheet for sheet in (baselines.sheet(made), paper.sheet(made), corpora.sheet(made), spread.sheet(made)) if sheet
-    ]
+    sheets = (
+        baselines.sheet(made),
+        across.sheet(made),
+        paper.sheet(made),
+        corpora.sheet(made),
+        spread.sheet(made),
+    )
+    return [sheet for sheet in sheets if sheet]
 
 
 def main() -> None:

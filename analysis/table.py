@@ -3,9 +3,9 @@
     python -m analysis.table SWEEP [--root runs] [--format terminal|md|tex|csv] [--why ROW COLUMN]
     python -m analysis.table SWEEP --advise [HOURS]
 
-Rows stand in the order of the sweep file, in blocks with a reference row. The best value of a column is bold, the
-second best underlined; cells that lack seeds are not ranked. `n/a` is impossible, `—` is missing, (2/3) counts
-finished seeds.
+Rows stand in the order of the sweep file, in blocks with a reference row. Bold are the best value of a column and all
+that cannot be told from it; cells that lack seeds, or have one, are not marked. `n/a` is impossible, `—` is missing,
+(2/3) counts finished seeds.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from ablate.store.child import unbroken
 from analysis.records import audit, manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
-from analysis.statistics import advice, compare
-from analysis.tables import baselines, formats, paper, spread
+from analysis.statistics import compare, wording
+from analysis.statistics.compare import holm
+from analysis.tables import across, advice, baselines, formats, paper, ruler, spread
 from analysis.tables.cells import Block, Cell, Column, Line, Table
 
 
@@ -40,7 +41,7 @@ def build(records: Records) -> Table:
         )
         for column in columns
     ]
-    seeds, blocks = len(records.seeds), []
+    seeds, blocks, mixed = len(records.seeds), [], origin.mixed(records)
     for title, reference, rows in _blocks(records):
         lines = [
             Line(
@@ -48,13 +49,15 @@ def build(records: Records) -> Table:
                 point=point,
                 label=records.label(row, point),
                 cells=[_cell(records, *about, row, point, reference) for about in known],
+                mixed=(row, point) in mixed,
             )
             for row in rows
             for point in records.points
         ]
         blocks.append(Block(title=title, reference=reference, lines=lines))
     table = Table(name=records.name, columns=columns, blocks=blocks, seeds=seeds, caption="", records=records)
-    return replace(_marked(_tested(table)), caption=_caption(table))
+    marked = _marked(_tested(table))
+    return replace(marked, caption=_caption(marked))
 
 
 def _columns(records: Records) -> list[Column]:
@@ -66,7 +69,8 @@ def _columns(records: Records) -> list[Column]:
         splits = [first.split] if name.count(".") == 2 else list(s.split.unique()) or [first.split]
         measures += [replace(first, split=split) for split in splits]
     return [
-        Column(measure=what, decimals=records.decimals(what), baseline=_baseline(records, what)) for what in measures
+        Column(measure=what, decimals=records.decimals(what), baseline=baselines.strongest(records, what))
+        for what in measures
     ]
 
 
@@ -81,15 +85,6 @@ def _headlines(names: Sequence[str], records: Records) -> list[str]:
             other = names.index(f"{of}.cer")
             names[place], names[other] = names[other], name
     return names
-
-
-def _baseline(records: Records, what: Measure) -> tuple[str, float] | None:
-    b = records.baselines
-    b = b[(b.task == what.task) & (b.split == what.split) & (b.metric == what.metric)]
-    if b.empty or not what.better:  # without a good direction there is no strongest baseline
-        return None
-    best = b.loc[(what.sign * b.value).idxmax()]
-    return str(best["name"]), float(best["value"])
 
 
 def _blocks(records: Records) -> list[tuple[str, str | None, list[str]]]:
@@ -131,7 +126,7 @@ def _cell(
         values=done,
         runs={seed: run for seed, run, _, _ in lines},
         seeds=len(lines),
-        estimate=compare.over_seeds(list(done.values())),
+        estimate=compare.Estimate(mean=math.nan, n=0) if s is None else compare.level(s),
         delta=compare.delta(records, what, row, reference, point) if compared else None,
     )
 
@@ -139,20 +134,30 @@ def _cell(
 def _tested(table: Table) -> Table:
     """Mark cells that differ from their reference, corrected by Holm over all differences of the table."""
     cells = [c for line in table.lines for c in line.cells if c.delta is not None and not math.isnan(c.delta.half)]
-    adjusted = compare.holm({id(cell): cell.delta.p() for cell in cells})
+    adjusted = holm({id(cell): cell.delta.p() for cell in cells})
     return _with_cells(table, lambda cell: replace(cell, significant=adjusted.get(id(cell), 1.0) < compare.ALPHA))
 
 
 def _marked(table: Table) -> Table:
-    """Mark best and second of each column among complete cells; values that print alike share a mark."""
-    marks = {}
+    """Mark the best of each column, and all that cannot be told from it (Holm within the column), among complete cells
+    of several seeds.
+
+    The row that is truly best is left unmarked in about 2.5 % of columns at most: only a row above it leaves it out,
+    which each of those that are not told from it does with a probability of .025 over their number (subset selection,
+    Gupta 1956).
+    """
+    marked = set()
     for k, column in enumerate(table.columns):
-        cells = [line.cells[k] for line in table.lines if line.cells[k].n == table.seeds]
-        shown = {id(cell): round(cell.estimate.mean, column.decimals) for cell in cells}
-        ranked = sorted(set(shown.values()), reverse=column.measure.better == "higher")
-        if len(ranked) > 1 and column.measure.better:
-            marks |= {key: {ranked[0]: "best", ranked[1]: "second"}.get(value, "") for key, value in shown.items()}
-    return _with_cells(table, lambda cell: replace(cell, mark=marks.get(id(cell), "")))
+        what = column.measure
+        cells = {(line.row, line.point): line.cells[k] for line in table.lines}
+        means = {end: what.sign * cell.estimate.mean for end, cell in cells.items() if cell.complete and cell.n > 1}
+        if len(means) < 2 or not what.better:
+            continue
+        best = max(means, key=means.get)
+        p = holm({end: compare.between(table.records, what, best, end).p() for end in means if end != best})
+        alike = {best, *(end for end in p if not p[end] < compare.ALPHA)}
+        marked |= {id(line.cells[k]) for line in table.lines if (line.row, line.point) in alike}
+    return _with_cells(table, lambda cell: replace(cell, mark="best" if id(cell) in marked else ""))
 
 
 def _with_cells(table: Table, change: Callable[[Cell], Cell]) -> Table:
@@ -166,19 +171,39 @@ def _with_cells(table: Table, change: Callable[[Cell], Cell]) -> Table:
 
 
 def _caption(table: Table) -> str:
-    if table.seeds == 1:
-        parts = ["One seed: no interval."]
-    else:
+    parts = []
+    if table.seeds > 1:
         parts = [
             f"Mean ± half-width of the 95 % t-interval over {table.seeds} seeds.",
             "† differs from its block's reference (Holm over the table; exploratory).",
+            "Bold: cannot be told from the best of its column (Holm within the column).",
         ]
+        ranked = [
+            line.cells[k].mark
+            for k, column in enumerate(table.columns)
+            for line in table.lines
+            if column.measure.better and line.cells[k].complete and line.cells[k].n > 1
+        ]
+        parts += ["Here nothing can: every such cell is bold."] if ranked and all(ranked) else []
+    parts.append(ruler.one_seed(table))
+    if again := _again(table):
+        parts.append(f"Seeds that led to the very same run count once: {', '.join(again)}.")
     done, planned = table.records.scoring
     if done < planned:
         parts.append(f"Incomplete: {planned - done} of {planned} scoring runs are not finished (—).")
     parts += _warnings(table)
     compared = ((line.row, block.reference) for block in table.blocks if block.reference for line in block.lines)
     return " ".join(filter(None, (*parts, origin.note(table.records, compared))))
+
+
+def _again(table: Table) -> list[str]:
+    """Rows, each with the tasks of which several finished seeds led to the same run."""
+    rows: dict[str, list[str]] = {}
+    for line in table.lines:
+        for column, cell in zip(table.columns, line.cells):
+            if cell.n < cell.done:
+                rows.setdefault(line.label, []).append(table.records.task_label(column.measure.task))
+    return [f"{row} ({', '.join(dict.fromkeys(tasks))})" for row, tasks in rows.items()]
 
 
 def _some(empty: list[bool]) -> str:
@@ -245,7 +270,7 @@ def why(table: Table, row: str, column: str) -> str:
     matches = [(k, c) for k, c in enumerate(table.columns) if c.measure == name]
     if not matches:
         raise UserError(f"no column '{column}' in the table: {nearest(column, [c.name for c in table.columns])}")
-    (k, shown), reads = matches[0], records.reads(name.task)
+    (k, shown), reads, unit = matches[0], records.reads(name.task), name.unit
     able = set(records.rows[row]["reads"]) >= ({"speech", "text"} if reads == "pair" else {reads})
     left = "the sweep file leaves this task out for the row, or its objectives have nothing that it measures"
     lacking = left if able else f"the encoder does not read {reads}"
@@ -253,9 +278,9 @@ def why(table: Table, row: str, column: str) -> str:
     for block in table.blocks:
         for line in (line for line in block.lines if line.row == row):
             cell = line.cells[k]
-            out.append(f"{line.label} / {shown.name}: {cell.display(shown)}")
+            out.append(f"{line.label} / {shown.name}{unit and f' in {unit}'}: {cell.display(shown)}")
             if cell.delta is not None and cell.delta.n:
-                out.append(f"  against {block.reference} (positive is better): {cell.display_delta(shown)}")
+                out.append(f"  against {block.reference}: {_difference(cell.delta, shown)}")
             if parts := spread.of_row(records, name, line.row, line.point):
                 out.append(f"  standard deviations of one score: {spread.told(parts, shown)}")
             for seed, run in cell.runs.items():
@@ -270,13 +295,25 @@ def why(table: Table, row: str, column: str) -> str:
                 out.append(f"  seed {seed}: {value if run else 'n/a'}   {place}{commit}{', on '.join(['', *kinds])}")
             out += [f"  {key}: {text}" for key, text in records.difference(row, block.reference).items()]
     if shown.baseline:
-        out.append(f"  strongest shallow baseline: {shown.text(shown.baseline[1])} ({shown.baseline[0]})")
+        text = f"{shown.text(shown.baseline[1])} {unit}".strip()
+        out.append(f"  strongest shallow baseline: {text} ({shown.baseline[0]})")
     return "\n".join(out)
 
 
 def _exact(value: float) -> str:
     """A value with all its digits, as far as they tell it from others."""
-    return np.format_float_positional(round(value, 10), trim="-")
+    return np.format_float_positional(round(value, 10) + 0.0, trim="-")
+
+
+def _difference(delta: compare.Estimate, column: Column) -> str:
+    """A difference in words, with its interval."""
+    text = wording.effect(delta.mean, column.decimals, column.measure)
+    if delta.n < 2:
+        return f"{text} (one seed: no interval)"
+    if math.isnan(delta.half):
+        return f"{text} (all {delta.n} seeds give the same: no interval)"
+    paired = ", paired" * delta.paired
+    return f"{text}, 95 % {wording.interval(delta.low, delta.high, column.decimals)} over {delta.n} seeds{paired}"
 
 
 def main() -> None:
@@ -304,7 +341,8 @@ def main() -> None:
                 records.index.write(records.results.digests())
                 return
             table = build(read(arguments.sweep, arguments.root))
-            below = [sheet for sheet in (baselines.sheet(table), paper.sheet(table), spread.sheet(table)) if sheet]
+            sheets = (baselines.sheet(table), across.sheet(table), paper.sheet(table), spread.sheet(table))
+            below = [sheet for sheet in sheets if sheet]
             text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
             table.records.index.write(table.records.results.digests())
     except (UserError, FileNotFoundError) as error:

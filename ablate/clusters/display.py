@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.clusters import failure
-from ablate.clusters.remaining import Left, Remaining, Span
+from ablate.clusters.remaining import Left, Remaining, Span, to_do
 from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
 from ablate.errors import plural
 from ablate.store import disk
@@ -125,7 +125,7 @@ def status_text(board: Board, left: Left) -> str:
     """List the stages that run, and those that failed with the reason, and count the states."""
     lines = [f"  {describe(board, id, left)}" for id, state in board.state.items() if state in (RUNNING, ELSEWHERE)]
     failed = [id for id, state in board.state.items() if state == FAILED]
-    lines += [f"  FAILED {board.stages[id].kind} {board.stages[id].title}: {board.why.get(id, '')}" for id in failed]
+    lines += [f"  FAILED {board.stages[id].name}: {board.why.get(id, '')}" for id in failed]
     counts = ", ".join(f"{board.count(state)} {state}" for state in STATES if board.count(state))
     return "\n".join([*lines, *board.remarks, counts + pending_text(board)])
 
@@ -145,7 +145,7 @@ def failures_text(board: Board, advice: str) -> str:
     lines = [f"\n{len(failed)} failed:"]
     for id in failed:
         log = board.folders[id].path / "logs" / "out.txt"
-        lines.append(f"  {board.stages[id].kind} {board.stages[id].title}: {board.why[id]}; {log}")
+        lines.append(f"  {board.stages[id].name}: {board.why[id]}; {log}")
     lines.append(f"{board.count(BLOCKED)} that need them did not run. Fix the cause and {advice}.\n")
     return "\n".join(lines)
 
@@ -156,14 +156,14 @@ def where_text(plan: Plan, board: Board, row: str) -> str:
     lines = [f"{sweep_path(board.root, plan.name)}  the sweep"]
     for id, stage in board.stages.items():
         if id in wanted:
-            lines.append(f"{board.folders[id].path}  {stage.kind} {stage.title}: {board.state[id]}")
+            lines.append(f"{board.folders[id].path}  {stage.name}: {board.state[id]}")
     return "\n".join(lines)
 
 
 def describe(board: Board, id: str, left: Left) -> str:
     """Describe a running stage in one line."""
     stage, lock = board.stages[id], board.folders[id].holder()
-    parts = [f"{stage.kind} {stage.title}"]
+    parts = [stage.name]
     if board.state[id] in (ELSEWHERE, QUEUED):
         parts.append(board.state[id] if lock is None else f"on {lock['host']}, process {lock['pid']}")
     if lock is not None:
@@ -277,12 +277,13 @@ class Display:
             self.say(f"{time.strftime('%H:%M:%S')} note    {board.root}: {disk.why(error.errno, board.root)}")
 
     def _line(self, mark: str, text: str, board: Board) -> None:
-        done = f"{board.count(DONE)}/{len(board.stages)} done, {left_text(self.left)}"
-        self.say(f"{time.strftime('%H:%M:%S')} {mark:<7} {text}  [{done}]")
+        done = f"{board.count(DONE)}/{len(board.stages)} done"
+        left = f", {left_text(self.left)}" if to_do(board) else ""
+        self.say(f"{time.strftime('%H:%M:%S')} {mark:<7} {text}  [{done}{left}]")
 
     def _event(self, board: Board, id: str, state: str) -> None:
         stage, folder = board.stages[id], board.folders[id]
-        name = f"{stage.kind} {stage.title}"
+        name = stage.name
         if state in (RUNNING, ELSEWHERE):
             self.said[id] = time.monotonic()
             if self.live is None:
@@ -308,7 +309,7 @@ class Display:
             table.add_row(board.stages[id].kind, Text(board.stages[id].title), *map(Text, cells))
         bar = Table.grid(padding=(0, 2, 0, 0))
         counts = ", ".join(f"{board.count(s)} {s}" for s in STATES if board.count(s))
-        text = f"{counts}{pending_text(board)}; {left_text(self.left)}"
+        text = f"{counts}{pending_text(board)}" + (f"; {left_text(self.left)}" if to_do(board) else "")
         bar.add_row(ProgressBar(total=1.0, completed=self.remaining.share(self.left), width=30), Text(text))
         return Group(table, bar)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from statistics import NormalDist, fmean, median, pstdev
 from typing import Any
 
-from ablate.clusters.schedule import DONE, ELSEWHERE, ENDED, QUEUED, RUNNING, WAITING, Ahead, Board
+from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Ahead, Board
 from ablate.store import continuing
 from ablate.store.stage import Stage
 
@@ -75,6 +75,7 @@ class Remaining:
     def __init__(self, board: Board, workers: int, slower: float = 1.0, queues: bool = False):
         self.board, self.workers, self.queues = board, workers, queues
         self.draws = max(DRAWS // 2, min(DRAWS, LARGE // max(1, len(board.stages))))
+        self._left: set[str] = set()  # stages that were seen to be stopped
         self._begun: dict[str, float] = {}  # stage → share of its planned cost that is no part of its present attempt
         for id, stage in board.stages.items():
             if board.state[id] != DONE and stage.steps and (steps := continuing.begun(stage, board.root)):
@@ -108,7 +109,11 @@ class Remaining:
     def estimate(self) -> Left:
         """Estimate from what is known now."""
         board = self.board
-        open_ = {id: stage for id, stage in board.stages.items() if board.state[id] not in ENDED}
+        open_ = to_do(board)
+        for id in open_.keys() - self._left:
+            if board.state[id] == STOPPED:
+                self._left.add(id)
+                self._begin(id, continuing.begun(open_[id], board.root) if open_[id].steps else 0)
         here = [id for id in open_ if board.state[id] == RUNNING]
         elsewhere = [id for id in open_ if board.state[id] == ELSEWHERE]
         progress = {id: self._progress(id) for id in (*here, *elsewhere)}
@@ -233,6 +238,11 @@ class Remaining:
         if not spent:
             return [cost * math.exp(log) for log in logs]
         return [cost * math.exp(log) - spent for log in _above(logs, math.log(spent / cost))]
+
+
+def to_do(board: Board) -> dict[str, Stage]:
+    """The stages that are still to be done: those that were stopped, too, as the same command goes on with them."""
+    return {id: stage for id, stage in board.stages.items() if board.state[id] not in (DONE, FAILED, BLOCKED)}
 
 
 def _noise(path: tuple[str, ...], count: int) -> list[float]:

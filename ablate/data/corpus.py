@@ -16,9 +16,12 @@ from typing import Any, ClassVar
 from ablate.data.contract import Complete
 from ablate.data.mix import Mix
 from ablate.data.recordings import Recordings
+from ablate.data.table import Example
 from ablate.errors import UserError
 
 UTTERANCE, DOCUMENT = 12.0, 128  # seconds and tokens, if a corpus does not state them
+SHARED = ("voice", "speaker", "document")
+"""Columns whose values rows have in common: errors on rows with equal values are alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,12 @@ class SplitConfig(Complete):
         """Write the split into `run.files`, its speech from the run folders `recordings` (those of `Split.recordings`,
         in that order), and return the result for the record: at least "rows" and "hours".
         """
+
+    def clusters(self, rows: Sequence[Example]) -> list[dict[str, str]]:
+        """What each of the split's rows has in common with others, by name, as {"speaker": "84"}: errors on such rows
+        are alike. Asked when the split is scored; nothing else depends on it. By default its columns of `SHARED`.
+        """
+        return [{name: str(row[name]) for name in SHARED if row.get(name) not in (None, "")} for row in rows]
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,13 @@ class Planner:
             plugins=self.plugins,
         )
 
+    def _draws(self, grid: Iterable[Mapping[str, Row]]) -> dict[str, int]:
+        """Return the number of fine-tunings of a leaf by task. Raises UserError."""
+        trained = {key: owner(row.tasks[key]).trained for rows in grid for row in rows.values() for key in row.tasks}
+        return values.draws(
+            self.sweep.get("finetune_seeds"), {key: trained.get(key, True) for key in self.resolver.tasks}
+        )
+
     def _seeds(self, row: str) -> list[int]:
         """Return the seeds of a row."""
         return self.seeds if self.counts is None else self.seeds[: self.counts.get(row, self.looks[0])]
@@ -257,13 +264,6 @@ class Planner:
             return []
         looks = ", ".join(map(str, self.looks))
         return [f"Verdicts are taken at looks: [{looks}], and seeds has {len(self.seeds)}; add --until-decided."]
-
-    def _draws(self, grid: Iterable[Mapping[str, Row]]) -> dict[str, int]:
-        """Return the number of fine-tunings of a leaf by task. Raises UserError."""
-        trained = {key: owner(row.tasks[key]).trained for rows in grid for row in rows.values() for key in row.tasks}
-        return values.draws(
-            self.sweep.get("finetune_seeds"), {key: trained.get(key, True) for key in self.resolver.tasks}
-        )
 
     def _lacking(self, grid: Iterable[Mapping[str, Row]]) -> list[str]:
         """Return the rows whose data are missing; none of these are in `only` (or any, if it is empty), as that raises

@@ -55,6 +55,24 @@ def seeds(value: object) -> list[int]:
     return seeds
 
 
+def draws(value: object, tasks: Mapping[str, bool]) -> dict[str, int]:
+    """Return the number of fine-tunings of a leaf by task; `tasks` says of each whether it is fine-tuned.
+
+    Raises UserError for a task that is unknown or is not fine-tuned.
+    """
+    given = setting(Sweep, "finetune_seeds", 1 if value is None else value)
+    if not isinstance(given, Mapping):
+        return {task: given for task, trained in tasks.items() if trained}
+    for task in given:
+        if task not in tasks:
+            raise UserError(f"finetune_seeds.{task}: no task '{task}' in this sweep; {nearest(task, tasks)}")
+        if not tasks[task]:
+            raise UserError(
+                f"finetune_seeds.{task}: task '{task}' is measured on the leaf itself, without fine-tuning; remove it."
+            )
+    return {task: given.get(task, 1) for task, trained in tasks.items() if trained}
+
+
 def first_seeds(seeds: list[int], count: int) -> list[int]:
     """Return the first `count` seeds of a list, continued by the next whole numbers where it is shorter."""
     return [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count)][:count]
@@ -91,24 +109,6 @@ def budget(value: object) -> float | None:
     if not seconds:
         raise UserError(f"budget: expected a duration, as in 3 h, 90 min or 2:00:00, found {as_written(value)}.")
     return seconds
-
-
-def draws(value: object, tasks: Mapping[str, bool]) -> dict[str, int]:
-    """Return the number of fine-tunings of a leaf by task; `tasks` says of each whether it is fine-tuned.
-
-    Raises UserError for a task that is unknown or is not fine-tuned.
-    """
-    given = setting(Sweep, "finetune_seeds", 1 if value is None else value)
-    if not isinstance(given, Mapping):
-        return {task: given for task, trained in tasks.items() if trained}
-    for task in given:
-        if task not in tasks:
-            raise UserError(f"finetune_seeds.{task}: no task '{task}' in this sweep; {nearest(task, tasks)}")
-        if not tasks[task]:
-            raise UserError(
-                f"finetune_seeds.{task}: task '{task}' is measured on the leaf itself, without fine-tuning; remove it."
-            )
-    return {task: given.get(task, 1) for task, trained in tasks.items() if trained}
 
 
 def attention(value: object) -> str:

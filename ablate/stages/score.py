@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+from ablate.data.corpus import SplitConfig
 from ablate.data.repeated import repeated
 from ablate.data.speaker import Alone
 from ablate.data.table import Example
@@ -15,6 +16,7 @@ from ablate.data.tokenizer import Tokenizer
 from ablate.stages import lost
 from ablate.stages.evaluate import predictions
 from ablate.stages.finetune import build, dataset
+from ablate.stages.kind import restored
 from ablate.stages.pretrain import load_leaf
 from ablate.stages.tuned import settled
 from ablate.store.run import RunFolder
@@ -22,8 +24,6 @@ from ablate.tasks.task import AbstractTask, Score, TaskConfig
 from ablate.training import checkpoint
 from encoders.encoder import EncoderConfig
 
-CLUSTERS = ("voice",)
-"""Columns of a table whose values test items have in common, so that their errors are alike."""
 HEARD = "recordings are in {} in another encoding, so that their scores say nothing of unseen ones; take them out"
 
 
@@ -72,7 +72,8 @@ def stage(config: ScoreStage, parents: Mapping[str, RunFolder], run: RunFolder) 
         items = [item | rate for item, rate in zip(items, rates, strict=True)]
         main = task.metrics[0].name
         baselines += [replace(one, metric=score.metric) for one in baselines if one.metric == main]
-    clusters = {row["id"]: {name: row[name] for name in CLUSTERS if row.get(name)} for row in rows}
+    shared = restored(parents[f"table/{split}"], SplitConfig).clusters(rows)
+    clusters = {row["id"]: own for row, own in zip(rows, shared, strict=True)}
     lines = [
         json.dumps({"split": split, **item, "cluster": clusters.get(item["id"], {})}, ensure_ascii=False)
         for item in items

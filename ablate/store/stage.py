@@ -62,6 +62,11 @@ class Stage:
     """Whether activations may be computed twice to save memory."""
 
     @property
+    def name(self) -> str:
+        """What it is called: its kind and its title, which may begin with the kind."""
+        return self.title if self.title.startswith(f"{self.kind} ") else f"{self.kind} {self.title}"
+
+    @property
     def needs(self) -> tuple[tuple[str, str], ...]:
         """All stages that must be finished before it runs."""
         return (*self.parents, *self.uses)

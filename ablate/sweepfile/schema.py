@@ -190,14 +190,14 @@ class Sweep:
     """The corpus: builtin, real or stated, or changes to one of these."""
     seeds: tuple[Natural, ...] = (0,)
     """Random seeds: every row is trained once with each."""
+    finetune_seeds: Size | Mapping[str, Size] = 1
+    """Fine-tunings of each pre-trained leaf: a number, or numbers by task. Their mean is the leaf's score."""
     looks: tuple[Natural, ...] = ()
     """Numbers of seeds at which verdicts are taken, as in [5, 8]: the first seeds of the list, with the next whole
     numbers where it is shorter. By default they are taken once, when all seeds are finished. In no id."""
     budget: str | None = None
     """The most work that --until-decided may come to, over all stages of the sweep and summed over workers, as in 3 h,
     90 min or 2:00:00. In no id."""
-    finetune_seeds: Size | Mapping[str, Size] = 1
-    """Fine-tunings of each pre-trained leaf: a number, or numbers by task. Their mean is the leaf's score."""
     base: Section | None = None
     """Settings that all rows share."""
     rows: Mapping[str, RowPatch | None]

@@ -19,6 +19,10 @@ from ablate.sweepfile.load import Loader, parse
 POINTER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*\}")  # a reference to another setting of the sweep
 
 
+NAMED = re.compile(r"\b[a-z]\w*(?:\.\w+)+")  # a setting in a sentence
+OVERRIDE = "override "  # how the place of a setting begins that was not written in a file
+
+
 @dataclass(frozen=True)
 class Written:
     """A setting as it was written, and where."""
@@ -164,13 +168,17 @@ class Source:
         return chain[1:]
 
     def located(self, error: UserError) -> UserError:
-        """Put file, line and column before the error's message, if it names a setting that was written."""
+        """Put file, line and column before the error's message, if it begins with a setting that was written; or an
+        override of another setting that it names, as that is what is new.
+        """
         message = str(error)
         word = message.partition(" ")[0]
-        for path in (message.partition(": ")[0], word if "." in word else ""):  # "data.root is no folder", too
-            if path and (found := self.settles(path)):
-                return type(error)(f"{found[1].where}: {message}")
-        return error
+        first = (message.partition(": ")[0], word if "." in word else "")  # "data.root is no folder", too
+        found = next((found[1] for path in first if path and (found := self.settles(path))), None)
+        if found and not found.where.startswith(OVERRIDE):
+            named = (self.find(path) for path in NAMED.findall(message))
+            found = next((one[1] for one in named if one and one[1].where.startswith(OVERRIDE) and one[1].text), found)
+        return type(error)(f"{found.where}: {message}") if found else error
 
 
 def _within(path: str, other: str) -> bool:
@@ -184,13 +192,23 @@ def _overridden(overrides: list[str]) -> Iterator[tuple[dict[str, Written], str]
             parsed = parse(text)
         except UserError:
             continue  # the error to be located is about this override
-        written, key = Written(f"override '{text}'", text.partition("=")[2], text), parsed.key_or_group
+        written, key = Written(f"{OVERRIDE}'{text}'", text.partition("=")[2], text), parsed.key_or_group
         if parsed.is_delete():
             yield {}, key
             continue
         above = {key[: part.end()]: Written(written.where, "", text) for part in re.finditer(r"[^.]+(?=\.)", key)}
+        within = {path: Written(written.where, value, text) for path, value in _inside(parsed.value(), key)}
         axis = {f"axes.{key.removeprefix('base.')}": written} if parsed.is_sweep_override() else {}
-        yield {**above, key: written, **axis}, ""
+        yield {**above, key: written, **within, **axis}, ""
+
+
+def _inside(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield everything within the value of an override as (dotted path, its text if it is a scalar)."""
+    items = [(f"{path}[{n}]", one) for n, one in enumerate(value)] if isinstance(value, list) else []
+    items += [(f"{path}.{key}", one) for key, one in value.items()] if isinstance(value, dict) else []
+    for at, one in items:
+        yield at, "" if isinstance(one, (list, dict)) else str(one)
+        yield from _inside(one, at)
 
 
 def _files(path: Path, seen: set[Path]) -> Iterator[dict[str, Written]]:

@@ -11,8 +11,7 @@ from analysis.figures import look
 from analysis.figures.interference import harm
 from analysis.records.frame import Records, measure
 from analysis.records.manifest import finetuned
-from analysis.records.scores import DONE
-from analysis.statistics.compare import delta, over_seeds
+from analysis.statistics.compare import delta, level
 
 COLUMNS = ["task", "kind", "row", "point", "parameters", "active", "mean", "low", "high", "n"]
 
@@ -40,7 +39,7 @@ def measurements(records: Records) -> pd.DataFrame:
             here = s[s.point == point]
             for kind, row in (("single", pair.single), ("joint", pair.row)):
                 own = here[here.row == row]
-                value = over_seeds(own[own.status == DONE].value)
+                value = level(own)
                 lines.append(
                     [
                         pair.task,
@@ -163,7 +162,7 @@ def by_row(records: Records) -> pd.DataFrame:
         if task not in tuned:
             continue
         for row, own in records.of(measure(records, task)).groupby("row", sort=False):
-            value = over_seeds(own[own.status == DONE].value)
+            value = level(own)
             if value.n:
                 lines.append(
                     [

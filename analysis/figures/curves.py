@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.figures import look
 from analysis.records import manifest
 from analysis.records.frame import Records, point_name
+from analysis.statistics import wording
 
 AT_MOST = 12
 """Maximum number of panels in the pre-training figure; losses come first."""
@@ -143,7 +144,7 @@ def finetuning(records: Records) -> Figure | None:
     parts = {}
     for task, metric in dict.fromkeys(zip(frame.task, frame.metric)):
         name = metric.removeprefix("dev/")
-        title = f"{records.task_label(task)}: dev {look.NAMES.get(name, name)}"
+        title = f"{records.task_label(task)}: dev {wording.metric(name)}"
         parts[title] = frame[(frame.task == task) & (frame.metric == metric)]
     return _panels(records, finetuning_curves(records), parts, smooth=False)
 

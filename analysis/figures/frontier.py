@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.figures import look
 from analysis.records.frame import Records, measure
 from analysis.records.scores import DONE
-from analysis.statistics.compare import over_seeds
+from analysis.statistics.compare import level
 
 COLUMNS = ["row", "x", "x_low", "x_high", "y", "y_low", "y_high"]
 
@@ -26,7 +26,7 @@ def frontier(records: Records) -> pd.DataFrame:
         numbers = []
         for axis in ("x", "y"):
             s = records.of(measure(records, what[axis]))
-            value = over_seeds(s[(s.row == row) & (s.status == DONE)].value)
+            value = level(s[s.row == row])
             numbers += [value.mean, value.low, value.high]
         lines.append([row, *numbers])
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -61,7 +61,7 @@ def figure(records: Records) -> Figure | None:
         s = records.of(what)
         alone = [row for row, about in records.rows.items() if len({"speech", "text"} & set(about["reads"])) == 1]
         for row in alone:
-            value = over_seeds(s[(s.row == row) & (s.status == DONE)].value).mean
+            value = level(s[s.row == row]).mean
             if not np.isnan(value):
                 line(value, color="0.3", lw=0.8, ls=(0, dash), zorder=0, label=f"{records.label(row)} (line)")
     axes.set_xlabel(f"{records.task_label(x.task)}, {look.metric_name(x)}")

@@ -16,6 +16,7 @@ from analysis.figures.curves import CONFLICT, of_metrics, pretraining_curves
 from analysis.figures.interference import harm
 from analysis.records.frame import Records
 from analysis.records.manifest import trunks
+from analysis.statistics import wording
 
 COLUMNS = ["row", "point", "seed", "step", "kind", "scope", "pair", "what", "value"]
 CEILING = 0.1
@@ -106,7 +107,8 @@ def draw_layers(frame: pd.DataFrame, scopes: list[str], axes: Axes, title: str) 
     means = cosines.mean().unstack().reindex(index=scopes, columns=pairs)
     counts = cosines.size().unstack().reindex(index=scopes, columns=pairs).fillna(0)
     numbers = means.to_numpy(float)
-    cells = look.heat(axes, numbers, np.vectorize(lambda v: "·" if np.isnan(v) else look.signed(v, 2))(numbers), "RdBu")
+    texts = np.vectorize(lambda v: "·" if np.isnan(v) else wording.number(v, 2, signed=True))(numbers)
+    cells = look.heat(axes, numbers, texts, "RdBu")
     for (y, x), cell in cells.items():
         if counts.iloc[y, x] < probes:
             cell.set_style("italic")
@@ -178,7 +180,9 @@ def draw_harm(records: Records, frame: pd.DataFrame, axes: Axes) -> None:
         largest, style = max(own["mean"].abs().max(), 1e-9), styles[task]
         fair = own.matched.to_numpy(bool)
         rank = spearman(own.cosine.to_numpy()[fair], own["mean"].to_numpy()[fair])
-        label = look.wrapped(records.task_label(task) + ("" if np.isnan(rank) else f" {look.signed(rank, 2)}"), 1.0)
+        label = look.wrapped(
+            records.task_label(task) + ("" if np.isnan(rank) else f" {wording.number(rank, 2, True)}"), 1.0
+        )
         y, mark = own["mean"] / largest, {"ls": "none", "marker": style["marker"], "color": style["color"]}
         axes.plot(own.cosine[fair], y[fair], **mark, ms=4, mec="white", mew=0.4, label=label)
         axes.plot(own.cosine[~fair], y[~fair], **mark, ms=3.4, mfc="white", mew=0.7)

@@ -13,6 +13,7 @@ from analysis.figures import look
 from analysis.figures.curves import WINDOW, finetuning_curves, of_metrics, pretraining_curves
 from analysis.figures.interference import PARTS, harm, parts_of, roles
 from analysis.records.frame import Records, measure
+from analysis.statistics import wording
 from analysis.statistics.compare import over_seeds
 
 COLUMNS = ["part", "step", "mean", "low", "high", "n"]
@@ -62,7 +63,7 @@ def curves(records: Records) -> dict[str, tuple[pd.DataFrame, str]]:
             else []
         )
         if frames and len(whole := pd.concat(frames)):
-            panels[f"{records.task_label(task)}, fine-tuning"] = whole, f"harm in dev {look.NAMES.get(name, name)}"
+            panels[f"{records.task_label(task)}, fine-tuning"] = whole, f"harm in dev {wording.metric(name)}"
     trained = pretraining_curves(records)
     trained = trained[(trained.metric == LOSS) & (trained.point == first)]
     if "text" in roles(records) and len(trained):

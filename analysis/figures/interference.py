@@ -22,6 +22,7 @@ from analysis.figures import look
 from analysis.records.frame import Measure, Records, decimals, measure
 from analysis.records.manifest import finetuned
 from analysis.records.scores import IMPOSSIBLE
+from analysis.statistics import wording
 from analysis.statistics.compare import effect_over_seeds
 
 DEFAULT = {"speech": {"single": "speech_only", "placebo": "joint_placebo"}, "text": {"single": "text_only"}}
@@ -106,7 +107,7 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
                     axes.plot([line.low, line.high], [position] * 2, color=colour, lw=1.0)
                 axes.plot(line.mean, position, marker, color=colour, ms=4, mec="white", mew=0.4)
                 axes.annotate(
-                    look.signed(line.mean, digits),
+                    wording.number(line.mean, digits, signed=True),
                     (1, position),
                     xycoords=("axes fraction", "data"),
                     xytext=(24, 0),
@@ -124,8 +125,7 @@ def drawparts_of(frame: pd.DataFrame, axes: Axes, what: Measure, labels: dict[st
     axes.axvspan(0, reach, color="0.94", lw=0, zorder=-1)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    unit = look.NAMES.get(what.metric, what.metric.replace("_", " "))
-    axes.set_title(f"{title}: {unit} points", loc="center")
+    axes.set_title(f"{title}: {wording.units(what)}", loc="center")
 
 
 def _height(frame: pd.DataFrame, name: str) -> float:
@@ -149,7 +149,9 @@ def draw_heat(frame: pd.DataFrame, axes: Axes, labels: dict[str, str], tasks: di
     )
     relative = table / table.abs().max().replace(0, 1)
     digits = {task: decimals(table[task].abs().max(), digits=2) for task in table}
-    text = table.apply(lambda c: c.map(lambda v: "—" if np.isnan(v) else look.signed(v, digits[c.name])))
+    text = table.apply(
+        lambda c: c.map(lambda v: "—" if np.isnan(v) else wording.number(v, digits[c.name], signed=True))
+    )
     cells = look.heat(axes, relative.to_numpy(float), text.where(asked, "n/a").to_numpy(), "RdBu_r")
     unmatched = set(total[~total.matched.astype(bool)].row)
     clear = total[(total.low > 0) | (total.high < 0)]
@@ -178,10 +180,7 @@ def figure(records: Records) -> Figure | None:
     frame = frame[frame.row.isin(_most_different(frame))]
     labels = {row: records.label(row) for row in records.rows}
     measures = {task: measure(records, task) for task in dict.fromkeys(frame.task)}
-    tasks = {
-        task: f"{records.task_label(task)}, {look.NAMES.get(what.metric, what.metric)}"
-        for task, what in measures.items()
-    }
+    tasks = {task: f"{records.task_label(task)}, {wording.metric(what.metric)}" for task, what in measures.items()}
     matched = frame[frame.matched.astype(bool)]
     shown = [task for task in measures if task in set(matched.task)]
     heat = frame.row.nunique() > 1

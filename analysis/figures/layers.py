@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis.figures import look
 from analysis.records.frame import Records
 from analysis.records.scores import DONE
-from analysis.statistics.compare import over_seeds
+from analysis.statistics.compare import level
 
 TITLES = {
     "cka": "speech–text CKA",
@@ -38,7 +38,7 @@ def by_layer(records: Records) -> pd.DataFrame:
     s = s[s.layer.str.fullmatch(r"(speech|text|shared)_\d+") & s.metric.isin(list(TITLES))]
     lines = []
     for key, own in s.groupby(["task", "metric", "layer", "row", "point"], sort=False):
-        estimate = over_seeds(own.value)
+        estimate = level(own)
         lines.append([*key, estimate.mean, estimate.low, estimate.high, estimate.n])
     return pd.DataFrame(lines, columns=COLUMNS)
 

@@ -32,6 +32,7 @@ from matplotlib.text import Text
 from ablate.store import files
 from analysis.figures import fonts
 from analysis.records.frame import Measure, Records
+from analysis.statistics import wording
 
 COLUMN = 3.3
 """Width of every figure in inches: one column of a two-column paper, without scaling."""
@@ -48,7 +49,6 @@ MARKERS = "osD^vPX<>*"
 COLOURS = ("#0173b2", "#c77a00", "#02865f", "#c04f00", "#b35fa5", "#7a5230", "#c2557f", "#857900", "#2b86c0")
 """Seaborn's "colorblind", the light ones darkened: each has a contrast of at least 3 to 1 on white, also in greyscale.
 """
-NAMES = {"wer": "WER", "cer": "CER", "ser": "SER", "bleu": "BLEU", "chrf": "chrF", "chrfpp": "chrF++"}
 
 
 def theme(letters: frozenset[str] = frozenset()) -> None:
@@ -160,9 +160,8 @@ def keys(records: Records, rows: Sequence[str], points: Sequence[str]) -> list[L
 
 def metric_name(what: Measure) -> str:
     """Axis label of a metric, with its direction."""
-    name = NAMES.get(what.metric, what.metric.replace("_", " "))
     arrow = {"lower": " ↓", "higher": " ↑", "": ""}[what.better]
-    return f"{name}{f' ({what.unit})' if what.unit else ''}{arrow}"
+    return f"{wording.metric(what.metric)}{f' ({what.unit})' if what.unit else ''}{arrow}"
 
 
 def grid(panels: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
@@ -290,11 +289,6 @@ def heat(axes: Axes, values: np.ndarray, texts: np.ndarray, cmap: str) -> dict[t
     )
     axes.tick_params(length=0)
     return dict(zip(np.ndindex(*texts.shape), axes.texts))
-
-
-def signed(value: float, digits: int) -> str:
-    """Format a number with its sign and a true minus."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0: no -0.0
 
 
 def _taller(figure: Figure, lines: int) -> None:

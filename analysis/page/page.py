@@ -157,7 +157,7 @@ def caveats(records: Records) -> list[str]:
     texts.append("A cell below its strongest shallow baseline shows nothing learnt about the task, whatever its rank.")
     texts.append(
         "n/a: the encoder cannot do the task, or the sweep file leaves it out for the row. —: not finished. "
-        "(2/3): two of three seeds are finished; such cells are not ranked."
+        "(2/3): two of three seeds are finished; such cells are not marked."
     )
     if len(records.seeds) > 1:
         texts.append("Marks † in the table are exploratory; only the declared claims were decided before running.")

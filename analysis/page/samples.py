@@ -41,11 +41,11 @@ def section(made: Table) -> str:
 
 def _answers(made: Table, k: int) -> dict[str, list[dict[str, Any]]]:
     """First items by row label: those of the reference row and of the best row, from the first finished seed."""
-    reference = made.blocks[0].reference
+    reference, best = made.blocks[0].reference, made.best(k)
     answers: dict[str, list[dict[str, Any]]] = {}
     for line in made.lines:
         cell: Cell = line.cells[k]
-        if cell.values and (line.row == reference or cell.mark == "best"):
+        if cell.values and (line.row == reference or line is best):
             run = made.records.run(made.records.kind(made.columns[k].measure.task), cell.runs[min(cell.values)])
             items = [i for i in run.items() if i["split"] == made.columns[k].measure.split and "hypothesis" in i]
             if items:

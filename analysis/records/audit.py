@@ -79,7 +79,12 @@ def notes(records: Records) -> list[str]:
         if not _same(reason) and reason not in EXPLAINED
     ]
     heard = [f"{one.name}: {said}" for one in found for said in _kept(one, "speakers")]
-    about = (("Rows left out", same), ("Rows left out by a limit", limit), ("Speakers in two splits, kept", heard))
+    made = "when the split was first made"
+    about = (
+        (f"Rows left out {made}", same),
+        (f"Rows left out by a limit {made}", limit),
+        ("Speakers in two splits, kept", heard),
+    )
     texts = [f"{what}: {'; '.join(each)}." for what, each in about if each]
     texts += [f"Not learnt from by {', '.join(rows)}: {phrase}." for phrase, rows in _told(records, "lost").items()]
     return texts + [f"{phrase}." for phrase in _told(records, "heard")]

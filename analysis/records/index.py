@@ -7,7 +7,7 @@ written last and once: a score that is run again has another key, and a copied f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     effective: float
     """Number of equal clusters that would be worth as much as these unequal ones (Kish): (Σ size)² / Σ size²."""
     by: str
-    """What the clusters are, as "items" or "voices"."""
+    """What the clusters are, as "items" or "speakers"."""
     each: np.ndarray
     """What each item contributes by itself, float32 [items], with a sum of 0; empty where the clusters are the items.
     """
@@ -48,6 +48,8 @@ class Index:
     """Digest of the code that makes entries: a file made by other code is ignored."""
     entries: dict[Key, Parts | None] = field(default_factory=dict)
     changed: bool = False
+    read_now: set[Hashable] = field(default_factory=set)
+    """Of what the entries were made together since the file was read."""
 
     @classmethod
     def read(cls, path: Path, version: str) -> Index:
@@ -62,12 +64,15 @@ class Index:
                 index.entries[tuple(key)], start = own, end
         return index
 
-    def entry(self, key: Key, make: Callable[[], dict[Key, Parts | None]]) -> Parts | None:
-        """Return the entry of `key`; if it is unknown, store everything that `make` returns, which includes `key`."""
-        if key not in self.entries:
-            self.entries |= make()
-            self.changed = True
-        return self.entries[key]
+    def together(self, what: Hashable, make: Callable[[], dict[Key, Parts | None]]) -> None:
+        """Store the entries that `make` returns, unless this was done for `what` before: those of its scores that are
+        unknown, or known otherwise.
+        """
+        if what not in self.read_now:
+            self.read_now.add(what)
+            made = make()
+            self.entries |= made
+            self.changed = self.changed or bool(made)
 
     def write(self, results: set[str]) -> None:
         """Write the entries of these results to a file beside the sweep, if any is new and the folder is writable; a

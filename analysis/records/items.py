@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,24 +58,43 @@ def of_groups(records: Records, what: Measure, groups: Sequence[tuple[Seeds, np.
 def _parts(records: Records, run: str, what: Measure) -> Parts | None:
     """One score's contributions of clusters, from the index or from its items; None without counts for it."""
     key = (records.results.digest(records.kind(what.task), run), what.split, what.metric)
-    return records.index.entry(key, lambda: _read_together(records, what))
+    records.index.together((what.task, what.split, what.metric), lambda: _read_together(records, what))
+    return records.index.entries[key]
 
 
 def _read_together(records: Records, what: Measure) -> dict[Key, Parts | None]:
-    """Read the items of all scores of a measure that the index lacks, on all their splits."""
-    kind = records.kind(what.task)
-    digests = {run: records.results.digest(kind, run) for drawn, _ in records.finished(what).values() for run in drawn}
+    """Read the items of all scores of a measure that the index lacks, on all their splits.
+
+    Items of a score that names no clusters (it was made before they had names) have those that another score names.
+    """
+    kind, known = records.kind(what.task), records.index.entries
+    runs = [run for drawn, _ in records.finished(what).values() for run in drawn]
+    paths = {run: records.files(kind, run) / "items.jsonl" for run in runs}
+    keys = {run: (records.results.digest(kind, run), what.split, what.metric) for run in paths}
+    new = [run for run, key in keys.items() if key not in known]
+    named = next(filter(None, (_named(paths[run]) for run in new)), {})
+    if named:
+        new += [run for run, key in keys.items() if key in known and known[key] and known[key].by == "items"]
     made: dict[Key, Parts | None] = {}
-    for run, digest in digests.items():
-        if (digest, what.split, what.metric) in records.index.entries:
-            continue
+    for run in new:
         lines: dict[str, list[dict]] = {what.split: []}
-        for line in read_jsonl(records.files(kind, run) / "items.jsonl"):
-            lines.setdefault(line["split"], []).append(line)
+        for line in read_jsonl(paths[run]):
+            cluster = line.get("cluster") or named.get((line["split"], line["id"]), {})
+            lines.setdefault(line["split"], []).append(line | {"cluster": cluster})
         for split, own in lines.items():
             counts = read_counts(own, what.metric)
-            made[digest, split, what.metric] = counts.parts() if counts else None
+            made[keys[run][0], split, what.metric] = counts.parts() if counts else None
     return made
+
+
+def _named(path: Path) -> dict[tuple[str, Any], dict[str, str]]:
+    """The clusters of a score's items, by split and id; empty if its first item has none."""
+    named = {}
+    for line in read_jsonl(path):
+        if not line.get("cluster"):
+            break
+        named[line["split"], line["id"]] = line["cluster"]
+    return named
 
 
 class Counts:
@@ -162,15 +182,20 @@ def read_counts(lines: list[dict], metric: str) -> Counts | None:
 
 
 def _clusters(lines: list[dict]) -> tuple[str, list]:
-    """What the items are clustered by, and each line's cluster: a line's "cluster" is {"voice": "m3"}, else its id.
+    """What the items are clustered by, and each line's cluster: a line's "cluster" is {"speaker": "84"}, else its id.
 
-    A set of one cluster says nothing of others: its items are taken for themselves.
+    Of several clusterings the one with the fewest clusters is taken, the first of equals. One that puts all items
+    together says nothing of others, and one that puts each by itself is none.
     """
     of = [line.get("cluster") or {} for line in lines]
-    by = next(iter(of[0]), "")
-    if by and all(by in cluster for cluster in of) and len({cluster[by] for cluster in of}) > 1:
-        return f"{by}s", [cluster[by] for cluster in of]
-    return "items", [line["id"] for line in lines]
+    ids = [line["id"] for line in lines]
+    named = {by: [cluster[by] for cluster in of] for by in of[0] if all(by in cluster for cluster in of)}
+    counted = {by: len(set(names)) for by, names in named.items()}
+    some = [by for by, count in counted.items() if 1 < count < len(set(ids))]
+    if not some:
+        return "items", ids
+    by = min(some, key=counted.__getitem__)
+    return f"{by}s", named[by]
 
 
 def _beside(events: list, of: list | None = None) -> np.ndarray:

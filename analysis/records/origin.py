@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from analysis.records import manifest
 from analysis.records.frame import Records
 from analysis.records.manifest import Line
-from analysis.records.scores import point_name
+from analysis.records.scores import DONE, point_name
 
 NAMED = 8
 """Maximum number of rows that a note names; of the others it gives the number."""
@@ -72,6 +72,18 @@ def processors(records: Records) -> dict[Cell, frozenset[str]]:
     return by_cell
 
 
+def mixed(records: Records) -> frozenset[tuple[str, str]]:
+    """Each (row, point) whose finished seeds differ, on some task, in the kinds of processor behind their scores."""
+    done = records.scores[records.scores.status == DONE]
+    finished = {*zip(done.row, done.point, done.seed, done.task)}
+    seen: dict[tuple[str, str, str], set[frozenset[str]]] = {}
+    for cell, own in processors(records).items():
+        if own and cell in finished:
+            row, point, _, task = cell
+            seen.setdefault((row, point, task), set()).add(own)
+    return frozenset((row, point) for (row, point, _), kinds in seen.items() if len(kinds) > 1)
+
+
 def commits(records: Records) -> dict[Cell, frozenset[str]]:
     """The code that scored each row's tasks by point and seed, as the first eight letters of its commit."""
     by_cell: dict[Cell, set[str]] = {}
@@ -94,7 +106,7 @@ def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:
             None,
             (
                 _mixed(records, "code versions", commits(records), pairs),
-                _mixed(records, "kinds of processor", processors(records), pairs),
+                _mixed(records, "kinds of processor", processors(records), pairs, {row for row, _ in mixed(records)}),
                 _mixed(records, "versions of plugins", plugins(records), pairs),
                 lacking(records),
             ),
@@ -102,7 +114,13 @@ def note(records: Records, compared: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def _mixed(records: Records, what: str, of: Mapping[Cell, frozenset[str]], pairs: Collection[tuple[str, str]]) -> str:
+def _mixed(
+    records: Records,
+    what: str,
+    of: Mapping[Cell, frozenset[str]],
+    pairs: Collection[tuple[str, str]],
+    unequal: Collection[str] = (),
+) -> str:
     kinds = sorted(frozenset().union(*of.values()))
     if len(kinds) < 2:
         return ""
@@ -111,14 +129,15 @@ def _mixed(records: Records, what: str, of: Mapping[Cell, frozenset[str]], pairs
     ]
     apart = [row for row in records.rows if any(differ(of, (row, other)) for own, other in pairs if own == row)]
     parts = [f"Records of {len(kinds)} {what} are mixed: {'; '.join(kinds)}."]
-    parts += [f"Made with several: {_names(records, several)}."] if several else []
+    parts += [f"Made with several: {_names(records, several, unequal)}."] if several else []
+    parts += ["‡ Not all seeds of the row were made on the same kinds."] if unequal else []
     parts += [f"Not made with the same as the row they are compared with: {_names(records, apart)}."] if apart else []
     return " ".join(parts)
 
 
-def _names(records: Records, rows: list[str]) -> str:
+def _names(records: Records, rows: list[str], unequal: Collection[str] = ()) -> str:
     more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-    return ", ".join(records.label(row) for row in rows[:NAMED]) + more
+    return ", ".join(records.label(row) + "‡" * (row in unequal) for row in rows[:NAMED]) + more
 
 
 def differ(of: Mapping[Cell, frozenset[str]], rows: Collection[str], tasks: Collection[str] = ()) -> bool:

@@ -11,22 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.records import manifest
-from analysis.records.frame import Measure, Records, measure
+from analysis.records.frame import Measure, Records
 from analysis.records.manifest import Line
-from analysis.statistics.compare import ALPHA, Estimate, detectable, effect_with_items
+from analysis.statistics import looks
+from analysis.statistics.compare import Estimate, detectable, effect_with_items
 from analysis.statistics.components import Components, of_effect
-from analysis.tables.sheet import Sheet
 
 MOST = 64
 """Maximum number of seeds or fine-tunings that is suggested."""
 ITEMS = 2
 """Factor by which more test items are considered."""
-NOTE = (
-    "The smallest effect that a claim would show four times in five, corrected as its verdict is: now, and after "
-    "{hours} more of one worker. Read from variances and times alone, never from effects: asking is no look at a "
-    "claim. Fine-tunings are further ones of each leaf (finetune_seeds); more test items have to be had first."
-)
-FIELDS = ("claim", "way", "more", "worker_hours", "detectable_now", "detectable_then")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +52,7 @@ def ways(
     if seed := _seed(records, lines, what.task):
         more = _affordable(budget, seed)
         found.append(Way(name="seeds", more=more, seconds=more * seed, detectable=_then(estimate, at, seeds=more)))
-    if not math.isnan(parts.finetuning) and (tuned := _finetuned(records, lines, what.task)):
+    if parts.finetuning > 0 and (tuned := _finetuned(records, lines, what.task)):
         more = _affordable(budget, tuned)
         saved = parts.tuned() - parts.tuned(more)
         then = _then(estimate, at, spread=_less(estimate, parts, saved))
@@ -78,11 +72,12 @@ def _less(estimate: Estimate, parts: Components, saved: float) -> float:
 def _then(estimate: Estimate, at: float, seeds: int = 0, spread: float | None = None, items: int = 1) -> float:
     """Smallest detectable effect with so many more seeds, another spread of seeds, `items` times the test items."""
     kept = estimate.spread if spread is None else spread
-    kept -= estimate.within * (1 - 1 / items)
-    shared, within = estimate.shared / items, estimate.within / items
+    kept = max(0.0, kept - estimate.within * (1 - 1 / items))
+    shared, within, less = estimate.shared / items, estimate.within / items, kept / estimate.spread
     changed = replace(
         estimate,
-        error=math.sqrt(max(kept, 0.0) + shared),
+        error=math.sqrt(kept + shared),
+        groups=tuple((variance * less, freedom) for variance, freedom in estimate.groups),
         shared=shared,
         within=within,
         within_term=estimate.within_term / items**2,
@@ -129,42 +124,8 @@ def _scored(records: Records, lines: list[Line], task: str) -> float:
     return sum(_seconds(records, *one) for one in ids)
 
 
-def sheet(records: Records, hours: float = 1.0) -> Sheet:
-    """Print, for each claim, what another `hours` of work would make detectable, and which way makes most."""
-    lines, values, time = [], [], "an hour" if hours == 1 else f"{hours:g} hours"
-    for name, claim in (records.sweep.get("claims") or {}).items():
-        what = measure(records, claim["on"], claim.get("split"))
-        now, found = ways(records, claim["coefficients"], what, 3600 * hours, ALPHA / len(records.sweep["claims"]))
-        digits = max(2, records.decimals(what))
-        by_name = {way.name: way for way in found}
-        affordable = [way for way in found if way.seconds <= 3600 * hours and way.name != "test items"]
-        best = min(affordable or found, key=lambda way: way.detectable, default=None)
-        lines.append(
-            [
-                name,
-                "needs two seeds" if math.isnan(now) else f"{now:.{digits}f}",
-                *(_cell(by_name.get(way), digits) for way in ("seeds", "fine-tunings", "test items")),
-                best.name if best else "—",
-            ]
-        )
-        values += [[name, way.name, way.more, way.seconds / 3600, now, way.detectable] for way in found]
-    return Sheet(
-        name="advice",
-        title=f"Where {time} more of work {'tells' if hours == 1 else 'tell'} most",
-        heads=["claim", "detectable now", "more seeds", "more fine-tunings", "more test items", "most by"],
-        lines=lines,
-        note=NOTE.format(hours=time),
-        fields=FIELDS,
-        values=values,
-    )
-
-
-def _cell(way: Way | None, digits: int) -> str:
-    if way is None:
-        return "—"
-    more = f"×{way.more}" if way.name == "test items" else f"+{way.more}"
-    return f"{way.detectable:.{digits}f} ({more}, {_duration(way.seconds)})"
-
-
-def _duration(seconds: Any) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(1, round(seconds / 60))} min"
+def level(records: Records, claim: Mapping[str, Any]) -> float:
+    """Return the level of the first and strictest step of a claim's family, at its last look."""
+    family = claim.get("family", "primary")
+    claims = sum(one.get("family", "primary") == family for one in records.sweep["claims"].values())
+    return looks.remaining(records.sweep.get("looks") or [len(records.seeds)], claims)

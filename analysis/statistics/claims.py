@@ -21,7 +21,7 @@ from typing import Any
 from ablate.errors import plural
 from analysis.records import declared, origin
 from analysis.records.frame import Measure, Records, measure
-from analysis.statistics import looks
+from analysis.statistics import looks, wording
 from analysis.statistics.compare import MANY, Estimate, detectable, effect_with_items, needed
 from analysis.statistics.futility import hopeless
 from analysis.statistics.looks import DIFFERENCE, EQUIVALENCE
@@ -132,35 +132,14 @@ def measured(verdict: Verdict) -> str:
     if e.n == 0:
         return verdict.reason
     d = verdict.decimals
-    parts = [f"effect {_signed(e.mean, d)}{_unit(verdict.measure)}{_side(e.mean, d, verdict.measure)}"]
+    parts = [f"effect {wording.effect(e.mean, d, verdict.measure)}"]
     if not math.isnan(e.half):
-        parts.append(
-            f"95 % [{_signed(e.low, d)}, {_signed(e.high, d)}] over {e.over}{', paired' * e.paired}, n = {e.n}"
-        )
+        parts.append(f"95 % {wording.interval(e.low, e.high, d)} over {e.over}{', paired' * e.paired}, n = {e.n}")
         if not math.isnan(verdict.adjusted):
             parts.append(f"corrected p = {verdict.adjusted:.2g}")
     elif not math.isnan(e.items[0]):
-        parts.append(f"over {e.by} alone 95 % [{_signed(e.items[0], d)}, {_signed(e.items[1], d)}]")
+        parts.append(f"over {e.by} alone 95 % {wording.interval(*e.items, d)}")
     return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
-
-
-def _signed(value: float, decimals: int) -> str:
-    """A number with its sign; what rounds to 0 has none."""
-    text = f"{value:+.{decimals}f}"
-    return text if float(text) else text[1:]
-
-
-def _unit(what: Measure) -> str:
-    """Unit of a difference: percentages differ by points."""
-    name = what.metric.upper() if what.metric in ("wer", "cer", "ser", "bleu") else what.metric.replace("_", " ")
-    return f" points of {name}" if what.unit == "%" else f" {what.unit or name}"
-
-
-def _side(value: float, decimals: int, what: Measure) -> str:
-    """What the sign of an effect means for the metric."""
-    if not what.better or not float(f"{value:.{decimals}f}"):
-        return ""
-    return ", better" if value > 0 else ", worse"
 
 
 def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> _Measured:

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.records import items
 from analysis.records.frame import Measure, Records
+from analysis.records.scores import DONE
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
@@ -57,7 +59,7 @@ class Estimate:
     items: tuple[float, float] = (math.nan, math.nan)
     """Interval over test items alone, for the seeds that ran; NaN without counts per item."""
     by: str = "items"
-    """What the clusters of test items are, as "items" or "voices"."""
+    """What the clusters of test items are, as "items" or "speakers"."""
 
     @property
     def half(self) -> float:
@@ -205,11 +207,6 @@ def estimate(
     )
 
 
-def _welch(spreads: Sequence, freedoms: Sequence) -> Any:
-    """Welch's degrees of freedom of the sum of independent `spreads`, numbers or arrays, with `freedoms`."""
-    return sum(spreads) ** 2 / sum(v**2 / freedom for v, freedom in zip(spreads, freedoms))
-
-
 def between_and_within(parts: Sequence[np.ndarray]) -> tuple[float, list[float]]:
     """Return V_c of `estimate`, and I by group of seeds: 0 for one seed, of which it cannot be told."""
     clusters = parts[0].shape[1]
@@ -217,6 +214,11 @@ def between_and_within(parts: Sequence[np.ndarray]) -> tuple[float, list[float]]
     of_mean = sum(own.mean(axis=0) for own in parts)
     within = [narrow * float(np.square(x - x.mean(axis=0)).sum()) / (len(x) * max(1, len(x) - 1)) for x in parts]
     return narrow * float(of_mean @ of_mean), within
+
+
+def _welch(spreads: Sequence, freedoms: Sequence) -> Any:
+    """Welch's degrees of freedom of the sum of independent `spreads`, numbers or arrays, with `freedoms`."""
+    return sum(spreads) ** 2 / sum(v**2 / freedom for v, freedom in zip(spreads, freedoms))
 
 
 def _freedom(spread: float, freedom: float, shared: float, term: float, items_freedom: float) -> float:
@@ -354,19 +356,26 @@ def groups(
     A leaf's score is the mean over its fine-tunings. A group has those of `seeds` (by default all) that all its rows
     have finished. Seeds that led to the very same runs count once. Empty if a group has no seed.
     """
+    share = what.sign / len(points)
+    ends = {(row, point): share * times for point in points for row, times in effect.items() if times}
+    return _groups(records, ends, what, seeds)
+
+
+def _groups(
+    records: Records, ends: Mapping[tuple[str, str], float], what: Measure, seeds: Sequence[int] | None = None
+) -> list[Group]:
+    """Group (row, point) with their coefficients, as `groups` does."""
     finished, descent = records.finished(what), records.descent
     seeds = records.seeds if seeds is None else seeds
-    ends = [(row, point) for point in points for row, times in effect.items() if times]
-    times = what.sign / len(points)
     found = []
-    for members in _related(ends, descent, seeds):
+    for members in _related([*ends], descent, seeds):
         keys = [[(*end, seed) for end in members] for seed in seeds]
         by_runs = {
             tuple(run for k in of for run in finished[k][0]): of for of in keys if all(k in finished for k in of)
         }
         if not by_runs:
             return []
-        factors = [times * effect[row] for row, _ in members]
+        factors = [ends[end] for end in members]
         runs: list[dict[str, float]] = [{} for _ in by_runs]
         for own, of in zip(runs, by_runs.values()):
             for factor, key in zip(factors, of):  # rows that are the same model share runs
@@ -429,4 +438,18 @@ def _paired(found: Sequence[Group]) -> bool:
 
 def delta(records: Records, what: Measure, row: str, reference: str, point: str = "") -> Estimate:
     """Effect of `row` against `reference` at one point, over seeds."""
-    return effect_over_seeds(records, {row: 1.0, reference: -1.0}, what, [point])
+    return between(records, what, (row, point), (reference, point))
+
+
+def between(records: Records, what: Measure, end: tuple[str, str], other: tuple[str, str]) -> Estimate:
+    """Effect of one (row, point) against another, over seeds."""
+    found = _groups(records, {end: what.sign, other: -what.sign}, what)
+    return estimate([group.values for group in found], paired=_paired(found))
+
+
+def level(lines: pd.DataFrame) -> Estimate:
+    """Estimate the mean of the finished ones of these lines of `scores`; seeds that led to the very same run count
+    once.
+    """
+    done = lines[lines.status == DONE]
+    return over_seeds(done.value[~done.run.duplicated()])

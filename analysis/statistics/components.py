@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.records import items
+from analysis.records import items, manifest
 from analysis.records.frame import Measure, Records
 from analysis.statistics import compare
 from analysis.statistics.compare import Group, between_and_within
@@ -22,7 +22,7 @@ class Components:
     """Between leaves of other seeds, fine-tuning taken off; NaN for one seed. Where no leaf is fine-tuned twice
     (`finetuning` is NaN) it holds both."""
     finetuning: float
-    """Between fine-tunings of one leaf."""
+    """Between fine-tunings of one leaf; 0 for a task that is measured on the leaf itself."""
     items: float
     """Of test items, each by itself; NaN without counts per item. For one seed: of this checkpoint."""
     clusters: float
@@ -55,10 +55,11 @@ def of_effect(
     sampled = items.of_groups(records, what, [(group.runs, group.values) for group in found])
     shared, alone = (_shared(sampled.parts), _shared(sampled.each)) if sampled else (math.nan, math.nan)
     seeds = min(len(group.values) for group in found)
-    leaves = list(_leaves(found))
+    tuned = any(what.task in manifest.finetuned(line) for line in records.manifest)
+    leaves = list(_leaves(found)) if tuned else []
     components = Components(
         pretraining=sum(float(group.values.var(ddof=1)) for group in found) if seeds > 1 else math.nan,
-        finetuning=sum(variance for variance, _ in leaves),
+        finetuning=sum((variance for variance, _ in leaves), 0.0),
         items=alone,
         clusters=max(shared - alone, 0.0),  # in this order NaN stays
         by=sampled.by if sampled else "items",

@@ -14,8 +14,8 @@ from analysis.statistics.compare import Estimate
 
 UNLIKELY = 0.01
 """A claim less likely than this to be decided is given up. Chosen by simulation (docs/statistics.md)."""
-GRID = 64
-"""Quantiles of the spread, and of the mean to come for each, over which the probability is summed."""
+POINTS = 200
+"""Quantiles of the true spread over which the probability is summed."""
 
 
 def hopeless(estimate: Estimate, edges: tuple[float, ...], margin: float | None, seeds: int, level: float) -> bool:
@@ -38,13 +38,11 @@ def chance(estimate: Estimate, edges: tuple[float, ...], margin: float | None, s
     """
     if math.isnan(estimate.half):
         return math.nan
-    from scipy.special import chdtri, ndtri, stdtrit
+    from scipy.special import chdtri, ndtr, stdtrit
 
     (freedom, _), (last, _) = estimate.with_seeds(seeds)
     ran, first, spread = estimate.n / seeds, estimate.seeds_freedom, estimate.spread
-    points = (np.arange(GRID) + 0.5) / GRID
-    true = (spread * first / chdtri(first, points))[:, None]
-    moved = estimate.mean + ndtri(points) * np.sqrt(true * (1 - ran))
+    true = spread * first / chdtri(first, (np.arange(POINTS) + 0.5) / POINTS)
     of_seeds = ran * (first * spread + (last - first) * true) / last
     of_all = of_seeds + estimate.shared
 
@@ -54,5 +52,11 @@ def chance(estimate: Estimate, edges: tuple[float, ...], margin: float | None, s
     centre = sum(edges) / len(edges)
     outer = max(edges) - centre
     inner = outer or margin or 0.0
-    distance = abs(moved - centre)
-    return float(np.mean((distance - outer > half(level / 2)) | (inner - distance > half(level))))
+    far = outer + half(level / 2)
+    near = np.minimum(np.maximum(0.0, inner - half(level)), far)
+    found, moves = estimate.mean - centre, np.sqrt(true * max(1 - ran, 1e-9))
+
+    def within(distance: np.ndarray) -> np.ndarray:
+        return ndtr((distance - found) / moves) - ndtr((-distance - found) / moves)
+
+    return float(1 - (within(far) - within(near)).mean())

@@ -267,7 +267,8 @@ def _verdicts(family: Sequence[Claim], taken: Sequence[dict[int, Estimate]], wei
     ps = []
     for claim, of in zip(family, taken):
         at = {look: claim.p(e) for look, e in of.items()}
-        ps.append({name: {look: p[name] for look, p in at.items()} for name in next(iter(at.values()))})
+        names = dict.fromkeys(name for p in at.values() for name in p) or (DIFFERENCE,)
+        ps.append({name: {look: p[name] for look, p in at.items()} for name in names})
     adjusted = looks.stepdown(
         {at: {name: looks.joined(of_look, weights) for name, of_look in of.items()} for at, of in enumerate(ps)}
     )
@@ -368,8 +369,9 @@ def until_decided(family: Sequence[Claim], values: np.ndarray, paired: bool) -> 
             verdicts = _verdicts(family, taken, weights)
         steps = {}
         for at in on:
-            hopeless = at not in verdicts and futility.hopeless(seen[at], (0.0,), family[at].margin, LOOKS[-1], level)
-            steps[at] = looks.next_step(at in verdicts, hopeless, n, LOOKS)
+            done = at in verdicts
+            hopeless = not done and futility.hopeless(seen[at], (0.0,), family[at].margin, LOOKS[-1], level)
+            steps[at] = looks.next_step(done, hopeless, n, LOOKS)
         futile[n] = sum(step == looks.FUTILE for step in steps.values())
         on = [at for at, step in steps.items() if step == looks.ON]
         if not on:

@@ -14,16 +14,16 @@ from analysis.records.frame import Records
 from analysis.records.scores import IMPOSSIBLE
 from analysis.statistics import compare
 from analysis.statistics.compare import Estimate
+from analysis.tables import ruler
 from analysis.tables.cells import Column, Line, Table
 from analysis.tables.sheet import Sheet
 
-ONE_SEED = "One seed: no interval."
 NOTE = (
-    "Mean difference over seeds in the metric's good direction (without an arrow: plain difference), ± half-width of "
-    "the 95 % interval over seeds / over seeds and test items (never the narrower; omitted where the metric has no "
-    "counts per item): paired by seed where both rows start from one pre-training stage of the seed, else Welch's. "
-    "* the interval over seeds excludes 0, ** both do. Not corrected for the number of cells: where nothing differs, "
-    "one in twenty still gets a mark. No interval: one seed, or all seeds gave the same."
+    "Mean difference over seeds in the metric's good direction, ± half-width of the 95 % interval over seeds / over "
+    "seeds and test items (never the narrower; omitted where the metric has no counts per item): paired by seed where "
+    "both rows start from one pre-training stage of the seed, else Welch's. * the interval over seeds excludes 0, "
+    "** both do. Not corrected for the number of cells: where nothing differs, one in twenty still gets a mark. No "
+    "interval: one seed, or all seeds gave the same."
 )
 FIELDS = (
     "row",
@@ -116,9 +116,9 @@ def sheet(table: Table) -> Sheet | None:
     return Sheet(
         name=f"against_{row}",
         title=f"Against {records.label(row)} (positive is better)",
-        heads=["", *(f"{records.task_label(c.measure.task)} {c.title}" for c in table.columns)],
+        heads=["", *(f"{records.task_label(c.measure.task)} {c.title_of_differences}" for c in table.columns)],
         lines=lines,
-        note=NOTE if table.seeds > 1 else ONE_SEED,
+        note=" ".join(filter(None, (NOTE if table.seeds > 1 else "", ruler.one_seed(table)))),
         fields=FIELDS,
         values=[_values(line, each, table.seeds) for line, cells in by_line for each in cells],
     )

@@ -1,8 +1,9 @@
-"""For every column, does its best row clear the strongest shallow baseline, with an interval over test items?
+"""For every column, does its best row clear the strongest shallow baseline, with an interval over seeds and test items?
 
 The best row is chosen by its mean on the same test items that give its interval, so its value is biased upwards (the
 best of many equal rows lies above their common level). The stricter question is asked of every row: `short` names those
-that do not clear the baseline.
+that do not clear the baseline. One seed has an interval over test items alone, which speaks of one checkpoint: it gives
+no verdict.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from analysis.records.frame import Records
+from analysis.records.frame import Measure, Records
 from analysis.statistics.compare import effect_with_items
 from analysis.tables.cells import Cell, Column, Line, Table
 from analysis.tables.sheet import Sheet
 
 TITLE = "Does the best row clear the strongest shallow baseline?"
 NOTE = (
-    "A row clears when its whole 95 % interval lies on the good side of the baseline, taken as a fixed number. Over "
-    "items: jackknife over clusters of test items, of the mean over the row's seeds; over "
-    "seeds: t-interval, where a metric has no counts per item. The best row was chosen by its mean on these items, "
-    "which flatters it; the last column asks every finished row, and names those that do not clear where they are few."
+    "A row clears when its whole 95 % interval over seeds and clusters of test items (over seeds alone, where a metric "
+    "has no counts per item) lies on the good side of the baseline, taken as a fixed number. An interval over items or "
+    "voices alone speaks of one checkpoint and gives no verdict. The best row was chosen by its mean on these items, "
+    "which flatters it; the last column asks every finished row of several seeds, and names those that do not clear "
+    "where they are few."
 )
 HEADS = ("", "best row", "value", "95 % interval", "over", "strongest baseline", "verdict", "rows that clear")
 FEW = 3
@@ -56,7 +58,9 @@ class Level:
     low: float
     high: float
     over: str
-    """What was sampled: "seeds", or "items" or what clusters them; "" when there is no interval."""
+    """What was sampled, as "seeds and voices", "seeds", or, for one seed, "items"; "" when there is no interval."""
+    seeds: bool
+    """Whether seeds were sampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,31 +71,42 @@ class Clearance:
     best: Level | None
     """None while no row has all its seeds, and for a metric without a good direction."""
     verdict: str
-    """"clears", "does not clear", "no interval", "no baseline" or "not finished"."""
+    """"clears", "does not clear", "one seed", "seeds are equal", "no baseline" or "not finished"."""
     short: list[Line]
-    """Finished rows that do not clear the baseline."""
+    """Finished rows of several seeds that do not clear the baseline."""
     rows: int
-    """Number of rows that have all their seeds."""
+    """Number of rows that have all their seeds, and more than one."""
 
     @property
     def clearing(self) -> int:
         return self.rows - len(self.short)
 
 
+def strongest(records: Records, what: Measure) -> tuple[str, float] | None:
+    """Name and value of a measure's strongest shallow baseline; None without one, or without a good direction."""
+    b = records.baselines
+    b = b[(b.task == what.task) & (b.split == what.split) & (b.metric == what.metric)]
+    if b.empty or not what.better:
+        return None
+    best = b.loc[(what.sign * b.value).idxmax()]
+    return str(best["name"]), float(best["value"])
+
+
 def clearances(table: Table) -> list[Clearance]:
     """Judge every column, with only the rows that have all their seeds; a row in several blocks counts once."""
     judged = []
     for k, column in enumerate(table.columns):
-        lines = {(line.row, line.point): line for line in table.lines if line.cells[k].n == table.seeds}
+        lines = {(line.row, line.point): line for line in table.lines if line.cells[k].complete}
         levels = [_level(table.records, column, line, line.cells[k]) for line in lines.values()]
+        asked = [level for level in levels if level.cell.n > 1]
         best = max(levels, key=lambda level: column.measure.sign * level.cell.estimate.mean, default=None)
         judged.append(
             Clearance(
                 column=column,
                 best=best if column.measure.better else None,
                 verdict=_verdict(column, best),
-                short=[level.line for level in levels if _verdict(column, level) != "clears"],
-                rows=len(levels),
+                short=[level.line for level in asked if _verdict(column, level) != "clears"],
+                rows=len(asked),
             )
         )
     return judged
@@ -100,11 +115,11 @@ def clearances(table: Table) -> list[Clearance]:
 def _level(records: Records, column: Column, line: Line, cell: Cell) -> Level:
     what = column.measure
     estimate = effect_with_items(records, {line.row: 1.0}, what, [line.point])
-    low, high = sorted(what.sign * edge for edge in estimate.items)
-    if not math.isnan(low):
-        return Level(line=line, cell=cell, low=low, high=high, over=estimate.by)
-    over = "" if math.isnan(cell.estimate.half) else "seeds"
-    return Level(line=line, cell=cell, low=cell.estimate.low, high=cell.estimate.high, over=over)
+    seeds = not math.isnan(estimate.half)
+    edges = (estimate.low, estimate.high) if seeds else estimate.items
+    low, high = sorted(what.sign * edge for edge in edges)
+    over = estimate.over if seeds else "" if math.isnan(low) else estimate.by
+    return Level(line=line, cell=cell, low=low, high=high, over=over, seeds=seeds)
 
 
 def _verdict(column: Column, level: Level | None) -> str:
@@ -112,8 +127,8 @@ def _verdict(column: Column, level: Level | None) -> str:
         return "not finished"
     if column.baseline is None:
         return "no baseline"
-    if not level.over:
-        return "no interval"
+    if not level.seeds:
+        return "seeds are equal" if level.cell.n > 1 else "one seed"
     bound = column.baseline[1]
     clear = level.high < bound if column.measure.better == "lower" else level.low > bound
     return "clears" if clear else "does not clear"
@@ -144,10 +159,10 @@ def _line(table: Table, clearance: Clearance) -> list[str]:
         best.line.label if best else "—",
         column.text(best.cell.estimate.mean) if best else "—",
         f"[{column.text(best.low)}, {column.text(best.high)}]" if best and best.over else "—",
-        best.over or "one seed" if best else "—",
+        best.over if best and best.over else "—",
         f"{column.text(value)} ({name})" if name else "—",
         clearance.verdict,
-        f"{clearance.clearing} of {clearance.rows}{few}" if name else "—",
+        f"{clearance.clearing} of {clearance.rows}{few}" if name and clearance.rows else "—",
     ]
 
 

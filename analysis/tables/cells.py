@@ -7,22 +7,9 @@ from dataclasses import dataclass, field
 
 from analysis.records.frame import Measure, Records
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
+from analysis.statistics import wording
 from analysis.statistics.compare import Estimate
 
-ABBREVIATIONS = {
-    "wer": "WER",
-    "cer": "CER",
-    "ser": "SER",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "chrfpp": "chrF++",
-    "accuracy": "acc.",
-    "f1": "F1",
-    "matthews": "Matthews",
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "nmi": "NMI",
-}
 ARROWS = {"lower": "↓", "higher": "↑", "": ""}
 
 
@@ -41,17 +28,28 @@ class Column:
         return f"{self.measure.task}.{self.measure.split}.{self.measure.metric}"
 
     @property
-    def title(self) -> str:
-        """Metric, split if it is neither "test" nor "all", unit and direction."""
+    def words(self) -> str:
+        """Metric, and split if it is neither "test" nor "all"."""
         what = self.measure
-        metric = " ".join(ABBREVIATIONS.get(word, word) for word in what.metric.split("_"))
+        metric = wording.metric(what.metric).replace("accuracy", "acc.")
         split = "" if what.split in ("test", "all") else what.split.removeprefix("test_").replace("_", " ")
-        unit = f"({what.unit})" if what.unit else ""
-        return " ".join(filter(None, (metric, split, unit, ARROWS[what.better])))
+        return f"{metric} {split}".strip()
+
+    @property
+    def title(self) -> str:
+        """Metric, split, unit and direction."""
+        what = self.measure
+        return " ".join(filter(None, (self.words, f"({what.unit})" if what.unit else "", ARROWS[what.better])))
+
+    @property
+    def title_of_differences(self) -> str:
+        """Metric, split and the unit of a difference, in which positive is better; a plain difference says so."""
+        about = ", ".join(filter(None, (wording.unit(self.measure), "" if self.measure.better else "plain difference")))
+        return f"{self.words} ({about})" if about else self.words
 
     def text(self, value: float, signed: bool = False) -> str:
         """Format a value with the column's decimals."""
-        return f"{value:{'+' if signed else ''}.{self.decimals}f}"
+        return wording.number(value, self.decimals, signed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,17 +68,27 @@ class Cell:
     delta: Estimate | None
     """Paired effect against the block's reference, positive when good; None for the reference itself."""
     mark: str = ""
-    """"best", "second" or "" among the rows of its column."""
+    """"best" for the best of its column and all that cannot be told from it, else ""."""
     significant: bool = False
     """Different from the reference after correction over the whole table; exploratory."""
 
     @property
     def n(self) -> int:
+        """Number of finished seeds that led to different runs."""
         return self.estimate.n
 
     @property
+    def done(self) -> int:
+        """Number of finished seeds."""
+        return len(self.values)
+
+    @property
+    def complete(self) -> bool:
+        return 0 < self.done == self.seeds
+
+    @property
     def partial(self) -> bool:
-        return 0 < self.n < self.seeds
+        return 0 < self.done < self.seeds
 
     def display(self, column: Column) -> str:
         """Mean, interval half-width and, where seeds are missing, the number of finished ones."""
@@ -89,7 +97,7 @@ class Cell:
         text = column.text(self.estimate.mean)
         if not math.isnan(self.estimate.half):
             text += f" ± {column.text(self.estimate.half)}"
-        return text + ("†" if self.significant else "") + (f" ({self.n}/{self.seeds})" if self.partial else "")
+        return text + ("†" if self.significant else "") + (f" ({self.done}/{self.seeds})" if self.partial else "")
 
     def display_delta(self, column: Column) -> str:
         """Paired effect with its interval; "ref." in the reference row."""
@@ -99,7 +107,7 @@ class Cell:
             return "n/a" if self.status == IMPOSSIBLE else "—"
         text = column.text(self.delta.mean, signed=True)
         if not math.isnan(self.delta.half):
-            text += f" [{column.text(self.delta.low, True)}, {column.text(self.delta.high, True)}]"
+            text += f" {wording.interval(self.delta.low, self.delta.high, column.decimals)}"
             text += "*" if self.delta.excludes_zero else ""
         return text + (f" ({self.delta.n}/{self.seeds})" if self.delta.n < self.seeds else "")
 
@@ -112,6 +120,8 @@ class Line:
     point: str
     label: str
     cells: list[Cell]
+    mixed: bool = False
+    """Whether its seeds were made on several kinds of processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +147,9 @@ class Table:
     @property
     def lines(self) -> list[Line]:
         return [line for block in self.blocks for line in block.lines]
+
+    def best(self, k: int) -> Line | None:
+        """The line with the best mean in a column, of those with all their seeds; None without a good direction."""
+        sign, complete = self.columns[k].measure.sign, [line for line in self.lines if line.cells[k].complete]
+        best = max(complete, key=lambda line: sign * line.cells[k].estimate.mean, default=None)
+        return best if self.columns[k].measure.better else None

@@ -32,13 +32,14 @@ CSV = [
     "delta_low",
     "delta_high",
     "mark",
+    "processors",
     "runs",
 ]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A text and its emphasis: "", "best", "second", "faint" or "head"."""
+    """A text and its emphasis: "", "best" or "faint"."""
 
     text: str
     style: str = ""
@@ -49,6 +50,7 @@ class Panel:
     """A grid with a title; `groups` are titled blocks of lines, each line a label and one entry per column."""
 
     title: str
+    heads: list[str]
     groups: list[tuple[str, list[tuple[Entry, ...]]]]
 
 
@@ -57,25 +59,34 @@ def panels(table: Table) -> list[Panel]:
     groups = [(block.title, [_value_line(table, block, line) for line in block.lines]) for block in table.blocks]
     if any(column.baseline for column in table.columns):
         groups.append(("", [_baseline_line(table)]))
-    grids = [Panel("", groups)]
+    grids = [Panel("", [column.title for column in table.columns], groups)]
     if table.seeds > 1:
         for block in (block for block in table.blocks if block.reference):
             label = table.records.label(block.reference)
             title = f"Δ against {label} (positive is better; 95 % interval, * excludes 0)"
             lines = [
-                (Entry(line.label), *(Entry(c.display_delta(k), _faint(c)) for c, k in zip(line.cells, table.columns)))
+                (
+                    Entry(_label(line)),
+                    *(Entry(c.display_delta(k), _faint(c)) for c, k in zip(line.cells, table.columns)),
+                )
                 for line in block.lines
                 if line.row != block.reference
             ]
-            grids += [Panel(title, [("", lines)])] if lines else []
+            heads = [column.title_of_differences for column in table.columns]
+            grids += [Panel(title, heads, [("", lines)])] if lines else []
     return grids
 
 
 def _value_line(table: Table, block: Block, line: Line) -> tuple[Entry, ...]:
     many = sum(other.reference is not None for other in table.blocks)
-    label = line.label + (" (ref.)" if many and line.row == block.reference else "")
+    label = _label(line) + (" (ref.)" if many and line.row == block.reference else "")
     cells = (Entry(cell.display(column), cell.mark or _faint(cell)) for cell, column in zip(line.cells, table.columns))
     return (Entry(label), *cells)
+
+
+def _label(line: Line) -> str:
+    """The line's label, marked where its seeds were made on several kinds of processor."""
+    return line.label + "‡" * line.mixed
 
 
 def _faint(cell: Cell) -> str:
@@ -151,11 +162,11 @@ def _grid(table: Table, panel: Panel, first: int, last: int):
     from rich.table import Table as Grid
     from rich.text import Text
 
-    styles = {"best": "bold green", "second": "underline", "faint": "dim", "": ""}
+    styles = {"best": "bold green", "faint": "dim", "": ""}
     grid = Grid(title=panel.title or table.name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     grid.add_column("", no_wrap=True)
-    for column in table.columns[first:last]:
-        task, title = table.records.task_label(column.measure.task), column.title.replace(" (", "\n(")
+    for column, head in zip(table.columns[first:last], panel.heads[first:last]):
+        task, title = table.records.task_label(column.measure.task), head.replace(" (", "\n(")
         grid.add_column(f"{task}\n{title}", justify="right", no_wrap=True)
     for title, lines in panel.groups:
         if title:
@@ -167,13 +178,16 @@ def _grid(table: Table, panel: Panel, first: int, last: int):
 
 
 def md(table: Table) -> str:
-    """Print as Markdown; the second best is underlined with <ins>, which GitHub keeps."""
-    styles = {"best": "**{}**", "second": "<ins>{}</ins>"}
+    """Print as Markdown."""
+    styles = {"best": "**{}**"}
     out = []
     for panel in panels(table):
         head = [
             "",
-            *(f"{markdown(table.records.task_label(c.measure.task))}<br>{markdown(c.title)}" for c in table.columns),
+            *(
+                f"{markdown(table.records.task_label(column.measure.task))}<br>{markdown(head)}"
+                for column, head in zip(table.columns, panel.heads)
+            ),
         ]
         out += [f"**{markdown(panel.title)}**", ""] if panel.title else []
         out += ["| " + " | ".join(head) + " |", "|---" + "|---:" * len(table.columns) + "|"]
@@ -192,7 +206,7 @@ def md(table: Table) -> str:
 
 def tex(table: Table) -> str:
     """Print as a LaTeX table, scaled down where it is wider than the text; needs \\usepackage{booktabs,graphicx}."""
-    styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+    styles = {"best": r"\textbf{{{}}}"}
     width = len(table.columns) + 1
     out = [r"% \usepackage{booktabs,graphicx}", r"\begin{table}", r"\centering", r"\small", FIT]
     out += [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule"]
@@ -202,10 +216,10 @@ def tex(table: Table) -> str:
         rules.append(rf"\cmidrule(lr){{{at}-{at + count - 1}}}")
         at += count
     out += [" & ".join(heads) + r" \\", " ".join(rules)]
-    out += [" & ".join(["", *(latex(column.title) for column in table.columns)]) + r" \\"]
     for panel in panels(table):
         if panel.title:
             out += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\emph{{{latex(panel.title)}}}}} \\"]
+        out += [" & ".join(["", *map(latex, panel.heads)]) + r" \\"]
         for title, lines in panel.groups:
             out += [r"\midrule", *([rf"\multicolumn{{{width}}}{{l}}{{\emph{{{latex(title)}}}}} \\"] if title else [])]
             out += [
@@ -218,12 +232,12 @@ def tex(table: Table) -> str:
 
 
 def html(table: Table) -> str:
-    """Print as HTML tables (no styling; classes best, second, faint)."""
+    """Print as HTML tables (no styling; classes best, faint)."""
     out = []
     for panel in panels(table):
         out.append(f"<h3>{html_module.escape(panel.title)}</h3>" if panel.title else "")
         groups = "".join(f'<th colspan="{n}" scope="colgroup">{html_module.escape(t)}</th>' for t, n in _tasks(table))
-        heads = "".join(f'<th scope="col">{html_module.escape(column.title)}</th>' for column in table.columns)
+        heads = "".join(f'<th scope="col">{html_module.escape(head)}</th>' for head in panel.heads)
         label = html_module.escape(panel.title or f"Table of {table.name}")
         out.append(f'<div class="wide" role="region" tabindex="0" aria-label="{label}"><table><thead>')
         out.append(f"<tr><td></td>{groups}</tr><tr><td></td>{heads}</tr></thead>")
@@ -263,16 +277,17 @@ def csv(table: Table) -> str:
                         line.point,
                         *_identity(column),
                         status,
-                        cell.n,
+                        cell.done,
                         cell.seeds,
                         *numbers,
                         cell.mark,
+                        "several" if line.mixed else "",
                         runs,
                     ]
                 )
     for column in (column for column in table.columns if column.baseline):
         name, value = column.baseline
-        writer.writerow(["baseline", name, "", *_identity(column), "done", "", "", number(value), *[""] * 7])
+        writer.writerow(["baseline", name, "", *_identity(column), "done", "", "", number(value), *[""] * 8])
     return text.getvalue()
 
 

@@ -11,12 +11,14 @@ the same corpora, never beside others.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from analysis.records.frame import Measure, Records, measure
-from analysis.statistics import compare
+from analysis.statistics import compare, wording
+from analysis.statistics.compare import Estimate
 from analysis.tables.cells import Column, Line, Table
 from analysis.tables.sheet import Sheet
 
@@ -26,9 +28,10 @@ AS_PUBLISHED = {"text": "true", "pairs": "together", "targets": "learned", "dive
 """Values that these settings of an objective must have, where it has them, for the row to mirror one of the paper's."""
 TITLE = "Beside the paper: values published at 600 M parameters (Bapna et al. 2021)"
 NOTE = (
-    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours with half of the 95 % "
-    "interval over seeds. Listed are rows whose objectives and kind of encoder are the paper's. The published values "
-    "are single runs of models of 600 M parameters on other data (LibriSpeech 960 h without a language model; "
+    "Δ: against the row that mirrors SLAM, in the metric's good direction; ours with half of the 95 % interval over "
+    "seeds, and not of one seed, as its sign may be chance. Listed are rows whose objectives and kind of encoder are "
+    "the paper's. The published values are single runs of models of 600 M parameters on other data (LibriSpeech 960 h "
+    "without a language model; "
     "SpeechStew; CoVoST 2, mean of four languages): compare the signs of the differences, not the levels. A row that "
     "read another text corpus than the SLAM row beside it has no difference."
 )
@@ -195,7 +198,9 @@ def sheet(table: Table) -> Sheet | None:
     heads = ["", "in the paper"]
     for pair in pairs:
         name = f"{records.task_label(pair.column.measure.task)} {pair.column.title}"
-        heads += [name, f"{pair.source.head}, published", "Δ ours", "Δ published"]
+        unit = wording.unit(pair.column.measure)
+        points = f" ({unit})" if unit else ""
+        heads += [name, f"{pair.source.head}, published", f"Δ ours{points}", f"Δ published{points}"]
     texts, values = [], []
     for line, mirrored in mirrors:
         model = next(p.published[mirrored]["model"] for p in pairs if mirrored in p.published)
@@ -225,23 +230,28 @@ def _published(pair: _Pair, mirrored: str, difference: float | None) -> str:
     if difference is None:
         other = pair.other_text(mirrored)
         return f"other text ({other})" if other else "—"
-    return f"{difference:+.1f}"
+    return wording.number(difference, 1, signed=True)
+
+
+def _ours(column: Column, difference: Estimate | None) -> str:
+    """Our difference as text, or the reason why there is none."""
+    if difference is None or difference.n < 2:
+        return "one seed" if difference is not None and difference.n else "—"
+    half = "" if math.isnan(difference.half) else f" ± {column.text(difference.half)}"
+    return column.text(difference.mean, signed=True) + half
 
 
 def _compared(table: Table, pair: _Pair, line: Line, mirrored: str, reference: str | None) -> tuple[list[str], list]:
     """Texts and values of one row in one pair of columns."""
     cell, what = line.cells[pair.place], pair.column.measure
-    text, published, theirs = pair.column.text, pair.value(mirrored), pair.difference(mirrored)
+    published, theirs = pair.value(mirrored), pair.difference(mirrored)
     ours = None
     if reference is not None and line.row != reference:
         ours = compare.delta(table.records, what, line.row, reference, line.point)
-    difference = "—" if ours is None or not ours.n else text(ours.mean, signed=True)
-    if ours is not None and ours.half == ours.half:
-        difference += f" ± {text(ours.half)}"
     texts = [
         cell.display(pair.column).replace("†", ""),
         "—" if published is None else f"{published:.1f}",
-        "SLAM" if line.row == reference else difference,
+        "SLAM" if line.row == reference else _ours(pair.column, ours),
         "SLAM" if mirrored == SLAM else _published(pair, mirrored, theirs),
     ]
     paper = pair.published.get(mirrored, {})

@@ -77,8 +77,8 @@ SIMULATIONS = {
         settings=("rows", "claims", "effect"),
         figures=("any false", "power at once", "power", "power lost", "seeds saved", "given up at 3", "at 5"),
         note="Effect in standard deviations between leaves, of every claim of the family; all rows against one "
-        "reference, paired with trunks that correlate by .5. Power: true verdicts. Margin 3: unpaired, with a margin of "
-        "3, so that “equivalent” is true at effect 0 and false at 3. Seeds: of all rows.",
+        "reference, paired with trunks that correlate by .5. Power: true verdicts. Margin 3: unpaired, with that "
+        "margin: “equivalent” is true at effect 0 and false at 3. Seeds: of all rows.",
         draws=(5000, 1000),
         seconds=(120, 5),
     ),
@@ -134,4 +134,4 @@ def _bar(figure: Figure) -> str:
 
 def _number(value: float) -> str:
     """Three decimals, and no zero before the point."""
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:.2f}"

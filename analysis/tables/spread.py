@@ -13,8 +13,8 @@ from analysis.tables.sheet import Sheet
 NOTE = (
     "Standard deviations of one score, in the metric's points; rows are pooled. Fine-tuning: between fine-tunings of "
     "one leaf. Pre-training: between leaves of other seeds, fine-tuning taken off; with one fine-tuning a leaf the two "
-    "cannot be told apart ('both'). Test items: had other items been drawn, by themselves, and what is added because "
-    "those of a cluster are alike."
+    "cannot be told apart ('both'), and a task that is measured on the leaf itself has no fine-tuning. Test items: had "
+    "other items been drawn, by themselves, and what is added because those of a cluster are alike."
 )
 FIELDS = ("task", "split", "metric", "rows", "pretraining", "finetuning", "items", "clusters", "clustered_by")
 
@@ -39,7 +39,7 @@ def sheet(table: Table) -> Sheet | None:
     for column, parts in pooled:
         what = column.measure
         texts = _texts(parts, column)
-        lines.append([f"{records.task_label(what.task)} {column.title}", *texts, str(len(parts))])
+        lines.append([f"{records.task_label(what.task)} {column.words}", *texts, str(len(parts))])
         names = ("pretraining", "finetuning", "items", "clusters")
         deviations = [_deviation(parts, name) for name in names]
         values.append([what.task, what.split, what.metric, len(parts), *deviations, parts[0].by])
@@ -84,7 +84,7 @@ def _texts(parts: Sequence[Components], column: Column) -> list[str]:
     both = math.isnan(tuned) and not math.isnan(pretraining)
     return [
         (column.text(pretraining) + " (both)" * both) if not math.isnan(pretraining) else "—",
-        column.text(tuned) if not math.isnan(tuned) else "—",
+        column.text(tuned) if tuned > 0 else "—",
         column.text(items) if not math.isnan(items) else "—",
         column.text(clusters) if any(one.by != "items" for one in parts) and not math.isnan(clusters) else "—",
     ]

@@ -12,7 +12,7 @@ from clusters.simulated import Folder, compared
 
 from ablate.clusters import display, remaining, schedule
 from ablate.clusters.remaining import Left, Remaining, Span
-from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Board
+from ablate.clusters.schedule import BLOCKED, DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, STOPPED, WAITING, Board
 from ablate.store import continuing
 from ablate.store.record import run_path
 from ablate.store.run import RunFolder
@@ -256,6 +256,33 @@ def test_time_in_a_queue_is_said_to_be_unknown():
         board.set(id, QUEUED)
         board.set(id, RUNNING)
     assert display.left_text(found.estimate()).endswith(" left")
+
+
+def test_what_was_stopped_is_still_to_be_done_and_what_is_done_has_no_time_left(capsys):
+    """The same command goes on with a stopped stage; a failed one is not made."""
+    board, clock = made(stage("a"), stage("b", cost=600.0), stage("c", "b"))
+    with display.Display(Remaining(board, 1)) as shown:
+        for id in "ab":
+            board.set(id, RUNNING)
+        clock.now = 60.0
+        board.set("a", DONE)
+        before = Remaining(board, 1).estimate().all
+        board.set("b", STOPPED)
+        assert Remaining(board, 1).estimate().all.likely == pytest.approx(before.likely, rel=0.3)
+        shown.left, board.events = shown.remaining.estimate(), []
+        shown._line("stopped", "b", board)
+        assert capsys.readouterr().out.rstrip().endswith(f"[1/3 done, {display.left_text(shown.left)}]")
+        board.set("b", DONE)
+        board.set("c", FAILED)
+        shown._line("FAILED", "c", board)
+        assert capsys.readouterr().out.rstrip().endswith("[2/3 done]")
+
+
+def test_a_stage_is_called_by_its_kind_once():
+    assert [Stage("recordings", {}, (), "a", title).name for title in ("recordings of asr.train", "asr.train")] == [
+        "recordings of asr.train",
+        "recordings asr.train",
+    ]
 
 
 # Against the truth ----------------------------------------------------------------------------------------------------

@@ -146,3 +146,24 @@ def test_a_mistake_in_a_file_with_an_alias_in_itself_is_told(tmp_path):
     (tmp_path / "alias.yaml").write_text("rows: &rows\n  one: *rows\n")
     with pytest.raises(UserError, match=r"alias\.yaml, line 2, column 3: rows\.one\.one: unknown key"):
         plan_file(tmp_path / "alias.yaml", registry=registry())
+
+
+def test_a_mistake_within_the_value_of_an_override_is_the_overrides(files):
+    """Also where the file says the same setting in more places than the override does."""
+    override = "base.pretrain={steps: 1, update: {pairs: [2, x]}}"
+    source = Source(files / "child.yaml", [override])
+    for path in ("steps", "update", "update.pairs", "update.pairs[1]", "nothing"):
+        said = str(source.located(UserError(f"base.pretrain.{path}: no.")))
+        assert said == f"override '{override}': base.pretrain.{path}: no."
+    assert source.origins("first", ["pretrain.update.pairs"]) == {"pretrain.update.pairs": override}
+
+
+def test_an_override_that_a_mistake_names_goes_before_the_place_in_the_file(files):
+    message = "base.pretrain.steps: has to be more than base.pretrain.decay."
+    for overrides, begins in (
+        (["base.pretrain.decay=9"], "override 'base.pretrain.decay=9': "),
+        (["base.encoder.width=9"], f"{files}/"),
+        (["base.pretrain.steps=1", "base.pretrain.decay=9"], "override 'base.pretrain.steps=1': "),
+    ):
+        said = str(Source(files / "child.yaml", overrides).located(UserError(message)))
+        assert said.startswith(begins) and said.endswith(message)

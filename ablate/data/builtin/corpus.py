@@ -38,7 +38,7 @@ from ablate.data.builtin.espeak import UNSEEN_VOICES, VOICES
 from ablate.data.builtin.sample import LABEL_VOICES, Entry, Sample
 from ablate.data.corpus import CorpusConfig, RecordingsConfig, Split, SplitConfig
 from ablate.data.recordings import Recordings, RecordingsWriter
-from ablate.data.table import FRAME, TableWriter
+from ablate.data.table import FRAME, Example, TableWriter
 from ablate.errors import UserError
 from encoders.ranges import Natural, PositiveShare, Size, Within
 
@@ -99,6 +99,11 @@ class BuiltinSplit(SplitConfig):
                         writer.add(row | {"phones": phones}, recording=(which, place), frames=frames)
                     run.progress(len(writer), total, unit="rows")
         return {"rows": len(writer), "hours": writer.hours, "left_out": {}}
+
+    def clusters(self, rows: Sequence[Example]) -> list[dict[str, str]]:
+        """By voice, and by the template or relation that each row was drawn with: the world is drawn again."""
+        shared = {entry.row["id"]: entry.shared for sample in self.samples for entry in sample.entries()}
+        return [own | shared[row["id"]] for own, row in zip(super().clusters(rows), rows, strict=True)]
 
 
 class _Spoken:

@@ -6,8 +6,8 @@ of three sentences and pairs with two premises are just as frequent in a split t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablate.data.builtin.events import EVENTS, RELATIONS
@@ -43,6 +43,8 @@ class Item:
 
     row: dict[str, Any]
     sentences: tuple[str, ...]
+    shared: dict[str, str] = field(default_factory=dict)
+    """What it has in common with other items: its template, as {"template": "trip 2"}, or the relation of a pair."""
 
 
 def negatable(clause: Clause) -> bool:
@@ -50,35 +52,55 @@ def negatable(clause: Clause) -> bool:
     return not clause.negated and bool(clause.verb.base) and all(part.role != "measure" for part in clause.parts)
 
 
-def sentence(draw: Draw, mine: Mine, reviews: float = 0.1) -> Sentence:
-    """One statement about one event, in 5 to 9 spoken words; `reviews` is the share of opinions."""
+def _one(draw: Draw, kind: str, clauses: Sequence[Clause]) -> tuple[Clause, dict[str, str]]:
+    """Draw one of the ways to tell a kind of event or opinion, and what it shares: its template."""
+    way = draw.below(len(clauses))
+    return clauses[way], {"template": f"{kind} {way + 1}"}
+
+
+def _opinion(draw: Draw, good: bool | None) -> tuple[Clause, dict[str, str]]:
+    """One sentence of a review; without `good` that is drawn, too."""
+    reviewed = work(draw)
+    good = draw.chance(0.5) if good is None else good
+    kind = draw.of(KINDS)
+    return _one(draw, kind, review(draw, reviewed, good, kind))
+
+
+def _statement(draw: Draw) -> tuple[Clause, dict[str, str]]:
+    """One sentence about an event."""
+    event = draw.of(EVENTS)
+    return _one(draw, event.__name__, event(draw).statements)
+
+
+def sentence(draw: Draw, mine: Mine, reviews: float = 0.1) -> tuple[Sentence, dict[str, str]]:
+    """One statement about one event, in 5 to 9 spoken words, and its template; `reviews` is the share of opinions."""
     while True:
         if draw.chance(reviews):
-            clause = draw.of(review(draw, work(draw), draw.chance(0.5), draw.of(KINDS)))
+            clause, shared = _opinion(draw, None)
         else:
-            clause = draw.of(draw.of(EVENTS)(draw).statements)
+            clause, shared = _statement(draw)
             if draw.chance(_NEGATED) and negatable(clause):
                 clause = replace(clause, negated=True)
         said = english(clause)
         if SHORT <= said.length <= LONG and mine(said.spoken):
-            return said
+            return said, shared
 
 
 def transcript(draw: Draw, mine: Mine) -> Item:
     """A sentence to be spoken."""
-    said = sentence(draw, mine)
-    return Item({"text": said.spoken}, (said.spoken,))
+    said, shared = sentence(draw, mine)
+    return Item({"text": said.spoken}, (said.spoken,), shared)
 
 
 def fact(draw: Draw, mine: Mine) -> Item:
     """A sentence to be spoken whose words do not predict each other: no review."""
-    said = sentence(draw, mine, reviews=0.0)
-    return Item({"text": said.spoken}, (said.spoken,))
+    said, shared = sentence(draw, mine, reviews=0.0)
+    return Item({"text": said.spoken}, (said.spoken,), shared)
 
 
 def translation(draw: Draw, mine: Mine) -> Item:
-    said = sentence(draw, mine)
-    return Item({"text": said.spoken, "translation": said.german}, (said.spoken,))
+    said, shared = sentence(draw, mine)
+    return Item({"text": said.spoken, "translation": said.german}, (said.spoken,), shared)
 
 
 def story(draw: Draw, mine: Mine) -> Item:
@@ -98,9 +120,10 @@ def story(draw: Draw, mine: Mine) -> Item:
 
 def sentiment(draw: Draw, mine: Mine, good: bool) -> Item:
     while True:
-        said = english(draw.of(review(draw, work(draw), good, draw.of(KINDS))))
+        clause, shared = _opinion(draw, good)
+        said = english(clause)
         if mine(said.spoken):
-            return Item({"text": said.spoken, "label": "positive" if good else "negative"}, (said.spoken,))
+            return Item({"text": said.spoken, "label": "positive" if good else "negative"}, (said.spoken,), shared)
 
 
 def sentence_pair(draw: Draw, mine: Mine, entailed: bool) -> Item:
@@ -124,7 +147,7 @@ def sentence_pair(draw: Draw, mine: Mine, entailed: bool) -> Item:
             continue
         label = "entailment" if entailed else "not_entailment"
         row = {"text": " and ".join(premises), "text_b": hypothesis, "label": label}
-        return Item(row, (*premises, hypothesis))
+        return Item(row, (*premises, hypothesis), {"relation": relation})
 
 
 def _common(premises: list[str], hypothesis: str) -> tuple[int, ...]:
@@ -136,7 +159,7 @@ def _common(premises: list[str], hypothesis: str) -> tuple[int, ...]:
 def normalization(draw: Draw, mine: Mine) -> Item:
     """A written sentence with numerals, and its spoken form."""
     while True:
-        clause = draw.of(draw.of(EVENTS)(draw).statements)
+        clause, shared = _statement(draw)
         said = english(clause)
         if any(letter.isdigit() for letter in said.written) and mine(said.spoken):
-            return Item({"written": said.written, "spoken": said.spoken}, (said.spoken,))
+            return Item({"written": said.written, "spoken": said.spoken}, (said.spoken,), shared)

@@ -9,7 +9,7 @@ and those that dev and test may use.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ablate.data.builtin import items
@@ -40,6 +40,8 @@ class Entry:
     row: dict[str, Any]
     sentences: tuple[str, ...]
     said: Utterance | None = None
+    shared: dict[str, str] = field(default_factory=dict)
+    """What its item has in common with others."""
     places: tuple[tuple[str, str], ...] = ()
     """The (table, split) pairs that it is in: spoken tasks share utterances. Only set for an audit of several
     tables.
@@ -97,11 +99,11 @@ class Sample:
         for number, item in enumerate(self._items()):
             row = {"id": f"{prefix}-{number:05}", **item.row}
             if self.voices is None:
-                yield Entry(self.name, row, item.sentences)
+                yield Entry(self.name, row, item.sentences, shared=item.shared)
             else:
                 said = self._said(number, row["text"])
                 row |= {"voice": said.voice, "snr": round(said.snr, 1)}
-                yield Entry(self.name, row, item.sentences, said)
+                yield Entry(self.name, row, item.sentences, said, item.shared)
 
     def _items(self) -> Iterator[Item]:
         make = _MAKE[self.name.split(".")[0]]

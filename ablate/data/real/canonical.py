@@ -22,6 +22,7 @@ TEXTS = ("text", "text_b", "translation", "written", "spoken")
 READ = (*TEXTS, "direction", "label", "classes")  # these first, then the row's other fields, sorted by name
 UNKNOWN = "untranscribed"  # a mark of rows whose text is '' because there is none, and not because nothing is said
 APART = {"id", "voice", "recording", ORIGIN, UNKNOWN, *READ}
+GIVEN = {"document"}  # follows from the recording, of which the key is a digest
 BARE = "speech", "train"  # the split whose texts nothing reads
 SHOWN = 3  # number of left-out lines that a note shows
 SHORT = 60  # number of characters of a line that a note shows
@@ -45,7 +46,7 @@ class Found(NamedTuple):
 
 def digest(key: bytes, row: Example) -> bytes:
     """16 bytes that identify a recording and the texts and labels of its row."""
-    names = [*(name for name in READ if name in row), *sorted(row.keys() - APART)]
+    names = [*(name for name in READ if name in row), *sorted(row.keys() - APART - (GIVEN if key else set()))]
     said = [f"{name}\n{row[name]}" for name in names]  # texts have single spaces and no line breaks
     return hashed(key, "\n".join(said).encode())
 

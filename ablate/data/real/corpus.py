@@ -40,7 +40,7 @@ from ablate.data.real.made import RealRecordings, RealSplit, distinct, plain, vo
 from ablate.data.real.scan import told
 from ablate.data.real.settings import RealSettings
 from ablate.data.real.sources import ORIGIN, OWN, Place, Source, columns, of_split, sources, table_of, tables
-from ablate.data.real.split import SHORTEST, Reading
+from ablate.data.real.split import NO_TEXT, SHORTEST, Reading
 from ablate.data.recordings import BINS
 from ablate.data.spelling import SCORING
 from ablate.data.table import FRAME
@@ -206,6 +206,8 @@ class _Plan:
             notes = [*notes, f"{'.'.join(place)}: data.mix draws from {mixed.said(heat)}."]
         why = ", ".join(f"{n} × {reason}" for reason, n in sorted(left_out.reasons.items()))
         if not count:
+            if left_out.reasons[NO_TEXT] and (instead := [said for source in origins if (said := source.wordless())]):
+                why = why.replace(NO_TEXT, f"{NO_TEXT}: {'; '.join(instead)}")
             why = why or f"there is none in {', '.join(source.name for source in origins)}"
             raise UserError(f"No row of {'.'.join(place)} can be used ({why}); add data, or change what is left out.")
         limits, whole = self.reading.limits, count + left_out.reasons.total()

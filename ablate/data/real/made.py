@@ -85,14 +85,13 @@ class RealRecordings(RecordingsConfig):
         planned ones.
         """
         config = _settings(self.corpus)
-        reading = Reading(config, lambda row, key: "")
+        reading = Reading(config)
         source = next(source for source in reading.sources if source.name == self.source)
         keys = bytearray()
         for _, key in reading.keys(source, reading.looking):
             keys += key
         digest, first = distinct(keys)
-        skips = config.on_error == "skip"  # then recordings that cannot be decoded are still listed
-        if digest != self.recordings and not skips:
+        if digest != self.recordings:
             raise _changed(config)
         wanted = np.zeros(len(keys) // 16, bool)
         wanted[first] = True
@@ -173,7 +172,7 @@ class _Places:
 
     def _today(self) -> dict[bytes, audio.Recording]:
         """By key, the recordings of the source as it is now."""
-        reading = Reading(_settings(self.config.corpus), lambda row, key: "")
+        reading = Reading(_settings(self.config.corpus))
         source = next(source for source in reading.sources if source.name == self.config.source)
         return {key: row["recording"] for row, key in reading.keys(source, reading.looking)}
 
@@ -236,11 +235,7 @@ class RealSplit(SplitConfig):
     def write(self, run: Any, recordings: Sequence[Any]) -> dict[str, Any]:
         config, keys = _settings(self.corpus), _Keys([one.files for one in recordings])
 
-        def usable(row: Example, key: bytes) -> str:
-            skipped = config.on_error == "skip" and keys.find(key) is None
-            return f"{row['recording']}: cannot be used; the result of the recordings says why." if skipped else ""
-
-        reading, left_out = Reading(config, usable), LeftOut()
+        reading, left_out = Reading(config), LeftOut()
         held = Held(bool(recordings) and voiced(config, self.split))
         opened = [Recordings(one.files) for one in recordings]
         mixed = mixing.corpora(config, (self.table, self.split))
@@ -275,6 +270,19 @@ class RealSplit(SplitConfig):
             "known_faults": dict(faults.known),
         }
 
+    def clusters(self, rows: Sequence[Example]) -> list[dict[str, str]]:
+        """By speaker, unless the voice stands in for one, and by document; pairs of sentences by the first sentence,
+        which several may have.
+        """
+        first: dict[str, str] = {}
+        made = []
+        for row, own in zip(rows, super().clusters(rows), strict=True):
+            voice = own.pop("voice", None)
+            named = {} if voice in (None, own.get("document")) else {"speaker": voice}
+            pair = {"premise": first.setdefault(row["text"], str(row["id"]))} if "text_b" in row else {}
+            made.append(named | own | pair)
+        return made
+
     def _rows(self, reading: Reading, left_out: LeftOut) -> Iterator[tuple[Example, bytes, bytes, str]]:
         """The rows of the split as they are written, each with its recording's key, its digest, and the path in `data`
         that it comes from.
@@ -283,7 +291,8 @@ class RealSplit(SplitConfig):
         for source in reading.of(place):
             for entry in reading.rows(source, {place: left_out}, reading.faults):
                 if place in entry.places:
-                    unwritten = ("recording", ORIGIN, UNKNOWN, *(("text",) if place == BARE else ()))
+                    unread = ("document",) * (self.split == "train") + ("text",) * (place == BARE)
+                    unwritten = ("recording", ORIGIN, UNKNOWN, *unread)
                     row = {name: value for name, value in entry.row.items() if name not in unwritten}
                     for _ in range(entry.places.count(place)):
                         yield row, entry.key, entry.digest(place), entry.row.get(ORIGIN, source.name)

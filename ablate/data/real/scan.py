@@ -40,6 +40,7 @@ class Sound(NamedTuple):
     size: int
     changed: int
     """Time of its last change, in ns."""
+    inode: int
 
 
 class Sounds:
@@ -76,7 +77,7 @@ class Sounds:
             if key in known:
                 digest, *head = _HEAD.unpack(known[key])
                 size = facts.st_size if file.member is None else file.member.size
-                sounds[file] = Sound(digest, Head(*head), size, facts.st_mtime_ns)
+                sounds[file] = Sound(digest, Head(*head), size, facts.st_mtime_ns, facts.st_ino)
         return [sounds[file] for file in files]
 
     def key(self, recording: Recording) -> bytes | None:

@@ -55,6 +55,8 @@ class Source:
     """The settings of the corpus that name it."""
     speakers: Callable[[], bool] = lambda: True
     """Whether its voices are speakers."""
+    wordless: Callable[[], str] = str
+    """Says what is there instead of transcripts, if there are none."""
 
     def lacks(self, root: str) -> list[str]:
         """What it needs that is not there, each as "data.SETTING (path)"."""
@@ -77,6 +79,7 @@ def sources(config: RealSettings) -> list[Source]:
             needs=partial(_files, root, path),
             settings=tuple(dict.fromkeys(name for name, one in _used(config) if one == path)),
             speakers=partial(_speakers, root / path),
+            wordless=partial(_wordless, root / path),
         )
         for path, places in _speech(config).items()
     ]
@@ -262,6 +265,12 @@ def _speakers(path: Path) -> bool:
     """Whether the layout of a source of speech says who speaks."""
     found = registry.known(path)
     return found is None or found[1].speakers
+
+
+def _wordless(path: Path) -> str:
+    """What a source of speech without transcripts has instead."""
+    found = registry.known(path)
+    return "" if found is None else found[1].wordless(path)
 
 
 def _files(root: Path, source: str) -> list[str]:

@@ -36,6 +36,7 @@ SPELLING = 2  # raised by hand when texts are spelt differently after reading: p
 SHORTEST = 0.1  # seconds; a shorter recording is a segmentation fault, and leaves no positions to predict
 PAIRED = ("pairs", "retrieval")  # tables to which a recording without words means nothing
 UNLABELLED = ("speech", "pairs")  # pre-training streams crop or leave out by limits of their own
+NO_TEXT = "no text"  # why a row is left out that has to have one
 EVERY = ""  # for "all tables", in what evaluated splits hold
 _AT_ONCE = 512  # number of recordings that are looked up together
 
@@ -62,23 +63,22 @@ Usable = Callable[[Example, bytes], str]
 
 
 class Reading:
-    """Reads what a configuration names. `usable` judges recordings; without it they are all read once if that is
-    needed.
+    """Reads what a configuration names; if faults are skipped, all recordings are read once before.
 
     Memory grows with the evaluated rows, never with the training rows: those are represented by 8 bytes of a hash.
     """
 
-    def __init__(self, config: RealSettings, usable: Usable | None = None) -> None:
+    def __init__(self, config: RealSettings) -> None:
         self.config, self.root = config, Path(config.root)
         self.sources = sources(config)
         self.kept = Kept()
         self.faults, self.looking = self._fresh(), self._fresh()  # for rows that are taken, and for reading ahead
-        self._sounds, self._usable = Sounds(self.kept), usable
+        self._sounds = Sounds(self.kept)
         self._choices: dict[str, Choice] = {}
         self._holders: dict[str, dict[bytes, str]] = {}
         self._spoken: dict[str, Spoken] = {}
         self._found: dict[str, bool] = {}
-        self._bad: dict[str, dict[bytes, str]] = {}
+        self._bad: dict[str, dict[audio.Recording, str]] = {}
         self._states: dict[str, list[Any]] = {}
         self.mixed: dict[str, tuple[int, str]] = {}
         """By source, the most channels of a recording that are averaged, and its file."""
@@ -140,7 +140,7 @@ class Reading:
         if not source.spoken:
             yield from ((row, b"", 0) for row in self._labelled(source, faults))
             return
-        usable = self._usable or self.scanned(source)
+        usable = self.scanned(source)
         for row, _, key, frames in self._looked(source, faults):
             if frames * FRAME >= SHORTEST and (fault := usable(row, key)):
                 faults.report(fault)
@@ -182,34 +182,35 @@ class Reading:
             return lambda row, key: ""
         if source.name not in self._bad:
             bad = self._bad[source.name] = {}
-            waiting: deque[tuple[str, bytes, bytes, bytes]] = deque()
+            waiting: deque[tuple[audio.Recording, bytes]] = deque()
 
             def unknown() -> Iterator[audio.Recording]:
                 for row, sound, key, frames in self._looked(source, self.looking):
-                    good, ill = _judged(key, sound)
-                    if (why := self.kept.get(ill)) is not None:
-                        bad[key] = why.decode()
-                    elif frames * FRAME >= SHORTEST and self.kept.get(good) is None:
-                        waiting.append((row["recording"].name, key, good, ill))
-                        yield row["recording"]
+                    recording, judged = row["recording"], _judged(key, sound)
+                    if (why := self.kept.get(judged)) is None and frames * FRAME >= SHORTEST:
+                        waiting.append((recording, judged))
+                        yield recording
+                    elif why:
+                        bad[recording] = why.decode()
 
             with contextlib.closing(ordered(attempt, unknown())) as heard:  # its processes end with it
                 for fault in told(heard, f"Scanning {source.name}", "recordings"):
-                    file, key, good, ill = waiting.popleft()
+                    recording, judged = waiting.popleft()
+                    why = fault.removeprefix(recording.name)
                     if fault:
                         self.looking.report(fault)
-                        bad[key] = fault.removeprefix(file)
-                    self.kept.put(*((ill, bad[key].encode()) if fault else (good, b"")))
+                        bad[recording] = why
+                    self.kept.put(judged, why.encode())
             self.kept.flush()
         bad = self._bad[source.name]
-        return lambda row, key: f"{row['recording'].name}{bad[key]}" if key in bad else ""
+        return lambda row, key: f"{row['recording'].name}{bad[row['recording']]}" if row["recording"] in bad else ""
 
     def spoilt(self, row: Example, fault: str) -> None:
         """Record that a recording which was judged good before cannot be used."""
         (sound,) = self._sounds.of([row["recording"]])
         if not isinstance(sound, str):
-            _, ill = _judged(part(sound, row["recording"]), sound)
-            self.kept.put(ill, fault.removeprefix(row["recording"].name).encode())
+            judged = _judged(part(sound, row["recording"]), sound)
+            self.kept.put(judged, fault.removeprefix(row["recording"].name).encode())
 
     # Which splits a row goes to ---------------------------------------------------------------------------------
 
@@ -265,7 +266,7 @@ class Reading:
             return short
         silent = split.startswith("test") and table not in PAIRED and UNKNOWN not in row and tuple(asks) == ("text",)
         if table != "speech" and not silent and any(row.get(field) in (None, "") for field in asks):
-            return "no text"
+            return NO_TEXT
         if split == "train" and table not in UNLABELLED and seconds > self.config.max_seconds:
             return long
         return ""
@@ -345,9 +346,8 @@ class Reading:
         """A spoken source's evaluated rows and their recordings' keys."""
         if not source.held_out:
             return ((row, key) for row, _, key, _ in self._looked(source, self.looking))
-        whole = self if self._usable is None else Reading(self.config)  # those of other tables are usable, too
-        chosen = whole.choice(source).dev
-        rows = enumerate(whole._heard(source, whole.looking))
+        chosen = self.choice(source).dev
+        rows = enumerate(self._heard(source, self.looking))
         return ((row, key) for number, (row, key, _) in rows if number in chosen)
 
     def _evaluated_keys(self, source: Source) -> Iterable[tuple[bytes, bytes]]:
@@ -410,11 +410,11 @@ def _dev(name: str) -> bool:
     return name.rpartition(".")[2] == "dev"
 
 
-def _judged(key: bytes, sound: Sound) -> tuple[bytes, bytes]:
-    """Cache keys for "can be used" and for the reason why not; the latter is valid until the file is touched."""
-    size = struct.pack("<Q", sound.size)
-    by = bytes([LOOKING])
-    return b"g" + by + hashed(key, size), b"i" + by + hashed(key, size, struct.pack("<q", sound.changed))
+def _judged(key: bytes, sound: Sound) -> bytes:
+    """Cache key for the reason why a recording cannot be used, or for '' if it can: of one file, until it is touched.
+    Another one with the same key, which may come from its header alone, can be whole where this breaks off.
+    """
+    return b"j" + bytes([LOOKING]) + hashed(key, struct.pack("<QqQ", sound.size, sound.changed, sound.inode))
 
 
 def attempt(recording: audio.Recording) -> str:

@@ -21,8 +21,9 @@ TABLES = {
     "text.train": {"rows": 1000, "hours": 0.0, "left_out": {"the same text is in asr.test": 5}},
 }
 NOTES = [
-    "Rows left out: 3 of asr.train (the same recording is in test); 5 of text.train (the same text is in asr.test).",
-    "Rows left out by a limit: 7 of 102 of asr.train (longer than 20 s).",
+    "Rows left out when the split was first made: "
+    "3 of asr.train (the same recording is in test); 5 of text.train (the same text is in asr.test).",
+    "Rows left out by a limit when the split was first made: 7 of 102 of asr.train (longer than 20 s).",
     "Speakers in two splits, kept: asr.train: 4 speakers, 40 of 90 rows, of asr.test.",
 ]
 

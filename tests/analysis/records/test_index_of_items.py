@@ -86,9 +86,10 @@ def test_entries_of_results_that_are_gone_are_dropped(tmp_path):
     )
     for name in ("a", "b"):
         key = (name, "test", "wer")
-        index.entry(key, lambda key=key: {key: three})
-    index.entry(("a", "test", "bleu"), lambda: {("a", "test", "bleu"): None})
-    index.entry(("a", "test", "cer"), lambda: {("a", "test", "cer"): two})
+        index.together(name, lambda key=key: {key: three})
+    index.together("bleu", lambda: {("a", "test", "bleu"): None})
+    index.together("cer", lambda: {("a", "test", "cer"): two})
+    index.together("cer", lambda: {("a", "test", "cer"): three})  # done before
     index.write({"a"})
     again = Index.read(tmp_path / "index.npz", "v").entries
     assert set(again) == {("a", "test", metric) for metric in ("wer", "bleu", "cer")}

@@ -1,5 +1,7 @@
 """Rows whose records come from several kinds of processor, or versions of the code, are named."""
 
+import csv
+import io
 import json
 
 import pytest
@@ -9,6 +11,7 @@ from analysis.records import origin
 from analysis.records.frame import read
 from analysis.statistics import claims
 from analysis.table import build, why
+from analysis.tables import formats
 
 A = {"processor": "Xeon 8", "instructions": "avx512", "device": "cpu", "torch": "2.13.0", "threads": 1}
 B = {"processor": "EPYC 7", "instructions": "avx2", "device": "cpu", "torch": "2.13.0", "threads": 2}
@@ -41,6 +44,8 @@ def made_on(fake):
             for task in SWEEP["tasks"]:
                 for kind, id in origin.behind(line, task):
                     path = records.path(kind, id) / "result.json"
+                    if not path.exists():
+                        continue
                     machine = where(line["row"], line["seed"], kind, "" if kind == "pretrain" else task)
                     path.write_text(
                         json.dumps(json.loads(path.read_text()) | ({"machine": machine} if machine else {}))
@@ -77,7 +82,38 @@ def test_a_stage_elsewhere_makes_a_row_of_several(made_on):
 
 def test_seeds_elsewhere_are_compared_like_with_like(made_on):
     text = caption(made_on(lambda row, seed, *_: B if seed else A))
-    assert "Made with several: speech only, joint, joint placebo." in text and "compared" not in text
+    assert "Made with several: speech only‡, joint‡, joint placebo‡." in text and "compared" not in text
+
+
+def test_a_row_whose_seeds_were_made_elsewhere_is_marked_in_every_format(made_on):
+    folder = made_on(lambda row, seed, *_: B if (row, seed) == ("speech_only", 1) else A)
+    records = read(folder)
+    table = build(records)
+    assert origin.mixed(records) == {("speech_only", "")}
+    for form, label in (
+        ("terminal", "speech only‡ "),
+        ("md", "| speech only‡ |"),
+        ("tex", r"speech only$^{\ddagger}$ &"),
+        ("html", ">speech only‡</th>"),
+    ):
+        assert getattr(formats, form)(table).count(label) == 2, form  # among the values, and among the differences
+    assert "Made with several: speech only‡. ‡ Not all seeds of the row were made on the same kinds." in table.caption
+    lines = csv.DictReader(io.StringIO(formats.csv(table)))
+    assert {(line["row"], line["processors"]) for line in lines if line["block"] == "joint"} == {
+        ("speech_only", "several"),
+        ("joint", ""),
+        ("joint_placebo", ""),
+    }
+
+
+def test_stages_elsewhere_in_the_same_way_for_all_seeds_are_no_mark(made_on):
+    """Pre-trained on one machine and scored on another, as on any cluster; and a seed that is not scored yet."""
+    folder = made_on(lambda row, seed, kind, task: A if kind == "pretrain" else B)
+    assert origin.mixed(read(folder)) == frozenset() and "‡" not in caption(folder)
+    folder = made_on(
+        lambda row, seed, kind, task: A if kind == "pretrain" else B, name="b", missing=(("joint", 1, None),)
+    )
+    assert origin.mixed(read(folder)) == frozenset()
 
 
 def test_claims_and_why_say_it_too(made_on):

@@ -40,6 +40,18 @@ def test_items_alone_take_the_seeds_that_ran_for_all_there_are():
     assert calibration.over_items > 0.3 > calibration.over_seeds
 
 
+def test_declared_looks_call_equal_rows_different_in_at_most_five_percent():
+    own = synthetic(40, 0.3, np.random.default_rng(6))
+    at_looks = np.mean(
+        [
+            calibrate.calibrate(replace(own, values=own.values[of], parts=own.parts[of]), 8, 100).at_looks
+            for of in (slice(None), slice(0, 24), slice(16, 40))
+        ]
+    )
+    assert 0 < at_looks < 0.08
+    assert np.isnan(calibrate.calibrate(own, 5, draws=2).at_looks)
+
+
 def test_too_few_seeds_are_refused(fake):
     with pytest.raises(ValueError, match="too few for two groups"):
         calibrate.calibrate(synthetic(5, 0.1, np.random.default_rng(0)), 3, draws=1)
@@ -53,6 +65,8 @@ def test_sheet_has_a_line_per_column_and_size(fake):
     )
     sheet = calibrate.sheet(records, "joint", draws=20)
     assert [line[1] for line in sheet.lines] == ["3", "5"] and "pool of 10 seeds" in sheet.title
+    assert all(len(line) == len(sheet.heads) for line in sheet.lines)
+    assert all(len(line) == len(sheet.fields) for line in sheet.values)
 
 
 def test_shared_variance_is_that_of_the_items_alone():
@@ -79,6 +93,16 @@ def test_power_and_seeds_needed_against_simulation():
 
     assert (abs(t) > student.ppf(0.975, seeds - 1)).mean() == pytest.approx(compare.power(plan, 2.0, seeds), abs=0.02)
     assert compare.needed(plan, 2.0, level=0.01) > seeds
+
+
+@pytest.mark.parametrize(("seeds", "effect"), [(3, 2.0), (3, 3.5), (5, 2.0)])
+def test_power_of_two_groups_knows_that_welchs_degrees_of_freedom_are_uncertain(seeds, effect):
+    draws = np.random.default_rng(seeds).normal(0, 1, (2000, 2, seeds))
+    found = np.mean([compare.estimate([a + effect, -b]).low > 0 for a, b in draws])
+    each = (1 / seeds, seeds - 1)
+    plan = Estimate(mean=0.0, error=np.sqrt(2 / seeds), freedom=2 * (seeds - 1), groups=(each, each), n=seeds)
+    assert compare.power(plan, effect, seeds) == pytest.approx(found, abs=0.03)
+    assert compare.power(plan, compare.detectable(plan, seeds=2 * seeds), 2 * seeds) == pytest.approx(0.8, abs=1e-3)
 
 
 @pytest.mark.parametrize("of_items", [0.0, 0.8])

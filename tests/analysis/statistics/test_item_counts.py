@@ -1,5 +1,6 @@
 """Metrics from per-item counts, and what clusters of test items contribute to them."""
 
+import json
 import math
 import warnings
 
@@ -91,6 +92,56 @@ def test_clusters_are_summed_and_named():
     assert counts.parts().effective == pytest.approx(1 / (0.7**2 + 0.3**2))
     assert items.read_counts([voices[0], *lines[1:]], "wer").parts().by == "items"  # one line does not say
     assert items.read_counts([x | {"cluster": {"voice": "m"}} for x in lines], "wer").parts().by == "items"
+
+
+def test_of_several_clusterings_the_one_with_the_fewest_clusters_is_taken():
+    """Whatever the scores: one of a single cluster, and one that has every item by itself, are none."""
+    named = {"speaker": "abab", "document": "xyzx", "session": "1111", "id": "1234"}
+    lines = [wer(1, 0, 0, 4, n) | {"cluster": {by: of[n] for by, of in named.items()}} for n in range(4)]
+    assert items.read_counts(lines, "wer").parts().by == "speakers"
+    of = ("document", "session", "id")
+    fewer = [line | {"cluster": {by: line["cluster"][by] for by in of}} for line in lines]
+    counts = items.read_counts(fewer, "wer")
+    assert counts.parts().by == "documents" and counts.ids == ["x", "y", "z"]
+    equal = [line | {"cluster": {"template": "aabb"[n], "relation": "abab"[n]}} for n, line in enumerate(lines)]
+    assert items.read_counts(equal, "wer").parts().by == "templates"
+    alone = [line | {"cluster": {"session": "1", "id": str(n)}} for n, line in enumerate(lines)]
+    assert items.read_counts(alone, "wer").parts().by == "items"
+
+
+def test_clusters_with_errors_in_common_make_the_error_of_a_score_larger():
+    """By hand, of six answers in three relations. All alike (correlation 1): shares 1, 0 and 0 of three clusters, of
+    variance 1/9, where six items would have 2/45. None alike: nothing varies between clusters.
+    """
+
+    def variance(correct, clusters):
+        lines = [{"id": n, "correct": x, "cluster": {"relation": c}} for n, (x, c) in enumerate(zip(correct, clusters))]
+        parts = items.read_counts(lines, "accuracy").parts()
+        return (len(parts.parts) - 1) / len(parts.parts) * float(parts.parts @ parts.parts) / 100**2
+
+    assert variance([1, 1, 0, 0, 0, 0], "aabbcc") == pytest.approx(1 / 9)
+    assert variance([1, 1, 0, 0, 0, 0], "abcdef") == pytest.approx(2 / 45)
+    assert variance([1, 0, 1, 0, 1, 0], "aabbcc") == pytest.approx(0)
+
+
+def test_a_score_made_before_clusters_had_names_takes_those_of_another(fake):
+    """Also where the index has it by items already."""
+    folder = fake(tasks=("sentence_pair",), seeds=(0, 1), claims={})
+    what = measure(read(folder), "sentence_pair.accuracy")
+    weights, records = {"joint": 1.0, "scratch": -1.0}, read(folder)
+    before = effect_with_items(records, weights, what)
+    records.index.write({key[0] for key in records.index.entries})
+    assert before.by == "items" and (folder / "index.npz").exists()
+    path = records.files("score", records.finished(what)["joint", "", 1][0]) / "items.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    named = [line | {"cluster": {"relation": str(n % 5)}} for n, line in enumerate(lines)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in named))
+    result = records.path("score", records.finished(what)["joint", "", 1][0]) / "result.json"
+    result.write_text(result.read_text() + "\n")  # another result: another digest
+    after = effect_with_items(read(folder), weights, what)
+    assert after.by == "relations" and after.mean == before.mean and after.items_freedom < 5
+    (folder / "index.npz").unlink()
+    assert effect_with_items(read(folder), weights, what) == after
 
 
 @pytest.mark.parametrize("metric", ["bleu", "f1", "matthews", "pearson"])

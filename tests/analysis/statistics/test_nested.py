@@ -9,10 +9,10 @@ import pytest
 from analysis import table
 from analysis.records import manifest
 from analysis.records.frame import measure, read
-from analysis.statistics import advice
+from analysis.statistics.advice import ways
 from analysis.statistics.compare import effect_over_seeds, effect_with_items, groups
 from analysis.statistics.components import of_effect
-from analysis.tables import spread
+from analysis.tables import advice, spread
 
 ROWS = ("scratch", "joint")
 ALONE = {"claims": {}, "table": {"blocks": [{"reference": "joint", "rows": [*ROWS]}]}}
@@ -78,8 +78,9 @@ def test_one_fine_tuning_cannot_tell_the_two_apart(fake):
     parts = of_effect(records, {"joint": 1.0}, measure(records, "asr"))
     assert math.isnan(parts.finetuning)
     assert parts.pretraining == pytest.approx(records.values(measure(records, "asr"))["joint"].var(ddof=1))
-    (line,) = (line for line in spread.sheet(table.build(records)).lines if line[0].startswith("asr WER ("))
-    assert "(both)" in line[1] and line[2] == "—"
+    lines = {line[0]: line[1:] for line in spread.sheet(table.build(records)).lines}
+    assert "(both)" in lines["asr WER"][0] and lines["asr WER"][1] == "—"
+    assert "(both)" not in lines["retrieval recall@1"][0]  # which has no fine-tuning
 
 
 def test_one_seed_with_fine_tunings_knows_their_spread_alone(fake):
@@ -153,7 +154,7 @@ def test_advice_by_hand(fake):
         rows=ROWS, tasks=("asr",), seeds=(0, 1, 2, 3), draws=2, tuning=12.0, noise=0.0, claims={"pays": CLAIM}
     )
     records = read(folder)
-    now, found = advice.ways(records, CLAIM["coefficients"], measure(records, "asr"), 3600.0, 0.05)
+    now, found = ways(records, CLAIM["coefficients"], measure(records, "asr"), 3600.0, 0.05)
     seeds, tuned = (next(way for way in found if way.name == name) for name in ("seeds", "fine-tunings"))
     assert seeds.seconds == pytest.approx(seeds.more * 2 * 2 * 2 * 3.2)  # scores alone have a time here: 2 splits
     assert tuned.seconds == pytest.approx(tuned.more * 4 * 2 * 2 * 3.2)

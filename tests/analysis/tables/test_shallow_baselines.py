@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from planted import results
 from scipy.stats import binom
 
 from analysis.records.frame import read
+from analysis.statistics.compare import effect_with_items
 from analysis.table import build
 from analysis.tables import baselines, formats
 
@@ -58,24 +58,26 @@ def test_the_interval_over_items_is_the_binomial_one(fake):
     share = clearance.best.cell.estimate.mean / 100
     expected = [100 * binom.ppf(q, 400, share) / 400 for q in (0.025, 0.975)]
     assert [clearance.best.low, clearance.best.high] == pytest.approx(expected, abs=0.6)
-    assert clearance.best.over == "items" and clearance.verdict == "clears"
+    assert (clearance.best.over, clearance.verdict) == ("items", "one seed")  # it speaks of one checkpoint
 
 
-def test_seeds_share_their_items(fake):
-    """The mean over seeds has the spread of the items' mean over seeds, not of a test set as many times as large."""
-    folder = fake(**TEXT, seeds=(0, 1, 2))
-    records = read(folder)
-    right = np.array([[x["correct"] for x in records.run("score", run).items()] for run in records.scores.run], float)
-    error = 100 * right.mean(axis=0).std() / np.sqrt(400)
-    clearance = first(folder)
-    assert (clearance.best.high - clearance.best.low) / 2 == pytest.approx(1.96 * error, rel=0.1)
-    assert clearance.best.low < 100 * right.mean() < clearance.best.high
+def test_several_seeds_are_judged_over_seeds_and_items(fake):
+    """The interval is that of the row's mean, as for claims; it points the way of the metric."""
+    for options, column in ((TEXT, "sentiment"), (SMALL, "asr")):
+        folder = fake(**options, seeds=(0, 1, 2), name=column)
+        records = read(folder)
+        clearance = first(folder)
+        best, what = clearance.best, clearance.column.measure
+        e = effect_with_items(records, {best.line.row: 1.0}, what)
+        assert (best.high - best.low) / 2 == pytest.approx(e.half) and best.over == "seeds and items"
+        assert (best.low + best.high) / 2 == pytest.approx(best.cell.estimate.mean) and clearance.verdict == "clears"
+        assert e.half >= best.cell.estimate.half  # never narrower than over seeds
 
 
 @pytest.mark.parametrize("task, edge, good", [("asr", "high", +1), ("sentiment", "low", -1)])
 def test_a_baseline_just_inside_or_outside_the_interval(fake, task, edge, good):
     options = SMALL if task == "asr" else TEXT
-    folder = fake(**options)
+    folder = fake(**options, seeds=(0, 1, 2))
     bound = getattr(first(folder).best, edge)
     set_baselines(folder, bound + 0.01 * good, bound + 20 * good)  # the second is weaker
     assert first(folder).verdict == "clears"
@@ -86,10 +88,10 @@ def test_a_baseline_just_inside_or_outside_the_interval(fake, task, edge, good):
 
 
 def test_every_row_is_asked_and_the_few_that_fail_are_named(fake):
-    folder = fake(**SMALL)
+    folder = fake(**SMALL, seeds=(0, 1, 2, 3, 4))
     table = build(read(folder))
     speech, joint = (line.cells[0].estimate.mean for line in table.lines)
-    assert speech < joint
+    assert speech < first(folder).best.high < joint
     set_baselines(folder, joint)
     clearance = first(folder)
     assert clearance.best.line.row == "speech_only" and [line.row for line in clearance.short] == ["joint"]
@@ -129,7 +131,16 @@ def test_one_seed_without_items_has_no_interval_and_no_verdict(fake):
     for path in (folder.parents[1] / "score").rglob("items.jsonl"):
         path.unlink()
     sheet = baselines.sheet(build(read(folder)))
-    assert sheet.lines[0][3:5] == ["—", "one seed"] and sheet.lines[0][6] == "no interval"
+    assert sheet.lines[0][3:5] == ["—", "—"] and sheet.lines[0][6:] == ["one seed", "—"]
+
+
+def test_seeds_that_all_gave_the_same_have_no_verdict(fake):
+    folder = fake(**SMALL | {"rows": ("joint",), "seeds": (0, 1)})
+    add_metric(folder, "perplexity", lambda seed, row: 20.0)
+    set_baselines(folder, 17.0)
+    sweep = json.loads((folder / "sweep.json").read_text()) | {"table": {"columns": ["asr.test.perplexity"]}}
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    assert first(folder).verdict == "seeds are equal"
 
 
 def test_measures_of_any_size_and_without_a_baseline_or_a_direction(fake):
@@ -145,7 +156,7 @@ def test_measures_of_any_size_and_without_a_baseline_or_a_direction(fake):
     assert titles == ["phone NMI ↑", "loss drop (nats) ↑", "perplexity", "WER (%) ↓"]
     cells = [cell.display(column).split(" ±")[0] for cell, column in zip(table.lines[0].cells, table.columns)]
     assert cells[:3] == ["0.0320", "0.430", "311.0"]
-    assert [cell.mark for cell in table.lines[0].cells][:3] == ["", "", ""]  # equal, and no direction
+    assert [cell.mark for cell in table.lines[0].cells][:3] == ["best", "best", ""]  # equal, and no direction
     lines = baselines.sheet(table).lines
     assert [line[6] for line in lines] == ["no baseline"] * 3 + ["clears"]
     assert lines[2][1] == "—"  # without a direction no row is the best

@@ -334,3 +334,47 @@ def test_a_stated_corpus_has_every_split_by_name_and_none_to_write(tmp_path):
     assert {place for place in splits if longer.split(*place) != splits[place]} == {("speech", "train")}
     with pytest.raises(UserError, match="can only be planned"):
         splits["asr", "test"].config.write(None, ())
+
+
+WORDS = {  # of a hypothesis, by the relation that decides it; "role", "category" and "binding" have none of their own
+    "week": ("week", "weekend"),
+    "price": ("cheap", "expensive"),
+    "weight": ("heavy", "light"),
+    "mood": ("happy", "sad"),
+    "season": ("spring", "summer", "autumn", "winter"),
+}
+
+
+def test_items_that_are_alike_are_a_cluster():
+    """Told from the texts: relations by their words, templates by all words that are the same in each of their rows."""
+
+    config = replace(SMALL, text_test=200, test=200, retrieval=200)
+
+    def of(table):
+        rows = drawn(config, table, "test")
+        return rows, config.split(table, "test").config.clusters(rows)
+
+    for row, own in zip(*of("sentence_pair")):
+        found = {name for name, words in WORDS.items() if {*row["text_b"].split()} & {*words}}
+        assert own.keys() == {"relation"}
+        if own["relation"] == "country":
+            assert found <= {"season"}
+        elif own["relation"] in ("role", "category", "binding"):
+            assert not found and (" and " in row["text"]) == (own["relation"] == "binding"), (row, own)
+        else:
+            assert found == {own["relation"]}, (row, own)
+    for table, field, named in (
+        ("sentiment", "text", {"template"}),
+        ("normalization", "spoken", {"template"}),
+        ("asr", "text", {"voice", "template"}),
+        ("translation", "text", {"voice", "template"}),
+        ("retrieval", "text", {"voice", "template"}),
+    ):
+        rows, shared = of(table)
+        by: dict[str, list[set[str]]] = {}
+        for row, own in zip(rows, shared, strict=True):
+            assert own.keys() == named and own.get("voice") == row.get("voice")
+            by.setdefault(own["template"], []).append({*row[field].split()})
+        assert 10 < len(by) < len(rows) / 3
+        several = [texts for texts in by.values() if len(texts) > 2]
+        assert sum(bool(set.intersection(*texts)) for texts in several) > 0.6 * len(several), table

@@ -371,3 +371,46 @@ def test_a_tar_or_a_table_of_others_beside_speakers_is_no_layout(tmp_path: Path)
     write(folder / "metadata.csv", "LJ001-0001|Printing|printing")
     tar(folder / "train.tar.gz", {}, "w:gz")
     assert len(list(registry.rows(folder))) == 3
+
+
+def test_where_no_row_has_a_text_it_is_said_what_there_is_and_what_is_wanted(tmp_path: Path) -> None:
+    wanted = "transcription, text, sentence"
+
+    def said(name: str) -> str:
+        with pytest.raises(UserError) as error:
+            planned(tmp_path, name)
+        return (
+            str(error.value).partition("No row of asr.train can be used (3 × no text: ")[2].partition("); add data")[0]
+        )
+
+    folder = table(tmp_path / "hf")
+    lines = (folder / "metadata.csv").read_text().replace("transcription,", "words,", 1)
+    (folder / "metadata.csv").write_text(lines)
+    assert said("hf") == f"metadata.csv has words, file_name, speaker_id; the text is looked for in {wanted}"
+    folder = records(tmp_path / "jsonl")
+    (folder / "metadata.jsonl").write_text((folder / "metadata.jsonl").read_text().replace('"text"', '"words"'))
+    assert said("jsonl") == f"metadata.jsonl has file_name, words, speaker; the text is looked for in {wanted}"
+    tar(
+        tmp_path / "wds/0.tar",
+        {f"{id}.flac": sound(id) for id in WORDS} | {"a-1.json": '{"words": "a", "speaker": "b"}'},
+    )
+    assert said("wds").startswith("0.tar has b-1.flac; the text is looked for in b-1.txt, and in b-1.json as transc")
+    (kaldi(tmp_path / "k") / "text").unlink()
+    assert said("k") == "there is no file 'text' beside wav.scp"
+
+
+def test_the_folder_above_corpora_names_them(tmp_path: Path) -> None:
+    """Their depth is LibriSpeech's, whose files begin with speaker and chapter."""
+    for part in ("test", "train"):
+        kaldi(tmp_path / "kaldi" / part)
+        sounds(tmp_path / "kaldi" / part / "wavs" / "b")
+        table(tmp_path / "all" / "hf" / part)
+    libri(tmp_path / "LibriSpeech/dev-clean")
+    for name, found in (
+        ("kaldi", "test (a Kaldi folder with wav.scp), train (a Kaldi folder with wav.scp);"),
+        ("all", "hf/test (a Hugging Face audio folder with metadata.csv or metadata.jsonl), hf/train (a Hugging"),
+        ("LibriSpeech", "dev-clean (a LibriSpeech folder);"),
+    ):
+        with pytest.raises(UserError) as error:
+            list(registry.rows(tmp_path / name))
+        assert f"{name}: has no known layout, but below it there is {found}" in str(error.value)

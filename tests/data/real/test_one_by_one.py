@@ -74,6 +74,7 @@ def test_the_second_score_is_what_single_files_get(root: Path, tmp_path: Path, m
 
     capsys.readouterr()
     items = list(read_jsonl(next(folder.rglob("items.jsonl"))))
+    assert all(item["cluster"] == {"speaker": "14", "document": "14-1"} for item in items)
     files = [str(root / f"LibriSpeech/test-clean/14/1/{item['id'].rpartition('/')[2]}.flac") for item in items]
     assert transcribe.main([str(folder), *files]) == 0
     said = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]

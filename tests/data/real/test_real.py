@@ -65,7 +65,8 @@ def test_tables(root: Path, tmp_path: Path) -> None:
     (row,) = made.table("sentence_pair.test").rows
     assert row == {"id": "RTE-dev-2", "text": "a x", "text_b": "c", "label": "not_entailment"}
     (row,) = made.table("asr.dev").rows
-    assert row == {"id": "3-1-0000", "text": "dev text", "voice": "3", "seconds": 0.98, "frames": 98}
+    spoken = {"voice": "3", "document": "3-1", "seconds": 0.98, "frames": 98}
+    assert row == {"id": "3-1-0000", "text": "dev text", **spoken}
     assert made.result("asr.test")["hours"] == round(2.98 / 3600, 4)
     assert all("text" not in row for row in made.table("speech.train").rows)  # nothing reads it
 
@@ -397,6 +398,24 @@ def test_a_recording_is_scanned_once_by_what_it_holds(
     path = root / "LibriSpeech/train-clean/6/1/6-1-0001.flac"  # the one that was cut off is whole again
     soundfile.write(path, np.random.default_rng(6).normal(size=16_000) * 0.1, 16_000)
     assert ids(small(root, on_error="skip"), "asr.train")["asr.train"][0]["rows"] == 5 and heard == ["6-1-0001.flac"]
+
+
+@pytest.mark.parametrize("speaker", [0, 9])  # the copy is read before the cut one, or after it
+@pytest.mark.parametrize("end", ["cut", "zeros"])
+def test_a_broken_flac_does_not_take_its_whole_copy_with_it(root: Path, tmp_path: Path, speaker: int, end: str) -> None:
+    """Both have one header, and so one digest of what they hold."""
+    folder = root / "LibriSpeech/train-clean"
+    utterances(root, "train-clean", 7, "CUT OFF")
+    utterances(root, "train-clean", speaker, "WHOLE", seed=7)
+    path, copy = folder / "7/1/7-1-0000.flac", folder / f"{speaker}/1/{speaker}-1-0000.flac"
+    whole = path.read_bytes()
+    assert copy.read_bytes() == whole
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2 if end == "zeros" else 0))
+    made = Made(small(root, on_error="skip"), tmp_path / "out")
+    rows = made.table("asr.train").rows
+    assert sorted(row["id"] for row in rows) == sorted(["1-1-0000", "1-1-0001", f"{speaker}-1-0000"])
+    (fault,) = made.result("asr.train")["skipped"]
+    assert fault.startswith("LibriSpeech/train-clean/7/1/7-1-0000.flac: ")
 
 
 def test_a_recording_that_is_spoilt_after_its_scan_is_found_by_planning_again(root: Path, tmp_path: Path) -> None:

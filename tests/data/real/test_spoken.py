@@ -132,7 +132,8 @@ def test_fairseq(tmp_path: Path) -> None:
     touch(tmp_path / "wavs/9/a.flac", tmp_path / "wavs/9/b.flac")
     manifest = write(tmp_path / "train.tsv", str(tmp_path / "wavs"), "9/a.flac\t16000", "9/b.flac\t8000")
     (first, _) = rows = list(registry.rows(manifest))
-    expected = {"id": "9/a", "voice": "9", "recording": Recording(tmp_path / "wavs/9/a.flac"), "stated": 16000}
+    recording = Recording(tmp_path / "wavs/9/a.flac")
+    expected = {"id": "9/a", "voice": "9", "document": "9", "recording": recording, "stated": 16000}
     assert first == expected and len(rows) == 2
     write(tmp_path / "train.ltr", "H I | Y O U |", "N O |")
     assert [row["text"] for row in registry.rows(manifest)] == ["HI YOU", "NO"]
@@ -169,6 +170,7 @@ def test_stm(tmp_path: Path) -> None:
         "id": "talk-1-1.50-4.25",
         "text": "hello there",
         "voice": "Ann",
+        "document": "talk",
         "recording": Recording(recording, 1.5, 4.25, 0),
     }
     assert (second["text"], second["recording"].channel) == ("yes", 1)
@@ -273,7 +275,7 @@ def test_lhotse_cuts(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(audio.read(first["recording"], 8000), wave[28_000:36_000, 1])
     np.testing.assert_array_equal(audio.read(second["recording"], 8000), wave[40_000:44_000, 0])
     recording = Recording(tmp_path / "audio/rec.wav", channel=0)
-    assert whole == {"id": "whole", "voice": "rec", "recording": recording, "stated": 80_000}
+    assert whole == {"id": "whole", "voice": "rec", "document": "rec", "recording": recording, "stated": 80_000}
 
 
 def test_an_utterance_in_two_cuts_is_read_whole_and_once(tmp_path: Path) -> None:

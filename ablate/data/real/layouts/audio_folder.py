@@ -11,7 +11,7 @@ from typing import Any
 from ablate.data.audio import Recording
 from ablate.data.lines import STOP, Faults, jsonl, lines
 from ablate.data.real.layouts.folders import folders
-from ablate.data.real.layouts.layout import Layout, first, said, there
+from ablate.data.real.layouts.layout import TRANSCRIPTS, Layout, first, said, there
 from ablate.data.table import Example
 from ablate.errors import UserError
 
@@ -32,13 +32,18 @@ class AudioFolder(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return audio_folder(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        table = next(path / name for name in _NAMES if (path / name).is_file())
+        _, row = next((_csv if table.suffix == ".csv" else jsonl)(table, STOP), (0, {}))
+        return f"{table.name} has {', '.join(map(str, row))}; the text is looked for in {', '.join(TRANSCRIPTS)}"
+
 
 def audio_folder(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `metadata.csv` (with commas, and quotes where a cell has them) or `metadata.jsonl` of a folder.
 
     `file_name` is a path relative to the folder. The transcript is `transcription`, or else `text` or `sentence`; a row
-    where it is missing, or a table without such a column, has none. The speaker is `speaker_id` or `speaker`; where
-    there is none, every recording has its own. Other columns are ignored.
+    where it is missing, or a table without such a column, has none. The speaker is `speaker_id`, `speaker`
+    or `client_id`; where there is none, every recording has its own. Other columns are ignored.
 
     Source: "Create an audio dataset" in the documentation of Hugging Face datasets.
     """

@@ -25,6 +25,9 @@ class Fairseq(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return fairseq(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        return f"there is no {path.name.partition('.')[0]}.wrd or .ltr beside {path.name}"
+
 
 def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read fairseq's manifest: a root folder, then one `path<TAB>samples` per line; transcripts in .ltr or .wrd beside
@@ -51,7 +54,8 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
         recording = join(root, name)
         if not there(recording, path, number, faults):
             continue
-        row: Example = {"id": splitext(name)[0], "voice": dirname(name), "recording": Recording(recording)}
+        row: Example = {"id": splitext(name)[0], "voice": dirname(name), "document": dirname(name)}
+        row |= {"recording": Recording(recording)}
         row |= {"stated": int(stated)} if stated.isdecimal() else {}
         while at < number - 1 and (
             following := next(transcripts, None)

@@ -28,6 +28,9 @@ class Kaldi(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return kaldi(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        return "" if (path / "text").exists() else "there is no file 'text' beside wav.scp"
+
     def needs(self, path: Path) -> list[Path]:
         return [path / "wav.scp", path / "utt2spk"]
 
@@ -64,6 +67,7 @@ def kaldi(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
         elif file := _file(folder, name, *files[name], faults):
             row: Example = {"id": utterance, "voice": voices[utterance][1]}
             row |= {} if texts is None else {"text": texts[utterance][1]}
+            row |= {"document": name} if cut.exists() else {}
             yield row | {"recording": Recording(file, *place)}
     for path, of in ((said, texts), (spoken, voices)):
         for utterance, (number, _) in (of or {}).items():

@@ -41,7 +41,9 @@ class Layout(ABC):
         """Read all rows of a `path` for which `knows` is true, with texts as written in the corpus.
 
         Speech: {"id", "voice": the speaker, "recording": Recording(file, start, stop, channel)}, and "text" if there is
-        a transcript; and "stated": samples of the whole file, if the corpus states them. Times are in seconds from the
+        a transcript; "document", what several utterances are parts of (a talk, a chapter), if it is known; and
+        "stated": samples of the whole file, if the corpus states them. Where speakers are not known, "voice" is the
+        document. Times are in seconds from the
         beginning of the file, `stop` is None for its end; channels count from 0, None is the mean of all; `member` is
         the file's place, if it is in an archive. Whether it exists and is audio is checked later. Text: {"id", "text"}.
         Ids are unique in the source.
@@ -55,6 +57,12 @@ class Layout(ABC):
         missing ones.
         """
         return [path]
+
+    def wordless(self, path: Path) -> str:
+        """Say what is there instead of transcripts, and where they are looked for, if no row has any; '' if that is
+        not known. It completes "20 × no text: ".
+        """
+        return ""
 
 
 class TableLayout(ABC):
@@ -123,7 +131,7 @@ def span(start: float | str, stop: float | str) -> tuple[float, float]:
     return start, stop
 
 
-TRANSCRIPTS, SPEAKERS = ("transcription", "text", "sentence"), ("speaker_id", "speaker")
+TRANSCRIPTS, SPEAKERS = ("transcription", "text", "sentence"), ("speaker_id", "speaker", "client_id")
 
 
 def said(fields: Mapping[str, Any]) -> Example:

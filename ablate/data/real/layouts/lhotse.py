@@ -31,6 +31,11 @@ class Lhotse(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return lhotse(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        cut = next(jsonl(path, STOP), (0, {}))[1]
+        found = ", ".join(next(iter(cut.get("supervisions") or ()), {})) or "none"
+        return f"the first cut's supervision has {found}; the text is looked for in its text"
+
 
 def lhotse(path: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read `cuts.jsonl` or `.jsonl.gz`: {id, voice, recording, [text]}, one row per supervision (or cut without any).
@@ -79,7 +84,8 @@ def _utterances(
             faults.report(f"{where}: the recording {name} does not exist, nor from the manifest's folder upwards.")
             continue
         start = round(cut["start"] + said["start"], 6)
-        row = {"id": str(said["id"]), "voice": str(said.get("speaker") or cut["recording"]["id"])}
+        document = str(cut["recording"]["id"])
+        row = {"id": str(said["id"]), "voice": str(said.get("speaker") or document), "document": document}
         if "num_samples" in cut["recording"]:
             row["stated"] = int(cut["recording"]["num_samples"])
         if isinstance(said.get("text"), str):

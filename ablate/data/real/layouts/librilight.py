@@ -32,6 +32,9 @@ class LibriLight(Layout):
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return librilight(path, faults)
 
+    def wordless(self, path: Path) -> str:
+        return "Libri-Light has no transcripts"
+
 
 def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
     """Read Libri-Light's `SPEAKER/BOOK/CHAPTER.flac` with its .json, cut at pauses into pieces up to `LONGEST`.
@@ -57,6 +60,7 @@ def librilight(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
             yield {
                 "id": f"{voice}-{path.parent.name}-{path.stem}-{number:04}",
                 "voice": voice,
+                "document": f"{voice}-{path.parent.name}",
                 "recording": Recording(path, round(start, 3), round(stop, 3)),
             }
 

@@ -15,12 +15,13 @@ from ablate.errors import UserError
 
 
 class LibriSpeech(Layout):
-    """A subset with `SPEAKER/CHAPTER/` below it; or any folder of folders of folders that no other layout knows."""
+    """A subset with `SPEAKER/CHAPTER/` below it, whose files begin with SPEAKER-CHAPTER."""
 
     expected = "a LibriSpeech folder"
 
     def knows(self, path: Path) -> bool:
-        return bool(folders(path, 2))
+        begins = ((chapter, "-".join([*chapter.split("/")[-2:], ""])) for chapter in folders(path, 2))
+        return any(one.name.startswith((name, f"{name[:-1]}.")) for chapter, name in begins for one in entries(chapter))
 
     def rows(self, path: Path, faults: Faults) -> Iterator[Example]:
         return librispeech(path, faults)
@@ -46,7 +47,8 @@ def librispeech(folder: Path, faults: Faults = STOP) -> Iterator[Example]:
             name, _, text = line.partition(" ")
             if name in recordings:
                 taken[name] = number
-                yield {"id": name, "text": text.strip(), "voice": voice, "recording": Recording(recordings.pop(name))}
+                row = {"id": name, "text": text.strip(), "voice": voice, "document": f"{voice}-{chapter}"}
+                yield row | {"recording": Recording(recordings.pop(name))}
             elif name in taken:
                 faults.report(
                     f"{transcripts}, line {number}: '{name}' has a transcript in line {taken[name]} already; keep one."

@@ -6,6 +6,7 @@ A path is tried from the last layout to the first, so that later ones take prece
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from ablate.data.lines import STOP, Faults
 from ablate.data.real.layouts.audio_folder import AudioFolder
 from ablate.data.real.layouts.common_voice import CommonVoice, Digits
 from ablate.data.real.layouts.fairseq import Fairseq
+from ablate.data.real.layouts.folders import folders
 from ablate.data.real.layouts.kaldi import Kaldi
 from ablate.data.real.layouts.layout import Layout, TableLayout
 from ablate.data.real.layouts.lhotse import Lhotse
@@ -33,7 +35,7 @@ from ablate.data.table import Example
 from ablate.errors import UserError, nearest, place
 
 Layouts = Registered[type[Layout]]
-
+SHOWN = 4  # number of corpora below a folder that a message shows
 
 TAKEN = ("speech", "pairs", "asr", "speechstew", "retrieval", "translation", "text", "sentiment", "sentence_pair")
 """Tables of real corpora that come from other settings; GLUE tasks of `data.glue` are reserved, too."""
@@ -106,6 +108,11 @@ def rows(path: Path, faults: Faults = STOP, layouts: Layouts = LAYOUTS) -> Itera
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         raise UserError(f"{path}: there is no such file or folder; {nearest(path.name, siblings)}")
+    below = [one for depth in (1, 2) for one in folders(path, depth)]
+    if held := [(one, found[1]) for one in below if (found := known(Path(one), layouts))]:
+        named = ", ".join(f"{os.path.relpath(one, path)} ({layout.expected})" for one, layout in held[:SHOWN])
+        more = f" and {len(held) - SHOWN} more" * (len(held) > SHOWN)
+        raise UserError(f"{path}: has no known layout, but below it there is {named}{more}; name what you mean.")
     *most, last = (layout.expected for layout in layouts.values())
     raise UserError(f"{path}: has no known layout; expected {', '.join(most)}, or {last}.")
 

@@ -88,6 +88,7 @@ def stm(path: Path, faults: Faults = STOP, beside: Beside | None = None) -> Iter
             "id": id if ids[id] == 1 else f"{id}-{ids[id]}",
             "text": text,
             "voice": voice,
+            "document": name,
             "recording": Recording(recording, start, stop, channel - 1),
         }
 

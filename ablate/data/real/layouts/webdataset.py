@@ -11,7 +11,7 @@ from typing import BinaryIO
 from ablate.data.audio import FORMATS, Member, Recording
 from ablate.data.lines import STOP, Faults
 from ablate.data.real.layouts.folders import entries, leftover
-from ablate.data.real.layouts.layout import Layout, said
+from ablate.data.real.layouts.layout import TRANSCRIPTS, Layout, said
 from ablate.data.table import Example
 from ablate.errors import UserError
 
@@ -31,6 +31,15 @@ class WebDataset(Layout):
         shards = [path] if path.is_file() else _shards(path)
         return (row for shard in shards for row in webdataset(shard, faults))
 
+    def wordless(self, path: Path) -> str:
+        shard = path if path.is_file() else _shards(path)[0]
+        with open(shard, "rb") as file:
+            key, files = next(iter(_samples(shard, file, STOP).items()))
+            fields = json.loads(_read(file, files["json"])) if "json" in files else {}
+        has = ", ".join(one.name for one in files.values()) + (f" with {', '.join(fields)}" if fields else "")
+        wanted = f"{key}.txt, and in {key}.json as {', '.join(TRANSCRIPTS)}"
+        return f"{shard.name} has {has}; the text is looked for in {wanted}"
+
 
 def _shards(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in entries(folder) if entry.name.endswith(_SHARDS) and entry.is_file()]
@@ -41,7 +50,8 @@ def webdataset(shard: Path, faults: Faults = STOP) -> Iterator[Example]:
 
     KEY.flac (or .wav, or any other format of audio) is the recording. The transcript is KEY.txt, or else
     `transcription`, `text` or `sentence` of KEY.json; a shard in which no key has one is unlabelled speech. The speaker
-    is `speaker_id` or `speaker` of KEY.json; where there is none, every utterance has its own. Other files are ignored.
+    is `speaker_id`, `speaker` or `client_id` of KEY.json; where there is none, every utterance has its own. Other files
+    are ignored.
     An id is SHARD/KEY, so that keys may begin anew in each shard.
 
     Source: WebDataset's format, github.com/webdataset/webdataset, and POSIX tar. Raises UserError for a compressed tar,
@@ -103,16 +113,20 @@ def _samples(shard: Path, file: BinaryIO, faults: Faults) -> dict[str, dict[str,
     return samples
 
 
+def _read(file: BinaryIO, member: Member) -> str:
+    file.seek(member.offset)
+    return file.read(member.size).decode("utf-8-sig")
+
+
 def _fields(shard: Path, file: BinaryIO, files: dict[str, Member], faults: Faults) -> Example | None:
     """The text and the speaker of a key, as far as they are said; None if that cannot be read, which is reported."""
     told: Example = {}
     for suffix in ("json", "txt"):
         if suffix not in files:
             continue
-        name, offset, size = files[suffix]
-        file.seek(offset)
+        name = files[suffix].name
         try:
-            text = file.read(size).decode("utf-8-sig")
+            text = _read(file, files[suffix])
             record = json.loads(text) if suffix == "json" else {"text": text}
         except UnicodeDecodeError as error:
             faults.report(f"{shard}, {name}: is not UTF-8 (byte {error.start + 1}); convert the file.")
