@@ -39,16 +39,13 @@ def looked(tmp_path, monkeypatch, fake_sweep):
     """Return (run the command with some claims and return its status, what was run as (row, seed) by look)."""
     root, ran, given = tmp_path / "runs", [], {}
 
-    def write(seeds, claims, **more):
-        options = {"rows": ROWS, "tasks": ("asr",), "table": {}, "noise": 0.5, "size": 400, **more}
-        return fake_sweep(root=tmp_path / "made", seeds=tuple(range(seeds)), claims=claims, **options).write()
-
     def planned(options, counts=None):
         count = max([given["looks"][0], *counts.values()])
-        folder = write(count, given["claims"], **given["more"])
+        folder = tmp_path / "made" / "sweeps" / "objectives"
         lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
         lines = [line for line in lines if line["seed"] < counts.get(line["row"], given["looks"][0])]
-        about = json.loads((folder / "sweep.json").read_text()) | {"looks": given["looks"]}
+        about = json.loads((folder / "sweep.json").read_text())
+        about |= {"looks": given["looks"], "seeds": list(range(count)), "claims": given["claims"]}
         ids = [id for line in lines for of in line["stages"]["score"].values() for id in of.values()]
         stages = {id: Stage("score", {}, (), id, cost=SCORE) for id in ids}
         return Plan("objectives", about, lines, stages, {}, root=str(root), budget=given["budget"])
@@ -76,8 +73,11 @@ def looked(tmp_path, monkeypatch, fake_sweep):
     monkeypatch.setattr(drive, "planned", planned)
     monkeypatch.setattr(drive, "carry_out", carry_out)
 
-    def run(*arguments, claims=CLAIMS, looks=(4, 6), budget=None, fails=0, **more):
-        given.update(claims=claims, looks=list(looks), budget=budget, more=more, fails=fails)
+    options = {"rows": ROWS, "tasks": ("asr",), "table": {}, "noise": 0.5, "size": 400}
+    fake_sweep(root=tmp_path / "made", seeds=tuple(range(6)), **options).write()
+
+    def run(*arguments, claims=CLAIMS, looks=(4, 6), budget=None, fails=0):
+        given.update(claims=claims, looks=list(looks), budget=budget, fails=fails)
         return sweep.main(["objectives.yaml", "--until-decided", *arguments])
 
     return run, ran, root
