@@ -144,10 +144,17 @@ def _show(full: Plan, whole: Plan, cluster: AbstractCluster, notes: list[str]) -
             *since(full, root, anew),
             *anew,
             *pruned_again(board),
+            *preregistered(full),
             *notes,
             *removed(whole, plan),
         ]
     )
+
+
+def preregistered(plan: Plan) -> list[str]:
+    """Return a note on the hash by which the claims can be registered elsewhere before anything runs."""
+    number = declared.hash_of(plan.sweep)
+    return [f"note: claims, looks and rows have the hash {number}, which the report prints, too."] if number else []
 
 
 def _say(lines: list[str]) -> None:

@@ -212,6 +212,7 @@ class Planner:
             remarks={name: grid[0][name].remarks for name in written},
             notes=(
                 *([f"Not planned, as data that they read are missing: {', '.join(lacking)}."] if lacking else ()),
+                *self._unlooked(),
                 *self.supply.notes,
                 *self.estimate.left_out(encoders),
                 *self.estimate.idle(),
@@ -256,6 +257,13 @@ class Planner:
     def _seeds(self, row: str) -> list[int]:
         """Return the seeds of a row."""
         return self.seeds if self.counts is None else self.seeds[: self.counts.get(row, self.looks[0])]
+
+    def _unlooked(self) -> list[str]:
+        """Return a note on looks that a plan for all its seeds leaves out."""
+        if self.counts is not None or not self.looks or len(self.seeds) >= self.looks[-1]:
+            return []
+        looks = ", ".join(map(str, self.looks))
+        return [f"Verdicts are taken at looks: [{looks}], and seeds has {len(self.seeds)}; add --until-decided."]
 
     def _lacking(self, grid: Iterable[Mapping[str, Row]]) -> list[str]:
         """Return the rows whose data are missing; none of these are in `only` (or any, if it is empty), as that raises

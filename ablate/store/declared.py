@@ -39,6 +39,11 @@ def content(sweep: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def hash_of(sweep: Mapping[str, Any]) -> str:
+    """Return the hash of what a sweep declares; empty if it has no claims."""
+    return _digest(content(sweep)) if sweep.get("claims") else ""
+
+
 def rows(claim: Mapping[str, Any]) -> set[str]:
     """Return the rows that a claim's verdict depends on, those of its assay among them."""
     both = (claim["coefficients"], claim.get("assay_coefficients") or {})
@@ -51,13 +56,14 @@ def declare(folder: Path, sweep: Mapping[str, Any]) -> None:
     Call it before sweep.json is replaced: the claims of an earlier one that no line has were declared at a time that is
     not known.
     """
-    now, lines = content(sweep), list(read_jsonl(folder / CLAIMS))
-    if not lines and (folder / "sweep.json").exists():
-        before = content(read_json(folder / "sweep.json"))
-        lines = [_line(before, None)]
-        append(folder / CLAIMS, lines[0])
-    if lines[-1]["hash"] != _digest(now) if lines else now["claims"]:
-        append(folder / CLAIMS, _line(now, utc()))
+    now, lines, there = content(sweep), list(read_jsonl(folder / CLAIMS)), folder / "sweep.json"
+    before = _line(content(read_json(there)), None) if not lines and there.exists() else None
+    last = lines[-1] if lines else before
+    if not (now["claims"] or last and last["claims"]) or last and last["hash"] == _digest(now):
+        return
+    for line in (before, _line(now, utc())):
+        if line is not None:
+            append(folder / CLAIMS, line)
 
 
 def _line(declared: Mapping[str, Any], when: Optional[str]) -> dict[str, Any]:

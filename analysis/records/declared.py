@@ -151,7 +151,7 @@ def _scored(records: Records, lines: Iterable[manifest.Line]) -> Iterator[dict[s
     """Results of all finished scores of some lines of the manifest."""
     for line in lines:
         for task in records.sweep["tasks"]:
-            results = (records.result(records.kind(task), id) for id in manifest.scores(line, task).values())
+            results = (records.result(records.kind(task), id) for id in manifest.every_score(line, task))
             yield from (result for result in results if result)
 
 
@@ -160,8 +160,8 @@ def _first_result(records: Records, name: str, what: Measure) -> str | None:
     effect = records.sweep["claims"][name]["coefficients"]
     first: dict[str, list[str]] = {row: [] for row, times in effect.items() if times}
     for line in records.manifest:
-        if line["row"] in first and (run := manifest.scored(line, what.task, what.split)):
-            result = records.result(records.kind(what.task), run) or {}
+        runs = manifest.draws(line, what.task, what.split) if line["row"] in first else []
+        for result in (records.result(records.kind(what.task), run) or {} for run in runs):
             first[line["row"]] += [result["ended"]] if "ended" in result else []
     return max(map(min, first.values())) if all(first.values()) else None
 

@@ -3,7 +3,12 @@ for real.
 """
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +17,9 @@ from ablate.store.record import run_path
 from ablate.store.stage import Plan, Stage, materialise
 from analysis import report
 from analysis.records.frame import read
+from analysis.table import build
 
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = ("scratch", "joint", "speech_only", "joint_longer", "text_only")
 SCORE = 10.0  # estimated seconds of a score stage
 
@@ -91,6 +98,14 @@ def test_only_rows_of_undecided_claims_get_more_seeds(looked, capsys):
     assert [(line["look"], set(line["claims"])) for line in logged] == [(1, {"clear", "close"}), (2, {"close"})]
 
 
+def test_a_row_that_was_never_asked_for_more_seeds_lacks_none(looked):
+    run, _, root = looked
+    assert run() == 0
+    lines = {line.row: line for line in build(read(root / "sweeps" / "objectives")).lines}
+    seeds = {row: (line.cells[0].n, line.cells[0].seeds) for row, line in lines.items() if row != "text_only"}
+    assert seeds == {"scratch": (4, 4), "speech_only": (4, 4), "joint": (6, 6), "joint_longer": (6, 6)}
+
+
 def test_a_repeated_command_goes_on_where_it_was(looked, capsys):
     run, ran, root = looked
     assert run(fails=2) == 1 and len(ran) == 2  # the second look fails
@@ -149,3 +164,35 @@ def test_what_fits_no_look_is_refused(looked, capsys, option):
 def test_without_claims_there_is_nothing_to_decide(looked, capsys):
     assert looked[0](claims={"x": CLAIMS["clear"] | {"family": "exploratory"}}) == 2
     assert "needs claims that get a verdict" in capsys.readouterr().err
+
+
+SWEEP = """\
+data: {preset: builtin, speech: 30, text: 60, pairs: 20, dev: 10, test: 10, retrieval: 10}
+seeds: [0, 1, 2]
+looks: [3, 4]
+base:
+  encoder: {width: 32, heads: 2, ffn: 64, groups: 4}
+  tokenizer: {size: 100}
+  pretrain: {objectives: {masked_text: 1.0}, steps: 2, decay: 1, update: {text: 60 tokens}}
+  tasks: {retrieval: {}}
+rows: {one: {}, two: {pretrain: {steps: 3}}, three: {}}
+claims:
+  alike: {effect: three - one, on: retrieval, above: 0}
+  different: {effect: two - one, on: retrieval, above: 100, unmatched: true}
+"""
+
+
+@pytest.mark.slow
+def test_a_real_sweep_adds_a_seed_for_what_is_undecided(tmp_path):
+    """Rows that are the same model differ by 0 for every seed, which no number of seeds decides; 100 is refuted."""
+    (tmp_path / "small.yaml").write_text(SWEEP)
+    command = [sys.executable, "-m", "ablate.sweep", "small.yaml", "--until-decided", "workers=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "alike: undecided; goes on to 4 seeds" in told.stdout and "Stopped after 4 seeds" in told.stdout
+    folder = tmp_path / "runs" / "sweeps" / "small"
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    rows = Counter(line["row"] for line in lines)
+    assert rows == {"one": 4, "three": 4, "two": 3} and "different" in (folder / "looks.jsonl").read_text()
+    assert "declared before its first result" in (folder / "report.html").read_text()

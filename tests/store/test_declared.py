@@ -6,6 +6,7 @@ import threading
 import pytest
 from test_merge import stage, sweep
 
+from ablate import drive
 from ablate.store import declared
 from ablate.store.__main__ import main
 from ablate.store.stage import Plan, materialise
@@ -45,16 +46,23 @@ def test_equal_declarations_have_one_hash_on_every_machine(tmp_path):
 
 
 def test_a_sweep_without_claims_gets_no_line(tmp_path):
-    assert planned(tmp_path, {}) == []
+    assert planned(tmp_path, {}) == [] and declared.hash_of({"rows": {"a": {}}}) == ""
+
+
+def test_a_plan_tells_the_hash_before_anything_runs(tmp_path):
+    (line,) = planned(tmp_path, {"c": CLAIM})
+    about = {"rows": {"a": {"width": 8}, "b": {}}, "claims": {"c": CLAIM}}
+    assert declared.hash_of(about) == line["hash"]
+    assert drive.preregistered(Plan("first", about, [], {}, {})) == [
+        f"note: claims, looks and rows have the hash {line['hash']}, which the report prints, too."
+    ]
 
 
 def test_what_stood_in_an_old_root_was_declared_at_no_known_time(tmp_path):
     planned(tmp_path, {"c": CLAIM})
     folder = tmp_path / "sweeps" / "first"
     (folder / "claims.jsonl").unlink()  # as code before claims.jsonl left it
-    (line,) = planned(tmp_path, {"c": CLAIM})
-    assert line["time"] is None
-    (folder / "claims.jsonl").unlink()
+    assert planned(tmp_path, {"c": CLAIM}) == []  # nothing new, and the folder may be one where nothing can be written
     before, now = planned(tmp_path, {"c": CLAIM, "new": CLAIM})
     assert before["time"] is None and set(before["claims"]) == {"c"}
     assert now["time"] and set(now["claims"]) == {"c", "new"}

@@ -377,7 +377,8 @@ $ tasks=[asr,null]
     override 'tasks=[asr,null]': tasks[1]: expected text, found null.
 $ BASE.encoder=nano
     override 'BASE.encoder=nano': BASE: unknown key 'BASE'; valid: name, question, changes_our_mind, extends, data,
-    seeds, base, rows, tasks, axes, claims, labels, table, resources, plugins, root, cluster, workers, attention.
+    seeds, finetune_seeds, looks, budget, base, rows, tasks, axes, claims, labels, table, resources, plugins, root,
+    cluster, workers, attention.
 $ =3
     Override '=3': there is no key; write key=value.
 $ extends=x.yaml

@@ -14,6 +14,7 @@ from analysis import report
 from analysis.records.frame import read
 
 CACHES = {".report.json", "index.npz", "logs.npz"}  # what making it again would take from
+LOG = {"looks.jsonl"}  # of when it was first made
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def made(root):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in CACHES
+        if path.is_file() and path.name not in CACHES | LOG
     }
 
 
