@@ -111,12 +111,12 @@ def sheet(name: str, quick: bool = False, watch: Watch = lambda done, cells: Non
             [
                 *line.setting,
                 *(_text(figure, shown=len(of) > 1) for figure, of in zip(line.figures, bars)),
-                "yes" if line.kept else "NO",
+                "yes" if line.inside else "within error" if line.kept else "NO",
             ]
             for line in lines
         ],
-        note=f"{about.note} {draws:,} draws a cell. In brackets the bars; a figure keeps one unless it lies beyond by "
-        f"more than {ERRORS:g} Monte-Carlo standard errors, of which the largest here is {_number(error)}.",
+        note=f"{about.note} {draws:,} draws a cell. In brackets the bars. Within error: beyond one by no more than "
+        f"{ERRORS:g} Monte-Carlo standard errors, of which the largest here is {_number(error)}.",
         fields=("simulation", "setting", "figure", "value", "standard_error", "least", "most", "kept", "draws"),
         values=values,
     ), all(line.kept for line in lines)
