@@ -45,11 +45,14 @@ class Figure:
         return self.least > -math.inf or self.most < math.inf
 
     @property
+    def inside(self) -> bool:
+        """Whether it lies between its bars."""
+        return self.least <= self.value <= self.most
+
+    @property
     def kept(self) -> bool:
         """Whether it lies between its bars, or beyond one by no more than `ERRORS` standard errors."""
-        if not self.barred:
-            return True
-        near = ERRORS * self.error
+        near = ERRORS * self.error if self.barred else 0.0
         return self.least - near <= self.value <= self.most + near
 
 
@@ -59,6 +62,10 @@ class Line:
 
     setting: tuple[str, ...]
     figures: tuple[Figure, ...]
+
+    @property
+    def inside(self) -> bool:
+        return all(figure.inside for figure in self.figures)
 
     @property
     def kept(self) -> bool:

@@ -36,7 +36,7 @@ SIMULATIONS = {
         "intraclass correlation 0, .02, .055 and .1, spread between leaves .3, 1 and 3 times the error through "
         "independent items, a fifth, half and four fifths of an item's variance each model's own.",
         draws=(2000, 800),
-        seconds=(150, 3),
+        seconds=(90, 3),
     ),
     "nested": Simulation(
         title="Several fine-tunings of a leaf: share of intervals that cover the truth, and their width",
@@ -46,8 +46,8 @@ SIMULATIONS = {
         note="Ratio: standard deviation between fine-tunings of one leaf over that between pre-trainings, which is the "
         "error through independent items. Width: mean half-width over that of one fine-tuning. 14 clusters, intraclass "
         "correlation .02.",
-        draws=(4000, 400),
-        seconds=(40, 3),
+        draws=(4000, 800),
+        seconds=(20, 2),
     ),
     "pairs": Simulation(
         title="Pairs by design and Welch: share of intervals that cover the truth",
@@ -58,7 +58,7 @@ SIMULATIONS = {
         "seed number alone: the width is what that would cost. Spread between leaves is 4 times the error through "
         "independent items; 14 clusters, intraclass correlation .055.",
         draws=(4000, 1000),
-        seconds=(20, 3),
+        seconds=(7, 2),
     ),
     "looks": Simulation(
         title="Looks: share of families with any false verdict",
@@ -69,7 +69,7 @@ SIMULATIONS = {
         "the edge, within ± 3. False are a difference at 0 or of the other sign, and “equivalent” at the margin or "
         "edge. Mixed: 0, at the margin, 6 and at the edge, in turn.",
         draws=(10000, 1000),
-        seconds=(120, 5),
+        seconds=(90, 3),
     ),
     "until": Simulation(
         title="--until-decided against eight seeds at once",
@@ -80,7 +80,7 @@ SIMULATIONS = {
         "reference, paired with trunks that correlate by .5. Power: true verdicts. Margin 3: unpaired, with that "
         "margin: “equivalent” is true at effect 0 and false at 3. Seeds: of all rows.",
         draws=(5000, 1000),
-        seconds=(120, 5),
+        seconds=(70, 2),
     ),
 }
 
@@ -111,12 +111,12 @@ def sheet(name: str, quick: bool = False, watch: Watch = lambda done, cells: Non
             [
                 *line.setting,
                 *(_text(figure, shown=len(of) > 1) for figure, of in zip(line.figures, bars)),
-                "yes" if line.kept else "NO",
+                "yes" if line.inside else "within error" if line.kept else "NO",
             ]
             for line in lines
         ],
-        note=f"{about.note} {draws:,} draws a cell. In brackets the bars; a figure keeps one unless it lies beyond by "
-        f"more than {ERRORS:g} Monte-Carlo standard errors, of which the largest here is {_number(error)}.",
+        note=f"{about.note} {draws:,} draws a cell. In brackets the bars. Within error: beyond one by no more than "
+        f"{ERRORS:g} Monte-Carlo standard errors, of which the largest here is {_number(error)}.",
         fields=("simulation", "setting", "figure", "value", "standard_error", "least", "most", "kept", "draws"),
         values=values,
     ), all(line.kept for line in lines)

@@ -74,6 +74,7 @@ def test_every_task_fine_tunes_and_scores(world, leaf, task):
     assert {"test"} == {s["split"] for s in result["scores"]} == {b["split"] for b in result["baselines"]}
     lines = [json.loads(line) for line in (world.run(scored).files / "items.jsonl").read_text().splitlines()]
     assert len(lines) == 12
+    assert all(line["cluster"] == {"voice": f"v{int(line['id'].rpartition('-')[2]) % 3}"} for line in lines)
 
 
 def test_retrieval_is_scored_from_the_leaf(world, leaf):

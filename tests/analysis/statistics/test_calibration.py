@@ -9,7 +9,7 @@ import pytest
 
 from analysis import calibrate
 from analysis.calibrate import Pool
-from analysis.records.frame import Measure, read
+from analysis.records.frame import Measure, measure, read
 from analysis.statistics import compare
 from analysis.statistics.compare import Estimate
 
@@ -57,6 +57,15 @@ def test_too_few_seeds_are_refused(fake):
         calibrate.calibrate(synthetic(5, 0.1, np.random.default_rng(0)), 3, draws=1)
     with pytest.raises(calibrate.UserError, match="at least 6"):
         calibrate.sheet(read(fake(rows=("joint",), seeds=(0, 1), claims={}, table={})), "joint")
+
+
+def test_a_pool_has_the_means_of_leaves(fake):
+    records = read(fake(rows=("joint",), tasks=("asr",), seeds=(0, 1, 2), draws=3, claims={}, table={}))
+    what = measure(records, "asr")
+    own = calibrate.pool(records, "joint", what)
+    drawn = [list(runs.values()) for runs, _ in records.finished(what).values()]
+    assert [len(of) for of in drawn] == [3, 3, 3] and own.parts.shape[0] == 3
+    assert own.values == pytest.approx([np.mean(of) for of in drawn])
 
 
 def test_sheet_has_a_line_per_column_and_size(fake):

@@ -52,7 +52,7 @@ def test_no_transcript_is_not_silence(root, tmp_path):  # noqa: F811  the fixtur
     utterances(root, "test-clean", 14, "", seconds=0.6)
     speechstew = {"tests": {"asr.test_none": "test.tsv"}}
     config = small(root, **speechstew).resolved()
-    with pytest.raises(Exception, match=r"No row of asr.test_none can be used \(1 × no text\)"):
+    with pytest.raises(Exception, match=r"\(1 × no text: there is no test.wrd or .ltr beside test.tsv\); add data"):
         config.split("asr", "test_none")
     rows = (
         Made(small(root, speech=("test.tsv",), test="LibriSpeech/test-other", test_unseen=""), tmp_path / "made")

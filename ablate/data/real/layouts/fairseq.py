@@ -26,7 +26,7 @@ class Fairseq(Layout):
         return fairseq(path, faults)
 
     def wordless(self, path: Path) -> str:
-        return f"there is no {path.name.partition('.')[0]}.wrd or .ltr beside {path.name}"
+        return "" if _beside(path) else f"there is no {path.name.partition('.')[0]}.wrd or .ltr beside {path.name}"
 
 
 def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
@@ -45,8 +45,7 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
         raise UserError(
             f"{path}, line 1: there is no folder '{said}', expected the one that holds the recordings below it{commas}."
         )
-    stem = path.with_suffix("") if path.suffix == ".gz" else path
-    beside = next((p for p in (stem.with_suffix(".wrd"), stem.with_suffix(".ltr")) if p.exists()), None)
+    beside = _beside(path)
     transcripts = iter(() if beside is None else lines(beside, faults))
     at, text, number = 0, "", 1
     for number, line in rows:
@@ -69,3 +68,9 @@ def fairseq(path: Path, faults: Faults = STOP) -> Iterator[Example]:
             faults.report(f"{beside}, line {number - 1}: has no transcript of '{name}' ({path.name}, line {number}).")
     for at in (at for at, _ in transcripts if at >= number):
         faults.report(f"{beside}, line {at}: has a transcript but no recording in {path.name}.")
+
+
+def _beside(path: Path) -> Path | None:
+    """The transcripts of a manifest; None if there are none."""
+    stem = path.with_suffix("") if path.suffix == ".gz" else path
+    return next((p for p in (stem.with_suffix(".wrd"), stem.with_suffix(".ltr")) if p.exists()), None)
