@@ -299,7 +299,7 @@ class FakeSweep:
             "task": task,
             "scores": scores,
             "baselines": baselines,
-            "seconds": 3.2,
+            "seconds": 3 + int(id, 16) % 1000 / 1000,  # so that equal scores of two runs are two records
             "code": {"commit": "a1b2c3d4e5f6", "dirty": False},
         }
         self._run("score", id, result, [], items)
