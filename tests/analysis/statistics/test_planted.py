@@ -3,14 +3,17 @@
 Small versions of the simulations that `python -m analysis.calibrate` runs, with bounds that a missing part breaks.
 """
 
+import itertools
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from analysis import calibrate
-from analysis.statistics import simulate
+from analysis.statistics import claims, looks, simulate
+from analysis.statistics.compare import Estimate
 from analysis.statistics.simulate import Claim, Figure, Line, World
 from analysis.tables import simulations
 
@@ -62,6 +65,27 @@ def test_a_claim_knows_false_verdicts():
     assert not Claim(effect=1.9, margin=2.0).false("equivalence", up)
     edge = Claim(effect=3.0, margin=3.0, within=True)
     assert edge.false("difference", replace(up, mean=2.0)) and not edge.false("difference", up)
+
+
+@pytest.mark.parametrize("form", [{"above": 0}, {"above": 0, "margin": 2.0}, {"within": 2.0}])
+def test_planted_claims_are_judged_as_those_of_a_sweep(form):
+    """The same p-values and verdicts, and what is false of them."""
+    planted = partial(Claim, margin=form.get("margin", form.get("within")), within="within" in form)
+    seen = set()
+    for mean, error, effect in itertools.product((-3.0, -1.0, 0.2, 1.5, 2.6), (0.1, 0.5), (-2.0, -1.0, 0.0, 1.0, 2.0)):
+        claim, e = planted(effect=effect), Estimate(mean=mean, error=error, freedom=6, n=7)
+        ps = claim.p(e)
+        assert ps == {name: pytest.approx(claims._p(form, e, name)) for name in ps}
+        adjusted = looks.stepdown({0: ps})[0]
+        verdict, rejected = claims.decide(form, e, adjusted)[0], looks.found(adjusted)
+        assert bool(rejected) == (verdict != "undecided")
+        outside = abs(effect) >= 2
+        refuted = not outside if "within" in form else effect >= 0
+        if rejected:
+            false = {"supported": effect <= 0, "refuted": refuted, "equivalent": outside}
+            assert claim.false(rejected, e) == false[verdict]
+            seen.add(verdict)
+    assert len(seen) >= 2
 
 
 def test_until_decided_saves_where_effects_are_large_and_stops_what_is_hopeless():
