@@ -126,7 +126,10 @@ def pool(records: Records, row: str, what: Measure) -> Pool:
 
 
 def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
-    """Draw groups of `seeds` seeds and compare them. Raises ValueError where the pool has fewer than two groups."""
+    """Draw groups of `seeds` seeds and compare them; NaN where all seeds of the pool have the same value.
+
+    Raises ValueError where the pool has fewer than two groups.
+    """
     if len(own.values) < 2 * seeds:
         raise ValueError(f"{len(own.values)} seeds are too few for two groups of {seeds}")
     rng = np.random.default_rng(seeds)
@@ -136,7 +139,7 @@ def calibrate(own: Pool, seeds: int, draws: int = DRAWS) -> Calibration:
     plan = Estimate(mean=0.0, error=error, freedom=2 * (seeds - 1), groups=(each, each), n=seeds)
     planted = compare.detectable(plan, POWER)
     called = np.full((draws, 6), np.nan)
-    for draw in called:
+    for draw in called if planted > 0 else ():
         groups = rng.permutation(len(own.values))[: (rows + 1) * seeds].reshape(rows + 1, seeds)
         others, first = own.values[groups[1:]], -own.values[groups[0]]
         estimates = [compare.estimate([each, first]) for each in others]
@@ -210,7 +213,7 @@ def _line(records: Records, calibration: Calibration) -> list[str]:
         percent(calibration.over_items),
         percent(calibration.at_looks),
         f"{percent(calibration.any_of_table)} ({calibration.rows} rows)",
-        f"{calibration.planted:.2f}",
+        "—" if np.isnan(calibration.planted) else f"{calibration.planted:.2f}",
         percent(calibration.found),
         percent(calibration.predicted),
     ]

@@ -59,6 +59,16 @@ def test_too_few_seeds_are_refused(fake):
         calibrate.sheet(read(fake(rows=("joint",), seeds=(0, 1), claims={}, table={})), "joint")
 
 
+def test_seeds_that_are_all_equal_calibrate_nothing(fake, monkeypatch):
+    records = read(
+        fake(rows=("joint",), tasks=("asr",), seeds=tuple(range(6)), claims={}, table={"columns": ["asr.test.wer"]})
+    )
+    pool = replace(synthetic(6, 0.1, np.random.default_rng(0)), values=np.full(6, 100.0), parts=None)
+    monkeypatch.setattr(calibrate, "pool", lambda *of: pool)
+    (line,) = calibrate.sheet(records, "joint").lines
+    assert line[2:] == ["—", "—", "—", "—", "— (1 rows)", "—", "—", "80.0 %"]
+
+
 def test_a_pool_has_the_means_of_leaves(fake):
     records = read(fake(rows=("joint",), tasks=("asr",), seeds=(0, 1, 2), draws=3, claims={}, table={}))
     what = measure(records, "asr")
