@@ -13,7 +13,7 @@ from real_files import cache, root, tsv, utterances, world  # noqa: F401 (after 
 
 from ablate import sweep
 from ablate.errors import UserError
-from ablate.planning.plan import plan_file, settings_of
+from ablate.planning.plan import Rows, plan_file, settings_of
 
 SWEEP = """
 name: read
@@ -56,7 +56,7 @@ def digits(root: Path) -> Path:  # noqa: F811 (the fixture)
 
 def test_one_task_alone_needs_its_own_files_alone(tmp_path: Path, file: Path) -> None:
     alone = digits(tmp_path / "alone")
-    plan = plan_file(file, [f"data.root={alone}", "tasks=[digits]"], only=["scratch"])
+    plan = plan_file(file, [f"data.root={alone}", "tasks=[digits]"], rows=Rows(only=["scratch"]))
     assert {line["row"] for line in plan.manifest} == {"scratch"} and list(plan.rows) == [
         "scratch",
         "joint",
@@ -71,16 +71,16 @@ def test_one_task_alone_needs_its_own_files_alone(tmp_path: Path, file: Path) ->
     named = r"data.root '.*alone' lacks .*data.speech, data.pairs, data.asr \(LibriSpeech/train-clean\).*data.text \("
     for only in ((), ("joint",), ("scratch", "joint_tlm")):
         with pytest.raises(UserError, match=named) as error:
-            plan_file(file, [f"data.root={alone}", "tasks=[digits]"], only=only)
+            plan_file(file, [f"data.root={alone}", "tasks=[digits]"], rows=Rows(only=only))
         assert "glue" not in str(error.value) and "normalization" not in str(error.value)
     with pytest.raises(UserError, match=r"lacks .*data.sentiment \(glue/SST-2/train.tsv\)"):  # whose tokens need texts
-        plan_file(file, [f"data.root={alone}", "tasks=[digits,sentiment]"], only=["scratch"])
+        plan_file(file, [f"data.root={alone}", "tasks=[digits,sentiment]"], rows=Rows(only=["scratch"]))
 
 
 def test_with_all_files_rows_that_are_not_asked_for_stay_in_the_plan(root: Path, file: Path) -> None:  # noqa: F811
     digits(root)
     whole = plan_file(file, [f"data.root={root}"])
-    assert plan_file(file, [f"data.root={root}"], only=["scratch"]).digest == whole.digest
+    assert plan_file(file, [f"data.root={root}"], rows=Rows(only=["scratch"])).digest == whole.digest
     shutil.rmtree(root / "text_normalization")
     less = plan_file(file, [f"data.root={root}", "tasks=[digits,asr,sentiment]"])
     kept = {id for id, stage in whole.stages.items() if "normalization" not in stage.title}

@@ -132,11 +132,11 @@ def test_a_score_made_before_clusters_had_names_takes_those_of_another(fake):
     before = effect_with_items(records, weights, what)
     records.index.write({key[0] for key in records.index.entries})
     assert before.by == "items" and (folder / "index.npz").exists()
-    path = records.files("score", records.finished(what)["joint", "", 1][0]) / "items.jsonl"
+    path = records.files("score", next(iter(records.finished(what)["joint", "", 1][0]))) / "items.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     named = [line | {"cluster": {"relation": str(n % 5)}} for n, line in enumerate(lines)]
     path.write_text("".join(json.dumps(line) + "\n" for line in named))
-    result = records.path("score", records.finished(what)["joint", "", 1][0]) / "result.json"
+    result = records.path("score", next(iter(records.finished(what)["joint", "", 1][0]))) / "result.json"
     result.write_text(result.read_text() + "\n")  # another result: another digest
     after = effect_with_items(read(folder), weights, what)
     assert after.by == "relations" and after.mean == before.mean and after.items_freedom < 5
