@@ -4,7 +4,7 @@ Both files lie beside sweep.json and only grow. A line of claims.jsonl is added 
 of this differs from the last line: {"time": UTC, "hash", "claims", "looks", "rows": {row: digest of its settings}}. Its
 time is null where a sweep was there already when such lines were first kept: nobody knows when it was declared. A line
 of looks.jsonl is a look at which verdicts were first taken: {"time", "look", "of", "seeds", "claims": {name: {"effect",
-"p", "runs": score runs}}}.
+"p", "runs": score runs, "rows": digest of their settings}}}.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class Taken:
     seeds: tuple[int, ...]
     runs: frozenset[str]
     """Ids of the score stages of its rows."""
+    rows: str
+    """Digest of the settings of its rows."""
 
 
 def status(records: Records, name: str, what: Measure) -> Status:
@@ -95,10 +97,17 @@ def lapsed(records: Records) -> dict[str, str]:
 def taken(records: Records, name: str) -> list[Taken]:
     """Return the looks of a claim that were logged, the oldest first."""
     return [
-        Taken(time=line["time"], seeds=tuple(line["seeds"]), runs=frozenset(line["claims"][name]["runs"]))
+        Taken(time=line["time"], seeds=tuple(line["seeds"]), runs=frozenset(one["runs"]), rows=one["rows"])
         for line in _lines(records, LOOKS)
-        if name in line["claims"]
+        if (one := line["claims"].get(name))
     ]
+
+
+def settings(records: Records, name: str) -> str:
+    """Digest of the settings of a claim's rows."""
+    rows, effect = content(records.sweep)["rows"], records.sweep["claims"][name]["coefficients"]
+    text = "".join(f"{row} {rows[row]}\n" for row, times in sorted(effect.items()) if times)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +131,8 @@ def log(records: Records, seen: Mapping[str, Iterable[Seen]]) -> None:
         for one in looks:
             if not math.isnan(one.p) and (one.seeds, one.runs) not in known:
                 of_look = new.setdefault((one.look, one.of, one.seeds), {})
-                of_look[name] = {"effect": one.effect, "p": one.p, "runs": sorted(one.runs)}
+                about = {"runs": sorted(one.runs), "rows": settings(records, name)}
+                of_look[name] = {"effect": one.effect, "p": one.p, **about}
     for (look, of, seeds), claims in sorted(new.items()):
         append(records.folder / LOOKS, {"time": utc(), "look": look, "of": of, "seeds": seeds, "claims": claims})
     _lines.cache_clear()

@@ -185,19 +185,27 @@ def _finished(records: Records, effect: Mapping[str, float], what: Measure) -> d
 
 
 def _undeclared(records: Records, name: str, runs: frozenset[str]) -> str:
-    """Why a claim without declared looks has no verdict: one was taken with other seeds of the same runs before."""
+    """Why looks give no verdict: one was taken before with other seeds of the same settings; "" if they do."""
+    own, seeds = declared.settings(records, name), records.seeds
+    before = [one for one in declared.taken(records, name) if one.runs & runs or one.rows == own]
     if records.sweep.get("looks"):
+        before = [one for one in before if not _begins(seeds, one.seeds)][:1]
+    else:
+        before = [one for one in before[:1] if {*one.seeds} != {*seeds}]
+    if not before:
         return ""
-    before = next((one for one in declared.taken(records, name) if one.runs & runs), None)
-    if before is None or {*before.seeds} == {*records.seeds}:
-        return ""
-    changed = "added" if {*before.seeds} <= {*records.seeds} else "changed"
-    now = sorted({len(before.seeds), len(records.seeds)})
-    advice = f"declare looks: {now} before running" if len(now) > 1 else "keep them"
+    (one,) = before
+    added = {*one.seeds} < {*seeds}
+    advice = f"declare looks: [{len(one.seeds)}, {len(seeds)}] before running" if added else "keep those"
     return (
-        f"seeds were {changed} after the verdict at {plural(len(before.seeds), 'seed')} on {before.time[:10]}, and a "
-        f"look that was not declared gives no verdict; {advice}"
+        f"seeds were {'added' if added else 'changed'} after the verdict at {plural(len(one.seeds), 'seed')} on "
+        f"{one.time[:10]}, and a look that was not declared gives no verdict; {advice}"
     )
+
+
+def _begins(seeds: Sequence[int], look: Sequence[int]) -> bool:
+    """Whether these seeds begin with those of a look, or are the beginning of them."""
+    return {*seeds[: len(look)]} <= {*look}
 
 
 def _statement(claim: Mapping[str, Any]) -> str:

@@ -221,7 +221,27 @@ def test_seeds_added_after_a_verdict_give_none(fake):
     (other,) = verdicts(read(fake(seeds=(0, 1, 3), **options)))
     assert "seeds were changed after the verdict at 3 seeds" in other.reason
     (apart,) = verdicts(read(fake(seeds=(5, 6, 7), **options)))
-    assert apart.verdict == "supported"  # of none of the runs that were seen
+    assert "seeds were changed after the verdict at 3 seeds" in apart.reason and "keep those" in apart.reason
+    folder = fake(seeds=(5, 6, 7), **options)
+    other = json.loads((folder / "sweep.json").read_text())
+    other["rows"]["scratch"]["steps"] = 7
+    (folder / "sweep.json").write_text(json.dumps(other))
+    (new,) = verdicts(read(folder))
+    assert new.verdict == "supported"  # other settings and runs: another experiment
+
+
+def test_declared_looks_are_of_the_seeds_that_were_declared(fake):
+    def declare(seeds):
+        folder = fake(claims={"c": CLEAR}, seeds=seeds, **FEW)
+        about = json.loads((folder / "sweep.json").read_text()) | {"looks": [3, 5]}
+        (folder / "sweep.json").write_text(json.dumps(about))
+        return read(folder)
+
+    log(declare((0, 1, 2)), verdicts(declare((0, 1, 2))))
+    for fine in ((0, 1, 2, 3, 4), (0, 1, 2, 7, 9), (2, 1, 0), (0, 1)):
+        assert "seeds were" not in verdicts(declare(fine))[0].reason
+    for other in ((5, 6, 7, 8, 9), (0, 1, 3, 4, 5)):
+        assert "seeds were changed after the verdict at 3 seeds" in verdicts(declare(other))[0].reason
 
 
 def test_a_plain_run_says_that_a_later_look_was_taken(fake, judged):
