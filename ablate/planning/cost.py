@@ -146,7 +146,8 @@ def scaled(stages: Mapping[str, Stage], known: Known, here: bool = False) -> dic
 
     A finished stage gets its own time, and a stage of a known shape that shape's pace. Other costs are scaled by the
     median ratio of measured to estimated time of stages of the same sort, or else, of stages that run `here`, by how
-    slow this machine is. All costs are in seconds. Stages are `alike` by kind, then by sort, then by shape.
+    slow this machine is. All costs are in seconds. Stages are `alike` by whether they run a model or handle data, then by
+    kind, by sort and by shape.
     """
     timings = known.timings
     ratios: dict[tuple[str, str], list[float]] = {}
@@ -167,7 +168,7 @@ def scaled(stages: Mapping[str, Stage], known: Known, here: bool = False) -> dic
         else:
             cost, doubt = stage.cost * factors.get(sort, slower), COMPARED if sort in factors else 1.0
         digest = hashlib.blake2b(of.encode(), digest_size=8).hexdigest()
-        return dataclasses.replace(stage, cost=cost, doubt=doubt, alike=(*sort, digest))
+        return dataclasses.replace(stage, cost=cost, doubt=doubt, alike=("model" if stage.steps else "data", *sort, digest))
 
     return {id: better(stage) for id, stage in stages.items()}
 
