@@ -168,7 +168,8 @@ def scaled(stages: Mapping[str, Stage], known: Known, here: bool = False) -> dic
         else:
             cost, doubt = stage.cost * factors.get(sort, slower), COMPARED if sort in factors else 1.0
         digest = hashlib.blake2b(of.encode(), digest_size=8).hexdigest()
-        return dataclasses.replace(stage, cost=cost, doubt=doubt, alike=("model" if stage.steps else "data", *sort, digest))
+        group = "model" if stage.steps else "data"
+        return dataclasses.replace(stage, cost=cost, doubt=doubt, alike=(group, *sort, digest))
 
     return {id: better(stage) for id, stage in stages.items()}
 

@@ -33,7 +33,7 @@ def sheet(table: Table) -> Sheet | None:
     """Print one line per column whose rows have several seeds or fine-tunings; None where none has."""
     records, lines, values = table.records, [], []
     pooled = [(column, _rows(table, column)) for column in table.columns]
-    pooled = [(column, parts) for column, parts in pooled if any(not math.isnan(_known(one)) for one in parts)]
+    pooled = [(column, parts) for column, parts in pooled if any(map(_known, parts))]
     if not pooled:
         return None
     for column, parts in pooled:
@@ -60,9 +60,9 @@ def _rows(table: Table, column: Column) -> list[Components]:
     return [one for one in found if one is not None]
 
 
-def _known(parts: Components) -> float:
-    """A variance that is not of test items; NaN if none is known."""
-    return parts.finetuning if math.isnan(parts.pretraining) else parts.pretraining
+def _known(parts: Components) -> bool:
+    """Whether a variance is known that is not of test items."""
+    return not math.isnan(parts.pretraining) or parts.finetuning > 0
 
 
 def _deviation(parts: Sequence[Components], name: str) -> float:
