@@ -146,7 +146,7 @@ def scaled(stages: Mapping[str, Stage], known: Known, here: bool = False) -> dic
 
     A finished stage gets its own time, and a stage of a known shape that shape's pace. Other costs are scaled by the
     median ratio of measured to estimated time of stages of the same sort, or else, of stages that run `here`, by how
-    slow this machine is. All costs are in seconds. Stages are `alike` by whether they run a model or handle data, then by
+    slow this machine is. All costs are in seconds. Stages are `alike` by whether they run a model or handle data, by
     kind, by sort and by shape.
     """
     timings = known.timings
