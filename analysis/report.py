@@ -29,10 +29,9 @@ from analysis.records.files import save_text
 from analysis.records.fingerprint import code, fingerprint
 from analysis.records.frame import Records, read
 from analysis.statistics import claims
-from analysis.statistics.claims import measured
 from analysis.tables import across, against, baselines, corpora, formats, paper, spread
 from analysis.tables.cells import Table
-from analysis.tables.sheet import Sheet
+from analysis.tables.sheet import Sheet, markdown
 
 STATE = ".report.json"
 """Holds what the report files in a sweep's folder were made from."""
@@ -108,6 +107,8 @@ def _write(records: Records, before: dict[str, Key]) -> tuple[dict[str, Path | l
         below, compared = _below(made), against.sheet(made)
         records.index.write(records.results.digests())
         texts = {f"table.{form}": formats.joined(made, form, below) for form in ("md", "tex", "csv")}
+        if told := claims.told(records, verdicts):
+            texts["table.md"] += "\n".join(["", "**Verdicts**", "", *(f"- {markdown(line)}" for line in told), ""])
         texts |= {f"{sheet.name}.csv": sheet.csv() for sheet in below}
         if compared:
             texts |= {f"{compared.name}.md": compared.md(), f"{compared.name}.csv": compared.csv()}
@@ -130,11 +131,8 @@ def _draw(packed: bytes) -> tuple[list[Drawing], dict[str, Key], str]:
 def summary(sweep: str | Path, root: str | Path = "runs", width: int | None = None) -> str:
     """Text to print at the end of a sweep: the table for a terminal, and a line per claim."""
     records = read(sweep, root)
-    lines = [
-        f"{v.verdict.upper():12} {v.name}: {v.statement}; {measured(v)}; {v.declared}" for v in claims.verdicts(records)
-    ]
-    lines += claims.registered(records) if lines else []
     made = table.build(records)
+    lines = claims.told(records, claims.verdicts(records))
     return "\n".join([formats.joined(made, "terminal", _below(made), width=width), *lines])
 
 

@@ -25,7 +25,7 @@ from ablate.store.child import unbroken
 from analysis.records import audit, manifest, origin
 from analysis.records.frame import Measure, Records, measure, read
 from analysis.records.scores import DONE, IMPOSSIBLE, MISSING
-from analysis.statistics import compare, wording
+from analysis.statistics import claims, compare, wording
 from analysis.statistics.compare import holm
 from analysis.tables import across, advice, baselines, formats, paper, ruler, spread
 from analysis.tables.cells import Block, Cell, Column, Line, Table
@@ -115,7 +115,7 @@ def _cell(
     reference: str | None,
 ) -> Cell:
     """One cell from its column's lines, by (row, point)."""
-    s = scores.get((row, point))
+    s, other = scores.get((row, point)), scores.get((reference, point))
     runs = [] if s is None else [next(iter(drawn), run) for drawn, run in zip(s.drawn, s.run)]
     lines = [] if s is None else sorted(zip(s.seed, runs, s.status, s.value))
     done = {seed: value for seed, _, status, value in lines if status == DONE}
@@ -126,6 +126,7 @@ def _cell(
         values=done,
         runs={seed: run for seed, run, _, _ in lines},
         seeds=len(lines),
+        compared=min(len(lines), 0 if other is None else len(other)),
         estimate=compare.Estimate(mean=math.nan, n=0) if s is None else compare.level(s),
         delta=compare.delta(records, what, row, reference, point) if compared else None,
     )
@@ -174,7 +175,7 @@ def _caption(table: Table) -> str:
     parts = []
     if table.seeds > 1:
         parts = [
-            f"Mean ± half-width of the 95 % t-interval over {table.seeds} seeds.",
+            f"Mean ± half-width of the 95 % t-interval over {_seeds(table)}.",
             "† differs from its block's reference (Holm over the table; exploratory).",
             "Bold: cannot be told from the best of its column (Holm within the column).",
         ]
@@ -194,6 +195,15 @@ def _caption(table: Table) -> str:
     parts += _warnings(table)
     compared = ((line.row, block.reference) for block in table.blocks if block.reference for line in block.lines)
     return " ".join(filter(None, (*parts, origin.note(table.records, compared))))
+
+
+def _seeds(table: Table) -> str:
+    """Numbers of seeds that the sweep asks for; of the rows that have fewer than others, which these are."""
+    asked: dict[int, list[str]] = {}
+    for line in {line.label: line for line in table.lines}.values():
+        asked.setdefault(max(cell.seeds for cell in line.cells), []).append(line.label)
+    fewer = [f"{plural(n, 'seed')} of {', '.join(asked[n])}" for n in sorted(asked) if n < max(asked)]
+    return f"{plural(max(asked), 'seed')}" + (f" ({'; '.join(fewer)}: no claim needed more)" if fewer else "")
 
 
 def _again(table: Table) -> list[str]:
@@ -336,6 +346,8 @@ def main() -> None:
     try:
         with disk.told():
             if arguments.advise is not None:
+                if not 0 < arguments.advise < math.inf:
+                    raise UserError(f"--advise: expected hours above 0, found {arguments.advise:g}.")
                 records = read(arguments.sweep, arguments.root)
                 print(getattr(advice.sheet(records, arguments.advise), arguments.format)())
                 records.index.write(records.results.digests())
@@ -344,6 +356,8 @@ def main() -> None:
             sheets = (baselines.sheet(table), across.sheet(table), paper.sheet(table), spread.sheet(table))
             below = [sheet for sheet in sheets if sheet]
             text = why(table, *arguments.why) if arguments.why else formats.joined(table, arguments.format, below)
+            if arguments.format in ("terminal", "md") and not arguments.why:
+                text += "\n".join(["", *claims.told(table.records, claims.verdicts(table.records))])
             table.records.index.write(table.records.results.digests())
     except (UserError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")

@@ -104,7 +104,7 @@ class Claim:
     margin: NonNegative | None = None
     """With above or below: effects this close to the bound count as equivalent to it, in the metric's unit."""
     assay: str | None = None
-    """Assay sensitivity: a contrast that must be found on this measure before the effect is judged."""
+    """Assay sensitivity: a contrast that this measure must show where no effect is found, or the task cannot tell."""
     split: str | None = None
     """Split of the task's table on which the effect is measured, if `on` does not name it."""
     family: Annotated[str, OneOf(FAMILIES)] = "primary"

@@ -14,11 +14,9 @@ from analysis.records import manifest
 from analysis.records.frame import Measure, Records
 from analysis.records.manifest import Line
 from analysis.statistics import looks
-from analysis.statistics.compare import Estimate, detectable, effect_with_items
+from analysis.statistics.compare import MANY, Estimate, detectable, effect_with_items
 from analysis.statistics.components import Components, of_effect
 
-MOST = 64
-"""Maximum number of seeds or fine-tunings that is suggested."""
 ITEMS = 2
 """Factor by which more test items are considered."""
 
@@ -47,7 +45,9 @@ def ways(
     now = detectable(estimate, level=at)
     if parts is None or math.isnan(now):
         return now, []
-    lines = [line for line in records.manifest if effect.get(line["row"])]
+    rows = [row for row, times in effect.items() if times]
+    seeds = set.intersection(*({line["seed"] for line in records.manifest if line["row"] == row} for row in rows))
+    lines = [line for line in records.manifest if line["row"] in rows and line["seed"] in seeds]
     found = []
     if seed := _seed(records, lines, what.task):
         more = _affordable(budget, seed)
@@ -87,7 +87,7 @@ def _then(estimate: Estimate, at: float, seeds: int = 0, spread: float | None = 
 
 
 def _affordable(budget: float, seconds: float) -> int:
-    return max(1, min(MOST, int(budget / seconds)))
+    return max(1, min(MANY, int(budget / seconds)))
 
 
 def _seconds(records: Records, kind: str, id: str) -> float:

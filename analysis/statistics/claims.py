@@ -126,6 +126,12 @@ def registered(records: Records) -> list[str]:
     ]
 
 
+def told(records: Records, verdicts: Sequence[Verdict]) -> list[str]:
+    """Return a line for each verdict, and what was declared as a whole; empty without claims."""
+    lines = [f"{v.verdict.upper():12} {v.name}: {v.statement}; {measured(v)}; {v.declared}" for v in verdicts]
+    return [*lines, *registered(records)] if lines else []
+
+
 def measured(verdict: Verdict) -> str:
     """Describe an effect in words: its size, its interval or intervals, and the reason for the verdict."""
     e = verdict.estimate

@@ -20,6 +20,8 @@ def sheet(records: Records, hours: float = 1.0) -> Sheet:
     """Print, for each claim, what another `hours` of work would make detectable, and which way makes most."""
     lines, values, time = [], [], "an hour" if hours == 1 else f"{hours:g} hours"
     for name, claim in (records.sweep.get("claims") or {}).items():
+        if claim.get("family") == "exploratory":
+            continue
         what = measure(records, claim["on"], claim.get("split"))
         now, found = ways(records, claim["coefficients"], what, 3600 * hours, level(records, claim))
         digits = max(2, records.decimals(what))

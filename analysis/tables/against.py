@@ -54,10 +54,12 @@ class Difference:
     """Over seeds only."""
     with_items: Estimate | None
     """Over seeds and items; None without counts per item, and where there is no interval over seeds."""
+    compared: int
+    """Number of seeds that the sweep asks for of both rows."""
     impossible: bool
 
-    def text(self, seeds: int) -> str:
-        """Mean, both half-widths, marks, and the number of finished seeds where some of `seeds` are missing."""
+    def text(self) -> str:
+        """Mean, both half-widths, marks, and the number of finished seeds where some are missing."""
         e, text = self.seeds, self.column.text
         if e.n == 0:
             return "n/a" if self.impossible else "—"
@@ -68,7 +70,7 @@ class Difference:
             parts.append(f" / {text(self.with_items.half)}")
         if e.excludes_zero:
             parts.append("**" if self.with_items and self.with_items.excludes_zero else "*")
-        return "".join(parts) + (f" ({e.n}/{seeds})" if e.n < seeds else "")
+        return "".join(parts) + (f" ({e.n}/{self.compared})" if e.n < self.compared else "")
 
 
 def reference(records: Records) -> str | None:
@@ -96,6 +98,7 @@ def _difference(table: Table, k: int, line: Line, other: Line) -> Difference:
         column=table.columns[k],
         with_items=both if both.over != "seeds" else None,
         seeds=compare.delta(records, what, line.row, other.row, line.point),
+        compared=min(line.cells[k].seeds, other.cells[k].seeds),
         impossible=IMPOSSIBLE in (line.cells[k].status, other.cells[k].status),
     )
 
@@ -106,7 +109,7 @@ def sheet(table: Table) -> Sheet | None:
     if row is None:
         return None
     by_line, records = differences(table, row), table.records
-    lines = [[line.label, *(each.text(table.seeds) for each in cells)] for line, cells in by_line]
+    lines = [[line.label, *(each.text() for each in cells)] for line, cells in by_line]
     if table.seeds > 1:
         columns = list(zip(*(cells for _, cells in by_line)))
         lines += [

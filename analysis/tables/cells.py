@@ -63,10 +63,12 @@ class Cell:
     runs: dict[int, str]
     """Score run by seed, finished or not."""
     seeds: int
-    """Number of seeds that the sweep asks for."""
+    """Number of seeds that the sweep asks for, of the row."""
+    compared: int
+    """Number of seeds that it asks for, of the row and of its block's reference."""
     estimate: Estimate
     delta: Estimate | None
-    """Paired effect against the block's reference, positive when good; None for the reference itself."""
+    """Effect against the block's reference, positive when good; None for the reference itself."""
     mark: str = ""
     """"best" for the best of its column and all that cannot be told from it, else ""."""
     significant: bool = False
@@ -100,7 +102,7 @@ class Cell:
         return text + ("†" if self.significant else "") + (f" ({self.done}/{self.seeds})" if self.partial else "")
 
     def display_delta(self, column: Column) -> str:
-        """Paired effect with its interval; "ref." in the reference row."""
+        """Effect with its interval; "ref." in the reference row."""
         if self.delta is None:
             return "ref."
         if self.delta.n == 0:
@@ -109,7 +111,7 @@ class Cell:
         if not math.isnan(self.delta.half):
             text += f" {wording.interval(self.delta.low, self.delta.high, column.decimals)}"
             text += "*" if self.delta.excludes_zero else ""
-        return text + (f" ({self.delta.n}/{self.seeds})" if self.delta.n < self.seeds else "")
+        return text + (f" ({self.delta.n}/{self.compared})" if self.delta.n < self.compared else "")
 
 
 @dataclass(frozen=True, kw_only=True)

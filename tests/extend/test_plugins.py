@@ -130,7 +130,8 @@ def test_a_record_of_a_plugin_that_is_not_named_is_not_known(swept):
 
 def test_a_report_without_the_plugin_says_so_and_is_made(swept):
     code = "import sys; from analysis import report; print(report.summary('runs/sweeps/loud', 'runs'))"
-    assert "Made with plugins that are not installed: my_lab.ablations." in run(swept, "-c", code, path=None).stdout
+    said = " ".join(run(swept, "-c", code, path=None).stdout.split())  # a terminal's lines are short
+    assert "Made with plugins that are not installed: my_lab.ablations." in said
     assert "not here" not in run(swept, "-c", code).stdout
 
 

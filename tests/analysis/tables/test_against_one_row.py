@@ -61,7 +61,7 @@ def test_the_second_interval_counts_the_items_too(fake):
     table, what = build(records), measure(records, "asr.test.wer")
     (joint,) = (cells[0] for line, cells in against.differences(table, "scratch") if line.row == "joint")
     assert joint.with_items == effect_with_items(records, {"joint": 1.0, "scratch": -1.0}, what)
-    assert joint.with_items.error >= joint.seeds.error and " / " in joint.text(3)
+    assert joint.with_items.error >= joint.seeds.error and " / " in joint.text()
 
 
 def test_a_missing_seed_leaves_those_that_there_are(fake):

@@ -51,7 +51,7 @@ def tiny(fake):
     """All scores are equal but for less than their last decimal, and those of one row alone in both directions."""
     folder = fake(
         seeds=(0, 1, 2),
-        rows=("speech_only", "joint", "joint_placebo", "joint_tlm", "text_only"),
+        rows=("scratch", "speech_only", "joint", "joint_placebo", "joint_tlm", "joint_tlm_unpaired", "text_only"),
         table={"blocks": [{"reference": "joint"}], "compare_with": "joint"},
     )
     draw = random.Random(1)
