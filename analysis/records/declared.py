@@ -101,13 +101,15 @@ def lapsed(records: Records) -> list[tuple[str, str]]:
     """Return name and family of versions of claims that still count although they were dropped or changed: those that
     were in force at their first result, or at a look that was logged.
     """
-    lines, current = lines_of(records), _every(content(records.sweep))
+    lines, now, own = lines_of(records), content(records.sweep), {*seeds(records)}
     found: list[tuple[str, dict[str, Any]]] = []
     for line, after in zip(lines, lines[1:]):
         for name, said in ((name, _said(line, name)) for name in line["claims"]):
-            seen = [_first_score(records, said) or "", *(one.time for one in taken(records, name))]
-            known = [*current, *(one for _, one in found)]
-            if any((line["time"] or "") <= time < (after["time"] or "") for time in seen if time):
+            looks = taken(records, name)
+            times = [_first_score(records, said) or "", *(one.time for one in looks)]
+            elsewhere = name not in now["claims"] and any({*one.seeds} - own for one in looks)  # not just renamed
+            known = [*([] if elsewhere else _every(now)), *(one for _, one in found)]
+            if any((line["time"] or "") <= time < (after["time"] or "") for time in times if time):
                 found += [(name, said)] * all(_changes(said, one) for one in known)
     return [(name, said["family"]) for name, said in found if said["family"] != "exploratory"]
 
