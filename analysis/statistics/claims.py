@@ -307,7 +307,7 @@ def _judge(
             claim, estimate, adjusted, claims, one.looks, one.at[deciding], wording.units(one.measure)
         )
         if claim.get("assay") and verdict not in ("supported", "refuted"):
-            verdict, reason = _assayed(records, claim, verdict, reason, records.seeds[: max(one.at)])
+            verdict, reason = _assayed(records, claim, verdict, reason, declared.seeds(records)[: max(one.at)])
         reasons = [reason]
     if one.at and one.family != EXPLORATORY and not one.barred:
         look = max(one.at)
