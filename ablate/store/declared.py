@@ -2,11 +2,11 @@
 
 Both files lie beside sweep.json and only grow. A line of claims.jsonl is added when a sweep is planned to run and any
 of this differs from the last line: {"time": UTC, "hash", "claims", "looks", "seeds": those of the looks, "rows": {row:
-{"": digest of its settings, task: digest of the task's}}, "data": digest}. Where a row has a text instead, as its data are missing or the sweep is
-older than such digests, its settings are not known, and what is not known has not changed. The time is null where a
-sweep was there already when such lines were first kept: nobody knows when it was declared. A line of looks.jsonl is a
-look at which verdicts were first taken: {"time", "look", "of", "seeds", "claims": {name: {"effect", "p", "runs": score
-runs, "settings": digest of those of its rows, or null}}}.
+{"": digest of its settings, task: digest of the task's}}, "data": digest}. Where a row has a text instead, as its data
+are missing or the sweep is older than such digests, its settings are not known, and what is not known has not changed.
+The time is null where a sweep was there already when such lines were first kept: nobody knows when it was declared. A
+line of looks.jsonl is a look at which verdicts were first taken: {"time", "look", "of", "seeds", "claims": {name:
+{"effect", "p", "runs": score runs, "settings": digest of those of its rows, or null}}}.
 """
 
 from __future__ import annotations
