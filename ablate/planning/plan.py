@@ -205,8 +205,8 @@ class Planner:
         written = self.resolver.names
         manifest.sort(key=lambda line: written.index(line["row"]))
         behind = {name: {one for rows in grid for one in self._behind(name, rows)} for name in written}
-        known = summary.settings(grid, behind, self.draws, manifest, self.stages)
-        described["settings"] = known | dict.fromkeys(lacking, "")
+        digests = summary.settings(grid, behind, self.draws, manifest, self.stages)
+        described["settings"] = digests | dict.fromkeys(lacking, "")
         if self.looks:
             described["look_seeds"] = self.look_seeds
         return Plan(
