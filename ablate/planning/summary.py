@@ -11,7 +11,7 @@ from ablate.stages.kind import SPLIT
 from ablate.store import declared, identity
 from ablate.store.stage import Stage
 from ablate.sweepfile import claims
-from ablate.sweepfile.added import Added
+from ablate.sweepfile.added import FINETUNED, PRETRAINED, Added
 from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.row import Row
 from ablate.sweepfile.rows import Resolver
@@ -115,7 +115,9 @@ def settings(
 
     def task(row: Row, key: str) -> list[Value]:
         if key in row.stages:
-            return [row.stages[key].plain(), text(row.stages[key].config)]
+            one = row.stages[key]
+            before = [task(row, after.removeprefix(FINETUNED)) for after in one.after if after != PRETRAINED]
+            return [one.plain(), text(one.config), *before]
         grid = [[point, text(config)] for point, config in row.grids.get(key, ())]
         return [text(row.tasks[key]), grid] if key in row.tasks else []
 
