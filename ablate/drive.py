@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ablate import variants
 from ablate.clusters import local
@@ -33,6 +34,9 @@ from ablate.store.plugins import VARIABLE
 from ablate.store.record import read_sweep, run_path, sweep_path
 from ablate.store.stage import Plan, digest_on_disk, keep_file, materialise, stage_ids
 from ablate.store.version import CODE, code_version, keep_patch, label, with_plugins
+
+if TYPE_CHECKING:  # it loads pandas
+    from analysis.records.frame import Records
 
 ATTENTION = "ABLATE_ATTENTION"  # the variable by which encoders/attention.py is told what to use
 PROGRAM = Program("ablate.stages.execute:execute", preload="ablate.warm", main="ablate.sweep:main")
@@ -145,6 +149,7 @@ def _show(full: Plan, whole: Plan, cluster: AbstractCluster, notes: list[str]) -
             *anew,
             *pruned_again(board),
             *preregistered(full),
+            *unjudged(full, root),
             *notes,
             *removed(whole, plan),
         ]
@@ -154,7 +159,27 @@ def _show(full: Plan, whole: Plan, cluster: AbstractCluster, notes: list[str]) -
 def preregistered(plan: Plan) -> list[str]:
     """Return a note on the hash by which the claims can be registered elsewhere before anything runs."""
     number = declared.hash_of(plan.sweep)
-    return [f"note: claims, looks and rows have the hash {number}, which the report prints, too."] if number else []
+    return [f"note: claims, looks, rows and data have the hash {number}, which the report has, too."] if number else []
+
+
+def unjudged(plan: Plan, root: Path) -> list[str]:
+    """Return notes on claims that would get no verdict, as results or verdicts are there already."""
+    folder, stages = sweep_path(root, plan.name), plan.stages.values()
+    begun = (folder / declared.LOOKS).exists() or any(
+        pruned.complete(run_path(root, stage.kind, stage.id)) for stage in stages
+    )
+    if not plan.sweep.get("claims") or not begun:
+        return []
+    from analysis.statistics import claims
+
+    return claims.unjudged(records(plan, root), declared.lines_if_run(folder, plan.sweep))
+
+
+def records(plan: Plan, root: Path) -> Records:
+    """Return the records of a plan, as they are on disk now."""
+    from analysis.records.frame import planned
+
+    return planned(root, *json.loads(json.dumps([plan.sweep, plan.manifest])))
 
 
 def _say(lines: list[str]) -> None:

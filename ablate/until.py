@@ -7,7 +7,6 @@ is decided follows from the records alone, so that a command that is repeated go
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,19 +49,21 @@ def run(options: argparse.Namespace) -> int:
     for number, look in enumerate(looks, 1):
         after = looks[number] if number < len(looks) else 0
         if open_ := _open(plan, root):
-            if not _looking(options) and (amiss := _over(plan, open_, number, root)):
+            if (amiss := _over(plan, open_, number, root)) and not _looking(options):
                 if number == 1:
                     raise UserError(amiss)
                 plan, why = judged, amiss
                 break
             status, shown = drive.carry_out(plan, plan, options), plan
+            if amiss:
+                print(f"note: {amiss}")
             if status or _looking(options):
                 return status
         judged, verdicts = plan, _verdicts(plan, root)
         print(f"\nLook {number} of {len(looks)}, {look} seeds:", *(_line(one, after) for one in verdicts), sep="\n")
         on = [one.name for one in verdicts if one.step == "on"]
         if not on:
-            why = "No claim is left for which more seeds are worth running." if after else why
+            why = _left([one for one in verdicts if one.name in claims and one.late], len(claims)) if after else why
             break
         counts |= {row: after for name in on for row in rows(claims[name])}
         plan = drive.planned(options, counts=counts)
@@ -106,6 +107,13 @@ def _over(plan: Plan, open_: float, number: int, root: Path) -> str:
     )
 
 
+def _left(late: list[Verdict], claims: int) -> str:
+    """Why no claim gets more seeds, where those that are `late` get no verdict."""
+    parts = ["no claim is left for which more seeds are worth running"] * (len(late) < claims)
+    why = "; ".join([*parts, *(f"no verdict for {one.name}: {one.late}" for one in late)])
+    return f"{why[0].upper()}{why[1:]}."
+
+
 def _outlook(plan: Plan, whole: Plan, root: Path) -> str:
     """Say what the looks are, and what they cost at least and at most."""
     looks = [str(look) for look in plan.sweep["looks"]]
@@ -116,14 +124,14 @@ def _outlook(plan: Plan, whole: Plan, root: Path) -> str:
 
 
 def _verdicts(plan: Plan, root: Path) -> list[Verdict]:
-    from analysis.records.frame import planned
     from analysis.statistics import claims
 
-    sweep, manifest = json.loads(json.dumps([plan.sweep, plan.manifest]))
-    return claims.verdicts(planned(root, sweep, manifest))
+    return claims.verdicts(drive.records(plan, root))
 
 
 def _line(one: Verdict, after: int) -> str:
-    p = "" if one.p != one.p else f", corrected p = {one.adjusted:.2g}"
-    step = "" if one.verdict == "exploratory" else f"; {NEXT[one.step].format(after)}"
+    from analysis.statistics.claims import p_of
+
+    p = "" if one.adjusted != one.adjusted else f", {p_of(one)}"
+    step = "" if one.late or one.verdict == "exploratory" else f"; {NEXT[one.step].format(after)}"
     return f"  {one.name}: {one.verdict}{p}{step}"

@@ -156,6 +156,7 @@ class Planner:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise UserError(f"name: '{self.name}' becomes a folder; use letters, digits, _, - and dots.")
         self.seeds, self.looks = values.seeds(sweep.get("seeds", [0])), values.looks(sweep.get("looks"))
+        self.look_seeds = values.first_seeds(self.seeds, self.looks[-1]) if self.looks else []
         self.budget, self.counts = values.budget(sweep.get("budget")), rows.counts
         if self.counts is not None:
             if not self.looks:
@@ -203,6 +204,11 @@ class Planner:
         ]
         written = self.resolver.names
         manifest.sort(key=lambda line: written.index(line["row"]))
+        behind = {name: {one for rows in grid for one in self._behind(name, rows)} for name in written}
+        digests = summary.settings(grid, behind, self.draws, manifest, self.stages)
+        described["settings"] = digests | dict.fromkeys(lacking, "")
+        if self.looks:
+            described["look_seeds"] = self.look_seeds
         return Plan(
             name=self.name,
             sweep=described,
@@ -262,8 +268,11 @@ class Planner:
         """Return a note on looks that a plan for all its seeds leaves out."""
         if self.counts is not None or not self.looks or len(self.seeds) >= self.looks[-1]:
             return []
-        looks = ", ".join(map(str, self.looks))
-        return [f"Verdicts are taken at looks: [{looks}], and seeds has {len(self.seeds)}; add --until-decided."]
+        *early, last = self.looks
+        at = f"{', '.join(map(str, early))} and {last}" if early else f"{last}"
+        taken = sum(look <= len(self.seeds) for look in self.looks)
+        have = f"seeds has {len(self.seeds)}, which is enough for {f'the first {taken}' if taken else 'none'}"
+        return [f"Verdicts are taken at {at} seeds, and {have}; --until-decided runs what is undecided further."]
 
     def _lacking(self, grid: Iterable[Mapping[str, Row]]) -> list[str]:
         """Return the rows whose data are missing; none of these are in `only` (or any, if it is empty), as that raises

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ablate.planning.values import shown
 from ablate.stages.kind import SPLIT
-from ablate.store import identity
+from ablate.store import declared, identity
+from ablate.store.stage import Stage
 from ablate.sweepfile import claims
-from ablate.sweepfile.added import Added
+from ablate.sweepfile.added import FINETUNED, PRETRAINED, Added
 from ablate.sweepfile.patch import mapping
 from ablate.sweepfile.row import Row
 from ablate.sweepfile.rows import Resolver
 from ablate.sweepfile.schema import Sweep, Value
 from ablate.sweepfile.typed import setting
 from ablate.tasks.task import TaskConfig
+
+PRETRAINING = ("encoder", "tokenizer", "objectives", "targets", "update", "optimizer", "start", "steps", "decay")
+"""What of a row determines its pre-trained model."""
+OF_DATA = ("table", "tokenizer")
+"""Roles of the stages by which a model knows its data."""
 
 
 def sweep_json(
@@ -75,6 +82,58 @@ def measured(one: Added) -> claims.Measured:
     """Return what is known of an added stage before it runs, in the form of `described`."""
     reads = one.of.reads[0] if len(one.of.reads) == 1 else "pair"
     return {"reads": reads, "table": "", "splits": [SPLIT], "metrics": list(one.of.metrics), "kind": one.kind}
+
+
+def settings(
+    grid: list[dict[str, Row]],
+    behind: Mapping[str, Iterable[str]],
+    draws: Mapping[str, int],
+    manifest: Iterable[Mapping[str, Value]],
+    stages: Mapping[str, Stage],
+) -> dict[str, dict[str, str]]:
+    """Return digests of all that determines each row's results, but the seed: {row: {"": of pre-training, task: of the
+    task}}.
+
+    `behind` has each row with those that it starts from or takes targets from; `draws` are fine-tunings by task. Data
+    are known by the ids of their tables, so that another test set changes no other task.
+    """
+    forms = identity.Forms()
+    trained: dict[str, dict[str, str]] = {name: {} for name in behind}
+    tables: dict[str, dict[str, str]] = {name: {} for name in behind}
+    for line in manifest:
+        tables[line["row"]] |= line["stages"]["tables"]
+        for id in (*line["stages"]["trunks"], line["stages"]["leaf"]):
+            parents = stages[id].parents
+            trained[line["row"]] |= {role: one for role, one in parents if role.partition("/")[0] in OF_DATA}
+
+    def text(config: object) -> str:
+        return forms.of(config, Any).text
+
+    def pretraining(row: Row) -> list[Value]:
+        annealed = [row.horizon, row.joined] if row.anneals else []
+        return [*(text(getattr(row, part)) for part in PRETRAINING), *annealed]
+
+    def task(row: Row, key: str) -> list[Value]:
+        if key in row.stages:
+            one = row.stages[key]
+            before = [task(row, after.removeprefix(FINETUNED)) for after in one.after if after != PRETRAINED]
+            return [one.plain(), text(one.config), *before]
+        grid = [[point, text(config)] for point, config in row.grids.get(key, ())]
+        return [text(row.tasks[key]), grid] if key in row.tasks else []
+
+    alone = {name: [trained[name], *(pretraining(at[name]) for at in grid)] for name in behind}
+    found = {name: {"": declared.digest([alone[one] for one in sorted(every)])} for name, every in behind.items()}
+    for name, digests in found.items():
+        splits: dict[str, set[str]] = {}  # that are read, by task
+        for row in (at[name] for at in grid):
+            splits |= {key: {*one.tables} for key, one in row.stages.items()}
+            for key, one in row.tasks.items():
+                places = {f"{one.table}.{split}" for split in ("train", "dev", *one.splits)}
+                splits[key] = splits.get(key, set()) | places
+        for key, places in splits.items():
+            data = {place: id for place, id in tables[name].items() if place in places}
+            digests[key] = declared.digest([data, draws.get(key, 1), *(task(at[name], key) for at in grid)])
+    return found
 
 
 def columns_left(sweep: Mapping[str, Value], described: Mapping[str, Value]) -> Iterable[str]:

@@ -1,10 +1,12 @@
 """What a sweep declared before it ran: its claims, looks and rows, in claims.jsonl; and verdicts taken, in looks.jsonl.
 
 Both files lie beside sweep.json and only grow. A line of claims.jsonl is added when a sweep is planned to run and any
-of this differs from the last line: {"time": UTC, "hash", "claims", "looks", "rows": {row: digest of its settings}}. Its
-time is null where a sweep was there already when such lines were first kept: nobody knows when it was declared. A line
-of looks.jsonl is a look at which verdicts were first taken: {"time", "look", "of", "seeds", "claims": {name: {"effect",
-"p", "runs": score runs, "rows": digest of their settings}}}.
+of this differs from the last line: {"time": UTC, "hash", "claims", "looks", "seeds": those of the looks, "rows": {row:
+{"": digest of its settings, task: digest of the task's}}, "data": digest}. Where a row has a text instead, as its data
+are missing or the sweep is older than such digests, its settings are not known, and what is not known has not changed.
+The time is null where a sweep was there already when such lines were first kept: nobody knows when it was declared. A
+line of looks.jsonl is a look at which verdicts were first taken: {"time", "look", "of", "seeds", "claims": {name:
+{"effect", "p", "runs": score runs, "settings": digest of those of its rows, or null}}}.
 """
 
 from __future__ import annotations
@@ -25,23 +27,28 @@ DERIVED = ("coefficients", "assay_coefficients")  # of a claim, from its text
 
 
 def content(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a sweep (content of sweep.json) declares: claims as they are written, looks, digests of rows."""
+    """Return what a sweep (content of sweep.json) declares: claims as they are written, looks with their seeds, digests
+    of rows and data.
+    """
     claims = sweep.get("claims") or {}
     return {
         "claims": {
             name: {key: value for key, value in claim.items() if key not in DERIVED} for name, claim in claims.items()
         },
         "looks": sweep.get("looks") or [],
-        "rows": {
-            name: _digest({key: value for key, value in row.items() if key != "label"})
+        "seeds": sweep.get("look_seeds"),
+        "rows": sweep.get("settings")
+        or {
+            name: digest({key: value for key, value in row.items() if key != "label"})
             for name, row in sweep.get("rows", {}).items()
         },
+        "data": digest(sweep.get("data")),
     }
 
 
 def hash_of(sweep: Mapping[str, Any]) -> str:
     """Return the hash of what a sweep declares; empty if it has no claims."""
-    return _digest(content(sweep)) if sweep.get("claims") else ""
+    return digest(content(sweep)) if sweep.get("claims") else ""
 
 
 def rows(claim: Mapping[str, Any]) -> set[str]:
@@ -56,21 +63,31 @@ def declare(folder: Path, sweep: Mapping[str, Any]) -> None:
     Call it before sweep.json is replaced: the claims of an earlier one that no line has were declared at a time that is
     not known.
     """
-    now, lines, there = content(sweep), list(read_jsonl(folder / CLAIMS)), folder / "sweep.json"
+    for line in _new(folder, sweep, list(read_jsonl(folder / CLAIMS))):
+        append(folder / CLAIMS, line)
+
+
+def lines_if_run(folder: Path, sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the lines that claims.jsonl of a sweep's folder has once the sweep is planned to run, now."""
+    lines = list(read_jsonl(folder / CLAIMS))
+    return [*lines, *_new(folder, sweep, lines)]
+
+
+def _new(folder: Path, sweep: Mapping[str, Any], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    now, there = content(sweep), folder / "sweep.json"
     before = _line(content(read_json(there)), None) if not lines and there.exists() else None
     last = lines[-1] if lines else before
-    if not (now["claims"] or last and last["claims"]) or last and last["hash"] == _digest(now):
-        return
-    for line in (before, _line(now, utc())):
-        if line is not None:
-            append(folder / CLAIMS, line)
+    if not (now["claims"] or last and last["claims"]) or last and last["hash"] == digest(now):
+        return []
+    return [line for line in (before, _line(now, utc())) if line is not None]
 
 
 def _line(declared: Mapping[str, Any], when: Optional[str]) -> dict[str, Any]:
-    return {"time": when, "hash": _digest(declared), **declared}
+    return {"time": when, "hash": digest(declared), **declared}
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """Return a digest of JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

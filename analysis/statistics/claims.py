@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablate.errors import plural
-from analysis.records import declared, origin
+from analysis.records import declared, manifest, origin
 from analysis.records.frame import Measure, Records, measure
 from analysis.statistics import looks, wording
 from analysis.statistics.compare import MANY, Estimate, detectable, effect_with_items, needed
@@ -43,7 +43,9 @@ class Verdict:
     p: float
     """Two-sided, joined over looks, not corrected for the number of claims; NaN before the first look."""
     adjusted: float
-    """Corrected over the claims of its family."""
+    """p of what `hypothesis` names, corrected over the claims of its family."""
+    hypothesis: str
+    """What decides, or comes nearest to it: "difference" or "equivalence"."""
     decimals: int
     """Decimals to print the effect with."""
     verdict: str
@@ -51,6 +53,8 @@ class Verdict:
     reason: str
     declared: str = ""
     """Whether the claim was declared before its first result."""
+    late: str = ""
+    """Why further seeds of this plan give it no verdict; "" if they may."""
     step: str = looks.FINISHED
     """What happens next: see `looks.next_step`."""
     seen: tuple[declared.Seen, ...] = field(default=(), repr=False)
@@ -66,6 +70,8 @@ class _Measured:
     measure: Measure
     family: str
     declared: str
+    late: str
+    """Why it was declared too late; "" if it was not."""
     looks: list[int]
     """Numbers of seeds of all looks, whether they are declared or the one at all seeds."""
     finished: int
@@ -98,11 +104,12 @@ def verdicts(records: Records) -> list[Verdict]:
         name: {key: looks.joined(ps, looks.weights(one.looks)) for key, ps in one.p.items()}
         for name, one in counted.items()
     }
-    families = declared.lapsed(records) | {name: one.family for name, one in counted.items()}
-    sizes, adjusted = Counter(families.values()), {}
+    lapsed = [family for _, family in declared.lapsed(records)]
+    sizes, adjusted = Counter([*lapsed, *(one.family for one in counted.values())]), {}
     for family in sizes:
-        of_family = [name for name, own in families.items() if own == family]
-        adjusted |= looks.stepdown({name: joined.get(name, {DIFFERENCE: math.nan}) for name in of_family})
+        of_family = {name: joined[name] for name, one in counted.items() if one.family == family}
+        gone = {number: {DIFFERENCE: math.nan} for number, own in enumerate(lapsed) if own == family}
+        adjusted |= looks.stepdown(of_family | gone)
     return [
         _judge(records, one, joined.get(name, {}), adjusted.get(name, {}), sizes[one.family])
         for name, one in found.items()
@@ -116,11 +123,11 @@ def log(records: Records, verdicts: Sequence[Verdict]) -> None:
 
 def registered(records: Records) -> list[str]:
     """Return sentences about what the sweep declared as a whole: its hash and time, and claims that it dropped."""
-    now, lapsed = declared.registered(records), declared.lapsed(records)
+    now, lapsed = declared.registered(records), dict.fromkeys(name for name, _ in declared.lapsed(records))
     if now is None:
         return []
     return [
-        f"Claims, looks and rows have the hash {now[0]}"
+        f"Claims, looks, rows and data have the hash {now[0]}"
         + (f", declared {now[1]} (claims.jsonl)." if now[1] else ", declared at a time that is not known."),
         *[f"Dropped or changed after the first result, and still counted: {', '.join(lapsed)}."] * bool(lapsed),
     ]
@@ -130,6 +137,28 @@ def told(records: Records, verdicts: Sequence[Verdict]) -> list[str]:
     """Return a line for each verdict, and what was declared as a whole; empty without claims."""
     lines = [f"{v.verdict.upper():12} {v.name}: {v.statement}; {measured(v)}; {v.declared}" for v in verdicts]
     return [*lines, *registered(records)] if lines else []
+
+
+def unjudged(records: Records, lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Return notes, while planning, on claims that would get no verdict, as results or verdicts are there already.
+
+    `lines` are those of claims.jsonl once the plan runs.
+    """
+    late: dict[str, list[str]] = {}
+    for name, claim in (records.sweep.get("claims") or {}).items():
+        when, what = declared.status(records, name, lines), measure(records, claim["on"], claim.get("split"))
+        by_seed = _finished(records, claim["coefficients"], what)
+        why = _undeclared(records, name, frozenset().union(*by_seed.values()))
+        if when.word not in declared.IN_TIME:
+            why = f"{when}; {_advice(records, name)}"
+        if claim.get("family") != EXPLORATORY and why:
+            late.setdefault(why, []).append(name)
+    return [f"note: no verdict for {', '.join(names)}: {why}." for why, names in late.items()]
+
+
+def p_of(verdict: Verdict) -> str:
+    """Say the corrected p-value that decides, by name."""
+    return f"corrected p of {verdict.hypothesis} = {verdict.adjusted:.2g}"
 
 
 def measured(verdict: Verdict) -> str:
@@ -142,7 +171,7 @@ def measured(verdict: Verdict) -> str:
     if not math.isnan(e.half):
         parts.append(f"95 % {wording.interval(e.low, e.high, d)} over {e.over}{', paired' * e.paired}, n = {e.n}")
         if not math.isnan(verdict.adjusted):
-            parts.append(f"corrected p = {verdict.adjusted:.2g}")
+            parts.append(p_of(verdict))
     elif not math.isnan(e.items[0]):
         parts.append(f"over {e.by} alone 95 % {wording.interval(*e.items, d)}")
     return ", ".join(parts) + (f" ({verdict.reason})" if verdict.reason else "")
@@ -152,17 +181,18 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> _Measured
     """Estimates and p-values of a claim at its looks, before its verdict."""
     what = measure(records, claim["on"], claim.get("split"))
     by_seed = _finished(records, claim["coefficients"], what)
-    planned = list(records.sweep.get("looks") or [len(records.seeds)])
+    every = declared.seeds(records)
+    planned = list(records.sweep.get("looks") or [len(every)])
     at, seen = {}, []
     for number, look in enumerate(planned, 1):
-        seeds = records.seeds[:look]
+        seeds = every[:look]
         if len(seeds) == look and all(seed in by_seed for seed in seeds):
             at[look] = one = effect_with_items(records, claim["coefficients"], what, seeds=seeds)
             runs = frozenset().union(*(by_seed[seed] for seed in seeds))
             p = _p(claim, one, DIFFERENCE)
             new = declared.Seen(look=number, of=len(planned), seeds=tuple(seeds), effect=one.mean, p=p, runs=runs)
             seen.append(new)
-    when = declared.status(records, name, what)
+    when = declared.status(records, name)
     family = claim.get("family", "primary") if when.word in declared.IN_TIME else EXPLORATORY
     last = list(at.values())[-1:] if family != EXPLORATORY else []
     return _Measured(
@@ -171,6 +201,7 @@ def _measure(records: Records, name: str, claim: Mapping[str, Any]) -> _Measured
         measure=what,
         family=family,
         declared=str(when),
+        late=str(when) * (when.word not in declared.IN_TIME),
         looks=planned,
         finished=len(by_seed),
         at=at,
@@ -191,22 +222,37 @@ def _finished(records: Records, effect: Mapping[str, float], what: Measure) -> d
 
 
 def _undeclared(records: Records, name: str, runs: frozenset[str]) -> str:
-    """Why looks give no verdict: one was taken before with other seeds of the same settings; "" if they do."""
-    own, seeds = declared.settings(records, name), records.seeds
-    before = [one for one in declared.taken(records, name) if one.runs & runs or one.rows == own]
-    if records.sweep.get("looks"):
-        before = [one for one in before if not _begins(seeds, one.seeds)][:1]
-    else:
-        before = [one for one in before[:1] if {*one.seeds} != {*seeds}]
+    """Why looks give no verdict: one was taken before that is none of them; "" if they do."""
+    seeds, planned = declared.seeds(records), records.sweep.get("looks")
+    before = [
+        one
+        for one in declared.alike(records, name, runs)
+        if (len(one.seeds) not in planned or not _begins(seeds, one.seeds) if planned else {*one.seeds} != {*seeds})
+    ]
     if not before:
         return ""
-    (one,) = before
-    added = {*one.seeds} < {*seeds}
-    advice = f"declare looks: [{len(one.seeds)}, {len(seeds)}] before running" if added else "keep those"
+    added = {*before[0].seeds} < {*seeds}
     return (
-        f"seeds were {'added' if added else 'changed'} after the verdict at {plural(len(one.seeds), 'seed')} on "
-        f"{one.time[:10]}, and a look that was not declared gives no verdict; {advice}"
+        f"seeds were {'added' if added else 'changed'} after the verdict at {plural(len(before[0].seeds), 'seed')} on "
+        f"{before[0].time[:10]}, and a look that was not declared gives no verdict; {'keep those, or ' * (not added)}"
+        f"{_advice(records, name)}"
     )
+
+
+def _advice(records: Records, name: str) -> str:
+    """Say what can be done where a verdict would come too late."""
+    seeds = declared.seeds(records)
+    read = declared.taken(records, name)
+    ran = [line["seed"] for line in records.manifest if any(records.result(*run) for run in _scores(records, line))]
+    start = max([-1, *ran, *(seed for one in read for seed in one.seeds)]) + 1
+    fresh = ",".join(str(start + n) for n in range(len(seeds)))
+    named = "another name of the claim and " if read else ""
+    return f"take {named}seeds that have not run, as in seeds=[{fresh}], or read the interval as exploratory"
+
+
+def _scores(records: Records, line: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Kind and id of all scores of a line of the manifest."""
+    return [(records.kind(task), id) for task in records.sweep["tasks"] for id in manifest.every_score(line, task)]
 
 
 def _begins(seeds: Sequence[int], look: Sequence[int]) -> bool:
@@ -245,6 +291,9 @@ def _judge(
     """Apply the rules of the verdicts, in order, to one claim; `claims` is the number of claims of its family."""
     claim, estimate = one.claim, one.estimate
     verdict, reasons, step = "undecided", [], looks.FINISHED
+    hypothesis = looks.found(adjusted) or DIFFERENCE
+    if "within" in claim and abs(estimate.mean) < claim["within"]:
+        hypothesis = EQUIVALENCE
     if one.family == EXPLORATORY:
         verdict = EXPLORATORY
         reasons = ["nothing to compare yet"] * (not estimate.n)
@@ -252,15 +301,19 @@ def _judge(
         reasons = [one.barred]
     elif not one.at:
         reasons = [_so_far(records, one, claims)] if estimate.n else ["nothing to compare yet"]
+        if records.sweep.get("looks"):
+            estimate = Estimate(mean=math.nan, n=0)  # what nobody sees chooses no seeds
     elif estimate.n == 1:
         reasons = ["one seed: a claim about rows needs the spread between seeds; run with more, e.g. seeds=[0,1,2]"]
     elif math.isnan(estimate.half):
         reasons = [f"all {estimate.n} seeds give the very same difference: the metric is too coarse for an interval"]
     else:
         deciding = looks.deciding(one.p[DIFFERENCE], looks.weights(one.looks))
-        verdict, reason = decide(claim, estimate, adjusted, claims, one.looks, one.at[deciding])
+        verdict, reason = decide(
+            claim, estimate, adjusted, claims, one.looks, one.at[deciding], wording.units(one.measure)
+        )
         if claim.get("assay") and verdict not in ("supported", "refuted"):
-            verdict, reason = _assayed(records, claim, verdict, reason, records.seeds[: max(one.at)])
+            verdict, reason = _assayed(records, claim, verdict, reason, declared.seeds(records)[: max(one.at)])
         reasons = [reason]
     if one.at and one.family != EXPLORATORY and not one.barred:
         look = max(one.at)
@@ -278,11 +331,13 @@ def _judge(
         measure=one.measure,
         estimate=estimate,
         p=joined.get(DIFFERENCE, math.nan),
-        adjusted=adjusted.get(DIFFERENCE, math.nan),
+        adjusted=adjusted.get(DIFFERENCE if "within" in claim else hypothesis, math.nan),
+        hypothesis=hypothesis,
         decimals=max(2, records.decimals(one.measure)),
         verdict=verdict,
         reason="; ".join(filter(None, reasons)),
         declared=one.declared,
+        late=one.late or one.barred,
         step=step,
         seen=() if one.barred else one.seen,
     )
@@ -349,11 +404,12 @@ def decide(
     claims: int = 1,
     declared: Sequence[int] = (),
     deciding: Estimate | None = None,
+    units: str = "",
 ) -> tuple[str, str]:
     """Verdict and reason from an estimate that has an interval, and the corrected p-values of the claim's hypotheses.
 
     `claims` are corrected together, at looks `declared` (by default one, at the estimate's seeds). `deciding` is the
-    estimate at the look that gave the p-value of the difference, which has the effect's side.
+    estimate at the look that gave the p-value of the difference, which has the effect's side. `units` are the effect's.
     """
     edges, found, of = _edges(claim), looks.found(adjusted), deciding or estimate
     earlier = f"found at {of.n} seeds" if of.n < estimate.n else ""
@@ -366,15 +422,17 @@ def decide(
     if found == EQUIVALENCE:
         return (
             "equivalent",
-            f"inside the declared margin of {claim['margin']:g} (two one-sided tests, "
-            f"p = {adjusted[EQUIVALENCE]:.2g}{corrected})",
+            f"inside the declared margin of {claim['margin']:g} (two one-sided tests{corrected})",
         )
     if not any(estimate.low <= edge <= estimate.high for edge in edges):
         return "undecided", f"clear by itself, but not after correction for {' and '.join(numbers)}"
     last = declared[-1] if declared else estimate.n
     level = looks.remaining(declared or [last], claims)
     smallest = detectable(estimate, level=level, seeds=last)
-    reason = f"{last} seeds with this spread would show an effect of {smallest:.2g} four times in five{corrected}"
+    reason = (
+        f"{last} seeds with this spread would show an effect of {smallest:.2g}{f' {units}' * bool(units)} four times "
+    )
+    reason += f"in five{corrected}"
     if "within" not in claim:
         reason += "; " + _more_seeds(estimate, abs(estimate.mean - edges[0]), level)
     return "undecided", reason
@@ -388,7 +446,7 @@ def _more_seeds(estimate: Estimate, effect: float, level: float) -> str:
     if few is None:
         limit = ", it takes more test items" if needed(replace(estimate, shared=0.0), effect, level) else ""
         return f"if the true effect is near the one found, {MANY:,} seeds would not show it as often{limit}"
-    seeds = f"{few} or more" if many is None else f"{few} to {many:,}" if many > few else f"{few}"
+    seeds = f"{few} seeds or more" if many is None else f"{few} to {many:,} seeds" if many > few else f"{few} seeds"
     return f"if the true effect is within a standard error of the one found, {seeds} would"
 
 

@@ -89,8 +89,8 @@ def test_only_rows_of_undecided_claims_get_more_seeds(looked, capsys):
     first = sorted((row, seed) for row in ROWS if row != "text_only" for seed in range(4))
     assert ran == [first, [("joint", 4), ("joint", 5), ("joint_longer", 4), ("joint_longer", 5)]]
     said = capsys.readouterr().out
-    assert "clear: supported, corrected p = " in said and "; no more seeds" in said
-    assert "close: undecided, corrected p = " in said and "; goes on to 6 seeds" in said
+    assert "clear: supported, corrected p of difference = " in said and "; no more seeds" in said
+    assert "close: undecided, corrected p of difference = " in said and "; goes on to 6 seeds" in said
     assert (
         said.index("Look 1 of 2, 4 seeds:") < said.index("Look 2 of 2, 6 seeds:") < said.index("Stopped after 6 seeds")
     )
@@ -154,6 +154,23 @@ def test_a_dry_run_says_what_it_may_cost_and_runs_nothing(looked, capsys):
     run, ran, root = looked
     assert run("--dry-run", budget=3 * 3600.0) == 0 and ran == [] and not root.exists()
     assert "Verdicts at 4 and 6 seeds: all stages come to 5 min" in capsys.readouterr().out
+    assert run("--dry-run", budget=SCORE) == 0 and ran == []
+    assert "note: Look 1 takes about 5 min of work beyond" in capsys.readouterr().out
+
+
+def test_claims_that_came_too_late_are_named_where_it_stops(looked, capsys):
+    run, ran, root = looked
+    only = {"clear": CLAIMS["clear"]}
+    assert run(claims=only) == 0
+    for path in (root / "score").glob("*/*/result.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"ended": "2026-01-01T00:00:00Z"}))
+    lines = root / "sweeps" / "objectives" / "claims.jsonl"
+    lines.write_text(lines.read_text().replace('"time": "20', '"time": "19'))
+    capsys.readouterr()
+    assert run(claims={"clear": CLAIMS["clear"] | {"above": 1}}) == 0
+    said = capsys.readouterr().out
+    assert "clear: exploratory\n" in said
+    assert "Stopped after 4 seeds. No verdict for clear: changed since its first result (above), so explor" in said
 
 
 @pytest.mark.parametrize("option", [["--only", "joint"], ["--detach"], ["--fresh"], ["--show", "joint"]])

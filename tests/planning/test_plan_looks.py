@@ -25,7 +25,31 @@ def test_what_is_declared_is_in_no_id_and_in_sweep_json_only_where_it_is(plan): 
     assert whole.stages.keys() == bare.stages.keys() and "looks" not in bare.sweep
     assert whole.sweep["looks"] == [3, 5] and whole.sweep["claims"]["helps"]["family"] == "intrinsic"
     assert whole.budget == 3600 and "budget" not in whole.sweep
-    assert "Verdicts are taken at looks: [3, 5], and seeds has 2; add --until-decided." in whole.notes
+    told = "Verdicts are taken at 3 and 5 seeds, and seeds has {}; --until-decided runs what is undecided further."
+    assert told.format("2, which is enough for none") in whole.notes
+    three = plan("seeds=[0,1,2]", text=SWEEP, extra=CLAIMS)
+    assert told.format("3, which is enough for the first 1") in three.notes
+    assert whole.sweep["look_seeds"] == three.sweep["look_seeds"] == [0, 1, 2, 3, 4] and "look_seeds" not in bare.sweep
+
+
+def test_digests_of_settings_know_what_changes_results_and_nothing_else(plan):  # noqa: F811
+    """A row's, and those of rows that continue it; a task's own, whatever other tasks there are."""
+    before = plan(text=SWEEP).sweep["settings"]
+
+    def changed(*overrides):
+        now = plan(*overrides, text=SWEEP).sweep["settings"]
+        return {(row, part) for row in before for part in before[row] if before[row][part] != now[row].get(part)}
+
+    assert changed("labels={scratch: other}") == changed("seeds=[3]") == set()
+    assert changed("+rows.joint_longer.tasks={asr:{steps:26}}") == {("joint_longer", "asr")}
+    assert changed("+finetune_seeds={asr:2}") == {(row, "asr") for row in before if "asr" in before[row]}
+    assert ("joint_longer", "") in changed("+rows.joint.pretrain.objectives.masked_text=2")
+    assert changed("tasks=[asr,retrieval]") == {
+        (row, task) for row in before for task in ("translation", "sentiment") if task in before[row]
+    }
+    other = changed("data.seed=7")  # all but tasks that the row cannot have, and so reads no data of
+    assert {(row, part) for row in ("joint", "joint_tlm") for part in before["joint"]} <= other
+    assert {(row, "") for row in before} <= other and ("text_only", "asr") not in other
 
 
 def test_rows_have_as_many_seeds_as_they_are_asked_for(plan, tmp_path):  # noqa: F811

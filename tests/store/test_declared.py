@@ -54,7 +54,7 @@ def test_a_plan_tells_the_hash_before_anything_runs(tmp_path):
     about = {"rows": {"a": {"width": 8}, "b": {}}, "claims": {"c": CLAIM}}
     assert declared.hash_of(about) == line["hash"]
     assert drive.preregistered(Plan("first", about, [], {}, {})) == [
-        f"note: claims, looks and rows have the hash {line['hash']}, which the report prints, too."
+        f"note: claims, looks, rows and data have the hash {line['hash']}, which the report has, too."
     ]
 
 
@@ -94,3 +94,17 @@ def test_a_merge_keeps_what_both_declared(tmp_path, there):
     kept = lines(roots[1] / "sweeps" / "first")
     assert [line["hash"] for line in kept] == (["same", "1", "0"] if there else ["same", "0"])
     assert len(lines(roots[1] / "sweeps" / "first", "looks.jsonl")) == 1 + there
+
+
+def test_settings_of_rows_and_seeds_of_looks_are_declared(tmp_path):
+    about = {"rows": {"a": {}, "b": {}}, "claims": {"c": CLAIM}, "settings": {"a": {"": "1"}, "b": {"": "2"}}}
+    hashes = {declared.hash_of(about)}
+    for more in (
+        {"settings": {"a": {"": "1"}, "b": {"": "3"}}},
+        {"data": {"type": "other"}},
+        {"looks": [3, 5], "look_seeds": [0, 1, 2, 3, 4]},
+        {"looks": [3, 5], "look_seeds": [4, 3, 2, 1, 0]},
+    ):
+        hashes.add(declared.hash_of(about | more))
+    assert len(hashes) == 5
+    assert declared.lines_if_run(tmp_path, about)[0]["rows"] == about["settings"] and not [*tmp_path.iterdir()]

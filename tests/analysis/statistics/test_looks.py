@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from ablate.store import declared as stored
 from analysis import report
 from analysis.records import declared
 from analysis.records.frame import read
 from analysis.statistics import looks
-from analysis.statistics.claims import log, measured, verdicts
+from analysis.statistics.claims import log, measured, unjudged, verdicts
 from analysis.statistics.compare import holm
 from analysis.statistics.looks import DIFFERENCE, EQUIVALENCE
 
@@ -150,7 +151,7 @@ def test_before_the_first_look_there_is_no_verdict_but_a_variance(judged):
     three = judged(3, [5, 8])["c"]
     assert three.verdict == "undecided" and math.isnan(three.p) and three.seen == ()
     assert three.reason.startswith("so far 3 of 5 seeds are finished; the first of 2 looks is at 5; standard error ")
-    assert "corrected p" not in measured(three)
+    assert measured(three) == three.reason and math.isnan(three.estimate.mean)  # neither effect nor interval
 
 
 def test_between_looks_the_next_one_is_named(judged):
@@ -215,19 +216,13 @@ def test_seeds_added_after_a_verdict_give_none(fake):
     (five,) = verdicts(read(fake(seeds=(0, 1, 2, 3, 4), **options)))
     assert five.verdict == "undecided" and math.isnan(five.p) and five.seen == ()
     assert five.reason.startswith("seeds were added after the verdict at 3 seeds on 20")
-    assert "declare looks: [3, 5] before running" in five.reason
+    assert "take another name of the claim and seeds that have not run, as in seeds=[5,6,7,8,9]" in five.reason
     (three,) = verdicts(read(fake(seeds=(0, 1, 2), **options)))
     assert three.verdict == "supported"  # the verdict that was taken first stands
     (other,) = verdicts(read(fake(seeds=(0, 1, 3), **options)))
     assert "seeds were changed after the verdict at 3 seeds" in other.reason
     (apart,) = verdicts(read(fake(seeds=(5, 6, 7), **options)))
     assert "seeds were changed after the verdict at 3 seeds" in apart.reason and "keep those" in apart.reason
-    folder = fake(seeds=(5, 6, 7), **options)
-    other = json.loads((folder / "sweep.json").read_text())
-    other["rows"]["scratch"]["steps"] = 7
-    (folder / "sweep.json").write_text(json.dumps(other))
-    (new,) = verdicts(read(folder))
-    assert new.verdict == "supported"  # other settings and runs: another experiment
 
 
 def test_declared_looks_are_of_the_seeds_that_were_declared(fake):
@@ -328,3 +323,146 @@ def test_a_claim_that_is_dropped_or_changed_after_the_first_result_still_counts(
     assert early.adjusted == alone.adjusted
     renamed = dated([(AFTER, {"d": CLEAR})], {"c": CLEAR})
     assert renamed.declared == "declared before its first result" and renamed.adjusted == alone.adjusted
+
+
+@pytest.fixture
+def story(tmp_path, fake, monkeypatch):
+    """Plan, run and report a sweep, a day each time: story(claims, seeds, ...) returns its verdicts by name."""
+    day, ended, now = [0], {}, {"time": ""}
+    folder = tmp_path / "runs" / "sweeps" / "objectives"
+    for module in (stored, declared):
+        monkeypatch.setattr(module, "utc", lambda: now["time"])
+
+    def step(claims, seeds, ran=None, looks=None, settings=None, to=None, log_=True):
+        day[0] += 1
+        date = f"2026-11-{day[0]:02}"
+        lacking = tuple((None, seed, None) for seed in seeds if ran is not None and seed not in ran)
+        fake(claims=claims, seeds=tuple(seeds), missing=lacking, **FEW)
+        about = json.loads((folder / "sweep.json").read_text())
+        about["settings"] = {row: {"": "1", "asr": "1"} | (settings or {}).get(row, {}) for row in FEW["rows"]}
+        if looks:
+            about |= {"looks": looks, "look_seeds": [*seeds, *range(max(seeds) + 1, 20)][: looks[-1]]}
+        (folder / "sweep.json").unlink()
+        now["time"] = f"{date}T01:00:00Z"
+        stored.declare(folder, about)
+        (folder / "sweep.json").write_text(json.dumps(about))
+        for path in (tmp_path / "runs" / "score").glob("*/*/result.json"):
+            written = json.loads(path.read_text())
+            path.write_text(json.dumps(written | {"ended": ended.setdefault(path, f"{date}T02:00:00Z")}))
+        now["time"] = f"{date}T03:00:00Z"
+        found = verdicts(read(folder))
+        if log_:
+            log(read(folder), found)
+        return {one.name: one for one in found}
+
+    step.notes = lambda: unjudged(read(folder), declared.lines_of(read(folder)))
+    return step
+
+
+BEFORE_IT = "declared before its first result"
+C, OTHER = {"c": CLEAR}, {"d": claim("joint", "scratch", above=0)}
+FIVE = (0, 1, 2, 3, 4)
+
+
+def test_no_other_order_or_choice_of_seeds_gives_another_verdict(story):
+    assert story(C, FIVE, ran=(0, 1, 2), looks=[3, 5])["c"].verdict == "supported"
+    assert story(C, FIVE, looks=[3, 5])["c"].verdict == "supported"
+    for seeds in (FIVE[::-1], (0, 1, 3, 2, 4), (5, 6, 7, 8, 9)):
+        late = story(C, seeds, looks=[3, 5])["c"]
+        assert late.verdict == "exploratory" and late.declared.startswith("changed since its first result (seeds)")
+    assert story(C, FIVE, looks=[3, 5])["c"].verdict == "supported"
+
+
+def test_other_seeds_without_looks_give_no_second_verdict(story):
+    assert story(C, (0, 1, 2))["c"].verdict == "supported"
+    for seeds in ((3, 4, 5), (0, 1, 2, 3), (0, 1), (0, 1, 3)):
+        late = story(C, seeds)["c"]
+        assert late.verdict == "undecided" and "after the verdict at 3 seeds" in late.late and not late.seen
+    renamed = story({"e": CLEAR}, FIVE)["e"]
+    assert "seeds were added after the verdict at 3 seeds" in renamed.late  # the same data under another name
+    assert story(C, (2, 1, 0))["c"].verdict == "supported"
+
+
+def test_a_replication_has_another_name_and_seeds_that_have_not_run(story):
+    first = story(C, (0, 1, 2))["c"]
+    again = story({"again": CLEAR}, (5, 6, 7))["again"]
+    assert again.verdict == "supported" and again.declared == BEFORE_IT
+    assert again.adjusted == pytest.approx(2 * again.p) and first.adjusted == first.p  # the first still counts
+
+
+def test_rows_that_change_after_a_verdict_make_it_exploratory(story):
+    story(C, FIVE)
+    for part in ("", "asr"):  # pre-training, fine-tuning
+        late = story(C, FIVE, settings={"scratch": {part: "2"}})["c"]
+        assert (late.verdict, late.declared) == (
+            "exploratory",
+            "changed since its first result (rows), so exploratory",
+        )
+    for settings in ({"joint": {"": "2"}}, {"scratch": {"translation": "2"}}):  # not of the claim
+        assert story(C, FIVE, settings=settings)["c"].verdict == "supported"
+
+
+def test_rows_of_an_assay_are_rows_of_the_claim(story):
+    with_assay = {"c": claim("joint", "scratch", above=0) | ASSAY}
+    story(with_assay, FIVE)
+    assert "(rows)" in story(with_assay, FIVE, settings={"speech_only": {"": "2"}})["c"].declared
+
+
+def test_rows_that_change_before_any_result_are_a_new_experiment(story):
+    story(C, FIVE, ran=())
+    new = story(C, FIVE, settings={"scratch": {"": "2"}})["c"]
+    assert (new.verdict, new.declared) == ("supported", BEFORE_IT)
+
+
+def test_only_the_version_in_force_at_the_first_result_is_in_time(story):
+    draft, ran = {"c": CLEAR | {"above": 1}}, C
+    story(draft, FIVE, ran=())
+    assert story(ran | OTHER, FIVE)["d"].adjusted == pytest.approx(2 * story(ran | OTHER, FIVE)["d"].p, rel=1)
+    revived = story(draft | OTHER, FIVE)
+    assert revived["c"].declared == "changed since its first result (above), so exploratory"
+    assert revived["d"].reason == story(ran | OTHER, FIVE)["d"].reason
+    back = story(ran, FIVE)["c"]
+    assert back.verdict == "supported" and back.adjusted == pytest.approx(2 * back.p)  # d is dropped, and counts
+
+
+def test_drafts_never_in_force_at_a_result_do_not_count(story):
+    story({"c": CLEAR | {"above": 1}} | OTHER, FIVE, ran=())
+    only = story(C, FIVE)["c"]
+    assert only.adjusted == only.p
+
+
+def test_a_claim_added_late_and_removed_again_does_not_count(story, tmp_path):
+    alone = story(C, FIVE)["c"]
+    assert story(C | OTHER, FIVE)["d"].verdict == "exploratory"
+    now = story(C, FIVE)["c"]
+    assert now.adjusted == alone.adjusted and "still counted" not in report.summary(
+        tmp_path / "runs" / "sweeps" / "objectives"
+    )
+
+
+def test_seeds_of_a_pilot_are_not_those_of_looks_declared_after_it(story):
+    story(C, (0,))
+    assert story.notes() == []
+    late = story(C, FIVE, ran=(0,), looks=[3, 5], log_=False)["c"]
+    assert late.declared == "changed since its first result (looks), so exploratory"
+    (note,) = story.notes()
+    assert note.startswith("note: no verdict for c: changed since its first result (looks), so exploratory; take seeds")
+    assert "as in seeds=[1,2,3,4,5], or read" in note
+    fresh = story(C, (1, 2, 3, 4, 5), looks=[3, 5])["c"]
+    assert (fresh.verdict, fresh.declared) == ("supported", BEFORE_IT) and story.notes() == []
+
+
+def test_a_note_says_before_running_that_added_seeds_give_no_verdict(story):
+    story(C, (0, 1, 2))
+    story(C, (0, 1, 2, 3, 4), ran=(0, 1, 2))
+    (note,) = story.notes()
+    assert "no verdict for c: seeds were added after the verdict at 3 seeds" in note
+
+
+def test_the_p_that_decides_is_named_and_printed_once(story):
+    near = {"c": claim("speech_only", "joint", above=4, margin=9)}
+    said = story(near, FIVE)["c"]
+    assert said.verdict == "equivalent" and said.hypothesis == EQUIVALENCE and said.adjusted < 0.05
+    assert measured(said).count("p = ") == 0 and measured(said).count("corrected p of equivalence = ") == 1
+    within = story({"w": claim("speech_only", "joint", within=9)}, FIVE)["w"]
+    assert within.verdict == "exploratory" and "p of" not in measured(within)
