@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.steps < 1:
         parser.error(f"--steps is {options.steps}; expected 1 or more")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler would say that there is no GPU
     try:
         print(local.call(PROGRAM.preload, profiled, vars(options)))
     except UserError as error:
@@ -81,7 +82,8 @@ def profiled(options: dict[str, Any]) -> str:
     shares.write(where / "operations.csv", operations)
     shares.write(where / "lines.csv", lines)
     ms = 1e3 * seen.seconds / seen.units
-    title = f"{name}: {ms:.1f} ms an {unit}" if unit == "update" else f"{name}: {ms:.1f} ms a {unit}"
+    a_unit = f"{'an' if unit == 'update' else 'a'} {unit}"
+    title = f"{name}: {ms:.1f} ms {a_unit}"
     (where / "flame.svg").write_text(
         flame.svg(flame.tree(shares.spread(seen), name), title, seen.units), encoding="utf-8"
     )
@@ -95,7 +97,7 @@ def profiled(options: dict[str, Any]) -> str:
         f"for data (waited for and prepared)",
         ", ".join(f"{share:.0%} {phase}" for phase, share in whole.phases.items() if share >= 0.005),
         f"{flops / peak:.2f} of the GEMM peak: {flops / 1e9:.1f} of {peak / 1e9:.0f} GFLOP/s",
-        f"(times by operation are of torch's profiler, in which a {unit} takes {whole.slowed:.2f} times as long)",
+        f"(times by operation are of torch's profiler, in which {a_unit} takes {whole.slowed:.2f} times as long)",
     ]
     if device.type == "cuda":
         text.append(f"the GPU computes for {whole.gpu:.0%} of the time; by line is where Python was, not the GPU")

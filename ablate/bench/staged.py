@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +27,15 @@ from ablate.stages import evaluate
 from ablate.stages.kind import restored
 from ablate.stages.pretrain import PretrainStage, assembled
 from ablate.stages.registry import KINDS
+from ablate.store import plugins
 from ablate.store.run import RunFolder, find
 from ablate.store.stage import Stage, lay, parents_of, places
-from ablate.sweepfile.row import owner
+from ablate.tasks.task import AbstractScored
 from ablate.training import distributed, loop, numerics
 from ablate.training.loop import Loop, Shard
 from ablate.training.optim import FlatAdamW
 from encoders.batch import Batch, Vocabulary
+from encoders.encoder import AbstractEncoder
 from objectives.mixture import Mixture
 
 PIECES = 6  # of made-up text, for each second of the speech that it is paired with
@@ -92,7 +94,8 @@ def of_id(id: str, root: Path, scratch: Path) -> Staged:
         raise UserError(f"No stage '{id}' is planned under '{root}', and there is no sweep file of that name; {found}")
     id = id if id in known else begin[0]
     run = RunFolder(root, known[id], id)
-    if not runs_model(run.kind):
+    plugins.load()
+    if run.kind not in KINDS or not runs_model(run.kind):
         wanted = ", ".join(filter(runs_model, KINDS))
         raise UserError(f"Stage {id} is of the kind '{run.kind}', which runs no model; expected one of {wanted}.")
     shutil.copytree(run.path, scratch / run.path.relative_to(root), ignore=lambda _, names: set(names) - KEPT)
@@ -109,8 +112,8 @@ def of_folder(run: RunFolder, root: Path, scratch: Path) -> Staged:
 
 
 def runs_model(kind: str) -> bool:
-    """Whether stages of a kind train or score a model."""
-    return kind in ("pretrain", "finetune", "score", "heldout")
+    """Whether stages of a kind train or score a model; those of plugins may."""
+    return KINDS[kind].trains or KINDS[kind].settings is not None or kind in ("score", "heldout")
 
 
 class Watched(RunFolder):
@@ -129,7 +132,7 @@ def watched(staged: Staged, watch: Watch) -> str:
     absent = [role for role, parent in staged.parents.items() if not parent.done]
     fresh = ["pretrain"] if staged.kind.trains and "pretrain" in absent else []  # it may begin with fresh weights
     lacking = [role for role in absent if role not in fresh]
-    with watch.phases(phases(config)), contextlib.suppress(Enough):
+    with watch.phases(phases()), contextlib.suppress(Enough):
         if lacking and not isinstance(config, PretrainStage):
             raise UserError(f"{staged.name} starts from {', '.join(lacking)}, not there yet; {staged.how}.")
         if lacking:
@@ -143,7 +146,7 @@ def watched(staged: Staged, watch: Watch) -> str:
     return "its own" + ", fresh weights (no pretrain there)" * bool(fresh)
 
 
-def phases(config: Any) -> list[tuple[Any, str, str]]:
+def phases() -> list[tuple[Any, str, str]]:
     """The functions whose time counts as a phase's: (owner, name, phase)."""
     found = [
         (Loader, "update", DATA),
@@ -154,11 +157,15 @@ def phases(config: Any) -> list[tuple[Any, str, str]]:
         (FlatAdamW, "step", "optimizer"),
         (evaluate, "take", DATA),
     ]
-    for name, at in (("inputs", DATA), ("predict", "prediction")):
-        task = type(config.task.build()) if hasattr(config, "task") else object
-        found += [(one, name, at) for one in task.__mro__[:1] if name in vars(one)]
-    encoder = owner(config.encoder) if hasattr(config, "encoder") else object
-    return found + [(encoder, "forward", "forward")] * ("forward" in vars(encoder))
+    methods = [(AbstractEncoder, "forward", "forward"), (AbstractScored, "inputs", DATA)]
+    for base, name, phase in [*methods, (AbstractScored, "predict", "prediction")]:
+        found += [(one, name, phase) for one in _subclasses(base) if name in vars(one)]
+    return found
+
+
+def _subclasses(of: type) -> set[type]:
+    """All classes that are derived from one."""
+    return {found for one in of.__subclasses__() for found in (one, *_subclasses(one))}
 
 
 def _train(config: Any, staged: Staged, fresh: list[str], watch: Watch) -> None:
@@ -187,28 +194,40 @@ def updates(own: Loop, step: int, watch: Watch) -> None:
 
 
 def _score(config: Any, staged: Staged, watch: Watch) -> None:
-    """Batches of a stage that trains nothing: from one report of its progress to the next."""
-    begun = False
+    """Batches of a stage that trains nothing: from where one is taken, or the last report of progress, to a report."""
+    taking = False
 
     def told() -> None:
-        nonlocal begun
-        if begun:
-            watch.end()
-        begun = True
-        watch.begin()
+        watch.end()
+        if not taking:
+            watch.begin()
 
+    def take(*arguments: Any, **named: Any) -> Any:
+        nonlocal taking
+        taking = True
+        watch.begin()
+        return own(*arguments, **named)
+
+    own, evaluate.take = evaluate.take, take
+    try:
+        _repeated(config, staged, watch, told)
+    finally:
+        evaluate.take = own
+
+
+def _repeated(config: Any, staged: Staged, watch: Watch, told: Callable[[], None]) -> None:
+    """Run a stage again and again. Raises Enough."""
     watch.precision = getattr(getattr(config, "encoder", None), "precision", "fp32")
     staged.run.told = told
-    while True:  # a small split is gone through again
-        before, begun = watch.done, False
+    while True:
+        before = watch.done
         with staged.run.lock():
             try:
                 unit(lambda: staged.kind.run(config, staged.parents, staged.run))
             finally:
-                if begun:
-                    watch.drop()
+                watch.drop()
         if watch.done == before:
-            raise UserError(f"{staged.name} is done after one batch: there is nothing to measure.")
+            raise UserError(f"{staged.name} reports no progress by which its work could be divided.")
 
 
 def synthetic(config: PretrainStage, staged: Staged, watch: Watch) -> None:
@@ -235,7 +254,7 @@ def synthetic(config: PretrainStage, staged: Staged, watch: Watch) -> None:
             last=0,
             factor=lambda step: 1.0,
             fraction=lambda step: dict.fromkeys(config.targets, 0.5),
-            update=update,
+            update=watch.marked(update, DATA),
         ),
         0,
         watch,

@@ -81,34 +81,33 @@ class Seen:
 
 
 class Watch:
-    """Looks at units one after the other: call `begin` and `end` around each. `end` raises Enough after the last."""
+    """Looks at units one after the other: call `begin` and `end` around each; `done` is how many there were."""
 
     def __init__(self, sampled: int) -> None:
         self.seen, self.main, self.phase, self._marking = Seen(), threading.get_ident(), OTHER, False
         self._ways = [self._counting] * COUNTED + [contextlib.nullcontext] * WARM + [self._sampling] * sampled
         self._ways += [self._profiling] * PROFILED + [self._attributing] * ATTRIBUTED
-        self._number, self._open, self.precision = 0, contextlib.ExitStack(), "fp32"
-
-    @property
-    def done(self) -> int:
-        """Number of units so far."""
-        return self._number
+        self.done, self._begun, self._open = 0, False, contextlib.ExitStack()
+        self.precision = "fp32"
 
     def begin(self) -> None:
-        """Begin a unit."""
-        self._open.enter_context(self._ways[self._number]())
+        """Begin a unit, if none has begun."""
+        if not self._begun:
+            self._begun = True
+            self._open.enter_context(self._ways[self.done]())
 
     def end(self) -> None:
-        """End a unit. Raises Enough."""
-        self._open.close()
-        self._number += 1
-        if self._number == len(self._ways):
-            raise Enough
+        """End the unit, if one has begun. Raises Enough."""
+        if self._begun:
+            self._begun = False
+            self._open.close()
+            self.done += 1
+            if self.done == len(self._ways):
+                raise Enough
 
     def drop(self) -> None:
         """Forget the unit that has begun: it was not whole."""
-        kept = self.seen
-        self.seen = Seen()
+        kept, self.seen, self._begun = self.seen, Seen(), False
         self._open.close()
         self.seen = kept
 
@@ -118,13 +117,15 @@ class Watch:
         before = [(owner, name, owner.__dict__[name]) for owner, name, _ in functions]
         try:
             for owner, name, phase in functions:
-                setattr(owner, name, self._marked(getattr(owner, name), phase))
+                setattr(owner, name, self.marked(getattr(owner, name), phase))
             yield
         finally:
             for owner, name, value in before:
                 setattr(owner, name, value)
 
-    def _marked(self, function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+    def marked(self, function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        """Return the function, whose time counts as a phase's."""
+
         def marked(*arguments: Any, **named: Any) -> Any:
             if threading.get_ident() != self.main:  # of a thread that makes data beside
                 return function(*arguments, **named)
@@ -145,7 +146,8 @@ class Watch:
 
     @contextlib.contextmanager
     def _sampling(self) -> Iterator[None]:
-        over, before, samples = threading.Event(), sys.getswitchinterval(), self.seen.samples
+        over, before = threading.Event(), sys.getswitchinterval()
+        samples: Counter[tuple[str, Stack]] = Counter()
         seen: list[tuple[str, Stack]] = []
         began = last = time.perf_counter()
 
@@ -171,6 +173,7 @@ class Watch:
             thread.join()
             sys.setswitchinterval(before)
         samples[seen[-1] if seen else (OTHER, ())] += max(0.0, ended - last)
+        self.seen.samples.update(samples)
         self.seen.units += 1
         self.seen.seconds += ended - began
 
