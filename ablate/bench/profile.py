@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stage", metavar="STAGE", help="a sweep file, or a stage's id or folder")
     parser.add_argument("of", nargs="*", metavar="ROW [PLACE] [KEY=VALUE ...]", help="of a sweep file (default: trunk)")
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where runs are (default: runs)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="updates to sample (default: 20)")
+    parser.add_argument("--steps", type=int, default=40, metavar="N", help="units to sample (default: 40)")
     parser.add_argument("--top", type=int, default=15, metavar="N", help="rows of each table (default: 15)")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where files go (default: profile/ID)")
     options = parser.parse_args(arguments)
