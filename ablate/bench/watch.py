@@ -4,15 +4,16 @@ Each unit is looked at in one way, so that no way disturbs another: its floating
 up; a thread samples the Python stack (`sampled`); torch's profiler notes operations (`profiled`); or it notes nodes of
 the backward pass, and which line of the forward pass made them (`attributed`).
 
-The sampling thread asks for the interpreter every 2 ms and gets it within .1 ms. With Python's default of 5 ms it
-would get it only where an operation lets go of it, and Python's own time would count as that operation's: in a loop
-with a known truth, .08 was seen of .31 by default, .29 of .28 so. Timer signals move the time of `a @ b` to a later
-line, and stacks of torch's profiler slow a step down by what they are to measure.
+The sampling thread asks for the interpreter every 2 ms on average, at random, and gets it within .1 ms. With Python's
+default of 5 ms it would get it only where an operation lets go of it, and Python's own time would count as that
+operation's: in a loop with a known truth, .08 was seen of .31 by default, .29 of .28 so. Timer signals move the time of
+`a @ b` to a later line. Units are alike: with a fixed beat the first samples would fall on the same line in each.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
 import sysconfig
 import threading
@@ -88,7 +89,7 @@ class Watch:
         self._ways = [self._counting] * COUNTED + [contextlib.nullcontext] * WARM + [self._sampling] * sampled
         self._ways += [self._profiling] * PROFILED + [self._attributing] * ATTRIBUTED
         self.done, self._begun, self._open = 0, False, contextlib.ExitStack()
-        self.precision = "fp32"
+        self.precision, self._random = "fp32", random.Random(0)
 
     def begin(self) -> None:
         """Begin a unit, if none has begun."""
@@ -153,7 +154,7 @@ class Watch:
 
         def sample() -> None:
             nonlocal last
-            while not over.wait(INTERVAL):
+            while not over.wait(self._random.uniform(0, 2 * INTERVAL)):
                 now = (self.phase, stack(sys._current_frames()[self.main]))
                 if over.is_set():
                     return

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import World
 
-from ablate.bench import flame, shares, staged
+from ablate.bench import flame, shares, staged, watch
 from ablate.bench.watch import BACKWARD, DATA, OTHER, Enough, Frame, Seen, Watch, unit
 from ablate.errors import UserError
 
@@ -53,17 +53,17 @@ class Planted:
 @pytest.fixture(scope="module")
 def seen() -> Seen:
     """What was seen of planted work."""
-    watch = Watch(sampled=12)
+    own = Watch(sampled=12)
     phases = [(Planted, "data", DATA), (torch.autograd, "backward", BACKWARD)]
-    with watch.phases(phases), pytest.raises(Enough):
+    with own.phases(phases), pytest.raises(Enough):
         while True:
-            sampled = watch.seen.units
-            watch.begin()
+            sampled = own.seen.units
+            own.begin()
             took = unit(Planted.work)
-            watch.end()
-            if watch.seen.units > sampled:
+            own.end()
+            if own.seen.units > sampled:
                 truth.update(took)
-    return watch.seen
+    return own.seen
 
 
 def planted(rows: list[shares.Line], what: str) -> list[shares.Line]:
@@ -155,21 +155,23 @@ def test_the_picture_is_xml_and_in_proportion():
     assert "forward 50.0%" in {one.text for one in drawn.iter(f"{space}text")}
 
 
-def test_a_stage_is_watched_and_left_alone(tmp_path):
-    """Its data are not there: it trains on noise; its root stays as it is."""
+def test_a_stage_is_watched_and_left_alone(tmp_path, monkeypatch):
+    """Without its data it trains on noise, with them from the middle of its steps on; its root stays as it is."""
+    monkeypatch.setattr(watch, "PROFILED", 1)
+    monkeypatch.setattr(watch, "ATTRIBUTED", 1)
     world = World(tmp_path / "runs")
-    id = world.pretrain("contrastive", "masked_text", "tlm")
-    before = sorted(world.root.rglob("*"))
-    watch = Watch(sampled=2)
-    data = staged.watched(staged.of_id(id[:8], world.root, tmp_path / "scratch"), watch)
-    assert data.startswith(staged.MADE_UP)
-    assert sorted(world.root.rglob("*")) == before
-    assert (watch.seen.units, watch.precision) == (2, "fp32")
-    assert {"forward", "backward", "optimizer", "data"} <= shares.whole(watch.seen).phases.keys() | {
-        phase for phase, _ in watch.seen.own
-    }
-    known = {one.function for one in shares.lines(watch.seen) if one.file.startswith("encoders/")}
-    assert "Linear.forward" in known
+    id = world.pretrain("contrastive", "masked_text", steps=1000)
+    for there in (False, True):
+        if there:
+            world.lay(id)
+        before = sorted(world.root.rglob("*"))
+        own = Watch(sampled=2)
+        data = staged.watched(staged.of_id(id[:8], world.root, tmp_path / f"scratch{there}"), own)
+        assert data == "its own" if there else data.startswith(staged.MADE_UP)
+        assert sorted(world.root.rglob("*")) == before
+        assert (own.seen.units, own.precision) == (2, "fp32")
+        assert {phase for phase, _ in own.seen.own} == {"forward", BACKWARD, "optimizer", DATA, OTHER}
+        assert "Linear.forward" in {one.function for one in shares.lines(own.seen)}
 
 
 def test_unknown_stages_are_told_with_the_nearest(tmp_path):
