@@ -58,12 +58,13 @@ def svg(root: Box, title: str, per: float) -> str:
         width, y = WIDTH * share, TOP + depth * HEIGHT
         told = f"{box.label}\n{share:.2%}, {1e3 * box.seconds / per:.3g} ms"
         room = int((width - 6) / LETTER)
-        label = f"{box.label} {share:.1%}"
-        label = label if len(label) <= room else box.label if len(box.label) <= room else f"{box.label[: room - 1]}…"
+        name = box.label.split(" ")[0].rpartition(".<locals>")[0] or box.label.split(" ")[0]
+        label = next((one for one in (f"{box.label} {share:.1%}", box.label, name) if len(one) <= room), "")
+        label = label or f"{name[: room - 1]}…"
         text = f'<text x="{left + 3:.2f}" y="{y + 13}">{escape(label)}</text>' if room >= 3 else ""
         parts.append(
             f'<g><title>{escape(told)}</title><rect x="{left:.2f}" y="{y}" width="{width:.4f}" '
-            f'height="{HEIGHT - 1}" fill="{box.colour}"/>{text}</g>'
+            f'height="{HEIGHT - 1}" fill="{box.colour}" stroke="white" stroke-width=".5"/>{text}</g>'
         )
         for one in sorted(box.below.values(), key=lambda one: -one.seconds):
             draw(one, left, depth + 1)

@@ -20,7 +20,7 @@ from ablate.bench.gpu import made
 from ablate.bench.items import WORKLOADS
 from ablate.bench.watch import BACKWARD, DATA, Enough, Watch, unit
 from ablate.data.loader import Loader
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError, close, nearest
 from ablate.planning.plan import Rows, plan_file
 from ablate.planning.size import vocabulary
 from ablate.stages import evaluate
@@ -90,7 +90,9 @@ def of_id(id: str, root: Path, scratch: Path) -> Staged:
     known = {path.parent.name: path.parents[2].name for path in root.glob("*/??/*/identity.json")}
     begin = [one for one in known if one.startswith(id)]
     if len(begin) != 1 and id not in known:
-        found = f"{len(begin)} stages begin with '{id}' there" if begin else nearest(id, known or ["(none)"])
+        near = close(id, known)
+        found = f"did you mean '{near}'?" if near else f"python -m ablate.store ls {root} SWEEP lists a sweep's."
+        found = f"{len(begin)} begin so." if begin else found
         raise UserError(f"No stage '{id}' is planned under '{root}', and there is no sweep file of that name; {found}")
     id = id if id in known else begin[0]
     run = RunFolder(root, known[id], id)
