@@ -58,7 +58,7 @@ def svg(root: Box, title: str, per: float) -> str:
         width, y = WIDTH * share, TOP + depth * HEIGHT
         told = f"{box.label}\n{share:.2%}, {1e3 * box.seconds / per:.3g} ms"
         room = int((width - 6) / LETTER)
-        name = box.label.split(" ")[0].rpartition(".<locals>")[0] or box.label.split(" ")[0]
+        name = box.label if box.colour == LINE else box.label.split(" ")[0].removesuffix(".<locals>")
         label = next((one for one in (f"{box.label} {share:.1%}", box.label, name) if len(one) <= room), "")
         label = label or f"{name[: room - 1]}…"
         text = f'<text x="{left + 3:.2f}" y="{y + 13}">{escape(label)}</text>' if room >= 3 else ""
