@@ -219,9 +219,14 @@ def summed(parts: Sequence[Tensor]) -> Tensor:
 
 
 def seeded(key: int | None, name: str) -> None:
-    """Seed torch's generator for `name`, if there is a key."""
+    """Seed torch's generators for `name`, if there is a key.
+
+    As `torch.manual_seed` does; but that formats the stack at every call where CUDA is not in use, .5 ms each time.
+    """
     if key is not None:
-        torch.manual_seed(seeds.key(key, name))
+        torch.default_generator.manual_seed(seeds.key(key, name))
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seeds.key(key, name))
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def _serve(connection: Connection, workload: str, shape: str, name: str) -> None
                 flops[order] = _counted(step, batches)
                 connection.send(())
                 continue
-            peak = _gemm(getattr(torch, system.dtype))
+            peak = gemm(getattr(torch, system.dtype))
             with open("/proc/self/clear_refs", "w") as refs:
                 refs.write("5")  # forget the peak of resident memory
             began = time.perf_counter()
@@ -136,24 +136,31 @@ def _serve(connection: Connection, workload: str, shape: str, name: str) -> None
 
 def _counted(step, batches) -> int:
     """Number of matrix-product operations in a pass over the batches, forward and backward (which also warms up)."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted
+    with counting() as counter:
         for batch in batches:
             step(batch)
     return counter.get_total_flops()
 
 
-def _gemm(dtype) -> float:
+@contextmanager
+def counting() -> Iterator:
+    """Count the operations of matrix products within this block: yields torch's counter."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted
+        yield counter
+
+
+def gemm(dtype, device="cpu") -> float:
     """Operations per second of a large matrix product in this process: the best of several."""
     import torch
 
-    a, b = torch.randn(2, GEMM, GEMM).to(dtype).unbind()
+    a, b = torch.randn(2, GEMM, GEMM, device=device).to(dtype).unbind()
     times = []
     for _ in range(8):
         began = time.perf_counter()
-        torch.mm(a, b)
+        torch.mm(a, b)[0, 0].item()  # a GPU is waited for
         times.append(time.perf_counter() - began)
     return 2 * GEMM**3 / min(times)
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from pretraining import VOCABULARY, FakeEncoder, context, pair, ports, speech, text
 
+from encoders import seeds
 from encoders.batch import Batch
 from encoders.presets import PRESETS
 from objectives import OBJECTIVES
 from objectives.contrastive import Contrastive
 from objectives.masked_text import MaskedText
 from objectives.masking import TextRule
-from objectives.mixture import Mixture
+from objectives.mixture import Mixture, seeded
 from objectives.objective import Ports
 from objectives.stm import STM
 from objectives.targets import TARGETS
@@ -354,3 +355,15 @@ def test_backward_adds_to_gradients_that_are_there():
     mix.backward(encoder, prepared, prepared.counts, {"learned": 0.5}, 7)
     for name, gradient in grads(encoder).items():
         torch.testing.assert_close(twice[name], 2 * gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_seeding_is_that_of_torch():
+    for key in (0, 1 << 40):
+        seeded(key, "view/one")
+        own = torch.rand(3), torch.initial_seed()
+        torch.manual_seed(seeds.key(key, "view/one"))
+        assert own[1] == torch.initial_seed()
+        assert torch.equal(own[0], torch.rand(3))
+    state = torch.get_rng_state()
+    seeded(None, "view/one")
+    assert torch.equal(torch.get_rng_state(), state)
