@@ -163,7 +163,11 @@ def preregistered(plan: Plan) -> list[str]:
 
 
 def unjudged(plan: Plan, root: Path) -> list[str]:
-    """Return notes on claims that would get no verdict, as results or verdicts are there already."""
+    """Return notes on claims that would get no verdict, as results or verdicts are there already; none of a plan that
+    ran before.
+    """
+    if digest_on_disk(root, plan.name) == plan.digest:
+        return []
     folder, stages = sweep_path(root, plan.name), plan.stages.values()
     begun = (folder / declared.LOOKS).exists() or any(
         pruned.complete(run_path(root, stage.kind, stage.id)) for stage in stages

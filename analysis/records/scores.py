@@ -81,7 +81,9 @@ def scores(sweep: dict, lines: list[Line], results: Results) -> pd.DataFrame:
             of = kind(sweep, task)
             done = {run: result for run in manifest.every_score(line, task) if (result := results(of, run))}
             by_run = {
-                (run, score["split"], score["metric"]): score for run, one in done.items() for score in one["scores"]
+                (run, score["split"], score["metric"]): score
+                for run, one in done.items()
+                for score in one.get("scores", ())
             }
             for (split, metric), (better, unit) in known[task].items():
                 runs = manifest.draws(line, task, split)
