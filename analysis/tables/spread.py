@@ -16,7 +16,8 @@ NOTE = (
     "cannot be told apart ('both'), and a task that is measured on the leaf itself has no fine-tuning. Test items: had "
     "other items been drawn, by themselves, and what is added because those of a cluster are alike."
 )
-FIELDS = ("task", "split", "metric", "rows", "pretraining", "finetuning", "items", "clusters", "clustered_by")
+NAMES = ("pretraining", "finetuning", "items", "clusters")
+FIELDS = ("task", "split", "metric", "rows", *NAMES, "clustered_by")
 
 
 def of_row(records: Records, what: Measure, row: str, point: str) -> Components | None:
@@ -26,7 +27,8 @@ def of_row(records: Records, what: Measure, row: str, point: str) -> Components 
 
 def told(parts: Components, column: Column) -> str:
     """The components of a row as a phrase, as standard deviations."""
-    return ", ".join(f"{name} {text}" for name, text in zip(_heads([parts]), _texts([parts], column)) if text != "—")
+    heads = ["pre-training", "fine-tuning", "test items", f"{parts.by} add"]
+    return ", ".join(f"{head} {text}" for head, text in zip(heads, _texts([parts], column)) if text != "—")
 
 
 def sheet(table: Table) -> Sheet | None:
@@ -40,9 +42,7 @@ def sheet(table: Table) -> Sheet | None:
         what = column.measure
         texts = _texts(parts, column)
         lines.append([f"{records.task_label(what.task)} {column.words}", *texts, str(len(parts))])
-        names = ("pretraining", "finetuning", "items", "clusters")
-        deviations = [_deviation(parts, name) for name in names]
-        values.append([what.task, what.split, what.metric, len(parts), *deviations, parts[0].by])
+        values.append([what.task, what.split, what.metric, len(parts), *_deviations(parts), parts[0].by])
     return Sheet(
         name="spread",
         title="Where the spread of scores comes from",
@@ -65,22 +65,15 @@ def _known(parts: Components) -> bool:
     return not math.isnan(parts.pretraining) or parts.finetuning > 0
 
 
-def _deviation(parts: Sequence[Components], name: str) -> float:
-    """Root of the mean of one component over rows that have it; NaN if none has."""
-    known = [value for one in parts if not math.isnan(value := getattr(one, name))]
-    return math.sqrt(sum(known) / len(known)) if known else math.nan
-
-
-def _heads(parts: Sequence[Components]) -> list[str]:
-    by = next((one.by for one in parts if one.by != "items"), "clusters")
-    return ["pre-training", "fine-tuning", "test items", f"{by} add"]
+def _deviations(parts: Sequence[Components]) -> list[float]:
+    """Root of the mean of each component over rows that have it; NaN if none has."""
+    known = ([value for one in parts if not math.isnan(value := getattr(one, name))] for name in NAMES)
+    return [math.sqrt(sum(of) / len(of)) if of else math.nan for of in known]
 
 
 def _texts(parts: Sequence[Components], column: Column) -> list[str]:
     """Standard deviations of the four components; "—" for what is unknown or is no part."""
-    pretraining, tuned, items, clusters = (
-        _deviation(parts, name) for name in ("pretraining", "finetuning", "items", "clusters")
-    )
+    pretraining, tuned, items, clusters = _deviations(parts)
     both = math.isnan(tuned) and not math.isnan(pretraining)
     return [
         (column.text(pretraining) + " (both)" * both) if not math.isnan(pretraining) else "—",
