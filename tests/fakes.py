@@ -31,7 +31,8 @@ base:
   tokenizer: {size: 100}
   pretrain: {objectives: {masked_text: 1.0}, steps: 2, decay: 1, update: {text: 60 tokens}}
   tasks: {retrieval: {}}
-rows: {one: {}}
+rows:
+  one: {}
 """  # a sweep file with real stages, of seconds in all
 PROGRAM = Program("fakes:execute", preload="ablate.store.run", main="fakes:main")  # fake stages need no torch
 TRAINING = ("pretrain", "finetune")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import fakes
 import pytest
 from slurm_cluster import Cluster, emptied
 
@@ -15,17 +16,7 @@ from ablate.store.record import read_json, read_sweep
 
 pytestmark = pytest.mark.slow
 
-SWEEP = """\
-data: {preset: builtin, speech: 30, text: 60, pairs: 20, dev: 10, test: 10, retrieval: 10}
-base:
-  encoder: {width: 32, heads: 2, ffn: 64, groups: 4}
-  tokenizer: {size: 100}
-  pretrain: {objectives: {masked_text: 1.0}, steps: 2, decay: 1, update: {text: 60 tokens}}
-  tasks: {retrieval: {}}
-resources: {mem_gb: 2, pack_min: 60, timeout_min: 20, poll_s: 1}
-rows:
-  one: {}
-"""
+SWEEP = "resources: {mem_gb: 2, pack_min: 60, timeout_min: 20, poll_s: 1}\n" + fakes.SWEEP
 
 
 def test_a_detached_sweep_goes_on_with_its_plan_and_keeps_the_edited_one_out(tmp_path):
